@@ -1,0 +1,166 @@
+"""Where things lie in the running kernel's structures, read from its BTF by libbpf.
+
+The source of every `-D OFF_...` that bpf/fork.c is compiled with. Runs in the loader's process only: 35 ms, and its memory
+leaves with the loader. Must not live here: anything about BPF programs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+__all__ = ["Btf", "BtfMissing", "enum_value", "offset_flags"]
+
+_STRUCT, _UNION, _ENUM = 4, 5, 6  # include/uapi/linux/btf.h
+
+# (struct, member, the names it has had on other kernels). The macro keeps the first name.
+MEMBERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("task_struct", "pid", ()),
+    ("task_struct", "tgid", ()),
+    ("task_struct", "start_boottime", ("real_start_time",)),
+    ("task_struct", "thread_pid", ()),
+    ("task_struct", "group_leader", ()),
+    ("task_struct", "real_parent", ()),
+    ("task_struct", "comm", ()),
+    ("task_struct", "cred", ()),
+    ("task_struct", "nsproxy", ()),
+    ("task_struct", "cgroups", ()),
+    ("pid", "level", ()),
+    ("pid", "numbers", ()),
+    ("upid", "nr", ()),
+    ("upid", "ns", ()),
+    ("cred", "euid", ()),
+    ("cred", "egid", ()),
+    ("cred", "user_ns", ()),
+    ("nsproxy", "mnt_ns", ()),
+    ("nsproxy", "net_ns", ()),
+    ("nsproxy", "uts_ns", ()),
+    ("nsproxy", "ipc_ns", ()),
+    ("nsproxy", "cgroup_ns", ()),
+    # Each namespace keeps its ns_common at a place of its own.
+    ("pid_namespace", "ns", ()),
+    ("mnt_namespace", "ns", ()),
+    ("net", "ns", ()),
+    ("user_namespace", "ns", ()),
+    ("uts_namespace", "ns", ()),
+    ("ipc_namespace", "ns", ()),
+    ("cgroup_namespace", "ns", ()),
+    ("ns_common", "inum", ()),
+    ("css_set", "dfl_cgrp", ()),
+    ("css_set", "subsys", ()),
+    ("cgroup_subsys_state", "cgroup", ()),
+    ("cgroup", "kn", ()),
+    ("cgroup", "root", ()),
+    ("cgroup_root", "hierarchy_id", ()),
+    ("kernfs_node", "id", ()),
+    ("kernfs_node", "parent", ("__parent",)),
+)
+SIZES = ("upid",)
+
+
+class BtfMissing(Exception):
+    """The kernel's BTF, or something in it that the probe needs, is not there. The text says what."""
+
+
+class _Type(ctypes.Structure):
+    _fields_ = [("name_off", ctypes.c_uint32), ("info", ctypes.c_uint32), ("size_or_type", ctypes.c_uint32)]
+
+
+class _Member(ctypes.Structure):
+    _fields_ = [("name_off", ctypes.c_uint32), ("type", ctypes.c_uint32), ("offset", ctypes.c_uint32)]
+
+
+class _Enumerator(ctypes.Structure):
+    _fields_ = [("name_off", ctypes.c_uint32), ("value", ctypes.c_int32)]
+
+
+@dataclass(frozen=True)
+class Btf:
+    """The running kernel's type information. `libbpf` is the library that reads it."""
+
+    libbpf: ctypes.CDLL
+    handle: int
+
+    @classmethod
+    def of_running_kernel(cls) -> Btf:
+        """Raises BtfMissing when the kernel has none (CONFIG_DEBUG_INFO_BTF), or libbpf can't be loaded."""
+        try:
+            lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
+        except OSError:
+            try:
+                lib = ctypes.CDLL("libbpf.so.0", use_errno=True)
+            except OSError as error:
+                raise BtfMissing("libbpf is not installed; BCC's package brings it along") from error
+        lib.btf__load_vmlinux_btf.restype = ctypes.c_void_p
+        lib.btf__find_by_name_kind.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint32]
+        lib.btf__type_by_id.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
+        lib.btf__type_by_id.restype = ctypes.c_void_p
+        lib.btf__name_by_offset.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
+        lib.btf__name_by_offset.restype = ctypes.c_char_p
+        lib.libbpf_set_print(None)
+        handle = lib.btf__load_vmlinux_btf()
+        # Up to libbpf 0.8 an error is a pointer in the last page; from 1.0 on it is NULL.
+        if not handle or handle >= 2**64 - 4096:
+            raise BtfMissing("the kernel has no BTF (/sys/kernel/btf/vmlinux)")
+        return cls(lib, handle)
+
+    def offset(self, struct: str, *names: str) -> int:
+        """Bytes from the struct's start to the first of `names` that it has, through anonymous members. Raises BtfMissing."""
+        found = dict(self._members(self._find(struct, _STRUCT), 0))
+        for name in names:
+            if name in found:
+                return found[name]
+        raise BtfMissing(f"the kernel's BTF has no struct {struct}.{names[0]}")
+
+    def size(self, struct: str) -> int:
+        """Bytes. Raises BtfMissing."""
+        return self._type(self._find(struct, _STRUCT)).size_or_type
+
+    def enumerator(self, enum: str, name: str) -> int | None:
+        """The enumerator's value; None when the enum does not have it. Raises BtfMissing when there is no such enum."""
+        address = self.libbpf.btf__type_by_id(self.handle, self._find(enum, _ENUM))
+        count = _Type.from_address(address).info & 0xFFFF
+        for at in range(count):
+            one = _Enumerator.from_address(address + ctypes.sizeof(_Type) + at * ctypes.sizeof(_Enumerator))
+            if self._name(one.name_off) == name:
+                return int(one.value)
+        return None
+
+    def _find(self, name: str, kind: int) -> int:
+        found = int(self.libbpf.btf__find_by_name_kind(self.handle, name.encode(), kind))
+        if found < 0:
+            raise BtfMissing(f"the kernel's BTF has no {name}")
+        return found
+
+    def _type(self, number: int) -> _Type:
+        return _Type.from_address(self.libbpf.btf__type_by_id(self.handle, number))
+
+    def _name(self, offset: int) -> str:
+        return str(self.libbpf.btf__name_by_offset(self.handle, offset).decode())
+
+    def _members(self, number: int, base: int) -> Iterator[tuple[str, int]]:
+        address = self.libbpf.btf__type_by_id(self.handle, number)
+        info = _Type.from_address(address).info
+        for at in range(info & 0xFFFF):
+            member = _Member.from_address(address + ctypes.sizeof(_Type) + at * ctypes.sizeof(_Member))
+            bits = member.offset & 0xFFFFFF if info >> 31 else member.offset  # kind_flag: the top byte is a bit field's width
+            name = self._name(member.name_off)
+            if name:
+                yield name, base + bits // 8
+            elif (self._type(member.type).info >> 24) & 0x1F in (_STRUCT, _UNION):
+                yield from self._members(member.type, base + bits // 8)
+
+
+def offset_flags(btf: Btf) -> list[str]:
+    """The compiler's `-D` flags for bpf/fork.c. Raises BtfMissing for the first thing that is not there."""
+    flags = [f"-DOFF_{struct}__{name}={btf.offset(struct, name, *older)}" for struct, name, older in MEMBERS]
+    return flags + [f"-DSIZE_{struct}={btf.size(struct)}" for struct in SIZES]
+
+
+def enum_value(btf: Btf, enum: str, name: str) -> int:
+    """As Btf.enumerator, but a missing one raises BtfMissing."""
+    value = btf.enumerator(enum, name)
+    if value is None:
+        raise BtfMissing(f"the kernel's {enum} has no {name}")
+    return value

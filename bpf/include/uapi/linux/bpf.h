@@ -1,0 +1,2 @@
+/* BCC brings the kernel's uapi bpf.h along, under this name. */
+#include <bcc/bpf.h>

@@ -1,0 +1,223 @@
+"""The kinds of events and their shapes.
+
+Every key is always present; `null` means unknown. A fork's identity fields carry the names that Tracee documents for
+`sched_process_fork`; times are RFC 3339 UTC with nanoseconds; `*_ns_*` is the number in the task's own innermost pid namespace.
+`examples.json` beside this file holds one of each kind and is what the tests compare with.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypedDict
+
+__all__ = [
+    "FORK",
+    "FORK_SUMMARY",
+    "GAP",
+    "KINDS",
+    "NODE_SUMMARY",
+    "Cgroup",
+    "Container",
+    "Counts",
+    "Enrichment",
+    "Fork",
+    "ForkSummary",
+    "Gap",
+    "Interval",
+    "K8s",
+    "Ledger",
+    "NodeSummary",
+    "SinkLedger",
+    "Workload",
+]
+
+FORK: Final = "sched_process_fork"
+FORK_SUMMARY: Final = "fork_summary"
+NODE_SUMMARY: Final = "node_summary"
+GAP: Final = "gap"
+KINDS: Final = (FORK, FORK_SUMMARY, NODE_SUMMARY, GAP)
+
+
+class Interval(TypedDict):
+    start: str
+    end: str
+
+
+class Cgroup(TypedDict):
+    id: int
+    path: str | None
+
+
+class Container(TypedDict):
+    """`kind` null: the container is in no status yet. `runtime` is read from the cgroup's path or the status."""
+
+    id: str
+    name: str | None
+    image: str | None
+    image_id: str | None
+    kind: Literal["app", "init", "sidecar", "ephemeral", "sandbox"] | None
+    runtime: str | None
+
+
+class Workload(TypedDict):
+    kind: str
+    name: str
+
+
+class K8s(TypedDict):
+    """Always an object: `cluster` and `node` are known on a host process, too."""
+
+    cluster: str
+    node: str
+    namespace: str | None
+    pod: str | None
+    pod_uid: str | None
+    labels: dict[str, str] | None
+    workload: Workload | None
+    service_account: str | None
+    qos: str | None
+
+
+class Enrichment(TypedDict):
+    """How the event was identified: `late` is resolved after waiting; `unresolved` says what the cgroup's path said."""
+
+    state: Literal["resolved", "host", "late", "unresolved"]
+    by: Literal["status", "cgroup", "attach", "birth"] | None
+    lag_ms: int
+
+
+class Namespaces(TypedDict):
+    """Inode numbers, as in /proc/PID/ns."""
+
+    pid: int | None
+    mnt: int | None
+    net: int | None
+    user: int | None
+    uts: int | None
+    ipc: int | None
+    cgroup: int | None
+
+
+class Fork(TypedDict):
+    """`parent_*` called clone, `child_*` is the new task, `leader_*` its thread group's leader, `parent_process_*` the process above."""
+
+    event: str
+    id: str
+    timestamp: str
+    kind: Literal["process", "thread"]
+    parent_tid: int | None
+    parent_ns_tid: int | None
+    parent_pid: int | None
+    parent_ns_pid: int | None
+    parent_start_time: str | None
+    child_tid: int | None
+    child_ns_tid: int | None
+    child_pid: int | None
+    child_ns_pid: int | None
+    start_time: str | None
+    parent_process_tid: int | None
+    parent_process_ns_tid: int | None
+    parent_process_pid: int | None
+    parent_process_ns_pid: int | None
+    parent_process_start_time: str | None
+    leader_tid: int | None
+    leader_ns_tid: int | None
+    leader_pid: int | None
+    leader_ns_pid: int | None
+    leader_start_time: str | None
+    comm: str | None
+    parent_comm: str | None
+    uid: int | None
+    gid: int | None
+    child_ns_pids: list[int | None]
+    child_ns_pids_truncated: bool
+    namespaces: Namespaces
+    clone: list[str] | None
+    process_entity_id: str | None
+    parent_entity_id: str | None
+    cgroup: Cgroup
+    parent_cgroup: Cgroup | None
+    container: Container | None
+    k8s: K8s
+    enrichment: Enrichment
+
+
+class Counts(TypedDict):
+    """Tasks. processes + threads = emitted + filtered + suppressed + lost; `entered` came in after their fork, apart from these."""
+
+    processes: int
+    threads: int
+    emitted: int
+    filtered: int
+    suppressed: int
+    lost: int
+    entered: int
+
+
+class ForkSummary(TypedDict):
+    """Exact, from the kernel's tally, also where events were lost. `cgroup` null: the whole host outside pods.
+
+    `totals` count since the probe's epoch, so a summary that got lost heals with the next one.
+    """
+
+    event: str
+    id: str
+    timestamp: str
+    interval: Interval
+    counts: Counts
+    totals: Counts
+    cgroup: Cgroup | None
+    container: Container | None
+    k8s: K8s
+    enrichment: Enrichment
+
+
+class SinkLedger(TypedDict):
+    """captured = delivered + sum(queued) + sum(lost) + suppressed + sum(filtered); `queued` by room: ring, waiting, journal."""
+
+    delivered: int
+    queued: dict[str, int]
+    lost: dict[str, int]
+    filtered: dict[str, int]
+
+
+class Ledger(TypedDict):
+    """Of one epoch, in forks. `lost` here is before any sink: ring, recursion."""
+
+    captured: int
+    suppressed: int
+    kernel_workers: int
+    lost: dict[str, int]
+    sinks: dict[str, SinkLedger]
+
+
+class NodeSummary(TypedDict):
+    """An agent's heartbeat. `heads`: how many numbers each CPU has given out, so that a hole at the end shows, too."""
+
+    event: str
+    id: str
+    timestamp: str
+    interval: Interval
+    agent: dict[str, str]
+    lag_ms: int
+    counts: Counts
+    totals: Counts
+    heads: dict[str, int]
+    ledger: Ledger
+    k8s: K8s
+
+
+class Gap(TypedDict):
+    """What is missing, why, and whose. `sink` null: it is missing in all of them."""
+
+    event: str
+    id: str
+    timestamp: str
+    interval: Interval
+    missing: str
+    count: int
+    reason: str
+    sink: str | None
+    cgroup: Cgroup | None
+    container: Container | None
+    k8s: K8s
+    enrichment: Enrichment
