@@ -386,3 +386,7 @@ int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 		COUNT(row->entered);
 	return 0;
 }
+
+_Static_assert(sizeof(struct fork_record) == 248, "agent/kernel/records.py says FORK_SLOT = 256");
+_Static_assert(sizeof(struct change_record) == 1016, "agent/kernel/records.py says CHANGE_SLOT = 1024");
+_Static_assert(sizeof(struct tally_row) == 56 && sizeof(struct cpu_row) == 40, "agent/kernel/records.py has seven and five");

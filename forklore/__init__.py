@@ -1,0 +1,1 @@
+"""The command. Must not live here: anything but the choice of who answers it."""

@@ -10,6 +10,8 @@ import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from agent.kernel.libbpf import load_libbpf
+
 __all__ = ["Btf", "BtfMissing", "enum_value", "offset_flags"]
 
 _STRUCT, _UNION, _ENUM = 4, 5, 6  # include/uapi/linux/btf.h
@@ -84,21 +86,8 @@ class Btf:
 
     @classmethod
     def of_running_kernel(cls) -> Btf:
-        """Raises BtfMissing when the kernel has none (CONFIG_DEBUG_INFO_BTF), or libbpf can't be loaded."""
-        try:
-            lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
-        except OSError:
-            try:
-                lib = ctypes.CDLL("libbpf.so.0", use_errno=True)
-            except OSError as error:
-                raise BtfMissing("libbpf is not installed; BCC's package brings it along") from error
-        lib.btf__load_vmlinux_btf.restype = ctypes.c_void_p
-        lib.btf__find_by_name_kind.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint32]
-        lib.btf__type_by_id.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
-        lib.btf__type_by_id.restype = ctypes.c_void_p
-        lib.btf__name_by_offset.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
-        lib.btf__name_by_offset.restype = ctypes.c_char_p
-        lib.libbpf_set_print(None)
+        """Raises BtfMissing when the kernel has none (CONFIG_DEBUG_INFO_BTF); OSError when there is no libbpf."""
+        lib = load_libbpf()
         handle = lib.btf__load_vmlinux_btf()
         # Up to libbpf 0.8 an error is a pointer in the last page; from 1.0 on it is NULL.
         if not handle or handle >= 2**64 - 4096:

@@ -1,0 +1,91 @@
+"""`forklore agent`: settings -> pipeline, and what came of it as an exit code.
+
+0 left politely; 2 wrong arguments; 69 this kernel or machine can't do it; 70 a room burned; 77 not permitted; 78 wrong
+settings (sysexits.h). Must not live here: any of the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent.settings import Settings, SettingsWrong, load
+
+__all__ = ["main"]
+
+OK, CANNOT, BURNED, NOT_PERMITTED, WRONG_SETTINGS = 0, 69, 70, 77, 78
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="forklore agent", description="Captures, names and ships every fork of this node.")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings (YAML); FORKLORE_* variables go before it")
+    parser.add_argument("--check", action="store_true", help="only check the settings")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        settings = load(options.config)
+    except SettingsWrong as error:
+        for line in error.lines:
+            _say(f"settings: {line}")
+        return WRONG_SETTINGS
+    if options.check:
+        _say("settings: all right")
+        return OK
+    return asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> int:
+    # Here, so that `--check` and a typing error need no kernel, no HTTP and no second.
+    from agent.identity.cgroups import NoHierarchy
+    from agent.kernel.probe import CannotCapture, NotPermitted
+    from agent.pipeline import run
+
+    stop = asyncio.Event()
+
+    def leave() -> None:
+        if stop.is_set():
+            os._exit(BURNED)  # the second one means it
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, leave)
+    try:
+        await run(settings, stop)
+    except NotPermitted as error:
+        return _fail(NOT_PERMITTED, str(error))
+    except (CannotCapture, NoHierarchy) as error:
+        return _fail(CANNOT, str(error))
+    except OSError as error:
+        return _fail(CANNOT, str(error))
+    except BaseExceptionGroup as group:
+        for error in _leaves(group):
+            logging.getLogger("agent").error("a room burned", exc_info=error)
+        return _fail(BURNED, f"a room burned, so the house closes: {_leaves(group)[0]!r}")
+    return OK
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    return [
+        leaf
+        for error in group.exceptions
+        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    ]
+
+
+def _fail(code: int, text: str) -> int:
+    _say(text)
+    return code
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"forklore agent: {text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

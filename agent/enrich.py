@@ -1,0 +1,212 @@
+"""Raw forks + subjects -> forks that say who, when and whose. Pure: told the time, asks only functions that answer at once.
+
+A fork whose pod or container is not known yet waits here, bounded in time and number, and holds up no other. Must not live
+here: formats, queues to anywhere, the asking of an API.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
+
+from agent.nouns import Fork, Origin, Subject, Task
+
+__all__ = ["CLONE_FLAGS", "Enricher", "Layout", "clone_names", "entity_id"]
+
+# include/uapi/linux/sched.h; the lowest byte is the exit signal.
+CLONE_FLAGS: Final = {
+    0x00000100: "VM",
+    0x00000200: "FS",
+    0x00000400: "FILES",
+    0x00000800: "SIGHAND",
+    0x00001000: "PIDFD",
+    0x00002000: "PTRACE",
+    0x00004000: "VFORK",
+    0x00008000: "PARENT",
+    0x00010000: "THREAD",
+    0x00020000: "NEWNS",
+    0x00040000: "SYSVSEM",
+    0x00080000: "SETTLS",
+    0x00100000: "PARENT_SETTID",
+    0x00200000: "CHILD_CLEARTID",
+    0x00800000: "UNTRACED",
+    0x01000000: "CHILD_SETTID",
+    0x02000000: "NEWCGROUP",
+    0x04000000: "NEWUTS",
+    0x08000000: "NEWIPC",
+    0x10000000: "NEWUSER",
+    0x20000000: "NEWPID",
+    0x40000000: "NEWNET",
+    0x80000000: "IO",
+    0x100000000: "CLEAR_SIGHAND",
+    0x200000000: "INTO_CGROUP",
+    0x80: "NEWTIME",  # clone3 only, where it lies inside the signal's byte
+}
+_U32: Final = 0xFFFFFFFF
+_U64: Final = 0xFFFFFFFFFFFFFFFF
+_ORIGINS: Final = 2048  # tasks whose decoded half is kept, twice over
+
+
+class Layout(NamedTuple):
+    """How a raw record is taken apart: the kernel room's structs, given by value (rooms don't know each other)."""
+
+    slot: int
+    unpack_fork: Callable[[bytes], Iterator[tuple[Any, ...]]]
+    unpack_origin: Callable[[bytes], tuple[Any, ...]]
+    unpack_chain: Callable[[bytes], tuple[int, ...]]
+
+
+class _Waiting(NamedTuple):
+    since: int
+    raw: bytes
+
+
+def entity_id(key: int, pid: int, start_boot_ns: int) -> str:
+    """A process's stable 64-bit name: boot id, pid and start through SplitMix64's finalizer (Steele et al. 2014)."""
+    value = (key ^ start_boot_ns ^ (pid * 0x9E3779B97F4A7C15)) & _U64
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _U64
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _U64
+    return f"{value ^ (value >> 31):016x}"
+
+
+def clone_names(flags: int) -> tuple[str, ...] | None:
+    """None when they were not seen."""
+    return None if flags == _U64 else tuple(name for bit, name in CLONE_FLAGS.items() if flags & bit)
+
+
+class Enricher:
+    """`wall`: boot clock ns -> ns since 1970. `subject_of`, `best`, `give_up` as in Subjects. `wait_ns`, `most`: how long and how
+    many forks may wait for their names. `boot_key`: 64 bits of the boot id."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        boot_key: int,
+        wall: Callable[[int], int],
+        subject_of: Callable[[int], Subject | None],
+        best: Callable[[int], Subject],
+        give_up: Callable[[int], Subject],
+        wait_ns: int,
+        most: int,
+    ) -> None:
+        self._layout = layout
+        self._boot_key = boot_key
+        self._wall = wall
+        self._subject_of = subject_of
+        self._best = best
+        self._give_up = give_up
+        self._wait_ns = wait_ns
+        self._most = most
+        self._waiting: dict[int, deque[_Waiting]] = {}
+        self.waiting = 0
+        self._origins: dict[bytes, Origin] = {}
+        self._older_origins: dict[bytes, Origin] = {}
+
+    def take(self, raw: bytes, now: int) -> list[Fork]:
+        """`raw`: whole records; `now`: boot clock ns. Returns those that can be told already, in their order."""
+        ready: list[Fork] = []
+        subject_of, settled, waiting = self._subject_of, self._fork, self._waiting
+        slot = self._layout.slot
+        for at, values in enumerate(self._layout.unpack_fork(raw)):
+            cgroup = values[2]
+            subject = None if cgroup in waiting else subject_of(cgroup)
+            if subject is None:
+                self._keep(cgroup, _Waiting(now, raw[at * slot : (at + 1) * slot]))
+            else:
+                ready.append(settled(values, subject, None))
+        while self.waiting > self._most:
+            ready += self._release(next(iter(self._waiting)), now, 1)
+        return ready
+
+    def settle(self, now: int) -> list[Fork]:
+        """Those that waited and whose subject is known now, or whose time is up. Oldest first within a cgroup."""
+        ready: list[Fork] = []
+        for cgroup, line in list(self._waiting.items()):
+            if self._subject_of(cgroup) is not None:
+                ready += self._release(cgroup, now, len(line))
+            else:
+                due = sum(1 for one in line if now - one.since >= self._wait_ns)
+                if due:
+                    ready += self._release(cgroup, now, due)
+        return ready
+
+    def give_up_all(self, now: int) -> list[Fork]:
+        """The house is closing: all that waits goes with what is known."""
+        return [fork for cgroup, line in list(self._waiting.items()) for fork in self._release(cgroup, now, len(line))]
+
+    def _keep(self, cgroup: int, one: _Waiting) -> None:
+        self._waiting.setdefault(cgroup, deque()).append(one)
+        self.waiting += 1
+
+    def _release(self, cgroup: int, now: int, count: int) -> Iterator[Fork]:
+        line = self._waiting[cgroup]
+        subject = self._give_up(cgroup)
+        for _ in range(count):
+            since, raw = line.popleft()
+            self.waiting -= 1
+            (values,) = self._layout.unpack_fork(raw)
+            yield self._fork(values, subject, (now - since) // 1_000_000)
+        if not line:
+            del self._waiting[cgroup]
+
+    def _fork(self, values: tuple[Any, ...], subject: Subject, lag_ms: int | None) -> Fork:
+        sequence, time, _, parent_cgroup, tid, ns_tid, pid, ns_pid, start, chain, cpu, levels, thread, blob = values
+        origin = self._origins.get(blob) or self._origin_of(blob)
+        if ns_tid < _U32 and ns_pid < _U32 and start < _U64:
+            entity = origin.leader.entity if origin.leader else entity_id(self._boot_key, pid, start)
+            child = Task(tid, ns_tid, pid, ns_pid, self._wall(start), entity)
+        else:
+            child = self._task(tid, ns_tid, pid, ns_pid, start)
+        # Up to two levels the chain is made of numbers that are known already.
+        numbers = (tid,) if levels == 1 else (tid, ns_tid) if levels == 2 else self._chain(chain, levels)
+        parent = None if parent_cgroup == subject.cgroup else self._best(parent_cgroup)
+        return Fork(sequence, self._wall(time), cpu, thread == 1, child, numbers, levels, origin, subject, parent, lag_ms)
+
+    def _origin_of(self, blob: bytes) -> Origin:
+        origin = self._older_origins.get(blob)
+        if origin is None:
+            values = self._layout.unpack_origin(blob)
+            leader = self._task(*values[10:15]) if any(values[10:15]) else None
+            flags, comm, parent_comm, uid, gid = values[15:20]
+            origin = Origin(
+                parent=self._task(*values[0:5]),
+                parent_process=self._task(*values[5:10]),
+                leader=leader,
+                clone=clone_names(flags),
+                comm=_comm(comm),
+                parent_comm=_comm(parent_comm),
+                uid=_known(uid),
+                gid=_known(gid),
+                namespaces=tuple(inum or None for inum in values[20:27]),
+            )
+        if len(self._origins) >= _ORIGINS:  # two generations: what is in use survives, and nothing is ever searched for
+            self._origins, self._older_origins = {}, self._origins
+        self._origins[blob] = origin
+        return origin
+
+    def _task(self, tid: int, ns_tid: int, pid: int, ns_pid: int, start: int) -> Task:
+        known_start = start != _U64
+        return Task(
+            _known(tid),
+            _known(ns_tid),
+            _known(pid),
+            _known(ns_pid),
+            self._wall(start) if known_start else None,
+            # Of a thread that is not its leader the process's start is not known here, and so neither is its name.
+            entity_id(self._boot_key, pid, start) if known_start and pid == tid != _U32 else None,
+        )
+
+    def _chain(self, raw: bytes, levels: int) -> tuple[int | None, ...]:
+        return tuple(map(_known, self._layout.unpack_chain(raw)[:levels]))
+
+
+def _known(number: int) -> int | None:
+    return None if number == _U32 else number
+
+
+def _comm(raw: bytes) -> str | None:
+    """Up to the first NUL (the kernel leaves older bytes behind it); what is not UTF-8 becomes U+FFFD."""
+    if raw[-1]:  # a real one ends with NUL; the probe says by this that it could not read it
+        return None
+    return raw.split(b"\0", 1)[0].decode(errors="replace")

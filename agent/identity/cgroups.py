@@ -1,0 +1,165 @@
+"""The directory of cgroups: id -> path -> place, fed by the kernel's births and deaths and, at the start, by one walk.
+
+Ids are unique within a hierarchy only, so one is chosen and never mixed with another. Dead cgroups stay resolvable for a while:
+names outlive things. Must not live here: pods.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from agent.identity.paths import Place, place_of
+
+__all__ = ["Cgroup", "Cgroups", "Hierarchy", "NoHierarchy", "choose_hierarchy"]
+
+KEEP_DEAD_NS: Final = 600 * 10**9  # as long as an event may lie in a queue before it is asked about
+_CONTROLLERS: Final = ("pids", "memory", "cpu", "freezer")  # kubelet enables all of them; the first that is there will do
+
+
+class NoHierarchy(Exception):
+    """No cgroup hierarchy is mounted where one was expected. The text says where."""
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """`number` as in /proc/self/cgroup; `controller` None for v2; `root` is where it is mounted."""
+
+    number: int
+    controller: str | None
+    root: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Cgroup:
+    """`path` from the hierarchy's root, not valid UTF-8 shown as U+FFFD. `born` 0: before the agent. Times in boottime ns."""
+
+    id: int
+    path: str
+    place: Place
+    born: int
+    died: int | None = None
+
+
+def choose_hierarchy(mountinfo: str, own_cgroups: str) -> Hierarchy:
+    """v2 when it is the only one or has the pods, else v1's `pids` or the next best.
+
+    `mountinfo`, `own_cgroups`: the texts of /proc/self/mountinfo and /proc/self/cgroup. Raises NoHierarchy.
+    """
+    numbers = {}
+    for line in own_cgroups.splitlines():
+        number, controllers, _path = line.split(":", 2)
+        for controller in controllers.split(","):
+            numbers[controller] = int(number)
+    unified: Path | None = None
+    found: dict[str, Path] = {}
+    for line in mountinfo.splitlines():
+        fields = line.split(" ")
+        dash = fields.index("-")
+        kind, options = fields[dash + 1], fields[-1].split(",")
+        where = Path(fields[4].replace("\\040", " "))
+        if fields[3] != "/":  # a part of the hierarchy only (a cgroup namespace): paths would not be the node's
+            continue
+        if kind == "cgroup2":
+            unified = unified or where
+        elif kind == "cgroup":
+            for controller in _CONTROLLERS:
+                if controller in options:
+                    found.setdefault(controller, where)
+    legacy = next((Hierarchy(numbers[name], name, found[name]) for name in _CONTROLLERS if name in found and name in numbers), None)
+    if unified and (legacy is None or (_has_pods(unified) and not _has_pods(legacy.root))):
+        return Hierarchy(0, None, unified)
+    if legacy is None:
+        raise NoHierarchy("no cgroup hierarchy is mounted whole: mount the host's /sys/fs/cgroup, read-only")
+    return legacy
+
+
+def _has_pods(root: Path) -> bool:
+    try:
+        return any("kubepods" in entry.name for entry in os.scandir(root))
+    except OSError:
+        return False
+
+
+class Cgroups:
+    """Every cgroup that was seen, by id."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Cgroup] = {}
+        self._dead: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, cgroup: int) -> Cgroup | None:
+        return self._known.get(cgroup)
+
+    def born(self, cgroup: int, path: bytes, time: int) -> Cgroup:
+        """A directory was made, or found. An id that comes again is another cgroup."""
+        text = path.decode(errors="replace")
+        made = Cgroup(cgroup, text, place_of(text), time)
+        self._known[cgroup] = made
+        self._dead.pop(cgroup, None)
+        return made
+
+    def died(self, cgroup: int, time: int) -> None:
+        before = self._known.get(cgroup)
+        if before and before.died is None:
+            self._known[cgroup] = Cgroup(before.id, before.path, before.place, before.born, time)
+            self._dead[cgroup] = time
+
+    def siblings(self, cgroup: Cgroup) -> Iterator[Cgroup]:
+        """The containers' own directories in the same pod, dead ones included."""
+        for other in self._known.values():
+            if other.place.pod == cgroup.place.pod and other.place.container:
+                yield other
+
+    def dead_since(self, time: int) -> list[int]:
+        """Ids of the cgroups that died before `time`."""
+        return [cgroup for cgroup, died in self._dead.items() if died < time]
+
+    def forget(self, now: int) -> list[int]:
+        """Drops what has been dead for long; returns the ids."""
+        gone = self.dead_since(now - KEEP_DEAD_NS)
+        for cgroup in gone:
+            del self._known[cgroup], self._dead[cgroup]
+        return gone
+
+    def walk(self, root: Path, time: int) -> list[Cgroup]:
+        """Reads the hierarchy as it is now: a directory's inode number is its id. A directory that vanishes meanwhile is normal.
+
+        Returns what was not known; what is known and not there any more is marked as dead.
+        """
+        seen = set()
+        fresh = []
+        for number, path in _directories(os.fsencode(root)):
+            seen.add(number)
+            before = self._known.get(number)
+            if before is None or before.path != path.decode(errors="replace"):
+                fresh.append(self.born(number, path, 0))
+        for number in [known for known, one in self._known.items() if one.died is None and known not in seen]:
+            # Born between the walk and this line, perhaps: its birth is in the ring and will say so.
+            if self._known[number].born < time:
+                self.died(number, time)
+        return fresh
+
+
+def _directories(root: bytes) -> Iterator[tuple[int, bytes]]:
+    try:
+        yield os.stat(root).st_ino, b"/"
+    except OSError as error:
+        raise NoHierarchy(f"cannot read {os.fsdecode(root)}: {error.strerror}") from error
+    left = [root]
+    while left:
+        folder = left.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append(entry.path)
+                        yield entry.inode(), entry.path[len(root) :]
+        except OSError:
+            continue

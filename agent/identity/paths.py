@@ -1,0 +1,85 @@
+"""What a cgroup's path says of pod and container. Pure.
+
+A path is hostile: below its own cgroup a container may make any name it likes. So the path is read from the root, the first
+pod in it is the pod, and nothing below the container can change that. Must not live here: the API's opinion.
+
+Shapes (kubelet's cgroup_manager_linux.go; cri-containerd, CRI-O, dockershim, podman, nerdctl):
+  /kubepods/[burstable|besteffort/]pod<uid>/<id>                      cgroupfs driver
+  /kubepods.slice/.../kubepods-burstable-pod<uid, _ for ->.slice/cri-containerd-<id>.scope    systemd driver
+  .../kubepods-burstable-pod<uid>.slice:cri-containerd:<id>           systemd driver, containerd given a cgroupfs path
+  /docker/<id>/kubelet.slice/kubelet-kubepods.slice/...               a node that is a container itself (kind, k3d)
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+__all__ = ["HOST", "Place", "place_of"]
+
+
+class Place(NamedTuple):
+    """`pod`: the uid as the path has it, dashes restored. `inner`: the id of a container inside the container, if any."""
+
+    pod: str | None = None
+    container: str | None = None
+    runtime: str | None = None
+    inner: str | None = None
+
+
+HOST: Final = Place()
+
+_UID: Final = r"[0-9A-Za-z][0-9A-Za-z_.-]{0,252}"
+_ID: Final = r"[0-9a-f]{12,64}"
+_CGROUPFS_POD: Final = re.compile(rf"pod({_UID})")
+_SYSTEMD_POD: Final = re.compile(rf"(?:[a-z0-9]+-)*?kubepods(?:-burstable|-besteffort)?-pod({_UID}?)\.slice")
+_COLON: Final = re.compile(rf"(?:[a-z0-9]+-)*?kubepods(?:-burstable|-besteffort)?-pod({_UID}?)\.slice:([a-z-]+):({_ID})")
+_KUBEPODS: Final = re.compile(r"(?:[a-z0-9]+-)*kubepods(?:\.slice)?")
+_QOS: Final = frozenset({"burstable", "besteffort"})
+_BARE: Final = re.compile(r"[0-9a-f]{64}")
+_SCOPE: Final = re.compile(rf"([a-z]+(?:-[a-z]+)?)-({_ID})(?:\.scope)?")
+_INNER: Final = re.compile(rf"(?:[a-z]+-)*({_ID})(?:\.scope)?")
+
+# What the runtimes call their scopes, and what Kubernetes calls the runtimes (the scheme of a status' containerID).
+_RUNTIMES: Final = {
+    "cri-containerd": "containerd",
+    "crio": "cri-o",
+    "docker": "docker",
+    "cri-dockerd": "docker",
+    "nerdctl": "containerd",
+    "libpod": "podman",
+}
+
+
+def place_of(path: str) -> Place:
+    """HOST when the path is in no pod. Never raises, whatever the path holds."""
+    parts = path.split("/")
+    inside = False  # below a kubepods directory
+    for at, part in enumerate(parts):
+        if colon := _COLON.fullmatch(part):
+            return _within(colon[1].replace("_", "-"), colon[2], colon[3], parts[at + 1 :])
+        if systemd := _SYSTEMD_POD.fullmatch(part):
+            return _container(systemd[1].replace("_", "-"), parts[at + 1 :])
+        if inside and part not in _QOS:
+            if cgroupfs := _CGROUPFS_POD.fullmatch(part):
+                return _container(cgroupfs[1], parts[at + 1 :])
+            inside = False
+        if _KUBEPODS.fullmatch(part):
+            inside = True
+    return HOST
+
+
+def _container(pod: str, below: list[str]) -> Place:
+    if not below:
+        return Place(pod)
+    if _BARE.fullmatch(below[0]):
+        return _within(pod, None, below[0], below[1:])
+    scope = _SCOPE.fullmatch(below[0])
+    if scope and scope[1] in _RUNTIMES:
+        return _within(pod, scope[1], scope[2], below[1:])
+    return Place(pod)  # the runtime's own helpers (crio-conmon-<id>.scope), or nothing that we know
+
+
+def _within(pod: str, runtime: str | None, container: str, below: list[str]) -> Place:
+    inner = next((found[1] for part in below if (found := _INNER.fullmatch(part))), None)
+    return Place(pod, container, _RUNTIMES.get(runtime or ""), inner)

@@ -1,0 +1,102 @@
+"""A Pod object, as the API writes it, read into a noun. Pure.
+
+What a user of the cluster can write there is hostile: a field of another type than the API's schema says is taken as not there.
+Source of the fields: Kubernetes API v1.Pod. Must not live here: requests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from agent.nouns import Container, ContainerKind, Pod
+
+__all__ = ["pod_of"]
+
+_STATUSES: Final[tuple[tuple[str, ContainerKind], ...]] = (
+    ("initContainerStatuses", "init"),
+    ("containerStatuses", "app"),
+    ("ephemeralContainerStatuses", "ephemeral"),
+)
+# The hash of a static pod's manifest is its uid on the node; the API's mirror of it has another.
+_ALIASES: Final = ("kubernetes.io/config.hash", "kubernetes.io/config.mirror")
+_CRON_JOB: Final = re.compile(r"(.+)-\d+")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def pod_of(item: Any) -> Pod | None:  # noqa: ANN401  it is whatever the server sent
+    """None when it has no uid, namespace or name: then it is no pod."""
+    metadata = _dict(_dict(item).get("metadata"))
+    uid, namespace, name = (_text(metadata.get(key)) for key in ("uid", "namespace", "name"))
+    if not (uid and namespace and name):
+        return None
+    annotations = _strings(metadata.get("annotations"))
+    labels = _strings(metadata.get("labels"))
+    spec, status = _dict(_dict(item).get("spec")), _dict(_dict(item).get("status"))
+    return Pod(
+        uid=uid,
+        namespace=namespace,
+        name=name,
+        aliases=frozenset([uid, *(annotations[key] for key in _ALIASES if annotations.get(key))]),
+        labels=labels,
+        workload=_workload(metadata, labels),
+        service_account=_text(spec.get("serviceAccountName")),
+        qos=_text(status.get("qosClass")),
+        containers={one.id: one for one in _containers(spec, status)},
+    )
+
+
+def _workload(metadata: dict[str, Any], labels: dict[str, str]) -> tuple[str, str] | None:
+    """The owner that a person would name, without asking the API for the owner's owner."""
+    for owner in _list(metadata.get("ownerReferences")):
+        kind, name = _text(_dict(owner).get("kind")), _text(_dict(owner).get("name"))
+        if not kind or not name or _dict(owner).get("controller") is not True:
+            continue
+        suffix = "-" + labels.get("pod-template-hash", "")
+        if kind == "ReplicaSet" and len(suffix) > 1 and name.endswith(suffix) and len(name) > len(suffix):
+            return "Deployment", name.removesuffix(suffix)
+        if kind == "Job" and (cron := _CRON_JOB.fullmatch(name)):
+            return "CronJob", cron[1]
+        return kind, name
+    return None
+
+
+def _containers(spec: dict[str, Any], status: dict[str, Any]) -> Iterator[Container]:
+    sidecars = {
+        _text(_dict(one).get("name")) for one in _list(spec.get("initContainers")) if _dict(one).get("restartPolicy") == "Always"
+    }
+    for field, usual in _STATUSES:
+        for one in map(_dict, _list(status.get(field))):
+            name = _text(one.get("name"))
+            kind: ContainerKind = "sidecar" if usual == "init" and name in sidecars else usual
+            image_id = _text(one.get("imageID"))
+            digest = _DIGEST.search(image_id or "")
+            # A restarted container's former id first: where both have the same, the present one says more.
+            for state in (one.get("lastState"), one.get("state")):
+                yield from _named(_dict(_dict(state).get("terminated")).get("containerID"), name, None, None, kind)
+            yield from _named(one.get("containerID"), name, _text(one.get("image")), digest[0] if digest else image_id, kind)
+
+
+def _named(
+    full_id: object, name: str | None, image: str | None, image_id: str | None, kind: ContainerKind
+) -> Iterator[Container]:
+    runtime, separator, container = (_text(full_id) or "").partition("://")
+    if separator and container:
+        yield Container(container, name, image, image_id, kind, runtime)
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _strings(value: object) -> dict[str, str]:
+    return {key: text for key, text in _dict(value).items() if isinstance(text, str)}

@@ -1,0 +1,234 @@
+"""The directory of this node's pods: one list, one watch, and nothing else is asked of the API. The one speaker to Kubernetes.
+
+RBAC: get, list, watch on pods. The API being away stops nothing here: the directory keeps what it knows. Must not live here:
+cgroups, and any waiting for an answer on behalf of a fork.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import orjson
+from kubernetes.aio import client, config
+from kubernetes.aio.client.exceptions import ApiException
+
+from agent.identity.pod_objects import pod_of
+from agent.nouns import Pod
+
+__all__ = ["Pods", "PodWatch"]
+
+log = logging.getLogger(__name__)
+
+KEEP_GONE_S: Final = 600.0  # a deleted pod's last forks may still be in a queue
+_PAGE: Final = 500  # pods a list request; a node has 110 by default, 250 at most as a rule
+_WATCH_S: Final = 300  # the server ends the stream after this, and we go on from where it was
+_SILENCE_S: Final = 90.0  # bookmarks come about every minute; a stream that says nothing for longer is dead
+_BACKOFF_S: Final = (0.5, 30.0)  # first and longest pause between tries, with full jitter
+
+
+class Pods:
+    """Every pod of the node, by any uid that a cgroup path may use; those just deleted, too."""
+
+    def __init__(self) -> None:
+        self._by_uid: dict[str, Pod] = {}
+        self._by_alias: dict[str, str] = {}
+        self._gone: dict[str, float] = {}
+        self.version = 0  # changes whenever an answer may have
+
+    def __len__(self) -> int:
+        return len(self._by_uid) - len(self._gone)
+
+    def get(self, uid: str) -> Pod | None:
+        """`uid`: the API's, or a static pod's own."""
+        return self._by_uid.get(self._by_alias.get(uid, uid))
+
+    def put(self, pod: Pod) -> None:
+        before = self._by_uid.get(pod.uid)
+        if before and not before.containers.keys() <= pod.containers.keys():
+            # A container that the status names no more (the one before the last restart) may still be asked about.
+            pod = Pod(**{**{name: getattr(pod, name) for name in Pod.__slots__}, "containers": {**before.containers, **pod.containers}})
+        self._by_uid[pod.uid] = pod
+        for alias in pod.aliases:
+            self._by_alias[alias] = pod.uid
+        self._gone.pop(pod.uid, None)
+        self.version += 1
+
+    def remove(self, uid: str, now: float) -> None:
+        """It stays resolvable for a while."""
+        if uid in self._by_uid:
+            self._gone.setdefault(uid, now)
+
+    def replace(self, pods: list[Pod], now: float) -> None:
+        """What a list says is all there is."""
+        present = {pod.uid for pod in pods}
+        for pod in pods:
+            self.put(pod)
+        for uid in self._by_uid.keys() - present:
+            self.remove(uid, now)
+
+    def forget(self, now: float) -> None:
+        for uid in [uid for uid, since in self._gone.items() if now - since > KEEP_GONE_S]:
+            pod = self._by_uid.pop(uid)
+            del self._gone[uid]
+            for alias in pod.aliases:
+                if self._by_alias.get(alias) == uid:
+                    del self._by_alias[alias]
+            self.version += 1
+
+    def __iter__(self) -> Any:  # noqa: ANN401
+        return iter(self._by_uid.values())
+
+
+class _Expired(Exception):
+    """410: the resource version is too old; only a new list helps."""
+
+
+class PodWatch:
+    """Keeps a `Pods` up to date. `kubeconfig` None: the pod's own service account.
+
+    `state` is one line for people: what the API last said, or why it says nothing.
+    """
+
+    def __init__(self, pods: Pods, node: str, kubeconfig: Path | None) -> None:
+        self._pods = pods
+        self._selector = f"spec.nodeName={node}"
+        self._kubeconfig = kubeconfig
+        self.state = "not asked yet"
+        self.synced = False
+        self.requests: dict[str, int] = {}  # by what came of them: list, watch, or an error's name
+
+    async def run(self) -> None:
+        """Forever. Expected trouble (the API away, 401, 403, 410, 429, 5xx, a dead stream) is said in `state` and tried again."""
+        version: str | None = None
+        failures = 0
+        while True:
+            try:
+                async with await self._client() as api:
+                    core = client.CoreV1Api(api)
+                    while True:
+                        if version is None:
+                            version = await self._list(core)
+                        failures = 0
+                        version = await self._watch(core, version)
+            except _Expired:
+                version = None
+                self._count("expired")
+                continue
+            except (ApiException, aiohttp.ClientError, OSError, TimeoutError, config.ConfigException, ValueError) as error:
+                self._count(str(error.status) if isinstance(error, ApiException) else type(error).__name__)
+                self.state = _plain(error)
+            failures += 1
+            longest = min(_BACKOFF_S[1], _BACKOFF_S[0] * 2**failures)
+            if failures == 1 or longest == _BACKOFF_S[1]:
+                log.warning("Kubernetes API: %s; trying again", self.state)
+            await asyncio.sleep(random.uniform(0, longest))  # noqa: S311  jitter, so that a fleet does not knock at once
+
+    async def _client(self) -> client.ApiClient:
+        # Read anew each time: a token or certificate that was replaced is taken up by the next try.
+        settings = client.Configuration()
+        if self._kubeconfig is not None:
+            await config.load_kube_config(config_file=str(self._kubeconfig), client_configuration=settings)
+        else:
+            config.load_incluster_config(client_configuration=settings)
+        settings.retries = None
+        return client.ApiClient(settings)
+
+    async def _list(self, core: client.CoreV1Api) -> str:
+        pods: list[Pod] = []
+        page: dict[str, str] = {}
+        while True:
+            self._count("list")
+            answer = await core.list_pod_for_all_namespaces_without_preload_content(
+                field_selector=self._selector,
+                limit=_PAGE,
+                # From the API server's cache, not from etcd: a fleet that restarts must not wake the quorum.
+                resource_version=None if page else "0",
+                _request_timeout=60,
+                **page,
+            )
+            text = await answer.read()
+            if answer.status == 410:  # the continue token grew too old meanwhile
+                raise _Expired
+            _check(answer.status, text)
+            body = orjson.loads(text)
+            pods += [pod for item in body.get("items") or [] if (pod := pod_of(item))]
+            metadata = body.get("metadata") or {}
+            if not metadata.get("continue"):
+                break
+            page = {"_continue": metadata["continue"]}
+        self._pods.replace(pods, asyncio.get_running_loop().time())
+        self.synced = True
+        self.state = f"listed {len(pods)} pods"
+        return str(metadata.get("resourceVersion", ""))
+
+    async def _watch(self, core: client.CoreV1Api, version: str) -> str:
+        self._count("watch")
+        # A spread of the streams' ends, or all agents that started together would come back together.
+        seconds = int(_WATCH_S * random.uniform(1, 2))  # noqa: S311
+        answer = await core.list_pod_for_all_namespaces_without_preload_content(
+            field_selector=self._selector,
+            watch=True,
+            allow_watch_bookmarks=True,
+            resource_version=version,
+            timeout_seconds=seconds,
+            _request_timeout=aiohttp.ClientTimeout(total=seconds + 60, sock_connect=10, sock_read=_SILENCE_S),
+        )
+        if answer.status == 410:
+            raise _Expired
+        if answer.status != 200:
+            _check(answer.status, await answer.read())
+        self.state = f"watching {len(self._pods)} pods"
+        try:
+            async for line in _lines(answer.response.content):
+                version = self._take(orjson.loads(line)) or version
+                self.state = f"watching {len(self._pods)} pods"
+        except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, TimeoutError) as error:
+            # The stream broke or fell silent: go on from the last version that was heard.
+            self._count(type(error).__name__)
+        finally:
+            answer.response.close()
+        return version
+
+    def _take(self, event: dict[str, Any]) -> str | None:
+        kind, item = event.get("type"), event.get("object") or {}
+        if kind == "ERROR":
+            if item.get("code") == 410:
+                raise _Expired
+            raise ApiException(status=item.get("code"), reason=str(item.get("message"))[:200])
+        if kind in ("ADDED", "MODIFIED", "DELETED") and (pod := pod_of(item)):
+            self._pods.put(pod)
+            if kind == "DELETED":
+                self._pods.remove(pod.uid, asyncio.get_running_loop().time())
+            version = (item.get("metadata") or {}).get("resourceVersion")
+        return version if isinstance(version, str) else None
+
+    def _count(self, what: str) -> None:
+        self.requests[what] = self.requests.get(what, 0) + 1
+
+
+async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Whole lines only: one that was cut off by the end of the stream is not an event."""
+    rest = b""
+    async for chunk in stream.iter_any():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            if line:
+                yield line
+
+
+def _check(status: int, text: bytes) -> None:
+    if status != 200:
+        raise ApiException(status=status, reason=text[:200].decode(errors="replace"))
+
+
+def _plain(error: Exception) -> str:
+    if isinstance(error, ApiException):
+        hints = {401: "the token is not accepted", 403: "may not list and watch pods: is the ClusterRole bound?"}
+        return f"answered {error.status} ({hints.get(error.status, str(error.reason)[:120])})"
+    return f"{type(error).__name__}: {str(error)[:160]}"

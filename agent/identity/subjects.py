@@ -1,0 +1,107 @@
+"""Both directories made into one answer: whose is this cgroup? Asking is one look into a dict, and never waits.
+
+Must not live here: requests, the kernel, and events that wait (enrich has those).
+"""
+
+from __future__ import annotations
+
+from agent.identity.cgroups import Cgroup, Cgroups
+from agent.identity.pods import Pods
+from agent.nouns import Container, Pod, Subject
+
+__all__ = ["Subjects"]
+
+
+class Subjects:
+    """`api`: whether there is a Kubernetes API to hear from; without one nothing is worth waiting for."""
+
+    def __init__(self, cgroups: Cgroups, pods: Pods, *, api: bool) -> None:
+        self._cgroups = cgroups
+        self._pods = pods
+        self._api = api
+        self._settled: dict[int, Subject] = {}
+        self._given_up: dict[int, Subject] = {}
+        self._pods_version = -1
+
+    def of(self, cgroup: int) -> Subject | None:
+        """None: not known yet, and it may be soon."""
+        if self._pods_version != self._pods.version:
+            self._pods_changed()
+        found = self._settled.get(cgroup)
+        if found is None:
+            found = self._look(cgroup)
+            if found is None:
+                return self._given_up.get(cgroup)
+            self._settled[cgroup] = found
+        return found
+
+    def best(self, cgroup: int) -> Subject:
+        """What can be said now, without giving anything up."""
+        return self.of(cgroup) or self._from_path(cgroup)
+
+    def give_up(self, cgroup: int) -> Subject:
+        """Something has waited long enough. From here on nothing of this cgroup waits, until the API says more."""
+        found = self.of(cgroup)
+        if found is None:
+            found = self._given_up[cgroup] = self._sandbox(cgroup) or self._from_path(cgroup)
+        return found
+
+    def cgroup_changed(self, cgroup: int) -> None:
+        """Born, or forgotten: an id that comes again is another's."""
+        self._settled.pop(cgroup, None)
+        self._given_up.pop(cgroup, None)
+
+    def _pods_changed(self) -> None:
+        self._pods_version = self._pods.version
+        # What hangs on a pod is looked up anew, so that a label that changed shows; the rest can't have changed.
+        for cgroup, subject in list(self._settled.items()):
+            if subject.pod_uid is not None and (subject.pod is None or self._pods.get(subject.pod_uid) is not subject.pod):
+                del self._settled[cgroup]
+        for cgroup, subject in list(self._given_up.items()):
+            if subject.pod_uid is None or self._pods.get(subject.pod_uid) is not subject.pod:
+                del self._given_up[cgroup]
+
+    def _look(self, number: int) -> Subject | None:
+        cgroup = self._cgroups.get(number)
+        if cgroup is None:
+            # A fork in a cgroup whose birth was not heard of: the walk that follows a loss will find it, or nobody will.
+            return None
+        place = cgroup.place
+        if place.pod is None:
+            return Subject(number, cgroup.path, "host", None)
+        pod = self._pods.get(place.pod)
+        if pod is None:
+            return None if self._api else self._from_path(number)
+        if place.container is None:
+            return Subject(number, cgroup.path, "resolved", "status", pod.uid, pod)
+        container = pod.containers.get(place.container)
+        if container is None:
+            return None
+        return Subject(number, cgroup.path, "resolved", "status", pod.uid, pod, container)
+
+    def _from_path(self, number: int) -> Subject:
+        cgroup = self._cgroups.get(number)
+        if cgroup is None:
+            return Subject(number, None, "unresolved", None)
+        place = cgroup.place
+        if place.pod is None:
+            return Subject(number, cgroup.path, "host", None)
+        pod: Pod | None = self._pods.get(place.pod)
+        container = Container(place.container, runtime=place.runtime) if place.container else None
+        return Subject(number, cgroup.path, "unresolved", "cgroup", pod.uid if pod else place.pod, pod, container)
+
+    def _sandbox(self, number: int) -> Subject | None:
+        """The pod is known, the container is in none of its statuses, and it was its pod's first: the sandbox."""
+        cgroup = self._cgroups.get(number)
+        if cgroup is None or cgroup.place.pod is None or cgroup.place.container is None:
+            return None
+        pod = self._pods.get(cgroup.place.pod)
+        if pod is None or cgroup.place.container != self._first_born(cgroup):
+            return None
+        container = Container(cgroup.place.container, kind="sandbox", runtime=cgroup.place.runtime)
+        return Subject(number, cgroup.path, "resolved", "birth", pod.uid, pod, container)
+
+    def _first_born(self, cgroup: Cgroup) -> str | None:
+        # Those of before the agent have no time of birth; kernfs gives ids in rising order.
+        first = min(self._cgroups.siblings(cgroup), key=lambda one: (one.born, one.id))
+        return first.place.container

@@ -1,0 +1,128 @@
+"""A short-lived process that compiles the probe with BCC, attaches it, hands its descriptors over, and goes, with LLVM's 125 MB.
+
+`python -m agent.kernel.loader`: reads its orders (JSON) from descriptor 0, a Unix socket, and answers there: one JSON line and,
+on success, the descriptors it names, in that order. What BCC and the compiler print goes to stderr, which the parent keeps.
+The one importer of bcc. Must not live here: anything that runs after the attach.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from agent.kernel.libbpf import load_libbpf
+from agent.kernel.offsets import Btf, BtfMissing, enum_value, offset_flags
+
+__all__ = ["HOOKS", "MAPS", "main"]
+
+# (raw tracepoint, program). In this order: who is told first must be there first.
+HOOKS: Final = (
+    ("cgroup_mkdir", b"on_cgroup_mkdir"),
+    ("cgroup_rmdir", b"on_cgroup_rmdir"),
+    ("task_newtask", b"on_newtask"),
+    ("sched_process_fork", b"on_fork"),
+    ("cgroup_attach_task", b"on_cgroup_attach"),
+)
+MAPS: Final = ("config", "forks", "changes", "tally", "cpus")
+
+_RINGBUF: Final = 27  # BPF_MAP_TYPE_RINGBUF
+
+
+def sources() -> Path:
+    """The folder with fork.c: beside the packages in a checkout, inside the package when installed."""
+    installed = Path(__file__).parents[1] / "bpf"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "bpf"
+
+
+class Refused(Exception):
+    """The kernel, or its keeper, won't have the probe. `what` is one of: kernel, permission, bcc."""
+
+    def __init__(self, what: str, text: str) -> None:
+        super().__init__(text)
+        self.what = what
+
+
+def check_ring_buffer() -> None:
+    """Makes the smallest ring there is and lets it go again: the plainest way to ask. Raises Refused."""
+    lib = load_libbpf()
+    descriptor = lib.bpf_map_create(_RINGBUF, b"forklore_try", 0, 0, os.sysconf("SC_PAGE_SIZE"), None)
+    if descriptor >= 0:
+        os.close(descriptor)
+        return
+    number = -descriptor
+    if number in (errno.EPERM, errno.EACCES):
+        raise Refused("permission", "the kernel refused bpf(): " + os.strerror(number))
+    raise Refused("kernel", f"the kernel has no BPF ring buffer (it came with 5.8): {os.strerror(number)}")
+
+
+def flags(orders: dict[str, Any]) -> list[str]:
+    """What fork.c is compiled with: the running kernel's offsets and the sizes that were ordered. Raises BtfMissing."""
+    btf = Btf.of_running_kernel()
+    page = os.sysconf("SC_PAGE_SIZE")
+    given = {
+        "PAGE_SIZE": page,
+        "RING_PAGES": orders["ring_bytes"] // page,
+        "CHANGES_PAGES": orders["changes_bytes"] // page,
+        "TALLY_ROWS": orders["tally_rows"],
+        "HIERARCHY": orders["hierarchy"],
+    }
+    if orders["controller"] is not None:
+        given["SUBSYS"] = enum_value(btf, "cgroup_subsys_id", f"{orders['controller']}_cgrp_id")
+    return offset_flags(btf) + [f"-D{name}={value}" for name, value in given.items()]
+
+
+def attach(orders: dict[str, Any]) -> tuple[list[str], list[int], object]:
+    """Compiles, loads, attaches. Returns names and descriptors, and what must stay alive until they are sent.
+
+    Raises Refused and BtfMissing.
+    """
+    try:
+        cflags = flags(orders)
+        check_ring_buffer()
+    except OSError as error:
+        raise Refused("permission", str(error)) from error
+    folder = sources()
+    os.environ["BCC_KERNEL_SOURCE"] = str(folder)
+    try:
+        import bcc
+    except ImportError as error:
+        raise Refused(
+            "bcc", "this Python can't import bcc: install Debian's python3-bpfcc and use the distribution's Python"
+        ) from error
+    try:
+        program = bcc.BPF(text=(folder / "fork.c").read_bytes(), cflags=[*cflags, f"-I{folder / 'include'}"])
+        for tracepoint, function in HOOKS:
+            program.attach_raw_tracepoint(tp=tracepoint.encode(), fn_name=function)
+    except Exception as error:  # BCC raises nothing narrower
+        raise Refused("kernel", f"BCC could not load the probe: {error}") from error
+    named = {f"map:{name}": program.get_table(name.encode()).map_fd for name in MAPS}
+    named |= {f"program:{function.decode()}": program.load_func(function, bcc.BPF.RAW_TRACEPOINT).fd for _, function in HOOKS}
+    named |= {f"link:{tracepoint}": program.raw_tracepoint_fds[tracepoint.encode()] for tracepoint, _ in HOOKS}
+    return list(named), list(named.values()), program
+
+
+def main() -> int:
+    with socket.socket(fileno=0) as door:
+        orders = json.loads(door.recv(65536))
+        try:
+            names, descriptors, alive = attach(orders)
+        except BtfMissing as error:
+            answer = {"refused": "kernel", "text": str(error)}
+        except Refused as error:
+            answer = {"refused": error.what, "text": str(error)}
+        else:
+            socket.send_fds(door, [json.dumps({"names": names}).encode()], descriptors)
+            del alive
+            sys.stderr.flush()
+            os._exit(0)  # BCC's own clean-up and LLVM's would take longer than all the rest
+        door.sendall(json.dumps(answer).encode())
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""The structs of bpf/fork.c as the reader sees them. Little- or big-endian as the machine is; sizes in bytes.
+
+The loader is told these sizes and refuses a probe that differs (`_Static_assert` in fork.c). Must not live here: any meaning.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final, NamedTuple
+
+__all__ = [
+    "BORN",
+    "CHAIN",
+    "CHANGE",
+    "CHANGE_PATH",
+    "CHANGE_SLOT",
+    "CPU_ROW",
+    "DIED",
+    "FORK",
+    "FORK_SLOT",
+    "ORIGIN",
+    "TALLY_ROW",
+    "UNKNOWN_32",
+    "UNKNOWN_64",
+    "CgroupChange",
+    "CpuRow",
+    "TallyRow",
+]
+
+UNKNOWN_32: Final = 0xFFFFFFFF
+UNKNOWN_64: Final = 0xFFFFFFFFFFFFFFFF
+CHAIN: Final = 8
+BORN: Final = 1
+DIED: Final = 2
+
+RING_HEADER: Final = 8  # struct bpf_ringbuf_hdr: u32 len, u32 pg_off
+
+# sequence time cgroup parent_cgroup | tid ns_tid pid ns_pid start | chain | cpu levels kind | the origin, undivided
+FORK: Final = Struct(f"={RING_HEADER}x 4Q 4IQ {4 * CHAIN}s HBB4x 152s")
+FORK_SLOT: Final = 256
+# parent, parent_process, leader: tid ns_tid pid ns_pid start | flags comm parent_comm uid gid | pid mnt net user uts ipc cgroup
+ORIGIN: Final = Struct("=4IQ 4IQ 4IQ Q16s16s2I 7I4x")
+
+CHANGE_PATH: Final = 976
+CHANGE: Final = Struct(f"={RING_HEADER}x 3Q2IQ {CHANGE_PATH}s")  # cgroup parent time change length sequence path
+CHANGE_SLOT: Final = 1024
+
+TALLY_ROW: Final = Struct("=7Q")
+CPU_ROW: Final = Struct("=5Q")
+
+
+class TallyRow(NamedTuple):
+    """Exact counts of one cgroup since the probe's epoch, as wire.events.Counts names them."""
+
+    processes: int
+    threads: int
+    emitted: int
+    filtered: int
+    suppressed: int
+    lost: int
+    entered: int
+
+
+class CpuRow(NamedTuple):
+    """What one CPU has counted. `sequence`: numbers given out so far, so it is the next one."""
+
+    sequence: int
+    newtasks: int
+    unpaired: int
+    changes: int
+    changes_lost: int
+
+
+class CgroupChange(NamedTuple):
+    """A cgroup of the chosen hierarchy was born or died. `path` from the hierarchy's root, bytes that a container may have
+    chosen; `time` in ns of CLOCK_BOOTTIME; `whole` is False when the path was cut off."""
+
+    cgroup: int
+    parent: int
+    time: int
+    born: bool
+    path: bytes
+    whole: bool

@@ -1,0 +1,78 @@
+"""captured = delivered + queued + lost{reason} + suppressed + filtered, for each sink. Pure arithmetic over counts of forks.
+
+The kernel's tally says what was captured, emitted, filtered, suppressed and lost to the ring; each sink's account says what
+became of what reached it. Every number is counted where it happens, and none is worked out from the others: that they add up
+is a finding. Must not live here: where the counts come from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["Account", "Captured", "Queued", "closed", "totals"]
+
+COUNTS = ("processes", "threads", "emitted", "filtered", "suppressed", "lost", "entered")
+
+
+@dataclass
+class Account:
+    """One sink's: forks by cgroup. `lost` by reason: journal_full, rejected."""
+
+    delivered: Counter[int] = field(default_factory=Counter)
+    lost: dict[str, Counter[int]] = field(default_factory=dict)
+
+    def deliver(self, forks: Mapping[int, int]) -> None:
+        self.delivered.update(forks)
+
+    def lose(self, reason: str, forks: Mapping[int, int]) -> None:
+        self.lost.setdefault(reason, Counter()).update(forks)
+
+    def lost_by_reason(self) -> dict[str, int]:
+        return {reason: forks.total() for reason, forks in self.lost.items()}
+
+
+@dataclass(frozen=True)
+class Captured:
+    """The kernel's side at one moment, summed over cgroups. `misses`: the probe was skipped, and what it missed is not in
+    `processes` and `threads` either."""
+
+    processes: int
+    threads: int
+    emitted: int
+    filtered: int
+    suppressed: int
+    lost: int
+    entered: int
+    misses: int = 0
+    kernel_workers: int = 0
+
+    @property
+    def captured(self) -> int:
+        return self.processes + self.threads
+
+
+@dataclass(frozen=True)
+class Queued:
+    """Where what is under way is: `ring`: not taken over yet; `waiting`: for its pod's name; `journal`: for the sink."""
+
+    ring: int
+    waiting: int
+    journal: int
+
+    @property
+    def total(self) -> int:
+        return self.ring + self.waiting + self.journal
+
+
+def totals(rows: Iterable[tuple[int, ...]]) -> dict[str, int]:
+    """The sum of tally rows, by name."""
+    sums = [sum(column) for column in zip(*rows, strict=True)] or [0] * len(COUNTS)
+    return dict(zip(COUNTS, sums, strict=True))
+
+
+def closed(captured: Captured, account: Account, queued: Queued) -> int:
+    """What the two sides differ by: 0 when every fork is accounted for."""
+    known = account.delivered.total() + queued.total + sum(account.lost_by_reason().values())
+    return captured.captured - (known + captured.lost + captured.suppressed + captured.filtered)

@@ -1,0 +1,125 @@
+"""What the rooms hand to each other: a fork, what it came from, whose it is, a batch. Frozen; no room owns them.
+
+Must not live here: anything that does something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+__all__ = ["Batch", "Container", "Fork", "Origin", "Pod", "Subject", "Task"]
+
+ContainerKind = Literal["app", "init", "sidecar", "ephemeral", "sandbox"]
+
+
+class Task(NamedTuple):
+    """A task as one fork saw it. None: unknown. `start`: ns since 1970; `entity`: 16 hex digits, stable for the process."""
+
+    tid: int | None
+    ns_tid: int | None
+    pid: int | None
+    ns_pid: int | None
+    start: int | None
+    entity: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """What all the forks of one task share: decoded once, encoded once per schema. Compared by identity.
+
+    `leader` is None for a process, which is its own. `clone`: flag names. `namespaces`: pid, mnt, net, user, uts, ipc, cgroup.
+    """
+
+    parent: Task
+    parent_process: Task
+    leader: Task | None
+    clone: tuple[str, ...] | None
+    comm: str | None
+    parent_comm: str | None
+    uid: int | None
+    gid: int | None
+    namespaces: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container of a pod. `kind` and names are None while no status has named it."""
+
+    id: str
+    name: str | None = None
+    image: str | None = None
+    image_id: str | None = None
+    kind: ContainerKind | None = None
+    runtime: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod as the API last told it. `aliases`: every uid that a cgroup path may call it by (a static pod has two)."""
+
+    uid: str
+    namespace: str
+    name: str
+    aliases: frozenset[str]
+    labels: Mapping[str, str]
+    workload: tuple[str, str] | None
+    service_account: str | None
+    qos: str | None
+    containers: Mapping[str, Container] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """Whose a fork is: a cgroup, and what is known of it. Compared by identity: a new finding is a new Subject.
+
+    `pod_uid` is the API's when `pod` is known, else what the path said. `by`: what told.
+    """
+
+    cgroup: int
+    path: str | None
+    state: Literal["resolved", "host", "unresolved"]
+    by: Literal["status", "cgroup", "attach", "birth"] | None
+    pod_uid: str | None = None
+    pod: Pod | None = None
+    container: Container | None = None
+
+
+class Fork(NamedTuple):
+    """One fork, enriched. Times in ns since 1970. `chain`: the child's number in each pid namespace, the host's first, as far as
+    it was carried; `levels`: how many it has in truth.
+
+    `lag_ms` None: resolved at once; else how long it waited for its name.
+    """
+
+    sequence: int
+    time: int
+    cpu: int
+    thread: bool
+    child: Task
+    chain: tuple[int | None, ...]
+    levels: int
+    origin: Origin
+    subject: Subject
+    parent_subject: Subject | None
+    lag_ms: int | None
+
+    @property
+    def state(self) -> str:
+        """wire.events.Enrichment's: `late` is resolved after waiting."""
+        return "late" if self.lag_ms is not None and self.subject.state == "resolved" else self.subject.state
+
+
+class Batch(NamedTuple):
+    """A body that is ready to POST and is only ever repeated byte for byte. `forks`: how many of each cgroup are in it;
+    `since`: when its first line came, seconds of the loop's clock."""
+
+    id: str
+    body: bytes
+    events: int
+    forks: Mapping[int, int]
+    since: float
+
+
+Event = dict[str, Any]

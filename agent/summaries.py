@@ -1,0 +1,171 @@
+"""Snapshots of the tally -> what the agent says of its own: fork_summary, gap, node_summary. Pure: told time and snapshot.
+
+The numbers are the kernel's, so they are right also where events were lost. Must not live here: reading the tally.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from agent.ledger import COUNTS, totals
+from agent.nouns import Event, Subject
+from wire.events import FORK, FORK_SUMMARY, GAP, NODE_SUMMARY
+
+__all__ = ["HOST", "Interval", "Summaries"]
+
+HOST: Final = -1  # the key of the sum of all cgroups outside pods
+_NODE: Final = -2  # the key of the sum of everything
+Row = tuple[int, ...]  # as ledger.COUNTS
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Both ends as RFC 3339."""
+
+    start: str
+    end: str
+
+
+class Summaries:
+    """`best`: cgroup id -> Subject, at once. `whose`: Subject -> the event's cgroup, container and k8s objects."""
+
+    def __init__(
+        self,
+        stream: str,
+        best: Callable[[int], Subject],
+        whose: Callable[[Subject], dict[str, Any]],
+    ) -> None:
+        self._stream = stream
+        self._k8s = whose(Subject(0, None, "host", None))["k8s"]
+        self._best = best
+        self._whose = whose
+        self._said: dict[int, Row] = {}
+        self._forgotten_host: Row = (0,) * len(COUNTS)
+        self._forgotten: Row = (0,) * len(COUNTS)
+        self.retired: dict[int, Row] = {}  # the last counts of dead cgroups, while their names are kept
+        self._lost_elsewhere: dict[tuple[str, str, int], int] = {}
+        self._number = 0
+        self._gaps = 0
+
+    def next(self, rows: Mapping[int, Row], interval: Interval) -> list[Event]:
+        """One fork_summary a container (and other cgroup of a pod), one for all the host, and a gap wherever the ring lost."""
+        self._number += 1
+        events: list[Event] = []
+        sums: dict[int, Row] = {HOST: self._forgotten_host}
+        for cgroup, row in rows.items():
+            subject = self._best(cgroup) if cgroup else None
+            if subject and subject.state == "host":
+                sums[HOST] = _plus(sums[HOST], row)
+            elif subject or any(row):  # cgroup 0: the row for when the table is full
+                sums[cgroup] = row
+        for key, row in sums.items():
+            new = _minus(row, self._said.get(key, (0,) * len(row)))
+            self._said[key] = row
+            counts = dict(zip(COUNTS, new, strict=True))
+            whose, enrichment = self._identity(key)
+            name = "host" if key == HOST else str(key)
+            events.append({
+                "event": FORK_SUMMARY,
+                "id": f"{self._stream}.summary.{name}.{self._number}",
+                "timestamp": interval.end,
+                "interval": {"start": interval.start, "end": interval.end},
+                "counts": counts,
+                "totals": dict(zip(COUNTS, row, strict=True)),
+                **whose,
+                "enrichment": enrichment,
+            })  # fmt: skip
+            if counts["lost"]:
+                events.append(self._gap(interval, FORK, counts["lost"], "ring_full", None, whose, enrichment))
+        return events
+
+    def sink_gaps(self, sink: str, lost: Mapping[str, Mapping[int, int]], interval: Interval) -> list[Event]:
+        """What one sink has lost since the last call, by reason and cgroup."""
+        events = []
+        for reason, forks in lost.items():
+            for cgroup, count in forks.items():
+                before = self._lost_elsewhere.get((sink, reason, cgroup), 0)
+                if count > before:
+                    self._lost_elsewhere[sink, reason, cgroup] = count
+                    whose, enrichment = self._identity(cgroup)
+                    events.append(self._gap(interval, FORK, count - before, reason, sink, whose, enrichment))
+        return events
+
+    def node(
+        self,
+        rows: Mapping[int, Row],
+        interval: Interval,
+        agent: Mapping[str, str],
+        lag_ms: int,
+        heads: Mapping[str, int],
+        ledger: Mapping[str, Any],
+    ) -> Event:
+        """The heartbeat. Call after `next`: its counts are the sum of all that was counted in the interval."""
+        now = self.total(rows)
+        new = _minus(now, self._said.get(_NODE, (0,) * len(now)))
+        self._said[_NODE] = now
+        return {
+            "event": NODE_SUMMARY,
+            "id": f"{self._stream}.node.{self._number}",
+            "timestamp": interval.end,
+            "interval": {"start": interval.start, "end": interval.end},
+            "agent": dict(agent),
+            "lag_ms": lag_ms,
+            "counts": dict(zip(COUNTS, new, strict=True)),
+            "totals": dict(zip(COUNTS, now, strict=True)),
+            "heads": dict(heads),
+            "ledger": dict(ledger),
+            "k8s": self._k8s,
+        }
+
+    def total(self, rows: Mapping[int, Row]) -> Row:
+        """All that was ever counted in this epoch, dead cgroups included."""
+        return _plus(self._forgotten, tuple(totals(rows.values()).values()))
+
+    def forget(self, cgroup: int, row: Row) -> None:
+        """The kernel's row of a dead cgroup is about to go; its last numbers were said."""
+        self._forgotten = _plus(self._forgotten, row)
+        self.retired[cgroup] = row
+        if self._best(cgroup).state == "host":
+            self._forgotten_host = _plus(self._forgotten_host, row)
+        self._said.pop(cgroup, None)
+
+    def _identity(self, key: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        subject = self._best(key) if key > 0 else Subject(0, None, "host" if key == HOST else "unresolved", None)
+        whose = self._whose(subject)
+        if key <= 0:
+            whose["cgroup"] = None if key == HOST else {"id": 0, "path": None}
+        return whose, {"state": subject.state, "by": subject.by, "lag_ms": 0}
+
+    def _gap(
+        self,
+        interval: Interval,
+        missing: str,
+        count: int,
+        reason: str,
+        sink: str | None,
+        whose: dict[str, Any],
+        enrichment: dict[str, Any],
+    ) -> Event:
+        self._gaps += 1
+        return {
+            "event": GAP,
+            "id": f"{self._stream}.gap.{self._gaps}",
+            "timestamp": interval.end,
+            "interval": {"start": interval.start, "end": interval.end},
+            "missing": missing,
+            "count": count,
+            "reason": reason,
+            "sink": sink,
+            **whose,
+            "enrichment": enrichment,
+        }
+
+
+def _plus(one: Row, other: Row) -> Row:
+    return tuple(a + b for a, b in zip(one, other, strict=True))
+
+
+def _minus(one: Row, other: Row) -> Row:
+    return tuple(a - b for a, b in zip(one, other, strict=True))
