@@ -15,6 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent.identity.cgroups import NoHierarchy
+from agent.kernel.probe import CannotCapture, NotPermitted
+from agent.pipeline import run
 from agent.settings import Settings, SettingsWrong, load
 
 __all__ = ["main"]
@@ -41,11 +44,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 async def _run(settings: Settings) -> int:
-    # Here, so that `--check` and a typing error need no kernel, no HTTP and no second.
-    from agent.identity.cgroups import NoHierarchy
-    from agent.kernel.probe import CannotCapture, NotPermitted
-    from agent.pipeline import run
-
     stop = asyncio.Event()
 
     def leave() -> None:
@@ -64,8 +62,8 @@ async def _run(settings: Settings) -> int:
     except OSError as error:
         return _fail(CANNOT, str(error))
     except BaseExceptionGroup as group:
-        for error in _leaves(group):
-            logging.getLogger("agent").error("a room burned", exc_info=error)
+        for leaf in _leaves(group):
+            logging.getLogger("agent").error("a room burned", exc_info=leaf)
         return _fail(BURNED, f"a room burned, so the house closes: {_leaves(group)[0]!r}")
     return OK
 

@@ -76,8 +76,8 @@ def clone_names(flags: int) -> tuple[str, ...] | None:
 
 
 class Enricher:
-    """`wall`: boot clock ns -> ns since 1970. `subject_of`, `best`, `give_up` as in Subjects. `wait_ns`, `most`: how long and how
-    many forks may wait for their names. `boot_key`: 64 bits of the boot id."""
+    """`wall`: boot clock ns -> ns since 1970. `subject_of`, `best`, `give_up` as in Subjects. `wait_ns`, `most`: how long and
+    how many forks may wait for their names. `boot_key`: 64 bits of the boot id."""
 
     def __init__(
         self,

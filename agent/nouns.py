@@ -87,8 +87,8 @@ class Subject:
 
 
 class Fork(NamedTuple):
-    """One fork, enriched. Times in ns since 1970. `chain`: the child's number in each pid namespace, the host's first, as far as
-    it was carried; `levels`: how many it has in truth.
+    """One fork, enriched. Times in ns since 1970. `chain`: the child's number in each pid namespace, the host's first, as far
+    as it was carried; `levels`: how many it has in truth.
 
     `lag_ms` None: resolved at once; else how long it waited for its name.
     """

@@ -108,8 +108,9 @@ class Pipeline:
         status = web.AppRunner(status_app(self.reports, self._settings.status_token_file), access_log=None)
         await status.setup()
         host, _, port = self._settings.status.rpartition(":")
-        async with aiohttp.ClientSession(headers={"User-Agent": f"forklore/{VERSION}"}) as session, asyncio.TaskGroup() as rooms:
-            await web.TCPSite(status, host.strip("[]"), int(port)).start()
+        await web.TCPSite(status, host.strip("[]"), int(port)).start()  # first: when the port is taken, nothing has begun
+        agent = {"User-Agent": f"forklore/{VERSION}"}
+        async with aiohttp.ClientSession(headers=agent) as session, asyncio.TaskGroup() as rooms:
             tasks = [rooms.create_task(sink.run(session), name=f"sink {sink.name}") for sink in self._sinks]
             if self._watch:
                 tasks.append(rooms.create_task(self._watch.run(), name="pods"))
@@ -159,7 +160,7 @@ class Pipeline:
         # Only what every sink's journal has taken over is the kernel's to overwrite.
         self.probe.forks.publish(min((sink.safe for sink in self._sinks), default=self.probe.forks.cursor))
         self.reports.last_turn = time.monotonic()
-        return len(raw) == _MOST * FORK_SLOT
+        return len(raw) > 0 and self.probe.forks.backlog >= _MOST
 
     def _hand_over(self, forks: Sequence[Fork]) -> None:
         if forks:
@@ -223,16 +224,19 @@ class Pipeline:
         self.probe.stop()
         self.reports.capturing = False
         await asyncio.sleep(_PAUSE_S)  # a fork that was being told when the probe stopped
-        while self._turn():
+        deadline = time.monotonic() + _SHIP_S
+        while self.probe.forks.backlog and time.monotonic() < deadline:
+            self._turn()
             await asyncio.sleep(0)
         self._hand_over(self._enricher.give_up_all(_boot_ns()))
         self._summarise()
         for sink in self._sinks:
             sink.commit(time.monotonic(), self.probe.forks.cursor, all_of_it=True)
-        deadline = time.monotonic() + _SHIP_S
-        while any(len(sink.journal) for sink in self._sinks) and time.monotonic() < deadline:
-            self.reports.last_turn = time.monotonic()
-            await asyncio.sleep(_PAUSE_S)
+        try:
+            async with asyncio.timeout(_SHIP_S):
+                await asyncio.gather(*(sink.journal.empty() for sink in self._sinks))
+        except TimeoutError:
+            log.warning("what is left after %.0f s goes with this process", _SHIP_S)
         self._write_ledger()
 
     def _write_ledger(self) -> None:

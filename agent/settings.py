@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
@@ -121,7 +122,7 @@ class Settings(BaseSettings):
     kubernetes: KubernetesSettings = KubernetesSettings()
     state_dir: Path = Path("/var/lib/forklore")
     """Where the last ledger is written at a clean exit."""
-    status: Listen = "0.0.0.0:9911"  # noqa: S104  probes come from the kubelet, scrapes from Prometheus
+    status: Listen = "0.0.0.0:9911"  # probes come from the kubelet, scrapes from Prometheus
     """Where /healthz, /readyz, /metrics, /v1/pods and /v1/ledger are served."""
     status_token_file: Path | None = None
     """When set, /v1/pods and /v1/ledger want this bearer token: they name pods."""
@@ -152,8 +153,6 @@ class SettingsWrong(Exception):
 
 def load(file: Path | None) -> Settings:
     """Raises SettingsWrong."""
-    import yaml
-
     if file is not None and not file.is_file():
         raise SettingsWrong([f"--config: {file} is not there"])
     bound = type("Settings", (Settings,), {"file": file, "__doc__": Settings.__doc__, "__module__": __name__})

@@ -20,6 +20,8 @@ from prometheus_client.process_collector import ProcessCollector
 
 __all__ = ["Reports", "status_app"]
 
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 
 class Reports(Protocol):
     """What the pipeline can say of itself at any time, without waiting."""
@@ -45,7 +47,7 @@ class _Metrics:
 
     def collect(self) -> Iterator[Metric]:
         ledger = self._reports.ledger()
-        captured = CounterMetricFamily("forklore_captured_forks", "Tasks made on this node, counted by the kernel.", labels=["kind"])
+        captured = CounterMetricFamily("forklore_captured_forks", "Tasks made, as the kernel counts.", labels=["kind"])
         captured.add_metric(["process"], ledger["processes"])
         captured.add_metric(["thread"], ledger["threads"])
         yield captured
@@ -73,7 +75,7 @@ class _Metrics:
         enriched = CounterMetricFamily("forklore_enriched_forks", "Forks by how they were identified.", labels=["state"])
         for state, count in ledger["enrichment"].items():
             enriched.add_metric([state], count)
-        requests = CounterMetricFamily("forklore_kubernetes_requests", "Requests to the API, and what ended them.", labels=["what"])
+        requests = CounterMetricFamily("forklore_kubernetes_requests", "API requests, and what ended them.", labels=["what"])
         for what, count in ledger["kubernetes"]["requests"].items():
             requests.add_metric([what], count)
         yield from (enriched, requests)
@@ -113,10 +115,10 @@ def status_app(reports: Reports, token_file: Path | None) -> web.Application:
 
 def _guard(token_file: Path | None) -> Callable[..., Awaitable[web.StreamResponse]]:
     @web.middleware
-    async def guard(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+    async def guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
         if token_file is not None and request.path.startswith("/v1/"):
             try:
-                token = token_file.read_bytes().strip()
+                token = _token(token_file)
             except OSError as error:
                 return web.Response(status=503, text=f"the status token can't be read: {error.strerror}\n")
             given = request.headers.get("Authorization", "").encode(errors="replace")
@@ -125,6 +127,10 @@ def _guard(token_file: Path | None) -> Callable[..., Awaitable[web.StreamRespons
         return await handler(request)
 
     return guard
+
+
+def _token(file: Path) -> bytes:
+    return file.read_bytes().strip()
 
 
 def _verdict(trouble: str | None) -> web.Response:

@@ -98,7 +98,8 @@ class Namespaces(TypedDict):
 
 
 class Fork(TypedDict):
-    """`parent_*` called clone, `child_*` is the new task, `leader_*` its thread group's leader, `parent_process_*` the process above."""
+    """`parent_*` called clone, `child_*` is the new task, `leader_*` its thread group's leader, `parent_process_*` the process
+    above."""
 
     event: str
     id: str
@@ -142,7 +143,8 @@ class Fork(TypedDict):
 
 
 class Counts(TypedDict):
-    """Tasks. processes + threads = emitted + filtered + suppressed + lost; `entered` came in after their fork, apart from these."""
+    """Tasks. processes + threads = emitted + filtered + suppressed + lost; `entered` came in after their fork, apart from
+    these."""
 
     processes: int
     threads: int

@@ -28,6 +28,7 @@ def parse_fork_id(text: str) -> ForkId:
     if len(parts) != 4 or len(parts[0]) != 36 or len(parts[1]) != 16:
         raise ValueError(f"not a fork's id: {text[:80]!r}")
     cpu, sequence = parts[2], parts[3]
-    if not (cpu.isascii() and cpu.isdigit() and sequence.isascii() and sequence.isdigit()) or len(cpu) > 5 or len(sequence) > 19:
+    numbers = f"{cpu}{sequence}"
+    if not (cpu and sequence and numbers.isascii() and numbers.isdigit()) or len(cpu) > 5 or len(sequence) > 19:
         raise ValueError(f"not a fork's id: {text[:80]!r}")
     return ForkId(f"{parts[0]}.{parts[1]}", int(cpu), int(sequence))

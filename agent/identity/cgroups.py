@@ -69,7 +69,8 @@ def choose_hierarchy(mountinfo: str, own_cgroups: str) -> Hierarchy:
             for controller in _CONTROLLERS:
                 if controller in options:
                     found.setdefault(controller, where)
-    legacy = next((Hierarchy(numbers[name], name, found[name]) for name in _CONTROLLERS if name in found and name in numbers), None)
+    usable = [name for name in _CONTROLLERS if name in found and name in numbers]
+    legacy = Hierarchy(numbers[usable[0]], usable[0], found[usable[0]]) if usable else None
     if unified and (legacy is None or (_has_pods(unified) and not _has_pods(legacy.root))):
         return Hierarchy(0, None, unified)
     if legacy is None:
@@ -129,7 +130,7 @@ class Cgroups:
         return gone
 
     def walk(self, root: Path, time: int) -> list[Cgroup]:
-        """Reads the hierarchy as it is now: a directory's inode number is its id. A directory that vanishes meanwhile is normal.
+        """Reads the hierarchy as it is now: a directory's inode number is its id. One that vanishes meanwhile is normal.
 
         Returns what was not known; what is known and not there any more is marked as dead.
         """
@@ -149,7 +150,7 @@ class Cgroups:
 
 def _directories(root: bytes) -> Iterator[tuple[int, bytes]]:
     try:
-        yield os.stat(root).st_ino, b"/"
+        yield Path(os.fsdecode(root)).stat().st_ino, b"/"
     except OSError as error:
         raise NoHierarchy(f"cannot read {os.fsdecode(root)}: {error.strerror}") from error
     left = [root]

@@ -63,18 +63,18 @@ def _workload(metadata: dict[str, Any], labels: dict[str, str]) -> tuple[str, st
 
 
 def _containers(spec: dict[str, Any], status: dict[str, Any]) -> Iterator[Container]:
-    sidecars = {
-        _text(_dict(one).get("name")) for one in _list(spec.get("initContainers")) if _dict(one).get("restartPolicy") == "Always"
-    }
+    firsts = map(_dict, _list(spec.get("initContainers")))
+    sidecars = {_text(one.get("name")) for one in firsts if one.get("restartPolicy") == "Always"}
     for field, usual in _STATUSES:
         for one in map(_dict, _list(status.get(field))):
             name = _text(one.get("name"))
             kind: ContainerKind = "sidecar" if usual == "init" and name in sidecars else usual
             image_id = _text(one.get("imageID"))
             digest = _DIGEST.search(image_id or "")
-            # A restarted container's former id first: where both have the same, the present one says more.
+            # A restarted container's former id first: the present one says more.
             for state in (one.get("lastState"), one.get("state")):
-                yield from _named(_dict(_dict(state).get("terminated")).get("containerID"), name, None, None, kind)
+                ended = _dict(_dict(state).get("terminated"))
+                yield from _named(ended.get("containerID"), name, None, None, kind)
             yield from _named(one.get("containerID"), name, _text(one.get("image")), digest[0] if digest else image_id, kind)
 
 

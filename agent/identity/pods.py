@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from agent.identity.pod_objects import pod_of
 from agent.nouns import Pod
 
-__all__ = ["Pods", "PodWatch"]
+__all__ = ["PodWatch", "Pods"]
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Pods:
         before = self._by_uid.get(pod.uid)
         if before and not before.containers.keys() <= pod.containers.keys():
             # A container that the status names no more (the one before the last restart) may still be asked about.
-            pod = Pod(**{**{name: getattr(pod, name) for name in Pod.__slots__}, "containers": {**before.containers, **pod.containers}})
+            pod = replace(pod, containers={**before.containers, **pod.containers})
         self._by_uid[pod.uid] = pod
         for alias in pod.aliases:
             self._by_alias[alias] = pod.uid
@@ -81,8 +82,6 @@ class Pods:
                     del self._by_alias[alias]
             self.version += 1
 
-    def __iter__(self) -> Any:  # noqa: ANN401
-        return iter(self._by_uid.values())
 
 
 class _Expired(Exception):
@@ -104,7 +103,7 @@ class PodWatch:
         self.requests: dict[str, int] = {}  # by what came of them: list, watch, or an error's name
 
     async def run(self) -> None:
-        """Forever. Expected trouble (the API away, 401, 403, 410, 429, 5xx, a dead stream) is said in `state` and tried again."""
+        """Forever. Expected trouble (API away, 401, 403, 410, 429, 5xx, a dead stream) is said in `state` and tried again."""
         version: str | None = None
         failures = 0
         while True:

@@ -1,4 +1,4 @@
-"""A short-lived process that compiles the probe with BCC, attaches it, hands its descriptors over, and goes, with LLVM's 125 MB.
+"""A short-lived process that compiles the probe with BCC, attaches it, hands its descriptors over, and goes with LLVM's 125 MB.
 
 `python -m agent.kernel.loader`: reads its orders (JSON) from descriptor 0, a Unix socket, and answers there: one JSON line and,
 on success, the descriptors it names, in that order. What BCC and the compiler print goes to stderr, which the parent keeps.
@@ -89,19 +89,19 @@ def attach(orders: dict[str, Any]) -> tuple[list[str], list[int], object]:
     folder = sources()
     os.environ["BCC_KERNEL_SOURCE"] = str(folder)
     try:
-        import bcc
-    except ImportError as error:
-        raise Refused(
-            "bcc", "this Python can't import bcc: install Debian's python3-bpfcc and use the distribution's Python"
-        ) from error
+        import bcc  # noqa: PLC0415  BCC_KERNEL_SOURCE must be set first
+
+        load = bcc.BPF  # PyPI has a `bcc`, too, which has nothing to do with BPF
+    except (ImportError, AttributeError) as error:
+        raise Refused("bcc", f"this Python has no BCC ({error}): it is the distribution's package, not PyPI's `bcc`") from error
     try:
-        program = bcc.BPF(text=(folder / "fork.c").read_bytes(), cflags=[*cflags, f"-I{folder / 'include'}"])
+        program = load(text=(folder / "fork.c").read_bytes(), cflags=[*cflags, f"-I{folder / 'include'}"])
         for tracepoint, function in HOOKS:
             program.attach_raw_tracepoint(tp=tracepoint.encode(), fn_name=function)
     except Exception as error:  # BCC raises nothing narrower
         raise Refused("kernel", f"BCC could not load the probe: {error}") from error
     named = {f"map:{name}": program.get_table(name.encode()).map_fd for name in MAPS}
-    named |= {f"program:{function.decode()}": program.load_func(function, bcc.BPF.RAW_TRACEPOINT).fd for _, function in HOOKS}
+    named |= {f"program:{function.decode()}": program.load_func(function, load.RAW_TRACEPOINT).fd for _, function in HOOKS}
     named |= {f"link:{tracepoint}": program.raw_tracepoint_fds[tracepoint.encode()] for tracepoint, _ in HOOKS}
     return list(named), list(named.values()), program
 

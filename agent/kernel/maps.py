@@ -92,7 +92,7 @@ class _ProgramInfo(ctypes.Structure):
 
 
 def recursion_misses(program: int) -> int:
-    """How often the kernel skipped the program because it was running on that CPU already. 0 where it does not count (< 5.12)."""
+    """How often the kernel skipped the program, for it was running on that CPU already. 0 where it does not count (< 5.12)."""
     info = _ProgramInfo()
     length = ctypes.c_uint32(ctypes.sizeof(info))
     if load_libbpf().bpf_obj_get_info_by_fd(program, ctypes.byref(info), ctypes.byref(length)) != 0:

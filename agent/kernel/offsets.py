@@ -104,7 +104,7 @@ class Btf:
 
     def size(self, struct: str) -> int:
         """Bytes. Raises BtfMissing."""
-        return self._type(self._find(struct, _STRUCT)).size_or_type
+        return int(self._type(self._find(struct, _STRUCT)).size_or_type)
 
     def enumerator(self, enum: str, name: str) -> int | None:
         """The enumerator's value; None when the enum does not have it. Raises BtfMissing when there is no such enum."""

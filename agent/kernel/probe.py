@@ -155,9 +155,8 @@ def open_probe(ring_bytes: int, hierarchy: int, controller: str | None) -> Probe
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         with theirs:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "agent.kernel.loader"], stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-            )
+            command = [sys.executable, "-m", "agent.kernel.loader"]
+            child = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
             ours.settimeout(_LOADER_SECONDS)
             ours.send(json.dumps(orders).encode())
@@ -187,7 +186,7 @@ def _refusal(what: str, text: str, complaint: str) -> CannotCapture:
         "permission": "run as root, or with CAP_BPF and CAP_PERFMON (below kernel 5.11 CAP_SYS_RESOURCE, too) and a seccomp"
         " profile that allows bpf()",
         "kernel": "forklore needs Linux 5.10 or newer with BTF (CONFIG_DEBUG_INFO_BTF=y)",
-        "bcc": "apt-get install python3-bpfcc",
+        "bcc": "install it (apt-get install python3-bpfcc) and run with the distribution's Python",
     }
     if "Operation not permitted" in complaint and what == "kernel":
         what = "permission"

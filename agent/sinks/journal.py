@@ -21,6 +21,7 @@ class Journal:
         self._most = most
         self._batches: deque[Batch] = deque()
         self._filled = asyncio.Event()
+        self._emptied = asyncio.Event()
         self.bytes = 0
         self.forks = 0
 
@@ -48,6 +49,12 @@ class Journal:
             await self._filled.wait()
         return self._batches[0]
 
+    async def empty(self) -> None:
+        """Waits until nothing waits here any more."""
+        while self._batches:
+            self._emptied.clear()
+            await self._emptied.wait()
+
     def done(self, batch: Batch) -> bool:
         """False when it had been dropped meanwhile, and was counted as lost."""
         if self._batches and self._batches[0] is batch:
@@ -69,6 +76,8 @@ class Journal:
 
     def _drop(self, batch: Batch) -> Batch:
         self._batches.popleft()
+        if not self._batches:
+            self._emptied.set()
         self.bytes -= len(batch.body)
         self.forks -= sum(batch.forks.values())
         return batch

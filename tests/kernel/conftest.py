@@ -1,0 +1,194 @@
+"""The real kernel, the real agent as a process of its own, real containers, and a receiver that keeps what it gets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+from aiohttp import web
+from isal import igzip
+
+from agent.identity.cgroups import Hierarchy, choose_hierarchy
+from agent.kernel.probe import CannotCapture, Probe, open_probe
+from demo.containers import Runtime
+
+PATIENCE = 20.0  # seconds to wait for what takes one at the most, on a busy machine
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kernel() -> None:
+    """Skips by name where it can't be shown; everything else here would fail for one and the same reason."""
+    if os.geteuid() != 0:
+        pytest.skip("not root: no probe can be loaded")
+    if not Path("/sys/kernel/btf/vmlinux").exists():
+        pytest.skip("this kernel has no BTF")
+
+
+def until(holds: Callable[[], Any], what: str) -> Any:
+    """Waits for something to become true; what it was when it did."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if value := holds():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"waited {PATIENCE} s in vain until {what}")
+
+
+def hierarchy() -> Hierarchy:
+    return choose_hierarchy(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text())
+
+
+@pytest.fixture
+def open_the_door() -> Iterator[Callable[..., Probe]]:
+    """Opens probes that are closed at the end of the test."""
+    opened: list[Probe] = []
+
+    def door(ring_bytes: int = 1 << 20, *, threads: bool = False) -> Probe:
+        here = hierarchy()
+        try:
+            probe = open_probe(ring_bytes, here.number, here.controller)
+        except CannotCapture as error:
+            pytest.skip(str(error))
+        opened.append(probe)
+        probe.start(threads)
+        return probe
+
+    yield door
+    for probe in opened:
+        probe.close()
+
+
+class Receiver:
+    """An HTTP endpoint that takes NDJSON batches and keeps their events, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.lines: list[bytes] = []
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+        self._ready.wait()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        app = web.Application(client_max_size=1 << 28)
+        app.router.add_post("/v1/events", self._take)
+        self._runner = web.AppRunner(app, auto_decompress=False)
+        self._loop.run_until_complete(self._runner.setup())
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        self._loop.run_until_complete(site.start())
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1/events"
+        self._ready.set()
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._runner.cleanup())
+
+    async def _take(self, request: web.Request) -> web.Response:
+        body = igzip.decompress(await request.read())
+        for line in body.split(b"\n")[:-1]:
+            self.lines.append(line)
+            self.events.append(orjson.loads(line))
+        return web.json_response({"accepted": 0, "duplicate": 0, "rejected": []})
+
+    def forks(self, container: str) -> list[dict[str, Any]]:
+        """Fork events of one container, by id."""
+        return [
+            event
+            for event in list(self.events)
+            if event["event"] == "sched_process_fork" and event["container"] and event["container"]["id"] == container
+        ]
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    here = Receiver()
+    yield here
+    here.close()
+
+
+class Agent:
+    """The real agent, as an operator would start it."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any], command: tuple[str, ...] = ()) -> None:
+        with socket.socket() as port:
+            port.bind(("127.0.0.1", 0))
+            self.status = f"127.0.0.1:{port.getsockname()[1]}"
+        self.state = folder / "state"
+        everything = {"node": "node1", "cluster": "test", "status": self.status, "state_dir": str(self.state), **settings}
+        config = folder / "agent.yaml"
+        config.write_text(yaml.safe_dump(everything))
+        self.log = folder / "agent.log"
+        with self.log.open("wb") as log:
+            run = [*command, sys.executable, "-m", "forklore", "agent", "--config", str(config)]
+            self.process = subprocess.Popen(run, stderr=log, stdout=log)
+
+    def get(self, path: str) -> dict[str, Any]:
+        with urllib.request.urlopen(f"http://{self.status}{path}", timeout=5) as answer:  # noqa: S310  our own
+            return dict(json.loads(answer.read()))
+
+    def ready(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            with urllib.request.urlopen(f"http://{self.status}/readyz", timeout=5):  # noqa: S310  our own
+                return True
+        except OSError:
+            return False
+
+    def container(self, container_id: str) -> dict[str, Any]:
+        """What the agent counts for a container; zeros while it knows none."""
+        for entry in self.get("/v1/pods")["pods"]:
+            if entry["container_id"] == container_id:
+                return dict(entry)
+        return {"processes": 0, "threads": 0, "entered": 0}
+
+    def leave(self) -> dict[str, Any]:
+        """Asks it to go, politely; its last ledger."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(PATIENCE + 20) == 0, self.log.read_text()
+        return dict(json.loads((self.state / "ledger.json").read_text()))
+
+
+@pytest.fixture
+def start_agent(tmp_path: Path) -> Iterator[Callable[..., Agent]]:
+    started: list[Agent] = []
+
+    def start(**settings: Any) -> Agent:
+        agent = Agent(tmp_path, settings)
+        started.append(agent)
+        until(agent.ready, "the agent is ready")
+        return agent
+
+    yield start
+    for agent in started:
+        agent.process.kill()
+        agent.process.wait()
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Iterator[Runtime]:
+    with Runtime(tmp_path / "runtime") as here:
+        yield here
+
+
+@pytest.fixture
+def offline() -> dict[str, Any]:
+    """Settings of an agent that asks no Kubernetes API."""
+    return {"kubernetes": {"enabled": False}}

@@ -1,0 +1,235 @@
+"""Forks in real containers, from the kernel to an accepted POST by the real agent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.containers import Container, Runtime
+
+from .conftest import Agent, Receiver, until
+
+pytestmark = [pytest.mark.kernel, pytest.mark.containers]
+
+Start = Callable[..., Agent]
+
+# Waits for /work/go, does `what`, says in /work/done what it saw, and stays, so that nothing else moves its counts.
+SCRIPT = """
+import ctypes, json, os, threading, time
+said = {{}}
+open("/work/here", "w").close()
+while not os.path.exists("/work/go"):
+    time.sleep(0.02)
+{what}
+with open("/work/done.new", "w") as file:
+    json.dump(said, file)
+os.rename("/work/done.new", "/work/done")
+time.sleep(600)
+"""
+FORK_23 = """
+pids = []
+for _ in range(23):
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(write, str(os.getpid()).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    pids.append(int(os.read(read, 20)))
+    os.close(read)
+    os.close(write)
+said["pids"] = pids
+said["me"] = os.getpid()
+"""
+THREADS_23 = """
+for _ in range(23):
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+"""
+
+
+def sink(receiver: Receiver) -> dict[str, Any]:
+    return {"sinks": [{"name": "test", "url": receiver.url, "batch": {"wait": "100ms"}}]}
+
+
+def at_rest(agent: Agent, container: Container) -> dict[str, Any]:
+    """Its counts, once it waits for the marker."""
+    until((container.work / "here").exists, "the container waits")
+    return agent.container(container.id)
+
+
+def go(container: Container) -> dict[str, Any]:
+    """Sets the marker; what the container saw."""
+    (container.work / "go").touch()
+    until((container.work / "done").exists, "the container is done")
+    return dict(json.loads((container.work / "done").read_text()))
+
+
+def run(runtime: Runtime, what: str, **more: Any) -> Container:
+    return runtime.start(["/usr/bin/python3", "-c", SCRIPT.format(what=what)], **more)
+
+
+def told(agent: Agent, receiver: Receiver, container: Container, count: int) -> list[dict[str, Any]]:
+    """All fork events of the container, once the agent has delivered as many."""
+    until(lambda: len(receiver.forks(container.id)) >= count, f"{count} events of the container arrive")
+    return receiver.forks(container.id)
+
+
+def test_23_forks_are_23_events_with_the_pids_that_the_container_saw(
+    start_agent: Start, receiver: Receiver, runtime: Runtime, offline: dict[str, Any]
+) -> None:
+    agent = start_agent(**sink(receiver), **offline)
+    container = run(runtime, FORK_23)
+    before = at_rest(agent, container)
+    said = go(container)
+    after = agent.container(container.id)
+    assert after["processes"] - before["processes"] == 23
+    assert after["threads"] == before["threads"]
+
+    events = told(agent, receiver, container, after["processes"])
+    assert len(events) == after["processes"]
+    of_mine = [event for event in events if event["parent_ns_pid"] == said["me"]]
+    assert [event["child_ns_pid"] for event in of_mine] == said["pids"]
+    for event in of_mine:
+        assert event["kind"] == "process"
+        assert event["parent_pid"] == container.pid
+        assert event["child_ns_pids"] == [event["child_pid"], event["child_ns_pid"]]
+        assert event["cgroup"]["path"].endswith(f"pod{container.pod_uid}/{container.id}")
+        assert event["k8s"]["pod_uid"] == container.pod_uid
+        assert event["enrichment"] == {"state": "unresolved", "by": "cgroup", "lag_ms": 0}
+    assert len({event["id"] for event in events}) == len(events)
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_23_threads_are_counted_and_are_events_only_when_asked_for(
+    start_agent: Start, receiver: Receiver, runtime: Runtime, offline: dict[str, Any], sent: bool
+) -> None:
+    agent = start_agent(**sink(receiver), **offline, capture={"threads": sent})
+    container = run(runtime, THREADS_23 + FORK_23)  # the forks come last: when they are here the threads would be
+    before = at_rest(agent, container)
+    go(container)
+    after = agent.container(container.id)
+    assert after["threads"] - before["threads"] == 23
+    assert after["processes"] - before["processes"] == 23
+    events = told(agent, receiver, container, after["processes"] + (after["threads"] if sent else 0))
+    threads = [event for event in events if event["kind"] == "thread"]
+    assert len(threads) == (after["threads"] if sent else 0)
+    for event in threads[-23:] if sent else []:
+        assert event["child_pid"] == event["leader_pid"] == container.pid
+        assert event["child_tid"] != event["child_pid"]
+        assert event["child_ns_pid"] == 1
+
+
+def test_a_pid_namespace_inside_the_pod_shows_its_whole_chain_host_first(
+    start_agent: Start, receiver: Receiver, runtime: Runtime, offline: dict[str, Any]
+) -> None:
+    nested = """
+libc = ctypes.CDLL(None)
+assert libc.unshare(0x20000000) == 0  # CLONE_NEWPID: for the children
+pid = os.fork()
+if pid == 0:
+    inner = os.fork()
+    if inner == 0:
+        os._exit(0)
+    os.waitpid(inner, 0)
+    os._exit(0)
+os.waitpid(pid, 0)
+said["pid"] = pid
+"""
+    agent = start_agent(**sink(receiver), **offline)
+    container = run(runtime, nested, privileged=True)
+    before = at_rest(agent, container)
+    said = go(container)
+    events = told(agent, receiver, container, before["processes"] + 2)
+    first, second = events[-2:]
+    assert first["child_ns_pids"] == [first["child_pid"], said["pid"], 1]
+    assert first["child_ns_pid"] == 1
+    assert second["child_ns_pids"][0] == second["child_pid"]
+    assert second["child_ns_pids"][1] == said["pid"] + 1
+    assert second["child_ns_pids"][2] == second["child_ns_pid"] == 2
+    assert (second["parent_pid"], second["parent_ns_pid"]) == (first["child_pid"], 1)
+    assert not second["child_ns_pids_truncated"]
+
+
+def test_a_chain_longer_than_what_is_carried_says_so(
+    start_agent: Start, receiver: Receiver, runtime: Runtime, offline: dict[str, Any]
+) -> None:
+    deep = """
+libc = ctypes.CDLL(None)
+def down(levels):
+    assert libc.unshare(0x20000000) == 0
+    pid = os.fork()
+    if pid == 0:
+        if levels:
+            down(levels - 1)
+        os._exit(0)
+    os.waitpid(pid, 0)
+down(9)
+"""
+    agent = start_agent(**sink(receiver), **offline)
+    container = run(runtime, deep, privileged=True)
+    before = at_rest(agent, container)
+    go(container)
+    deepest = told(agent, receiver, container, before["processes"] + 10)[-1]
+    assert len(deepest["child_ns_pids"]) == 8
+    assert deepest["child_ns_pids_truncated"]
+    assert deepest["child_ns_pid"] == 1  # the innermost is carried apart from the chain
+
+
+def test_a_hostile_comm_arrives_as_valid_json(
+    start_agent: Start, receiver: Receiver, runtime: Runtime, offline: dict[str, Any]
+) -> None:
+    hostile = """
+comm = b'\\x01<b>"\\n\\xff\\''
+assert ctypes.CDLL(None).prctl(15, comm, 0, 0, 0) == 0  # PR_SET_NAME
+""" + FORK_23
+    agent = start_agent(**sink(receiver), **offline)
+    container = run(runtime, hostile)
+    at_rest(agent, container)
+    said = go(container)
+    count = agent.container(container.id)["processes"]
+    events = [event for event in told(agent, receiver, container, count) if event["parent_ns_pid"] == said["me"]]
+    assert {event["comm"] for event in events} == {event["parent_comm"] for event in events} == {"\x01<b>\"\n\ufffd'"}
+
+
+def test_kubectl_exec_is_counted_as_entered_and_not_as_the_pod_s_fork(
+    start_agent: Start, runtime: Runtime, receiver: Receiver, offline: dict[str, Any]
+) -> None:
+    agent = start_agent(**sink(receiver), **offline)
+    container = run(runtime, "pass")
+    before = at_rest(agent, container)
+    assert runtime.exec(container, ["/bin/true"]).returncode == 0
+    after = agent.container(container.id)
+    assert after["entered"] > before["entered"]
+
+
+def test_the_last_ledger_accounts_for_every_fork(
+    start_agent: Start, receiver: Receiver, runtime: Runtime, offline: dict[str, Any], tmp_path: Path
+) -> None:
+    agent = start_agent(**sink(receiver), **offline)
+    container = run(runtime, FORK_23 + THREADS_23)
+    at_rest(agent, container)
+    go(container)
+    runtime.delete(container)
+    ledger = agent.leave()
+    assert ledger["closed"]
+    mine = ledger["sinks"]["test"]
+    assert ledger["captured"] == mine["delivered"] + ledger["filtered"]["threads"]
+    assert not any(mine["queued"].values())
+    forks = [event for event in receiver.events if event["event"] == "sched_process_fork"]
+    assert len(forks) == len({event["id"] for event in forks}) == mine["delivered"]
+    # /proc/stat, which nobody here wrote, says the same.
+    attach, now = ledger["proc_stat"]["attach"], ledger["proc_stat"]["now"]
+    made = ledger["captured"] + ledger["kernel_workers"]
+    assert now[0] - attach[1] <= made <= now[1] - attach[0]
+    # What the summaries say of the container, last, is what it did; it heals if one was lost on the way.
+    summaries = [event for event in receiver.events if event["event"] == "fork_summary" and event["container"]]
+    last = [event for event in summaries if event["container"]["id"] == container.id][-1]["totals"]
+    assert (last["emitted"], last["lost"]) == (last["processes"], 0)
+    assert last["processes"] == len(receiver.forks(container.id))
+    assert last["threads"] >= 23

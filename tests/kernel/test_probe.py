@@ -1,0 +1,267 @@
+"""The probe on this machine's kernel: what it counts and what it carries, against what the kernel says elsewhere."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from struct import Struct
+from typing import Any
+
+import pytest
+
+from agent.enrich import Enricher, Layout, clone_names
+from agent.kernel.clock import Clock, separation
+from agent.kernel.probe import Probe
+from agent.kernel.records import CHAIN, FORK, FORK_SLOT, ORIGIN
+from agent.nouns import Fork, Subject
+
+from .conftest import hierarchy
+
+pytestmark = pytest.mark.kernel
+
+Door = Callable[..., Probe]
+LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, ORIGIN.unpack, Struct(f"={CHAIN}I").unpack)
+LIBC = ctypes.CDLL(None, use_errno=True)
+CLONE, IO_URING_SETUP = 56, 425  # x86-64 and, for io_uring, everywhere
+
+
+def fork_one() -> int:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return pid
+
+
+def taken(probe: Probe) -> list[Fork]:
+    """Everything that is in the ring, decoded."""
+
+    def subject(cgroup: int) -> Subject:
+        return Subject(cgroup, None, "host", None)
+
+    enricher = Enricher(LAYOUT, 1, Clock(separation()).wall, subject, subject, subject, 0, 10)
+    forks: list[Fork] = []
+    while raw := probe.forks.take(4096):
+        forks += enricher.take(raw, 0)
+    probe.forks.publish(probe.forks.cursor)
+    return forks
+
+
+def mine(probe: Probe) -> list[Fork]:
+    return [fork for fork in taken(probe) if fork.origin.parent.pid == os.getpid()]
+
+
+def test_every_task_that_proc_stat_counts_is_counted(open_the_door: Door) -> None:
+    probe = open_the_door()
+    for _ in range(997):
+        fork_one()
+    for _ in range(101):
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+    probe.stop()
+    seen = probe.snapshot()
+    assert probe.stopped is not None
+    least, most = probe.stopped[0] - probe.attached[1], probe.stopped[1] - probe.attached[0]
+    counted = sum(row.processes + row.threads for row in seen.rows.values())
+    assert least <= seen.tasks_made <= most
+    assert counted <= seen.tasks_made
+    assert counted >= 997 + 101
+
+
+def test_a_worker_that_io_uring_makes_is_told_apart_from_a_fork(open_the_door: Door) -> None:
+    probe = open_the_door()
+    parameters = (ctypes.c_uint32 * 30)()
+    parameters[2] = 2  # IORING_SETUP_SQPOLL: the kernel starts a thread of its own at once
+    ring = LIBC.syscall(IO_URING_SETUP, 4, parameters)
+    if ring < 0:
+        pytest.skip(f"no io_uring here: {os.strerror(ctypes.get_errno())}")
+    os.close(ring)
+    probe.stop()
+    seen = probe.snapshot()
+    counted = sum(row.processes + row.threads for row in seen.rows.values())
+    assert seen.tasks_made - counted >= 1
+    assert probe.stopped is not None
+    assert probe.stopped[0] - probe.attached[1] <= seen.tasks_made <= probe.stopped[1] - probe.attached[0]
+
+
+def test_a_fork_carries_what_proc_says_of_both_sides(open_the_door: Door) -> None:
+    probe = open_the_door()
+    before = time.time_ns()
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(read, 1)
+        os._exit(0)
+    after = time.time_ns()
+    ticks = {pid: int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]) for pid in (child, os.getpid())}
+    os.write(write, b"x")
+    os.waitpid(child, 0)
+    os.close(read)
+    os.close(write)
+
+    fork = next(fork for fork in mine(probe) if fork.child.pid == child)
+    assert fork.child[:4] == (child, child, child, child)
+    assert fork.origin.parent[:4] == (os.getpid(),) * 4
+    assert fork.origin.parent_process[:4] == (os.getpid(),) * 4
+    assert fork.origin.leader is None
+    assert (fork.origin.uid, fork.origin.gid) == (os.geteuid(), os.getegid())
+    assert fork.origin.comm == fork.origin.parent_comm == Path("/proc/self/comm").read_text().rstrip("\n")
+    names = ("pid", "mnt", "net", "user", "uts", "ipc", "cgroup")
+    assert fork.origin.namespaces == tuple(Path(f"/proc/self/ns/{name}").stat().st_ino for name in names)
+    assert fork.chain == (child,)
+    # Times are real: the fork's own between two looks at the clock, the starts as /proc has them, in ticks of 10 ms.
+    assert before <= fork.time <= after
+    assert fork.child.start is not None and before <= fork.child.start <= fork.time
+    offset = separation()
+    for task, pid in ((fork.child, child), (fork.origin.parent_process, os.getpid())):
+        assert task.start is not None and (task.start - offset) // 10**7 == ticks[pid]
+
+
+def test_a_thread_names_its_leader_and_its_process(open_the_door: Door) -> None:
+    probe = open_the_door(threads=True)
+    ids: list[int] = []
+    thread = threading.Thread(target=lambda: ids.append(threading.get_native_id()))
+    thread.start()
+    thread.join()
+    fork = next(fork for fork in mine(probe) if fork.child.tid == ids[0])
+    assert fork.thread
+    assert fork.child.pid == os.getpid()
+    assert fork.origin.leader is not None
+    assert fork.origin.leader[:4] == (os.getpid(),) * 4
+    assert fork.origin.parent_process.pid == os.getppid()
+    assert fork.origin.clone is not None and {"THREAD", "VM", "SIGHAND"} <= set(fork.origin.clone)
+    assert fork.child.entity == fork.origin.leader.entity
+
+
+def test_threads_are_counted_and_not_sent_unless_asked_for(open_the_door: Door) -> None:
+    probe = open_the_door()
+    for _ in range(23):
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+    assert not [fork for fork in mine(probe) if fork.thread]
+    rows = probe.snapshot().rows.values()
+    assert sum(row.threads for row in rows) >= 23
+    assert sum(row.filtered for row in rows) == sum(row.threads for row in rows)
+
+
+def test_clone_flags_arrive_by_name(open_the_door: Door) -> None:
+    probe = open_the_door()
+    flags = 0x04000000 | 0x20000000 | 0x08000000  # NEWUTS, NEWPID, NEWIPC
+    child = LIBC.syscall(CLONE, flags | signal.SIGCHLD, 0, 0, 0, 0)
+    if child == 0:
+        LIBC._exit(0)
+    os.waitpid(child, 0)
+    vforked = subprocess.Popen(["/bin/true"], close_fds=True)  # CPython uses vfork for this
+    vforked.wait()
+    by_child = {fork.child.pid: fork for fork in mine(probe)}
+    assert by_child[child].origin.clone == ("NEWUTS", "NEWIPC", "NEWPID")
+    assert by_child[child].child.ns_pid == 1
+    assert by_child[child].chain == (child, 1)
+    assert set(by_child[vforked.pid].origin.clone or ()) == {"VM", "VFORK"}
+    assert clone_names(0xFFFFFFFFFFFFFFFF) is None
+
+
+def test_credentials_are_the_effective_ones(open_the_door: Door) -> None:
+    probe = open_the_door()
+    parent = os.fork()
+    if parent == 0:
+        os.setegid(54321)
+        os.seteuid(12345)
+        fork_one()
+        os._exit(0)
+    os.waitpid(parent, 0)
+    fork = next(fork for fork in taken(probe) if fork.origin.parent.pid == parent)
+    assert (fork.origin.uid, fork.origin.gid) == (12345, 54321)
+
+
+def test_a_shorter_name_leaves_nothing_of_the_longer_one_behind_it(open_the_door: Door) -> None:
+    probe = open_the_door()
+    before = Path("/proc/self/comm").read_bytes()
+    try:
+        for name in (b"a-long-name-123", b"ab"):
+            Path("/proc/self/comm").write_bytes(name)
+        child = fork_one()
+    finally:
+        Path("/proc/self/comm").write_bytes(before.rstrip(b"\n"))
+    assert next(fork for fork in mine(probe) if fork.child.pid == child).origin.comm == "ab"
+
+
+def test_what_a_full_ring_had_no_room_for_is_counted_exactly(open_the_door: Door) -> None:
+    probe = open_the_door(64 << 10)  # 256 records
+    for _ in range(700):
+        fork_one()
+    probe.stop()
+    rows = probe.snapshot()
+    emitted = sum(row.emitted for row in rows.rows.values())
+    lost = sum(row.lost for row in rows.rows.values())
+    numbers: dict[int, set[int]] = {}
+    forks = taken(probe)
+    for fork in forks:
+        numbers.setdefault(fork.cpu, set()).add(fork.sequence)
+    assert emitted == len(forks) == 255  # the kernel keeps a ring from filling to the last byte
+    assert lost >= 700 - 255
+    # The holes in the numbers, the one at the end among them, are the loss.
+    assert sum(cpu.sequence for cpu in rows.cpus) - sum(map(len, numbers.values())) == lost
+
+
+def test_the_ring_goes_round_many_times_and_every_fork_comes_once(open_the_door: Door) -> None:
+    probe = open_the_door(64 << 10)
+    pids, seen = [], []
+    for _ in range(12):
+        pids += [fork_one() for _ in range(101)]
+        seen += [fork.child.pid for fork in mine(probe)]
+    assert seen == pids
+
+
+def test_nothing_is_counted_after_the_stop(open_the_door: Door) -> None:
+    probe = open_the_door()
+    probe.stop()
+    before = probe.snapshot().rows
+    for _ in range(23):
+        fork_one()
+    assert probe.snapshot().rows == before
+    assert not taken(probe)
+
+
+def test_a_cgroup_tells_of_its_birth_its_entrants_and_its_death(open_the_door: Door) -> None:
+    probe = open_the_door()
+    folder = hierarchy().root / f"forklore-test-{os.getpid()}"
+    folder.mkdir()
+    try:
+        number = folder.stat().st_ino
+        sleeper = subprocess.Popen(["/bin/sleep", "60"])
+        (folder / "cgroup.procs").write_text(str(sleeper.pid))
+        assert probe.snapshot().rows[number].entered == 1
+        sleeper.kill()
+        sleeper.wait()
+    finally:
+        while (folder / "cgroup.procs").read_text():
+            time.sleep(0.01)
+        folder.rmdir()
+    told = [(change.born, change.path.decode()) for change in probe.changes() if change.cgroup == number]
+    assert told == [(True, f"/{folder.name}"), (False, f"/{folder.name}")]
+
+
+
+def test_a_dead_cgroup_s_row_can_be_forgotten(open_the_door: Door) -> None:
+    probe = open_the_door()
+    fork_one()
+    (cgroup, _), *_ = [(key, row) for key, row in probe.snapshot().rows.items() if row.processes]
+    probe.forget(cgroup)
+    assert cgroup not in probe.snapshot().rows
+
+
+def test_the_compiler_is_gone_when_the_probe_is_open(open_the_door: Door) -> None:
+    open_the_door()
+    assert "LLVM" not in Path("/proc/self/maps").read_text()
+    children: list[Any] = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+    for child in children:
+        assert "loader" not in Path(f"/proc/{child}/cmdline").read_text()

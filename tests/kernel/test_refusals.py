@@ -1,0 +1,76 @@
+"""A machine that can't, or may not: one clear line, what to do, and an exit code of its own."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.kernel
+
+
+def agent(folder: Path, *before: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    config = folder / "agent.yaml"
+    config.write_text(yaml.safe_dump({"status": "127.0.0.1:0", "kubernetes": {"enabled": False}, **settings}))
+    command = [*before, sys.executable, "-m", "forklore", "agent", "--config", str(config)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def hidden(*folders: str) -> tuple[str, ...]:
+    """Runs the rest in a mount namespace where these folders are empty."""
+    mounts = "".join(f"mount -t tmpfs none {folder} && " for folder in folders if Path(folder).is_dir())
+    return ("unshare", "--mount", "sh", "-c", f'{mounts}exec "$@"', "sh")
+
+
+def only_line(answer: subprocess.CompletedProcess[str]) -> str:
+    (line,) = answer.stderr.splitlines()
+    return line
+
+
+def test_without_privilege_it_says_which_it_wants(tmp_path: Path) -> None:
+    answer = agent(tmp_path, "setpriv", "--bounding-set=-all", "--inh-caps=-all")
+    assert answer.returncode == 77
+    assert "CAP_BPF" in only_line(answer)
+
+
+def test_without_btf_it_says_what_the_kernel_lacks(tmp_path: Path) -> None:
+    answer = agent(tmp_path, *hidden("/sys/kernel/btf", "/boot", "/lib/modules", "/usr/lib/debug"))
+    assert answer.returncode == 69
+    assert "BTF" in only_line(answer) and "5.10" in only_line(answer)
+
+
+def test_without_bcc_it_names_the_package(tmp_path: Path) -> None:
+    answer = agent(tmp_path, *hidden("/usr/lib/python3/dist-packages/bcc"))
+    assert answer.returncode == 69
+    assert "python3-bpfcc" in only_line(answer)
+
+
+def test_without_a_cgroup_hierarchy_it_says_what_to_mount(tmp_path: Path) -> None:
+    unmount = "while umount -l /sys/fs/cgroup/* /sys/fs/cgroup 2>/dev/null; do :; done; umount -a -l -t cgroup,cgroup2; "
+    answer = agent(tmp_path, "unshare", "--mount", "sh", "-c", f'{unmount}exec "$@"', "sh")
+    assert answer.returncode == 69
+    assert "/sys/fs/cgroup" in only_line(answer)
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        answer = agent(tmp_path, status=f"127.0.0.1:{port}")
+    assert answer.returncode == 69
+    assert str(port) in only_line(answer)
+
+
+def test_it_needs_no_kernel_headers(tmp_path: Path) -> None:
+    everywhere = hidden("/usr/include", "/usr/src", "/lib/modules")
+    config = tmp_path / "agent.yaml"
+    config.write_text(yaml.safe_dump({"status": "127.0.0.1:0", "kubernetes": {"enabled": False}, "state_dir": str(tmp_path)}))
+    command = ["timeout", "--preserve-status", "4", *everywhere, sys.executable, "-m", "forklore", "agent", "--config", str(config)]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert "capturing" in answer.stderr
