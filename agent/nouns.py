@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-__all__ = ["Batch", "Container", "Fork", "Origin", "Pod", "Subject", "Task"]
+__all__ = ["Batch", "Container", "Fork", "Origin", "Pod", "Subject", "Task", "state_of"]
 
 ContainerKind = Literal["app", "init", "sidecar", "ephemeral", "sandbox"]
 
@@ -105,10 +105,10 @@ class Fork(NamedTuple):
     parent_subject: Subject | None
     lag_ms: int | None
 
-    @property
-    def state(self) -> str:
-        """wire.events.Enrichment's: `late` is resolved after waiting."""
-        return "late" if self.lag_ms is not None and self.subject.state == "resolved" else self.subject.state
+
+def state_of(subject: Subject, lag_ms: int | None) -> str:
+    """wire.events.Enrichment's: `late` is resolved after waiting."""
+    return "late" if lag_ms is not None and subject.state == "resolved" else subject.state
 
 
 class Batch(NamedTuple):

@@ -18,6 +18,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 __all__ = ["BatchSettings", "CaptureSettings", "KubernetesSettings", "Settings", "SettingsWrong", "SinkSettings", "load"]
 
 _SIZES = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "k": 10**3, "M": 10**6, "G": 10**9}
+# What Kubernetes puts into every pod of a namespace for a Service called forklore-something. They are no settings.
+_SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$", re.ASCII)
 _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -80,8 +82,8 @@ class KubernetesSettings(_Part):
 class BatchSettings(_Part):
     events: int = Field(default=5000, ge=1, le=100_000)
     """Lines a POST has at most."""
-    bytes: Size = Field(default=1 << 20, ge=1024, le=64 << 20)
-    """Bytes a POST has at most, before compression."""
+    bytes: Size = Field(default=4 << 20, ge=1024, le=64 << 20)
+    """Bytes a POST has at most, before compression, which leaves a twentieth. A POST costs as much as a hundred forks."""
     wait: Duration = Field(default=1.0, ge=0.05, le=60)
     """How long an event may wait for others to fill its batch: what a quiet node's events are late by."""
 
@@ -162,10 +164,19 @@ def load(file: Path | None) -> Settings:
         raise SettingsWrong([_line(one) for one in error.errors()]) from error
     except (yaml.YAMLError, OSError, UnicodeDecodeError, TypeError, ValueError) as error:
         raise SettingsWrong([f"{file or 'environment'}: {' '.join(str(error).split())}"]) from error
+    if strangers := [key for key in os.environ if _is_stranger(key)]:
+        raise SettingsWrong([f"{key}: there is no such setting" for key in strangers])
     names = [sink.name for sink in settings.sinks]
     if len(set(names)) < len(names):
         raise SettingsWrong(["sinks: two have the same name; each needs its own"])
     return settings
+
+
+def _is_stranger(variable: str) -> bool:
+    """A FORKLORE_ variable that sets nothing: a typing error, which must not pass for a setting."""
+    if not variable.startswith("FORKLORE_") or variable.startswith("FORKLORE_COLLECTOR_") or _SERVICE_LINK.search(variable):
+        return False
+    return variable.removeprefix("FORKLORE_").split("__")[0].lower() not in Settings.model_fields
 
 
 def _line(error: Any) -> str:  # noqa: ANN401  pydantic's ErrorDetails, a TypedDict of its own core

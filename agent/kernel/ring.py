@@ -17,10 +17,28 @@ __all__ = ["Ring", "RingBroken"]
 
 _BUSY, _DISCARDED = 1 << 31, 1 << 30  # BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT
 _HEADER = 8
+_WINDOW = 1 << 20  # bytes of the ring that are mapped at a time: all of it would count as resident memory, and twice that
 
 
 class RingBroken(Exception):
     """The ring holds what the probe never writes: it and the reader disagree, and going on would invent forks."""
+
+
+class _Window:
+    """A part of the data, mapped: 20 us for the 4,096 forks that it holds."""
+
+    def __init__(self, descriptor: int, start: int, size: int) -> None:
+        self.start = start
+        self._mapping = mmap.mmap(
+            descriptor, size, mmap.MAP_SHARED, mmap.PROT_READ, offset=2 * os.sysconf("SC_PAGE_SIZE") + start
+        )
+        self.data = memoryview(self._mapping)
+        self.words = self.data.cast("I")
+
+    def close(self) -> None:
+        self.words.release()
+        self.data.release()
+        self._mapping.close()
 
 
 class Ring:
@@ -33,28 +51,30 @@ class Ring:
         page = os.sysconf("SC_PAGE_SIZE")
         self.size = size
         self.slot = slot
-        self._mask = size - 1
+        self._descriptor = os.dup(descriptor)
+        self._window_size = min(size, _WINDOW)
         self._consumer = mmap.mmap(descriptor, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        # The kernel maps the data twice in a row for readers of records that cross the end. Ours never do: once is enough,
-        # and half the resident memory.
-        self._producer = mmap.mmap(descriptor, page + size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        self._producer = mmap.mmap(descriptor, page, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         self._consumed = memoryview(self._consumer)[:8].cast("Q")
         self._produced = memoryview(self._producer)[:8].cast("Q")
-        self._data = memoryview(self._producer)[page:]
-        self._words = self._data.cast("I")
         self._barrier = Lock()
         self.cursor = self._consumed[0]
+        self._window = self._window_of_cursor()
 
     def take(self, most: int) -> bytes:
         """Up to `most` finished records, headers included, end to end. Empty when there is none. Raises RingBroken."""
-        at = self.cursor & self._mask
         waiting = (self._produced[0] - self.cursor) // self.slot
-        count = min(waiting, most, (self.size - at) // self.slot)
-        if not count:
+        if not waiting:
             return b""
+        at = (self.cursor & (self.size - 1)) - self._window.start
+        if not 0 <= at < self._window_size:
+            self._window.close()
+            self._window = self._window_of_cursor()
+            at = (self.cursor & (self.size - 1)) - self._window.start
+        count = min(waiting, most, (self._window_size - at) // self.slot)
         stride = self.slot // 4
         first = at // 4
-        lengths = self._words[first : first + count * stride : stride].tolist()
+        lengths = self._window.words[first : first + count * stride : stride].tolist()
         payload = self.slot - _HEADER
         if lengths.count(payload) != count:
             count = self._finished(lengths, payload)
@@ -62,7 +82,7 @@ class Ring:
                 return b""
         # On arm64 the records could be read before their headers were: a lock's acquire and release keep the order.
         with self._barrier:
-            taken = bytes(self._data[at : at + count * self.slot])
+            taken = bytes(self._window.data[at : at + count * self.slot])
         self.cursor += count * self.slot
         return taken
 
@@ -85,10 +105,16 @@ class Ring:
         return float(self._produced[0] - self._consumed[0]) / self.size
 
     def close(self) -> None:
-        for view in (self._words, self._data, self._produced, self._consumed):
-            view.release()
+        self._window.close()
+        self._produced.release()
+        self._consumed.release()
         self._producer.close()
         self._consumer.close()
+        os.close(self._descriptor)
+
+    def _window_of_cursor(self) -> _Window:
+        start = self.cursor & (self.size - 1) & -self._window_size
+        return _Window(self._descriptor, start, self._window_size)
 
     def _finished(self, lengths: list[int], payload: int) -> int:
         for count, length in enumerate(lengths):

@@ -7,11 +7,11 @@ through orjson, which escapes them; everything else is numbers and our own words
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
-from agent.nouns import Event, Fork, Origin, Subject, Task
+from agent.nouns import Event, Fork, Origin, Subject, Task, state_of
 from agent.sinks.fragments import Fragments
 from agent.sinks.times import Rfc3339
 from wire.events import FORK
@@ -52,31 +52,37 @@ def whose(subject: Subject, cluster: str, node: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class _OriginText:
-    """An origin's share of the line, in the order of the line."""
+class _OriginText(NamedTuple):
+    """An origin's share of the line, in the order of the line. `leader` None: the child is its own."""
 
-    __slots__ = ("above", "comm", "leader", "namespaces", "parent", "parent_entity")
-
-    def __init__(self, origin: Origin, time: Rfc3339) -> None:
-        self.parent = _task("parent_", origin.parent, time)
-        self.above = _task("parent_process_", origin.parent_process, time)
-        self.leader = _task("leader_", origin.leader, time) if origin.leader else None
-        self.comm = (
-            f'"comm":{_json(origin.comm)},"parent_comm":{_json(origin.parent_comm)},'
-            f'"uid":{_json(origin.uid)},"gid":{_json(origin.gid)},'
-        )
-        inums = dict(zip(_NAMESPACES, origin.namespaces, strict=True))
-        self.namespaces = f'"namespaces":{_json(inums)},"clone":{_json(origin.clone)},'
-        self.parent_entity = f'"parent_entity_id":{_json(origin.parent_process.entity)},'
+    parent: str
+    above: str
+    leader: str | None
+    comm: str
+    namespaces: str
+    parent_entity: str
 
 
-def _task(prefix: str, task: Task, time: Rfc3339, start: str | None = None) -> str:
-    tid, ns_tid, pid, ns_pid = ("null" if number is None else number for number in task[:4])
-    moment = "null" if task.start is None else f'"{time(task.start)}"'
+class _SubjectText(NamedTuple):
+    """`usual`: with the parent in the same cgroup and the name known at once; else the parts are joined anew."""
+
+    whose: str
+    usual: str
+
+
+def _task(prefix: str, task: Task, time: Rfc3339) -> str:
+    tid, ns_tid, pid, ns_pid, start, _ = _told(task, time)
     return (
         f'"{prefix}tid":{tid},"{prefix}ns_tid":{ns_tid},"{prefix}pid":{pid},"{prefix}ns_pid":{ns_pid},'
-        f'"{start or prefix + "start_time"}":{moment},'
+        f'"{prefix}start_time":{start},'
     )
+
+
+def _told(task: Task, time: Rfc3339) -> tuple[int | str, ...]:
+    """A task's fields as JSON, with `null` for what is unknown."""
+    *numbers, start, entity = task
+    known: list[int | str] = ["null" if number is None else number for number in numbers]
+    return (*known, "null" if start is None else f'"{time(start)}"', "null" if entity is None else f'"{entity}"')
 
 
 class NativeEncoder:
@@ -87,48 +93,64 @@ class NativeEncoder:
         self._cluster = cluster
         self._node = node
         self._time = Rfc3339()
-        self._origins: Fragments[Origin, _OriginText] = Fragments(lambda origin: _OriginText(origin, self._time), 2048)
-        self._subjects: Fragments[Subject, str] = Fragments(self._subject, 2048)
+        self._origins: Fragments[Origin, _OriginText] = Fragments(self._origin, 2048)
+        self._subjects: Fragments[Subject, _SubjectText] = Fragments(self._subject, 2048)
 
     def forks(self, forks: Iterable[Fork]) -> list[str]:
-        """One line each, without the newline."""
-        return [self._line(fork) for fork in forks]
+        """One line each, without the newline.
+
+        The one loop that is written for speed: its names are local, and what is unusual is left to functions.
+        """
+        origins, subjects, time = self._origins, self._subjects, self._time
+        head = f'{{"event":"{FORK}","id":"{self._stream}.'
+        lines = []
+        for sequence, ns, cpu, thread, child, chain, levels, origin, subject, parent_subject, lag_ms in forks:
+            parent, above, leader, comm, namespaces, parent_entity = origins[origin]
+            tid, ns_tid, pid, ns_pid, start, entity = child
+            moment: int | str
+            if ns_tid is None or ns_pid is None or start is None or entity is None:
+                tid, ns_tid, pid, ns_pid, moment, entity = _told(child, time)  # type: ignore[assignment]
+            else:
+                moment, entity = f'"{time(start)}"', f'"{entity}"'
+            if leader is None:
+                leader = (
+                    f'"leader_tid":{tid},"leader_ns_tid":{ns_tid},"leader_pid":{pid},"leader_ns_pid":{ns_pid},'
+                    f'"leader_start_time":{moment},'
+                )
+            text, rest = subjects[subject]
+            if parent_subject is not None or lag_ms is not None:
+                rest = self._rest(text, subject, parent_subject, lag_ms)
+            numbers = f"{tid},{ns_tid}" if len(chain) == 2 else tid if len(chain) == 1 else _json(chain)[1:-1]
+            lines.append(
+                f'{head}{cpu}.{sequence}","timestamp":"{time(ns)}","kind":"{"thread" if thread else "process"}",{parent}'
+                f'"child_tid":{tid},"child_ns_tid":{ns_tid},"child_pid":{pid},"child_ns_pid":{ns_pid},"start_time":{moment},'
+                f'{above}{leader}{comm}"child_ns_pids":[{numbers}],{namespaces}"process_entity_id":{entity},{parent_entity}'
+                f'{rest}"child_ns_pids_truncated":{"true" if levels > len(chain) else "false"}}}'
+            )
+        return lines
 
     def event(self, event: Event) -> str:
         """An event of the agent's own: it is in this schema's shape already."""
         return _json(event)
 
-    def _subject(self, subject: Subject) -> str:
-        return _json(whose(subject, self._cluster, self._node))[1:-1]
-
-    def _line(self, fork: Fork) -> str:
-        sequence, ns, cpu, thread, child, chain, levels, origin, subject, parent_subject, lag_ms = fork
-        text = self._origins[origin]
+    def _origin(self, origin: Origin) -> _OriginText:
         time = self._time
-        tid, ns_tid, pid, ns_pid, start, entity = child
-        if ns_tid is None or ns_pid is None or start is None:
-            child_text = _task("child_", child, time, "start_time")
-            leader_text = text.leader or _task("leader_", child, time)
-        else:
-            moment = time(start)
-            child_text = (
-                f'"child_tid":{tid},"child_ns_tid":{ns_tid},"child_pid":{pid},"child_ns_pid":{ns_pid},"start_time":"{moment}",'
-            )
-            leader_text = text.leader or (
-                f'"leader_tid":{tid},"leader_ns_tid":{ns_tid},"leader_pid":{pid},"leader_ns_pid":{ns_pid},'
-                f'"leader_start_time":"{moment}",'
-            )
-        numbers = f"{chain[0]},{chain[1]}" if len(chain) == 2 else _json(chain)[1:-1]
-        entity_text = "null" if entity is None else f'"{entity}"'
-        parent_cgroup = "null"
-        if parent_subject is not None:
-            parent_cgroup = _json({"id": parent_subject.cgroup, "path": parent_subject.path})
-        by = "null" if subject.by is None else f'"{subject.by}"'
-        return (
-            f'{{"event":"{FORK}","id":"{self._stream}.{cpu}.{sequence}","timestamp":"{time(ns)}",'
-            f'"kind":"{"thread" if thread else "process"}",{text.parent}{child_text}{text.above}{leader_text}{text.comm}'
-            f'"child_ns_pids":[{numbers}],{text.namespaces}"process_entity_id":{entity_text},{text.parent_entity}'
-            f'{self._subjects[subject]},"parent_cgroup":{parent_cgroup},'
-            f'"enrichment":{{"state":"{fork.state}","by":{by},"lag_ms":{lag_ms or 0}}},'
-            f'"child_ns_pids_truncated":{"true" if levels > len(chain) else "false"}}}'
+        inums = dict(zip(_NAMESPACES, origin.namespaces, strict=True))
+        return _OriginText(
+            parent=_task("parent_", origin.parent, time),
+            above=_task("parent_process_", origin.parent_process, time),
+            leader=_task("leader_", origin.leader, time) if origin.leader else None,
+            comm=f'"comm":{_json(origin.comm)},"parent_comm":{_json(origin.parent_comm)},'
+            f'"uid":{_json(origin.uid)},"gid":{_json(origin.gid)},',
+            namespaces=f'"namespaces":{_json(inums)},"clone":{_json(origin.clone)},',
+            parent_entity=f'"parent_entity_id":{_json(origin.parent_process.entity)},',
         )
+
+    def _subject(self, subject: Subject) -> _SubjectText:
+        text = _json(whose(subject, self._cluster, self._node))[1:-1]
+        return _SubjectText(text, self._rest(text, subject, None, None))
+
+    def _rest(self, whose: str, subject: Subject, parent: Subject | None, lag_ms: int | None) -> str:
+        parent_cgroup = None if parent is None else {"id": parent.cgroup, "path": parent.path}
+        enrichment = {"state": state_of(subject, lag_ms), "by": subject.by, "lag_ms": lag_ms or 0}
+        return f'{whose},"parent_cgroup":{_json(parent_cgroup)},"enrichment":{_json(enrichment)},'
