@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from agent.nouns import Fork, Origin, Subject, Task
@@ -60,6 +61,7 @@ class Layout(NamedTuple):
 class _Waiting(NamedTuple):
     since: int
     raw: bytes
+    entered: bool
 
 
 def entity_id(key: int, pid: int, start_boot_ns: int) -> str:
@@ -76,8 +78,8 @@ def clone_names(flags: int) -> tuple[str, ...] | None:
 
 
 class Enricher:
-    """`wall`: boot clock ns -> ns since 1970. `subject_of`, `best`, `give_up` as in Subjects. `wait_ns`, `most`: how long and
-    how many forks may wait for their names. `boot_key`: 64 bits of the boot id."""
+    """`wall`: boot clock ns -> ns since 1970. `subject_of`, `best`, `give_up` as in Subjects; `entered` as Entrants.cgroup_of.
+    `wait_ns`, `most`: how long and how many forks may wait for their names. `boot_key`: 64 bits of the boot id."""
 
     def __init__(
         self,
@@ -87,6 +89,7 @@ class Enricher:
         subject_of: Callable[[int], Subject | None],
         best: Callable[[int], Subject],
         give_up: Callable[[int], Subject],
+        entered: Callable[[int, int], int | None],
         wait_ns: int,
         most: int,
     ) -> None:
@@ -96,6 +99,8 @@ class Enricher:
         self._subject_of = subject_of
         self._best = best
         self._give_up = give_up
+        self._entered = entered
+        self._entrants: dict[Subject, Subject] = {}
         self._wait_ns = wait_ns
         self._most = most
         self._waiting: dict[int, deque[_Waiting]] = {}
@@ -109,12 +114,14 @@ class Enricher:
         subject_of, settled, waiting = self._subject_of, self._fork, self._waiting
         slot = self._layout.slot
         for at, values in enumerate(self._layout.unpack_fork(raw)):
-            cgroup = values[2]
+            cgroup, moved = values[2], None
             subject = None if cgroup in waiting else subject_of(cgroup)
+            if subject is not None and subject.state == "host" and (moved := self._entered(values[4], values[8])) is not None:
+                cgroup, subject = moved, None if moved in waiting else subject_of(moved)
             if subject is None:
-                self._keep(cgroup, _Waiting(now, raw[at * slot : (at + 1) * slot]))
+                self._keep(cgroup, _Waiting(now, raw[at * slot : (at + 1) * slot], moved is not None))
             else:
-                ready.append(settled(values, subject, None))
+                ready.append(settled(values, subject if moved is None else self._entrant(subject), None))
         while self.waiting > self._most:
             ready += self._release(next(iter(self._waiting)), now, 1)
         return ready
@@ -143,15 +150,26 @@ class Enricher:
         line = self._waiting[cgroup]
         subject = self._give_up(cgroup)
         for _ in range(count):
-            since, raw = line.popleft()
+            since, raw, entered = line.popleft()
             self.waiting -= 1
             (values,) = self._layout.unpack_fork(raw)
-            yield self._fork(values, subject, (now - since) // 1_000_000)
+            yield self._fork(values, self._entrant(subject) if entered else subject, (now - since) // 1_000_000)
         if not line:
             del self._waiting[cgroup]
 
+    def _entrant(self, subject: Subject) -> Subject:
+        """The same subject, told by the move and not by the fork."""
+        if subject.state == "host":
+            return subject
+        if len(self._entrants) > _ORIGINS:
+            self._entrants.clear()
+        found = self._entrants.get(subject)
+        if found is None:
+            found = self._entrants[subject] = replace(subject, by="attach")
+        return found
+
     def _fork(self, values: tuple[Any, ...], subject: Subject, lag_ms: int | None) -> Fork:
-        sequence, time, _, parent_cgroup, tid, ns_tid, pid, ns_pid, start, chain, cpu, levels, thread, blob = values
+        sequence, time, counted, parent_cgroup, tid, ns_tid, pid, ns_pid, start, chain, cpu, levels, thread, blob = values
         origin = self._origins.get(blob) or self._origin_of(blob)
         if ns_tid < _U32 and ns_pid < _U32 and start < _U64:
             entity = origin.leader.entity if origin.leader else entity_id(self._boot_key, pid, start)
@@ -161,7 +179,8 @@ class Enricher:
         # Up to two levels the chain is made of numbers that are known already.
         numbers = (tid,) if levels == 1 else (tid, ns_tid) if levels == 2 else self._chain(chain, levels)
         parent = None if parent_cgroup == subject.cgroup else self._best(parent_cgroup)
-        return Fork(sequence, self._wall(time), cpu, thread == 1, child, numbers, levels, origin, subject, parent, lag_ms)
+        wall = self._wall(time)
+        return Fork(sequence, wall, cpu, thread == 1, child, numbers, levels, origin, subject, parent, lag_ms, counted)
 
     def _origin_of(self, blob: bytes) -> Origin:
         origin = self._older_origins.get(blob)

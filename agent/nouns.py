@@ -90,7 +90,8 @@ class Fork(NamedTuple):
     """One fork, enriched. Times in ns since 1970. `chain`: the child's number in each pid namespace, the host's first, as far
     as it was carried; `levels`: how many it has in truth.
 
-    `lag_ms` None: resolved at once; else how long it waited for its name.
+    `lag_ms` None: resolved at once; else how long it waited for its name. `counted`: the cgroup that the kernel counted it in;
+    another than the subject's when the process entered that one later.
     """
 
     sequence: int
@@ -104,6 +105,7 @@ class Fork(NamedTuple):
     subject: Subject
     parent_subject: Subject | None
     lag_ms: int | None
+    counted: int
 
 
 def state_of(subject: Subject, lag_ms: int | None) -> str:

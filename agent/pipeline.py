@@ -25,11 +25,12 @@ from aiohttp import web
 
 from agent.enrich import Enricher, Layout
 from agent.identity.cgroups import Cgroups, Hierarchy, choose_hierarchy
+from agent.identity.entrants import Entrants
 from agent.identity.pods import Pods, PodWatch
 from agent.identity.subjects import Subjects
 from agent.kernel.clock import Clock, separation
 from agent.kernel.probe import Probe, open_probe
-from agent.kernel.records import CHAIN, FORK, FORK_SLOT, ORIGIN
+from agent.kernel.records import BORN, CHAIN, DIED, FORK, FORK_SLOT, ORIGIN
 from agent.nouns import Event, Fork, state_of
 from agent.reports import Reporter
 from agent.settings import Settings, SinkSettings
@@ -78,6 +79,7 @@ class Pipeline:
         self.probe = probe
         self._clock = Clock(separation())
         self._cgroups = Cgroups()
+        self._entrants = Entrants()
         self._pods = Pods()
         kubernetes = settings.kubernetes
         self._watch = PodWatch(self._pods, settings.node, kubernetes.kubeconfig) if kubernetes.enabled else None
@@ -89,6 +91,7 @@ class Pipeline:
             self._subjects.of,
             self._subjects.best,
             self._subjects.give_up,
+            self._entrants.cgroup_of,
             int(kubernetes.wait * 1e9) if kubernetes.enabled else 0,
             _WAITING,
         )
@@ -96,6 +99,7 @@ class Pipeline:
         in_words = partial(whose, cluster=settings.cluster, node=settings.node)
         self._summaries = Summaries(probe.stream, self._subjects.best, in_words)
         self._time = Rfc3339()
+        self._held = b""
         self._interval_start = 0
         self._changes_lost = 0
         agent = {"version": VERSION, "kernel": os.uname().release, "started": self._time(time.time_ns())}
@@ -154,16 +158,19 @@ class Pipeline:
 
     def _turn(self) -> bool:
         """One round of the data's way. True when there is more to take at once."""
+        handed_over = self.probe.forks.cursor
         raw = self.probe.forks.take(_MOST)
-        # After the forks: a cgroup's birth is always told before the first fork in it.
+        # After the forks: a cgroup's birth is always told before the first fork in it. What entered a container was forked
+        # before it did, so what was taken in the last round is named in this one.
         self._hear_of_cgroups()
         now = _boot_ns()
-        self._hand_over(self._enricher.take(raw, now) + self._enricher.settle(now))
-        self.reports.received += len(raw) // FORK_SLOT
+        self._hand_over(self._enricher.take(self._held, now) + self._enricher.settle(now))
+        self.reports.received += len(self._held) // FORK_SLOT
+        self._held = raw
         for sink in self._sinks:
-            sink.commit(time.monotonic(), self.probe.forks.cursor)
+            sink.commit(time.monotonic(), handed_over)
         # Only what every sink's journal has taken over is the kernel's to overwrite.
-        self.probe.forks.publish(min((sink.safe for sink in self._sinks), default=self.probe.forks.cursor))
+        self.probe.forks.publish(min((sink.safe for sink in self._sinks), default=handed_over))
         self.reports.last_turn = time.monotonic()
         return len(raw) > 0 and self.probe.forks.backlog >= _MOST
 
@@ -180,11 +187,13 @@ class Pipeline:
 
     def _hear_of_cgroups(self) -> None:
         for change in self.probe.changes():
-            if change.born:
+            if change.change == BORN:
                 self._cgroups.born(change.cgroup, change.path, change.time)
                 self._subjects.cgroup_changed(change.cgroup)
-            else:
+            elif change.change == DIED:
                 self._cgroups.died(change.cgroup, change.time)
+            else:
+                self._entrants.entered(change.tid, change.start, change.cgroup, change.time)
 
     def _walk(self) -> None:
         for cgroup in self._cgroups.walk(self._hierarchy.root, _boot_ns()):
@@ -230,7 +239,7 @@ class Pipeline:
         self.reports.capturing = False
         await asyncio.sleep(_PAUSE_S)  # a fork that was being told when the probe stopped
         deadline = time.monotonic() + _SHIP_S
-        while self.probe.forks.backlog and time.monotonic() < deadline:
+        while (self.probe.forks.backlog or self._held) and time.monotonic() < deadline:
             self._turn()
             await asyncio.sleep(0)
         self._hand_over(self._enricher.give_up_all(_boot_ns()))

@@ -98,7 +98,7 @@ def forklore(folder: Path, compression: str) -> Iterator[tuple[int, Callable[[],
     config.write_text(yaml.safe_dump(settings))
 
     def ledger() -> dict[str, object]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{status}/v1/ledger", timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"http://127.0.0.1:{status}/v1/ledger", timeout=5) as answer:
             return dict(json.loads(answer.read()))
 
     def up() -> bool:
@@ -178,8 +178,8 @@ def main() -> None:
         spread = f"{middle:.1f} ({cpu[0]:.1f} to {cpu[-1]:.1f})"
         print(f"{name:20} {spread:>24} {middle / base:>7.2f} {statistics.median(c.rss_mib for c in rounds):>9.1f}")
     print(
-        "\nforklore: from the ring to an accepted POST, every field, all of the agent's process. forkstat and the usual way name no"
-        "\npod, carry less than six fields and send nothing; the usual way is the 1.00 of the ratios."
+        "\nforklore: from the ring to an accepted POST, every field, all of the agent's process. forkstat and the usual way"
+        "\nname no pod, carry six fields at the most and send nothing; the usual way is the 1.00 of the ratios."
     )
 
 

@@ -16,10 +16,10 @@
 
 #define CHAIN 8			/* pid namespaces nest up to 32 deep; more than 8 is told as truncated */
 #define COMM 16			/* TASK_COMM_LEN */
-#define PATH 976		/* the longest cgroup path that is carried whole */
+#define PATH 960		/* the longest cgroup path that is carried whole */
 
 enum kind { PROCESS = 0, THREAD = 1 };
-enum change { BORN = 1, DIED = 2 };
+enum change { BORN = 1, DIED = 2, ENTERED = 3 };
 
 /* User space's words to the probe. One row, written whole. */
 struct config {
@@ -43,7 +43,7 @@ struct cpu_row {
 	u64 sequence;		/* numbers given out: one for each fork that was to be sent, had it a place in the ring or not */
 	u64 newtasks;		/* every task ever made, those without a fork event among them */
 	u64 unpaired;		/* forks whose task_newtask came before the start */
-	u64 changes;		/* cgroups that were born or died ... */
+	u64 changes;		/* cgroups that were born, died or were entered ... */
 	u64 changes_lost;	/* ... and had no place in the ring: a new walk is due */
 };
 
@@ -91,6 +91,9 @@ struct change_record {
 	u32 change;
 	u32 length;		/* of the path, its NUL included; PATH means cut off */
 	u64 sequence;		/* of this CPU's changes */
+	u64 start;		/* ENTERED: start_boottime and number of the task that came in: together no two tasks have them */
+	u32 tid;
+	u32 unused;
 	char path[PATH];
 };
 
@@ -334,7 +337,7 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-static __always_inline int tell_change(u64 cgroup, u64 path, u32 change)
+static __always_inline int tell_change(u64 cgroup, u64 path, u64 task, u32 change)
 {
 	u32 first = 0;
 	struct cpu_row *cpu = cpus.lookup(&first);
@@ -356,6 +359,11 @@ static __always_inline int tell_change(u64 cgroup, u64 path, u32 change)
 	record->time = bpf_ktime_get_boot_ns();
 	record->change = change;
 	record->sequence = sequence;
+	record->start = UNKNOWN_64;
+	record->tid = UNKNOWN_32;
+	record->unused = 0;
+	READ_OR(record->start, task, OFF_task_struct__start_boottime, UNKNOWN_64);
+	READ_OR(record->tid, task, OFF_task_struct__pid, UNKNOWN_32);
 	record->path[0] = 0;
 	record->length = bpf_probe_read_kernel_str(record->path, PATH, (void *)path);
 	changes.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
@@ -366,15 +374,17 @@ static __always_inline int tell_change(u64 cgroup, u64 path, u32 change)
  * follows the attach misses nothing. */
 int on_cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx)
 {
-	return tell_change(ctx->args[0], ctx->args[1], BORN);
+	return tell_change(ctx->args[0], ctx->args[1], 0, BORN);
 }
 
 int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx)
 {
-	return tell_change(ctx->args[0], ctx->args[1], DIED);
+	return tell_change(ctx->args[0], ctx->args[1], 0, DIED);
 }
 
-/* args: struct cgroup *dst, const char *path, struct task_struct *leader, bool threadgroup. */
+/* args: struct cgroup *dst, const char *path, struct task_struct *leader, bool threadgroup. A runtime forks some of a container's
+ * processes outside of it and moves them in: counted as entered, apart from the container's forks, and told so that the fork's
+ * event can name the container after all. */
 int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct tally_row *row;
@@ -384,7 +394,7 @@ int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 	row = row_of(cgroup_id(ctx->args[0]));
 	if (row)
 		COUNT(row->entered);
-	return 0;
+	return tell_change(ctx->args[0], ctx->args[1], ctx->args[2], ENTERED);
 }
 
 _Static_assert(sizeof(struct fork_record) == 248, "agent/kernel/records.py says FORK_SLOT = 256");

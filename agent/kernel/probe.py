@@ -18,7 +18,6 @@ from typing import Final
 
 from agent.kernel.maps import BpfMap, possible_cpus, recursion_misses
 from agent.kernel.records import (
-    BORN,
     CHANGE,
     CHANGE_PATH,
     CHANGE_SLOT,
@@ -119,11 +118,11 @@ class Probe:
         self._tally.remove(cgroup.to_bytes(8, sys.byteorder))
 
     def changes(self) -> Iterator[CgroupChange]:
-        """The cgroups that were born and died since the last call, in order."""
+        """The cgroups that were born, died and were entered since the last call, in order."""
         while taken := self._changes.take(1024):
-            for cgroup, parent, time, change, length, _sequence, path in CHANGE.iter_unpack(taken):
+            for cgroup, parent, time, change, length, _sequence, start, tid, path in CHANGE.iter_unpack(taken):
                 whole = 0 < length < CHANGE_PATH
-                yield CgroupChange(cgroup, parent, time, change == BORN, path[: max(length - 1, 0)], whole)
+                yield CgroupChange(cgroup, parent, time, change, path[: max(length - 1, 0)], whole, tid, start)
             self._changes.publish(self._changes.cursor)
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "CHANGE_SLOT",
     "CPU_ROW",
     "DIED",
+    "ENTERED",
     "FORK",
     "FORK_SLOT",
     "ORIGIN",
@@ -32,6 +33,7 @@ UNKNOWN_64: Final = 0xFFFFFFFFFFFFFFFF
 CHAIN: Final = 8
 BORN: Final = 1
 DIED: Final = 2
+ENTERED: Final = 3
 
 RING_HEADER: Final = 8  # struct bpf_ringbuf_hdr: u32 len, u32 pg_off
 
@@ -41,8 +43,9 @@ FORK_SLOT: Final = 256
 # parent, parent_process, leader: tid ns_tid pid ns_pid start | flags comm parent_comm uid gid | pid mnt net user uts ipc cgroup
 ORIGIN: Final = Struct("=4IQ 4IQ 4IQ Q16s16s2I 7I4x")
 
-CHANGE_PATH: Final = 976
-CHANGE: Final = Struct(f"={RING_HEADER}x 3Q2IQ {CHANGE_PATH}s")  # cgroup parent time change length sequence path
+CHANGE_PATH: Final = 960
+# cgroup parent time change length sequence start tid | path
+CHANGE: Final = Struct(f"={RING_HEADER}x 3Q2I2QI4x {CHANGE_PATH}s")
 CHANGE_SLOT: Final = 1024
 
 TALLY_ROW: Final = Struct("=7Q")
@@ -72,12 +75,15 @@ class CpuRow(NamedTuple):
 
 
 class CgroupChange(NamedTuple):
-    """A cgroup of the chosen hierarchy was born or died. `path` from the hierarchy's root, bytes that a container may have
-    chosen; `time` in ns of CLOCK_BOOTTIME; `whole` is False when the path was cut off."""
+    """A cgroup of the chosen hierarchy was born, died or was entered. `path` from the hierarchy's root, bytes that a container
+    may have chosen; `time` in ns of CLOCK_BOOTTIME; `whole` is False when the path was cut off. `tid`, `start`: of the task
+    that came in."""
 
     cgroup: int
     parent: int
     time: int
-    born: bool
+    change: int
     path: bytes
     whole: bool
+    tid: int
+    start: int

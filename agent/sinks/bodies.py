@@ -79,6 +79,10 @@ def lines_of(body: bytes, decompress: Callable[[bytes], bytes]) -> list[str]:
 
 
 def line_forks(line: str) -> int | None:
-    """The cgroup whose fork the line tells of; None when it tells of something else."""
+    """The cgroup that the line's fork was counted in; None when it tells of something else."""
     event = orjson.loads(line)
-    return int(event["cgroup"]["id"]) if event["event"] == FORK else None
+    if event["event"] != FORK:
+        return None
+    # A process that entered its container later was counted where it was made: where its parent was.
+    where = "parent_cgroup" if event["enrichment"]["by"] == "attach" else "cgroup"
+    return int(event[where]["id"])

@@ -104,7 +104,7 @@ class NativeEncoder:
         origins, subjects, time = self._origins, self._subjects, self._time
         head = f'{{"event":"{FORK}","id":"{self._stream}.'
         lines = []
-        for sequence, ns, cpu, thread, child, chain, levels, origin, subject, parent_subject, lag_ms in forks:
+        for sequence, ns, cpu, thread, child, chain, levels, origin, subject, parent_subject, lag_ms, _ in forks:
             parent, above, leader, comm, namespaces, parent_entity = origins[origin]
             tid, ns_tid, pid, ns_pid, start, entity = child
             moment: int | str

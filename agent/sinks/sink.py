@@ -73,7 +73,7 @@ class Sink:
 
     def take(self, forks: Sequence[Fork], now: float) -> None:
         lines = self._encoder.forks(forks)
-        self._add(lines, [fork.subject.cgroup for fork in forks], now)
+        self._add(lines, [fork.counted for fork in forks], now)
 
     def tell(self, event: Event, now: float) -> None:
         self._add([self._encoder.event(event)], [None], now)

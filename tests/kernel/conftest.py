@@ -105,12 +105,16 @@ class Receiver:
         return web.json_response({"accepted": 0, "duplicate": 0, "rejected": []})
 
     def forks(self, container: str) -> list[dict[str, Any]]:
-        """Fork events of one container, by id."""
-        return [
-            event
-            for event in list(self.events)
-            if event["event"] == "sched_process_fork" and event["container"] and event["container"]["id"] == container
-        ]
+        """Events of the forks that were made in this container, by its id."""
+        return [event for event in self._of(container) if event["enrichment"]["by"] != "attach"]
+
+    def entrants(self, container: str) -> list[dict[str, Any]]:
+        """Events of the processes that were made elsewhere and moved in."""
+        return [event for event in self._of(container) if event["enrichment"]["by"] == "attach"]
+
+    def _of(self, container: str) -> list[dict[str, Any]]:
+        forks = [event for event in list(self.events) if event["event"] == "sched_process_fork" and event["container"]]
+        return [event for event in forks if event["container"]["id"] == container]
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

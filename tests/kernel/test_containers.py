@@ -205,7 +205,15 @@ def test_kubectl_exec_is_counted_as_entered_and_not_as_the_pod_s_fork(
     before = at_rest(agent, container)
     assert runtime.exec(container, ["/bin/true"]).returncode == 0
     after = agent.container(container.id)
-    assert after["entered"] > before["entered"]
+    entered = after["entered"] - before["entered"]
+    assert entered >= 1
+    until(lambda: len(receiver.entrants(container.id)) >= after["entered"], "the entrants' events arrive")
+    entrants = receiver.entrants(container.id)
+    assert len(entrants) == after["entered"]
+    for event in entrants:
+        assert event["cgroup"]["path"].endswith(container.id)
+        assert container.id not in event["parent_cgroup"]["path"]
+    assert len(told(agent, receiver, container, after["processes"])) == after["processes"]
 
 
 def test_the_last_ledger_accounts_for_every_fork(

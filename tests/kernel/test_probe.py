@@ -18,7 +18,7 @@ import pytest
 from agent.enrich import Enricher, Layout, clone_names
 from agent.kernel.clock import Clock, separation
 from agent.kernel.probe import Probe
-from agent.kernel.records import CHAIN, FORK, FORK_SLOT, ORIGIN
+from agent.kernel.records import BORN, CHAIN, DIED, ENTERED, FORK, FORK_SLOT, ORIGIN
 from agent.nouns import Fork, Subject
 
 from .conftest import hierarchy
@@ -45,7 +45,7 @@ def taken(probe: Probe) -> list[Fork]:
     def subject(cgroup: int) -> Subject:
         return Subject(cgroup, None, "host", None)
 
-    enricher = Enricher(LAYOUT, 1, Clock(separation()).wall, subject, subject, subject, 0, 10)
+    enricher = Enricher(LAYOUT, 1, Clock(separation()).wall, subject, subject, subject, lambda tid, start: None, 0, 10)
     forks: list[Fork] = []
     while raw := probe.forks.take(4096):
         forks += enricher.take(raw, 0)
@@ -246,8 +246,10 @@ def test_a_cgroup_tells_of_its_birth_its_entrants_and_its_death(open_the_door: D
         while (folder / "cgroup.procs").read_text():
             time.sleep(0.01)
         folder.rmdir()
-    told = [(change.born, change.path.decode()) for change in probe.changes() if change.cgroup == number]
-    assert told == [(True, f"/{folder.name}"), (False, f"/{folder.name}")]
+    told = [change for change in probe.changes() if change.cgroup == number]
+    assert [change.change for change in told] == [BORN, ENTERED, DIED]
+    assert {change.path.decode() for change in told} == {f"/{folder.name}"}
+    assert told[1].tid == sleeper.pid
 
 
 

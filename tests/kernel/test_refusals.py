@@ -70,7 +70,8 @@ def test_it_needs_no_kernel_headers(tmp_path: Path) -> None:
     everywhere = hidden("/usr/include", "/usr/src", "/lib/modules")
     config = tmp_path / "agent.yaml"
     config.write_text(yaml.safe_dump({"status": "127.0.0.1:0", "kubernetes": {"enabled": False}, "state_dir": str(tmp_path)}))
-    command = ["timeout", "--preserve-status", "4", *everywhere, sys.executable, "-m", "forklore", "agent", "--config", str(config)]
+    agent = [sys.executable, "-m", "forklore", "agent", "--config", str(config)]
+    command = ["timeout", "--preserve-status", "4", *everywhere, *agent]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert answer.returncode == 0, answer.stderr
     assert "capturing" in answer.stderr
