@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from agent.nouns import Fork, Origin, Subject, Task
@@ -72,6 +73,7 @@ def entity_id(key: int, pid: int, start_boot_ns: int) -> str:
     return f"{value ^ (value >> 31):016x}"
 
 
+@lru_cache(maxsize=256)  # a handful on any node; a container can make up more
 def clone_names(flags: int) -> tuple[str, ...] | None:
     """None when they were not seen."""
     return None if flags == _U64 else tuple(name for bit, name in CLONE_FLAGS.items() if flags & bit)
@@ -186,12 +188,13 @@ class Enricher:
         origin = self._older_origins.get(blob)
         if origin is None:
             values = self._layout.unpack_origin(blob)
-            leader = self._task(*values[10:15]) if any(values[10:15]) else None
             flags, comm, parent_comm, uid, gid = values[15:20]
+            parent = self._task(*values[0:5])
             origin = Origin(
-                parent=self._task(*values[0:5]),
-                parent_process=self._task(*values[5:10]),
-                leader=leader,
+                parent=parent,
+                # The same, as a rule: but a thread may have called, or CLONE_PARENT been asked for.
+                parent_process=parent if values[5:10] == values[0:5] else self._task(*values[5:10]),
+                leader=self._task(*values[10:15]) if values[10] else None,
                 clone=clone_names(flags),
                 comm=_comm(comm),
                 parent_comm=_comm(parent_comm),

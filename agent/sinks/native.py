@@ -21,6 +21,10 @@ __all__ = ["NativeEncoder", "whose"]
 _NAMESPACES: Final = ("pid", "mnt", "net", "user", "uts", "ipc", "cgroup")
 
 
+_Inums = tuple[int | None, ...]
+_Clone = tuple[str, ...] | None
+
+
 def _json(value: object) -> str:
     return orjson.dumps(value).decode()
 
@@ -70,6 +74,11 @@ class _SubjectText(NamedTuple):
     usual: str
 
 
+def _namespaces(both: tuple[_Inums, _Clone]) -> str:
+    inums, clone = both
+    return f'"namespaces":{_json(dict(zip(_NAMESPACES, inums, strict=True)))},"clone":{_json(clone)},'
+
+
 def _task(prefix: str, task: Task, time: Rfc3339) -> str:
     tid, ns_tid, pid, ns_pid, start, _ = _told(task, time)
     return (
@@ -94,6 +103,7 @@ class NativeEncoder:
         self._node = node
         self._time = Rfc3339()
         self._origins: Fragments[Origin, _OriginText] = Fragments(self._origin, 2048)
+        self._namespaces: Fragments[tuple[_Inums, _Clone], str] = Fragments(_namespaces, 512)
         self._subjects: Fragments[Subject, _SubjectText] = Fragments(self._subject, 2048)
 
     def forks(self, forks: Iterable[Fork]) -> list[str]:
@@ -135,14 +145,13 @@ class NativeEncoder:
 
     def _origin(self, origin: Origin) -> _OriginText:
         time = self._time
-        inums = dict(zip(_NAMESPACES, origin.namespaces, strict=True))
         return _OriginText(
             parent=_task("parent_", origin.parent, time),
             above=_task("parent_process_", origin.parent_process, time),
             leader=_task("leader_", origin.leader, time) if origin.leader else None,
             comm=f'"comm":{_json(origin.comm)},"parent_comm":{_json(origin.parent_comm)},'
             f'"uid":{_json(origin.uid)},"gid":{_json(origin.gid)},',
-            namespaces=f'"namespaces":{_json(inums)},"clone":{_json(origin.clone)},',
+            namespaces=self._namespaces[origin.namespaces, origin.clone],
             parent_entity=f'"parent_entity_id":{_json(origin.parent_process.entity)},',
         )
 

@@ -1,0 +1,26 @@
+"""The README says what the code does."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_tables_of_settings_are_the_code_s() -> None:
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs/tables.py")
+    assert spec and spec.loader
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme == tables.rendered(readme), "run .venv/bin/python docs/tables.py"
+    assert "`capture.threads`" in readme and "`retention`" in readme
+
+
+def test_its_pictures_are_there() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    pictures = [line.split("](")[1].split(")")[0] for line in readme.splitlines() if line.startswith("![")]
+    assert pictures
+    for picture in pictures:
+        assert (ROOT / picture).stat().st_size > 10_000
