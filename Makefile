@@ -1,0 +1,34 @@
+# The two commands: `make run` and `make test`, on a fresh Debian 12 or 13, as root. Each installs what it needs (setup/prepare).
+#
+#   make run [FOR=20] [REPORT=out.json]   the whole product on this machine; KUBECONFIG=... for a cluster instead of the stand-in
+#   make test                             everything that this machine can show, within 20 minutes
+#   make check                            the quick part, without root: lint, types, architecture, unit tests
+#   make bench                            the agent's memory and CPU beside other ways
+#   make lock [UPGRADE=1]                 renews requirements/*.txt
+#   make clean                            removes what these made
+#
+# make itself always ends with 2 when something failed, and prints the real code (`Error 77`); where a script needs that,
+# it calls setup/run instead: 0 all accounted for, 3 something lost, 69 a package can't be had, 77 not root.
+
+.PHONY: run test check bench lock clean
+export FOR REPORT UPGRADE
+
+run:
+	@exec setup/run
+
+test:
+	@exec setup/test
+
+check:
+	@exec setup/check
+
+bench:
+	@setup/prepare bench
+	@exec .venv/bin/python -m bench
+
+lock:
+	@exec setup/lock
+
+clean:
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

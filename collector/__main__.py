@@ -1,0 +1,75 @@
+"""`forklore collector`: settings, then the server, until it is told to stop.
+
+Exit codes: 0 stopped politely, 64 wrong usage, 69 the address or the store cannot be had, 78 wrong settings (one line each).
+Must not live here: anything that a test would want to run without a process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from collector.server import CannotListen, running_collector
+from collector.settings import Settings, WrongSettings, load
+from collector.store import StoreAway
+
+__all__ = ["main"]
+
+STOPPED: Final = 0
+USAGE: Final = 64
+UNAVAILABLE: Final = 69
+WRONG_SETTINGS: Final = 78
+_log = logging.getLogger("collector")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the collector until SIGTERM or SIGINT; gives the exit code."""
+    parser = argparse.ArgumentParser("forklore collector", description="Takes forks in from agents and shows them per pod.")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="YAML; FORKLORE_COLLECTOR_* in the environment overrides it"
+    )
+    parser.add_argument("--check", action="store_true", help="only look at the settings")
+    try:
+        chosen = parser.parse_args(argv)
+    except SystemExit as done:
+        return USAGE if done.code else STOPPED
+    try:
+        settings = load(chosen.config)
+    except WrongSettings as wrong:
+        for mistake in wrong.mistakes:
+            sys.stderr.write(f"forklore collector: {mistake}\n")
+        return WRONG_SETTINGS
+    if chosen.check:
+        sys.stdout.write("forklore collector: the settings are right\n")
+        return STOPPED
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        asyncio.run(_run(settings))
+    except (CannotListen, StoreAway) as wrong:
+        sys.stderr.write(f"forklore collector: {wrong}\n")
+        return UNAVAILABLE
+    return STOPPED
+
+
+async def _run(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running_collector(settings) as url:
+        sys.stdout.write(f"forklore collector: {url}\n")
+        sys.stdout.flush()
+        if settings.token_file is None:
+            _log.warning("no token_file: anyone who reaches %s may read and write", settings.listen)
+        await stop.wait()
+        _log.info("stopping")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

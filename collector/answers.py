@@ -1,0 +1,51 @@
+"""How the collector answers: JSON with the same headers everywhere, and refusals that say what is wrong.
+
+Must not live here: which answer is given when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NoReturn
+
+import orjson
+from aiohttp import web
+
+__all__ = ["HEADERS", "failed", "told"]
+
+# Nothing from elsewhere, nothing inline, in no one's frame: the page shows names that strangers chose.
+HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+_REFUSALS: Final[dict[int, type[web.HTTPException]]] = {
+    400: web.HTTPBadRequest,
+    401: web.HTTPUnauthorized,
+    404: web.HTTPNotFound,
+    408: web.HTTPRequestTimeout,
+    415: web.HTTPUnsupportedMediaType,
+    503: web.HTTPServiceUnavailable,
+}
+
+
+def told(answer: object, status: int = 200) -> web.Response:
+    """`answer` as JSON."""
+    return web.Response(
+        body=orjson.dumps(answer),
+        status=status,
+        content_type="application/json",
+        charset="utf-8",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def failed(status: int, reason: str, headers: Mapping[str, str] | None = None) -> NoReturn:
+    """Ends the request: `{"error": reason}`."""
+    text, kind = orjson.dumps({"error": reason}).decode(), "application/json"
+    if status == 413:  # aiohttp's own wants two numbers for a text that we do not use
+        raise web.HTTPRequestEntityTooLarge(max_size=0, actual_size=0, text=text, content_type=kind, headers=headers)
+    raise _REFUSALS[status](text=text, content_type=kind, headers=headers)

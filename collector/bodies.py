@@ -1,0 +1,96 @@
+"""A request's body: bounded before and after decompression, and as plain bytes at the end.
+
+Pure. `plain` makes no more than `most` bytes and one step (16 MiB), whatever a body claims or hides. Must not live here: HTTP,
+and what the bytes mean (`ingest`).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import zstandard
+
+__all__ = ["ENCODINGS", "Broken", "TooLarge", "Unknown", "plain"]
+
+# What a zstd encoder uses up to level 19, and the most that RFC 8878 asks a decoder for. A frame that wants more is refused
+# before its window is allocated.
+ZSTD_WINDOW: Final = 8 * 1024 * 1024
+# zstd's decompressobj has no bound on what it makes of its input: 4 bytes can hold 128 KiB. So it is fed so little at once that
+# one step stays under 16 MiB.
+ZSTD_STEP: Final = 512
+GZIP_STEP: Final = 1024 * 1024  # bytes that come out at once
+
+
+class Broken(Exception):
+    """The body is not what its Content-Encoding says."""
+
+
+class TooLarge(Exception):
+    """More came out of the body than `most` bytes."""
+
+
+class Unknown(Exception):
+    """A Content-Encoding that is not spoken here."""
+
+
+def plain(body: bytes, encoding: str, most: int) -> bytes:
+    """`encoding` as in Content-Encoding. Raises `Broken`, `TooLarge`, `Unknown`."""
+    chosen = ENCODINGS.get(encoding.strip().lower())
+    if chosen is None:
+        raise Unknown(encoding)
+    pieces, size = [], 0
+    for piece in chosen(body):
+        size += len(piece)
+        if size > most:
+            raise TooLarge
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _identity(body: bytes) -> Iterator[bytes]:
+    yield body
+
+
+def _gzip(body: bytes) -> Iterator[bytes]:
+    while body:  # a gzip file may be several, one after the other
+        member = zlib.decompressobj(wbits=31)
+        rest = body
+        while not member.eof:
+            try:
+                piece = member.decompress(rest, GZIP_STEP)
+            except zlib.error as wrong:
+                raise Broken(f"not gzip: {wrong}") from None
+            rest = member.unconsumed_tail
+            if not piece and not rest and not member.eof:
+                raise Broken("gzip: it ends too early")
+            yield piece
+        body = member.unused_data
+
+
+def _zstd(body: bytes) -> Iterator[bytes]:
+    decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
+    at = 0
+    while at < len(body):  # a zstd stream may be several frames
+        frame = decompressor.decompressobj()
+        while not frame.eof:
+            if at >= len(body):
+                raise Broken("zstd: it ends too early")
+            step = body[at : at + ZSTD_STEP]
+            at += len(step)
+            try:
+                piece = frame.decompress(step)
+            except zstandard.ZstdError as wrong:
+                raise Broken(f"not zstd: {wrong}") from None
+            yield piece
+        at -= len(frame.unused_data)
+
+
+ENCODINGS: Final[dict[str, Callable[[bytes], Iterator[bytes]]]] = {
+    "": _identity,
+    "identity": _identity,
+    "gzip": _gzip,
+    "x-gzip": _gzip,
+    "zstd": _zstd,
+}

@@ -1,0 +1,189 @@
+"""The collector's settings: one frozen object out of a YAML file and the environment.
+
+`FORKLORE_COLLECTOR_<KEY>` overrides the file. Every mistake is told in one line that names key, value and what would be right.
+Must not live here: what the settings are used for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, cast
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from collector.store import wrong_dsn
+
+__all__ = ["Settings", "WrongSettings", "load"]
+
+PREFIX: Final = "FORKLORE_COLLECTOR_"
+_UNITS: Final = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "M": 10**6, "G": 10**9}
+_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+# Kubernetes puts these into every pod of a namespace that has a Service named `forklore-collector`. They are no settings.
+_SERVICE_LINK: Final = re.compile(r"SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?")
+
+
+class WrongSettings(Exception):
+    """`mistakes`: one line each."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("; ".join(mistakes))
+        self.mistakes = mistakes
+
+
+def _size(value: object) -> object:
+    """`16Mi` -> bytes."""
+    if isinstance(value, str):
+        found = re.fullmatch(r"(\d{1,15})\s*(Ki|Mi|Gi|k|M|G|)", value.strip(), re.ASCII)
+        if not found:
+            raise ValueError("a size is a whole number and a unit, such as 512Ki, 16Mi, 1Gi")
+        return int(found[1]) * _UNITS[found[2]]
+    return value
+
+
+def _duration(value: object) -> object:
+    """`7d` -> seconds."""
+    if isinstance(value, str):
+        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|s|m|h|d)", value.strip(), re.ASCII)
+        if not found:
+            raise ValueError("a duration is a number and a unit, such as 500ms, 10s, 5m, 12h, 7d")
+        return float(found[1]) * _SECONDS[found[2]]
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise ValueError("a duration is a number and a unit, such as 500ms, 10s, 5m, 12h, 7d")
+    raise ValueError(f"{value} of what? A duration has a unit, such as {value}s, {value}m, {value}h, {value}d")
+
+
+Size = Annotated[int, BeforeValidator(_size), Field(ge=1, le=2**40)]
+Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0, le=3660 * 86400)]
+
+
+class Settings(BaseSettings):
+    """Sizes in bytes, durations in seconds, as they come out."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", validate_default=True
+    )
+
+    listen: str = "0.0.0.0:9910"
+    """Address and port: agents come from other nodes. Port 0 takes any free one. `[::]:9910` for IPv6."""
+
+    store: str = "sqlite:///var/lib/forklore/collector.db"
+    """`sqlite:///absolute/path`, or `memory:`, which forgets everything at the end."""
+
+    token_file: Path | None = None
+    """A file with the bearer token that agents and viewers must show; read again when it changes. null: open to everyone."""
+
+    retention: Duration = "7d"  # type: ignore[assignment]
+    """How long events are kept after they came. A week is what an incident usually takes to be noticed."""
+
+    max_body: Size = "16Mi"  # type: ignore[assignment]
+    """Bytes of one request as it comes over the wire. An agent's batch is about 1Mi before compression."""
+
+    max_batch: Size = "64Mi"  # type: ignore[assignment]
+    """Bytes of one request after decompression; what a body hides beyond that is never unpacked."""
+
+    max_line: Size = "256Ki"  # type: ignore[assignment]
+    """Bytes of one event; a longer one is refused, its neighbours are not. An ordinary fork is 2 KB."""
+
+    max_lines: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    """Events of one request, so that an answer to nothing but bad lines stays bounded."""
+
+    body_timeout: Duration = "30s"  # type: ignore[assignment]
+    """How long a request's body may take to come in."""
+
+    batches: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Requests that are held in memory at once, `max_batch` each at worst; more wait, and are told 503 after 5 s."""
+
+    stop_timeout: Duration = "10s"  # type: ignore[assignment]
+    """How long running requests may go on after SIGTERM. Shorter than Kubernetes' 30 s."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+    @field_validator("listen")
+    @classmethod
+    def _listen(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit() or not port.isascii() or int(port) > 65535 or (":" in host) != (host[:1] == "["):
+            raise ValueError("an address and a port from 0 to 65535, such as 0.0.0.0:9910 or [::]:9910")
+        return value
+
+    @field_validator("store")
+    @classmethod
+    def _store(cls, value: str) -> str:
+        if wrong := wrong_dsn(value):
+            raise ValueError(wrong)
+        return value
+
+    @field_validator("token_file")
+    @classmethod
+    def _token_file(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                token = value.read_text().strip()
+            except (OSError, UnicodeDecodeError) as wrong:
+                raise ValueError(
+                    f"a readable file with the token in it ({getattr(wrong, 'strerror', None) or 'not UTF-8'})"
+                ) from None
+            if not token:
+                raise ValueError("a file with a token in it; this one is empty")
+        return value
+
+
+def load(path: Path | None) -> Settings:
+    """The file's settings, overridden by the environment's. Raises `WrongSettings`."""
+    said, mistakes = _file(path), _stray_environment()
+    try:
+        settings = Settings(**said)
+    except ValidationError as wrong:
+        raise WrongSettings(mistakes + [_line(cast("Mapping[str, Any]", error)) for error in wrong.errors()]) from None
+    if mistakes:
+        raise WrongSettings(mistakes)
+    return settings
+
+
+def _file(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        said = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as wrong:
+        raise WrongSettings([f"--config {path}: cannot be read: {getattr(wrong, 'strerror', None) or wrong}"]) from None
+    except yaml.YAMLError as wrong:
+        raise WrongSettings([f"--config {path}: is not YAML: {' '.join(str(wrong).split())}"]) from None
+    if said is None:
+        return {}
+    if not isinstance(said, dict) or not all(isinstance(key, str) for key in said):
+        raise WrongSettings([f"--config {path}: keys and values are wanted, such as listen: 0.0.0.0:9910"])
+    return said
+
+
+def _stray_environment() -> list[str]:
+    known = ", ".join(PREFIX + key.upper() for key in Settings.model_fields)
+    return [
+        f"{name}={value}: is no setting; there are {known}"
+        for name, value in sorted(os.environ.items())
+        if name.upper().startswith(PREFIX)
+        and (key := name[len(PREFIX) :]).lower() not in Settings.model_fields
+        and not _SERVICE_LINK.fullmatch(key)
+    ]
+
+
+def _line(error: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{key}: is no setting; there are {', '.join(Settings.model_fields)}"
+    right = error["msg"].removeprefix("Value error, ")
+    return f"{key}: {str(error['input'])[:200]!r} is wrong; right would be: {right}"

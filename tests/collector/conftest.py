@@ -1,0 +1,163 @@
+"""A real collector on loopback, and events as an agent would send them, made out of the golden examples."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import asynccontextmanager
+from copy import deepcopy
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import orjson
+import pytest
+
+import wire
+from collector.server import running_collector
+from collector.settings import Settings
+from wire.batch import CONTENT_TYPE, EVENTS_PATH
+
+STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
+SECOND = 1_000_000_000
+
+
+def stamp(ns):
+    return f"{datetime.fromtimestamp(ns // SECOND, UTC):%Y-%m-%dT%H:%M:%S}.{ns % SECOND:09d}Z"
+
+
+class Says:
+    """Events of an agent; what a test does not care about is as in the examples."""
+
+    def __init__(self):
+        examples = json.loads((Path(wire.__file__).parent / "examples.json").read_text())
+        self.examples = {example["event"]: example for example in examples}
+        self.now = time.time_ns()
+        self.stream = STREAM
+
+    def example(self, kind):
+        return deepcopy(self.examples[kind])
+
+    def subject(self, event, *, pod="cart-1", namespace="shop", uid=None, cgroup=4821, container="app", node="node1"):
+        k8s = event["k8s"]
+        k8s.update(node=node, namespace=namespace, pod=pod, pod_uid=uid or f"uid-of-{pod}")
+        event["cgroup"]["id"] = cgroup
+        event["container"].update(id=f"{cgroup:064x}", name=container)
+        return event
+
+    def host(self, event, node="node1"):
+        nothing = dict.fromkeys(event["k8s"])
+        event.update(container=None, enrichment={"state": "host", "by": None, "lag_ms": 0})
+        event["k8s"] = nothing | {"cluster": "demo", "node": node}
+        return event
+
+    def unresolved(self, event):
+        event["k8s"].update(namespace=None, pod=None, labels=None, workload=None, service_account=None, qos=None)
+        event["container"].update(name=None, image=None, image_id=None, kind=None)
+        event["enrichment"] = {"state": "unresolved", "by": "cgroup", "lag_ms": 5000}
+        return event
+
+    def fork(self, sequence, cpu=0, *, stream=None, at=None, comm="sh", kind="process", pid=None, **whose):
+        event = self.subject(self.example("sched_process_fork"), **whose)
+        event.update(id=f"{stream or self.stream}.{cpu}.{sequence}", timestamp=stamp(at or self.now + sequence), kind=kind)
+        event.update(comm=comm, parent_comm=comm, child_pid=pid or 7000 + sequence, child_ns_pid=100 + sequence)
+        return event
+
+    def summary(self, number, total, *, stream=None, end=None, seconds=10, now=None, threads=0, lost=0, suppressed=0, **whose):
+        """`total` processes since the epoch, `now` of them in this interval."""
+        event = self.subject(self.example("fork_summary"), **whose)
+        end = self.now if end is None else end
+        cgroup = event["cgroup"]["id"]
+        rest = {"threads": threads, "filtered": threads, "lost": lost, "suppressed": suppressed, "entered": 0}
+        event.update(
+            id=f"{stream or self.stream}.summary.{cgroup}.{number}",
+            timestamp=stamp(end),
+            interval={"start": stamp(end - seconds * SECOND), "end": stamp(end)},
+            counts={"processes": total if now is None else now, "emitted": 0, **rest},
+            totals={"processes": total, "emitted": total - lost - suppressed, **rest},
+        )
+        return event
+
+    def host_summary(self, number, total, node="node1"):
+        event = self.host(self.summary(number, total), node)
+        event.update(cgroup=None, id=f"{self.stream}.summary.host.{number}")
+        return event
+
+    def gap(self, number, count, reason="ring_full", **whose):
+        event = self.subject(self.example("gap"), **whose)
+        event.update(id=f"{self.stream}.gap.{number}", count=count, reason=reason)
+        return event
+
+    def node(self, number, *, heads, end=None, captured=None, delivered=0, node="node1", stream=None):
+        event = self.example("node_summary")
+        end = self.now if end is None else end
+        sent = sum(heads.values())
+        event["k8s"]["node"] = node
+        event.update(
+            id=f"{stream or self.stream}.node.{number}",
+            timestamp=stamp(end),
+            interval={"start": stamp(end - 10 * SECOND), "end": stamp(end)},
+            heads={str(cpu): head for cpu, head in heads.items()},
+        )
+        sink = {"delivered": delivered, "queued": {"waiting": sent - delivered}, "lost": {}, "filtered": {}}
+        event["ledger"].update(
+            captured=sent if captured is None else captured, suppressed=0, lost={}, sinks={"collector": sink}
+        )
+        return event
+
+
+@pytest.fixture
+def says():
+    return Says()
+
+
+class Door:
+    """A client of one running collector."""
+
+    def __init__(self, url, session):
+        self.url, self.session = url, session
+
+    async def post(self, *events, status=200, **headers):
+        """Events (or raw lines) in one batch -> the answer's JSON."""
+        lines = [event if isinstance(event, bytes) else orjson.dumps(event) for event in events]
+        return await self.raw(b"\n".join(lines), status=status, **headers)
+
+    async def raw(self, body, *, status=200, **headers):
+        headers = {"Content-Type": CONTENT_TYPE} | {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.session.post(self.url + EVENTS_PATH, data=body, headers=headers) as answer:
+            text = await answer.text()
+            assert answer.status == status, text
+            return orjson.loads(text)
+
+    async def get(self, path, status=200, **headers):
+        async with self.session.get(self.url + path, headers=headers, allow_redirects=False) as answer:
+            text = await answer.text()
+            assert answer.status == status, text
+            return orjson.loads(text) if answer.content_type == "application/json" else text
+
+    async def pods(self):
+        """Pods by name."""
+        return {pod["pod"]: pod for pod in (await self.get("/v1/pods"))["pods"]}
+
+
+@asynccontextmanager
+async def collector(**settings):
+    async with (
+        running_collector(Settings(**{"listen": "127.0.0.1:0", "store": "memory:"} | settings)) as url,
+        aiohttp.ClientSession() as session,
+    ):
+        yield Door(url, session)
+
+
+@pytest.fixture
+def running():
+    """`async with running(token_file=...) as door:` a collector with settings of the test's own."""
+    return collector
+
+
+@pytest.fixture(params=["memory", "file"])
+async def door(request, tmp_path):
+    """A collector for each kind of store."""
+    store = "memory:" if request.param == "memory" else f"sqlite://{tmp_path}/store.db"
+    async with collector(store=store) as opened:
+        yield opened

@@ -1,0 +1,84 @@
+"""Bodies are unpacked with a bound, whatever they claim."""
+
+import gzip
+import io
+import tracemalloc
+import zlib
+from contextlib import suppress
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.bodies import ENCODINGS, Broken, TooLarge, Unknown, plain
+
+MIB = 2**20
+PACK = {"gzip": gzip.compress, "zstd": zstandard.compress, "identity": bytes, "": bytes}
+
+
+@pytest.mark.parametrize("encoding", PACK)
+@given(st.binary(max_size=5000))
+def test_what_was_packed_comes_out_again(encoding, body):
+    assert plain(PACK[encoding](body), encoding, 5000) == body
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_a_large_body_comes_out_whole(encoding):
+    body = bytes(range(256)) * 40_000
+    assert plain(PACK[encoding](body), encoding, len(body)) == body
+    with pytest.raises(TooLarge):
+        plain(PACK[encoding](body), encoding, len(body) - 1)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_a_bomb_is_cut_off_before_it_is_unpacked(encoding):
+    if encoding == "gzip":
+        packer = zlib.compressobj(wbits=31)
+        bomb = b"".join(packer.compress(bytes(MIB)) for _ in range(1024)) + packer.flush()
+    else:
+        out = io.BytesIO()
+        with zstandard.ZstdCompressor(level=3).stream_writer(out, closefd=False) as packer:
+            for _ in range(1024):
+                packer.write(bytes(MIB))
+        bomb = out.getvalue()
+    tracemalloc.start()
+    with pytest.raises(TooLarge):
+        plain(bomb, encoding, MIB)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * MIB  # of 1 GiB that it holds
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_a_body_that_ends_too_early_is_broken(encoding):
+    packed = PACK[encoding](b"one line\n" * 1000)
+    for length in range(1, len(packed)):
+        with pytest.raises(Broken):
+            plain(packed[:length], encoding, MIB)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_several_members_one_after_the_other_are_one_body(encoding):
+    assert plain(PACK[encoding](b"a\n") + PACK[encoding](b"b\n"), encoding, MIB) == b"a\nb\n"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+@given(st.binary(min_size=1, max_size=400))
+def test_noise_is_broken_and_nothing_worse(encoding, noise):
+    with suppress(Broken, TooLarge):
+        plain(noise, encoding, MIB)
+
+
+def test_a_zstd_frame_that_wants_a_huge_window_is_refused():
+    parameters = zstandard.ZstdCompressionParameters(window_log=27, write_content_size=False)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    packed = packer.compress(b"x" * 100) + packer.flush()
+    with pytest.raises(Broken, match=r"memory|window"):
+        plain(packed, "zstd", MIB)
+
+
+def test_an_encoding_that_is_not_spoken_is_said_so():
+    assert "br" not in ENCODINGS
+    with pytest.raises(Unknown):
+        plain(b"", "br", MIB)

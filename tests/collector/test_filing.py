@@ -1,0 +1,170 @@
+"""Each event is filed once, in whatever order and however often it comes, and the totals heal."""
+
+import asyncio
+import random
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from collector.ingest import checked_lines
+from collector.store.filing import file_lines
+from collector.store.schema import open_connection, prepare
+
+SECOND = 1_000_000_000  # ns
+
+
+async def test_a_batch_that_comes_twice_counts_once(door, says):
+    batch = [says.fork(n) for n in range(23)] + [says.summary(1, 23), says.node(1, heads={0: 23}), says.gap(1, 4)]
+    assert await door.post(*batch) == {"accepted": 26, "duplicate": 0, "rejected": []}
+    before = await door.get("/v1/pods/shop/cart-1")
+    assert await door.post(*batch) == {"accepted": 0, "duplicate": 26, "rejected": []}
+    after = await door.get("/v1/pods/shop/cart-1")
+    assert after["delivered"] == 23
+    assert {key: after[key] for key in after if key != "history"} == {key: before[key] for key in before if key != "history"}
+
+
+async def test_a_bad_line_does_not_sink_its_batch(door, says):
+    answer = await door.post(says.fork(1), b"{nonsense", says.fork(2), says.fork(2))
+    assert (answer["accepted"], answer["duplicate"]) == (2, 1)
+    assert [refusal["line"] for refusal in answer["rejected"]] == [1]
+
+
+async def test_the_same_number_on_another_cpu_or_in_another_stream_is_another_fork(door, says):
+    other = says.stream[:-1] + "9"
+    answer = await door.post(says.fork(5), says.fork(5, cpu=1), says.fork(5, stream=other))
+    assert answer["accepted"] == 3
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 30)), max_size=25), max_size=8))
+def test_any_order_and_any_repetition_file_the_same_set(says, batches):
+    db = open_connection(":memory:")
+    prepare(db)
+    sent = set()
+    for batch in batches:
+        lines = checked_lines(b"\n".join(orjson.dumps(says.fork(seq, cpu)) for cpu, seq in batch), 10**6, 10**6)
+        filed = file_lines(db, lines, 1)
+        assert filed.accepted == len(set(batch) - sent)
+        assert filed.accepted + filed.duplicate == len(batch)
+        sent |= set(batch)
+        runs = db.execute("SELECT cpu, first, last FROM run ORDER BY cpu, first").fetchall()
+        assert {(cpu, n) for cpu, first, last in runs for n in range(first, last + 1)} == sent
+        assert len(runs) == sum((cpu, n - 1) not in sent for cpu, n in sent)  # joined wherever they touch
+        assert db.execute("SELECT count(*) FROM fork").fetchone() == (len(sent),)
+        assert db.execute("SELECT ifnull(sum(filed), 0) FROM holder").fetchone() == (len(sent),)
+        assert db.execute("SELECT ifnull(sum(forks), 0) FROM parent").fetchone() == (len(sent),)
+    db.close()
+
+
+async def test_batches_that_come_at_once_are_filed_one_after_the_other(door, says):
+    forks = [says.fork(n) for n in range(600)]
+    parts = [random.sample(forks, 200) for _ in range(12)] + [forks]
+    answers = await asyncio.gather(*(door.post(*part) for part in parts))
+    assert sum(answer["accepted"] for answer in answers) == 600
+    assert sum(answer["duplicate"] for answer in answers) == 12 * 200
+    assert (await door.pods())["cart-1"]["delivered"] == 600
+
+
+async def test_the_newest_totals_win_however_late_an_older_one_comes(door, says):
+    await door.post(says.summary(3, 300, end=says.now), says.summary(1, 100, end=says.now - 20 * SECOND))
+    assert (await door.pods())["cart-1"]["processes"] == 300
+    await door.post(says.summary(2, 200, end=says.now - 10 * SECOND))
+    assert (await door.pods())["cart-1"]["processes"] == 300
+    await door.post(says.summary(4, 310, end=says.now))  # ends at the same moment: the number decides
+    await door.post(says.summary(2, 250, end=says.now))
+    assert (await door.pods())["cart-1"]["processes"] == 310
+
+
+async def test_a_pod_is_the_sum_of_its_containers_and_of_its_agents_lives(door, says):
+    second_life = says.stream[:-1] + "9"
+    await door.post(
+        says.summary(9, 100, cgroup=1, container="app", threads=7),
+        says.summary(9, 10, cgroup=2, container="proxy"),
+        says.summary(1, 5, cgroup=1, container="app", stream=second_life, lost=2),
+        says.summary(1, 77, cgroup=3, pod="other"),
+    )
+    pod = (await door.pods())["cart-1"]
+    assert (pod["processes"], pod["threads"], pod["lost"]) == (115, 7, 2)
+    assert {one["name"]: one["processes"] for one in pod["containers"]} == {"app": 105, "proxy": 10}
+
+
+async def test_what_was_not_known_at_first_is_known_afterwards_and_stays_so(door, says):
+    early = says.unresolved(says.fork(1))
+    nameless = says.unresolved(says.fork(2))
+    nameless["k8s"]["pod_uid"] = None
+    await door.post(early, nameless)
+    assert set(await door.pods()) == {None}
+    await door.post(says.fork(3), says.summary(1, 3))
+    pods = await door.pods()
+    assert set(pods) == {"cart-1"}
+    assert pods["cart-1"]["delivered"] == 3
+    late = says.unresolved(says.fork(4, at=says.now + 60 * SECOND))
+    await door.post(late)
+    pods = await door.pods()
+    assert {name: pod["delivered"] for name, pod in pods.items()} == {"cart-1": 4}
+    assert pods["cart-1"]["workload"] == {"kind": "Deployment", "name": "cart"}
+    assert [one["name"] for one in pods["cart-1"]["containers"]] == ["app"]
+
+
+async def test_a_name_that_comes_again_with_another_uid_is_another_pod(door, says):
+    old, new = says.now - 100 * SECOND, says.now
+    await door.post(says.fork(1, at=new, uid="new", cgroup=2), says.fork(2, at=old, uid="old", cgroup=1))
+    assert len((await door.get("/v1/pods"))["pods"]) == 2
+    pod = await door.get("/v1/pods/shop/cart-1")
+    assert pod["pod_uid"] == "new"
+    assert [other["pod_uid"] for other in pod["others"]] == ["old"]
+
+
+async def test_forks_outside_pods_are_their_nodes(door, says):
+    await door.post(says.host(says.fork(1)), says.host(says.fork(2, cgroup=9)), says.host_summary(1, 40), says.fork(3))
+    answer = await door.get("/v1/pods")
+    assert [pod["delivered"] for pod in answer["pods"]] == [1]
+    (host,) = answer["host"]
+    assert (host["node"], host["delivered"], host["processes"]) == ("node1", 2, 40)
+
+
+async def test_the_latest_forks_come_as_they_were_sent_newest_first(door, says):
+    forks = [says.fork(n, cgroup=1 + n % 2) for n in range(40)]
+    await door.post(*random.sample(forks, 40))
+    pod = await door.get("/v1/pods/shop/cart-1?limit=7")
+    assert pod["latest"] == forks[:-8:-1]
+
+
+async def test_what_is_too_old_is_forgotten_but_not_filed_again(running, says, tmp_path):
+    async with running(store=f"sqlite://{tmp_path}/db", retention="1s") as door:
+        await door.post(says.fork(0, pod="old"), says.gap(1, 5, pod="old"))
+        for number in range(1, 1000):
+            await door.post(says.fork(number, pod="young", cgroup=2))
+            await asyncio.sleep(0.05)
+            if set(await door.pods()) == {"young"}:
+                break
+        assert set(await door.pods()) == {"young"}
+        assert await door.post(says.fork(0, pod="old")) == {"accepted": 0, "duplicate": 1, "rejected": []}
+        swept = next(
+            line
+            for line in (await door.get("/metrics")).splitlines()
+            if line.startswith("forklore_collector_swept_forks_total")
+        )
+        assert float(swept.split()[1]) >= 1
+
+
+async def test_each_parent_is_counted_by_its_name(door, says):
+    forks = [says.fork(n, comm="sh") for n in range(5)] + [says.fork(9, comm="make"), says.fork(10, comm="java", kind="thread")]
+    unknown = says.fork(11) | {"parent_comm": None}
+    await door.post(*forks, unknown)
+    assert (await door.pods())["cart-1"]["top"] == [
+        {"comm": "sh", "forks": 5},
+        {"comm": None, "forks": 1},
+        {"comm": "make", "forks": 1},
+    ]
+
+
+@pytest.mark.parametrize("reason", ["ring_full", "journal_full"])
+async def test_a_gap_of_a_whole_pod_is_the_pods(door, says, reason):
+    gap = says.gap(1, 12, reason) | {"cgroup": None, "container": None, "sink": "siem"}
+    await door.post(says.fork(1), gap)
+    assert (await door.pods())["cart-1"]["missing"] == {f"{reason} (siem)": 12}
+    (told,) = (await door.get("/v1/pods/shop/cart-1"))["gaps"]
+    assert (told["count"], told["sink"]) == (12, "siem")

@@ -1,0 +1,192 @@
+"""The doors: who may come in, what a body may be, and what every answer carries."""
+
+import asyncio
+import gzip
+import sqlite3
+from contextlib import closing
+
+import orjson
+import pytest
+import zstandard
+
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+
+@pytest.fixture
+def token_file(tmp_path):
+    file = tmp_path / "token"
+    file.write_text("right-token\n")
+    return file
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstandard.compress), ("identity", bytes)])
+async def test_a_batch_may_be_packed(door, says, encoding, pack):
+    body = b"".join(orjson.dumps(says.fork(n)) + b"\n" for n in range(50))
+    assert (await door.raw(pack(body), Content_Encoding=encoding))["accepted"] == 50
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "why"),
+    [
+        (b"not packed", {"Content_Encoding": "gzip"}, 400, "not gzip"),
+        (gzip.compress(b"x" * 100)[:-5], {"Content_Encoding": "gzip"}, 400, "ends too early"),
+        (b"not packed", {"Content_Encoding": "zstd"}, 400, "not zstd"),
+        (b"{}", {"Content_Encoding": "br"}, 415, "gzip, zstd and identity"),
+        (b"{}", {"Content_Encoding": "gzip, gzip"}, 415, "gzip, zstd and identity"),
+        (b"{}", {"Content_Type": "application/x-www-form-urlencoded"}, 415, "application/x-ndjson"),
+        (b"x" * 2001, {}, 413, "2000 bytes"),
+        (gzip.compress(bytes(10_000)), {"Content_Encoding": "gzip"}, 413, "unpacks to more than 4000"),
+        (zstandard.compress(bytes(10_000)), {"Content_Encoding": "zstd"}, 413, "unpacks to more than 4000"),
+        (b"\n" * 101, {}, 413, "100 lines"),
+    ],
+)
+async def test_a_body_that_cannot_be_taken_gets_its_status_and_a_reason(running, body, headers, status, why):
+    async with running(max_body=2000, max_batch=4000, max_lines=100) as door:
+        assert why in (await door.raw(body, status=status, **headers))["error"]
+
+
+async def test_a_body_of_untold_length_is_cut_off_too(running):
+    async def endless():
+        for _ in range(10_000):
+            yield b"x" * 1000
+
+    async with running(max_body=5000) as door:
+        assert "5000 bytes" in (await door.raw(endless(), status=413))["error"]
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(running):
+    async def slow():
+        yield b"{"
+        await asyncio.sleep(60)
+
+    async with running(body_timeout="200ms") as door:
+        assert "did not come" in (await door.raw(slow(), status=408))["error"]
+
+
+async def test_an_empty_batch_is_a_batch(door):
+    assert await door.raw(b"") == {"accepted": 0, "duplicate": 0, "rejected": []}
+
+
+async def test_without_the_token_nothing_is_taken_or_told(running, says, token_file):
+    async with running(token_file=token_file) as door:
+        for wrong in (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": "Basic right-token"},
+            {"Authorization": "Bearer"},
+        ):
+            async with door.session.post(f"{door.url}/v1/events", data=b"{}", headers=wrong) as answer:
+                assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="forklore"')
+            for path in ("/v1/pods", "/v1/pods/a/b", "/v1/ledger", "/", "/page.json", "/v1/nothing"):
+                await door.get(path, status=401, **wrong)
+        for open_path in ("/healthz", "/readyz", "/metrics", "/static/page.css"):
+            await door.get(open_path)
+        right = {"Authorization": "bearer right-token"}
+        assert (await door.post(says.fork(1), **right))["accepted"] == 1
+        assert len((await door.get("/v1/pods", **right))["pods"]) == 1
+        assert "cart-1" in await door.get("/", **right)
+
+
+async def test_a_token_that_changes_holds_from_then_on(running, says, token_file):
+    async with running(token_file=token_file) as door:
+        await door.post(says.fork(1), Authorization="Bearer right-token")
+        fresh = token_file.with_name("fresh")
+        fresh.write_text("second-token")
+        fresh.replace(token_file)  # as Kubernetes does it
+        await door.post(says.fork(2), status=401, Authorization="Bearer right-token")
+        await door.post(says.fork(2), Authorization="Bearer second-token")
+        token_file.write_text("")  # half-written: the last good one stays, and an empty one never fits
+        await door.post(says.fork(3), status=401, Authorization="Bearer ")
+        await door.post(says.fork(3), Authorization="Bearer second-token")
+        token_file.unlink()
+        await door.post(says.fork(4), Authorization="Bearer second-token")
+
+
+async def test_a_browser_signs_in_once_and_may_read_but_not_write(running, says, token_file):
+    async with running(token_file=token_file) as door:
+        assert 'type="password"' in await door.get("/", status=401)
+        async with door.session.post(f"{door.url}/signin", data={"token": "wrong"}, allow_redirects=False) as answer:
+            assert answer.status == 401 and "not the token" in await answer.text() and not answer.cookies
+        async with door.session.post(f"{door.url}/signin", data={"token": "right-token"}, allow_redirects=False) as answer:
+            assert answer.status == 303
+            said = answer.headers["Set-Cookie"]
+            assert "HttpOnly" in said and "SameSite=Strict" in said and "right-token" not in said
+            cookie = said.split(";")[0]
+        assert (await door.get("/v1/pods", Cookie=cookie))["pods"] == []
+        await door.get("/", Cookie=cookie)
+        await door.post(says.fork(1), status=401, Cookie=cookie)
+        token_file.write_text("second-token")
+        await door.get("/v1/pods", status=401, Cookie=cookie)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/v1/pods", "/v1/pods/a/b", "/static/page.js", "/static/nothing", "/healthz", "/nowhere"]
+)
+async def test_every_answer_lets_nothing_in_from_elsewhere(door, path):
+    async with door.session.get(door.url + path) as answer:
+        assert answer.headers["Content-Security-Policy"] == CSP
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+
+
+async def test_what_is_not_there_is_said_in_json(door):
+    assert "no pod" in (await door.get("/v1/pods/shop/nobody", status=404))["error"]
+    assert (await door.get("/v1/nothing", status=404))["error"] == "Not Found"
+    assert (await door.get("/v1/events", status=405))["error"] == "Method Not Allowed"
+    for limit in ("0", "1001", "x", "-1", "²"):
+        assert "limit" in (await door.get(f"/v1/pods?limit={limit}", status=400))["error"]
+
+
+async def test_names_with_slashes_and_worse_can_be_asked_for(door, says):
+    await door.post(says.fork(1, pod="a/b ?#%", namespace="ü"))
+    assert (await door.get("/v1/pods/%C3%BC/a%2Fb%20%3F%23%25"))["pod"] == "a/b ?#%"
+
+
+async def test_metrics_count_what_came(door, says):
+    await door.post(says.fork(1), says.fork(1), b"nonsense")
+    await door.raw(b"", status=415, Content_Encoding="br")
+    text = await door.get("/metrics")
+    for line in (
+        'forklore_collector_events_total{outcome="accepted"} 1.0',
+        'forklore_collector_events_total{outcome="duplicate"} 1.0',
+        'forklore_collector_events_total{outcome="rejected"} 1.0',
+        'forklore_collector_batches_total{status="200"} 1.0',
+        'forklore_collector_batches_total{status="415"} 1.0',
+        "forklore_collector_batch_seconds_count 2.0",
+        'forklore_collector_store_rows{table="fork"} 1.0',
+    ):
+        assert line in text.splitlines()
+
+
+async def test_while_the_store_does_not_answer_nothing_is_acknowledged(running, says, tmp_path):
+    async with running(store=f"sqlite://{tmp_path}/db") as door:
+        await door.post(says.fork(1))
+        with closing(sqlite3.connect(tmp_path / "db")) as other:
+            other.execute("ALTER TABLE told RENAME TO hidden")
+            assert "nothing of this batch was kept" in (await door.post(says.fork(2), says.summary(1, 2), status=503))["error"]
+            other.execute("ALTER TABLE hidden RENAME TO told")
+            assert await door.post(says.fork(2), says.summary(1, 2)) == {"accepted": 2, "duplicate": 0, "rejected": []}
+            other.execute("ALTER TABLE pod RENAME TO hidden")
+            assert "store does not answer" in (await door.get("/v1/pods", status=503))["error"]
+
+
+async def test_the_ledger_shows_the_holes(door, says):
+    await door.post(*(says.fork(n) for n in (0, 1, 2, 5, 6, 9)), says.fork(0, cpu=1), says.node(1, heads={0: 10, 1: 3, 2: 2}))
+    (node,) = (await door.get("/v1/ledger"))["nodes"]
+    (stream,) = node["streams"]
+    assert stream["received"] == {
+        "head": 15,
+        "received": 7,
+        "missing": 8,
+        "cpus": {
+            "0": {"head": 10, "received": 6, "missing": 4, "holes": [[3, 4], [7, 8]]},
+            "1": {"head": 3, "received": 1, "missing": 2, "holes": [[1, 2]]},
+            "2": {"head": 2, "received": 0, "missing": 2, "holes": [[0, 1]]},
+        },
+    }
+    await door.post(*(says.fork(n) for n in (3, 4, 7, 8)))
+    (node,) = (await door.get("/v1/ledger"))["nodes"]
+    assert node["streams"][0]["received"]["cpus"]["0"] == {"head": 10, "received": 10, "missing": 0, "holes": []}

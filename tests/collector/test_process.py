@@ -1,0 +1,142 @@
+"""A collector as a process of its own: how it starts, stops, and dies."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import orjson
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@asynccontextmanager
+async def process(*arguments, **settings):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FORKLORE_")}
+    environment |= {f"FORKLORE_COLLECTOR_{key.upper()}": value for key, value in settings.items()}
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "collector", *arguments, cwd=ROOT, env=environment, stdout=-1, stderr=-1
+    )
+    try:
+        yield running
+    finally:
+        if running.returncode is None:
+            running.kill()
+            await running.wait()
+
+
+async def address(running):
+    return (await running.stdout.readline()).decode().split()[-1]
+
+
+async def post(session, url, *events):
+    async with session.post(
+        f"{url}/v1/events", data=b"\n".join(map(orjson.dumps, events)), headers={"Content-Type": "application/x-ndjson"}
+    ) as answer:
+        return answer.status, await answer.json()
+
+
+async def delivered(session, url):
+    async with session.get(f"{url}/v1/pods") as answer:
+        return [pod["delivered"] for pod in (await answer.json())["pods"]]
+
+
+async def test_what_was_acknowledged_outlives_kill_9(tmp_path, says):
+    settings = {"listen": "127.0.0.1:0", "store": f"sqlite://{tmp_path}/store/forks.db"}
+    acknowledged, enough = 0, asyncio.Event()
+    async with aiohttp.ClientSession() as session:
+        async with process(**settings) as running:
+            url = await address(running)
+
+            async def send():
+                nonlocal acknowledged
+                for number in range(10_000):
+                    batch = [says.fork(n) for n in range(number * 20, number * 20 + 20)]
+                    status, answer = await post(session, url, *batch)
+                    assert (status, answer["accepted"]) == (200, 20)
+                    acknowledged += 20
+                    if acknowledged == 600:
+                        enough.set()
+
+            sending = asyncio.create_task(send())
+            await enough.wait()
+            running.send_signal(signal.SIGKILL)
+            await running.wait()
+            with pytest.raises(aiohttp.ClientError):
+                await sending
+        async with process(**settings) as running:
+            url = await address(running)
+            (kept,) = await delivered(session, url)
+            assert kept in (acknowledged, acknowledged + 20)  # at most the batch whose answer did not come
+            again = await post(session, url, *(says.fork(n) for n in range(acknowledged)))
+            assert again[1] == {"accepted": 0, "duplicate": acknowledged, "rejected": []}
+
+
+async def test_told_to_stop_it_finishes_what_it_began_and_leaves_one_file(tmp_path, says):
+    async with (
+        process(listen="127.0.0.1:0", store=f"sqlite://{tmp_path}/forks.db") as running,
+        aiohttp.ClientSession() as session,
+    ):
+        url = await address(running)
+        begun = asyncio.Event()
+
+        async def body():
+            yield orjson.dumps(says.fork(1)) + b"\n"
+            begun.set()
+            await asyncio.sleep(0.5)
+            yield orjson.dumps(says.fork(2))
+
+        async def send():
+            async with session.post(
+                f"{url}/v1/events", data=body(), headers={"Content-Type": "application/x-ndjson"}
+            ) as answer:
+                return await answer.json()
+
+        sending = asyncio.create_task(send())
+        await begun.wait()
+        async with session.get(f"{url}/readyz") as answer:
+            assert answer.status == 200
+        running.send_signal(signal.SIGTERM)
+        assert (await sending)["accepted"] == 2
+        assert await running.wait() == 0
+        assert [file.name for file in tmp_path.iterdir()] == ["forks.db"]  # the write-ahead log is folded in
+
+
+async def ended(running):
+    out, err = await running.communicate()
+    return running.returncode, out.decode(), err.decode().splitlines()
+
+
+async def test_a_port_in_use_is_one_line_and_69():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        async with process(listen=listen, store="memory:") as running:
+            code, _, err = await ended(running)
+            assert code == 69
+            assert err == [f"forklore collector: cannot listen on {listen}: Address already in use"]
+
+
+async def test_a_store_that_cannot_be_opened_is_one_line_and_69(tmp_path):
+    (tmp_path / "notes.txt").write_text("this is no database, and longer than a header of one would be" * 20)
+    async with process(listen="127.0.0.1:0", store=f"sqlite://{tmp_path}/notes.txt") as running:
+        code, _, (line,) = await ended(running)
+        assert code == 69 and "notes.txt: file is not a database" in line
+
+
+async def test_wrong_settings_are_a_line_each_and_78(tmp_path):
+    (tmp_path / "c.yaml").write_text("listen: nowhere\nretention: 7\n")
+    async with process("--config", str(tmp_path / "c.yaml")) as running:
+        code, _, err = await ended(running)
+        assert code == 78
+        assert [line.split(":")[1] for line in err] == [" listen", " retention"]
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--check"], 0), (["--help"], 0), (["--nonsense"], 64)])
+async def test_looking_at_the_settings_starts_nothing(arguments, code):
+    async with process(*arguments, store="memory:") as running:
+        assert (await ended(running))[0] == code

@@ -1,0 +1,103 @@
+"""Settings: what is wrong is named with its value and with what would be right."""
+
+import pytest
+
+from collector.settings import Settings, WrongSettings, load
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(text):
+        file = tmp_path / "collector.yaml"
+        file.write_text(text)
+        return file
+
+    return write
+
+
+def mistakes(path):
+    with pytest.raises(WrongSettings) as wrong:
+        load(path)
+    assert all("\n" not in line for line in wrong.value.mistakes)
+    return wrong.value.mistakes
+
+
+def test_without_a_word_the_settings_are_usable():
+    settings = load(None)
+    assert (settings.listen, settings.retention, settings.max_body) == ("0.0.0.0:9910", 7 * 86400, 16 * 2**20)
+
+
+def test_sizes_and_durations_have_units(config):
+    settings = load(config("max_body: 512Ki\nmax_batch: 1000\nretention: 36h\nbody_timeout: 1.5s\nstore: 'memory:'\n"))
+    assert (settings.max_body, settings.max_batch, settings.retention, settings.body_timeout) == (
+        512 * 1024,
+        1000,
+        36 * 3600,
+        1.5,
+    )
+
+
+def test_the_environment_overrides_the_file(config, monkeypatch):
+    monkeypatch.setenv("FORKLORE_COLLECTOR_LISTEN", "127.0.0.1:1")
+    assert load(config("listen: 127.0.0.1:2\nretention: 1d")).listen == "127.0.0.1:1"
+
+
+def test_the_variables_of_a_kubernetes_service_are_no_settings(monkeypatch):
+    for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_9910_TCP", "PORT_9910_TCP_ADDR"):
+        monkeypatch.setenv(f"FORKLORE_COLLECTOR_{name}", "tcp://10.0.0.1:9910")
+    load(None)
+
+
+def test_a_stray_variable_is_a_mistake(monkeypatch):
+    monkeypatch.setenv("FORKLORE_COLLECTOR_LISTN", "x")
+    (line,) = mistakes(None)
+    assert line.startswith("FORKLORE_COLLECTOR_LISTN=x: is no setting; there are FORKLORE_COLLECTOR_LISTEN")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value", "right"),
+    [
+        ("listen: 9910", "listen", "9910", "string"),
+        ("listen: '0.0.0.0'", "listen", "0.0.0.0", "0.0.0.0:9910"),
+        ("listen: '::1:9910'", "listen", "::1:9910", "[::]:9910"),
+        ("listen: 0.0.0.0:99999", "listen", "0.0.0.0:99999", "65535"),
+        ("store: postgres://x", "store", "postgres://x", "sqlite:///absolute/path and memory:"),
+        ("store: sqlite:relative", "store", "sqlite:relative", "sqlite:///absolute/path"),
+        ("retention: 7", "retention", "7", "7d"),
+        ("retention: a week", "retention", "a week", "7d"),
+        ("retention: 0s", "retention", "0s", "greater than 0"),
+        ("max_body: 16MB", "max_body", "16MB", "16Mi"),
+        ("max_body: 0", "max_body", "0", "greater than or equal to 1"),
+        ("token_file: /nowhere/at/all", "token_file", "/nowhere/at/all", "readable file"),
+        ("retenton: 7d", "retenton", "", "there are listen, store"),
+        ("batches: many", "batches", "many", "integer"),
+    ],
+)
+def test_a_mistake_names_key_value_and_what_would_be_right(config, text, key, value, right):
+    (line,) = mistakes(config(text))
+    assert line.startswith(f"{key}: ") and value in line and right in line
+
+
+def test_every_mistake_is_told_at_once(config):
+    assert len(mistakes(config("listen: x\nstore: y\nfoo: z"))) == 3
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "just text", "a: [", "1: 2"])
+def test_a_file_that_holds_no_settings_is_said_so(config, text):
+    (line,) = mistakes(config(text))
+    assert "--config" in line
+
+
+def test_a_file_that_is_not_there_is_said_so(tmp_path):
+    (line,) = mistakes(tmp_path / "no.yaml")
+    assert "cannot be read: No such file" in line
+
+
+def test_an_empty_token_file_would_let_no_one_in_and_is_refused(config, tmp_path):
+    (tmp_path / "token").write_text("\n")
+    assert "empty" in mistakes(config(f"token_file: {tmp_path}/token"))[0]
+
+
+def test_settings_do_not_change():
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().listen = "x"
