@@ -176,7 +176,7 @@ class PodWatch:
             allow_watch_bookmarks=True,
             resource_version=version,
             timeout_seconds=seconds,
-            _request_timeout=aiohttp.ClientTimeout(total=seconds + 60, sock_connect=10, sock_read=_SILENCE_S),
+            _request_timeout=seconds + 60,
         )
         if answer.status == 410:
             raise _Expired
@@ -184,14 +184,14 @@ class PodWatch:
             _check(answer.status, await answer.read())
         self.state = f"watching {len(self._pods)} pods"
         try:
-            async for line in _lines(answer.response.content):
+            async for line in _lines(answer.content):
                 version = self._take(orjson.loads(line)) or version
                 self.state = f"watching {len(self._pods)} pods"
         except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, TimeoutError) as error:
             # The stream broke or fell silent: go on from the last version that was heard.
             self._count(type(error).__name__)
         finally:
-            answer.response.close()
+            answer.close()
         return version
 
     def _take(self, event: dict[str, Any]) -> str | None:
@@ -212,9 +212,13 @@ class PodWatch:
 
 
 async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Whole lines only: one that was cut off by the end of the stream is not an event."""
+    """Whole lines only: one that was cut off by the end of the stream is not an event. Raises TimeoutError on silence."""
     rest = b""
-    async for chunk in stream.iter_any():
+    while True:
+        async with asyncio.timeout(_SILENCE_S):
+            chunk = await stream.readany()
+        if not chunk:
+            return
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
             if line:
