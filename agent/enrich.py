@@ -173,13 +173,13 @@ class Enricher:
     def _fork(self, values: tuple[Any, ...], subject: Subject, lag_ms: int | None) -> Fork:
         sequence, time, counted, parent_cgroup, tid, ns_tid, pid, ns_pid, start, chain, cpu, levels, thread, blob = values
         origin = self._origins.get(blob) or self._origin_of(blob)
-        if ns_tid < _U32 and ns_pid < _U32 and start < _U64:
+        if tid < _U32 and ns_tid < _U32 and pid < _U32 and ns_pid < _U32 and start < _U64:
             entity = origin.leader.entity if origin.leader else entity_id(self._boot_key, pid, start)
             child = Task(tid, ns_tid, pid, ns_pid, self._wall(start), entity)
         else:
             child = self._task(tid, ns_tid, pid, ns_pid, start)
         # Up to two levels the chain is made of numbers that are known already.
-        numbers = (tid,) if levels == 1 else (tid, ns_tid) if levels == 2 else self._chain(chain, levels)
+        numbers = (child.tid,) if levels == 1 else (child.tid, child.ns_tid) if levels == 2 else self._chain(chain, levels)
         parent = None if parent_cgroup == subject.cgroup else self._best(parent_cgroup)
         wall = self._wall(time)
         return Fork(sequence, wall, cpu, thread == 1, child, numbers, levels, origin, subject, parent, lag_ms, counted)

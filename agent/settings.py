@@ -66,7 +66,7 @@ class CaptureSettings(_Part):
     """Send each thread as an event, too. They are always counted; there are often ten times as many."""
     ring_bytes: Annotated[Size, AfterValidator(_power_of_two)] = Field(default=16 << 20, ge=64 << 10, le=1 << 30)
     """Bytes of kernel memory that forks wait in; 256 a fork, so 16Mi is 3 s at 20,000 forks a second."""
-    summary_interval: Duration = Field(default=10.0, ge=1, le=3600)
+    summary_interval: Duration = Field(default=10.0, ge=1, le=300)
     """How often each container's exact counts are sent; the resolution of every rate."""
 
 

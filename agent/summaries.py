@@ -42,6 +42,7 @@ class Summaries:
         self._best = best
         self._whose = whose
         self._said: dict[int, Row] = {}
+        self._keys: dict[int, int] = {}
         self._forgotten_host: Row = (0,) * len(COUNTS)
         self._forgotten: Row = (0,) * len(COUNTS)
         self.retired: dict[int, Row] = {}  # the last counts of dead cgroups, while their names are kept
@@ -55,11 +56,9 @@ class Summaries:
         events: list[Event] = []
         sums: dict[int, Row] = {HOST: self._forgotten_host}
         for cgroup, row in rows.items():
-            subject = self._best(cgroup) if cgroup else None
-            if subject and subject.state == "host":
-                sums[HOST] = _plus(sums[HOST], row)
-            elif subject or any(row):  # cgroup 0: the row for when the table is full
-                sums[cgroup] = row
+            if cgroup or any(row):  # cgroup 0: the row for when the table is full
+                key = self._key(cgroup)
+                sums[key] = _plus(sums[key], row) if key == HOST else row
         for key, row in sums.items():
             new = _minus(row, self._said.get(key, (0,) * len(row)))
             self._said[key] = row
@@ -127,9 +126,16 @@ class Summaries:
         """The kernel's row of a dead cgroup is about to go; its last numbers were said."""
         self._forgotten = _plus(self._forgotten, row)
         self.retired[cgroup] = row
-        if self._best(cgroup).state == "host":
+        if self._key(cgroup) == HOST:
             self._forgotten_host = _plus(self._forgotten_host, row)
         self._said.pop(cgroup, None)
+        self._keys.pop(cgroup, None)
+
+    def _key(self, cgroup: int) -> int:
+        """Where its counts go: decided once, or what was said in one place would be said again in the other."""
+        if cgroup not in self._keys:
+            self._keys[cgroup] = HOST if cgroup and self._best(cgroup).state == "host" else cgroup
+        return self._keys[cgroup]
 
     def _identity(self, key: int) -> tuple[dict[str, Any], dict[str, Any]]:
         subject = self._best(key) if key > 0 else Subject(0, None, "host" if key == HOST else "unresolved", None)

@@ -17,6 +17,7 @@ from agent.identity.paths import Place, place_of
 __all__ = ["Cgroup", "Cgroups", "Hierarchy", "NoHierarchy", "choose_hierarchy"]
 
 KEEP_DEAD_NS: Final = 600 * 10**9  # as long as an event may lie in a queue before it is asked about
+_TRUE_ROOT_INODE: Final = 1  # kernfs numbers a hierarchy's root first
 _CONTROLLERS: Final = ("pids", "memory", "cpu", "freezer")  # kubelet enables all of them; the first that is there will do
 
 
@@ -61,7 +62,8 @@ def choose_hierarchy(mountinfo: str, own_cgroups: str) -> Hierarchy:
         dash = fields.index("-")
         kind, options = fields[dash + 1], fields[-1].split(",")
         where = Path(fields[4].replace("\\040", " "))
-        if fields[3] != "/":  # a part of the hierarchy only (a cgroup namespace): paths would not be the node's
+        # In a cgroup namespace the process's own part looks like a root, and the host's mount lies above it, as /../..
+        if _inode(where) != _TRUE_ROOT_INODE:
             continue
         if kind == "cgroup2":
             unified = unified or where
@@ -76,6 +78,13 @@ def choose_hierarchy(mountinfo: str, own_cgroups: str) -> Hierarchy:
     if legacy is None:
         raise NoHierarchy("no cgroup hierarchy is mounted whole: mount the host's /sys/fs/cgroup, read-only")
     return legacy
+
+
+def _inode(place: Path) -> int | None:
+    try:
+        return place.stat().st_ino
+    except OSError:
+        return None
 
 
 def _has_pods(root: Path) -> bool:
@@ -139,7 +148,7 @@ class Cgroups:
         for number, path in _directories(os.fsencode(root)):
             seen.add(number)
             before = self._known.get(number)
-            if before is None or before.path != path.decode(errors="replace"):
+            if before is None or before.died is not None or before.path != path.decode(errors="replace"):
                 fresh.append(self.born(number, path, 0))
         for number in [known for known, one in self._known.items() if one.died is None and known not in seen]:
             # Born between the walk and this line, perhaps: its birth is in the ring and will say so.

@@ -30,11 +30,12 @@ class Place(NamedTuple):
 HOST: Final = Place()
 
 _UID: Final = r"[0-9A-Za-z][0-9A-Za-z_.-]{0,252}"
+_PREFIX: Final = r"[0-9A-Za-z_.\\-]{1,200}?"  # kubelet's cgroupRoot, as systemd spells it
 _ID: Final = r"[0-9a-f]{12,64}"
 _CGROUPFS_POD: Final = re.compile(rf"pod({_UID})")
-_SYSTEMD_POD: Final = re.compile(rf"(?:[a-z0-9]+-)*?kubepods(?:-burstable|-besteffort)?-pod({_UID}?)\.slice")
-_COLON: Final = re.compile(rf"(?:[a-z0-9]+-)*?kubepods(?:-burstable|-besteffort)?-pod({_UID}?)\.slice:([a-z-]+):({_ID})")
-_KUBEPODS: Final = re.compile(r"(?:[a-z0-9]+-)*kubepods(?:\.slice)?")
+_SYSTEMD_POD: Final = re.compile(rf"(?:{_PREFIX}-)?kubepods(?:-burstable|-besteffort)?-pod({_UID}?)\.slice")
+_COLON: Final = re.compile(rf"(?:{_PREFIX}-)?kubepods(?:-burstable|-besteffort)?-pod({_UID}?)\.slice:([a-z-]+):({_ID})")
+_KUBEPODS: Final = re.compile(rf"(?:{_PREFIX}-)?kubepods(?:\.slice)?")
 _QOS: Final = frozenset({"burstable", "besteffort"})
 _BARE: Final = re.compile(r"[0-9a-f]{64}")
 _SCOPE: Final = re.compile(rf"([a-z]+(?:-[a-z]+)?)-({_ID})(?:\.scope)?")

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from agent.nouns import Container, ContainerKind, Pod
 
-__all__ = ["pod_of"]
+__all__ = ["as_object", "pod_of"]
 
 _STATUSES: Final[tuple[tuple[str, ContainerKind], ...]] = (
     ("initContainerStatuses", "init"),
@@ -27,13 +27,13 @@ _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 def pod_of(item: Any) -> Pod | None:  # noqa: ANN401  it is whatever the server sent
     """None when it has no uid, namespace or name: then it is no pod."""
-    metadata = _dict(_dict(item).get("metadata"))
+    metadata = as_object(as_object(item).get("metadata"))
     uid, namespace, name = (_text(metadata.get(key)) for key in ("uid", "namespace", "name"))
     if not (uid and namespace and name):
         return None
     annotations = _strings(metadata.get("annotations"))
     labels = _strings(metadata.get("labels"))
-    spec, status = _dict(_dict(item).get("spec")), _dict(_dict(item).get("status"))
+    spec, status = as_object(as_object(item).get("spec")), as_object(as_object(item).get("status"))
     return Pod(
         uid=uid,
         namespace=namespace,
@@ -50,8 +50,8 @@ def pod_of(item: Any) -> Pod | None:  # noqa: ANN401  it is whatever the server 
 def _workload(metadata: dict[str, Any], labels: dict[str, str]) -> tuple[str, str] | None:
     """The owner that a person would name, without asking the API for the owner's owner."""
     for owner in _list(metadata.get("ownerReferences")):
-        kind, name = _text(_dict(owner).get("kind")), _text(_dict(owner).get("name"))
-        if not kind or not name or _dict(owner).get("controller") is not True:
+        kind, name = _text(as_object(owner).get("kind")), _text(as_object(owner).get("name"))
+        if not kind or not name or as_object(owner).get("controller") is not True:
             continue
         suffix = "-" + labels.get("pod-template-hash", "")
         if kind == "ReplicaSet" and len(suffix) > 1 and name.endswith(suffix) and len(name) > len(suffix):
@@ -63,17 +63,17 @@ def _workload(metadata: dict[str, Any], labels: dict[str, str]) -> tuple[str, st
 
 
 def _containers(spec: dict[str, Any], status: dict[str, Any]) -> Iterator[Container]:
-    firsts = map(_dict, _list(spec.get("initContainers")))
+    firsts = map(as_object, _list(spec.get("initContainers")))
     sidecars = {_text(one.get("name")) for one in firsts if one.get("restartPolicy") == "Always"}
     for field, usual in _STATUSES:
-        for one in map(_dict, _list(status.get(field))):
+        for one in map(as_object, _list(status.get(field))):
             name = _text(one.get("name"))
             kind: ContainerKind = "sidecar" if usual == "init" and name in sidecars else usual
             image_id = _text(one.get("imageID"))
             digest = _DIGEST.search(image_id or "")
             # A restarted container's former id first: the present one says more.
             for state in (one.get("lastState"), one.get("state")):
-                ended = _dict(_dict(state).get("terminated"))
+                ended = as_object(as_object(state).get("terminated"))
                 yield from _named(ended.get("containerID"), name, None, None, kind)
             yield from _named(one.get("containerID"), name, _text(one.get("image")), digest[0] if digest else image_id, kind)
 
@@ -86,7 +86,8 @@ def _named(
         yield Container(container, name, image, image_id, kind, runtime)
 
 
-def _dict(value: object) -> dict[str, Any]:
+def as_object(value: object) -> dict[str, Any]:
+    """Empty when it is anything else."""
     return value if isinstance(value, dict) else {}
 
 
@@ -99,4 +100,4 @@ def _text(value: object) -> str | None:
 
 
 def _strings(value: object) -> dict[str, str]:
-    return {key: text for key, text in _dict(value).items() if isinstance(text, str)}
+    return {key: text for key, text in as_object(value).items() if isinstance(text, str)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,17 +19,19 @@ import orjson
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
-from agent.identity.pod_objects import pod_of
-from agent.nouns import Pod
+from agent.identity.pod_objects import as_object, pod_of
+from agent.nouns import Container, Pod
 
 __all__ = ["PodWatch", "Pods"]
 
 log = logging.getLogger(__name__)
 
 KEEP_GONE_S: Final = 600.0  # a deleted pod's last forks may still be in a queue
+_FORMER: Final = 50  # containers of a pod that restarts for ever
 _PAGE: Final = 500  # pods a list request; a node has 110 by default, 250 at most as a rule
 _WATCH_S: Final = 300  # the server ends the stream after this, and we go on from where it was
 _SILENCE_S: Final = 90.0  # bookmarks come about every minute; a stream that says nothing for longer is dead
+_SOUND_S: Final = 10.0  # a connection that held this long was no failure
 _BACKOFF_S: Final = (0.5, 30.0)  # first and longest pause between tries, with full jitter
 
 
@@ -47,16 +49,18 @@ class Pods:
 
     def get(self, uid: str) -> Pod | None:
         """`uid`: the API's, or a static pod's own."""
-        return self._by_uid.get(self._by_alias.get(uid, uid))
+        # The API's own uid first: an annotation, which anybody can write, must not lay claim to another pod's forks.
+        return self._by_uid.get(uid) or self._by_uid.get(self._by_alias.get(uid, uid))
 
     def put(self, pod: Pod) -> None:
         before = self._by_uid.get(pod.uid)
-        if before and not before.containers.keys() <= pod.containers.keys():
-            # A container that the status names no more (the one before the last restart) may still be asked about.
-            pod = replace(pod, containers={**before.containers, **pod.containers})
+        if before:
+            pod = replace(pod, containers=_with_former(before.containers, pod.containers))
         self._by_uid[pod.uid] = pod
-        for alias in pod.aliases:
-            self._by_alias[alias] = pod.uid
+        for alias in pod.aliases - {pod.uid}:
+            holder = self._by_alias.get(alias)
+            if holder is None or holder in self._gone:  # whoever had it first keeps it while it lives
+                self._by_alias[alias] = pod.uid
         self._gone.pop(pod.uid, None)
         self.version += 1
 
@@ -68,10 +72,10 @@ class Pods:
     def replace(self, pods: list[Pod], now: float) -> None:
         """What a list says is all there is."""
         present = {pod.uid for pod in pods}
+        for uid in self._by_uid.keys() - present:  # first: what is gone gives its aliases up
+            self.remove(uid, now)
         for pod in pods:
             self.put(pod)
-        for uid in self._by_uid.keys() - present:
-            self.remove(uid, now)
 
     def forget(self, now: float) -> None:
         for uid in [uid for uid, since in self._gone.items() if now - since > KEEP_GONE_S]:
@@ -82,6 +86,14 @@ class Pods:
                     del self._by_alias[alias]
             self.version += 1
 
+
+
+def _with_former(before: Mapping[str, Container], now: Mapping[str, Container]) -> dict[str, Container]:
+    """What the status names no more (the containers before the last restart) may still be asked about; a few are kept. And
+    where it says less of one than it did, what it said stays."""
+    former = {key: one for key, one in before.items() if key not in now}
+    kept = dict(list(former.items())[-_FORMER:])
+    return kept | {key: before[key] if one.image is None and key in before else one for key, one in now.items()}
 
 
 class _Expired(Exception):
@@ -100,41 +112,53 @@ class PodWatch:
         self._kubeconfig = kubeconfig
         self.state = "not asked yet"
         self.synced = False
+        self._version: str | None = None
         self.requests: dict[str, int] = {}  # by what came of them: list, watch, or an error's name
 
     async def run(self) -> None:
         """Forever. Expected trouble (API away, 401, 403, 410, 429, 5xx, a dead stream) is said in `state` and tried again."""
-        version: str | None = None
         failures = 0
         while True:
+            began = asyncio.get_running_loop().time()
             try:
                 async with await self._client() as api:
-                    core = client.CoreV1Api(api)
-                    while True:
-                        if version is None:
-                            version = await self._list(core)
-                        failures = 0
-                        version = await self._watch(core, version)
+                    await self._follow(client.CoreV1Api(api))
             except _Expired:
-                version = None
+                self._version = None
                 self._count("expired")
-                continue
+                self.state = "the resource version is too old: listing anew"
             except (ApiException, aiohttp.ClientError, OSError, TimeoutError, config.ConfigException, ValueError) as error:
                 self._count(str(error.status) if isinstance(error, ApiException) else type(error).__name__)
                 self.state = _plain(error)
-            failures += 1
-            longest = min(_BACKOFF_S[1], _BACKOFF_S[0] * 2**failures)
-            if failures == 1 or longest == _BACKOFF_S[1]:
+            # What held for a while was sound: only what fails soon after it began is a reason to wait longer each time.
+            failures = 1 if asyncio.get_running_loop().time() - began > _SOUND_S else failures + 1
+            longest = min(_BACKOFF_S[1], _BACKOFF_S[0] * 2.0 ** min(failures, 10))
+            if failures in (1, 5):
                 log.warning("Kubernetes API: %s; trying again", self.state)
             await asyncio.sleep(random.uniform(0, longest))  # noqa: S311  jitter, so that a fleet does not knock at once
+
+    async def _follow(self, core: client.CoreV1Api) -> None:
+        """Lists, if there is nothing to go on from, and then watches, stream after stream, until something is wrong."""
+        while True:
+            if self._version is None:
+                self._version = await self._list(core)
+            began = asyncio.get_running_loop().time()
+            self._version = await self._watch(core, self._version)
+            if asyncio.get_running_loop().time() - began < _SOUND_S:
+                raise TimeoutError("the watch ended as soon as it began")
 
     async def _client(self) -> client.ApiClient:
         # Read anew each time: a token or certificate that was replaced is taken up by the next try.
         settings = client.Configuration()
-        if self._kubeconfig is not None:
-            await config.load_kube_config(config_file=str(self._kubeconfig), client_configuration=settings)
-        else:
-            config.load_incluster_config(client_configuration=settings)
+        try:
+            if self._kubeconfig is not None:
+                await config.load_kube_config(config_file=str(self._kubeconfig), client_configuration=settings)
+            else:
+                config.load_incluster_config(client_configuration=settings)
+        except config.ConfigException:
+            raise
+        except Exception as error:  # a file that is no YAML, or YAML of another shape: the client raises what it stumbles over
+            raise config.ConfigException(f"{self._kubeconfig}: {type(error).__name__}: {error}") from error
         settings.retries = None
         return client.ApiClient(settings)
 
@@ -155,10 +179,11 @@ class PodWatch:
             if answer.status == 410:  # the continue token grew too old meanwhile
                 raise _Expired
             _check(answer.status, text)
-            body = orjson.loads(text)
-            pods += [pod for item in body.get("items") or [] if (pod := pod_of(item))]
-            metadata = body.get("metadata") or {}
-            if not metadata.get("continue"):
+            body = as_object(orjson.loads(text))
+            items = body.get("items")
+            pods += [pod for item in (items if isinstance(items, list) else []) if (pod := pod_of(item))]
+            metadata = as_object(body.get("metadata"))
+            if not isinstance(metadata.get("continue"), str) or not metadata["continue"]:
                 break
             page = {"_continue": metadata["continue"]}
         self._pods.replace(pods, asyncio.get_running_loop().time())
@@ -185,7 +210,7 @@ class PodWatch:
         self.state = f"watching {len(self._pods)} pods"
         try:
             async for line in _lines(answer.content):
-                version = self._take(orjson.loads(line)) or version
+                version = self._take(as_object(orjson.loads(line))) or version
                 self.state = f"watching {len(self._pods)} pods"
         except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, TimeoutError) as error:
             # The stream broke or fell silent: go on from the last version that was heard.
@@ -195,7 +220,7 @@ class PodWatch:
         return version
 
     def _take(self, event: dict[str, Any]) -> str | None:
-        kind, item = event.get("type"), event.get("object") or {}
+        kind, item = event.get("type"), as_object(event.get("object"))
         if kind == "ERROR":
             if item.get("code") == 410:
                 raise _Expired
@@ -204,7 +229,7 @@ class PodWatch:
             self._pods.put(pod)
             if kind == "DELETED":
                 self._pods.remove(pod.uid, asyncio.get_running_loop().time())
-            version = (item.get("metadata") or {}).get("resourceVersion")
+        version = as_object(item.get("metadata")).get("resourceVersion")
         return version if isinstance(version, str) else None
 
     def _count(self, what: str) -> None:

@@ -59,7 +59,12 @@ class Subjects:
                 del self._settled[cgroup]
         for cgroup, subject in list(self._given_up.items()):
             if subject.pod_uid is None or self._pods.get(subject.pod_uid) is not subject.pod:
-                del self._given_up[cgroup]
+                # What was found to be a sandbox stays one until a status names it; the rest is worth waiting for again.
+                sandbox = self._sandbox(cgroup) if subject.by == "birth" and self._look(cgroup) is None else None
+                if sandbox:
+                    self._given_up[cgroup] = sandbox
+                else:
+                    del self._given_up[cgroup]
 
     def _look(self, number: int) -> Subject | None:
         cgroup = self._cgroups.get(number)
@@ -102,6 +107,5 @@ class Subjects:
         return Subject(number, cgroup.path, "resolved", "birth", pod.uid, pod, container)
 
     def _first_born(self, cgroup: Cgroup) -> str | None:
-        # Those of before the agent have no time of birth; kernfs gives ids in rising order.
-        first = min(self._cgroups.siblings(cgroup), key=lambda one: (one.born, one.id))
+        first = min(self._cgroups.siblings(cgroup), key=lambda one: one.id)  # kernfs gives ids in rising order
         return first.place.container

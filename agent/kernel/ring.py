@@ -88,7 +88,7 @@ class Ring:
 
     def publish(self, position: int) -> None:
         """Give the room up to `position` (a former `cursor`) back to the kernel. Raises ValueError when it can't be one."""
-        if not self._consumed[0] <= position <= self.cursor:
+        if not self._consumed[0] <= position <= self.cursor or position % self.slot:
             raise ValueError(f"a consumer position of {position} is not between {self._consumed[0]} and {self.cursor}")
         with self._barrier:
             pass

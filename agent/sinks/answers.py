@@ -33,6 +33,7 @@ class Answer(NamedTuple):
     refused: tuple[int, ...] = ()
 
 
+_LONGEST_S = 3600.0  # nobody can ask for more: the journal is bounded
 _HOLD = {401, 403, 404, 405, 407}
 _RETRY = {408, 425, 429}
 
@@ -56,14 +57,14 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     if not value:
         return None
     if value.isascii() and value.isdigit():
-        return float(value[:9])
+        return min(float(value[:9]), _LONGEST_S)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())
+    return min(max(0.0, (moment - now).total_seconds()), _LONGEST_S)
 
 
 def _refused(body: bytes) -> tuple[int, ...]:

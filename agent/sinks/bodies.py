@@ -17,7 +17,7 @@ from isal import igzip
 from agent.nouns import Batch
 from wire.events import FORK
 
-__all__ = ["ENCODINGS", "Packer", "line_forks", "lines_of"]
+__all__ = ["ENCODINGS", "Packer", "line_bytes", "line_forks", "lines_of"]
 
 ENCODINGS: Final[dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]]] = {
     "none": (bytes, bytes),
@@ -43,7 +43,7 @@ class Packer:
         while start < len(lines):
             stop, size = start, 0
             while stop < len(lines) and stop - start < self._events:
-                size += len(lines[stop]) + 1
+                size += line_bytes(lines[stop])
                 if size > self._size and stop > start:
                     break
                 stop += 1
@@ -74,6 +74,11 @@ class Packer:
         return Batch(name, body, len(lines), forks, since)
 
 
+def line_bytes(line: str) -> int:
+    """Its newline included."""
+    return (len(line) if line.isascii() else len(line.encode(errors="replace"))) + 1
+
+
 def lines_of(body: bytes, decompress: Callable[[bytes], bytes]) -> list[str]:
     return decompress(body).decode().split("\n")[:-1]
 
@@ -84,5 +89,5 @@ def line_forks(line: str) -> int | None:
     if event["event"] != FORK:
         return None
     # A process that entered its container later was counted where it was made: where its parent was.
-    where = "parent_cgroup" if event["enrichment"]["by"] == "attach" else "cgroup"
-    return int(event[where]["id"])
+    entered = event["enrichment"]["by"] == "attach"
+    return int(((event["parent_cgroup"] if entered else None) or event["cgroup"])["id"])

@@ -118,7 +118,7 @@ class NativeEncoder:
             parent, above, leader, comm, namespaces, parent_entity = origins[origin]
             tid, ns_tid, pid, ns_pid, start, entity = child
             moment: int | str
-            if ns_tid is None or ns_pid is None or start is None or entity is None:
+            if tid is None or ns_tid is None or pid is None or ns_pid is None or start is None or entity is None:
                 tid, ns_tid, pid, ns_pid, moment, entity = _told(child, time)  # type: ignore[assignment]
             else:
                 moment, entity = f'"{time(start)}"', f'"{entity}"'

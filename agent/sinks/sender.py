@@ -74,7 +74,9 @@ class Sender:
             async with session.post(
                 self._url, data=batch.body, headers=headers, timeout=_TIMEOUT, allow_redirects=False
             ) as response:
-                body = await response.content.read(_MOST_ANSWER)
+                body = b""
+                async for chunk in response.content.iter_any():  # to the end: half an answer is no answer
+                    body = (body + chunk)[:_MOST_ANSWER]
                 self._count(str(response.status))
                 return http_answer(response.status, response.headers, body, datetime.now(UTC))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:

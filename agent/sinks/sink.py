@@ -13,7 +13,7 @@ import aiohttp
 
 from agent.ledger import Account
 from agent.nouns import Event, Fork
-from agent.sinks.bodies import Packer
+from agent.sinks.bodies import Packer, line_bytes
 from agent.sinks.journal import Journal
 from agent.sinks.sender import Sender
 
@@ -103,4 +103,4 @@ class Sink:
             self._opened = now
         self._lines += lines
         self._cgroups += cgroups
-        self._bytes += sum(map(len, lines)) + len(lines)
+        self._bytes += sum(map(line_bytes, lines))
