@@ -96,7 +96,7 @@ class SinkSettings(_Part):
     protocol: Literal["http"] = "http"
     """`http`: newline-delimited JSON; any 2xx takes the batch."""
     schema_: Literal["native"] = Field(default="native", alias="schema")
-    """`native`: docs of bpf/README.md."""
+    """`native`: every field, as bpf/README.md lists them."""
     token_file: Path | None = None
     """Sent as a bearer token; read again for every batch, so it can be replaced at any time."""
     headers: dict[str, str] = {}

@@ -27,7 +27,7 @@ from collector.fields import (
     text,
 )
 from collector.rows import HOST, CheckedFork, CheckedGap, CheckedLines, CheckedNode, CheckedSummary, Tally
-from collector.subjects import subject_of
+from collector.subjects import host_of, subject_of
 from wire.events import FORK, FORK_SUMMARY, GAP, NODE_SUMMARY
 from wire.ids import parse_fork_id
 
@@ -111,6 +111,7 @@ def _fork(line: dict[str, Any], into: CheckedLines) -> None:
             kind == "process",
             parent_comm,
             orjson.dumps(kept),
+            host_of(line) if enrichment["by"] == "attach" else None,
         )
     )
 

@@ -68,7 +68,10 @@ class Subject:
 
 
 class CheckedFork(NamedTuple):
-    """`body`: JSON of the event without its subject. `rank`: how well it was identified (see `kinds`), higher is better."""
+    """`body`: JSON of the event without its subject. `rank`: how well it was identified (see `kinds`), higher is better.
+
+    `made_by`: the host, of a process that entered its container after the fork. The kernel counted it there, and so do we.
+    """
 
     stream: str
     cpu: int
@@ -80,6 +83,7 @@ class CheckedFork(NamedTuple):
     is_process: bool
     parent_comm: str | None
     body: bytes
+    made_by: Subject | None
 
 
 class CheckedSummary(NamedTuple):

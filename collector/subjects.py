@@ -12,7 +12,7 @@ import orjson
 from collector.fields import Refused, count, mapping, maybe_text, text
 from collector.rows import Subject
 
-__all__ = ["subject_of"]
+__all__ = ["host_of", "subject_of"]
 
 # Characters. Kubernetes allows 253 in a name, 63 in a label's value, 317 in its key; an image and a path are longer.
 NAME: Final = 253
@@ -39,6 +39,12 @@ def subject_of(line: dict[str, Any]) -> Subject:
         if len(words) <= _KNOWN_LONGEST:
             _KNOWN[words] = known
     return known
+
+
+def host_of(line: dict[str, Any]) -> Subject:
+    """The host that an event's container is on: everything of its node that is outside pods."""
+    k8s = mapping(line.get("k8s"), "k8s", 32)
+    return subject_of({"k8s": {"cluster": k8s.get("cluster"), "node": k8s.get("node")}})
 
 
 def _checked(said: dict[str, Any]) -> Subject:

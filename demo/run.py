@@ -127,6 +127,7 @@ async def _demo(seconds: float | None, state: Path, story: Story) -> None:
             "state_dir": str(state / "agent"),
             "status": status.removeprefix("http://"),
             "kubernetes": {"kubeconfig": kubeconfig},
+            "capture": {"summary_interval": "2s"},  # somebody is looking
             "sinks": [{"name": report.SINK, "url": f"{page}/v1/events"}],
         }
         agent = await _started(house, http, "agent", settings, state, f"{status}/readyz")

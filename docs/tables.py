@@ -9,6 +9,7 @@ import ast
 import inspect
 import json
 import sys
+import textwrap
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ WORDS = {"node": "`$NODE_NAME`, else the host's name"}
 
 def docstrings(model: type[BaseModel]) -> dict[str, str]:
     """What stands beneath each field."""
-    (tree,) = ast.parse(inspect.cleandoc(inspect.getsource(model))).body
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
     assert isinstance(tree, ast.ClassDef)  # noqa: S101  it is a class
     found = {}
     for field, text in zip(tree.body, tree.body[1:], strict=False):
@@ -78,7 +79,9 @@ def default(field: FieldInfo) -> str:
 
 def table(name: str) -> str:
     lines = ["| setting | default | |", "|---|---|---|"]
-    lines += [f"| `{key}` | {value} | {text} |".replace("||", "\\|\\|") for key, value, text in rows(TABLES[name])]
+    for key, value, text in rows(TABLES[name]):
+        escaped = text.replace("|", "\\|")
+        lines.append(f"| `{key}` | {value} | {escaped} |")
     return "\n".join(lines)
 
 

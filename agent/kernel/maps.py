@@ -10,10 +10,11 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from agent.kernel.libbpf import load_libbpf
 
-__all__ = ["BpfMap", "possible_cpus", "recursion_misses"]
+__all__ = ["BpfMap", "ProgramStats", "possible_cpus", "program_stats"]
 
 
 def possible_cpus() -> int:
@@ -88,14 +89,27 @@ class BpfMap:
 class _ProgramInfo(ctypes.Structure):
     """The head of struct bpf_prog_info (include/uapi/linux/bpf.h), up to recursion_misses."""
 
-    _fields_ = [("_head", ctypes.c_uint8 * 208), ("recursion_misses", ctypes.c_uint64)]
+    _fields_ = [
+        ("_head", ctypes.c_uint8 * 192),
+        ("run_time_ns", ctypes.c_uint64),
+        ("run_cnt", ctypes.c_uint64),
+        ("recursion_misses", ctypes.c_uint64),
+    ]
 
 
-def recursion_misses(program: int) -> int:
-    """How often the kernel skipped the program, for it was running on that CPU already. 0 where it does not count (< 5.12)."""
+class ProgramStats(NamedTuple):
+    """`time_ns`, `runs`: 0 unless kernel.bpf_stats_enabled is 1. `misses`: how often the kernel skipped the program, for it was
+    running on that CPU already; 0 where it does not count that (below 5.12)."""
+
+    time_ns: int
+    runs: int
+    misses: int
+
+
+def program_stats(program: int) -> ProgramStats:
     info = _ProgramInfo()
     length = ctypes.c_uint32(ctypes.sizeof(info))
     if load_libbpf().bpf_obj_get_info_by_fd(program, ctypes.byref(info), ctypes.byref(length)) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"cannot read a BPF program's info: {os.strerror(number)}")
-    return int(info.recursion_misses) if length.value >= ctypes.sizeof(info) else 0
+    return ProgramStats(info.run_time_ns, info.run_cnt, info.recursion_misses)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from agent.kernel.maps import BpfMap, possible_cpus, recursion_misses
+from agent.kernel.maps import BpfMap, ProgramStats, possible_cpus, program_stats
 from agent.kernel.records import (
     CHANGE,
     CHANGE_PATH,
@@ -82,7 +82,6 @@ class Probe:
         self._config = BpfMap(descriptors["map:config"], 4, 16, 1)
         self._tally = BpfMap(descriptors["map:tally"], 8, TALLY_ROW.size, TALLY_ROWS)
         self._cpus = BpfMap(descriptors["map:cpus"], 4, CPU_ROW.size * self._cpu_count, 1)
-        self._programs = [number for name, number in descriptors.items() if name.startswith("program:")]
         self.forks = Ring(descriptors["map:forks"], ring_bytes, FORK_SLOT)
         self._changes = Ring(descriptors["map:changes"], _CHANGES_BYTES, CHANGE_SLOT)
         self.attached: tuple[int, int] = (0, 0)
@@ -102,6 +101,11 @@ class Probe:
             self._configure(enabled=False, threads=False)
             self.stopped = (before, forks_since_boot())
 
+    def programs(self) -> dict[str, ProgramStats]:
+        """What the kernel says of each program, by its name in fork.c."""
+        named = ((name.partition(":"), number) for name, number in self._descriptors.items())
+        return {name: program_stats(number) for (kind, _, name), number in named if kind == "program"}
+
     def cpus(self) -> tuple[CpuRow, ...]:
         return tuple(CpuRow(*values) for values in CPU_ROW.iter_unpack(self._cpus.get(bytes(4)) or b""))
 
@@ -111,7 +115,7 @@ class Probe:
         cpus = self.cpus()
         rows = {int.from_bytes(key, sys.byteorder): TallyRow(*TALLY_ROW.unpack(value)) for key, value in self._tally.items()}
         proc_stat = self.stopped or (before, forks_since_boot())
-        return Snapshot(rows, cpus, sum(map(recursion_misses, self._programs)), proc_stat)
+        return Snapshot(rows, cpus, sum(stats.misses for stats in self.programs().values()), proc_stat)
 
     def forget(self, cgroup: int) -> None:
         """Drop a dead cgroup's row. Only when its last counts have been taken over."""

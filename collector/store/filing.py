@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from collector.rows import CheckedFork, CheckedGap, CheckedLines, CheckedNode, CheckedSummary, Subject, Tally
+from collector.rows import HOST, CheckedFork, CheckedGap, CheckedLines, CheckedNode, CheckedSummary, Subject, Tally
 from collector.runs import runs_of, united, without
 
 __all__ = ["Filed", "file_lines"]
@@ -75,10 +75,14 @@ class _Filing:
             group = groups.get(key)
             if group is None:
                 group = groups[key] = _Group(fork)
-            group.count += 1
             group.first, group.last = min(group.first, fork.time), max(group.last, fork.time)
+            counted = group
+            if fork.made_by is not None:
+                host = (key[0], HOST)
+                counted = groups.get(host) or groups.setdefault(host, _Group(fork._replace(subject=fork.made_by, rank=0)))
+            counted.count += 1
             if fork.is_process:
-                group.parents[fork.parent_comm] += 1
+                counted.parents[fork.parent_comm] += 1
             if fork.subject is not group.subject and (fork.rank, fork.time) >= (group.rank, group.said):
                 group.rank, group.said, group.subject = fork.rank, fork.time, fork.subject
         for (stream, cgroup), group in groups.items():

@@ -168,3 +168,16 @@ async def test_a_gap_of_a_whole_pod_is_the_pods(door, says, reason):
     assert (await door.pods())["cart-1"]["missing"] == {f"{reason} (siem)": 12}
     (told,) = (await door.get("/v1/pods/shop/cart-1"))["gaps"]
     assert (told["count"], told["sink"]) == (12, "siem")
+
+
+async def test_a_process_that_entered_later_is_listed_with_the_pod_and_counted_where_it_was_made(door, says):
+    """`kubectl exec`: the kernel counted the fork in the runtime's cgroup, and only there is it expected."""
+    entrant = says.fork(1)
+    entrant["enrichment"] = {"state": "resolved", "by": "attach", "lag_ms": 0}
+    await door.post(says.fork(0), entrant, says.host(says.fork(2)))
+    answer = await door.get("/v1/pods")
+    (pod,), (host,) = answer["pods"], answer["host"]
+    assert (pod["delivered"], pod["top"]) == (1, [{"comm": "sh", "forks": 1}])
+    assert host["delivered"] == 2
+    latest = (await door.get(f"/v1/pods/{pod['namespace']}/{pod['pod']}"))["latest"]
+    assert len(latest) == 2
