@@ -180,7 +180,8 @@ class Enricher:
             child = self._task(tid, ns_tid, pid, ns_pid, start)
         # Up to two levels the chain is made of numbers that are known already.
         numbers = (child.tid,) if levels == 1 else (child.tid, child.ns_tid) if levels == 2 else self._chain(chain, levels)
-        parent = None if parent_cgroup == subject.cgroup else self._best(parent_cgroup)
+        # 0: it could not be read.
+        parent = None if parent_cgroup in (subject.cgroup, 0) else self._best(parent_cgroup)
         wall = self._wall(time)
         return Fork(sequence, wall, cpu, thread == 1, child, numbers, levels, origin, subject, parent, lag_ms, counted)
 

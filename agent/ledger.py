@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 __all__ = ["Account", "Captured", "Queued", "closed", "totals"]
 
+_FORGOTTEN = -1  # stands in an account for the cgroups that are gone
 COUNTS = ("processes", "threads", "emitted", "filtered", "suppressed", "lost", "entered")
 
 
@@ -25,6 +26,12 @@ class Account:
 
     def deliver(self, forks: Mapping[int, int]) -> None:
         self.delivered.update(forks)
+
+    def forget(self, cgroup: int) -> None:
+        """Nobody will ask about it again: its forks stay in the sums only."""
+        for forks in (self.delivered, *self.lost.values()):
+            if cgroup in forks:
+                forks[_FORGOTTEN] += forks.pop(cgroup)
 
     def lose(self, reason: str, forks: Mapping[int, int]) -> None:
         self.lost.setdefault(reason, Counter()).update(forks)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -23,26 +24,37 @@ _SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCT
 _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def _size(value: object) -> object:
-    if isinstance(value, str) and (found := re.fullmatch(r"(\d+)\s*(Ki|Mi|Gi|k|M|G|)", value.strip())):
+def _size(value: object) -> int:
+    if isinstance(value, str) and (found := re.fullmatch(r"(\d{1,15})\s*(Ki|Mi|Gi|k|M|G|)", value.strip(), re.ASCII)):
         return int(found[1]) * _SIZES[found[2]]
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     raise ValueError("give bytes, as a number or like 512Ki, 16Mi, 1Gi")
 
 
-def _duration(value: object) -> object:
-    if isinstance(value, str) and (found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", value.strip())):
+def _ring_size(value: object) -> int:
+    size = _size(value)
+    if size & (size - 1):
+        raise ValueError("give a power of two, like 8Mi, 16Mi, 32Mi: the kernel's ring buffer has no others")
+    return size
+
+
+def _duration(value: object) -> float:
+    if isinstance(value, str) and (found := re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|s|m|h|d)", value.strip(), re.ASCII)):
         return float(found[1]) * _DURATIONS[found[2]]
-    if isinstance(value, float):  # a default of ours, in seconds
-        return value
     raise ValueError("give a time with its unit, like 500ms, 10s, 5m")
 
 
-def _power_of_two(value: int) -> int:
-    if value & (value - 1):
-        raise ValueError("give a power of two, like 8Mi, 16Mi, 32Mi: the kernel's ring buffer has no others")
-    return value
+def _between(parse: Callable[[object], float], least: str, most: str) -> BeforeValidator:
+    """Checked here, so that a wrong value is shown as it was written and not as it was read."""
+
+    def check(value: object) -> float:
+        number = parse(value)
+        if not parse(least) <= number <= parse(most):
+            raise ValueError(f"give {least} to {most}")
+        return number
+
+    return BeforeValidator(check)
 
 
 def _listen(value: str) -> str:
@@ -52,8 +64,6 @@ def _listen(value: str) -> str:
     return value
 
 
-Size = Annotated[int, BeforeValidator(_size)]
-Duration = Annotated[float, BeforeValidator(_duration)]
 Listen = Annotated[str, AfterValidator(_listen)]
 
 
@@ -64,9 +74,9 @@ class _Part(BaseModel):
 class CaptureSettings(_Part):
     threads: bool = False
     """Send each thread as an event, too. They are always counted; there are often ten times as many."""
-    ring_bytes: Annotated[Size, AfterValidator(_power_of_two)] = Field(default=16 << 20, ge=64 << 10, le=1 << 30)
+    ring_bytes: Annotated[int, _between(_ring_size, "64Ki", "1Gi")] = Field("16Mi", validate_default=True)
     """Bytes of kernel memory that forks wait in; 256 a fork, so 16Mi is 3 s at 20,000 forks a second."""
-    summary_interval: Duration = Field(default=10.0, ge=1, le=300)
+    summary_interval: Annotated[float, _between(_duration, "1s", "5m")] = Field("10s", validate_default=True)
     """How often each container's exact counts are sent; the resolution of every rate."""
 
 
@@ -75,16 +85,16 @@ class KubernetesSettings(_Part):
     """Ask the Kubernetes API for names. Without it events carry what the cgroup's path says: pod uid and container id."""
     kubeconfig: Path | None = None
     """Default: the pod's own service account."""
-    wait: Duration = Field(default=5.0, ge=0, le=60)
+    wait: Annotated[float, _between(_duration, "0s", "60s")] = Field("5s", validate_default=True)
     """How long a fork may wait for its container to be known: a kubelet reports one about a second after its start."""
 
 
 class BatchSettings(_Part):
     events: int = Field(default=5000, ge=1, le=100_000)
     """Lines a POST has at most."""
-    bytes: Size = Field(default=4 << 20, ge=1024, le=64 << 20)
+    bytes: Annotated[int, _between(_size, "1Ki", "64Mi")] = Field("4Mi", validate_default=True)
     """Bytes a POST has at most, before compression, which leaves a twentieth. A POST costs as much as a hundred forks."""
-    wait: Duration = Field(default=1.0, ge=0.05, le=60)
+    wait: Annotated[float, _between(_duration, "50ms", "60s")] = Field("1s", validate_default=True)
     """How long an event may wait for others to fill its batch: what a quiet node's events are late by."""
 
 
@@ -104,16 +114,14 @@ class SinkSettings(_Part):
     compression: Literal["gzip", "zstd", "none"] = "gzip"
     """gzip is understood everywhere; both cost 1 us a fork and leave a twentieth."""
     batch: BatchSettings = BatchSettings()
-    journal_bytes: Size = Field(default=32 << 20, ge=1 << 20)
+    journal_bytes: Annotated[int, _between(_size, "1Mi", "64Gi")] = Field("32Mi", validate_default=True)
     """Compressed bytes that may wait for the sink, in memory; then the oldest go, counted as lost{journal_full}."""
 
 
 class Settings(BaseSettings):
     """The agent's."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="FORKLORE_", env_nested_delimiter="__", nested_model_default_partial_update=True
-    )
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="FORKLORE_", env_nested_delimiter="__")
     file: ClassVar[Path | None] = None
 
     node: str = Field(default_factory=lambda: os.environ.get("NODE_NAME") or os.uname().nodename, min_length=1, max_length=253)

@@ -85,7 +85,7 @@ class Summaries:
         for reason, forks in lost.items():
             for cgroup, count in forks.items():
                 before = self._lost_elsewhere.get((sink, reason, cgroup), 0)
-                if count > before:
+                if count > before and cgroup >= 0:  # below: those that are gone, whose gaps were told
                     self._lost_elsewhere[sink, reason, cgroup] = count
                     whose, enrichment = self._identity(cgroup)
                     events.append(self._gap(interval, FORK, count - before, reason, sink, whose, enrichment))
@@ -130,6 +130,12 @@ class Summaries:
             self._forgotten_host = _plus(self._forgotten_host, row)
         self._said.pop(cgroup, None)
         self._keys.pop(cgroup, None)
+
+    def let_go(self, cgroup: int) -> None:
+        """Its name is about to go, too."""
+        self.retired.pop(cgroup, None)
+        for key in [key for key in self._lost_elsewhere if key[2] == cgroup]:
+            del self._lost_elsewhere[key]
 
     def _key(self, cgroup: int) -> int:
         """Where its counts go: decided once, or what was said in one place would be said again in the other."""

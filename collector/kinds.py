@@ -71,7 +71,6 @@ def _fork(line: dict[str, Any], into: CheckedLines) -> None:
         stream, cpu, sequence = parse_fork_id(text(line.get("id"), "id", ID))
     except ValueError as wrong:
         raise Refused(f"id: {quoted(str(wrong))}") from None
-    _known_stream(stream)
     if sequence > 2**63 - 2:
         raise Refused(f"id: sequence {sequence} is over 63 bits")
     time = nanoseconds(line.get("timestamp"), "timestamp")

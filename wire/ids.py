@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import re
+from typing import Final, NamedTuple
 
 __all__ = ["ForkId", "fork_id", "parse_fork_id"]
+
+_BOOT_ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_FORK: Final = re.compile(rf"({_BOOT_ID}\.[0-9a-f]{{16}})\.(0|[1-9][0-9]{{0,4}})\.(0|[1-9][0-9]{{0,18}})")
 
 
 class ForkId(NamedTuple):
@@ -23,12 +27,8 @@ def fork_id(stream: str, cpu: int, sequence: int) -> str:
 
 
 def parse_fork_id(text: str) -> ForkId:
-    """Raises ValueError when it is not a fork's id."""
-    parts = text.split(".")
-    if len(parts) != 4 or len(parts[0]) != 36 or len(parts[1]) != 16:
+    """Raises ValueError when it is not a fork's id, or not written as `fork_id` writes it: one fork has one id."""
+    found = _FORK.fullmatch(text)
+    if not found:
         raise ValueError(f"not a fork's id: {text[:80]!r}")
-    cpu, sequence = parts[2], parts[3]
-    numbers = f"{cpu}{sequence}"
-    if not (cpu and sequence and numbers.isascii() and numbers.isdigit()) or len(cpu) > 5 or len(sequence) > 19:
-        raise ValueError(f"not a fork's id: {text[:80]!r}")
-    return ForkId(f"{parts[0]}.{parts[1]}", int(cpu), int(sequence))
+    return ForkId(found[1], int(found[2]), int(found[3]))

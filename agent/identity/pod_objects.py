@@ -21,7 +21,7 @@ _STATUSES: Final[tuple[tuple[str, ContainerKind], ...]] = (
 )
 # The hash of a static pod's manifest is its uid on the node; the API's mirror of it has another.
 _ALIASES: Final = ("kubernetes.io/config.hash", "kubernetes.io/config.mirror")
-_CRON_JOB: Final = re.compile(r"(.+)-\d+")
+_CRON_JOB: Final = re.compile(r"(.+)-\d{8,10}")  # the controller appends minutes since 1970
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 

@@ -96,16 +96,22 @@ class Subjects:
         return Subject(number, cgroup.path, "unresolved", "cgroup", pod.uid if pod else place.pod, pod, container)
 
     def _sandbox(self, number: int) -> Subject | None:
-        """The pod is known, the container is in none of its statuses, and it was its pod's first: the sandbox."""
+        """The pod is known, the container is in none of its statuses, and it was born into an empty pod: the sandbox."""
         cgroup = self._cgroups.get(number)
         if cgroup is None or cgroup.place.pod is None or cgroup.place.container is None:
             return None
         pod = self._pods.get(cgroup.place.pod)
-        if pod is None or cgroup.place.container != self._first_born(cgroup):
+        if pod is None or not self._born_into_an_empty_pod(cgroup):
             return None
         container = Container(cgroup.place.container, kind="sandbox", runtime=cgroup.place.runtime)
         return Subject(number, cgroup.path, "resolved", "birth", pod.uid, pod, container)
 
-    def _first_born(self, cgroup: Cgroup) -> str | None:
-        first = min(self._cgroups.siblings(cgroup), key=lambda one: one.id)  # kernfs gives ids in rising order
-        return first.place.container
+    def _born_into_an_empty_pod(self, cgroup: Cgroup) -> bool:
+        """No other container of the pod was there already. A sandbox that is made anew comes when the others are gone."""
+        siblings = list(self._cgroups.siblings(cgroup))
+        first = min((one for one in siblings if one.place.container == cgroup.place.container), key=lambda one: one.id)
+        return not any(
+            one.id < first.id and (one.died is None or one.died > first.born)  # kernfs gives ids in rising order
+            for one in siblings
+            if one.place.container != cgroup.place.container
+        )

@@ -34,7 +34,7 @@ class Answer(NamedTuple):
 
 
 _LONGEST_S = 3600.0  # nobody can ask for more: the journal is bounded
-_HOLD = {401, 403, 404, 405, 407}
+_HOLD = {401, 403, 404, 405, 407, 415}
 _RETRY = {408, 425, 429}
 
 

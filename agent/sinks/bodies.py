@@ -22,7 +22,6 @@ __all__ = ["ENCODINGS", "Packer", "line_bytes", "line_forks", "lines_of"]
 ENCODINGS: Final[dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]]] = {
     "none": (bytes, bytes),
     "gzip": (lambda body: igzip.compress(body, compresslevel=1), igzip.decompress),
-    # A compressor of its own a body: cheap beside the body, and safe to call from anywhere.
     "zstd": (zstandard.ZstdCompressor(level=1).compress, zstandard.ZstdDecompressor().decompress),
 }
 

@@ -110,7 +110,7 @@ def test_any_bytes_are_lines_that_are_counted(noise):
         (("event",), "fork_storm", "'fork_storm' is a kind that this collector does not know; it knows sched_process_fork"),
         (("event",), ["sched_process_fork"], "a kind that this collector does not know"),
         (("id",), "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68.0.9999999999999999999", "over 63 bits"),
-        (("id",), "GGc846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68.0.1", "hex digits"),
+        (("id",), "GGc846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68.0.1", "not a fork"),
         (("id",), "17", "not a fork"),
     ],
 )

@@ -1,0 +1,57 @@
+"""What all of these tests share: how hard hypothesis tries, recordings of a real cluster, and raw records as the probe's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from struct import Struct
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, settings
+
+from agent.kernel.records import CHAIN, FORK, ORIGIN
+
+# Seconds for the whole folder, not minutes: a run in CI finds what many runs would, only later. No deadline: machines differ.
+settings.register_profile(
+    "forklore", max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("forklore")
+
+RECORDED = Path(__file__).parent.parent / "data/kubernetes-1.36"
+
+
+@pytest.fixture(scope="session")
+def recorded():
+    """A recording by its name, read anew each time: nobody alters another's."""
+
+    def read(name):
+        return orjson.loads((RECORDED / name).read_bytes())
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def recorded_events():
+    """The recorded watch stream: all that happened to the node's pods, in order."""
+    return [orjson.loads(line) for line in (RECORDED / "watch-lifecycle.ndjson").read_bytes().splitlines()]
+
+
+class Records:
+    """Raw records as the probe lays them out: of a process in two pid namespaces, where nothing else is said."""
+
+    def fork(self, sequence=0, cgroup=1, *, origin=None, **fields):
+        given = {"time": 100, "parent_cgroup": cgroup, "child": (50, 5, 50, 5, 90), "chain": (50, 5), "levels": 2}
+        given |= {"cpu": 0, "kind": 0, **fields}
+        numbers = (*given["chain"], *[0] * CHAIN)[:CHAIN]
+        head = (sequence, given["time"], cgroup, given["parent_cgroup"], *given["child"], Struct(f"={CHAIN}I").pack(*numbers))
+        return FORK.pack(*head, given["cpu"], given["levels"], given["kind"], origin or self.origin())
+
+    def origin(self, parent=(40, 4, 40, 4, 80), process=(40, 4, 40, 4, 80), leader=(0, 0, 0, 0, 0), flags=0, **fields):
+        given = {"comm": b"sh\0", "parent_comm": b"bash\0", "uid": 0, "gid": 0, "namespaces": range(11, 18), **fields}
+        words = (flags, given["comm"], given["parent_comm"], given["uid"], given["gid"], *given["namespaces"])
+        return ORIGIN.pack(*parent, *process, *leader, *words)
+
+
+@pytest.fixture(scope="session")
+def records():
+    return Records()

@@ -1,0 +1,98 @@
+"""The reader's structs against the text of bpf/fork.c itself: each field where the C compiler puts it."""
+
+import ctypes
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.kernel import records
+
+SOURCE = (Path(__file__).parents[3] / "bpf/fork.c").read_text()
+NUMBERS = {name: int(value) for name, value in re.findall(r"^#define (\w+)\s+(\d+)\b", SOURCE, re.MULTILINE)}
+PLAIN = {"u8": ctypes.c_uint8, "u16": ctypes.c_uint16, "u32": ctypes.c_uint32, "u64": ctypes.c_uint64, "char": ctypes.c_ubyte}
+
+
+def c_struct(name):
+    """The struct as ctypes lays it out, by the platform's rules for C."""
+    body = re.search(rf"struct {name} {{\n(.*?)^}};", SOURCE, re.DOTALL | re.MULTILINE)[1]
+    fields = []
+    for declaration in re.sub(r"/\*.*?\*/", "", body, flags=re.DOTALL).split(";")[:-1]:
+        kind, names = re.fullmatch(r"\s*((?:struct )?\w+) (.*?)\s*", declaration, re.DOTALL).groups()
+        base = c_struct(kind.removeprefix("struct ")) if kind.startswith("struct ") else PLAIN[kind]
+        for declared in names.split(","):
+            plain, _, count = declared.strip().rstrip("]").partition("[")
+            fields.append((plain, base * (NUMBERS.get(count) or int(count)) if count else base))
+    return type(name, (ctypes.Structure,), {"_fields_": fields})
+
+
+def leaves(value, path=""):
+    """Every number in a struct: its path, its offset, its width."""
+    for name, kind in value._fields_:
+        offset = getattr(value, name).offset
+        if issubclass(kind, ctypes.Structure):
+            yield from ((f"{name}.{inner}", offset + at, size) for inner, at, size in leaves(kind))
+        else:
+            yield name, offset, ctypes.sizeof(kind)
+
+
+def filled(name):
+    """A record whose every byte is its own offset (modulo 251): a field that is read from elsewhere reads otherwise."""
+    size = ctypes.sizeof(c_struct(name))
+    return bytes(at % 251 for at in range(size))
+
+
+def field(name, path):
+    (found,) = [(at, size) for inner, at, size in leaves(c_struct(name)) if inner == path]
+    data = filled(name)[found[0] : found[0] + found[1]]
+    return data if path in {"chain", "comm", "parent_comm", "path"} else int.from_bytes(data, sys.byteorder)
+
+
+@pytest.mark.parametrize(
+    ("name", "struct", "slot"),
+    [("fork_record", records.FORK, records.FORK_SLOT), ("change_record", records.CHANGE, records.CHANGE_SLOT)],
+)
+def test_a_record_and_its_header_fill_a_slot_that_is_a_power_of_two(name, struct, slot):
+    assert ctypes.sizeof(c_struct(name)) + records.RING_HEADER == struct.size == slot
+    assert slot & (slot - 1) == 0
+
+
+@pytest.mark.parametrize(("name", "struct"), [("tally_row", records.TALLY_ROW), ("cpu_row", records.CPU_ROW)])
+def test_a_row_is_as_long_as_the_kernels(name, struct):
+    assert ctypes.sizeof(c_struct(name)) == struct.size
+
+
+@pytest.mark.parametrize(("name", "row"), [("tally_row", records.TallyRow), ("cpu_row", records.CpuRow)])
+def test_a_rows_columns_have_the_kernels_names_in_the_kernels_order(name, row):
+    assert row._fields == tuple(inner for inner, _, _ in leaves(c_struct(name)))
+
+
+def test_each_field_of_a_fork_is_read_from_its_place():
+    read = records.FORK.unpack(bytes(records.RING_HEADER) + filled("fork_record"))
+    names = ["sequence", "time", "cgroup", "parent_cgroup"]
+    names += [f"child.{one}" for one in ("tid", "ns_tid", "pid", "ns_pid", "start")] + ["chain", "cpu", "levels", "kind"]
+    assert list(read[:-1]) == [field("fork_record", name) for name in names]
+
+
+def test_each_field_of_an_origin_is_read_from_its_place():
+    blob = records.FORK.unpack(bytes(records.RING_HEADER) + filled("fork_record"))[-1]
+    in_task = ("tid", "ns_tid", "pid", "ns_pid", "start")
+    tasks = [f"{who}.{one}" for who in ("parent", "parent_process", "leader") for one in in_task]
+    names = [*tasks, "flags", "comm", "parent_comm", "uid", "gid"]
+    names += [f"ns_{one}" for one in ("pid", "mnt", "net", "user", "uts", "ipc", "cgroup")]
+    assert list(records.ORIGIN.unpack(blob)) == [field("fork_record", name) for name in names]
+
+
+def test_each_field_of_a_cgroups_change_is_read_from_its_place():
+    read = records.CHANGE.unpack(bytes(records.RING_HEADER) + filled("change_record"))
+    names = [name for name, _, _ in leaves(c_struct("change_record")) if name != "unused"]
+    assert list(read) == [field("change_record", name) for name in names]
+
+
+def test_the_numbers_that_mean_something_are_the_probes():
+    assert (NUMBERS["CHAIN"], NUMBERS["PATH"]) == (records.CHAIN, records.CHANGE_PATH)
+    assert f"#define UNKNOWN_32 {records.UNKNOWN_32:#x}u" in SOURCE
+    assert f"#define UNKNOWN_64 {records.UNKNOWN_64:#x}ull" in SOURCE
+    changes = re.findall(r"(\w+) = (\d+)", re.search(r"enum change \{(.*?)\}", SOURCE)[1])
+    assert changes == [(name, str(getattr(records, name))) for name in ("BORN", "DIED", "ENTERED")]

@@ -1,0 +1,62 @@
+"""`forklore agent --check`: says whether the settings are right, by words for people and by an exit code for programs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def forklore(*arguments, **environment):
+    known = {name: value for name, value in os.environ.items() if not name.startswith("FORKLORE_")}
+    command = [sys.executable, "-m", "forklore", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=known | environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(text):
+        file = tmp_path / "forklore.yaml"
+        file.write_text(text)
+        return file
+
+    return write
+
+
+def test_right_settings_are_0(config):
+    done = forklore("agent", "--check", "--config", config("sinks: [{name: siem, url: 'http://127.0.0.1:9910/v1/events'}]"))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "settings: all right" in done.stderr
+
+
+def test_wrong_settings_are_78_and_each_mistake_is_a_line(config):
+    done = forklore("agent", "--check", "--config", config("{capture: {ring_bytes: 5Mi}, nope: 1}"))
+    assert done.returncode == 78
+    assert len(done.stderr.splitlines()) == 2
+    assert "capture.ring_bytes = '5Mi': give a power of two" in done.stderr
+    assert "nope: there is no such setting" in done.stderr
+
+
+def test_a_wrong_environment_is_78():
+    done = forklore("agent", "--check", FORKLORE_KUBERNETES__WAIT="soon")
+    assert done.returncode == 78
+    assert "kubernetes.wait" in done.stderr
+
+
+def test_a_file_that_is_not_there_is_78(tmp_path):
+    done = forklore("agent", "--check", "--config", tmp_path / "nowhere")
+    assert done.returncode == 78
+    assert "nowhere is not there" in done.stderr
+
+
+def test_wrong_arguments_are_2():
+    assert forklore("agent", "--chekc").returncode == 2
+
+
+def test_help_is_0_and_says_how():
+    done = forklore("agent", "--help")
+    assert done.returncode == 0
+    assert "--check" in done.stdout

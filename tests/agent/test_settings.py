@@ -1,0 +1,249 @@
+"""Settings: what is wrong is named with key and value and what would be right, and the environment goes before the file."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.settings import Settings, SettingsWrong, load
+
+SINK = {"name": "siem", "url": "http://127.0.0.1:9910/v1/events"}
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch):
+    import os  # noqa: PLC0415
+
+    for name in os.environ:
+        if name.startswith("FORKLORE_") or name == "NODE_NAME":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def settings_of(tmp_path):
+    def read(text):
+        file = tmp_path / "forklore.yaml"
+        file.write_text(text)
+        return load(file)
+
+    return read
+
+
+@pytest.fixture
+def complaint(settings_of):
+    """The one line that a text is refused with."""
+
+    def read(text):
+        with pytest.raises(SettingsWrong) as refusal:
+            settings_of(text)
+        (line,) = refusal.value.lines
+        return line
+
+    return read
+
+
+def test_without_a_file_everything_has_a_default():
+    settings = load(None)
+    assert (settings.cluster, settings.sinks, settings.status) == ("default", (), "0.0.0.0:9911")
+    assert (settings.capture.ring_bytes, settings.capture.threads, settings.kubernetes.wait) == (16 << 20, False, 5.0)
+
+
+def test_a_file_as_a_user_writes_it(settings_of):
+    settings = settings_of(
+        """
+        node: node1
+        cluster: demo
+        capture: {threads: true, ring_bytes: 8Mi, summary_interval: 1m}
+        kubernetes: {enabled: false, wait: 500ms, kubeconfig: /etc/kubeconfig}
+        state_dir: /tmp/state
+        status: "[::]:9911"
+        sinks:
+          - {name: siem, url: "https://siem.example:8088/x", token_file: /run/token, compression: zstd,
+             batch: {events: 10, bytes: 1Mi, wait: 2s}, journal_bytes: 1Gi, headers: {X-Tenant: shop}}
+        """
+    )
+    assert (settings.node, settings.cluster, settings.status) == ("node1", "demo", "[::]:9911")
+    assert (settings.capture.threads, settings.capture.ring_bytes, settings.capture.summary_interval) == (True, 8 << 20, 60.0)
+    assert (settings.kubernetes.enabled, settings.kubernetes.wait) == (False, 0.5)
+    (sink,) = settings.sinks
+    assert (sink.compression, sink.batch.events, sink.batch.bytes, sink.batch.wait) == ("zstd", 10, 1 << 20, 2.0)
+    assert (sink.journal_bytes, sink.headers, sink.token_file) == (1 << 30, {"X-Tenant": "shop"}, Path("/run/token"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("capture: {ring_bytes: 5Mi}", ["capture.ring_bytes", "5Mi", "power of two"]),
+        ("capture: {ring_bytes: 4Ki}", ["capture.ring_bytes", "4Ki", "64Ki to 1Gi"]),
+        ("capture: {ring_bytes: lots}", ["capture.ring_bytes", "lots", "16Mi"]),
+        ("capture: {ring_bytes: 0}", ["capture.ring_bytes", "0", "64Ki to 1Gi"]),
+        ("capture: {ring_bytes: -65536}", ["capture.ring_bytes", "-65536"]),
+        ("capture: {ring_bytes: true}", ["capture.ring_bytes", "True", "512Ki"]),
+        ("capture: {ring_bytes: 16MB}", ["capture.ring_bytes", "16MB", "16Mi"]),
+        ("capture: {summary_interval: 11}", ["capture.summary_interval", "11", "unit"]),
+        ("capture: {summary_interval: 0s}", ["capture.summary_interval", "0s", "1s to 5m"]),
+        ("capture: {summary_interval: 2h}", ["capture.summary_interval", "2h", "1s to 5m"]),
+        ("capture: {summary_interval: -1s}", ["capture.summary_interval", "-1s", "unit"]),
+        ("capture: {threads: perhaps}", ["capture.threads", "perhaps", "boolean"]),
+        ("kubernetes: {wait: 61s}", ["kubernetes.wait", "61s", "0s to 60s"]),
+        ("kubernetes: {wait: .nan}", ["kubernetes.wait", "nan"]),
+        ("node: ''", ["node", "''", "at least 1"]),
+        ("status: 9911", ["status", "9911"]),
+        ("status: ':9911'", ["status", ":9911", "0.0.0.0:9911"]),
+        ("status: 'localhost:99999'", ["status", "localhost:99999", "0.0.0.0:9911"]),
+        ("status: 'localhost:x'", ["status", "localhost:x", "0.0.0.0:9911"]),
+        ("sinks: 5", ["sinks", "5"]),
+        ("sinks: [{name: siem}]", ["sinks.0.url", "required"]),
+        ("sinks: [{name: UPPER, url: 'http://x'}]", ["sinks.0.name", "UPPER"]),
+        ("sinks: [{name: siem, url: 'ftp://x'}]", ["sinks.0.url", "ftp://x", "https?"]),
+        ("sinks: [{name: siem, url: 'http://x', compression: lzma}]", ["sinks.0.compression", "lzma", "gzip", "zstd", "none"]),
+        ("sinks: [{name: siem, url: 'http://x', schema: cef}]", ["sinks.0.schema", "cef", "native"]),
+        ("sinks: [{name: siem, url: 'http://x', protocol: grpc}]", ["sinks.0.protocol", "grpc", "http"]),
+        ("sinks: [{name: siem, url: 'http://x', batch: {events: 0}}]", ["sinks.0.batch.events", "0", "1"]),
+        ("sinks: [{name: siem, url: 'http://x', journal_bytes: 5}]", ["sinks.0.journal_bytes", "5", "1Mi to 64Gi"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key_and_what_would_be_right(complaint, text, words):
+    line = complaint(text)
+    assert line.startswith(f"{words[0]}")
+    assert [word for word in words if word not in line] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("nodes: node1", "nodes"),
+        ("capture: {thread: true}", "capture.thread"),
+        ("sinks: [{name: siem, url: 'http://x', token: secret}]", "sinks.0.token"),
+    ],
+)
+def test_an_unknown_key_is_refused_by_its_name(complaint, text, key):
+    line = complaint(text)
+    assert line == f"{key}: there is no such setting"
+
+
+def test_every_mistake_is_told_and_not_only_the_first(settings_of):
+    with pytest.raises(SettingsWrong) as refusal:
+        settings_of("{capture: {ring_bytes: 5Mi, threads: x}, nope: 1}")
+    assert len(refusal.value.lines) == 3
+
+
+def test_a_secret_in_an_unknown_key_is_not_shown(complaint):
+    assert "secret" not in complaint("sinks: [{name: siem, url: 'http://x', token: secret}]")
+
+
+def test_two_sinks_of_one_name_are_refused(complaint):
+    assert "the same name" in complaint("sinks: [{name: a, url: 'http://x'}, {name: a, url: 'http://y'}]")
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(SettingsWrong, match="is not there"):
+        load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("text", ["{", "a: b: c", "- 1", "text", "5", "\x00", "!!python/object:os.system {}", "? [a]\n: 1"])
+def test_a_file_that_is_no_settings_is_refused_in_one_line(complaint, text):
+    assert "\n" not in complaint(text)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    file = tmp_path / "binary"
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsWrong):
+        load(file)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing", "---"])
+def test_an_empty_file_is_all_defaults(settings_of, text):
+    assert settings_of(text).cluster == "default"
+
+
+def test_the_environment_goes_before_the_file_key_by_key(settings_of, monkeypatch):
+    monkeypatch.setenv("FORKLORE_CAPTURE__THREADS", "true")
+    monkeypatch.setenv("FORKLORE_CLUSTER", "from-environment")
+    settings = settings_of("{cluster: from-file, node: from-file, capture: {ring_bytes: 8Mi}}")
+    assert (settings.cluster, settings.node) == ("from-environment", "from-file")
+    assert (settings.capture.threads, settings.capture.ring_bytes) == (True, 8 << 20)
+
+
+def test_sinks_can_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("FORKLORE_SINKS", '[{"name": "siem", "url": "http://x"}]')
+    assert [sink.name for sink in load(None).sinks] == ["siem"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("FORKLORE_CAPTURE__RING_BYTES", "5Mi", ["capture.ring_bytes", "5Mi", "power of two"]),
+        ("FORKLORE_CAPTURE__NOPE", "1", ["capture.nope", "no such setting"]),
+        ("FORKLORE_SINKS", "{", ["environment", "sinks"]),
+        ("FORKLORE_KUBERNETES__WAIT", "5", ["kubernetes.wait", "5", "unit"]),
+    ],
+)
+def test_a_wrong_environment_is_named_as_well(monkeypatch, name, value, words):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsWrong) as refusal:
+        load(None)
+    (line,) = refusal.value.lines
+    assert [word for word in words if word not in line] == []
+
+
+def test_what_kubernetes_puts_into_the_environment_for_a_service_of_our_name_is_not_ours(monkeypatch):
+    monkeypatch.setenv("FORKLORE_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("FORKLORE_PORT", "tcp://10.0.0.1:9910")
+    assert load(None).cluster == "default"
+
+
+def test_the_node_is_the_settings_then_kubernetes_then_the_hosts(settings_of, monkeypatch):
+    hosts = load(None).node
+    monkeypatch.setenv("NODE_NAME", "downward")
+    assert (load(None).node, settings_of("node: mine").node) == ("downward", "mine")
+    assert hosts
+    assert hosts != "downward"
+
+
+def test_settings_can_not_be_changed():
+    settings = load(None)
+    with pytest.raises(ValueError, match="frozen"):
+        settings.cluster = "other"
+
+
+def test_one_load_leaves_nothing_for_the_next(settings_of):
+    settings_of("cluster: first")
+    assert load(None).cluster == "default"
+    assert Settings.file is None
+
+
+yaml_words = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=4,
+)
+keys = st.sampled_from(["node", "cluster", "capture", "kubernetes", "state_dir", "status", "status_token_file", "sinks"])
+
+
+@given(st.dictionaries(keys, yaml_words, max_size=3))
+def test_whatever_is_written_it_is_settings_or_a_complaint(tmp_path_factory, written):
+    import yaml  # noqa: PLC0415
+
+    file = tmp_path_factory.mktemp("any") / "forklore.yaml"
+    file.write_text(yaml.safe_dump(written))
+    try:
+        assert isinstance(load(file), Settings)
+    except SettingsWrong as refusal:
+        assert refusal.lines
+        assert all(line and "\n" not in line for line in refusal.lines)
+
+
+def test_a_time_without_a_unit_is_refused_also_when_it_has_a_point(complaint):
+    assert "unit" in complaint("kubernetes: {wait: 5.5}")
+
+
+def test_a_time_without_a_unit_is_refused_also_when_its_number_is_the_defaults(complaint):
+    assert "unit" in complaint("capture: {summary_interval: 10}")
+
+
+@pytest.mark.parametrize(("text", "written"), [("kubernetes: {wait: 61s}", "61s"), ("capture: {ring_bytes: 4Ki}", "4Ki")])
+def test_a_wrong_value_is_shown_as_it_was_written(complaint, text, written):
+    assert written in complaint(text)

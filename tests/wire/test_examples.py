@@ -1,0 +1,117 @@
+"""The golden examples against the shapes: the same keys on every level, and values of the types that are written down."""
+
+import json
+import re
+from pathlib import Path
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+import pytest
+
+from wire import events
+from wire.ids import parse_fork_id
+
+EXAMPLES = json.loads((Path(__file__).parents[2] / "wire/examples.json").read_text())
+SHAPES = {
+    "sched_process_fork": events.Fork,
+    "fork_summary": events.ForkSummary,
+    "node_summary": events.NodeSummary,
+    "gap": events.Gap,
+}
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
+
+
+def complaints(value, shape, where):
+    """Everything in which a value is not of its shape."""
+    origin, arguments = get_origin(shape), get_args(shape)
+    if is_typeddict(shape):
+        hints = get_type_hints(shape)
+        if not isinstance(value, dict) or value.keys() != hints.keys():
+            yield f"{where}: {value!r:.200} should have {sorted(hints)}"
+        else:
+            for key, inner in hints.items():
+                yield from complaints(value[key], inner, f"{where}.{key}")
+    elif origin in (Union, UnionType):
+        if not any(not list(complaints(value, one, where)) for one in arguments):
+            yield f"{where}: {value!r} is none of {arguments}"
+    elif origin is Literal:
+        if value not in arguments:
+            yield f"{where}: {value!r} is none of {arguments}"
+    elif not isinstance(value, origin or shape) or (shape is int and isinstance(value, bool)):
+        yield f"{where}: {value!r} is no {shape.__name__}"
+    elif origin is dict:
+        for key, inner in value.items():
+            yield from complaints(inner, arguments[1], f"{where}.{key}")
+    elif origin is list:
+        for inner in value:
+            yield from complaints(inner, arguments[0], f"{where}[]")
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["id"].rpartition(".")[0][-10:])
+def test_an_example_has_the_keys_and_types_of_its_shape(example):
+    assert list(complaints(example, SHAPES[example["event"]], example["event"])) == []
+
+
+def test_there_is_an_example_of_each_kind_and_a_shape_for_each():
+    assert {example["event"] for example in EXAMPLES} == set(events.KINDS) == set(SHAPES)
+
+
+def test_the_checker_sees_what_is_wrong():
+    """Or the tests above would say nothing."""
+    fork = next(example for example in EXAMPLES if example["event"] == "sched_process_fork")
+    for wrong in (
+        {"kind": "fiber"},
+        {"uid": "0"},
+        {"k8s": None},
+        {"more": 1},
+        {"child_ns_pids": ["1"]},
+        {"id": None},
+        {"uid": True},
+    ):
+        assert list(complaints({**fork, **wrong}, events.Fork, "fork"))
+    assert list(complaints({key: value for key, value in fork.items() if key != "gid"}, events.Fork, "fork"))
+
+
+def times(value):
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            yield from times(inner)
+        elif key in {"timestamp", "start", "end", "started"} or key.endswith("start_time"):
+            yield inner
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["event"])
+def test_every_time_has_nine_digits_and_is_utc(example):
+    assert [moment for moment in times(example) if not RFC3339.fullmatch(moment)] == []
+
+
+def test_the_forks_ids_are_forks_ids_and_the_others_are_not():
+    for example in EXAMPLES:
+        if example["event"] == "sched_process_fork":
+            assert parse_fork_id(example["id"]).sequence >= 0
+        else:
+            with pytest.raises(ValueError, match="not a fork's id"):
+                parse_fork_id(example["id"])
+
+
+@pytest.mark.parametrize("counts", ["counts", "totals"])
+def test_the_examples_numbers_add_up(counts):
+    for example in EXAMPLES:
+        if counts in example:
+            told = example[counts]
+            assert told["processes"] + told["threads"] == sum(
+                told[name] for name in ("emitted", "filtered", "suppressed", "lost")
+            )
+
+
+def test_the_examples_ledger_is_closed_for_each_sink():
+    (node,) = [example for example in EXAMPLES if example["event"] == "node_summary"]
+    ledger = node["ledger"]
+    for sink in ledger["sinks"].values():
+        parts = (
+            sink["queued"],
+            sink["lost"],
+            sink["filtered"],
+            {"ring": ledger["lost"]["ring"], "suppressed": ledger["suppressed"]},
+        )
+        assert ledger["captured"] == sink["delivered"] + sum(sum(part.values()) for part in parts)
