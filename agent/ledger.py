@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from wire.events import Counts
+
 __all__ = ["Account", "Captured", "Queued", "closed", "totals"]
 
 _FORGOTTEN = -1  # stands in an account for the cgroups that are gone
-COUNTS = ("processes", "threads", "emitted", "filtered", "suppressed", "lost", "entered")
+COUNTS = tuple(Counts.__annotations__)  # in the order of the kernel's tally
 
 
 @dataclass

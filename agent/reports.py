@@ -77,21 +77,17 @@ class Reporter:
     def ledger(self) -> dict[str, Any]:
         snapshot = self._probe.snapshot()
         captured = self.captured(snapshot)
-        sinks = {}
-        unaccounted = 0
-        for sink in self._sinks:
-            queued = self.queued(captured, sink)
-            difference = closed(captured, sink.account, queued)
-            unaccounted = max(unaccounted, abs(difference))
-            sinks[sink.name] = {
-                "delivered": sink.account.delivered.total(),
-                "queued": {"ring": queued.ring, "waiting": queued.waiting, "journal": queued.journal},
-                "lost": sink.account.lost_by_reason(),
-                "filtered": {"threads": captured.filtered},
+        differences = [closed(captured, sink.account, self.queued(captured, sink)) for sink in self._sinks]
+        unaccounted = max(map(abs, differences), default=0)
+        sinks = {
+            sink.name: {
+                **self._account(captured, sink),
                 "journal_bytes": sink.journal.bytes,
                 "answers": sink.sender.answers,
                 "state": sink.sender.state,
             }
+            for sink in self._sinks
+        }
         return {
             "node": self._node,
             "cluster": self._cluster,
@@ -148,21 +144,22 @@ class Reporter:
     def heartbeat(self, snapshot: Snapshot) -> dict[str, Any]:
         """wire.events.Ledger."""
         captured = self.captured(snapshot)
-        sinks = {}
-        for sink in self._sinks:
-            queued = self.queued(captured, sink)
-            sinks[sink.name] = {
-                "delivered": sink.account.delivered.total(),
-                "queued": {"ring": queued.ring, "waiting": queued.waiting, "journal": queued.journal},
-                "lost": sink.account.lost_by_reason(),
-                "filtered": {"threads": captured.filtered},
-            }
         return {
             "captured": captured.captured,
             "suppressed": captured.suppressed,
             "kernel_workers": captured.kernel_workers,
             "lost": {"ring": captured.lost, "recursion": captured.misses},
-            "sinks": sinks,
+            "sinks": {sink.name: self._account(captured, sink) for sink in self._sinks},
+        }
+
+    def _account(self, captured: Captured, sink: Sink) -> dict[str, Any]:
+        """wire.events.SinkLedger."""
+        queued = self.queued(captured, sink)
+        return {
+            "delivered": sink.account.delivered.total(),
+            "queued": {"ring": queued.ring, "waiting": queued.waiting, "journal": queued.journal},
+            "lost": sink.account.lost_by_reason(),
+            "filtered": {"threads": captured.filtered},
         }
 
     def lag_s(self) -> float:
