@@ -104,8 +104,8 @@ class Pipeline:
         self._changes_lost = 0
         agent = {"version": VERSION, "kernel": os.uname().release, "started": self._time(time.time_ns())}
         self.reports = Reporter(
-            probe, self._summaries, self._enricher, self._sinks, self._watch, self._subjects.best, agent,
-            settings.cluster, settings.node,
+            probe, self._summaries, self._enricher, self._sinks, self._watch, self._subjects.best,
+            self._hear_of_cgroups, agent, settings.cluster, settings.node,
         )  # fmt: skip
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -216,6 +216,7 @@ class Pipeline:
 
     def _summarise(self) -> None:
         snapshot = self.probe.snapshot()
+        self._hear_of_cgroups()  # after the rows were read: each of their cgroups has been told of by now
         end = time.time_ns()
         interval = Interval(self._time(self._interval_start), self._time(end))
         self._interval_start = end

@@ -24,7 +24,8 @@ _HANGING_S = 15.0  # a turn takes milliseconds; one that took this long will not
 
 
 class Reporter:
-    """`received`: how many forks the pipeline has taken out of the ring, as a function. All of it answers at once."""
+    """`received`: how many forks the pipeline has taken out of the ring. `hear`: takes in what the kernel has told of cgroups.
+    All of it answers at once."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Reporter:
         sinks: Sequence[Sink],
         watch: PodWatch | None,
         best: Callable[[int], Subject],
+        hear: Callable[[], None],
         agent: dict[str, str],
         cluster: str,
         node: str,
@@ -44,6 +46,7 @@ class Reporter:
         self._sinks = sinks
         self._watch = watch
         self._best = best
+        self._hear = hear
         self.agent = agent
         self._cluster = cluster
         self._node = node
@@ -118,6 +121,7 @@ class Reporter:
 
     def pods(self) -> dict[str, Any]:
         rows: dict[int, Row] = {**self._summaries.retired, **self._probe.snapshot().rows}
+        self._hear()  # after the rows were read: each of their cgroups has been told of by now
         entries: dict[tuple[str | None, str | None], dict[str, Any]] = {}
         for cgroup, row in rows.items():
             subject = self._best(cgroup)
