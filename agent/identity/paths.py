@@ -19,12 +19,12 @@ __all__ = ["HOST", "Place", "place_of"]
 
 
 class Place(NamedTuple):
-    """`pod`: the uid as the path has it, dashes restored. `inner`: the id of a container inside the container, if any."""
+    """`pod`: the uid as the path has it, dashes restored. What lies below the container (a container inside it, a service) is
+    the container's, and stands in the cgroup's path on every event."""
 
     pod: str | None = None
     container: str | None = None
     runtime: str | None = None
-    inner: str | None = None
 
 
 HOST: Final = Place()
@@ -39,7 +39,6 @@ _KUBEPODS: Final = re.compile(rf"(?:{_PREFIX}-)?kubepods(?:\.slice)?")
 _QOS: Final = frozenset({"burstable", "besteffort"})
 _BARE: Final = re.compile(r"[0-9a-f]{64}")
 _SCOPE: Final = re.compile(rf"([a-z]+(?:-[a-z]+)?)-({_ID})(?:\.scope)?")
-_INNER: Final = re.compile(rf"(?:[a-z]+-)*({_ID})(?:\.scope)?")
 
 # What the runtimes call their scopes, and what Kubernetes calls the runtimes (the scheme of a status' containerID).
 _RUNTIMES: Final = {
@@ -58,7 +57,7 @@ def place_of(path: str) -> Place:
     inside = False  # below a kubepods directory
     for at, part in enumerate(parts):
         if colon := _COLON.fullmatch(part):
-            return _within(colon[1].replace("_", "-"), colon[2], colon[3], parts[at + 1 :])
+            return Place(colon[1].replace("_", "-"), colon[3], _RUNTIMES.get(colon[2]))
         if systemd := _SYSTEMD_POD.fullmatch(part):
             return _container(systemd[1].replace("_", "-"), parts[at + 1 :])
         if inside and part not in _QOS:
@@ -74,13 +73,8 @@ def _container(pod: str, below: list[str]) -> Place:
     if not below:
         return Place(pod)
     if _BARE.fullmatch(below[0]):
-        return _within(pod, None, below[0], below[1:])
+        return Place(pod, below[0])
     scope = _SCOPE.fullmatch(below[0])
     if scope and scope[1] in _RUNTIMES:
-        return _within(pod, scope[1], scope[2], below[1:])
+        return Place(pod, scope[2], _RUNTIMES[scope[1]])
     return Place(pod)  # the runtime's own helpers (crio-conmon-<id>.scope), or nothing that we know
-
-
-def _within(pod: str, runtime: str | None, container: str, below: list[str]) -> Place:
-    inner = next((found[1] for part in below if (found := _INNER.fullmatch(part))), None)
-    return Place(pod, container, _RUNTIMES.get(runtime or ""), inner)

@@ -30,6 +30,11 @@ with open("/work/done.new", "w") as file:
 os.rename("/work/done.new", "/work/done")
 time.sleep(600)
 """
+# A cluster whose API server is away: nothing listens on the discard port.
+AWAY = """
+{apiVersion: v1, kind: Config, current-context: a, contexts: [{name: a, context: {cluster: a, user: a}}],
+ clusters: [{name: a, cluster: {server: "http://127.0.0.1:9"}}], users: [{name: a, user: {}}]}
+"""
 FORK_23 = """
 pids = []
 for _ in range(23):
@@ -241,3 +246,20 @@ def test_the_last_ledger_accounts_for_every_fork(
     assert (last["emitted"], last["lost"]) == (last["processes"], 0)
     assert last["processes"] == len(receiver.forks(container.id))
     assert last["threads"] >= 23
+
+
+def test_what_waits_for_its_name_goes_along_when_the_agent_leaves(
+    start_agent: Start, receiver: Receiver, runtime: Runtime, tmp_path: Path
+) -> None:
+    (tmp_path / "kubeconfig").write_text(AWAY)
+    agent = start_agent(**sink(receiver), kubernetes={"kubeconfig": str(tmp_path / "kubeconfig"), "wait": "60s"})
+    container = run(runtime, FORK_23)
+    at_rest(agent, container)
+    go(container)
+    assert not receiver.forks(container.id)  # their pod may still be told of
+    ledger = agent.leave()
+    assert ledger["closed"]
+    events = receiver.forks(container.id)
+    assert len(events) >= 23
+    assert {event["enrichment"]["state"] for event in events} == {"unresolved"}
+    assert {event["k8s"]["pod_uid"] for event in events} == {container.pod_uid}

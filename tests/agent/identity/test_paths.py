@@ -155,8 +155,8 @@ def test_the_shapes_as_they_are_written_down(path, place):
 
 
 @pytest.mark.parametrize("inner", [f"docker/{OTHER_ID}", f"system.slice/docker-{OTHER_ID}.scope", f"a/b/libpod-{OTHER_ID}"])
-def test_a_container_inside_the_container_is_carried_beside_it(inner):
-    assert place_of(f"/kubepods/pod{UID}/{ID}/{inner}") == Place(UID, ID, None, OTHER_ID)
+def test_a_container_inside_the_container_is_the_outer_one_s(inner):
+    assert place_of(f"/kubepods/pod{UID}/{ID}/{inner}") == Place(UID, ID)
 
 
 @pytest.mark.parametrize(
