@@ -3,7 +3,7 @@
 #   make run [FOR=20] [REPORT=out.json]   the whole product on this machine; KUBECONFIG=... for a cluster instead of the stand-in
 #   make test                             everything that this machine can show, within 20 minutes
 #   make check                            the quick part, without root: lint, types, architecture, unit tests
-#   make bench                            the agent's memory and CPU beside other ways
+#   make bench                            memory and CPU beside other ways; enrichment; what the API server sees
 #   make lock [UPGRADE=1]                 renews requirements/*.txt
 #   make clean                            removes what these made
 #

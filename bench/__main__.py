@@ -23,6 +23,7 @@ from aiohttp import web
 
 from agent.identity.cgroups import choose_hierarchy
 from agent.kernel.probe import open_probe
+from bench import api_traffic, enrichment
 
 TICK = os.sysconf("SC_CLK_TCK")
 # A shell that forks and waits, over and over: what a busy pod looks like to the kernel.
@@ -205,6 +206,8 @@ def main() -> None:
     programs = in_kernel(options.forks)
     parts = ", ".join(f"{name} {ns:.0f} ns" for name, ns in programs.items())
     print(f"\nIn the kernel, in the forking process's own time: {sum(programs.values()):.0f} ns a fork ({parts}).")
+    enrichment.main()
+    api_traffic.main()
 
 
 if __name__ == "__main__":

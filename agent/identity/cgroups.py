@@ -100,6 +100,7 @@ class Cgroups:
     def __init__(self) -> None:
         self._known: dict[int, Cgroup] = {}
         self._dead: dict[int, int] = {}
+        self._containers: dict[str, set[int]] = {}  # by pod, as its path has it
 
     def __len__(self) -> int:
         return len(self._known)
@@ -111,7 +112,10 @@ class Cgroups:
         """A directory was made, or found. An id that comes again is another cgroup."""
         text = path.decode(errors="replace")
         made = Cgroup(cgroup, text, place_of(text), time)
+        self._drop(cgroup)
         self._known[cgroup] = made
+        if made.place.pod and made.place.container:
+            self._containers.setdefault(made.place.pod, set()).add(cgroup)
         self._dead.pop(cgroup, None)
         return made
 
@@ -123,9 +127,7 @@ class Cgroups:
 
     def siblings(self, cgroup: Cgroup) -> Iterator[Cgroup]:
         """The containers' own directories in the same pod, dead ones included."""
-        for other in self._known.values():
-            if other.place.pod == cgroup.place.pod and other.place.container:
-                yield other
+        return (self._known[one] for one in self._containers.get(cgroup.place.pod or "", ()))
 
     def dead_since(self, time: int) -> list[int]:
         """Ids of the cgroups that died before `time`."""
@@ -135,8 +137,17 @@ class Cgroups:
         """Drops what has been dead for long; returns the ids."""
         gone = self.dead_since(now - KEEP_DEAD_NS)
         for cgroup in gone:
-            del self._known[cgroup], self._dead[cgroup]
+            self._drop(cgroup)
+            del self._dead[cgroup]
         return gone
+
+    def _drop(self, cgroup: int) -> None:
+        before = self._known.pop(cgroup, None)
+        if before and before.place.pod and before.place.container:
+            others = self._containers[before.place.pod]
+            others.discard(cgroup)
+            if not others:
+                del self._containers[before.place.pod]
 
     def walk(self, root: Path, time: int) -> list[Cgroup]:
         """Reads the hierarchy as it is now: a directory's inode number is its id. One that vanishes meanwhile is normal.

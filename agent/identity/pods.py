@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 KEEP_GONE_S: Final = 600.0  # a deleted pod's last forks may still be in a queue
 _FORMER: Final = 50  # containers of a pod that restarts for ever
+_LONGEST_ASKED_S: Final = 60.0
 _PAGE: Final = 500  # pods a list request; a node has 110 by default, 250 at most as a rule
 _WATCH_S: Final = 300  # the server ends the stream after this, and we go on from where it was
 _SILENCE_S: Final = 90.0  # bookmarks come about every minute; a stream that says nothing for longer is dead
@@ -120,6 +122,7 @@ class PodWatch:
         failures = 0
         while True:
             began = asyncio.get_running_loop().time()
+            asked = 0.0
             try:
                 async with await self._client() as api:
                     await self._follow(client.CoreV1Api(api))
@@ -130,12 +133,14 @@ class PodWatch:
             except (ApiException, aiohttp.ClientError, OSError, TimeoutError, config.ConfigException, ValueError) as error:
                 self._count(str(error.status) if isinstance(error, ApiException) else type(error).__name__)
                 self.state = _plain(error)
+                asked = _asked_for(error)
             # What held for a while was sound: only what fails soon after it began is a reason to wait longer each time.
             failures = 1 if asyncio.get_running_loop().time() - began > _SOUND_S else failures + 1
             longest = min(_BACKOFF_S[1], _BACKOFF_S[0] * 2.0 ** min(failures, 10))
             if failures in (1, 5):
                 log.warning("Kubernetes API: %s; trying again", self.state)
-            await asyncio.sleep(random.uniform(0, longest))  # noqa: S311  jitter, so that a fleet does not knock at once
+            # Jitter, so that a fleet does not knock at once; after what was asked for, not before.
+            await asyncio.sleep(asked + random.uniform(0, longest))  # noqa: S311
 
     async def _follow(self, core: client.CoreV1Api) -> None:
         """Lists, if there is nothing to go on from, and then watches, stream after stream, until something is wrong."""
@@ -178,7 +183,7 @@ class PodWatch:
             text = await answer.read()
             if answer.status == 410:  # the continue token grew too old meanwhile
                 raise _Expired
-            _check(answer.status, text)
+            _check(answer.status, text, answer.headers)
             body = as_object(orjson.loads(text))
             items = body.get("items")
             pods += [pod for item in (items if isinstance(items, list) else []) if (pod := pod_of(item))]
@@ -206,11 +211,11 @@ class PodWatch:
         if answer.status == 410:
             raise _Expired
         if answer.status != 200:
-            _check(answer.status, await answer.read())
+            _check(answer.status, await answer.read(), answer.headers)
         self.state = f"watching {len(self._pods)} pods"
         try:
             async for line in _lines(answer.content):
-                version = self._take(as_object(orjson.loads(line))) or version
+                version = self._version = self._take(as_object(orjson.loads(line))) or version
                 self.state = f"watching {len(self._pods)} pods"
         except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, TimeoutError) as error:
             # The stream broke or fell silent: go on from the last version that was heard.
@@ -250,9 +255,17 @@ async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
                 yield line
 
 
-def _check(status: int, text: bytes) -> None:
+def _check(status: int, text: bytes, headers: Mapping[str, str]) -> None:
     if status != 200:
-        raise ApiException(status=status, reason=text[:200].decode(errors="replace"))
+        error = ApiException(status=status, reason=text[:200].decode(errors="replace"))
+        error.headers = headers
+        raise error
+
+
+def _asked_for(error: Exception) -> float:
+    """The pause that the server asks for, seconds; it always does so in seconds, and a minute is the most we grant."""
+    value = (getattr(error, "headers", None) or {}).get("Retry-After", "")
+    return min(float(value), _LONGEST_ASKED_S) if re.fullmatch(r"[0-9]{1,6}", value) else 0.0
 
 
 def _plain(error: Exception) -> str:

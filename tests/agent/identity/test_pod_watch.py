@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager, suppress
 from itertools import count
 
 import pytest
+from kubernetes.aio.client.exceptions import ApiException
 
 from agent.identity import pods as pods_module
 from agent.identity.pods import Pods, PodWatch
@@ -236,3 +237,11 @@ async def test_outside_a_cluster_without_a_kubeconfig_is_said(monkeypatch):
     async with watching(None) as (_, watch, until):
         await until(lambda: "ConfigException" in watch.requests)
         assert "Service host/port is not set" in watch.state
+
+
+@pytest.mark.parametrize(("said", "pause"), [("7", 7.0), ("0", 0.0), ("999999", 60.0), ("-1", 0.0), ("soon", 0.0), ("", 0.0)])
+def test_the_pause_that_the_server_asks_for_is_kept_within_reason(said, pause):
+    error = ApiException(status=429)
+    error.headers = {"Retry-After": said}
+    assert pods_module._asked_for(error) == pause
+    assert pods_module._asked_for(OSError()) == 0.0
