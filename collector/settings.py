@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     """How long events are kept after they came. A week is what an incident usually takes to be noticed."""
 
     max_body: Size = "16Mi"  # type: ignore[assignment]
-    """Bytes of one request as it comes over the wire. An agent's batch is 4Mi at most before compression, and a twentieth after it."""
+    """Bytes of one request as it comes over the wire. An agent's batch is 4Mi at most, before compression."""
 
     max_batch: Size = "64Mi"  # type: ignore[assignment]
     """Bytes of one request after decompression; what a body hides beyond that is never unpacked."""
