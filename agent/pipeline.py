@@ -57,17 +57,15 @@ def _boot_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-async def run(settings: Settings, stop: asyncio.Event) -> Pipeline:
+async def run(settings: Settings, stop: asyncio.Event) -> None:
     """From attach to the last delivered batch. Raises CannotCapture, NoHierarchy, OSError (a port in use)."""
     hierarchy = choose_hierarchy(_read("/proc/self/mountinfo"), _read("/proc/self/cgroup"))
     capture = settings.capture
     probe = await asyncio.to_thread(open_probe, capture.ring_bytes, hierarchy.number, hierarchy.controller)
     try:
-        pipeline = Pipeline(settings, hierarchy, probe)
-        await pipeline.run(stop)
+        await Pipeline(settings, hierarchy, probe).run(stop)
     finally:
         probe.close()
-    return pipeline
 
 
 class Pipeline:

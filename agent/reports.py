@@ -65,12 +65,9 @@ class Reporter:
         return self.alive() or (None if self.capturing else "not capturing")
 
     def captured(self, snapshot: Snapshot) -> Captured:
-        rows = [self._summaries.total(snapshot.rows)]
-        return Captured(**totals(rows), misses=snapshot.misses, kernel_workers=self.kernel_workers(snapshot))
-
-    def kernel_workers(self, snapshot: Snapshot) -> int:
         counted = totals([self._summaries.total(snapshot.rows)])
-        return snapshot.tasks_made - counted["processes"] - counted["threads"]
+        workers = snapshot.tasks_made - counted["processes"] - counted["threads"]
+        return Captured(**counted, misses=snapshot.misses, kernel_workers=workers)
 
     def queued(self, captured: Captured, sink: Sink) -> Queued:
         # What is encoded and not in the journal yet lies in the ring, too: its room has not been given back.

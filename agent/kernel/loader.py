@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.kernel.libbpf import load_libbpf
-from agent.kernel.offsets import Btf, BtfMissing, enum_value, offset_flags
+from agent.kernel.offsets import Btf, BtfMissing, offset_flags
 
 __all__ = ["HOOKS", "MAPS", "main"]
 
@@ -72,7 +72,7 @@ def flags(orders: dict[str, Any]) -> list[str]:
         "HIERARCHY": orders["hierarchy"],
     }
     if orders["controller"] is not None:
-        given["SUBSYS"] = enum_value(btf, "cgroup_subsys_id", f"{orders['controller']}_cgrp_id")
+        given["SUBSYS"] = btf.enumerator("cgroup_subsys_id", f"{orders['controller']}_cgrp_id")
     return offset_flags(btf) + [f"-D{name}={value}" for name, value in given.items()]
 
 

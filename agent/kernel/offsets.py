@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from agent.kernel.libbpf import load_libbpf
 
-__all__ = ["Btf", "BtfMissing", "enum_value", "offset_flags"]
+__all__ = ["Btf", "BtfMissing", "offset_flags"]
 
 _STRUCT, _UNION, _ENUM = 4, 5, 6  # include/uapi/linux/btf.h
 
@@ -106,15 +106,15 @@ class Btf:
         """Bytes. Raises BtfMissing."""
         return int(self._type(self._find(struct, _STRUCT)).size_or_type)
 
-    def enumerator(self, enum: str, name: str) -> int | None:
-        """The enumerator's value; None when the enum does not have it. Raises BtfMissing when there is no such enum."""
+    def enumerator(self, enum: str, name: str) -> int:
+        """The enumerator's value. Raises BtfMissing."""
         address = self.libbpf.btf__type_by_id(self.handle, self._find(enum, _ENUM))
         count = _Type.from_address(address).info & 0xFFFF
         for at in range(count):
             one = _Enumerator.from_address(address + ctypes.sizeof(_Type) + at * ctypes.sizeof(_Enumerator))
             if self._name(one.name_off) == name:
                 return int(one.value)
-        return None
+        raise BtfMissing(f"the kernel's {enum} has no {name}")
 
     def _find(self, name: str, kind: int) -> int:
         found = int(self.libbpf.btf__find_by_name_kind(self.handle, name.encode(), kind))
@@ -145,11 +145,3 @@ def offset_flags(btf: Btf) -> list[str]:
     """The compiler's `-D` flags for bpf/fork.c. Raises BtfMissing for the first thing that is not there."""
     flags = [f"-DOFF_{struct}__{name}={btf.offset(struct, name, *older)}" for struct, name, older in MEMBERS]
     return flags + [f"-DSIZE_{struct}={btf.size(struct)}" for struct in SIZES]
-
-
-def enum_value(btf: Btf, enum: str, name: str) -> int:
-    """As Btf.enumerator, but a missing one raises BtfMissing."""
-    value = btf.enumerator(enum, name)
-    if value is None:
-        raise BtfMissing(f"the kernel's {enum} has no {name}")
-    return value
