@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -203,5 +204,8 @@ def test_a_sweep_ends_a_runc_that_is_still_starting_something(tmp_path):
     root.mkdir()
     command = ["/bin/sh", "-c", "read -r _", "runc", "--root", root / "state", "run"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as starting:
+        # Popen returns in the middle of exec: for a moment the process has no command line to be known by.
+        while b"runc" not in Path(f"/proc/{starting.pid}/cmdline").read_bytes():
+            time.sleep(0.001)
         sweep(root)
         assert starting.wait(10) == -signal.SIGKILL
