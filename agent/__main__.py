@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent.identity.cgroups import NoHierarchy
-from agent.kernel.probe import CannotCapture, NotPermitted
+from agent.journal import JournalTaken
+from agent.kernel.capture import CannotCapture, NotPermitted, PinsTaken
 from agent.pipeline import run
 from agent.settings import Settings, SettingsWrong, load
 
@@ -48,6 +49,7 @@ async def _run(settings: Settings) -> int:
 
     def leave() -> None:
         if stop.is_set():
+            _say("left at once; the journal has what was taken over, the rest lies in the kernel's ring")
             os._exit(BURNED)  # the second one means it
         stop.set()
 
@@ -57,7 +59,7 @@ async def _run(settings: Settings) -> int:
         await run(settings, stop)
     except NotPermitted as error:
         return _fail(NOT_PERMITTED, str(error))
-    except (CannotCapture, NoHierarchy) as error:
+    except (CannotCapture, NoHierarchy, PinsTaken, JournalTaken) as error:
         return _fail(CANNOT, str(error))
     except OSError as error:
         return _fail(CANNOT, str(error))
@@ -70,9 +72,7 @@ async def _run(settings: Settings) -> int:
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return [
-        leaf
-        for error in group.exceptions
-        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+        leaf for error in group.exceptions for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
     ]
 
 

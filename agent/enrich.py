@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from agent.nouns import Fork, Origin, Subject, Task
 
-__all__ = ["CLONE_FLAGS", "Enricher", "Layout", "clone_names", "entity_id"]
+__all__ = ["CLONE_FLAGS", "Enricher", "Layout", "Waiting", "clone_names", "entity_id"]
 
 # include/uapi/linux/sched.h; the lowest byte is the exit signal.
 CLONE_FLAGS: Final = {
@@ -59,10 +59,16 @@ class Layout(NamedTuple):
     unpack_chain: Callable[[bytes], tuple[int, ...]]
 
 
-class _Waiting(NamedTuple):
+class Waiting(NamedTuple):
+    """A fork that waits for its name: since when (boot clock ns), the raw record, for which cgroup, and whether it was
+    moved there
+    after it was made. `key`: a number of its own, rising."""
+
+    key: int
     since: int
-    raw: bytes
+    cgroup: int
     entered: bool
+    raw: bytes
 
 
 def entity_id(key: int, pid: int, start_boot_ns: int) -> str:
@@ -105,8 +111,10 @@ class Enricher:
         self._entrants: dict[Subject, Subject] = {}
         self._wait_ns = wait_ns
         self._most = most
-        self._waiting: dict[int, deque[_Waiting]] = {}
+        self._waiting: dict[int, deque[Waiting]] = {}
+        self._next = 0
         self.waiting = 0
+        self.kept: dict[int, Waiting | None] = {}  # what began to wait or (None) went since somebody last emptied this, by key
         self._origins: dict[bytes, Origin] = {}
         self._older_origins: dict[bytes, Origin] = {}
 
@@ -121,7 +129,8 @@ class Enricher:
             if subject is not None and subject.state == "host" and (moved := self._entered(values[4], values[8])) is not None:
                 cgroup, subject = moved, None if moved in waiting else subject_of(moved)
             if subject is None:
-                self._keep(cgroup, _Waiting(now, raw[at * slot : (at + 1) * slot], moved is not None))
+                self._next += 1
+                self.keep(Waiting(self._next, now, cgroup, moved is not None, raw[at * slot : (at + 1) * slot]))
             else:
                 ready.append(settled(values, subject if moved is None else self._entrant(subject), None))
         while self.waiting > self._most:
@@ -144,18 +153,25 @@ class Enricher:
         """The house is closing: all that waits goes with what is known."""
         return [fork for cgroup, line in list(self._waiting.items()) for fork in self._release(cgroup, now, len(line))]
 
-    def _keep(self, cgroup: int, one: _Waiting) -> None:
-        self._waiting.setdefault(cgroup, deque()).append(one)
+    def keep(self, one: Waiting) -> None:
+        """It waits from now on; also one that waited already when an earlier agent died."""
+        self._next = max(self._next, one.key)
+        self._waiting.setdefault(one.cgroup, deque()).append(one)
         self.waiting += 1
+        self.kept[one.key] = one
+
+    def all_waiting(self) -> Iterator[Waiting]:
+        return (one for line in self._waiting.values() for one in line)
 
     def _release(self, cgroup: int, now: int, count: int) -> Iterator[Fork]:
         line = self._waiting[cgroup]
         subject = self._give_up(cgroup)
         for _ in range(count):
-            since, raw, entered = line.popleft()
+            one = line.popleft()
             self.waiting -= 1
-            (values,) = self._layout.unpack_fork(raw)
-            yield self._fork(values, self._entrant(subject) if entered else subject, (now - since) // 1_000_000)
+            self.kept[one.key] = None
+            (values,) = self._layout.unpack_fork(one.raw)
+            yield self._fork(values, self._entrant(subject) if one.entered else subject, (now - one.since) // 1_000_000)
         if not line:
             del self._waiting[cgroup]
 
@@ -171,7 +187,7 @@ class Enricher:
         return found
 
     def _fork(self, values: tuple[Any, ...], subject: Subject, lag_ms: int | None) -> Fork:
-        sequence, time, counted, parent_cgroup, tid, ns_tid, pid, ns_pid, start, chain, cpu, levels, thread, blob = values
+        sequence, time, _, parent_cgroup, tid, ns_tid, pid, ns_pid, start, chain, cpu, levels, thread, counted, blob = values
         origin = self._origins.get(blob) or self._origin_of(blob)
         if tid < _U32 and ns_tid < _U32 and pid < _U32 and ns_pid < _U32 and start < _U64:
             entity = origin.leader.entity if origin.leader else entity_id(self._boot_key, pid, start)
@@ -179,7 +195,9 @@ class Enricher:
         else:
             child = self._task(tid, ns_tid, pid, ns_pid, start)
         # Up to two levels the chain is made of numbers that are known already.
-        numbers = (child.tid,) if levels == 1 else (child.tid, child.ns_tid) if levels == 2 else self._chain(chain, levels)
+        numbers = (
+            (child.tid,) if levels == 1 else (child.tid, child.ns_tid) if levels == 2 else self._chain(child, chain, levels)
+        )
         # 0: it could not be read.
         parent = None if parent_cgroup in (subject.cgroup, 0) else self._best(parent_cgroup)
         wall = self._wall(time)
@@ -220,8 +238,10 @@ class Enricher:
             entity_id(self._boot_key, pid, start) if known_start and pid == tid != _U32 else None,
         )
 
-    def _chain(self, raw: bytes, levels: int) -> tuple[int | None, ...]:
-        return tuple(map(_known, self._layout.unpack_chain(raw)[:levels]))
+    def _chain(self, child: Task, below: bytes, levels: int) -> tuple[int | None, ...]:
+        """`below`: the numbers in the namespaces below the host's."""
+        numbers = map(_known, self._layout.unpack_chain(below)[: max(levels - 1, 0)])
+        return (child.tid, *numbers) if levels else ()
 
 
 def _known(number: int) -> int | None:

@@ -10,42 +10,50 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from wire.events import Counts
 
-__all__ = ["Account", "Captured", "Queued", "closed", "totals"]
+__all__ = ["FORGOTTEN", "Account", "Captured", "Queued", "closed", "totals"]
 
-_FORGOTTEN = -1  # stands in an account for the cgroups that are gone
+FORGOTTEN: Final = -1  # stands in an account for the cgroups that are gone
 COUNTS = tuple(Counts.__annotations__)  # in the order of the kernel's tally
 
 
 @dataclass
 class Account:
-    """One sink's: forks by cgroup. `lost` by reason: journal_full, rejected."""
+    """One sink's: forks by cgroup. `lost` by reason: journal_full, rejected ...; `filtered` by reason: not wanted there."""
 
     delivered: Counter[int] = field(default_factory=Counter)
     lost: dict[str, Counter[int]] = field(default_factory=dict)
+    filtered: dict[str, Counter[int]] = field(default_factory=dict)
 
     def deliver(self, forks: Mapping[int, int]) -> None:
         self.delivered.update(forks)
 
     def forget(self, cgroup: int) -> None:
         """Nobody will ask about it again: its forks stay in the sums only."""
-        for forks in (self.delivered, *self.lost.values()):
+        for forks in (self.delivered, *self.lost.values(), *self.filtered.values()):
             if cgroup in forks:
-                forks[_FORGOTTEN] += forks.pop(cgroup)
+                forks[FORGOTTEN] += forks.pop(cgroup)
 
     def lose(self, reason: str, forks: Mapping[int, int]) -> None:
         self.lost.setdefault(reason, Counter()).update(forks)
 
+    def leave_out(self, reason: str, forks: Mapping[int, int]) -> None:
+        self.filtered.setdefault(reason, Counter()).update(forks)
+
     def lost_by_reason(self) -> dict[str, int]:
         return {reason: forks.total() for reason, forks in self.lost.items()}
+
+    def filtered_by_reason(self) -> dict[str, int]:
+        return {reason: forks.total() for reason, forks in self.filtered.items()}
 
 
 @dataclass(frozen=True)
 class Captured:
     """The kernel's side at one moment, summed over cgroups. `misses`: the probe was skipped, and what it missed is not in
-    `processes` and `threads` either."""
+    `processes` and `threads` either. `orphaned`: counted while no agent was alive, and of nobody's row."""
 
     processes: int
     threads: int
@@ -56,10 +64,11 @@ class Captured:
     entered: int
     misses: int = 0
     kernel_workers: int = 0
+    orphaned: int = 0
 
     @property
     def captured(self) -> int:
-        return self.processes + self.threads
+        return self.processes + self.threads + self.orphaned
 
 
 @dataclass(frozen=True)
@@ -83,5 +92,6 @@ def totals(rows: Iterable[tuple[int, ...]]) -> dict[str, int]:
 
 def closed(captured: Captured, account: Account, queued: Queued) -> int:
     """What the two sides differ by: 0 when every fork is accounted for."""
-    known = account.delivered.total() + queued.total + sum(account.lost_by_reason().values())
-    return captured.captured - (known + captured.lost + captured.suppressed + captured.filtered)
+    told = sum(account.lost_by_reason().values()) + sum(account.filtered_by_reason().values())
+    known = account.delivered.total() + queued.total + told
+    return captured.captured - (known + captured.lost + captured.orphaned + captured.suppressed + captured.filtered)

@@ -5,12 +5,15 @@ Must not live here: anything that does something.
 
 from __future__ import annotations
 
+from array import array
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
-__all__ = ["Batch", "Container", "Fork", "Origin", "Pod", "Subject", "Task", "state_of"]
+__all__ = ["NOBODY", "Batch", "Container", "Fork", "Origin", "Pod", "Subject", "Task", "state_of"]
 
+NOBODY: Final = 0xFFFFFFFFFFFFFFFF
 ContainerKind = Literal["app", "init", "sidecar", "ephemeral", "sandbox"]
 
 
@@ -57,7 +60,8 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod as the API last told it. `aliases`: every uid that a cgroup path may call it by (a static pod has two)."""
+    """A pod as the API last told it. `aliases`: every uid that a cgroup path may call it by (a static pod has two).
+    `annotations`: those that an operator asked for."""
 
     uid: str
     namespace: str
@@ -68,6 +72,7 @@ class Pod:
     service_account: str | None
     qos: str | None
     containers: Mapping[str, Container] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,14 +119,30 @@ def state_of(subject: Subject, lag_ms: int | None) -> str:
 
 
 class Batch(NamedTuple):
-    """A body that is ready to POST and is only ever repeated byte for byte. `forks`: how many of each cgroup are in it;
-    `since`: when its first line came, seconds of the loop's clock."""
+    """A body that is ready to POST and is only ever repeated byte for byte.
+
+    `stream`: the boot id and epoch of its forks; a batch has those of one only. `cgroups`: for each item, in the body's
+    order, the cgroup that its fork was counted in, or NOBODY (the agent's own events). `since`: when its first item came,
+    seconds of the wall clock. `uncompressed`: bytes.
+    """
 
     id: str
+    stream: str
     body: bytes
-    events: int
-    forks: Mapping[int, int]
+    cgroups: array[int]
     since: float
+    uncompressed: int
+
+    @property
+    def events(self) -> int:
+        return len(self.cgroups)
+
+    @property
+    def forks(self) -> Counter[int]:
+        """How many forks of each cgroup are in it."""
+        forks = Counter(self.cgroups)
+        forks.pop(NOBODY, None)
+        return forks
 
 
 Event = dict[str, Any]

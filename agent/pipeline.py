@@ -2,8 +2,9 @@
 
     fork.c => ring -> enrich(subjects) -> encoder -> journal -> sender => collector
 
-One direction; no room is entered twice. If one room burns the house closes: one TaskGroup, and what is not expected ends the
-process. Must not live here: what any room does.
+One direction; no room is entered twice. What was taken is given back to the kernel only when the journal has it. If one
+room burns the house closes: one TaskGroup, and what is not expected ends the process. Must not live here: what any room
+does.
 """
 
 from __future__ import annotations
@@ -17,39 +18,45 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from struct import Struct
 
-import aiohttp
-import orjson
 from aiohttp import web
 
+from agent import past
+from agent.directories import CGROUPS, Directories
 from agent.enrich import Enricher, Layout
-from agent.identity.cgroups import Cgroups, Hierarchy, choose_hierarchy
-from agent.identity.entrants import Entrants
-from agent.identity.pods import Pods, PodWatch
-from agent.identity.subjects import Subjects
+from agent.epoch import POSITIONS, SAID, Epoch, waiting_shelf
+from agent.identity.cgroups import Hierarchy, choose_hierarchy
+from agent.identity.pods import PodWatch
+from agent.journal import Journal
+from agent.kernel.capture import Capture, open_capture
 from agent.kernel.clock import Clock, separation
-from agent.kernel.probe import Probe, open_probe
-from agent.kernel.records import BORN, CHAIN, DIED, FORK, FORK_SLOT, ORIGIN
+from agent.kernel.probe import Probe, boot_id
+from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, ORIGIN
 from agent.nouns import Event, Fork, state_of
 from agent.reports import Reporter
-from agent.settings import Settings, SinkSettings
-from agent.sinks.native import NativeEncoder, whose
-from agent.sinks.sink import Sink
+from agent.settings import Settings
+from agent.sinks.native import whose
+from agent.sinks.sink import FORMS, OPEN
 from agent.sinks.times import Rfc3339
 from agent.status import status_app
+from agent.storms import Storms
 from agent.summaries import Interval, Summaries
+from agent.wiring import kept_annotations, sink_of
 from wire import VERSION
 
 __all__ = ["Pipeline", "run"]
 
 log = logging.getLogger(__name__)
 
-_LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, ORIGIN.unpack, Struct(f"={CHAIN}I").unpack)
-_MOST = 4096  # records a turn: 1 MiB, about 20 ms of work, and then the loop gets its say
+CLOCK = "clock"  # shelf: boot id -> the clock's history
+_LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, ORIGIN.unpack, NUMBERS.unpack)
 _PAUSE_S = 0.1  # between turns when there is nothing more to take; a turn that finds nothing costs 0.1 ms
+_COMMIT_S = 1.0  # between commits when no batch is due; the ring keeps what is not committed
+_FULL = 0.25  # of the ring: then a commit is due, whatever the batches say
 _WAITING = 50_000  # forks that may wait for their names: 15 MB of raw records
 _ROW_GRACE_NS = 30 * 10**9  # a dead cgroup's row stays this long: its last counts have been said by then
+_ALIVE_NS = 300 * 10**9  # without an agent for so long the probe only counts; a node's upgrade takes less
+_QUIET_S = 1.0  # a probe that is no longer in charge has heard its last fork after this
 _SHIP_S = 10.0  # to ship what is left at SIGTERM; a pod's grace period is 30 s by default
 
 
@@ -58,53 +65,60 @@ def _boot_ns() -> int:
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """From attach to the last delivered batch. Raises CannotCapture, NoHierarchy, OSError (a port in use)."""
+    """From attach to the last delivered batch. Raises CannotCapture, NoHierarchy, PinsTaken, JournalTaken, OSError (a port in
+    use)."""
     hierarchy = choose_hierarchy(_read("/proc/self/mountinfo"), _read("/proc/self/cgroup"))
-    capture = settings.capture
-    probe = await asyncio.to_thread(open_probe, capture.ring_bytes, hierarchy.number, hierarchy.controller)
+    journal = Journal(settings.state_dir / "journal.sqlite3", {sink.name: sink.journal_bytes for sink in settings.sinks})
+    await journal.open()
     try:
-        await Pipeline(settings, hierarchy, probe).run(stop)
+        take = settings.capture
+        # A probe whose history the journal does not know is not taken over: its successor begins with a clean account, and
+        # what it leaves behind is drained and told.
+        known = {str(stream) for stream in journal.shelf(POSITIONS)}
+        capture = await asyncio.to_thread(
+            open_capture, take.ring_bytes, hierarchy.number, hierarchy.controller, take.pin, known
+        )
+        keep = take.keep
+        try:
+            pipeline = Pipeline(settings, hierarchy, capture, journal)
+            await pipeline.run(stop)
+        except BaseException:
+            keep = True  # something burned: the next agent takes over
+            raise
+        finally:
+            capture.close(keep=keep)
     finally:
-        probe.close()
+        await journal.close()
 
 
 class Pipeline:
-    """One agent on one node. `probe` is attached and not started."""
+    """One agent on one node. `capture` is attached; its probe is started here, or was found running."""
 
-    def __init__(self, settings: Settings, hierarchy: Hierarchy, probe: Probe) -> None:
+    def __init__(self, settings: Settings, hierarchy: Hierarchy, capture: Capture, journal: Journal) -> None:
         self._settings = settings
-        self._hierarchy = hierarchy
-        self.probe = probe
+        self._capture = capture
+        self._journal = journal
+        self._boot_id = boot_id()
         self._clock = Clock(separation())
-        self._cgroups = Cgroups()
-        self._entrants = Entrants()
-        self._pods = Pods()
         kubernetes = settings.kubernetes
-        self._watch = PodWatch(self._pods, settings.node, kubernetes.kubeconfig) if kubernetes.enabled else None
-        self._subjects = Subjects(self._cgroups, self._pods, api=kubernetes.enabled)
-        self._enricher = Enricher(
-            _LAYOUT,
-            int(probe.boot_id.replace("-", "")[:16], 16),
-            self._clock.wall,
-            self._subjects.of,
-            self._subjects.best,
-            self._subjects.give_up,
-            self._entrants.cgroup_of,
-            int(kubernetes.wait * 1e9) if kubernetes.enabled else 0,
-            _WAITING,
+        self._directories = Directories(hierarchy.root, api=kubernetes.enabled)
+        annotations = kept_annotations(settings.sinks)
+        self._watch = (
+            PodWatch(self._directories.pods, settings.node, kubernetes.kubeconfig, annotations) if kubernetes.enabled else None
         )
-        self._sinks = [self._sink(sink) for sink in settings.sinks]
-        in_words = partial(whose, cluster=settings.cluster, node=settings.node)
-        self._summaries = Summaries(probe.stream, self._subjects.best, in_words)
+        self._sinks = [sink_of(one, journal, settings.cluster, settings.node, annotations) for one in settings.sinks]
         self._time = Rfc3339()
-        self._held = b""
-        self._interval_start = 0
         self._changes_lost = 0
+        self._former_since = time.monotonic()
+        self._committed = 0.0
+        self._epochs: list[Epoch] = []
+        self._ended = past.Ended(journal, self._new_summaries)
+        self._forgettable: list[tuple[Epoch, int]] = []
         agent = {"version": VERSION, "kernel": os.uname().release, "started": self._time(time.time_ns())}
         self.reports = Reporter(
-            probe, self._summaries, self._enricher, self._sinks, self._watch, self._subjects.best,
-            self._hear_of_cgroups, agent, settings.cluster, settings.node,
-        )  # fmt: skip
+            capture, journal, self._epochs, self._sinks, self._watch, self._directories, agent, settings.cluster, settings.node
+        )
+        journal.rewrite = partial(self._keep, everything=True)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set and what was captured has been shipped, or the time for that is up."""
@@ -112,12 +126,11 @@ class Pipeline:
         await status.setup()
         host, _, port = self._settings.status.rpartition(":")
         await web.TCPSite(status, host.strip("[]"), int(port)).start()  # first: when the port is taken, nothing has begun
-        agent = {"User-Agent": f"forklore/{VERSION}"}
-        async with aiohttp.ClientSession(headers=agent) as session, asyncio.TaskGroup() as rooms:
-            tasks = [rooms.create_task(sink.run(session), name=f"sink {sink.name}") for sink in self._sinks]
+        async with asyncio.TaskGroup() as rooms:
+            tasks = [rooms.create_task(sink.sender.run(), name=f"sink {sink.name}") for sink in self._sinks]
+            self._start()
             if self._watch:
                 tasks.append(rooms.create_task(self._watch.run(), name="pods"))
-            self._start()
             await self._turns(stop)
             await self._leave()
             for task in tasks:
@@ -125,15 +138,57 @@ class Pipeline:
         await status.cleanup()
 
     def _start(self) -> None:
-        self._walk()
-        self.probe.start(self._settings.capture.threads)
-        self._interval_start = time.time_ns()
+        """What the last agent left is taken up first; then capture begins, or goes on."""
+        journal, kept = self._journal, self._journal.shelf
+        same_boot = self._boot_id in kept(CLOCK)
+        self._clock.restore(kept(CLOCK).get(self._boot_id))
+        self._directories.restore(journal, cgroups=same_boot)
+        for sink in self._sinks:
+            sink.restore(kept(FORMS).get(sink.name), kept(OPEN).get(sink.name))
+        for probe in (self._capture.current, *self._capture.former):
+            epoch = self._epoch(probe)
+            waiting = kept(waiting_shelf(probe.stream))
+            epoch.restore(kept(POSITIONS).get(probe.stream), kept(SAID).get(probe.stream), waiting)
+            self._epochs.append(epoch)
+        self._directories.walk(self._mark, _boot_ns())
+        self._keep_alive()
         self.reports.capturing = True
+        self._bury(same_boot=same_boot)
+        journal.clear(CLOCK)
+        self._keep(everything=True)
         # What is here now stays; the forks that come and go by the thousand hold no cycles. Saves a twentieth of the CPU.
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
-        log.info("capturing: cgroup hierarchy %s, epoch %s", self._hierarchy.controller or "v2", self.probe.epoch)
+        if self._capture.unpinned and self._settings.capture.pin:
+            log.warning("capture will not outlive this agent: %s", self._capture.unpinned)
+        how = "taken over" if self._capture.taken_over else "new"
+        log.info("capturing: %s, epoch %s (%s)", self._directories.root, self._capture.current.meta.epoch, how)
+
+    def _bury(self, *, same_boot: bool) -> None:
+        """What nothing more can be read of is brought to its end, and what is missing of it is said."""
+        journal, wall = self._journal, self._time(time.time_ns())
+        directories = self._directories
+        if not same_boot:
+            directories = Directories(self._directories.root, api=False)
+            directories.restore(journal, cgroups=True)
+            journal.clear(CGROUPS)
+        alive = {epoch.stream for epoch in self._epochs}
+        dead = past.dead_streams(journal, alive)
+        for stream in (journal.streams() | {*dead}) - alive:
+            self._ended.add(stream)
+        for stream in dead:
+            self._hand_over(stream, past.waited(journal, stream, self._enricher(stream, directories), _boot_ns()))
+            if stream.partition(".")[0] == self._boot_id:  # of another boot nobody can say how many there were
+                began = self._capture.current.meta.attached[0]
+                self._tell(stream, past.missed(journal, stream, self._ended.add(stream), began, wall))
+            past.drop(journal, stream)
+        for epoch in self._epochs[1:]:
+            if epoch.stream not in journal.shelf(POSITIONS):
+                accounts = past.last_accounts(self._settings.state_dir, epoch.stream)
+                past.lose_unknown(epoch, self._sinks, accounts)
+        for left in self._capture.unreadable:
+            self._tell(left.stream, self._ended.add(left.stream).gap(Interval(wall, wall), "unreadable", left.forks))
 
     async def _turns(self, stop: asyncio.Event) -> None:
         every = int(self._settings.capture.summary_interval * 1e9)
@@ -144,144 +199,191 @@ class Pipeline:
             if time.monotonic() >= next_second:
                 next_second = time.monotonic() + 1
                 self._look_around()
+                await self._close_drained()
             if not -every < next_summary - time.time_ns() <= every:  # somebody stepped the clock
                 next_summary = time.time_ns()
             if time.time_ns() >= next_summary:
-                self._summarise()
+                self._summarise(self._epochs[0])
                 next_summary += every
+                await self._commit()
+                await asyncio.to_thread(self.reports.write_ledger, self._settings.state_dir)
+            elif self._commit_is_due():
+                await self._commit()
             await asyncio.sleep(0 if busy else _PAUSE_S)
 
     def _turn(self) -> bool:
         """One round of the data's way. True when there is more to take at once."""
-        handed_over = self.probe.forks.cursor
-        raw = self.probe.forks.take(_MOST)
-        # After the forks: a cgroup's birth is always told before the first fork in it. What entered a container was forked
-        # before it did, so what was taken in the last round is named in this one.
-        self._hear_of_cgroups()
         now = _boot_ns()
-        self._hand_over(self._enricher.take(self._held, now) + self._enricher.settle(now))
-        self.reports.received += len(self._held) // FORK_SLOT
-        self._held = raw
-        for sink in self._sinks:
-            sink.commit(time.monotonic(), handed_over)
-        # Only what every sink's journal has taken over is the kernel's to overwrite.
-        self.probe.forks.publish(min((sink.safe for sink in self._sinks), default=handed_over))
+        for epoch in self._epochs:
+            self._hand_over(epoch.stream, epoch.turn(now))
         self.reports.last_turn = time.monotonic()
-        return len(raw) > 0 and self.probe.forks.backlog >= _MOST
+        return any(epoch.busy for epoch in self._epochs)
 
-    def _hand_over(self, forks: Sequence[Fork]) -> None:
+    def _hand_over(self, stream: str, forks: Sequence[Fork]) -> None:
         if forks:
             for sink in self._sinks:
-                sink.take(forks, time.monotonic())
+                sink.take(stream, forks, time.time())
             self.reports.enrichment.update(Counter(state_of(fork.subject, fork.lag_ms) for fork in forks))
 
-    def _tell(self, events: Sequence[Event]) -> None:
+    def _tell(self, stream: str, events: Sequence[Event]) -> None:
         for event in events:
             for sink in self._sinks:
-                sink.tell(event, time.monotonic())
+                sink.tell(stream, event, time.time())
 
-    def _hear_of_cgroups(self) -> None:
-        for change in self.probe.changes():
-            if change.change == BORN:
-                self._cgroups.born(change.cgroup, change.path, change.time)
-                self._subjects.cgroup_changed(change.cgroup)
-            elif change.change == DIED:
-                self._cgroups.died(change.cgroup, change.time)
-            else:
-                self._entrants.entered(change.tid, change.start, change.cgroup, change.time)
+    def _commit_is_due(self) -> bool:
+        now = time.time()
+        return (
+            any(sink.due(now) for sink in self._sinks)
+            or not 0 <= now - self._committed < _COMMIT_S
+            or any(epoch.probe.forks.fill > _FULL for epoch in self._epochs)
+        )
 
-    def _walk(self) -> None:
-        for cgroup in self._cgroups.walk(self._hierarchy.root, _boot_ns()):
-            self._subjects.cgroup_changed(cgroup.id)
-        self.reports.walks += 1
+    async def _commit(self, *, all_of_it: bool = False) -> None:
+        """The journal takes over what was handed to the sinks; only then the kernel may overwrite it."""
+        if all_of_it:
+            for sink in self._sinks:
+                sink.close()
+        self._keep()
+        reached = [(epoch, epoch.reached) for epoch in self._epochs]
+        forgettable, self._forgettable = self._forgettable, []
+        await self._journal.commit()  # when it can't write it says so, and holds in memory what it can: capture goes on
+        for epoch, position in reached:
+            epoch.publish(position)
+        for epoch, cgroup in forgettable:
+            epoch.probe.forget(cgroup)
+            epoch.summaries.gone(cgroup)
+        self._committed = time.time()
+
+    def _keep(self, *, everything: bool = False) -> None:
+        """Stages what changed since the last time, or all of it."""
+        now = time.time()
+        for sink in self._sinks:
+            sink.keep(self._journal, now, everything=everything)
+        for epoch in self._epochs:
+            epoch.keep(self._journal, everything=everything)
+        self._directories.keep(self._journal, everything=everything)
+        self._journal.keep(CLOCK, self._boot_id, self._clock.state())
+
+    def _hear_of_cgroups(self, probe: Probe) -> None:
+        self._directories.hear(probe.changes(), self._mark)
+
+    def _mark(self, cgroup: int, counted: int, pod: int, is_pod: bool) -> None:
+        self._capture.current.mark(cgroup, counted, pod, is_pod=is_pod)
+
+    def _keep_alive(self) -> None:
+        """The probe hears that somebody is there, and what is wanted."""
+        take = self._settings.capture
+        self._capture.current.start(threads=take.threads, storm_limit=take.storm_limit, alive_ns=_ALIVE_NS)
 
     def _look_around(self) -> None:
-        """Once a second: the clock, lost births, what has been gone for long."""
-        now = _boot_ns()
+        """Once a second: the clock, storms, lost births, what has been gone for long."""
+        now, current = _boot_ns(), self._epochs[0]
+        self._keep_alive()
         if self._clock.remeasure(now, separation()):
             self.reports.clock_steps = self._clock.steps
             log.warning("wall time was stepped; forks from here on carry the new time")
-        lost = sum(cpu.changes_lost for cpu in self.probe.cpus())
+        snapshot = current.probe.snapshot()
+        lost = sum(cpu.changes_lost for cpu in snapshot.cpus)
         if lost != self._changes_lost:
             self._changes_lost = lost
-            self._walk()
-        for cgroup in self._cgroups.forget(now):
-            self._subjects.cgroup_changed(cgroup)
-            self._summaries.let_go(cgroup)
+            self._directories.walk(self._mark, now)
+            self.reports.walks += 1
+        self._tell(current.stream, current.look_for_storms(snapshot, now, self._time(time.time_ns()), self._directories.marks))
+        for cgroup in self._directories.forget(now, time.monotonic()):
+            for epoch in self._epochs:
+                epoch.let_go(cgroup)
             for sink in self._sinks:
-                sink.account.forget(cgroup)
-        self._pods.forget(time.monotonic())
+                sink.account(current.stream).forget(cgroup)
 
-    def _summarise(self) -> None:
-        snapshot = self.probe.snapshot()
-        self._hear_of_cgroups()  # after the rows were read: each of their cgroups has been told of by now
-        end = time.time_ns()
-        interval = Interval(self._time(self._interval_start), self._time(end))
-        self._interval_start = end
-        self._tell(self._summaries.next(snapshot.rows, interval))
+    async def _close_drained(self) -> None:
+        """Another probe took over from these, and their rings are empty: their last word."""
+        for epoch in self._epochs[1:]:
+            if epoch.drained and time.monotonic() - self._former_since > _QUIET_S:
+                self._summarise(epoch)
+                past.drop(self._journal, epoch.stream)
+                self._epochs.remove(epoch)
+                self._ended.take_over(epoch.stream, epoch.summaries)
+                await self._commit()
+                self._capture.retire(epoch.probe)
+                log.info("the epoch %s is drained and closed", epoch.stream)
+
+    def _summarise(self, epoch: Epoch) -> None:
+        snapshot = epoch.probe.snapshot()
+        end = self._time(time.time_ns())
+        interval = Interval(epoch.interval_start, end)
+        epoch.interval_start = end
+        self._tell(epoch.stream, epoch.summarise(snapshot, interval))
         for sink in self._sinks:
-            for event in self._summaries.sink_gaps(sink.name, sink.account.lost, interval):
-                sink.tell(event, time.monotonic())
+            for event in epoch.summaries.sink_gaps(sink.name, sink.account(epoch.stream).lost, interval):
+                sink.tell(epoch.stream, event, time.time())
         heads = {str(cpu): row.sequence for cpu, row in enumerate(snapshot.cpus)}
         lag_ms = int(self.reports.lag_s() * 1000)
-        heartbeat = self.reports.heartbeat(snapshot)
-        self._tell([self._summaries.node(snapshot.rows, interval, self.reports.agent, lag_ms, heads, heartbeat)])
-        for cgroup in self._cgroups.dead_since(_boot_ns() - _ROW_GRACE_NS):
-            if cgroup in snapshot.rows:
-                self._summaries.forget(cgroup, snapshot.rows[cgroup])
-                self.probe.forget(cgroup)
+        heartbeat = self.reports.heartbeat(epoch, snapshot)
+        node = epoch.summaries.node(snapshot.rows, interval, self.reports.agent, lag_ms, heads, heartbeat)
+        self._tell(epoch.stream, [node])
+        for cgroup in self._directories.cgroups.dead_since(_boot_ns() - _ROW_GRACE_NS):
+            if cgroup in snapshot.rows and cgroup not in epoch.summaries.retired:
+                epoch.summaries.forget(cgroup, snapshot.rows[cgroup])
+                self._forgettable.append((epoch, cgroup))
+        epoch.keep_said(self._journal)
+        self._ended.tell(self._sinks, interval.start, end, time.time())
 
     async def _leave(self) -> None:
-        """Stop capture, drain, say the last counts, ship until the time is up."""
-        self.probe.stop()
+        """Drain, say the last counts, ship until the time is up. What is left stays in the journal for the next start."""
+        current, keep = self._epochs[0], self._settings.capture.keep
+        if not keep:
+            current.probe.stop()
+            await asyncio.sleep(_PAUSE_S)  # a fork that was being told when the probe stopped
         self.reports.capturing = False
-        await asyncio.sleep(_PAUSE_S)  # a fork that was being told when the probe stopped
         deadline = time.monotonic() + _SHIP_S
-        while (self.probe.forks.backlog or self._held) and time.monotonic() < deadline:
+        rounds = 2  # what was taken in one round is handed over in the next
+        while (any(epoch.probe.forks.backlog for epoch in self._epochs) or rounds) and time.monotonic() < deadline:
             self._turn()
+            rounds = max(0, rounds - 1)
+            if self._commit_is_due():
+                await self._commit()
             await asyncio.sleep(0)
-        self._hand_over(self._enricher.give_up_all(_boot_ns()))
-        self._summarise()
-        for sink in self._sinks:
-            sink.commit(time.monotonic(), self.probe.forks.cursor, all_of_it=True)
+        for epoch in self._epochs[bool(keep) :]:  # what the next agent goes on with may go on waiting
+            self._hand_over(epoch.stream, epoch.enricher.give_up_all(_boot_ns()))
+        await self._close_drained()
+        self._summarise(current)
+        await self._commit(all_of_it=True)
         try:
             async with asyncio.timeout(_SHIP_S):
-                await asyncio.gather(*(sink.journal.empty() for sink in self._sinks))
+                await asyncio.gather(*(sink.queue.empty() for sink in self._sinks))
         except TimeoutError:
-            log.warning("what is left after %.0f s goes with this process", _SHIP_S)
-        self._write_ledger()
+            log.warning("what is left after %.0f s stays in the journal for the next start", _SHIP_S)
+        self._capture.current.note(settled=not any(len(sink.queue) for sink in self._sinks))
+        await self._commit()
+        self.reports.write_ledger(self._settings.state_dir)
+        self.reports.say_goodbye()
 
-    def _write_ledger(self) -> None:
-        ledger = {**self.reports.ledger(), **self.reports.pods()}
-        folder = self._settings.state_dir
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            draft = folder / "ledger.json.new"
-            draft.write_bytes(orjson.dumps(ledger, option=orjson.OPT_INDENT_2))
-            draft.replace(folder / "ledger.json")
-        except OSError as error:
-            log.error("the last ledger could not be written to %s: %s", folder, error.strerror)
-        log.info(
-            "left: captured %d, lost %s, %s",
-            ledger["captured"],
-            ledger["lost"],
-            {name: {key: sink[key] for key in ("delivered", "queued", "lost")} for name, sink in ledger["sinks"].items()},
+    def _epoch(self, probe: Probe) -> Epoch:
+        stream, limit = probe.stream, self._settings.capture.storm_limit
+        storms = Storms(stream, limit, self._directories.subjects.best, self._whose)
+        enricher, summaries = self._enricher(stream, self._directories), self._new_summaries(stream)
+        return Epoch(probe, enricher, summaries, storms, self._hear_of_cgroups, self._time(time.time_ns()))
+
+    def _new_summaries(self, stream: str) -> Summaries:
+        return Summaries(stream, self._directories.subjects.best, self._whose)
+
+    def _enricher(self, stream: str, directories: Directories) -> Enricher:
+        kubernetes, subjects = self._settings.kubernetes, directories.subjects
+        return Enricher(
+            _LAYOUT,
+            int(stream.partition(".")[0].replace("-", "")[:16], 16),
+            self._clock.wall,
+            subjects.of,
+            subjects.best,
+            subjects.give_up,
+            directories.entrants.cgroup_of,
+            int(kubernetes.wait * 1e9) if kubernetes.enabled else 0,
+            _WAITING,
         )
 
-    def _sink(self, sink: SinkSettings) -> Sink:
-        return Sink(
-            sink.name,
-            sink.url,
-            NativeEncoder(self.probe.stream, self._settings.cluster, self._settings.node),
-            compression=sink.compression,
-            events=sink.batch.events,
-            size=sink.batch.bytes,
-            wait_s=sink.batch.wait,
-            journal_bytes=sink.journal_bytes,
-            token_file=sink.token_file,
-            headers=sink.headers,
-            stream=self.probe.stream,
-        )
+    @property
+    def _whose(self) -> partial[dict[str, object]]:
+        return partial(whose, cluster=self._settings.cluster, node=self._settings.node)
 
 
 def _read(path: str) -> str:

@@ -5,85 +5,93 @@ Must not live here: HTTP; anything on the way of the data.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from agent.enrich import Enricher
+import orjson
+
+from agent.directories import Directories
+from agent.epoch import Epoch
 from agent.identity.pods import PodWatch
-from agent.kernel.probe import Probe, Snapshot
+from agent.journal import Journal
+from agent.kernel.capture import Capture
+from agent.kernel.probe import Snapshot
 from agent.ledger import Captured, Queued, closed, totals
-from agent.nouns import Subject
+from agent.past import LEDGER
 from agent.sinks.sink import Sink
-from agent.summaries import Row, Summaries
 
 __all__ = ["Reporter"]
 
+log = logging.getLogger(__name__)
+
 _HANGING_S = 15.0  # a turn takes milliseconds; one that took this long will not come back
+Row = tuple[int, ...]  # as ledger.COUNTS
 
 
 class Reporter:
-    """`received`: how many forks the pipeline has taken out of the ring. `hear`: takes in what the kernel has told of cgroups.
-    All of it answers at once."""
+    """`epochs`: the one in charge first; there is none before the start. All of it answers at once."""
 
     def __init__(
         self,
-        probe: Probe,
-        summaries: Summaries,
-        enricher: Enricher,
+        capture: Capture,
+        journal: Journal,
+        epochs: Sequence[Epoch],
         sinks: Sequence[Sink],
         watch: PodWatch | None,
-        best: Callable[[int], Subject],
-        hear: Callable[[], None],
+        directories: Directories,
         agent: dict[str, str],
         cluster: str,
         node: str,
     ) -> None:
-        self._probe = probe
-        self._summaries = summaries
-        self._enricher = enricher
+        self._capture = capture
+        self._journal = journal
+        self._epochs = epochs
         self._sinks = sinks
         self._watch = watch
-        self._best = best
-        self._hear = hear
+        self._directories = directories
         self.agent = agent
         self._cluster = cluster
         self._node = node
-        self.received = 0
         self.enrichment: Counter[str] = Counter()
         self.last_turn = time.monotonic()
         self.capturing = False
         self.clock_steps = 0
         self.walks = 0
+        self._unwritten = False
+
+    @property
+    def begun(self) -> bool:
+        return bool(self._epochs)
 
     def alive(self) -> str | None:
         silent = time.monotonic() - self.last_turn
         return f"the pipeline has not turned for {silent:.0f} s" if silent > _HANGING_S else None
 
     def ready(self) -> str | None:
-        return self.alive() or (None if self.capturing else "not capturing")
+        """Capturing, and the journal can be written. A sink that is away, or an API, is no reason."""
+        if trouble := self._journal.trouble:
+            trouble = f"the journal: {trouble}"
+        return self.alive() or (None if self.capturing else "not capturing") or trouble
 
-    def captured(self, snapshot: Snapshot) -> Captured:
-        counted = totals([self._summaries.total(snapshot.rows)])
-        workers = snapshot.tasks_made - counted["processes"] - counted["threads"]
-        return Captured(**counted, misses=snapshot.misses, kernel_workers=workers)
-
-    def queued(self, captured: Captured, sink: Sink) -> Queued:
-        # What is encoded and not in the journal yet lies in the ring, too: its room has not been given back.
-        in_ring = captured.emitted - self.received + sink.open_forks
-        return Queued(ring=in_ring, waiting=self._enricher.waiting, journal=sink.journal.forks)
+    def queued(self, epoch: Epoch, captured: Captured, sink: Sink) -> Queued:
+        in_ring = captured.emitted - epoch.received
+        return Queued(ring=in_ring, waiting=epoch.enricher.waiting, journal=sink.queued(epoch.stream))
 
     def ledger(self) -> dict[str, Any]:
-        snapshot = self._probe.snapshot()
-        captured = self.captured(snapshot)
-        differences = [closed(captured, sink.account, self.queued(captured, sink)) for sink in self._sinks]
-        unaccounted = max(map(abs, differences), default=0)
+        """Of the epoch in charge; those that are being drained are in `former`, in short."""
+        current = self._epochs[0]
+        probe, snapshot = current.probe, current.probe.snapshot()
+        captured = current.captured(snapshot)
+        unaccounted = self._unaccounted(current, captured)
         sinks = {
             sink.name: {
-                **self._account(captured, sink),
-                "journal_bytes": sink.journal.bytes,
-                "answers": sink.sender.answers,
+                **self._account(current, captured, sink),
+                "journal_bytes": sink.queue.bytes,
+                "answers": dict(sink.sender.answers),
                 "state": sink.sender.state,
             }
             for sink in self._sinks
@@ -92,23 +100,28 @@ class Reporter:
             "node": self._node,
             "cluster": self._cluster,
             "agent": self.agent,
-            "boot_id": self._probe.boot_id,
-            "epoch": self._probe.epoch,
+            "boot_id": probe.meta.boot_id,
+            "epoch": probe.meta.epoch,
+            "taken_over": self._capture.taken_over,
+            "pinned": self._capture.unpinned or "yes",
+            "journal": self._journal.trouble or "works",
             "processes": captured.processes,
             "threads": captured.threads,
             "entered": captured.entered,
             "captured": captured.captured,
             "emitted": captured.emitted,
-            "received": self.received,
+            "received": current.received,
             "suppressed": captured.suppressed,
             "kernel_workers": captured.kernel_workers,
-            "lost": {"ring": captured.lost, "recursion": captured.misses},
+            "lost": _lost(captured),
             "filtered": {"threads": captured.filtered},
+            "storms": len(current.storms),
             "sinks": sinks,
+            "former": [self._former(epoch) for epoch in self._epochs[1:]],
             "unaccounted": unaccounted,
             "closed": unaccounted == 0,
             "heads": {str(cpu): row.sequence for cpu, row in enumerate(snapshot.cpus)},
-            "proc_stat": {"attach": list(self._probe.attached), "now": list(snapshot.proc_stat)},
+            "proc_stat": {"attach": list(probe.meta.attached), "now": list(snapshot.proc_stat)},
             "enrichment": dict(self.enrichment),
             "kubernetes": {
                 "state": self._watch.state if self._watch else "not asked",
@@ -117,11 +130,13 @@ class Reporter:
         }
 
     def pods(self) -> dict[str, Any]:
-        rows: dict[int, Row] = {**self._summaries.retired, **self._probe.snapshot().rows}
-        self._hear()  # after the rows were read: each of their cgroups has been told of by now
+        current = self._epochs[0]
+        rows: dict[int, Row] = {**current.summaries.retired, **current.probe.snapshot().rows}
+        current.hear()  # after the rows were read: each of their cgroups has been told of by now
+        accounts = {sink.name: sink.account(current.stream) for sink in self._sinks}
         entries: dict[tuple[str | None, str | None], dict[str, Any]] = {}
         for cgroup, row in rows.items():
-            subject = self._best(cgroup)
+            subject = self._directories.subjects.best(cgroup)
             container = subject.container
             entry = entries.setdefault(
                 (subject.pod_uid, container.id if container else None),
@@ -138,40 +153,83 @@ class Reporter:
             )
             for name, count in totals([row]).items():
                 entry[name] += count
-            for sink in self._sinks:
-                entry["delivered"][sink.name] += sink.account.delivered[cgroup]
+            for name, account in accounts.items():
+                entry["delivered"][name] += account.delivered[cgroup]
         return {"pods": list(entries.values())}
 
-    def heartbeat(self, snapshot: Snapshot) -> dict[str, Any]:
+    def heartbeat(self, epoch: Epoch, snapshot: Snapshot) -> dict[str, Any]:
         """wire.events.Ledger."""
-        captured = self.captured(snapshot)
+        captured = epoch.captured(snapshot)
         return {
             "captured": captured.captured,
             "suppressed": captured.suppressed,
             "kernel_workers": captured.kernel_workers,
-            "lost": {"ring": captured.lost, "recursion": captured.misses},
-            "sinks": {sink.name: self._account(captured, sink) for sink in self._sinks},
+            "lost": _lost(captured),
+            "sinks": {sink.name: self._account(epoch, captured, sink) for sink in self._sinks},
         }
 
-    def _account(self, captured: Captured, sink: Sink) -> dict[str, Any]:
+    def _account(self, epoch: Epoch, captured: Captured, sink: Sink) -> dict[str, Any]:
         """wire.events.SinkLedger."""
-        queued = self.queued(captured, sink)
+        queued, account = self.queued(epoch, captured, sink), sink.account(epoch.stream)
         return {
-            "delivered": sink.account.delivered.total(),
+            "delivered": account.delivered.total(),
             "queued": {"ring": queued.ring, "waiting": queued.waiting, "journal": queued.journal},
-            "lost": sink.account.lost_by_reason(),
-            "filtered": {"threads": captured.filtered},
+            "lost": account.lost_by_reason(),
+            "filtered": {"threads": captured.filtered, **account.filtered_by_reason()},
         }
+
+    def _unaccounted(self, epoch: Epoch, captured: Captured) -> int:
+        sinks = self._sinks
+        differences = [closed(captured, sink.account(epoch.stream), self.queued(epoch, captured, sink)) for sink in sinks]
+        return max(map(abs, differences), default=0)
+
+    def _former(self, epoch: Epoch) -> dict[str, Any]:
+        snapshot = epoch.probe.snapshot()
+        return {"stream": epoch.stream, **self.heartbeat(epoch, snapshot)}
 
     def lag_s(self) -> float:
-        now = time.monotonic()
+        now = time.time()
         return max((sink.lag(now) for sink in self._sinks), default=0.0)
 
     def gauges(self) -> dict[str, float]:
         return {
-            "ring_fill_ratio": self._probe.forks.fill,
+            "ring_fill_ratio": self._epochs[0].probe.forks.fill,
             "delivery_lag_seconds": self.lag_s(),
+            "journal_disk_bytes": float(self._journal.bytes_on_disk),
+            "journal_corruptions": float(self._journal.corruptions),
+            "journal_works": float(self._journal.trouble is None),
+            "capture_pinned": float(self._capture.unpinned is None),
+            "storms": float(len(self._epochs[0].storms)),
             "clock_steps": float(self.clock_steps),
             "cgroup_walks": float(self.walks),
             "kubernetes_synced": float(self._watch.synced) if self._watch else 0.0,
         }
+
+    def write_ledger(self, folder: Path) -> None:
+        """For people, and for the next agent should the journal be gone by then. Blocks for as long as the disk takes."""
+        stream = self._epochs[0].stream
+        accounts = {
+            sink.name: {"delivered": {str(cgroup): count for cgroup, count in sink.account(stream).delivered.items()}}
+            for sink in self._sinks
+        }
+        said = {**self.ledger(), **self.pods(), "stream": stream, "accounts": accounts}
+        try:
+            draft = folder / f"{LEDGER}.new"
+            draft.write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2))
+            draft.replace(folder / LEDGER)
+        except OSError as error:
+            if not self._unwritten:
+                log.error("the ledger can't be written to %s: %s", folder, error.strerror)
+            self._unwritten = True
+        else:
+            self._unwritten = False
+
+    def say_goodbye(self) -> None:
+        said = self.ledger()
+        sinks = {name: {key: sink[key] for key in ("delivered", "queued", "lost")} for name, sink in said["sinks"].items()}
+        log.info("left: captured %d, lost %s, %s", said["captured"], said["lost"], sinks)
+
+
+def _lost(captured: Captured) -> dict[str, int]:
+    """Before any sink."""
+    return {"ring": captured.lost, "recursion": captured.misses, "orphaned": captured.orphaned}

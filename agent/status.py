@@ -26,6 +26,11 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Reports(Protocol):
     """What the pipeline can say of itself at any time, without waiting."""
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything to tell yet."""
+        ...
+
     def alive(self) -> str | None:
         """None when the loop turns; else what hangs."""
 
@@ -104,7 +109,7 @@ def status_app(reports: Reports, token_file: Path | None) -> web.Application:
     async def pods(_request: web.Request) -> web.Response:
         return _json(reports.pods())
 
-    app = web.Application(middlewares=[_guard(token_file)], client_max_size=1024)
+    app = web.Application(middlewares=[_guard(reports, token_file)], client_max_size=1024)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
@@ -113,9 +118,11 @@ def status_app(reports: Reports, token_file: Path | None) -> web.Application:
     return app
 
 
-def _guard(token_file: Path | None) -> Callable[..., Awaitable[web.StreamResponse]]:
+def _guard(reports: Reports, token_file: Path | None) -> Callable[..., Awaitable[web.StreamResponse]]:
     @web.middleware
     async def guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if not reports.begun and not request.path.endswith("z"):
+            return web.Response(status=503, text="capture is about to begin\n")
         if token_file is not None and request.path.startswith("/v1/"):
             try:
                 token = _token(token_file)

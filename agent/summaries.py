@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from agent.ledger import COUNTS, totals
-from agent.nouns import Event, Subject
+from agent.nouns import NOBODY, Event, Subject
 from wire.events import FORK, FORK_SUMMARY, GAP, NODE_SUMMARY
 
 __all__ = ["HOST", "Interval", "Summaries"]
@@ -18,6 +18,8 @@ __all__ = ["HOST", "Interval", "Summaries"]
 HOST: Final = -1  # the key of the sum of all cgroups outside pods
 _NODE: Final = -2  # the key of the sum of everything
 Row = tuple[int, ...]  # as ledger.COUNTS
+_LOST: Final = COUNTS.index("lost")
+_ROOT: Final = 1  # the root directory's id, in every hierarchy: stands for the host in a gap's id
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,9 @@ class Summaries:
         self._forgotten_host: Row = (0,) * len(COUNTS)
         self._forgotten: Row = (0,) * len(COUNTS)
         self.retired: dict[int, Row] = {}  # the last counts of dead cgroups, while their names are kept
-        self._lost_elsewhere: dict[tuple[str, str, int], int] = {}
+        self._leaving: set[int] = set()
+        self._told: dict[tuple[str, str, int], int] = {}  # how many are missing, as said: by sink or "-", reason, cgroup
         self._number = 0
-        self._gaps = 0
 
     def next(self, rows: Mapping[int, Row], interval: Interval) -> list[Event]:
         """One fork_summary a container (and other cgroup of a pod), one for all the host, and a gap wherever the ring lost."""
@@ -56,7 +58,7 @@ class Summaries:
         events: list[Event] = []
         sums: dict[int, Row] = {HOST: self._forgotten_host}
         for cgroup, row in rows.items():
-            if cgroup or any(row):  # cgroup 0: the row for when the table is full
+            if (cgroup or any(row)) and cgroup not in self._leaving:  # cgroup 0: the row for when the table is full
                 key = self._key(cgroup)
                 sums[key] = _plus(sums[key], row) if key == HOST else row
         for key, row in sums.items():
@@ -75,21 +77,47 @@ class Summaries:
                 **whose,
                 "enrichment": enrichment,
             })  # fmt: skip
-            if counts["lost"]:
-                events.append(self._gap(interval, FORK, counts["lost"], "ring_full", None, whose, enrichment))
+            if row[_LOST]:
+                events += self._gap(interval, None, "ring_full", _ROOT if key == HOST else key, row[_LOST], whose, enrichment)
         return events
+
+    def gap(self, interval: Interval, reason: str, missing: int) -> list[Event]:
+        """What nobody can say of whose it is: `missing` forks by now for this reason, on this node."""
+        whose, enrichment = self._identity(0)
+        whose["cgroup"] = None
+        return self._gap(interval, None, reason, 0, missing, whose, enrichment)
 
     def sink_gaps(self, sink: str, lost: Mapping[str, Mapping[int, int]], interval: Interval) -> list[Event]:
         """What one sink has lost since the last call, by reason and cgroup."""
         events = []
         for reason, forks in lost.items():
             for cgroup, count in forks.items():
-                before = self._lost_elsewhere.get((sink, reason, cgroup), 0)
-                if count > before and cgroup >= 0:  # below: those that are gone, whose gaps were told
-                    self._lost_elsewhere[sink, reason, cgroup] = count
-                    whose, enrichment = self._identity(cgroup)
-                    events.append(self._gap(interval, FORK, count - before, reason, sink, whose, enrichment))
+                if cgroup >= 0 and count > self._told.get((sink, reason, cgroup), 0):  # below 0: long gone, and told
+                    known = cgroup != NOBODY
+                    whose, enrichment = self._identity(cgroup if known else 0)
+                    if not known:
+                        whose["cgroup"] = None
+                    events += self._gap(interval, sink, reason, cgroup, count, whose, enrichment)
         return events
+
+    def state(self) -> dict[str, Any]:
+        """What the next agent must know so as not to say a thing twice, as JSON has it."""
+        return {
+            "said": [[key, [*row]] for key, row in self._said.items()],
+            "keys": list(self._keys.items()),
+            "forgotten": [[*self._forgotten], [*self._forgotten_host]],
+            "retired": [[cgroup, [*row]] for cgroup, row in self.retired.items()],
+            "told": [[*key, count] for key, count in self._told.items()],
+            "number": self._number,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._said = {key: tuple(row) for key, row in state["said"]}
+        self._keys = dict(state["keys"])
+        self._forgotten, self._forgotten_host = (tuple(row) for row in state["forgotten"])
+        self.retired = {cgroup: tuple(row) for cgroup, row in state["retired"]}
+        self._told = {(sink, reason, cgroup): count for sink, reason, cgroup, count in state["told"]}
+        self._number = state["number"]
 
     def node(
         self,
@@ -120,10 +148,12 @@ class Summaries:
 
     def total(self, rows: Mapping[int, Row]) -> Row:
         """All that was ever counted in this epoch, dead cgroups included."""
-        return _plus(self._forgotten, tuple(totals(rows.values()).values()))
+        left = (row for cgroup, row in rows.items() if cgroup not in self._leaving)
+        return _plus(self._forgotten, tuple(totals(left).values()))
 
     def forget(self, cgroup: int, row: Row) -> None:
-        """The kernel's row of a dead cgroup is about to go; its last numbers were said."""
+        """The kernel's row of a dead cgroup goes after the commit of what was said of it; until `gone` it is not read."""
+        self._leaving.add(cgroup)
         self._forgotten = _plus(self._forgotten, row)
         self.retired[cgroup] = row
         if self._key(cgroup) == HOST:
@@ -131,11 +161,15 @@ class Summaries:
         self._said.pop(cgroup, None)
         self._keys.pop(cgroup, None)
 
+    def gone(self, cgroup: int) -> None:
+        """The kernel has no row of it any more."""
+        self._leaving.discard(cgroup)
+
     def let_go(self, cgroup: int) -> None:
         """Its name is about to go, too."""
         self.retired.pop(cgroup, None)
-        for key in [key for key in self._lost_elsewhere if key[2] == cgroup]:
-            del self._lost_elsewhere[key]
+        for key in [key for key in self._told if key[2] == cgroup]:
+            del self._told[key]
 
     def _key(self, cgroup: int) -> int:
         """Where its counts go: decided once, or what was said in one place would be said again in the other."""
@@ -153,26 +187,32 @@ class Summaries:
     def _gap(
         self,
         interval: Interval,
-        missing: str,
-        count: int,
-        reason: str,
         sink: str | None,
+        reason: str,
+        cgroup: int,
+        missing: int,
         whose: dict[str, Any],
         enrichment: dict[str, Any],
-    ) -> Event:
-        self._gaps += 1
-        return {
+    ) -> list[Event]:
+        """`missing`: by now; none when that has been said."""
+        key = (sink or "-", reason, cgroup)
+        new = missing - self._told.get(key, 0)
+        if not new:
+            return []
+        self._told[key] = missing
+        return [{
             "event": GAP,
-            "id": f"{self._stream}.gap.{self._gaps}",
+            # The sum so far makes the id: what is told again, after a crash, is the same gap, and counts once.
+            "id": f"{self._stream}.gap.{sink or '-'}.{reason}.{cgroup}.{missing}",
             "timestamp": interval.end,
             "interval": {"start": interval.start, "end": interval.end},
-            "missing": missing,
-            "count": count,
+            "missing": FORK,
+            "count": new,
             "reason": reason,
             "sink": sink,
             **whose,
             "enrichment": enrichment,
-        }
+        }]  # fmt: skip
 
 
 def _plus(one: Row, other: Row) -> Row:

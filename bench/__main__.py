@@ -22,7 +22,7 @@ import yaml
 from aiohttp import web
 
 from agent.identity.cgroups import choose_hierarchy
-from agent.kernel.probe import open_probe
+from agent.kernel.capture import open_capture
 from bench import api_traffic, enrichment
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -143,15 +143,15 @@ def in_kernel(forks: int) -> dict[str, float]:
     here = choose_hierarchy(
         Path("/proc/self/mountinfo").read_text(encoding="utf-8"), Path("/proc/self/cgroup").read_text(encoding="utf-8")
     )
-    probe = open_probe(16 << 20, here.number, here.controller)
+    capture = open_capture(16 << 20, here.number, here.controller, None)
     try:
         switch.write_text("1", encoding="ascii")
-        probe.start(threads=False)
+        capture.current.start(threads=False, storm_limit=2000, alive_ns=300 * 10**9)
         load(forks)
-        return {name: stats.time_ns / stats.runs for name, stats in probe.programs().items() if stats.runs > forks / 2}
+        return {name: stats.time_ns / stats.runs for name, stats in capture.programs().items() if stats.runs > forks / 2}
     finally:
         switch.write_text(before, encoding="ascii")
-        probe.close()
+        capture.close(keep=False)
 
 
 def receive(port: int) -> None:

@@ -10,7 +10,6 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from struct import Struct
 
 from agent.enrich import Enricher, Layout
 from agent.identity.cgroups import Cgroups
@@ -19,7 +18,7 @@ from agent.identity.pod_objects import pod_of
 from agent.identity.pods import Pods
 from agent.identity.subjects import Subjects
 from agent.kernel.clock import Clock
-from agent.kernel.records import CHAIN, FORK, FORK_SLOT, ORIGIN
+from agent.kernel.records import CHAIN, FORK, FORK_SLOT, NUMBERS, ORIGIN
 from demo import pod_objects
 
 PODS = 250  # as many as a big node is allowed
@@ -30,7 +29,7 @@ TURN = 4096  # events the agent takes at once
 CHANGE_EVERY = 100  # events between two MODIFIED: 200 a second, which no API server would tell of one node
 AIM_NS = 1000.0
 NOW = "2026-11-22T19:46:33Z"
-LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, ORIGIN.unpack, Struct(f"={CHAIN}I").unpack)
+LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, ORIGIN.unpack, NUMBERS.unpack)
 
 
 class Node:
@@ -102,8 +101,8 @@ class Node:
             origin = ORIGIN.pack(*parent, *parent, 0, 0, 0, 0, 0, 0x1200011, comm, comm, 1000, 1000, *range(11, 18))
             above = self.forking[0] if sequence % 20 == 0 else cgroup
             tid = 20_000 + sequence
-            chain = Struct(f"={CHAIN}I").pack(tid, 9, *[0] * (CHAIN - 2))
-            raw += FORK.pack(sequence, 10**9 + sequence, cgroup, above, tid, 9, tid, 9, 10**9, chain, 0, 2, 0, origin)
+            chain = NUMBERS.pack(9, *[0] * (CHAIN - 2))
+            raw += FORK.pack(sequence, 10**9 + sequence, cgroup, above, tid, 9, tid, 9, 10**9, chain, 0, 2, 0, cgroup, origin)
         return drawn, bytes(raw)
 
     def real(self) -> Enricher:

@@ -15,6 +15,9 @@
 #define UNKNOWN_64 0xffffffffffffffffull
 
 #define CHAIN 8			/* pid namespaces nest up to 32 deep; more than 8 is told as truncated */
+#define BELOW 7			/* the host's number, the first of the chain, is child.tid */
+#define SECOND 1000000000ull
+#define STORM_HOLD (5 * SECOND)	/* a storm is over when its pod was below the limit for so long */
 #define COMM 16			/* TASK_COMM_LEN */
 #define PATH 960		/* the longest cgroup path that is carried whole */
 
@@ -25,6 +28,25 @@ enum change { BORN = 1, DIED = 2, ENTERED = 3 };
 struct config {
 	u64 enabled;		/* 0: count nothing, tell nothing (the moment between attach and start) */
 	u64 threads;		/* 1: a thread is sent as an event too; it is counted either way */
+	u64 storm_limit;	/* events a second of one pod above which it is only counted; 0: none */
+	u64 alive_until;	/* boottime, ns: moved on by a living agent. Later than that the probe is an orphan and only counts */
+};
+
+/* Whose a cgroup is, as far as the kernel has to know: which row its forks are counted in, and which pod's limit holds for it.
+ * User space marks the directories of pods; what is made below inherits, so that no container escapes its limit, or floods the
+ * tally, by making cgroups. */
+struct subject {
+	u64 counted;		/* the container's cgroup id; the pod's own for what runs beside its containers */
+	u64 pod;		/* the pod's cgroup id */
+	u64 is_pod;		/* 1: the pod's own directory, whose children are containers */
+};
+
+/* One pod's events of the running second. Numbers for a decision, not for a report: those come from the tally. */
+struct storm {
+	u64 second;
+	u64 count;
+	u64 over;		/* boottime, ns, of the last event above the limit; 0: never */
+	u64 since;		/* when the storm began that `over` belongs to */
 };
 
 /* Exact, monotonic, counted before anything can refuse. processes + threads = emitted + filtered + suppressed + lost. */
@@ -45,6 +67,7 @@ struct cpu_row {
 	u64 unpaired;		/* forks whose task_newtask came before the start */
 	u64 changes;		/* cgroups that were born, died or were entered ... */
 	u64 changes_lost;	/* ... and had no place in the ring: a new walk is due */
+	u64 orphaned;		/* forks while no agent was alive: counted here and nowhere else */
 };
 
 /* clone's flags on their way from task_newtask to sched_process_fork: both run in the parent, one after the other. */
@@ -66,11 +89,11 @@ struct fork_record {
 	u64 cgroup;		/* the child's */
 	u64 parent_cgroup;
 	struct task child;
-	u32 chain[CHAIN];	/* the child's number in each pid namespace, the host's first */
+	u32 chain[BELOW];	/* the child's number in each pid namespace below the host's, which is child.tid */
 	u16 cpu;
-	u8 levels;		/* how many numbers the chain has in truth */
+	u8 levels;		/* how many numbers the chain has in truth, the host's included */
 	u8 kind;
-	u32 unused;
+	u64 counted;		/* the row that it was counted in */
 
 	struct task parent;
 	struct task parent_process;
@@ -80,7 +103,7 @@ struct fork_record {
 	char parent_comm[COMM];
 	u32 uid, gid;
 	u32 ns_pid, ns_mnt, ns_net, ns_user, ns_uts, ns_ipc, ns_cgroup;
-	u32 unused_too;
+	u32 unused;
 };
 
 /* 1016 bytes, 1024 with the ring's header. */
@@ -103,6 +126,8 @@ BPF_RINGBUF_OUTPUT(changes, CHANGES_PAGES);
 BPF_TABLE("hash", u64, struct tally_row, tally, TALLY_ROWS);	/* key 0: `other`, for when the table is full */
 BPF_PERCPU_ARRAY(cpus, struct cpu_row, 1);
 BPF_TABLE("lru_hash", u32, struct handoff, handoffs, 16384);
+BPF_TABLE("hash", u64, struct subject, subjects, TALLY_ROWS);
+BPF_TABLE("hash", u64, struct storm, storms, STORM_ROWS);
 
 #define READ(to, base, offset) bpf_probe_read_kernel(&(to), sizeof(to), (void *)((base) + (offset)))
 #define COUNT(number) __sync_fetch_and_add(&(number), 1)
@@ -152,19 +177,47 @@ static __always_inline bool is_chosen(u64 cgroup)
 	return id == HIERARCHY;
 }
 
-/* The row is there before anything is counted, or the count goes to `other`: no fork is left out of the sum. */
-static __always_inline struct tally_row *row_of(u64 cgroup)
+/* The row is there before anything is counted, or the count goes to `other`: no fork is left out of the sum. `key` says where it
+ * went. */
+static __always_inline struct tally_row *row_of(u64 *key)
 {
-	struct tally_row fresh = {}, *row = tally.lookup(&cgroup);
+	struct tally_row fresh = {}, *row = tally.lookup(key);
 
 	if (row)
 		return row;
-	tally.insert(&cgroup, &fresh);	/* refused when another CPU was quicker, or when the table is full */
-	row = tally.lookup(&cgroup);
+	tally.insert(key, &fresh);	/* refused when another CPU was quicker, or when the table is full */
+	row = tally.lookup(key);
 	if (row)
 		return row;
-	cgroup = 0;
-	return tally.lookup(&cgroup);
+	*key = 0;
+	return tally.lookup(key);
+}
+
+/* Whether this event of the pod is one too many. CPUs that begin a second at once may take some of each other's counts back: the
+ * limit is a limit, not a measure. */
+static __always_inline bool is_too_many(u64 pod, u64 limit, u64 now)
+{
+	struct storm fresh = {}, *storm = storms.lookup(&pod);
+	u64 second = now / SECOND;
+
+	if (!storm) {
+		storms.insert(&pod, &fresh);
+		storm = storms.lookup(&pod);
+		if (!storm)	/* more pods than rows: no limit for this one */
+			return 0;
+	}
+	if (storm->second != second) {
+		storm->second = second;
+		storm->count = 0;
+	}
+	COUNT(storm->count);
+	if (storm->count > limit) {
+		if (!storm->over || (s64)(now - storm->over) > (s64)STORM_HOLD)	/* another CPU's may be later than ours */
+			storm->since = now;
+		storm->over = now;
+		return 1;
+	}
+	return storm->over && (s64)(now - storm->over) <= (s64)STORM_HOLD;
 }
 
 /* The task's number in the innermost pid namespace that it is in. */
@@ -229,9 +282,9 @@ static __always_inline void fill(struct fork_record *to, u64 parent, u64 child)
 		level &= 63;
 		to->levels = level + 1;
 #pragma unroll
-		for (u32 i = 0; i < CHAIN; i++)
+		for (u32 i = 1; i < CHAIN; i++)
 			if (i <= level)
-				READ_OR(to->chain[i], pid, OFF_pid__numbers + (u64)i * SIZE_upid + OFF_upid__nr, UNKNOWN_32);
+				READ_OR(to->chain[i - 1], pid, OFF_pid__numbers + (u64)i * SIZE_upid + OFF_upid__nr, UNKNOWN_32);
 		pid_ns = follow(pid, OFF_pid__numbers + (u64)level * SIZE_upid + OFF_upid__ns);
 	}
 
@@ -264,8 +317,9 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 	u32 first = 0, tid = bpf_get_current_pid_tgid();
 	struct handoff handoff = { .child = ctx->args[0], .flags = ctx->args[1] };
 	struct cpu_row *cpu = cpus.lookup(&first);
+	struct config *now = active();
 
-	if (!cpu || !active())
+	if (!cpu || !now || bpf_ktime_get_boot_ns() > now->alive_until)
 		return 0;
 	cpu->newtasks++;
 	handoffs.update(&tid, &handoff);
@@ -276,8 +330,9 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 int on_fork(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 first = 0, tid = bpf_get_current_pid_tgid(), pid = 0, tgid = 0;
-	u64 parent = ctx->args[0], child = ctx->args[1], cgroup, sequence, flags = UNKNOWN_64;
+	u64 parent = ctx->args[0], child = ctx->args[1], cgroup, counted, pod = 0, sequence, flags = UNKNOWN_64, time;
 	struct config *now = active();
+	struct subject *subject;
 	struct cpu_row *cpu = cpus.lookup(&first);
 	struct tally_row *row;
 	struct fork_record *record;
@@ -287,6 +342,7 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 	if (!now || !cpu)
 		return 0;
 
+	time = bpf_ktime_get_boot_ns();
 	handoff = handoffs.lookup(&tid);
 	if (handoff && handoff->child == child) {
 		flags = handoff->flags;
@@ -294,13 +350,23 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 	} else {
 		cpu->unpaired++;
 	}
+	if (time > now->alive_until) {
+		cpu->orphaned++;
+		return 0;
+	}
 
 	READ(pid, child, OFF_task_struct__pid);
 	READ(tgid, child, OFF_task_struct__tgid);
 	thread = pid != tgid;
 	cgroup = cgroup_of(child);
+	counted = cgroup;
+	subject = subjects.lookup(&cgroup);
+	if (subject) {
+		counted = subject->counted;
+		pod = subject->pod;
+	}
 
-	row = row_of(cgroup);
+	row = row_of(&counted);
 	if (!row)	/* `other` is put there before the start; the verifier can't know */
 		return 0;
 	if (thread)
@@ -310,6 +376,11 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 
 	if (thread && !now->threads) {
 		COUNT(row->filtered);
+		return 0;
+	}
+
+	if (pod && now->storm_limit && is_too_many(pod, now->storm_limit, time)) {
+		COUNT(row->suppressed);
 		return 0;
 	}
 
@@ -323,18 +394,27 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	}
 	record->sequence = sequence;
-	record->time = bpf_ktime_get_boot_ns();
+	record->time = time;
 	record->cgroup = cgroup;
+	record->counted = counted;
 	record->parent_cgroup = cgroup_of(parent);
 	record->cpu = bpf_get_smp_processor_id();
 	record->kind = thread ? THREAD : PROCESS;
 	record->flags = flags;
 	record->unused = 0;
-	record->unused_too = 0;
 	fill(record, parent, child);
 	COUNT(row->emitted);
 	forks.ringbuf_submit(record, BPF_RB_NO_WAKEUP);	/* the reader comes by its own clock */
 	return 0;
+}
+
+static __always_inline u64 parent_id(u64 cgroup)
+{
+	u64 id = 0, node = follow(follow(cgroup, OFF_cgroup__kn), OFF_kernfs_node__parent);
+
+	if (node)
+		READ(id, node, OFF_kernfs_node__id);
+	return id;
 }
 
 static __always_inline int tell_change(u64 cgroup, u64 path, u64 task, u32 change)
@@ -344,7 +424,7 @@ static __always_inline int tell_change(u64 cgroup, u64 path, u64 task, u32 chang
 	struct change_record *record;
 	u64 sequence;
 
-	if (!cpu || !is_chosen(cgroup))
+	if (!cpu)
 		return 0;
 	sequence = cpu->changes;
 	cpu->changes = sequence + 1;
@@ -354,8 +434,7 @@ static __always_inline int tell_change(u64 cgroup, u64 path, u64 task, u32 chang
 		return 0;
 	}
 	record->cgroup = cgroup_id(cgroup);
-	record->parent = 0;
-	READ(record->parent, follow(follow(cgroup, OFF_cgroup__kn), OFF_kernfs_node__parent), OFF_kernfs_node__id);
+	record->parent = parent_id(cgroup);
 	record->time = bpf_ktime_get_boot_ns();
 	record->change = change;
 	record->sequence = sequence;
@@ -374,11 +453,33 @@ static __always_inline int tell_change(u64 cgroup, u64 path, u64 task, u32 chang
  * follows the attach misses nothing. */
 int on_cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx)
 {
+	u64 id, parent;
+	struct subject *above, subject;
+
+	if (!is_chosen(ctx->args[0]))
+		return 0;
+	id = cgroup_id(ctx->args[0]);
+	parent = parent_id(ctx->args[0]);
+	above = subjects.lookup(&parent);
+	if (above) {
+		subject = *above;
+		if (subject.is_pod) {
+			subject.counted = id;
+			subject.is_pod = 0;
+		}
+		subjects.update(&id, &subject);
+	}
 	return tell_change(ctx->args[0], ctx->args[1], 0, BORN);
 }
 
 int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx)
 {
+	u64 id;
+
+	if (!is_chosen(ctx->args[0]))
+		return 0;
+	id = cgroup_id(ctx->args[0]);
+	subjects.delete(&id);	/* nobody can fork in it any more */
 	return tell_change(ctx->args[0], ctx->args[1], 0, DIED);
 }
 
@@ -387,11 +488,18 @@ int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx)
  * event can name the container after all. */
 int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 {
+	struct config *now = active();
+	struct subject *subject;
 	struct tally_row *row;
+	u64 counted;
 
-	if (!active() || !is_chosen(ctx->args[0]))
+	if (!now || bpf_ktime_get_boot_ns() > now->alive_until || !is_chosen(ctx->args[0]))
 		return 0;
-	row = row_of(cgroup_id(ctx->args[0]));
+	counted = cgroup_id(ctx->args[0]);
+	subject = subjects.lookup(&counted);
+	if (subject)
+		counted = subject->counted;
+	row = row_of(&counted);
 	if (row)
 		COUNT(row->entered);
 	return tell_change(ctx->args[0], ctx->args[1], ctx->args[2], ENTERED);
@@ -399,4 +507,5 @@ int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 
 _Static_assert(sizeof(struct fork_record) == 248, "agent/kernel/records.py says FORK_SLOT = 256");
 _Static_assert(sizeof(struct change_record) == 1016, "agent/kernel/records.py says CHANGE_SLOT = 1024");
-_Static_assert(sizeof(struct tally_row) == 56 && sizeof(struct cpu_row) == 40, "agent/kernel/records.py has seven and five");
+_Static_assert(sizeof(struct tally_row) == 56 && sizeof(struct cpu_row) == 48, "agent/kernel/records.py has seven and six");
+_Static_assert(sizeof(struct config) == 32 && sizeof(struct subject) == 24 && sizeof(struct storm) == 32, "agent/kernel/records.py");

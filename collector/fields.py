@@ -11,8 +11,10 @@ import re
 from typing import Any, Final
 
 __all__ = [
+    "MAX_AMOUNT",
     "MAX_COUNT",
     "Refused",
+    "amount",
     "array",
     "count",
     "mapping",
@@ -27,6 +29,8 @@ __all__ = [
 
 # SQLite's integers are 64 bits with a sign. One below the end, so that "the number after it" is one of them, too.
 MAX_COUNT: Final = 2**63 - 2
+# Tasks that anyone can have forked: 53 bits, so that sums of them fit in 64 and every reader of JSON keeps each digit.
+MAX_AMOUNT: Final = 2**53 - 1
 _TIME: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
 _DAYS: Final = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 # The seconds of a batch's timestamps repeat by the thousand. Emptied when full, so a hostile sender cannot make it grow.
@@ -50,6 +54,13 @@ def count(value: object, name: str) -> int:
     if type(value) is int and 0 <= value <= MAX_COUNT:
         return value
     raise Refused(f"{name}: {quoted(value)} is not a whole number from 0 to {MAX_COUNT}")
+
+
+def amount(value: object, name: str) -> int:
+    """A number of tasks, from 0 to `MAX_AMOUNT`."""
+    if type(value) is int and 0 <= value <= MAX_AMOUNT:
+        return value
+    raise Refused(f"{name}: {quoted(value)} is not a whole number from 0 to {MAX_AMOUNT}")
 
 
 def maybe_count(value: object, name: str) -> int | None:

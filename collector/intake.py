@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from collector.ingest import TooManyLines, checked_lines
 from collector.metrics import Metrics
 from collector.rows import CheckedLines
 from collector.store import Store, StoreAway
-from wire.batch import CONTENT_TYPE, Receipt
+from wire.batch import CONTENT_TYPE, SINK, Receipt
 
 __all__ = ["Intake", "Limits"]
 
@@ -33,6 +34,7 @@ TYPES: Final = (
     "text/plain",
 )
 PATIENCE: Final = 5.0  # seconds that a batch waits for a place
+_SINK: Final = re.compile(r"[a-z0-9-]{1,32}")  # as the agent's settings have it
 _log = logging.getLogger(__name__)
 
 
@@ -104,7 +106,7 @@ class Intake:
             self._too_large()
         async with self._place():
             body = await self._body(request)
-            lines, accepted, duplicate = await self._filed(body, encoding)
+            lines, accepted, duplicate = await self._filed(body, encoding, _sink(request.headers.get(SINK, "")))
         receipt: Receipt = {
             "accepted": accepted,
             "duplicate": duplicate,
@@ -148,7 +150,7 @@ class Intake:
         self._metrics.bytes.labels("wire").inc(len(body))
         return bytes(body)
 
-    async def _filed(self, body: bytes, encoding: str) -> tuple[CheckedLines, int, int]:
+    async def _filed(self, body: bytes, encoding: str, sink: str | None) -> tuple[CheckedLines, int, int]:
         limits = self._limits
 
         def prepared() -> CheckedLines:
@@ -157,7 +159,7 @@ class Intake:
             return checked_lines(unpacked, limits.max_line, limits.max_lines)
 
         try:
-            lines, filed = await self._store.file(prepared)
+            lines, filed = await self._store.file(prepared, sink)
         except Broken as wrong:
             failed(400, f"the body cannot be unpacked: {wrong}")
         except TooLarge:
@@ -172,3 +174,8 @@ class Intake:
 
     def _too_large(self) -> NoReturn:
         failed(413, f"more than {self._limits.max_body} bytes; send smaller batches")
+
+
+def _sink(said: str) -> str | None:
+    """What the sender calls us; None when it did not say, or said what is no name: no reason to refuse its events."""
+    return said if _SINK.fullmatch(said) else None

@@ -14,7 +14,9 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from collector.fields import (
+    MAX_AMOUNT,
     Refused,
+    amount,
     array,
     count,
     mapping,
@@ -26,9 +28,19 @@ from collector.fields import (
     quoted,
     text,
 )
-from collector.rows import HOST, CheckedFork, CheckedGap, CheckedLines, CheckedNode, CheckedSummary, Tally
+from collector.rows import (
+    HOST,
+    UNNUMBERED,
+    CheckedFork,
+    CheckedGap,
+    CheckedLines,
+    CheckedNode,
+    CheckedStorm,
+    CheckedSummary,
+    Tally,
+)
 from collector.subjects import host_of, subject_of
-from wire.events import FORK, FORK_SUMMARY, GAP, NODE_SUMMARY
+from wire.events import FORK, FORK_STORM, FORK_SUMMARY, GAP, NODE_SUMMARY
 from wire.ids import parse_fork_id
 
 __all__ = ["CHECKS", "check"]
@@ -146,31 +158,77 @@ def _node(line: dict[str, Any], into: CheckedLines) -> None:
         "lag_ms": count(line.get("lag_ms"), "lag_ms"),
         "counts": _tally(line.get("counts"), "counts"),
         "totals": _tally(line.get("totals"), "totals"),
-        "heads": _heads(line.get("heads")),
-        "ledger": _ledger(line.get("ledger")),
+        "heads": (heads := _heads(line.get("heads"))),
+        "ledger": (ledger := _ledger(line.get("ledger"))),
     }
     time = nanoseconds(line.get("timestamp"), "timestamp")
-    into.nodes.append(CheckedNode(name, stream, subject.cluster, subject.node, time, start, end, number, orjson.dumps(kept)))
+    into.nodes.append(
+        CheckedNode(
+            name,
+            stream,
+            subject.cluster,
+            subject.node,
+            time,
+            start,
+            end,
+            number,
+            orjson.dumps(kept),
+            ledger["captured"],
+            {int(cpu): head for cpu, head in heads.items()},
+            {sink: said["delivered"] for sink, said in ledger["sinks"].items()},
+        )
+    )
 
 
 def _gap(line: dict[str, Any], into: CheckedLines) -> None:
-    name, stream, _ = _own_id(line.get("id"))
+    name, stream, by_now = _own_id(line.get("id"))
     start, end = _interval(line.get("interval"))
     subject = subject_of(line)
+    state = _enrichment(line.get("enrichment"))["state"]
+    reason = text(line.get("reason"), "reason", 64, empty=False)
+    # Without a cgroup it is the host's own, or of the whole node: then nobody knows which pods it is of.
+    of_host = subject.pod_uid is None and state == "host" and (subject.cgroup is not None or reason not in UNNUMBERED)
     into.gaps.append(
         CheckedGap(
             name,
             stream,
-            subject.cgroup,
+            HOST if of_host else subject.cgroup,
             subject,
-            RANKS[_enrichment(line.get("enrichment"))["state"]] + subject.named,
+            RANKS[state] + subject.named,
             nanoseconds(line.get("timestamp"), "timestamp"),
             start,
             end,
             text(line.get("missing"), "missing", 64, empty=False),
-            count(line.get("count"), "count"),
-            text(line.get("reason"), "reason", 64, empty=False),
-            maybe_text(line.get("sink"), "sink", 128),
+            amount(line.get("count"), "count"),
+            reason,
+            maybe_text(line.get("sink"), "sink", 128, empty=False),
+            by_now if by_now <= MAX_AMOUNT else 0,
+        )
+    )
+
+
+def _storm(line: dict[str, Any], into: CheckedLines) -> None:
+    name, stream, _ = _own_id(line.get("id"))
+    start, end = _interval(line.get("interval"))
+    nanoseconds(line.get("timestamp"), "timestamp")
+    subject = subject_of(line)
+    if subject.cgroup is None:
+        raise Refused("cgroup: a storm is of a pod, and its cgroup is not said")
+    into.storms.append(
+        CheckedStorm(
+            name,
+            stream,
+            subject.cgroup,
+            count(line.get("storm"), "storm"),
+            subject,
+            RANKS[_enrichment(line.get("enrichment"))["state"]],
+            start,
+            end,
+            one_of(line.get("phase"), "phase", ("start", "stop")) == "stop",
+            count(line.get("limit"), "limit"),
+            count(line.get("hold_s"), "hold_s"),
+            Tally(**_tally(line.get("counts"), "counts")),
+            Tally(**_tally(line.get("totals"), "totals")),
         )
     )
 
@@ -180,6 +238,7 @@ CHECKS: Final[dict[str, Callable[[dict[str, Any], CheckedLines], None]]] = {
     FORK_SUMMARY: _summary,
     NODE_SUMMARY: _node,
     GAP: _gap,
+    FORK_STORM: _storm,
 }
 
 
@@ -240,19 +299,19 @@ def _enrichment(value: object) -> dict[str, Any]:
 
 def _tally(value: object, name: str) -> dict[str, int]:
     counts = mapping(value, name, 64)
-    return {key: count(counts.get(key), f"{name}.{key}") for key in Tally._fields}
+    return {key: amount(counts.get(key), f"{name}.{key}") for key in Tally._fields}
 
 
 def _amounts(value: object, name: str) -> dict[str, int]:
-    return {text(key, name, 64): count(n, name) for key, n in mapping(value, name, 256).items()}
+    return {text(key, name, 64): amount(n, name) for key, n in mapping(value, name, 256).items()}
 
 
 def _heads(value: object) -> dict[str, int]:
     heads = mapping(value, "heads", CPUS)
     for cpu in heads:
-        if not (cpu.isascii() and cpu.isdigit() and len(cpu) <= 5):
+        if not (cpu.isascii() and cpu.isdigit() and len(cpu) <= 5 and str(int(cpu)) == cpu):
             _not_a_cpu(cpu)
-    return {cpu: count(head, f"heads.{cpu}") for cpu, head in heads.items()}
+    return {cpu: amount(head, f"heads.{cpu}") for cpu, head in heads.items()}
 
 
 def _not_a_cpu(cpu: str) -> NoReturn:
@@ -263,9 +322,9 @@ def _ledger(value: object) -> dict[str, Any]:
     said = mapping(value, "ledger", 64)
     sinks = mapping(said.get("sinks"), "ledger.sinks", 64)
     return {
-        "captured": count(said.get("captured"), "ledger.captured"),
-        "suppressed": count(said.get("suppressed"), "ledger.suppressed"),
-        "kernel_workers": count(said.get("kernel_workers"), "ledger.kernel_workers"),
+        "captured": amount(said.get("captured"), "ledger.captured"),
+        "suppressed": amount(said.get("suppressed"), "ledger.suppressed"),
+        "kernel_workers": amount(said.get("kernel_workers"), "ledger.kernel_workers"),
         "lost": _amounts(said.get("lost"), "ledger.lost"),
         "sinks": {text(name, "ledger.sinks", 128): _sink(sink) for name, sink in sinks.items()},
     }
@@ -274,4 +333,4 @@ def _ledger(value: object) -> dict[str, Any]:
 def _sink(value: object) -> dict[str, Any]:
     sink = mapping(value, "ledger.sinks", 64)
     rooms = {part: _amounts(sink.get(part), f"ledger.sinks.{part}") for part in ("queued", "lost", "filtered")}
-    return {"delivered": count(sink.get("delivered"), "ledger.sinks.delivered"), **rooms}
+    return {"delivered": amount(sink.get("delivered"), "ledger.sinks.delivered"), **rooms}

@@ -7,29 +7,39 @@ tasks. Must not live here: I/O, SQL, checks, formatting.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 __all__ = [
     "HOST",
     "NOTHING",
+    "UNNUMBERED",
     "CheckedFork",
     "CheckedGap",
     "CheckedLines",
     "CheckedNode",
+    "CheckedStorm",
     "CheckedSummary",
     "CpuRow",
     "GapRow",
     "HolderRow",
+    "HoleRow",
+    "LedgerRows",
+    "LossRow",
     "NodeRow",
     "ParentRow",
+    "PodPage",
     "PodRow",
     "PointRow",
     "Snapshot",
+    "StormRow",
+    "StreamRow",
     "Subject",
     "Tally",
 ]
 
 HOST: Final = -1  # stands in a holder's key for a cgroup's id: everything of a node that is outside pods
+# Why a gap's forks never had a number and are in no tally: capture was away, it only counted, the probe was skipped.
+UNNUMBERED: Final = ("restart", "orphaned", "recursion")
 
 
 class Tally(NamedTuple):
@@ -103,7 +113,8 @@ class CheckedSummary(NamedTuple):
 
 
 class CheckedNode(NamedTuple):
-    """`body`: JSON of agent, lag_ms, counts, totals, heads and ledger."""
+    """`body`: JSON of agent, lag_ms, counts, totals, heads and ledger, of which `captured`, `heads` (by CPU) and `delivered`
+    (by sink) are needed one by one."""
 
     id: str
     stream: str
@@ -114,10 +125,14 @@ class CheckedNode(NamedTuple):
     end: int
     number: int
     body: bytes
+    captured: int
+    heads: dict[int, int]
+    delivered: dict[str, int]
 
 
 class CheckedGap(NamedTuple):
-    """`holder` None: it is told of a pod or a node as a whole."""
+    """`holder` None: it is told of a pod or a node as a whole. `by_now`: the id's last part, which is how many are missing for
+    this reason since the epoch, so that a gap that got lost heals, too."""
 
     id: str
     stream: str
@@ -131,6 +146,25 @@ class CheckedGap(NamedTuple):
     amount: int
     reason: str
     sink: str | None
+    by_now: int
+
+
+class CheckedStorm(NamedTuple):
+    """`number`: the same in start and stop. `limit`: forks a second. `hold`: seconds below it that end a storm."""
+
+    id: str
+    stream: str
+    cgroup: int
+    number: int
+    subject: Subject
+    rank: int
+    start: int
+    end: int
+    is_over: bool
+    limit: int
+    hold: int
+    counts: Tally
+    totals: Tally
 
 
 @dataclass(slots=True)
@@ -141,10 +175,12 @@ class CheckedLines:
     summaries: list[CheckedSummary] = field(default_factory=list)
     nodes: list[CheckedNode] = field(default_factory=list)
     gaps: list[CheckedGap] = field(default_factory=list)
+    storms: list[CheckedStorm] = field(default_factory=list)
     refused: list[tuple[int, str]] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.forks) + len(self.summaries) + len(self.nodes) + len(self.gaps) + len(self.refused)
+        taken = len(self.forks) + len(self.summaries) + len(self.nodes) + len(self.gaps) + len(self.storms)
+        return taken + len(self.refused)
 
 
 class PodRow(NamedTuple):
@@ -196,9 +232,13 @@ class PointRow(NamedTuple):
 
 
 class GapRow(NamedTuple):
-    """`id` None: the sum of many. `sink` None: it is missing in all of them."""
+    """One gap as it was told. `sink` None: it is missing in all of them. `ours`: in all, or in the one that we are.
 
-    id: str | None
+    Neither `pod` nor `holder`: of a node as a whole, and nobody knows of which pods.
+    """
+
+    id: str
+    stream: int
     cluster: str
     node: str
     pod: int | None
@@ -206,27 +246,84 @@ class GapRow(NamedTuple):
     missing: str
     reason: str
     sink: str | None
+    ours: bool
     amount: int
     start: int
     end: int
 
 
-class NodeRow(NamedTuple):
-    """The newest `node_summary` of one stream; `received` by our clock; `filed`: forks of the stream that came."""
+class LossRow(NamedTuple):
+    """All gaps of one holder (or pod, or node) for one reason in one sink, since the epoch. Otherwise as `GapRow`."""
 
     stream: int
-    stream_name: str
+    pod: int | None
+    holder: int | None
+    missing: str
+    reason: str
+    sink: str | None
+    ours: bool
+    amount: int
+
+
+class StormRow(NamedTuple):
+    """A storm as far as it was told. `limit`: forks a second. `hold`: seconds. `end`: its own, or the newest word's."""
+
+    stream: int
+    number: int
+    pod: int
+    cluster: str
+    node: str
+    is_over: bool
+    limit: int
+    hold: int
+    start: int
+    end: int
+    counts: Tally
+    totals: Tally
+
+
+class NodeRow(NamedTuple):
+    """The newest `node_summary` of one stream; `received` by our clock."""
+
+    stream: int
     cluster: str
     node: str
     start: int
     end: int
     received: int
     body: bytes
+
+
+class StreamRow(NamedTuple):
+    """What came of one stream. Numbers: those that each CPU gives to its forks, from 0 on.
+
+    `sink`: what its agent calls us, None where it has not said. `before`: forks that this sink had taken when we first heard of
+    the stream: another store's. `given`: numbers given out by the newest heartbeat, None without one. `received`: of these.
+    `filed`: forks in all, those with later numbers included.
+    """
+
+    id: int
+    name: str
+    cluster: str
+    node: str
+    sink: str | None
+    before: int
+    given: int | None
+    received: int
     filed: int
 
 
 class CpuRow(NamedTuple):
-    """A run of sequence numbers, both ends included, that came from one CPU of one stream."""
+    """One CPU's part of a stream. `given` 0: no heartbeat has spoken of it yet."""
+
+    stream: int
+    cpu: int
+    given: int
+    received: int
+
+
+class HoleRow(NamedTuple):
+    """A run of numbers that were given out and did not come, both ends included."""
 
     stream: int
     cpu: int
@@ -234,13 +331,42 @@ class CpuRow(NamedTuple):
     last: int
 
 
+class LedgerRows(NamedTuple):
+    """`losses`: of forks, by stream and reason. `gaps`: the newest of whole nodes. `holes`: the first of each stream."""
+
+    nodes: list[NodeRow]
+    streams: list[StreamRow]
+    losses: list[LossRow]
+    gaps: list[GapRow]
+    holes: list[HoleRow]
+    cpus: list[CpuRow]
+
+
 class Snapshot(NamedTuple):
-    """What the store knew at one moment. `pods_in_all`: how many there are, of which `pods` are the most recently seen."""
+    """What the store knew at one moment. `pods_in_all`: how many there are, of which `pods` are the most recently seen.
+
+    `storms`: the newest of each pod. `storms_in_all`: how many each pod has had.
+    """
 
     pods: list[PodRow]
     pods_in_all: int
     holders: list[HolderRow]
     parents: list[ParentRow]
     points: list[PointRow]
+    losses: list[LossRow]
+    storms: list[StormRow]
+    storms_in_all: dict[int, int]
+    ledger: LedgerRows
+
+
+class PodPage(NamedTuple):
+    """One pod. `snapshot.pods`: it alone. `others`: of the same name with another uid. `latest`: forks as they were sent.
+
+    `gaps`, `storms`: the newest.
+    """
+
+    snapshot: Snapshot
+    others: list[PodRow]
+    latest: list[dict[str, Any]]
     gaps: list[GapRow]
-    nodes: list[NodeRow]
+    storms: list[StormRow]

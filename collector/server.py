@@ -155,7 +155,7 @@ async def _pods(request: web.Request) -> web.Response:
             "pods": pod_entries(snapshot, now),
             "pods_in_all": snapshot.pods_in_all,
             "host": host_entries(snapshot, now),
-            "nodes": node_entries(snapshot.nodes, now),
+            "nodes": node_entries(snapshot.ledger, now),
         }
     )
 
@@ -165,12 +165,12 @@ async def _pod(request: web.Request) -> web.Response:
     page = await request.app[STORE].pod(namespace, name, _limit(request, LATEST))
     if page is None:
         failed(404, "no pod of that name has been heard of; names are kept for the retention")
-    return told(pod_json(page.snapshot, page.others, page.latest, page.gaps, time.time_ns()))
+    return told(pod_json(page, time.time_ns()))
 
 
 async def _ledger(request: web.Request) -> web.Response:
-    nodes, runs = await request.app[STORE].ledger()
-    return told(ledger_json(nodes, runs, time.time_ns()))
+    ledger = await request.app[STORE].ledger()
+    return told(await asyncio.to_thread(ledger_json, ledger, time.time_ns()))
 
 
 async def _metrics(request: web.Request) -> web.Response:

@@ -19,6 +19,7 @@ NAME: Final = 253
 IMAGE: Final = 1024
 PATH: Final = 4096
 LABELS: Final = 512
+ANNOTATIONS, ANNOTATION = 64, 2048  # twice what an agent sends
 _KNOWN: dict[bytes, Subject] = {}
 _KNOWN_MOST: Final = 4096  # subjects, of at most 8 KiB each: 64 MiB when all are as long as can be. Emptied when full
 _KNOWN_LONGEST: Final = 8192
@@ -81,7 +82,7 @@ def _container(value: object) -> dict[str, Any] | None:
 
 def _k8s(value: object) -> dict[str, Any]:
     said = mapping(value, "k8s", 32)
-    labels, workload = said.get("labels"), said.get("workload")
+    labels, workload, annotations = said.get("labels"), said.get("workload"), said.get("annotations")
     return {
         "cluster": text(said.get("cluster"), "k8s.cluster", NAME, empty=False),
         "node": text(said.get("node"), "k8s.node", NAME, empty=False),
@@ -90,12 +91,18 @@ def _k8s(value: object) -> dict[str, Any]:
         "workload": None if workload is None else _workload(workload),
         "service_account": maybe_text(said.get("service_account"), "k8s.service_account", NAME),
         "qos": maybe_text(said.get("qos"), "k8s.qos", 32),
+        **({} if annotations is None else {"annotations": _annotations(annotations)}),
     }
 
 
 def _labels(value: object) -> dict[str, str]:
     labels = mapping(value, "k8s.labels", LABELS)
     return {text(key, "k8s.labels", 317): text(label, "k8s.labels", NAME) for key, label in labels.items()}
+
+
+def _annotations(value: object) -> dict[str, str]:
+    annotations = mapping(value, "k8s.annotations", ANNOTATIONS)
+    return {text(key, "k8s.annotations", 317): text(said, "k8s.annotations", ANNOTATION) for key, said in annotations.items()}
 
 
 def _workload(value: object) -> dict[str, str]:

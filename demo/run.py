@@ -26,6 +26,7 @@ from demo.children import Child, free_port
 from demo.cluster import Cluster
 from demo.containers import ContainerError, Runtime, UnavailableError, claim
 from demo.kubernetes_api import KubernetesApi
+from demo.pins import place_for_pins
 from demo.workloads import CART, WORKER, Node, Ran
 
 STATE = Path("/var/lib/forklore-demo")  # not /run or /tmp: programs may be barred from running there
@@ -121,13 +122,17 @@ async def _demo(seconds: float | None, state: Path, story: Story) -> None:
         settings: dict[str, Any] = {"listen": page.removeprefix("http://"), "store": f"sqlite://{state}/collector/store.db"}
         collector = await _started(house, http, "collector", settings, state, f"{page}/healthz")
         status = f"http://127.0.0.1:{free_port(9911)}"
+        pins = house.enter_context(place_for_pins(state))
         settings = {
             **({"node": NODE} if story.node is not None else {}),  # in a real cluster it is the host's own
             "cluster": "demo",
             "state_dir": str(state / "agent"),
             "status": status.removeprefix("http://"),
             "kubernetes": {"kubeconfig": kubeconfig},
-            "capture": {"summary_interval": "2s"},  # somebody is looking
+            "capture": {
+                "summary_interval": "2s",  # somebody is looking
+                "pin": str(pins),
+            },
             "sinks": [{"name": report.SINK, "url": f"{page}/v1/events"}],
         }
         agent = await _started(house, http, "agent", settings, state, f"{status}/readyz")

@@ -25,8 +25,15 @@ from agent.settings import Settings as AgentSettings  # noqa: E402  the path com
 from collector.settings import Settings as CollectorSettings  # noqa: E402
 
 TABLES: dict[str, type[BaseModel]] = {"agent": AgentSettings, "collector": CollectorSettings}
-# What the environment decides, in words.
-WORDS = {"node": "`$NODE_NAME`, else the host's name"}
+# What the environment or another setting decides, in words.
+WORDS = {
+    "node": "`$NODE_NAME`, else the host's name",
+    "sinks[].schema": "the protocol's first",
+    "sinks[].auth": "the protocol's first",
+    "sinks[].select.labels": "all",
+    "sinks[].select.events": "all",
+    "sinks[].labels": "all",
+}
 
 
 def docstrings(model: type[BaseModel]) -> dict[str, str]:
@@ -58,9 +65,9 @@ def rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, s
 
 def inner_model(field: FieldInfo) -> tuple[type[BaseModel] | None, bool]:
     kind = field.annotation
-    if typing.get_origin(kind) is tuple:
-        return typing.get_args(kind)[0], True
-    return (kind, False) if isinstance(kind, type) and issubclass(kind, BaseModel) else (None, False)
+    many = typing.get_origin(kind) is tuple
+    one = typing.get_args(kind)[0] if many else kind
+    return (one, many) if isinstance(one, type) and issubclass(one, BaseModel) else (None, False)
 
 
 def default(field: FieldInfo) -> str:
@@ -68,7 +75,7 @@ def default(field: FieldInfo) -> str:
         return "*required*"
     value: Any = field.get_default(call_default_factory=True)
     units = [("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)]
-    if isinstance(value, bool) or value is None or isinstance(value, dict):
+    if isinstance(value, bool) or value is None or isinstance(value, dict | tuple):
         return f"`{json.dumps(value)}`"
     if isinstance(value, float):
         return f"`{value:g}s`"

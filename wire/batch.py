@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Final, TypedDict
 
-__all__ = ["BATCH_ID", "CONTENT_TYPE", "EVENTS_PATH", "Receipt", "Refusal"]
+__all__ = ["BATCH_ID", "CONTENT_TYPE", "EVENTS_PATH", "SINK", "Receipt", "Refusal"]
 
 EVENTS_PATH: Final = "/v1/events"
 CONTENT_TYPE: Final = "application/x-ndjson"
 # Header: the batch's own id, the same at every try. Events are told apart by their own `id`, however they are batched.
 BATCH_ID: Final = "Idempotency-Key"
+# Header: what the agent calls this sink. A gap in another sink is none here, and only so does a collector know which one it is.
+SINK: Final = "Forklore-Sink"
 
 
 class Refusal(TypedDict):

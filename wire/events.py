@@ -11,6 +11,7 @@ from typing import Final, Literal, TypedDict
 
 __all__ = [
     "FORK",
+    "FORK_STORM",
     "FORK_SUMMARY",
     "GAP",
     "KINDS",
@@ -20,6 +21,7 @@ __all__ = [
     "Counts",
     "Enrichment",
     "Fork",
+    "ForkStorm",
     "ForkSummary",
     "Gap",
     "Interval",
@@ -33,8 +35,9 @@ __all__ = [
 FORK: Final = "sched_process_fork"
 FORK_SUMMARY: Final = "fork_summary"
 NODE_SUMMARY: Final = "node_summary"
+FORK_STORM: Final = "fork_storm"
 GAP: Final = "gap"
-KINDS: Final = (FORK, FORK_SUMMARY, NODE_SUMMARY, GAP)
+KINDS: Final = (FORK, FORK_SUMMARY, NODE_SUMMARY, FORK_STORM, GAP)
 
 
 class Interval(TypedDict):
@@ -63,7 +66,13 @@ class Workload(TypedDict):
     name: str
 
 
-class K8s(TypedDict):
+class _Asked(TypedDict, total=False):
+    """Only where an operator asked for some, and on pods that have them."""
+
+    annotations: dict[str, str]
+
+
+class K8s(_Asked):
     """Always an object: `cluster` and `node` are known on a host process, too."""
 
     cluster: str
@@ -208,8 +217,36 @@ class NodeSummary(TypedDict):
     k8s: K8s
 
 
+class ForkStorm(TypedDict):
+    """A pod forked above the limit, so from `interval.start` on its forks were only counted: `suppressed`.
+
+    `phase` start: told once, when it is noticed; `interval.end` is that moment. stop: it was below the limit for `hold_s`; then
+    `counts` are the whole storm's, exact, from the kernel's tally: those of all the pod's containers. `limit`: forks a second.
+    `storm`: the same number in start and stop. `cgroup` is the pod's own directory, `container` null.
+    """
+
+    event: str
+    id: str
+    timestamp: str
+    phase: Literal["start", "stop"]
+    storm: int
+    limit: int
+    hold_s: int
+    interval: Interval
+    counts: Counts
+    totals: Counts
+    cgroup: Cgroup | None
+    container: Container | None
+    k8s: K8s
+    enrichment: Enrichment
+
+
 class Gap(TypedDict):
-    """What is missing, why, and whose. `sink` null: it is missing in all of them."""
+    """What is missing, why, and whose. `sink` null: it is missing in all of them.
+
+    `id` ends in `.gap.<sink or ->.<reason>.<cgroup>.<n>`, n being how many are missing for that reason by now, this `count`
+    included: a gap that is told again has the same id.
+    """
 
     event: str
     id: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -36,13 +36,15 @@ class Hierarchy:
 
 @dataclass(frozen=True, slots=True)
 class Cgroup:
-    """`path` from the hierarchy's root, not valid UTF-8 shown as U+FFFD. `born` 0: before the agent. Times in boottime ns."""
+    """`path` from the hierarchy's root, not valid UTF-8 shown as U+FFFD. `born` 0: before the agent. Times in boottime ns.
+    `parent` 0: not known."""
 
     id: int
     path: str
     place: Place
     born: int
     died: int | None = None
+    parent: int = 0
 
 
 def choose_hierarchy(mountinfo: str, own_cgroups: str) -> Hierarchy:
@@ -101,29 +103,40 @@ class Cgroups:
         self._known: dict[int, Cgroup] = {}
         self._dead: dict[int, int] = {}
         self._containers: dict[str, set[int]] = {}  # by pod, as its path has it
+        self.changed: set[int] = set()  # ids that became known, died or were forgotten since somebody last emptied this
 
     def __len__(self) -> int:
         return len(self._known)
 
+    def known(self) -> list[int]:
+        return list(self._known)
+
     def get(self, cgroup: int) -> Cgroup | None:
         return self._known.get(cgroup)
 
-    def born(self, cgroup: int, path: bytes, time: int) -> Cgroup:
+    def born(self, cgroup: int, path: bytes, time: int, parent: int = 0) -> Cgroup:
         """A directory was made, or found. An id that comes again is another cgroup."""
         text = path.decode(errors="replace")
-        made = Cgroup(cgroup, text, place_of(text), time)
-        self._drop(cgroup)
-        self._known[cgroup] = made
-        if made.place.pod and made.place.container:
-            self._containers.setdefault(made.place.pod, set()).add(cgroup)
-        self._dead.pop(cgroup, None)
-        return made
+        return self.remember(Cgroup(cgroup, text, place_of(text), time, None, parent))
+
+    def remember(self, cgroup: Cgroup) -> Cgroup:
+        self._drop(cgroup.id)
+        self._known[cgroup.id] = cgroup
+        if cgroup.place.pod and cgroup.place.container:
+            self._containers.setdefault(cgroup.place.pod, set()).add(cgroup.id)
+        if cgroup.died is None:
+            self._dead.pop(cgroup.id, None)
+        else:
+            self._dead[cgroup.id] = cgroup.died
+        self.changed.add(cgroup.id)
+        return cgroup
 
     def died(self, cgroup: int, time: int) -> None:
         before = self._known.get(cgroup)
         if before and before.died is None:
-            self._known[cgroup] = Cgroup(before.id, before.path, before.place, before.born, time)
+            self._known[cgroup] = replace(before, died=time)
             self._dead[cgroup] = time
+            self.changed.add(cgroup)
 
     def siblings(self, cgroup: Cgroup) -> Iterator[Cgroup]:
         """The containers' own directories in the same pod, dead ones included."""
@@ -139,6 +152,7 @@ class Cgroups:
         for cgroup in gone:
             self._drop(cgroup)
             del self._dead[cgroup]
+            self.changed.add(cgroup)
         return gone
 
     def _drop(self, cgroup: int) -> None:
@@ -156,11 +170,11 @@ class Cgroups:
         """
         seen = set()
         fresh = []
-        for number, path in _directories(os.fsencode(root)):
+        for number, path, parent in _directories(os.fsencode(root)):
             seen.add(number)
             before = self._known.get(number)
             if before is None or before.died is not None or before.path != path.decode(errors="replace"):
-                fresh.append(self.born(number, path, 0))
+                fresh.append(self.born(number, path, 0, parent))
         for number in [known for known, one in self._known.items() if one.died is None and known not in seen]:
             # Born between the walk and this line, perhaps: its birth is in the ring and will say so.
             if self._known[number].born < time:
@@ -168,19 +182,21 @@ class Cgroups:
         return fresh
 
 
-def _directories(root: bytes) -> Iterator[tuple[int, bytes]]:
+def _directories(root: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """Id, path and the parent's id of each, parents first."""
     try:
-        yield Path(os.fsdecode(root)).stat().st_ino, b"/"
+        top = Path(os.fsdecode(root)).stat().st_ino
     except OSError as error:
         raise NoHierarchy(f"cannot read {os.fsdecode(root)}: {error.strerror}") from error
-    left = [root]
+    yield top, b"/", 0
+    left = [(root, top)]
     while left:
-        folder = left.pop()
+        folder, parent = left.pop()
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
-                        left.append(entry.path)
-                        yield entry.inode(), entry.path[len(root) :]
+                        left.append((entry.path, entry.inode()))
+                        yield entry.inode(), entry.path[len(root) :], parent
         except OSError:
             continue

@@ -7,12 +7,13 @@ Source of the fields: Kubernetes API v1.Pod. Must not live here: requests.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import asdict
 from typing import Any, Final
 
 from agent.nouns import Container, ContainerKind, Pod
 
-__all__ = ["as_object", "pod_of"]
+__all__ = ["as_object", "pod_from_json", "pod_of", "pod_to_json"]
 
 _STATUSES: Final[tuple[tuple[str, ContainerKind], ...]] = (
     ("initContainerStatuses", "init"),
@@ -21,12 +22,13 @@ _STATUSES: Final[tuple[tuple[str, ContainerKind], ...]] = (
 )
 # The hash of a static pod's manifest is its uid on the node; the API's mirror of it has another.
 _ALIASES: Final = ("kubernetes.io/config.hash", "kubernetes.io/config.mirror")
+_MOST_ANNOTATION: Final = 1024  # characters of one; the API allows 256 KiB, which every fork would carry
 _CRON_JOB: Final = re.compile(r"(.+)-\d{8,10}")  # the controller appends minutes since 1970
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-def pod_of(item: Any) -> Pod | None:  # noqa: ANN401  it is whatever the server sent
-    """None when it has no uid, namespace or name: then it is no pod."""
+def pod_of(item: Any, keep: Collection[str] = ()) -> Pod | None:  # noqa: ANN401  it is whatever the server sent
+    """None when it has no uid, namespace or name: then it is no pod. `keep`: the annotations that are kept, by their keys."""
     metadata = as_object(as_object(item).get("metadata"))
     uid, namespace, name = (_text(metadata.get(key)) for key in ("uid", "namespace", "name"))
     if not (uid and namespace and name):
@@ -44,6 +46,7 @@ def pod_of(item: Any) -> Pod | None:  # noqa: ANN401  it is whatever the server 
         service_account=_text(spec.get("serviceAccountName")),
         qos=_text(status.get("qosClass")),
         containers={one.id: one for one in _containers(spec, status)},
+        annotations={key: annotations[key][:_MOST_ANNOTATION] for key in keep if key in annotations},
     )
 
 
@@ -101,3 +104,17 @@ def _text(value: object) -> str | None:
 
 def _strings(value: object) -> dict[str, str]:
     return {key: text for key, text in as_object(value).items() if isinstance(text, str)}
+
+
+def pod_to_json(pod: Pod) -> dict[str, Any]:
+    """As the journal keeps it."""
+    return {**asdict(pod), "aliases": sorted(pod.aliases)}
+
+
+def pod_from_json(kept: dict[str, Any], keep: Collection[str] = ()) -> Pod:
+    """`keep`: the annotations that are wanted by now."""
+    containers = {key: Container(**one) for key, one in kept["containers"].items()}
+    workload = kept["workload"] and (kept["workload"][0], kept["workload"][1])
+    annotations = {key: text for key, text in kept["annotations"].items() if key in keep}
+    read = {"aliases": frozenset(kept["aliases"]), "containers": containers, "workload": workload, "annotations": annotations}
+    return Pod(**{**kept, **read})

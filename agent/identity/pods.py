@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -45,9 +45,16 @@ class Pods:
         self._by_alias: dict[str, str] = {}
         self._gone: dict[str, float] = {}
         self.version = 0  # changes whenever an answer may have
+        self.changed: set[str] = set()  # uids that were put, went or were forgotten since somebody last emptied this
 
     def __len__(self) -> int:
         return len(self._by_uid) - len(self._gone)
+
+    def known(self) -> list[str]:
+        return list(self._by_uid)
+
+    def is_gone(self, uid: str) -> bool:
+        return uid in self._gone
 
     def get(self, uid: str) -> Pod | None:
         """`uid`: the API's, or a static pod's own."""
@@ -65,11 +72,13 @@ class Pods:
                 self._by_alias[alias] = pod.uid
         self._gone.pop(pod.uid, None)
         self.version += 1
+        self.changed.add(pod.uid)
 
     def remove(self, uid: str, now: float) -> None:
         """It stays resolvable for a while."""
         if uid in self._by_uid:
             self._gone.setdefault(uid, now)
+            self.changed.add(uid)
 
     def replace(self, pods: list[Pod], now: float) -> None:
         """What a list says is all there is."""
@@ -83,11 +92,11 @@ class Pods:
         for uid in [uid for uid, since in self._gone.items() if now - since > KEEP_GONE_S]:
             pod = self._by_uid.pop(uid)
             del self._gone[uid]
+            self.changed.add(uid)
             for alias in pod.aliases:
                 if self._by_alias.get(alias) == uid:
                     del self._by_alias[alias]
             self.version += 1
-
 
 
 def _with_former(before: Mapping[str, Container], now: Mapping[str, Container]) -> dict[str, Container]:
@@ -103,13 +112,14 @@ class _Expired(Exception):
 
 
 class PodWatch:
-    """Keeps a `Pods` up to date. `kubeconfig` None: the pod's own service account.
+    """Keeps a `Pods` up to date. `kubeconfig` None: the pod's own service account. `keep`: annotations, by their keys.
 
     `state` is one line for people: what the API last said, or why it says nothing.
     """
 
-    def __init__(self, pods: Pods, node: str, kubeconfig: Path | None) -> None:
+    def __init__(self, pods: Pods, node: str, kubeconfig: Path | None, keep: Collection[str] = ()) -> None:
         self._pods = pods
+        self._keep = keep
         self._selector = f"spec.nodeName={node}"
         self._kubeconfig = kubeconfig
         self.state = "not asked yet"
@@ -186,7 +196,7 @@ class PodWatch:
             _check(answer.status, text, answer.headers)
             body = as_object(orjson.loads(text))
             items = body.get("items")
-            pods += [pod for item in (items if isinstance(items, list) else []) if (pod := pod_of(item))]
+            pods += [pod for item in (items if isinstance(items, list) else []) if (pod := pod_of(item, self._keep))]
             metadata = as_object(body.get("metadata"))
             if not isinstance(metadata.get("continue"), str) or not metadata["continue"]:
                 break
@@ -230,7 +240,7 @@ class PodWatch:
             if item.get("code") == 410:
                 raise _Expired
             raise ApiException(status=item.get("code"), reason=str(item.get("message"))[:200])
-        if kind in ("ADDED", "MODIFIED", "DELETED") and (pod := pod_of(item)):
+        if kind in ("ADDED", "MODIFIED", "DELETED") and (pod := pod_of(item, self._keep)):
             self._pods.put(pod)
             if kind == "DELETED":
                 self._pods.remove(pod.uid, asyncio.get_running_loop().time())

@@ -7,6 +7,7 @@ Must not live here: formats.
 
 from __future__ import annotations
 
+import json
 import time
 from bisect import bisect_right
 
@@ -32,6 +33,17 @@ class Clock:
     def __init__(self, measured: int) -> None:
         self._since = [0]
         self._apart = [measured]
+
+    def state(self) -> bytes:
+        """Its history, for `restore`."""
+        return json.dumps([self._since, self._apart]).encode()
+
+    def restore(self, state: bytes | None) -> None:
+        """Goes on from an earlier agent's history of this boot: a moment has one wall time, whoever tells it."""
+        if state is not None:
+            measured = self._apart[-1]
+            self._since, self._apart = json.loads(state)
+            self.remeasure(time.clock_gettime_ns(time.CLOCK_BOOTTIME), measured)
 
     @property
     def steps(self) -> int:

@@ -31,6 +31,9 @@ def load_libbpf() -> ctypes.CDLL:
         lib.bpf_map_update_elem.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64]
         lib.bpf_map_delete_elem.argtypes = [ctypes.c_int, ctypes.c_void_p]
         lib.bpf_map_lookup_batch.argtypes = [ctypes.c_int] + [ctypes.c_void_p] * 6
+        lib.bpf_obj_pin.argtypes = [ctypes.c_int, ctypes.c_char_p]
+        lib.bpf_obj_get.argtypes = [ctypes.c_char_p]
+        lib.bpf_raw_tracepoint_open.argtypes = [ctypes.c_char_p, ctypes.c_int]
         lib.bpf_obj_get_info_by_fd.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
         return lib
     raise OSError(errno.ENOENT, "libbpf.so is not installed (Debian: libbpf1, which python3-bpfcc brings along)")

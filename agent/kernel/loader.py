@@ -1,13 +1,14 @@
-"""A short-lived process that compiles the probe with BCC, attaches it, hands its descriptors over, and goes with LLVM's 125 MB.
+"""A short-lived process that compiles the probe with BCC, loads it, hands its descriptors over, and goes with LLVM's 125 MB.
 
 `python -m agent.kernel.loader`: reads its orders (JSON) from descriptor 0, a Unix socket, and answers there: one JSON line and,
 on success, the descriptors it names, in that order. What BCC and the compiler print goes to stderr, which the parent keeps.
-The one importer of bcc. Must not live here: anything that runs after the attach.
+The one importer of bcc. Must not live here: attaching, pinning, and anything that runs after the load.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import socket
@@ -18,18 +19,21 @@ from typing import Any, Final
 from agent.kernel.libbpf import load_libbpf
 from agent.kernel.offsets import Btf, BtfMissing, offset_flags
 
-__all__ = ["HOOKS", "MAPS", "main"]
+__all__ = ["HOOKS", "MAPS", "digest", "main", "sources"]
 
-# (raw tracepoint, program). In this order: who is told first must be there first.
+# (raw tracepoint, program of fork.c); the place is the hook's number in dispatch.c. They are attached in this order: who is
+# told first must be there first.
 HOOKS: Final = (
-    ("cgroup_mkdir", b"on_cgroup_mkdir"),
-    ("cgroup_rmdir", b"on_cgroup_rmdir"),
-    ("task_newtask", b"on_newtask"),
-    ("sched_process_fork", b"on_fork"),
-    ("cgroup_attach_task", b"on_cgroup_attach"),
+    ("cgroup_mkdir", "on_cgroup_mkdir"),
+    ("cgroup_rmdir", "on_cgroup_rmdir"),
+    ("task_newtask", "on_newtask"),
+    ("sched_process_fork", "on_fork"),
+    ("cgroup_attach_task", "on_cgroup_attach"),
 )
-MAPS: Final = ("config", "forks", "changes", "tally", "cpus")
+MAPS: Final = ("config", "forks", "changes", "tally", "cpus", "subjects", "storms")
+DISPATCHER: Final = ("slots", "base")
 
+_MAKERS: Final = ("loader.py", "offsets.py", "records.py")  # of this folder: what they say goes into the probe
 _RINGBUF: Final = 27  # BPF_MAP_TYPE_RINGBUF
 
 
@@ -37,6 +41,21 @@ def sources() -> Path:
     """The folder with fork.c: beside the packages in a checkout, inside the package when installed."""
     installed = Path(__file__).parents[1] / "bpf"
     return installed if installed.is_dir() else Path(__file__).parents[2] / "bpf"
+
+
+def digest(orders: dict[str, Any]) -> str:
+    """16 hex digits for what a probe is made of: its source, how it is compiled, for what. The kernel, and so its offsets,
+    can't change while the boot lasts that a pinned probe lasts for."""
+    made = hashlib.sha256()
+    folder = sources()
+    for file in (
+        folder / "fork.c",
+        *sorted((folder / "include").rglob("*.h")),
+        *(Path(__file__).with_name(one) for one in _MAKERS),
+    ):
+        made.update(file.read_bytes())
+    made.update(json.dumps(orders, sort_keys=True).encode())
+    return made.hexdigest()[:16]
 
 
 class Refused(Exception):
@@ -69,6 +88,7 @@ def flags(orders: dict[str, Any]) -> list[str]:
         "RING_PAGES": orders["ring_bytes"] // page,
         "CHANGES_PAGES": orders["changes_bytes"] // page,
         "TALLY_ROWS": orders["tally_rows"],
+        "STORM_ROWS": orders["storm_rows"],
         "HIERARCHY": orders["hierarchy"],
     }
     if orders["controller"] is not None:
@@ -76,11 +96,9 @@ def flags(orders: dict[str, Any]) -> list[str]:
     return offset_flags(btf) + [f"-D{name}={value}" for name, value in given.items()]
 
 
-def attach(orders: dict[str, Any]) -> tuple[list[str], list[int], object]:
-    """Compiles, loads, attaches. Returns names and descriptors, and what must stay alive until they are sent.
-
-    Raises Refused and BtfMissing.
-    """
+def load(orders: dict[str, Any], dispatcher: bool) -> tuple[dict[str, int], object]:
+    """Compiles and loads the probe and, if wanted, the dispatcher. Returns descriptors by name, and what must stay alive until
+    they are sent. Raises Refused and BtfMissing."""
     try:
         cflags = flags(orders)
         check_ring_buffer()
@@ -91,32 +109,38 @@ def attach(orders: dict[str, Any]) -> tuple[list[str], list[int], object]:
     try:
         import bcc  # noqa: PLC0415  BCC_KERNEL_SOURCE must be set first
 
-        load = bcc.BPF  # PyPI has a `bcc`, too, which has nothing to do with BPF
+        compiled = bcc.BPF  # PyPI has a `bcc`, too, which has nothing to do with BPF
     except (ImportError, AttributeError) as error:
         raise Refused("bcc", f"this Python has no BCC ({error}): it is the distribution's package, not PyPI's `bcc`") from error
+    include = f"-I{folder / 'include'}"
     try:
-        program = load(text=(folder / "fork.c").read_bytes(), cflags=[*cflags, f"-I{folder / 'include'}"])
-        for tracepoint, function in HOOKS:
-            program.attach_raw_tracepoint(tp=tracepoint.encode(), fn_name=function)
+        probe = compiled(text=(folder / "fork.c").read_bytes(), cflags=[*cflags, include])
+        named = {f"map-{name}": probe.get_table(name.encode()).map_fd for name in MAPS}
+        for _, function in HOOKS:
+            named[f"program-{function}"] = probe.load_func(function.encode(), compiled.RAW_TRACEPOINT).fd
+        alive = [probe]
+        if dispatcher:
+            door = compiled(text=(folder / "dispatch.c").read_bytes(), cflags=[*cflags, include])
+            named |= {f"dispatch-{name}": door.get_table(name.encode()).map_fd for name in DISPATCHER}
+            for number, (tracepoint, _) in enumerate(HOOKS):
+                named[f"hook-{tracepoint}"] = door.load_func(f"hook_{number}".encode(), compiled.RAW_TRACEPOINT).fd
+            alive.append(door)
     except Exception as error:  # BCC raises nothing narrower
         raise Refused("kernel", f"BCC could not load the probe: {error}") from error
-    named = {f"map:{name}": program.get_table(name.encode()).map_fd for name in MAPS}
-    named |= {f"program:{function.decode()}": program.load_func(function, load.RAW_TRACEPOINT).fd for _, function in HOOKS}
-    named |= {f"link:{tracepoint}": program.raw_tracepoint_fds[tracepoint.encode()] for tracepoint, _ in HOOKS}
-    return list(named), list(named.values()), program
+    return named, alive
 
 
 def main() -> int:
     with socket.socket(fileno=0) as door:
-        orders = json.loads(door.recv(65536))
+        wanted = json.loads(door.recv(65536))
         try:
-            names, descriptors, alive = attach(orders)
+            named, alive = load(wanted["orders"], wanted["dispatcher"])
         except BtfMissing as error:
             answer = {"refused": "kernel", "text": str(error)}
         except Refused as error:
             answer = {"refused": error.what, "text": str(error)}
         else:
-            socket.send_fds(door, [json.dumps({"names": names}).encode()], descriptors)
+            socket.send_fds(door, [json.dumps({"names": list(named)}).encode()], list(named.values()))
             del alive
             sys.stderr.flush()
             os._exit(0)  # BCC's own clean-up and LLVM's would take longer than all the rest

@@ -14,13 +14,23 @@ from typing import NamedTuple
 
 from agent.kernel.libbpf import load_libbpf
 
-__all__ = ["BpfMap", "ProgramStats", "possible_cpus", "program_stats"]
+__all__ = ["BpfMap", "ProgramStats", "array_map", "possible_cpus", "program_stats"]
+
+_ARRAY = 2  # BPF_MAP_TYPE_ARRAY
 
 
 def possible_cpus() -> int:
     """How many values a per-CPU row has. Source: /sys/devices/system/cpu/possible, like `0-3` or `0,2-5`."""
     text = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii").strip()
     return int(text.replace(",", "-").split("-")[-1]) + 1
+
+
+def array_map(name: str, value_size: int) -> int:
+    """The descriptor of a new array of one value. Raises OSError."""
+    descriptor: int = load_libbpf().bpf_map_create(_ARRAY, name.encode(), 4, value_size, 1, None)
+    if descriptor < 0:
+        raise OSError(-descriptor, f"cannot make a BPF map: {os.strerror(-descriptor)}")
+    return descriptor
 
 
 class BpfMap:

@@ -1,49 +1,86 @@
-"""The attached probe, as the agent holds it: descriptors that came from the loader, and what can be done with them.
+"""One probe, as the agent holds it: its descriptors, and what can be done with them.
 
-The attachment lives as long as someone holds the descriptors. Must not live here: BCC (the loader's), paths and pods.
+A probe lasts for one epoch: it is loaded, put in charge, perhaps left behind by its agent and taken over by the next, and
+drained when another is put in charge. What its agents must know of it is written in `meta`, beside its maps. Must not live
+here: how it came to be loaded and attached (capture), paths and pods.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
-import socket
-import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from agent.kernel.maps import BpfMap, ProgramStats, possible_cpus, program_stats
+from agent.kernel.maps import BpfMap, array_map, possible_cpus
 from agent.kernel.records import (
     CHANGE,
     CHANGE_PATH,
     CHANGE_SLOT,
+    CONFIG,
     CPU_ROW,
+    FORK,
     FORK_SLOT,
+    STORM,
+    SUBJECT,
     TALLY_ROW,
     CgroupChange,
     CpuRow,
+    StormRow,
     TallyRow,
 )
 from agent.kernel.ring import Ring
 
-__all__ = ["CannotCapture", "NotPermitted", "Probe", "Snapshot", "forks_since_boot", "open_probe"]
+__all__ = [
+    "CHANGES_BYTES",
+    "LAYOUT",
+    "META_BYTES",
+    "STORM_ROWS",
+    "TALLY_ROWS",
+    "Meta",
+    "Probe",
+    "Snapshot",
+    "boot_id",
+    "forks_since_boot",
+]
 
-_LOADER_SECONDS: Final = 120  # BCC takes 0.3 s here and 7 s under emulation; more than this is a hang
-_CHANGES_BYTES: Final = 1 << 20  # 1,024 cgroups born or died between two readings
+LAYOUT: Final = 1  # of records and rows; another number means that this code can't read that probe
+CHANGES_BYTES: Final = 1 << 20  # 1,024 cgroups born or died between two commits
 TALLY_ROWS: Final = 16384  # cgroups that forked and are not yet forgotten; 1.9 MB
+STORM_ROWS: Final = 4096  # pods; a node has 250 at most as a rule
+_LOOKS: Final = 5  # a fork may just be between "it was made" and "it was told"; that takes a microsecond
 OTHER: Final = 0  # the row for when the table is full
+META_BYTES: Final = 1024
+_FIRST: Final = bytes(4)
 
 
-class CannotCapture(Exception):
-    """This kernel, or this machine's BCC, can't do it. The text is one line: what is missing and what to do."""
+@dataclass(frozen=True)
+class Meta:
+    """What is written beside a pinned probe.
 
+    `slot`: bytes of a record with its header. `base`: the probe's half of the dispatcher's slots; `made`: ns of CLOCK_BOOTTIME.
+    `attached`, `stopped`: /proc/stat's `processes` just before and after it was put in charge, and just before and after it
+    was no longer. `misses`: how often the hooks' programs had been skipped by then, and then. `settled`: its last
+    agent left with everything delivered that it had taken out.
+    """
 
-class NotPermitted(CannotCapture):
-    """The kernel could, and may not for us."""
+    layout: int
+    slot: int
+    fingerprint: str
+    epoch: str
+    boot_id: str
+    ring_bytes: int
+    base: int
+    made: int
+    attached: tuple[int, int] = (0, 0)
+    stopped: tuple[int, int] | None = None
+    misses: tuple[int, int | None] = (0, None)
+    settled: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,137 +98,175 @@ class Snapshot:
         """All tasks, those among them that /proc/stat counts and no fork event tells of: io_uring's and vhost's workers."""
         return sum(cpu.newtasks + cpu.unpaired for cpu in self.cpus)
 
+    @property
+    def orphaned(self) -> int:
+        return sum(cpu.orphaned for cpu in self.cpus)
+
 
 def forks_since_boot() -> int:
     """/proc/stat's `processes`: every task that was ever made, threads included."""
     for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
         if line.startswith("processes "):
             return int(line.split()[1])
-    raise CannotCapture("/proc/stat has no `processes`: is /proc the kernel's own?")
+    raise RuntimeError("/proc/stat has no `processes`: is /proc the kernel's own?")
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 class Probe:
-    """`stream` is `<boot id>.<epoch>`: the epoch is 64 random bits a load, for numbered ones repeat."""
+    """`descriptors`: its maps, by the names of their pins. `meta` None: it is read from the probe's own. `misses`: the hooks'.
 
-    def __init__(self, descriptors: dict[str, int], ring_bytes: int, boot_id: str) -> None:
-        self.boot_id = boot_id
-        self.epoch = secrets.token_hex(8)
-        self.stream = f"{boot_id}.{self.epoch}"
-        self._descriptors = descriptors
-        self._cpu_count = possible_cpus()
-        self._config = BpfMap(descriptors["map:config"], 4, 16, 1)
-        self._tally = BpfMap(descriptors["map:tally"], 8, TALLY_ROW.size, TALLY_ROWS)
-        self._cpus = BpfMap(descriptors["map:cpus"], 4, CPU_ROW.size * self._cpu_count, 1)
-        self.forks = Ring(descriptors["map:forks"], ring_bytes, FORK_SLOT)
-        self._changes = Ring(descriptors["map:changes"], _CHANGES_BYTES, CHANGE_SLOT)
-        self.attached: tuple[int, int] = (0, 0)
-        self.stopped: tuple[int, int] | None = None
+    `stream` is `<boot id>.<epoch>`: the epoch is 64 random bits a load, for numbered ones repeat. Raises ValueError when what
+    is there is no probe that this code can read.
+    """
 
-    def start(self, threads: bool) -> None:
-        """From here on every task is counted. `threads`: send each as an event, too."""
-        self._tally.put(OTHER.to_bytes(8, sys.byteorder), bytes(TALLY_ROW.size))
+    def __init__(self, descriptors: dict[str, int], meta: Meta | None, misses: Callable[[], int]) -> None:
+        self.descriptors = descriptors
+        if meta is not None:
+            descriptors["meta"] = array_map("forklore_meta", META_BYTES)
+        try:
+            self._meta_map = BpfMap(descriptors["meta"], 4, META_BYTES, 1)
+            self.meta = meta if meta is not None else _meta_of(self._meta_map.get(_FIRST) or b"")
+            self._config = BpfMap(descriptors["map-config"], 4, CONFIG.size, 1)
+            self._tally = BpfMap(descriptors["map-tally"], 8, TALLY_ROW.size, TALLY_ROWS)
+            self._cpus = BpfMap(descriptors["map-cpus"], 4, CPU_ROW.size * possible_cpus(), 1)
+            self._subjects = BpfMap(descriptors["map-subjects"], 8, SUBJECT.size, TALLY_ROWS)
+            self._storms = BpfMap(descriptors["map-storms"], 8, STORM.size, STORM_ROWS)
+            self.forks = Ring(descriptors["map-forks"], self.meta.ring_bytes, FORK_SLOT)
+            self._changes = Ring(descriptors["map-changes"], CHANGES_BYTES, CHANGE_SLOT)
+        except (KeyError, OSError) as error:
+            raise ValueError(f"not a whole probe: {error}") from error
+        self._misses = misses
+        self.stream = f"{self.meta.boot_id}.{self.meta.epoch}"
+        self.alive_until: int = self._configured()[3]
+        if meta is not None:
+            self._tally.put(OTHER.to_bytes(8, sys.byteorder), bytes(TALLY_ROW.size))
+            self.note()
+
+    def note(self, **changes: Any) -> None:  # noqa: ANN401  Meta's fields
+        """Writes `meta` anew, with these changes."""
+        self.meta = replace(self.meta, **changes)
+        self._meta_map.put(_FIRST, json.dumps(asdict(self.meta)).encode().ljust(META_BYTES, b"\0"))
+
+    def inherit(self, before: Probe) -> None:
+        """Goes on where another will stop: its orders, and what was marked there."""
+        for mine, its in ((self._subjects, before._subjects), (self._storms, before._storms)):
+            for key, value in its.items():
+                mine.put(key, value)
+        self._config.put(_FIRST, before._config.get(_FIRST) or bytes(CONFIG.size))
+
+    def start(self, *, threads: bool, storm_limit: int, alive_ns: int) -> None:
+        """From here on every task is counted, for `alive_ns` after the last call. `threads`: send each as an event, too.
+        `storm_limit`: events a second of one pod above which they are only counted; 0: none."""
         before = forks_since_boot()
-        self._configure(enabled=True, threads=threads)
-        self.attached = (before, forks_since_boot())
+        first = not self._configured()[0]
+        self.alive_until = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + alive_ns
+        self._config.put(_FIRST, CONFIG.pack(1, threads, storm_limit, self.alive_until))
+        if self.meta.settled:
+            self.note(settled=False)
+        if first:
+            self.note(attached=(before, forks_since_boot()), misses=(self._misses(), None))
 
     def stop(self) -> None:
         """Nothing more is counted or sent; what was stays readable."""
-        if self.stopped is None:
+        if self.meta.stopped is None:
             before = forks_since_boot()
-            self._configure(enabled=False, threads=False)
-            self.stopped = (before, forks_since_boot())
+            self._config.put(_FIRST, CONFIG.pack(0, 0, 0, 0))
+            self.stopped((before, forks_since_boot()))
 
-    def programs(self) -> dict[str, ProgramStats]:
-        """What the kernel says of each program, by its name in fork.c."""
-        named = ((name.partition(":"), number) for name, number in self._descriptors.items())
-        return {name: program_stats(number) for (kind, _, name), number in named if kind == "program"}
+    def stopped(self, proc_stat: tuple[int, int]) -> None:
+        """It is no longer in charge, since the moment between these two readings of /proc/stat."""
+        self.note(stopped=proc_stat, misses=(self.meta.misses[0], self._misses()))
+
+    def mark(self, cgroup: int, counted: int, pod: int, *, is_pod: bool) -> bool:
+        """Whose a cgroup is: the row that its forks are counted in, and the pod whose limit holds. False: the table is full,
+        and the cgroup counts for itself, without a limit."""
+        try:
+            self._subjects.put(cgroup.to_bytes(8, sys.byteorder), SUBJECT.pack(counted, pod, is_pod))
+        except OSError:
+            return False
+        return True
+
+    def storms(self) -> dict[int, StormRow]:
+        """The pods that were ever above the limit, by their directory's cgroup id."""
+        rows = ((int.from_bytes(key, sys.byteorder), STORM.unpack(value)) for key, value in self._storms.items())
+        return {pod: StormRow(over, since) for pod, (_second, _count, over, since) in rows if over}
 
     def cpus(self) -> tuple[CpuRow, ...]:
-        return tuple(CpuRow(*values) for values in CPU_ROW.iter_unpack(self._cpus.get(bytes(4)) or b""))
+        return tuple(CpuRow(*values) for values in CPU_ROW.iter_unpack(self._cpus.get(_FIRST) or b""))
 
     def snapshot(self) -> Snapshot:
         """The sum of the rows lies between the two readings of /proc/stat, less `attached`."""
         before = forks_since_boot()
         cpus = self.cpus()
-        rows = {int.from_bytes(key, sys.byteorder): TallyRow(*TALLY_ROW.unpack(value)) for key, value in self._tally.items()}
-        proc_stat = self.stopped or (before, forks_since_boot())
-        return Snapshot(rows, cpus, sum(stats.misses for stats in self.programs().values()), proc_stat)
+        for _ in range(_LOOKS):
+            read = ((int.from_bytes(key, sys.byteorder), TALLY_ROW.unpack(value)) for key, value in self._tally.items())
+            rows = {cgroup: TallyRow(*row) for cgroup, row in read}
+            if all(row.is_whole for row in rows.values()):
+                break
+        proc_stat = self.meta.stopped or (before, forks_since_boot())
+        start, end = self.meta.misses
+        return Snapshot(rows, cpus, (self._misses() if end is None else end) - start, proc_stat)
 
     def forget(self, cgroup: int) -> None:
-        """Drop a dead cgroup's row. Only when its last counts have been taken over."""
-        self._tally.remove(cgroup.to_bytes(8, sys.byteorder))
+        """Drop a dead cgroup's rows. Only when its last counts have been taken over."""
+        key = cgroup.to_bytes(8, sys.byteorder)
+        self._tally.remove(key)
+        self._subjects.remove(key)
+        self._storms.remove(key)
+
+    def lying(self) -> Counter[int]:
+        """How many forks of each row lie in the ring, finished and not taken yet. Only when it is not in charge any more."""
+        counts: Counter[int] = Counter()
+        start = self.forks.cursor
+        while raw := self.forks.take(4096):
+            counts.update(values[13] for values in FORK.iter_unpack(raw))
+        self.forks.rewind(start)
+        return counts
 
     def changes(self) -> Iterator[CgroupChange]:
-        """The cgroups that were born, died and were entered since the last call, in order."""
+        """The cgroups that were born, died and were entered since the last call, in order. Their room in the ring is given back
+        by `publish_changes`."""
         while taken := self._changes.take(1024):
-            for cgroup, parent, time, change, length, _sequence, start, tid, path in CHANGE.iter_unpack(taken):
+            for cgroup, parent, at, change, length, _sequence, start, tid, path in CHANGE.iter_unpack(taken):
                 whole = 0 < length < CHANGE_PATH
-                yield CgroupChange(cgroup, parent, time, change, path[: max(length - 1, 0)], whole, tid, start)
-            self._changes.publish(self._changes.cursor)
+                yield CgroupChange(cgroup, parent, at, change, path[: max(length - 1, 0)], whole, tid, start)
+
+    def resume(self, forks: int, changes: int) -> None:
+        """Goes on where the last agent's journal says that it had come to."""
+        self.forks.resume(forks)
+        self._changes.resume(changes)
+
+    @property
+    def changes_taken(self) -> int:
+        """Up to where `changes` has read."""
+        return self._changes.cursor
+
+    def publish_changes(self, position: int) -> None:
+        self._changes.publish(position)
 
     def close(self) -> None:
-        """Detaches: nobody else holds the descriptors."""
+        """Lets go of it. It lasts while it is pinned, or the dispatcher calls it."""
         self.forks.close()
         self._changes.close()
-        for number in self._descriptors.values():
+        for number in self.descriptors.values():
             os.close(number)
-        self._descriptors = {}
+        self.descriptors = {}
 
-    def _configure(self, *, enabled: bool, threads: bool) -> None:
-        value = int(enabled).to_bytes(8, sys.byteorder) + int(threads).to_bytes(8, sys.byteorder)
-        self._config.put(bytes(4), value)
-
-
-def open_probe(ring_bytes: int, hierarchy: int, controller: str | None) -> Probe:
-    """Runs the loader; the probe is attached on return and counts nothing until `start`.
-
-    `ring_bytes`: a power of two and of whole pages. `hierarchy`: the cgroup hierarchy's number in /proc/self/cgroup;
-    `controller`: one that is mounted there (v1), None for v2. Raises CannotCapture or NotPermitted.
-    """
-    orders = {
-        "ring_bytes": ring_bytes,
-        "changes_bytes": _CHANGES_BYTES,
-        "tally_rows": TALLY_ROWS,
-        "hierarchy": hierarchy,
-        "controller": controller,
-    }
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours:
-        with theirs:
-            command = [sys.executable, "-m", "agent.kernel.loader"]
-            child = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        try:
-            ours.settimeout(_LOADER_SECONDS)
-            ours.send(json.dumps(orders).encode())
-            answer, descriptors, _flags, _address = socket.recv_fds(ours, 65536, 64)
-        except (TimeoutError, OSError) as error:
-            child.kill()
-            raise CannotCapture(f"the probe's loader did not answer ({error}): {_complaint(child)}") from error
-    complaint = _complaint(child)
-    if not answer:
-        raise CannotCapture(f"the probe's loader died (exit {child.returncode}): {complaint}")
-    said = json.loads(answer)
-    if "refused" in said:
-        raise _refusal(said["refused"], said["text"], complaint)
-    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return Probe(dict(zip(said["names"], descriptors, strict=True)), ring_bytes, boot_id)
+    def _configured(self) -> tuple[int, ...]:
+        return CONFIG.unpack(self._config.get(_FIRST) or bytes(CONFIG.size))
 
 
-def _complaint(child: subprocess.Popen[bytes]) -> str:
-    _out, errors = child.communicate(timeout=_LOADER_SECONDS)
-    lines = [line.strip() for line in errors.decode(errors="replace").splitlines() if line.strip()]
-    # The compiler's and the verifier's own words, the telling ones last.
-    return " | ".join(lines[-3:])
-
-
-def _refusal(what: str, text: str, complaint: str) -> CannotCapture:
-    remedies = {
-        "permission": "run as root, or with CAP_BPF and CAP_PERFMON (below kernel 5.11 CAP_SYS_RESOURCE, too) and a seccomp"
-        " profile that allows bpf()",
-        "kernel": "forklore needs Linux 5.10 or newer with BTF (CONFIG_DEBUG_INFO_BTF=y)",
-        "bcc": "install it (apt-get install python3-bpfcc) and run with the distribution's Python",
-    }
-    if "Operation not permitted" in complaint and what == "kernel":
-        what = "permission"
-    line = f"{text}: {remedies[what]}" + (f" [{complaint}]" if complaint else "")
-    return NotPermitted(line) if what == "permission" else CannotCapture(line)
+def _meta_of(raw: bytes) -> Meta:
+    try:
+        said = json.loads(raw.rstrip(b"\0"))
+        pairs = {"attached": tuple(said["attached"]), "misses": tuple(said["misses"])}
+        stopped = said["stopped"] and tuple(said["stopped"])
+        meta = Meta(**{**said, **pairs, "stopped": stopped})
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"its meta says {raw[:80]!r}") from error
+    if meta.layout != LAYOUT:
+        raise ValueError(f"its records are of layout {meta.layout}, and {LAYOUT} is what is read here")
+    return meta

@@ -14,17 +14,22 @@ __all__ = [
     "CHANGE",
     "CHANGE_PATH",
     "CHANGE_SLOT",
+    "CONFIG",
     "CPU_ROW",
     "DIED",
     "ENTERED",
     "FORK",
     "FORK_SLOT",
+    "NUMBERS",
     "ORIGIN",
+    "STORM",
+    "SUBJECT",
     "TALLY_ROW",
     "UNKNOWN_32",
     "UNKNOWN_64",
     "CgroupChange",
     "CpuRow",
+    "StormRow",
     "TallyRow",
 ]
 
@@ -37,9 +42,11 @@ ENTERED: Final = 3
 
 RING_HEADER: Final = 8  # struct bpf_ringbuf_hdr: u32 len, u32 pg_off
 
-# sequence time cgroup parent_cgroup | tid ns_tid pid ns_pid start | chain | cpu levels kind | the origin, undivided
-FORK: Final = Struct(f"={RING_HEADER}x 4Q 4IQ {4 * CHAIN}s HBB4x 152s")
+# sequence time cgroup parent_cgroup | tid ns_tid pid ns_pid start | chain below the host's | cpu levels kind counted |
+# the origin, undivided
+FORK: Final = Struct(f"={RING_HEADER}x 4Q 4IQ {4 * (CHAIN - 1)}s HBBQ 152s")
 FORK_SLOT: Final = 256
+NUMBERS: Final = Struct(f"={CHAIN - 1}I")  # the chain of a fork
 # parent, parent_process, leader: tid ns_tid pid ns_pid start | flags comm parent_comm uid gid | pid mnt net user uts ipc cgroup
 ORIGIN: Final = Struct("=4IQ 4IQ 4IQ Q16s16s2I 7I4x")
 
@@ -49,7 +56,10 @@ CHANGE: Final = Struct(f"={RING_HEADER}x 3Q2I2QI4x {CHANGE_PATH}s")
 CHANGE_SLOT: Final = 1024
 
 TALLY_ROW: Final = Struct("=7Q")
-CPU_ROW: Final = Struct("=5Q")
+CPU_ROW: Final = Struct("=6Q")
+CONFIG: Final = Struct("=4Q")  # enabled threads storm_limit alive_until
+SUBJECT: Final = Struct("=3Q")  # counted pod is_pod
+STORM: Final = Struct("=4Q")  # second count over since
 
 
 class TallyRow(NamedTuple):
@@ -63,15 +73,29 @@ class TallyRow(NamedTuple):
     lost: int
     entered: int
 
+    @property
+    def is_whole(self) -> bool:
+        """Nothing is under way in it."""
+        return self.processes + self.threads == self.emitted + self.filtered + self.suppressed + self.lost
+
 
 class CpuRow(NamedTuple):
-    """What one CPU has counted. `sequence`: numbers given out so far, so it is the next one."""
+    """What one CPU has counted. `sequence`: numbers given out so far, so it is the next one. `orphaned`: forks
+    while no agent was alive, which are in no row of the tally."""
 
     sequence: int
     newtasks: int
     unpaired: int
     changes: int
     changes_lost: int
+    orphaned: int
+
+
+class StormRow(NamedTuple):
+    """A pod above its limit: when it last was, and since when; ns of CLOCK_BOOTTIME."""
+
+    over: int
+    since: int
 
 
 class CgroupChange(NamedTuple):

@@ -94,6 +94,19 @@ class Ring:
             pass
         self._consumed[0] = position
 
+    def resume(self, position: int) -> None:
+        """Go on from where an earlier reader had safely come to, if the kernel has not been told so yet. A position that can't
+        be one (the ring is another) is not believed."""
+        if self._consumed[0] < position <= self._produced[0] and not position % self.slot:
+            self.cursor = position
+            self.publish(position)
+
+    def rewind(self, position: int) -> None:
+        """Take again what was taken since and not published."""
+        if not self._consumed[0] <= position <= self.cursor or position % self.slot:
+            raise ValueError(f"cannot go back to {position}: the kernel has had it since")
+        self.cursor = position
+
     @property
     def backlog(self) -> int:
         """Records that are in the ring and not yet taken, unfinished ones included."""

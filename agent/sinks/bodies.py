@@ -1,92 +1,75 @@
-"""Lines -> bodies that are ready to POST, and back again when a receiver finds one too large. Pure.
+"""Items -> bodies that are ready to POST, and back again when a receiver finds one too large or took it in part. Pure, but for
+the ids' randomness.
 
-Must not live here: what is in a line.
+Must not live here: what is in an item, how items lie in a body (framing).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from itertools import count
-from typing import Final
+import hashlib
+import secrets
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
 
-import orjson
 import zstandard
 from isal import igzip
 
 from agent.nouns import Batch
-from wire.events import FORK
+from agent.sinks.encoders import Item
+from agent.sinks.framing import Framing
 
-__all__ = ["ENCODINGS", "Packer", "line_bytes", "line_forks", "lines_of"]
+__all__ = ["ENCODINGS", "Packer"]
 
 ENCODINGS: Final[dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]]] = {
     "none": (bytes, bytes),
     "gzip": (lambda body: igzip.compress(body, compresslevel=1), igzip.decompress),
     "zstd": (zstandard.ZstdCompressor(level=1).compress, zstandard.ZstdDecompressor().decompress),
 }
+_LONGEST_ID: Final = 96  # characters; a part of a part of a part is named anew before its name outgrows a header
 
 
 class Packer:
-    """`events`, `size`: the most lines and uncompressed bytes a body has (one line may be larger). `prefix`: of batch ids."""
+    """`events`, `size`: the most items and uncompressed bytes a body has (one item may be larger)."""
 
-    def __init__(self, compression: str, events: int, size: int, prefix: str) -> None:
+    def __init__(self, framing: Framing[Any], compression: str, events: int, size: int) -> None:
+        self._framing = framing
         self._compress, self._decompress = ENCODINGS[compression]
         self._events = events
         self._size = size
-        self._prefix = prefix
-        self._number = count()
 
-    def pack(self, lines: Sequence[str], cgroups: Sequence[int | None], since: float) -> Iterator[Batch]:
-        """`cgroups`: whose fork each line is; None: none. `since`: when the first came."""
+    def pack(self, stream: str, items: Sequence[Item], cgroups: Sequence[int], since: float) -> Iterator[Batch]:
+        """`cgroups`: where each item's fork was counted; NOBODY: it is none. `since`: when the first came, wall clock."""
+        sizes = [*map(self._framing.size, items)]
         start = 0
-        while start < len(lines):
-            stop, size = start, 0
-            while stop < len(lines) and stop - start < self._events:
-                size += line_bytes(lines[stop])
-                if size > self._size and stop > start:
-                    break
+        while start < len(items):
+            stop, size = start + 1, sizes[start]
+            while stop < len(items) and stop - start < self._events and (size := size + sizes[stop]) <= self._size:
                 stop += 1
-            yield self._batch(lines[start:stop], cgroups[start:stop], f"{self._prefix}.{next(self._number)}", since)
+            # Random, because it must never come again with other content: not after a restart, and not on another node.
+            yield self._batch(secrets.token_hex(16), stream, items[start:stop], cgroups[start:stop], since)
             start = stop
 
     def halve(self, batch: Batch) -> list[Batch]:
-        """The same lines, byte for byte, in two bodies; empty when there is one line only."""
-        lines = lines_of(batch.body, self._decompress)
-        if len(lines) < 2:
+        """The same items, byte for byte, in two bodies; empty when there is one item only."""
+        if batch.events < 2:
             return []
-        middle = len(lines) // 2
-        halves = enumerate((lines[:middle], lines[middle:]))
-        return [self._batch(half, [line_forks(line) for line in half], f"{batch.id}.{at}", batch.since) for at, half in halves]
+        middle = batch.events // 2
+        return [self.part(batch, half, str(at)) for at, half in enumerate((range(middle), range(middle, batch.events)))]
 
-    def forks_at(self, batch: Batch, numbers: Sequence[int]) -> Counter[int]:
-        """Whose forks the lines with these numbers are."""
-        lines = lines_of(batch.body, self._decompress)
-        return Counter(
-            cgroup for at in set(numbers) if 0 <= at < len(lines) and (cgroup := line_forks(lines[at])) is not None
-        )
+    def part(self, batch: Batch, indices: Iterable[int], suffix: str) -> Batch:
+        """The items at these places, byte for byte and once each; a receiver may name places that are not there. `suffix`: what
+        tells this part from others of the same batch."""
+        places = sorted({*indices}.intersection(range(batch.events)))
+        items = self._framing.items(self._decompress(batch.body))
+        name = f"{batch.id}.{suffix}"
+        if len(name) > _LONGEST_ID:
+            name = hashlib.sha256(name.encode()).hexdigest()[:32]
+        chosen = [items[at] for at in places], [batch.cgroups[at] for at in places]
+        return self._batch(name, batch.stream, *chosen, batch.since)
 
-    def _batch(self, lines: Sequence[str], cgroups: Sequence[int | None], name: str, since: float) -> Batch:
-        text = "\n".join(lines) + "\n"
-        # What can't be UTF-8 (a lone surrogate in a path) was replaced where it came in; this is for what was overlooked.
-        body = self._compress(text.encode(errors="replace"))
-        forks = Counter(cgroup for cgroup in cgroups if cgroup is not None)
-        return Batch(name, body, len(lines), forks, since)
-
-
-def line_bytes(line: str) -> int:
-    """Its newline included."""
-    return (len(line) if line.isascii() else len(line.encode(errors="replace"))) + 1
-
-
-def lines_of(body: bytes, decompress: Callable[[bytes], bytes]) -> list[str]:
-    return decompress(body).decode().split("\n")[:-1]
-
-
-def line_forks(line: str) -> int | None:
-    """The cgroup that the line's fork was counted in; None when it tells of something else."""
-    event = orjson.loads(line)
-    if event["event"] != FORK:
-        return None
-    # A process that entered its container later was counted where it was made: where its parent was.
-    entered = event["enrichment"]["by"] == "attach"
-    return int(((event["parent_cgroup"] if entered else None) or event["cgroup"])["id"])
+    def _batch(self, name: str, stream: str, items: Sequence[Item], cgroups: Sequence[int], since: float) -> Batch:
+        if (order := self._framing.order(items)) is not None:
+            items, cgroups = [items[at] for at in order], [cgroups[at] for at in order]
+        body = self._framing.body(items)
+        return Batch(name, stream, self._compress(body), array("Q", cgroups), since, len(body))

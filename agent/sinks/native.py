@@ -1,4 +1,4 @@
-"""The native schema, as newline-delimited JSON: wire.events, field by field. Pure.
+"""The native schema: wire.events, field by field, as JSON. Pure.
 
 A line is a join of fragments: 2 us a fork, where a dict and its serialisation take 8. Strings that a container chose pass
 through orjson, which escapes them; everything else is numbers and our own words. Must not live here: other schemas.
@@ -49,6 +49,7 @@ def whose(subject: Subject, cluster: str, node: str) -> dict[str, Any]:
             "pod": pod and pod.name,
             "pod_uid": subject.pod_uid,
             "labels": pod and dict(pod.labels),
+            **({"annotations": dict(pod.annotations)} if pod and pod.annotations else {}),
             "workload": pod and pod.workload and {"kind": pod.workload[0], "name": pod.workload[1]},
             "service_account": pod and pod.service_account,
             "qos": pod and pod.qos,
@@ -95,10 +96,9 @@ def _told(task: Task, time: Rfc3339) -> tuple[int | str, ...]:
 
 
 class NativeEncoder:
-    """`stream`: the ids' first half, `<boot id>.<epoch>`."""
+    """Its items are lines without the newline."""
 
-    def __init__(self, stream: str, cluster: str, node: str) -> None:
-        self._stream = stream
+    def __init__(self, cluster: str, node: str) -> None:
         self._cluster = cluster
         self._node = node
         self._time = Rfc3339()
@@ -106,13 +106,10 @@ class NativeEncoder:
         self._namespaces: Fragments[tuple[_Inums, _Clone], str] = Fragments(_namespaces, 512)
         self._subjects: Fragments[Subject, _SubjectText] = Fragments(self._subject, 2048)
 
-    def forks(self, forks: Iterable[Fork]) -> list[str]:
-        """One line each, without the newline.
-
-        The one loop that is written for speed: its names are local, and what is unusual is left to functions.
-        """
+    def forks(self, stream: str, forks: Iterable[Fork]) -> list[str]:
+        """The one loop that is written for speed: its names are local, and what is unusual is left to functions."""
         origins, subjects, time = self._origins, self._subjects, self._time
-        head = f'{{"event":"{FORK}","id":"{self._stream}.'
+        head = f'{{"event":"{FORK}","id":"{stream}.'
         lines = []
         for sequence, ns, cpu, thread, child, chain, levels, origin, subject, parent_subject, lag_ms, _ in forks:
             parent, above, leader, comm, namespaces, parent_entity = origins[origin]

@@ -1,6 +1,6 @@
-"""A batch from the journal to its receiver, over HTTP: at least once, in order, with pauses that back off.
+"""A batch from the queue to its receiver: at least once, in order, with pauses that back off.
 
-Must not live here: what an answer means (answers), what is in a body.
+Must not live here: what an answer means (answers), how bytes get there (connections), what is in a body.
 """
 
 from __future__ import annotations
@@ -8,116 +8,221 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import aiohttp
 
-from agent.ledger import Account
-from agent.nouns import Batch
-from agent.sinks.answers import Answer, Fate, http_answer
-from agent.sinks.bodies import Packer
-from agent.sinks.journal import Journal
-from wire.batch import BATCH_ID, CONTENT_TYPE
+from agent.nouns import NOBODY, Batch
+from agent.sinks.answers import Answer, Fate
+from agent.sinks.connections import LIMITS, Connection, Destination, Limits
+from agent.sinks.credentials import FileWrong
+from agent.sinks.printable import printable
+from agent.sinks.troubles import in_words
 
-__all__ = ["Sender"]
+__all__ = ["Packer", "Queue", "Sender", "Speech"]
 
 log = logging.getLogger(__name__)
 
 _BACKOFF_S: Final = (0.5, 30.0)  # first and longest pause, with full jitter
 _HOLD_S: Final = 30.0  # between tries while the settings are wrong
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=30)
-_MOST_ANSWER: Final = 1 << 20
+_LOOK_S: Final = 1.0  # how often it is looked whether somebody has mended a file
+_MOST_TEXT: Final = 300  # characters of `state`
+
+_Jitter = Callable[[float, float], float]
+_Forks = Mapping[int, int]
+
+
+class Queue(Protocol):
+    """What waits for the sink, durably."""
+
+    async def head(self) -> Batch:
+        """The oldest; waits for one. It stays until it is settled."""
+        ...
+
+    def settle(
+        self, batch: Batch, *, delivered: _Forks, lost: Mapping[str, _Forks] = ..., instead: Sequence[Batch] = ...
+    ) -> bool:
+        """In one step: what became of its forks, and smaller batches in its place. False: it had been dropped meanwhile, and
+        counted as lost."""
+        ...
+
+
+class Packer(Protocol):
+    def halve(self, batch: Batch) -> list[Batch]:
+        """Empty when it has one item only."""
+        ...
+
+    def part(self, batch: Batch, indices: Sequence[int], suffix: str) -> Batch:
+        """The items at these places, in their order. `suffix`: what tells it from the batch's other parts."""
+        ...
+
+
+class Speech(Protocol):
+    """A protocol, as far as a sender needs it. `headers_of`: all that a batch's request has. `answer`: status, headers, body,
+    now, batch -> what it means. `authorization`: a token's text -> headers; ValueError says what is wrong with it."""
+
+    def headers_of(self, batch: Batch) -> Mapping[str, str]: ...
+
+    @property
+    def answer(self) -> Callable[[int, Mapping[str, str], bytes, datetime, Batch], Answer]: ...
+
+    @property
+    def authorization(self) -> Callable[[str], Mapping[str, str]]: ...
 
 
 class Sender:
-    """`token_file` is read again whenever it changed. `state` is one line for people: what the receiver last said."""
+    """`state` is one line for people: what the receiver last said, or what is in the way. `observe` is told each try's seconds.
+
+    Counters: `answers` by status or kind of trouble; `tries`, `retries` (of a batch that had been tried before); `bytes_sent`
+    (bodies that were answered); `last_taken` (the loop's time).
+    """
 
     def __init__(
         self,
         name: str,
-        url: str,
-        journal: Journal,
-        account: Account,
+        destination: Destination,
+        queue: Queue,
         packer: Packer,
-        compression: str,
-        token_file: Path | None,
-        headers: Mapping[str, str],
+        speech: Speech,
+        *,
+        observe: Callable[[float], None] = lambda seconds: None,
+        limits: Limits = LIMITS,
     ) -> None:
         self.name = name
-        self._url = url
-        self._journal = journal
-        self._account = account
+        self._queue = queue
         self._packer = packer
-        self._token_file = token_file
-        self._headers = {**headers, "Content-Type": CONTENT_TYPE}
-        if compression != "none":
-            self._headers["Content-Encoding"] = compression
+        self._speech = speech
+        self._observe = observe
+        self._connection = Connection(destination, speech.authorization, limits)
         self.state = "nothing sent yet"
-        self.answers: dict[str, int] = {}  # by status, or by the error's name
+        self.answers: dict[str, int] = {}
+        self.tries = 0
+        self.retries = 0
+        self.bytes_sent = 0
         self.last_taken: float | None = None
         self._failures = 0
+        self._said = ""
 
-    async def run(self, session: aiohttp.ClientSession, jitter: Callable[[float, float], float] = random.uniform) -> None:
-        """Forever: the oldest batch, again and again until it is taken or can't be."""
-        while True:
-            batch = await self._journal.head()
-            answer = await self._post(session, batch)
-            if pause := self._settle(batch, answer, jitter):
-                await asyncio.sleep(pause)
+    @property
+    def reconnected(self) -> int:
+        """Times that the receiver had closed the kept connection, and a try went out once more at once."""
+        return self._connection.reconnected
 
-    async def _post(self, session: aiohttp.ClientSession, batch: Batch) -> Answer:
+    async def run(self, jitter: _Jitter = random.uniform) -> None:
+        """Forever: the oldest batch, again and again until it is taken or can't be. Cancelled at any moment, it leaves the
+        queue as it was: a batch is settled when its answer is there in full, and in one step."""
+        async with self._connection:
+            tried = ""
+            while True:
+                batch = await self._queue.head()
+                self.tries += 1
+                self.retries += batch.id == tried
+                tried = batch.id
+                answer = await self._post(batch)
+                if pause := self._settle(batch, answer, jitter):
+                    await self._pause(pause, watching=answer.fate is Fate.HOLD)
+
+    async def _post(self, batch: Batch) -> Answer:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
         try:
-            headers = {**self._headers, BATCH_ID: batch.id, **self._authorization()}
-            async with session.post(
-                self._url, data=batch.body, headers=headers, timeout=_TIMEOUT, allow_redirects=False
-            ) as response:
-                body = b""
-                async for chunk in response.content.iter_any():  # to the end: half an answer is no answer
-                    body = (body + chunk)[:_MOST_ANSWER]
-                self._count(str(response.status))
-                return http_answer(response.status, response.headers, body, datetime.now(UTC))
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            self._count(type(error).__name__)
-            return Answer(Fate.RETRY, f"{type(error).__name__}: {str(error)[:200]}")
+            reply = await self._connection.post(batch.body, self._speech.headers_of(batch))
+        except (FileWrong, aiohttp.ClientError, OSError, ValueError) as error:
+            trouble = in_words(error, self._connection.receiver, self._connection.proxy)
+            self._count(trouble.kind)
+            return Answer(Fate.HOLD if trouble.hold else Fate.RETRY, trouble.text)
+        finally:
+            self._observe(loop.time() - start)
+        self._count(str(reply.status))
+        self.bytes_sent += len(batch.body)
+        return self._speech.answer(reply.status, reply.headers, reply.body, datetime.now(UTC), batch)
 
-    def _settle(self, batch: Batch, answer: Answer, jitter: Callable[[float, float], float]) -> float:
-        """Moves the cursor as the answer says; returns the pause until the next try, seconds."""
-        before, self.state = self.state, f"{answer.fate.value}: {answer.text}"
-        if answer.fate in (Fate.RETRY, Fate.HOLD):
-            self._failures += 1
-            if self._failures == 1 or self.state != before:
-                log.warning("sink %s: %s", self.name, self.state)
-            if answer.fate is Fate.HOLD:
-                return jitter(_HOLD_S / 2, _HOLD_S)
-            longest = min(_BACKOFF_S[1], _BACKOFF_S[0] * 2.0 ** min(self._failures, 16))
-            # What was asked for is the least; a little more, so that not all come back in the same moment.
-            return jitter(0, longest) if answer.pause_s is None else answer.pause_s + jitter(0, 1)
+    def _settle(self, batch: Batch, answer: Answer, jitter: _Jitter) -> float:
+        """Moves the queue on as the answer says; returns the pause until the next try, seconds."""
+        text = answer.text
+        for secret in self._connection.secrets:  # a receiver may say what it was told
+            text = text.replace(secret, "[secret]")
+        text = printable(text, _MOST_TEXT)
+        self.state = f"{answer.fate.value}: {text}"
+        places = range(batch.events)
+        refused = {at for at in answer.refused if at in places}
+        again = sorted({at for at in answer.again if at in places} - refused)
+        if answer.fate in (Fate.RETRY, Fate.HOLD) or len(again) == batch.events > 0:
+            return self._later(answer, jitter)
+        if answer.fate is Fate.SPLIT:
+            if halves := self._packer.halve(batch):
+                self._queue.settle(batch, delivered={}, instead=halves)
+            else:
+                self._lose(batch, "too_large", text)
+        elif answer.fate is Fate.SET_ASIDE:
+            self._lose(batch, "rejected", text)
+        else:
+            self.last_taken = asyncio.get_running_loop().time()
+            self._take(batch, refused, again, answer.rejected, text)
+            if again:
+                return self._later(answer, jitter)
         if self._failures:
             log.info("sink %s: answers again after %d tries", self.name, self._failures)
             self._failures = 0
-        if answer.fate is Fate.SPLIT and (halves := self._packer.halve(batch)):
-            self._journal.replace(batch, halves)
-        elif answer.fate is Fate.TAKEN:
-            self.last_taken = asyncio.get_running_loop().time()
-            refused = self._packer.forks_at(batch, answer.refused) if answer.refused else {}
-            if self._journal.done(batch):
-                self._account.deliver({cgroup: number - refused.get(cgroup, 0) for cgroup, number in batch.forks.items()})
-                if refused:
-                    self._account.lose("rejected", refused)
-        else:
-            log.error("sink %s: set a batch of %d events aside: %s", self.name, batch.events, answer.text)
-            if self._journal.done(batch):
-                self._account.lose("rejected", batch.forks)
-        return 0
+            self._said = ""
+        return answer.pause_s or 0.0
 
-    def _authorization(self) -> dict[str, str]:
-        if self._token_file is None:
-            return {}
-        # A small file, once a batch: cheaper than to be wrong about whether it changed.
-        return {"Authorization": f"Bearer {self._token_file.read_text(encoding='ascii').strip()}"}
+    def _take(self, batch: Batch, refused: set[int], again: Sequence[int], rejected: int, text: str) -> None:
+        if refused or rejected > 0:
+            log.error("sink %s: %d of %d events refused: %s", self.name, len(refused) + rejected, batch.events, text)
+        delivered, lost = became(batch, refused, again, rejected)
+        instead = [self._packer.part(batch, again, "again")] if again else []
+        self._queue.settle(batch, delivered=delivered, lost={"rejected": lost} if lost else {}, instead=instead)
+
+    def _lose(self, batch: Batch, reason: str, text: str) -> None:
+        log.error("sink %s: set a batch of %d events aside: %s", self.name, batch.events, text)
+        self._queue.settle(batch, delivered={}, lost={reason: batch.forks})
+
+    def _later(self, answer: Answer, jitter: _Jitter) -> float:
+        self._failures += 1
+        if self.state != self._said:
+            log.warning("sink %s: %s", self.name, self.state)
+            self._said = self.state
+        if answer.fate is Fate.HOLD:
+            return jitter(_HOLD_S / 2, _HOLD_S)
+        longest = min(_BACKOFF_S[1], _BACKOFF_S[0] * 2.0 ** min(self._failures, 16))
+        # What was asked for is the least; a little more, so that not all come back in the same moment.
+        return jitter(0, longest) if answer.pause_s is None else answer.pause_s + jitter(0, 1)
+
+    async def _pause(self, seconds: float, *, watching: bool) -> None:
+        """`watching`: over as soon as somebody has replaced a file, for that may be what was wrong."""
+        while seconds > 0:
+            step = min(seconds, _LOOK_S) if watching else seconds
+            await asyncio.sleep(step)
+            seconds -= step
+            if self._connection.changed():
+                return
 
     def _count(self, what: str) -> None:
         self.answers[what] = self.answers.get(what, 0) + 1
+
+
+def became(batch: Batch, refused: set[int], again: Sequence[int], rejected: int) -> tuple[Counter[int], Counter[int]]:
+    """Delivered and lost forks by cgroup. With those of `again` they are the batch's, always.
+
+    `rejected`: so many more were refused, and nobody said which. Forks of one cgroup can be counted all the same; of several,
+    whose were delivered can't be said any more, and all of them are NOBODY's. What was refused is taken to be forks as long as
+    there are any, and not events of the agent's own: rather too few delivered than too many.
+    """
+    apart = refused.union(again)
+    delivered = Counter(cgroup for at, cgroup in enumerate(batch.cgroups) if at not in apart) if apart else batch.forks
+    lost = Counter(batch.cgroups[at] for at in refused)
+    del delivered[NOBODY], lost[NOBODY]  # a Counter minds no key that is not there
+    if rejected > 0 and delivered:
+        many = delivered.total()
+        gone = min(rejected, many)
+        if gone == many:
+            lost, delivered = lost + delivered, Counter()
+        else:
+            (whose,) = delivered if len(delivered) == 1 else (NOBODY,)
+            delivered = Counter({whose: many - gone})
+            lost[whose] += gone
+    return delivered, lost

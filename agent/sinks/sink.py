@@ -1,106 +1,195 @@
-"""One sink: encoder + journal + sender, and the account of what became of what it was given.
+"""One sink: encoder + packer + queue + sender, and what becomes of what it was given.
 
 Must not live here: a second sink's anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Protocol
-
-import aiohttp
+import logging
+import struct
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Protocol
 
 from agent.ledger import Account
-from agent.nouns import Event, Fork
-from agent.sinks.bodies import Packer, line_bytes
-from agent.sinks.journal import Journal
+from agent.nouns import NOBODY, Batch, Event, Fork, Subject
+from agent.sinks.bodies import Packer
+from agent.sinks.encoders import Encoder, Item
+from agent.sinks.framing import Framing
 from agent.sinks.sender import Sender
+from wire.events import FORK
 
-__all__ = ["Encoder", "Sink"]
+__all__ = ["FORMS", "OPEN", "Choice", "Queue", "Sink"]
+
+log = logging.getLogger(__name__)
+
+FORMS: Final = "forms"  # shelf: sink -> what its bodies are like
+OPEN: Final = "open"  # shelf: sink -> what is not yet a batch
+_HEAD: Final = struct.Struct("<d64sI")  # when it was opened, stream, how many items
 
 
-class Encoder(Protocol):
-    """A schema: a line for each fork, and for each event of the agent's own."""
+class Queue(Protocol):
+    """The journal's side that keeps batches, of one sink."""
 
-    def forks(self, forks: Sequence[Fork]) -> list[str]: ...
+    bytes: int
 
-    def event(self, event: Event) -> str: ...
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def put(self, batch: Batch) -> None: ...
+
+    def lose(self, entries: Sequence[Any], reason: str) -> None: ...
+
+    def oldest(self) -> float | None: ...
+
+    def forks_of(self, stream: str) -> int: ...
+
+    async def empty(self) -> None: ...
+
+
+class Keeper(Protocol):
+    def keep(self, shelf: str, key: int | str, value: bytes | None) -> None: ...
+
+
+class Choice(Protocol):
+    """What an operator wants to have there, and what not."""
+
+    all_subjects: bool
+
+    def takes(self, subject: Subject) -> bool: ...
+
+    def wants(self, kind: str) -> bool: ...
+
+    def tells(self, event: Event) -> bool: ...
 
 
 class Sink:
-    """`wait_s`: how long a line may wait for others to fill its batch. Positions are the ring's."""
+    """`account`: the sink's account of a stream. `form`: what its bodies are like. `events`, `size`: a batch's most;
+    `wait_s`: how long an item may wait for
+    others
+    to fill its batch. Times are of the wall clock, seconds."""
 
     def __init__(
         self,
         name: str,
-        url: str,
         encoder: Encoder,
+        framing: Framing[Any],
+        packer: Packer,
+        queue: Queue,
+        sender: Sender,
+        account: Callable[[str], Account],
+        choice: Choice,
         *,
-        compression: str,
+        form: str,
         events: int,
         size: int,
         wait_s: float,
-        journal_bytes: int,
-        token_file: Path | None,
-        headers: dict[str, str],
-        stream: str,
     ) -> None:
         self.name = name
-        self.account = Account()
+        self.queue = queue
+        self.sender = sender
+        self.account = account
         self._encoder = encoder
+        self._framing = framing
+        self._packer = packer
+        self._choice = choice
+        self._form = form.encode()
         self._events = events
         self._size = size
         self._wait_s = wait_s
-        self._packer = Packer(compression, events, size, f"{stream}.{name}")
-        self.journal = Journal(journal_bytes)
-        self.sender = Sender(name, url, self.journal, self.account, self._packer, compression, token_file, headers)
-        self._lines: list[str] = []
-        self._cgroups: list[int | None] = []
+        self._stream = ""
+        self._items: list[Item] = []
+        self._cgroups = array("Q")
         self._bytes = 0
         self._opened = 0.0
-        self.safe = 0
+        self._saved = 0  # how many of the open items the journal has been given
 
-    @property
-    def open_forks(self) -> int:
-        """Forks that are encoded and not yet in the journal; the ring still has them, too."""
-        return len(self._cgroups) - self._cgroups.count(None)
+    def queued(self, stream: str) -> int:
+        """Forks of the stream that lie here or in the queue."""
+        here = len(self._cgroups) - self._cgroups.count(NOBODY) if stream == self._stream else 0
+        return here + self.queue.forks_of(stream)
 
     def lag(self, now: float) -> float:
-        """Seconds that the oldest line has been waiting here; 0 when there is none."""
-        since = self.journal.oldest() or (self._opened if self._lines else None)
-        return 0.0 if since is None else now - since
+        """Seconds that the oldest item has been waiting here; 0 when there is none."""
+        since = self.queue.oldest() or (self._opened if self._items else None)
+        return 0.0 if since is None else max(0.0, now - since)
 
-    def take(self, forks: Sequence[Fork], now: float) -> None:
-        lines = self._encoder.forks(forks)
-        self._add(lines, [fork.counted for fork in forks], now)
+    def take(self, stream: str, forks: Sequence[Fork], now: float) -> None:
+        chosen: Sequence[Fork] = ()
+        if self._choice.wants(FORK):
+            takes = self._choice.takes
+            chosen = forks if self._choice.all_subjects else [fork for fork in forks if takes(fork.subject)]
+        if len(chosen) < len(forks):
+            left_out = Counter(fork.counted for fork in forks)
+            left_out.subtract(fork.counted for fork in chosen)
+            self.account(stream).leave_out("select", +left_out)
+        if chosen:
+            self._add(stream, self._encoder.forks(stream, chosen), [fork.counted for fork in chosen], now)
 
-    def tell(self, event: Event, now: float) -> None:
-        self._add([self._encoder.event(event)], [None], now)
+    def tell(self, stream: str, event: Event, now: float) -> None:
+        if self._choice.tells(event):
+            self._add(stream, [self._encoder.event(event)], [NOBODY], now)
 
-    def commit(self, now: float, position: int, *, all_of_it: bool = False) -> None:
-        """Puts the open lines into the journal when there are enough of them, or they waited long enough.
+    def due(self, now: float) -> bool:
+        """There are enough items for a batch, or they have waited long enough."""
+        return bool(self._items) and (
+            len(self._items) >= self._events or self._bytes >= self._size or not 0 <= now - self._opened < self._wait_s
+        )
 
-        `position`: up to where the ring has been handed over. When nothing is open any more, all of that is the journal's, and
-        `safe` says so: the ring's room can be given back.
+    def close(self) -> None:
+        """What is open becomes batches."""
+        for batch in self._packer.pack(self._stream, self._items, self._cgroups, self._opened) if self._items else ():
+            self.queue.put(batch)
+        self._items, self._cgroups, self._bytes = [], array("Q"), 0
+
+    def keep(self, journal: Keeper, now: float, *, everything: bool = False) -> None:
+        """Before a commit: what is due becomes batches, what is not is saved as it is."""
+        if self.due(now):
+            self.close()
+        if everything:
+            journal.keep(FORMS, self.name, self._form)
+        if everything or len(self._items) != self._saved:
+            journal.keep(OPEN, self.name, self._state() if self._items else None)
+            self._saved = len(self._items)
+
+    def restore(self, form: bytes | None, state: bytes | None) -> None:
+        """`form`: of what the last agent left here; `state`: what was open when it died.
+
+        Bodies of another form can't be sent any more, nor taken apart: they are lost, and said to be.
         """
-        due = len(self._lines) >= self._events or self._bytes >= self._size or now - self._opened >= self._wait_s
-        if self._lines and (due or all_of_it):
-            for batch in self._packer.pack(self._lines, self._cgroups, self._opened):
-                if lost := self.journal.put(batch):
-                    self.account.lose("journal_full", lost)
-            self._lines, self._cgroups, self._bytes = [], [], 0
-        if not self._lines:
-            self.safe = position
-
-    async def run(self, session: aiohttp.ClientSession) -> None:
-        await self.sender.run(session)
-
-    def _add(self, lines: list[str], cgroups: Sequence[int | None], now: float) -> None:
-        if not lines:
+        changed = form not in (None, self._form)
+        if changed:
+            log.error("sink %s: its protocol, schema, framing or compression changed: what was left in the old goes", self.name)
+            self.queue.lose([*self.queue], "sink_changed")
+        if state is None:
             return
-        if not self._lines:
+        opened, name, count = _HEAD.unpack_from(state)
+        cgroups, stream = array("Q"), name.rstrip(b"\0").decode()
+        cgroups.frombytes(state[_HEAD.size : _HEAD.size + 8 * count])
+        if changed:
+            forks = Counter(cgroups)
+            forks.pop(NOBODY, None)
+            self.account(stream).lose("sink_changed", forks)
+        else:
+            self._add(stream, self._framing.items(state[_HEAD.size + 8 * count :]), cgroups, opened)
+
+    def _state(self) -> bytes:
+        # A framing may want them in another order, and what is read back is in that order.
+        order = self._framing.order(self._items) or range(len(self._items))
+        items, cgroups = [self._items[at] for at in order], array("Q", (self._cgroups[at] for at in order))
+        head = _HEAD.pack(self._opened, self._stream.encode(), len(cgroups))
+        return head + cgroups.tobytes() + self._framing.body(items)
+
+    def _add(self, stream: str, items: Sequence[Item], cgroups: Sequence[int], now: float) -> None:
+        if not items:
+            return
+        if stream != self._stream:
+            self.close()
+            self._stream = stream
+        if not self._items:
             self._opened = now
-        self._lines += lines
-        self._cgroups += cgroups
-        self._bytes += sum(map(line_bytes, lines))
+        self._items += items
+        self._cgroups.extend(cgroups)
+        self._bytes += sum(map(self._framing.size, items))

@@ -20,7 +20,7 @@ from collector.store import Store
 from collector.tokens import COOKIE, Tokens
 from collector.views.details import host_detail, pod_detail
 from collector.views.display import SORTS, Wish, page_model
-from collector.views.pods import host_entries, pod_json
+from collector.views.pods import host_json, pod_json
 from collector.views.words import visible
 
 __all__ = ["Pages"]
@@ -90,20 +90,11 @@ class Pages:
         kind, rest = key[:1], key[1:]
         if kind == "p" and rest.isascii() and rest.isdigit() and len(rest) < 18:
             page = await self._store.pod_by_id(int(rest), LATEST)
-            return (
-                None
-                if page is None
-                else pod_detail(pod_json(page.snapshot, page.others, page.latest, page.gaps, time.time_ns()), key)
-            )
+            return None if page is None else pod_detail(pod_json(page, time.time_ns()), key)
         if key.startswith("h:") and "/" in key:
             cluster, _, node = key[2:].rpartition("/")
-            page = await self._store.host(cluster, node, LATEST)
-            hosts = [
-                host
-                for host in host_entries(page.snapshot, time.time_ns())
-                if (host["cluster"], host["node"]) == (cluster, node)
-            ]
-            return host_detail(hosts[0], page.latest, key) if hosts else None
+            host = host_json(await self._store.host(cluster, node, LATEST), cluster, node, time.time_ns())
+            return host_detail(host, key) if host else None
         return None
 
     async def _sign_in(self, request: web.Request) -> web.Response:

@@ -12,31 +12,23 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
-from collector.rows import CheckedLines, CpuRow, GapRow, NodeRow, PodRow, Snapshot
+from collector.rows import CheckedLines, LedgerRows, PodPage, PodRow, Snapshot
 from collector.store import filing, reading, sweeping
 from collector.store.filing import Filed
+from collector.store.ledger import ledger_rows
 from collector.store.schema import Stale, open_connection, prepare
 
-__all__ = ["Filed", "PodPage", "Sizes", "Store", "StoreAway", "wrong_dsn"]
+__all__ = ["Filed", "Sizes", "Store", "StoreAway", "wrong_dsn"]
 
 _T = TypeVar("_T")
 POINTS: Final = 900_000_000_000  # ns of the rate's line that are read: 30 intervals of 30 s
-RUNS_AT_MOST: Final = 100_000
+HOLES: Final = 1000  # of each stream in the ledger; all of them are counted
 
 
 class StoreAway(Exception):
     """The store cannot be opened or does not answer; its text says why."""
-
-
-class PodPage(NamedTuple):
-    """One pod. `snapshot.pods`: it alone. `others`: of the same name with another uid. `latest`: forks as they were sent."""
-
-    snapshot: Snapshot
-    others: list[PodRow]
-    latest: list[dict[str, Any]]
-    gaps: list[GapRow]
 
 
 class Sizes(NamedTuple):
@@ -95,8 +87,8 @@ class Store:
         finally:
             self._writer.close()
 
-    async def file(self, prepared: Callable[[], CheckedLines]) -> tuple[CheckedLines, Filed]:
-        """Checks and files a batch; when this returns, it is committed.
+    async def file(self, prepared: Callable[[], CheckedLines], sink: str | None = None) -> tuple[CheckedLines, Filed]:
+        """Checks and files a batch; when this returns, it is committed. `sink`: what the sender calls us.
 
         `prepared` makes the checked lines; it runs in the writer's thread too, because it is work of the same order and the
         event loop should stay free. What it raises comes through. Raises `StoreAway` when nothing of the batch was kept.
@@ -104,7 +96,7 @@ class Store:
 
         def work() -> tuple[CheckedLines, Filed]:
             lines = prepared()
-            return lines, filing.file_lines(self._writer, lines, time.time_ns())
+            return lines, filing.file_lines(self._writer, lines, time.time_ns(), sink)
 
         return await self._run(self._writing, work)
 
@@ -134,12 +126,12 @@ class Store:
         def look(db: sqlite3.Connection) -> PodPage:
             snapshot = reading.snapshot(db, [], 0, time.time_ns() - POINTS)
             mine = [holder.id for holder in snapshot.holders if (holder.cluster, holder.node) == (cluster, node)]
-            return PodPage(snapshot, [], reading.latest_forks(db, mine, limit), [])
+            return PodPage(snapshot, [], reading.latest_forks(db, mine, limit), reading.gaps_of(db, [], mine, limit), [])
 
         return await self._read(look)
 
-    async def ledger(self) -> tuple[list[NodeRow], list[CpuRow]]:
-        return await self._read(lambda db: (reading.node_rows(db), reading.run_rows(db, RUNS_AT_MOST)))
+    async def ledger(self) -> LedgerRows:
+        return await self._read(lambda db: ledger_rows(db, HOLES, by_cpu=True))
 
     async def sizes(self) -> Sizes:
         return Sizes(*await self._read(reading.sizes))
@@ -166,7 +158,13 @@ class Store:
     def _page(db: sqlite3.Connection, pods: list[PodRow], others: list[PodRow], limit: int) -> PodPage:
         snapshot = reading.snapshot(db, pods, 0, time.time_ns() - POINTS)
         mine = [holder.id for holder in snapshot.holders if holder.pod is not None]
-        return PodPage(snapshot, others, reading.latest_forks(db, mine, limit), reading.gap_rows(db, pods, limit))
+        return PodPage(
+            snapshot,
+            others,
+            reading.latest_forks(db, mine, limit),
+            reading.gaps_of(db, pods, [], limit),
+            reading.storms_of(db, pods, limit),
+        )
 
     async def _read(self, look: Callable[[sqlite3.Connection], _T]) -> _T:
         def work() -> _T:

@@ -11,7 +11,18 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from collector.rows import HOST, CheckedFork, CheckedGap, CheckedLines, CheckedNode, CheckedSummary, Subject, Tally
+from collector.fields import MAX_AMOUNT
+from collector.rows import (
+    HOST,
+    CheckedFork,
+    CheckedGap,
+    CheckedLines,
+    CheckedNode,
+    CheckedStorm,
+    CheckedSummary,
+    Subject,
+    Tally,
+)
 from collector.runs import runs_of, united, without
 
 __all__ = ["Filed", "file_lines"]
@@ -35,18 +46,23 @@ class _Group:
         self.parents: Counter[str | None] = Counter()
 
 
-_SET: Final = ", ".join(f"{prefix}_{name} = ?" for prefix in ("counts", "totals") for name in Tally._fields)
+_TALLIES: Final = [f"{prefix}_{name}" for prefix in ("counts", "totals") for name in Tally._fields]
+_SET: Final = ", ".join(f"{column} = ?" for column in _TALLIES)
+# Totals only grow, so the greatest are the newest: neither a clock that was set back nor a summary that comes late can hide
+# them. Where nothing was forked in between, the time decides, and the number.
+_SUMMED: Final = "totals_processes + totals_threads + totals_entered"
 
 
-def file_lines(connection: sqlite3.Connection, lines: CheckedLines, received: int) -> Filed:
-    """All of the batch or nothing of it. `received`: now, in ns. Raises sqlite3.Error."""
+def file_lines(connection: sqlite3.Connection, lines: CheckedLines, received: int, sink: str | None = None) -> Filed:
+    """All of the batch or nothing of it. `received`: now, in ns. `sink`: what the sender calls us. Raises sqlite3.Error."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        filing = _Filing(connection, received)
+        filing = _Filing(connection, received, sink)
         accepted = filing.forks(lines.forks)
         accepted += filing.summaries(lines.summaries)
         accepted += filing.nodes(lines.nodes)
         accepted += filing.gaps(lines.gaps)
+        accepted += filing.storms(lines.storms)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -58,9 +74,10 @@ def file_lines(connection: sqlite3.Connection, lines: CheckedLines, received: in
 class _Filing:
     """One batch on its way in; remembers the row numbers that it has looked up."""
 
-    def __init__(self, connection: sqlite3.Connection, received: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, received: int, sink: str | None) -> None:
         self.db = connection
         self.received = received
+        self.sink = sink
         self.stream_ids: dict[str, int] = {}
         self.subject_ids: dict[Subject, int] = {}
         self.holder_ids: dict[tuple[int, int], int] = {}
@@ -70,7 +87,7 @@ class _Filing:
         groups: dict[tuple[int, int], _Group] = {}
         keys: list[tuple[int, int]] = []
         for fork in fresh:
-            key = (self._stream(fork.stream), fork.holder)
+            key = (self._stream(fork.stream, fork.subject), fork.holder)
             keys.append(key)
             group = groups.get(key)
             if group is None:
@@ -108,7 +125,7 @@ class _Filing:
             by_cpu.setdefault((fork.stream, fork.cpu), {}).setdefault(fork.sequence, fork)
         fresh: list[CheckedFork] = []
         for (name, cpu), by_sequence in by_cpu.items():
-            stream = self._stream(name)
+            stream = self._stream(name, next(iter(by_sequence.values())).subject)
             for run in runs_of(by_sequence):
                 # The last run that begins at or before ours, and those that begin within it or right after it.
                 near = self.db.execute(
@@ -135,13 +152,13 @@ class _Filing:
             if not self._told(said.id):
                 continue
             accepted += 1
-            stream = self._stream(said.stream)
+            stream = self._stream(said.stream, said.subject)
             holder = self._holder(stream, said.holder, said.subject, said.rank, said.time, said.end, said.end)
-            # Newest wins, in whatever order they come: totals count from the epoch on, so the newest holds all before it.
+            newest = (said.totals.processes + said.totals.threads + said.totals.entered, said.end, said.number)
             self.db.execute(
                 f'UPDATE holder SET start = ?, "end" = ?, number = ?, received = ?, {_SET} '  # noqa: S608 - our own column names
-                'WHERE id = ? AND ("end" IS NULL OR ("end", number) <= (?, ?))',
-                (said.start, said.end, said.number, self.received, *said.counts, *said.totals, holder, said.end, said.number),
+                f'WHERE id = ? AND ("end" IS NULL OR ({_SUMMED}, "end", number) <= (?, ?, ?))',
+                (said.start, said.end, said.number, self.received, *said.counts, *said.totals, holder, *newest),
             )
             self.db.execute(
                 "INSERT INTO point VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET processes = max(processes, "
@@ -156,16 +173,36 @@ class _Filing:
             if not self._told(said.id):
                 continue
             accepted += 1
+            stream = self._stream(said.stream, said)
+            self._hear(stream, said)
             self.db.execute(
-                'INSERT INTO node VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET start = excluded.start, "end" = '
-                'excluded."end", number = excluded.number, received = excluded.received, body = excluded.body '
-                'WHERE (node."end", node.number) <= (excluded."end", excluded.number)',
+                'INSERT INTO node (stream, cluster, node, start, "end", number, captured, received, body) '
+                'VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET cluster = excluded.cluster, '
+                'node = excluded.node, start = excluded.start, "end" = excluded."end", '
+                "number = excluded.number, captured = excluded.captured, received = excluded.received, body = excluded.body "
+                'WHERE (node.captured, node."end", node.number) <= (excluded.captured, excluded."end", excluded.number)',
                 (
-                    self._stream(said.stream), said.cluster, said.node, said.start, said.end, said.number,
+                    stream, said.cluster, said.node, said.start, said.end, said.number, said.captured,
                     self.received, said.body,
                 ),
             )  # fmt: skip
+            self.db.executemany(
+                "INSERT INTO head VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET given = max(given, excluded.given)",
+                [(stream, cpu, given) for cpu, given in said.heads.items()],
+            )
         return accepted
+
+    def _hear(self, stream: int, said: CheckedNode) -> None:
+        """Which of the agent's sinks we are, where it said no more than its only one's name; and, the first time, what it had
+        delivered to that sink before we knew of the stream: it went to another store, and is not missing in this one."""
+        if len(said.delivered) == 1:
+            self.db.execute("UPDATE stream SET sink = ifnull(sink, ?) WHERE id = ?", (*said.delivered, stream))
+        (sink,) = self.db.execute("SELECT sink FROM stream WHERE id = ?", (stream,)).fetchone()
+        self.db.execute(
+            "UPDATE stream SET before = max(0, ? - (SELECT ifnull(sum(last - first + 1), 0) FROM run r "
+            "WHERE r.stream = stream.id)) WHERE id = ? AND id NOT IN (SELECT stream FROM node)",
+            (said.delivered.get(sink, 0), stream),
+        )
 
     def gaps(self, gaps: list[CheckedGap]) -> int:
         accepted = 0
@@ -173,7 +210,7 @@ class _Filing:
             if not self._told(said.id):
                 continue
             accepted += 1
-            stream, subject = self._stream(said.stream), said.subject
+            stream, subject = self._stream(said.stream, said.subject), said.subject
             holder = pod = None
             if said.holder is not None:
                 holder = self._holder(stream, said.holder, subject, said.rank, said.time, said.end, said.end)
@@ -186,6 +223,40 @@ class _Filing:
                     said.missing, said.reason, said.sink, said.amount, said.start, said.end, self.received,
                 ),
             )  # fmt: skip
+            self.db.execute(
+                "INSERT INTO loss VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                "told = min(told + excluded.told, ?), by_now = max(by_now, excluded.by_now)",
+                (
+                    stream, pod or 0, holder or 0, said.missing, said.reason, said.sink or "", said.amount, said.by_now,
+                    MAX_AMOUNT,
+                ),
+            )  # fmt: skip
+        return accepted
+
+    def storms(self, storms: list[CheckedStorm]) -> int:
+        accepted = 0
+        for said in storms:
+            if not self._told(said.id):
+                continue
+            accepted += 1
+            key = (self._stream(said.stream, said.subject), said.cgroup, said.number)
+            pod = self._pod(said.subject, said.start, said.end)
+            # A stop holds all that its start said, so a start that comes after it changes nothing.
+            self.db.execute(
+                f'INSERT INTO storm (stream, cgroup, number, pod, rank, cluster, node, is_over, most, hold, start, "end", '  # noqa: S608
+                f"received, {', '.join(_TALLIES)}) VALUES ({', '.join('?' * (13 + len(_TALLIES)))}) ON CONFLICT DO UPDATE SET "
+                'is_over = excluded.is_over, most = excluded.most, hold = excluded.hold, start = excluded.start, "end" = '
+                f'excluded."end", {", ".join(f"{column} = excluded.{column}" for column in _TALLIES)} '
+                'WHERE (is_over, "end") <= (excluded.is_over, excluded."end")',
+                (
+                    *key, pod, said.rank, said.subject.cluster, said.subject.node, said.is_over, said.limit, said.hold,
+                    said.start, said.end, self.received, *said.counts, *said.totals,
+                ),
+            )  # fmt: skip
+            self.db.execute(
+                "UPDATE storm SET pod = ?, rank = ?, received = ? WHERE (stream, cgroup, number) = (?, ?, ?) AND rank <= ?",
+                (pod, said.rank, self.received, *key, said.rank),
+            )
         return accepted
 
     def _told(self, name: str) -> bool:
@@ -193,12 +264,13 @@ class _Filing:
         digest = blake2b(name.encode(), digest_size=16).digest()
         return self.db.execute("INSERT OR IGNORE INTO told VALUES (?, ?)", (digest, self.received)).rowcount == 1
 
-    def _stream(self, name: str) -> int:
+    def _stream(self, name: str, whose: Subject | CheckedNode) -> int:
         known = self.stream_ids.get(name)
         if known is None:
             known = self.stream_ids[name] = self._id(
-                "INSERT INTO stream (name, seen) VALUES (?, ?) ON CONFLICT DO UPDATE SET seen = excluded.seen RETURNING id",
-                (name, self.received),
+                "INSERT INTO stream (name, seen, cluster, node, sink) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                "seen = excluded.seen, sink = ifnull(excluded.sink, sink) RETURNING id",
+                (name, self.received, whose.cluster, whose.node, self.sink),
             )
         return known
 

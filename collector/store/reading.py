@@ -11,15 +11,21 @@ from typing import Any, Final
 
 import orjson
 
-from collector.rows import CpuRow, GapRow, HolderRow, NodeRow, ParentRow, PodRow, PointRow, Snapshot, Tally
+from collector.rows import GapRow, HolderRow, ParentRow, PodRow, PointRow, Snapshot, StormRow, Tally
+from collector.store.ledger import gap_rows, ledger_rows, loss_rows
 
-__all__ = ["gap_rows", "latest_forks", "node_rows", "pods_named", "pods_with_id", "run_rows", "sizes", "snapshot"]
+__all__ = ["gaps_of", "latest_forks", "pods_named", "pods_with_id", "sizes", "snapshot", "storms_of"]
 
 _POD: Final = "id, cluster, node, namespace, name, uid, first_seen, last_seen"
-# A pod row that no holder and no gap points at any more was a first guess, made before the pod was known.
-_REAL: Final = "(id IN (SELECT pod FROM holder) OR id IN (SELECT pod FROM gap))"
+# A pod row that nothing points at any more was a first guess, made before the pod was known.
+_REAL: Final = "(id IN (SELECT pod FROM holder) OR id IN (SELECT pod FROM gap) OR id IN (SELECT pod FROM storm))"
 _TALLY: Final = ", ".join(f"{prefix}_{name}" for prefix in ("counts", "totals") for name in Tally._fields)
 _TOP: Final = 10  # comms a holder
+_HOLES: Final = 10  # told with a snapshot, of each stream
+_OF_CHOSEN_PODS: Final = (
+    "(g.holder IN (SELECT id FROM holder WHERE pod IN (SELECT id FROM temp.chosen)) OR g.pod IN (SELECT id FROM temp.chosen))"
+)
+_STORM: Final = f'stream, number, pod, cluster, node, is_over, most, hold, start, "end", {_TALLY}'
 
 
 def snapshot(db: sqlite3.Connection, pods: Sequence[PodRow] | None, limit: int, points_since: int) -> Snapshot:
@@ -55,24 +61,17 @@ def snapshot(db: sqlite3.Connection, pods: Sequence[PodRow] | None, limit: int, 
                 (points_since,),
             )
         ],
-        [
-            GapRow(None, *row)
-            for row in db.execute(
-                "SELECT g.cluster, g.node, ifnull(h.pod, g.pod) AS whose, g.holder, g.missing, g.reason, g.sink, sum(g.count), "
-                'min(g.start), max(g."end") FROM gap g LEFT JOIN holder h ON h.id = g.holder '
-                "GROUP BY g.cluster, g.node, whose, g.holder, g.missing, g.reason, g.sink "
-                "HAVING whose IS NULL OR whose IN (SELECT id FROM temp.chosen)"
-            )
-        ],
-        node_rows(db),
+        loss_rows(db, "l.pod >= 0 AND (whose IS NULL OR whose IN (SELECT id FROM temp.chosen))"),
+        *_newest_storms(db),
+        ledger_rows(db, _HOLES, by_cpu=False),
     )
 
 
-def _choose(db: sqlite3.Connection, pods: Iterable[int]) -> None:
-    """The pods that the following queries are about; a table, because a list of them may be longer than SQLite takes."""
+def _choose(db: sqlite3.Connection, rows: Iterable[int]) -> None:
+    """The pods (or holders) that the next queries are about; a table, as a list of them may be longer than SQLite takes."""
     db.execute("CREATE TEMP TABLE IF NOT EXISTS chosen (id INTEGER PRIMARY KEY)")
     db.execute("DELETE FROM temp.chosen")
-    db.executemany("INSERT OR IGNORE INTO temp.chosen VALUES (?)", [(pod,) for pod in pods])
+    db.executemany("INSERT OR IGNORE INTO temp.chosen VALUES (?)", [(row,) for row in rows])
 
 
 def _parents(db: sqlite3.Connection) -> list[ParentRow]:
@@ -111,39 +110,37 @@ def latest_forks(db: sqlite3.Connection, holders: Iterable[int], limit: int) -> 
     return [{**orjson.loads(body), **orjson.loads(subject)} for _, _, body, subject in rows[:limit]]
 
 
-def gap_rows(db: sqlite3.Connection, pods: Sequence[PodRow], limit: int) -> list[GapRow]:
-    """The newest gaps told of these pods, each for itself, newest first."""
+def gaps_of(db: sqlite3.Connection, pods: Sequence[PodRow], holders: Iterable[int], limit: int) -> list[GapRow]:
+    """The newest gaps told of these pods or, without any, of these holders; each for itself, newest first."""
+    if pods:
+        _choose(db, [pod.id for pod in pods])
+        return gap_rows(db, _OF_CHOSEN_PODS, limit)
+    _choose(db, holders)
+    return gap_rows(db, "g.holder IN (SELECT id FROM temp.chosen)", limit)
+
+
+def storms_of(db: sqlite3.Connection, pods: Sequence[PodRow], limit: int) -> list[StormRow]:
+    """The newest storms of these pods, newest first."""
     _choose(db, [pod.id for pod in pods])
-    return [
-        GapRow(*row)
-        for row in db.execute(
-            "SELECT g.id, g.cluster, g.node, ifnull(h.pod, g.pod) AS whose, g.holder, g.missing, g.reason, g.sink, g.count, "
-            'g.start, g."end" FROM gap g LEFT JOIN holder h ON h.id = g.holder WHERE whose IN (SELECT id FROM temp.chosen) '
-            'ORDER BY g."end" DESC, g.id LIMIT ?',
-            (limit,),
-        )
-    ]
+    rows = db.execute(
+        f"SELECT {_STORM} FROM storm WHERE pod IN (SELECT id FROM temp.chosen) ORDER BY start DESC, number DESC LIMIT ?",  # noqa: S608
+        (limit,),
+    )
+    return [_storm(row) for row in rows]
 
 
-def node_rows(db: sqlite3.Connection) -> list[NodeRow]:
-    """The newest word of every stream, the newest stream first."""
-    return [
-        NodeRow(*row)
-        for row in db.execute(
-            'SELECT n.stream, s.name, n.cluster, n.node, n.start, n."end", n.received, n.body, '
-            "(SELECT ifnull(sum(r.last - r.first + 1), 0) FROM run r WHERE r.stream = n.stream) "
-            "FROM node n JOIN stream s ON s.id = n.stream "
-            'ORDER BY n.cluster, n.node, n."end" DESC, n.number DESC, n.stream DESC'
-        )
-    ]
+def _newest_storms(db: sqlite3.Connection) -> tuple[list[StormRow], dict[int, int]]:
+    """The newest of each chosen pod, and how many each has had."""
+    rows = db.execute(
+        # With one max() in it, SQLite takes the other columns from the row that has it.
+        f"SELECT count(*), max(start), {_STORM} FROM storm WHERE pod IN (SELECT id FROM temp.chosen) GROUP BY pod"  # noqa: S608
+    ).fetchall()
+    storms = [_storm(row[2:]) for row in rows]
+    return storms, {storm.pod: row[0] for storm, row in zip(storms, rows, strict=True)}
 
 
-def run_rows(db: sqlite3.Connection, limit: int) -> list[CpuRow]:
-    """For every stream and CPU: its runs, in order; at most `limit` in all."""
-    return [
-        CpuRow(*row)
-        for row in db.execute("SELECT stream, cpu, first, last FROM run ORDER BY stream, cpu, first LIMIT ?", (limit,))
-    ]
+def _storm(row: tuple[Any, ...]) -> StormRow:
+    return StormRow._make((*row[:5], bool(row[5]), *row[6:10], Tally(*row[10:17]), Tally(*row[17:])))
 
 
 def pods_with_id(db: sqlite3.Connection, pod: int) -> list[PodRow]:

@@ -9,16 +9,15 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from collector.rows import Tally
+from collector.rows import HOST, Tally
 
 __all__ = ["VERSION", "Stale", "open_connection", "prepare"]
 
-VERSION: Final = 1  # of the tables, kept in SQLite's user_version
 _TALLY: Final = ", ".join(
     f"{prefix}_{name} INTEGER NOT NULL DEFAULT 0" for prefix in ("counts", "totals") for name in Tally._fields
 )
 
-TABLES: Final = f"""
+_FIRST: Final = f"""
 -- One load of the probe on one boot of one node.
 CREATE TABLE stream (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, seen INTEGER NOT NULL);
 
@@ -74,6 +73,47 @@ CREATE TABLE node (stream INTEGER PRIMARY KEY, cluster TEXT NOT NULL, node TEXT 
     "end" INTEGER NOT NULL, number INTEGER NOT NULL, received INTEGER NOT NULL, body BLOB NOT NULL);
 """
 
+_LEDGER_AND_STORMS: Final = f"""
+-- Whose a stream is, what its agent calls us, and the forks that this sink had taken when we first heard a heartbeat of it.
+ALTER TABLE stream ADD COLUMN cluster TEXT NOT NULL DEFAULT '';
+ALTER TABLE stream ADD COLUMN node TEXT NOT NULL DEFAULT '';
+ALTER TABLE stream ADD COLUMN sink TEXT;
+ALTER TABLE stream ADD COLUMN before INTEGER NOT NULL DEFAULT 0;
+UPDATE stream SET (cluster, node) = (SELECT h.cluster, h.node FROM holder h WHERE h.stream = stream.id)
+    WHERE id IN (SELECT stream FROM holder);
+
+-- How many numbers each CPU has given out, by the newest heartbeat.
+CREATE TABLE head (stream INTEGER NOT NULL, cpu INTEGER NOT NULL, given INTEGER NOT NULL,
+    PRIMARY KEY (stream, cpu)) WITHOUT ROWID;
+INSERT INTO head SELECT n.stream, CAST(h.key AS INTEGER), h.value FROM node n, json_each(CAST(n.body AS TEXT), '$.heads') h;
+
+ALTER TABLE node ADD COLUMN captured INTEGER NOT NULL DEFAULT 0;
+UPDATE node SET captured = json_extract(CAST(body AS TEXT), '$.ledger.captured');
+
+-- The sums of gaps, which outlive them: a hole is explained for as long as its stream is known. 0 stands for no pod and for no
+-- holder (both: of a whole node), -1 for one that is forgotten, '' for all sinks. `told`: the sum of the gaps that came;
+-- `by_now`: the most that one of them says the sum is.
+CREATE TABLE loss (stream INTEGER NOT NULL, pod INTEGER NOT NULL, holder INTEGER NOT NULL, missing TEXT NOT NULL,
+    reason TEXT NOT NULL, sink TEXT NOT NULL, told INTEGER NOT NULL, by_now INTEGER NOT NULL,
+    PRIMARY KEY (stream, pod, holder, missing, reason, sink)) WITHOUT ROWID;
+UPDATE gap SET holder = (SELECT id FROM holder h WHERE h.stream = gap.stream AND h.cgroup = {HOST}) -- there were no others
+    WHERE pod IS NULL AND holder IS NULL;
+INSERT INTO loss SELECT stream, ifnull(pod, 0), ifnull(holder, 0), missing, reason, ifnull(sink, ''), sum(count), 0 FROM gap
+    GROUP BY 1, 2, 3, 4, 5, 6;
+CREATE INDEX gap_node ON gap (cluster, node, "end") WHERE pod IS NULL AND holder IS NULL;
+
+-- `pod` is whose it is as far as is known (rank); `cgroup` is the pod's own.
+CREATE TABLE storm (stream INTEGER NOT NULL, cgroup INTEGER NOT NULL, number INTEGER NOT NULL, pod INTEGER NOT NULL,
+    rank INTEGER NOT NULL, cluster TEXT NOT NULL, node TEXT NOT NULL, is_over INTEGER NOT NULL, most INTEGER NOT NULL,
+    hold INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL, received INTEGER NOT NULL, {_TALLY},
+    PRIMARY KEY (stream, cgroup, number)) WITHOUT ROWID;
+CREATE INDEX storm_pod ON storm (pod, start);
+"""  # noqa: S608 - our own column names
+
+# Version n of the tables is what the first n of these make; which one a file has is kept in SQLite's user_version.
+STEPS: Final = (_FIRST, _LEDGER_AND_STORMS)
+VERSION: Final = len(STEPS)
+
 
 class Stale(Exception):
     """The file is no store of this version."""
@@ -94,15 +134,17 @@ def open_connection(path: str) -> sqlite3.Connection:
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Makes the tables where there are none. Raises `Stale` for a file of someone else's or of another version."""
+    """Makes the tables, or brings those of an older version up to this one. Raises `Stale` for a file of someone else's or of a
+    newer version."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == VERSION:
         return
-    if version or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+    if version > VERSION or (not version and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
         raise Stale(f"holds tables of version {version}, this collector keeps version {VERSION}")
     connection.execute("BEGIN IMMEDIATE")
-    for statement in TABLES.split(";\n"):
-        if statement.strip():
-            connection.execute(statement)
+    for step in STEPS[version:]:
+        for statement in step.split(";\n"):
+            if statement.strip():
+                connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")

@@ -5,11 +5,13 @@ Pure. Must not live here: the table of all pods (`display`), JSON of the API (`p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-from collector.views.display import missing_badges, pod_name, spark
+from collector.views.bands import bands_of, gap_words, line_words, storm_words
+from collector.views.display import missing_badges, pod_name, share_said, spark
 from collector.views.nodecards import BAR
+from collector.views.reasons import reason_badge
 from collector.views.times import clock
 from collector.views.words import UNKNOWN, number, per_second, visible
 
@@ -36,7 +38,6 @@ def pod_detail(pod: Mapping[str, Any], key: str) -> dict[str, Any]:
         "facts": [{"key": name, "name": name, "value": visible(value)} for name, value in facts if value],
         "labels": [{"key": name, "text": visible(f"{name}={value}")} for name, value in sorted((pod["labels"] or {}).items())],
         "containers": [_container(one, place) for place, one in enumerate(pod["containers"])],
-        "gaps": [_gap(gap) for gap in pod["gaps"]],
         "others": [
             {
                 "key": str(other["pod_uid"]),
@@ -47,23 +48,22 @@ def pod_detail(pod: Mapping[str, Any], key: str) -> dict[str, Any]:
     }
 
 
-def host_detail(host: Mapping[str, Any], latest: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
-    """`host` as in `pods.host_entries`."""
+def host_detail(host: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """`host` as made by `pods.host_json`."""
     return {
-        **_shared({**host, "latest": latest}, key),
+        **_shared(host, key),
         "namespace": "outside pods",
         "name": visible(host["node"]),
         "facts": [{"key": "cluster", "name": "cluster", "value": visible(host["cluster"])}],
         "labels": [],
         "containers": [],
-        "gaps": [],
         "others": [],
     }
 
 
 def _shared(entry: Mapping[str, Any], key: str) -> dict[str, Any]:
     most = max((one["forks"] for one in entry["top"]), default=1)
-    awaited = entry["awaited"]
+    awaited, storm = entry["awaited"], entry["storm"]
     return {
         "key": key,
         "rate": per_second(entry["rate"]),
@@ -73,8 +73,22 @@ def _shared(entry: Mapping[str, Any], key: str) -> dict[str, Any]:
         "delivered": number(entry["delivered"]),
         "awaited": f"{number(awaited)} not here yet" if awaited else "",
         "line": spark(entry["history"], *LINE),
+        "bands": bands_of(entry, *LINE),
+        "line_says": line_words(entry),
+        "storm": f"In a storm since {clock(storm['interval']['start'])[:8]} UTC: its forks are only counted, exactly."
+        if storm
+        else "",
+        "storms": [storm_words(one) for one in entry["storms"]],
+        "gaps": [gap_words(gap) for gap in entry["gaps"]],
+        "node_gaps": [gap_words(gap, of=entry["node"]) for gap in entry["node_gaps"]],
         "missing": missing_badges(entry),
+        "elsewhere": [
+            {**reason_badge(reason, count), "key": f"{sink} {reason}", "text": f"{number(count)} missing at {visible(sink)}"}
+            for sink, reasons in entry["missing_elsewhere"].items()
+            for reason, count in reasons.items()
+        ],
         "complete": _complete(entry),
+        "share": share_said(entry),
         "parents": [
             {
                 "key": f"={one['comm']}" if one["comm"] is not None else "unknown",
@@ -91,6 +105,8 @@ def _shared(entry: Mapping[str, Any], key: str) -> dict[str, Any]:
 def _complete(entry: Mapping[str, Any]) -> str:
     if entry["missing"] or entry["awaited"]:
         return ""  # told by badges, and by `awaited`
+    if share_said(entry):
+        return ""
     return "Nothing is missing." if entry["summed"] else "Not summed up yet."
 
 
@@ -131,16 +147,6 @@ def _fork(fork: Mapping[str, Any]) -> dict[str, Any]:
         "state": said["state"],
         "enrichment": state,
         "enrichment_title": f"identified by {said['by']}" if said["by"] else "",
-    }
-
-
-def _gap(gap: Mapping[str, Any]) -> dict[str, Any]:
-    interval = gap["interval"]
-    return {
-        "key": gap["id"],
-        "text": f"{number(gap['count'])} {visible(gap['missing'])} missing: {visible(gap['reason']).replace('_', ' ')}"
-        + (f", on the way to {visible(gap['sink'])}" if gap["sink"] else ""),
-        "when": f"{clock(interval['start'])[:8]} to {clock(interval['end'])[:8]}",
     }
 
 

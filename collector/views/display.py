@@ -11,22 +11,18 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from collector.rows import Snapshot
-from collector.views.ledger import node_entries
+from collector.views.ledger import ledger_json, node_entries
 from collector.views.nodecards import node_card
 from collector.views.pods import host_entries, pod_entries
+from collector.views.reasons import reason_badge
+from collector.views.times import clock
 from collector.views.words import number, per_second, visible
 
-__all__ = ["SORTS", "Wish", "missing_badges", "page_model", "pod_name", "spark"]
+__all__ = ["SORTS", "Wish", "missing_badges", "page_model", "pod_name", "share_said", "spark"]
 
 ROWS: Final = 200  # pods on the page; the filter finds the others
 SORTS: Final = ("forks", "rate", "threads", "name")
 WIDTH, HEIGHT = 88, 22  # of a rate's line, in its own units
-_REASONS: Final = {
-    "ring": "lost in the kernel: the ring had no room",
-    "ring_full": "lost in the kernel: the ring had no room",
-    "recursion": "lost in the kernel: the probe was already running on that CPU",
-    "suppressed": "held back by the storm limit; counted, not sent",
-}
 
 
 class Wish(NamedTuple):
@@ -47,8 +43,9 @@ class Wish(NamedTuple):
 def page_model(snapshot: Snapshot, wish: Wish, detail: Mapping[str, Any] | None, now: int) -> dict[str, Any]:
     """`detail` as made by `details.pod_detail`, for the chosen pod."""
     pods, hosts = pod_entries(snapshot, now), host_entries(snapshot, now)
-    nodes = node_entries(snapshot.nodes, now)
-    cards = [node_card(node, now) for node in nodes]
+    nodes = node_entries(snapshot.ledger, now)
+    streams = {(node["cluster"], node["node"]): node["streams"] for node in ledger_json(snapshot.ledger, now)["nodes"]}
+    cards = [node_card(node, streams[node["cluster"], node["node"]], now) for node in nodes]
     sought = [pod for pod in pods if _found(pod, wish.find)]
     sought.sort(key=_order(wish.sort))
     shown = sought[:ROWS]
@@ -69,7 +66,10 @@ def page_model(snapshot: Snapshot, wish: Wish, detail: Mapping[str, Any] | None,
         "sorts": {name: {"href": wish.href(sort=name), "current": "true" if wish.sort == name else ""} for name in SORTS},
         "close": wish.href(pod=""),
         "detail": detail,
-        "bad": [f"{card['key']}: {card['verdict']}" for card in cards if card["state"] == "bad"],
+        "bad": [
+            *(f"{card['key']}: {card['verdict']}" for card in cards if card["state"] == "bad"),
+            *(f"{row['namespace']}/{row['name']}: {row['mark']}" for row in rows if row["mark_state"] == "now"),
+        ],
     }
 
 
@@ -88,14 +88,13 @@ def spark(history: Sequence[float | None], width: int = WIDTH, height: int = HEI
 
 def missing_badges(entry: Mapping[str, Any]) -> list[dict[str, str]]:
     """One badge for each reason; never silent."""
-    return [
-        {
-            "key": reason,
-            "text": f"{number(count)} {visible(reason).replace('_', ' ')}",
-            "title": _REASONS.get(reason, f"missing: {visible(reason)}"),
-        }
-        for reason, count in entry["missing"].items()
-    ]
+    return [reason_badge(reason, count) for reason, count in entry["missing"].items()]
+
+
+def share_said(entry: Mapping[str, Any]) -> str:
+    """What its node lost track of while the pod lived, and no one can say whose it was."""
+    shared = sum(entry.get("unknown_share", {}).values())
+    return f"its share of {number(shared)} is not known" if shared else ""
 
 
 def pod_name(pod: Mapping[str, Any]) -> str:
@@ -131,6 +130,23 @@ def _row(entry: Mapping[str, Any], key: str, wish: Wish, now: int) -> dict[str, 
         "top_forks": number(top["forks"]) if top else "",
         "missing": missing_badges(entry),
         "complete": _complete(entry),
+        "share": share_said(entry),
+        "share_title": f"forks of {visible(entry['node'])} that nobody counted by pod, while this one may have lived",
+        **_mark(entry),
+    }
+
+
+def _mark(entry: Mapping[str, Any]) -> dict[str, str]:
+    storm, in_all = entry.get("storm"), entry.get("storms_in_all", 0)
+    if storm:
+        begun = clock(storm["interval"]["start"])[:8]
+        title = f"since {begun} UTC its forks are only counted: over {number(storm['limit'])} a second"
+        return {"mark": "in a storm", "mark_state": "now", "mark_title": title}
+    title = "times that its forks were only counted, being too many a second"
+    return {
+        "mark": f"{number(in_all)} storm{'s' if in_all > 1 else ''}" if in_all else "",
+        "mark_state": "past",
+        "mark_title": title,
     }
 
 
@@ -140,7 +156,9 @@ def _complete(entry: Mapping[str, Any]) -> str:
         return ""
     if not entry["summed"]:
         return "not summed up yet"
-    return f"{number(entry['awaited'])} not here yet" if entry["awaited"] else "complete"
+    if entry["awaited"]:
+        return f"{number(entry['awaited'])} not here yet"
+    return "" if share_said(entry) else "complete"
 
 
 def _found(entry: Mapping[str, Any], sought: str) -> bool:

@@ -5,29 +5,35 @@ Pure. Must not live here: whether it adds up; that is `ledger`'s to say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from collector.views.times import SECOND
+from collector.views.accounts import COMPLETE, EXPLAINED, ON_ITS_WAY, UNEXPLAINED, UNHEARD
+from collector.views.reasons import gap_text, reason_badge, reason_words
+from collector.views.times import SECOND, clock, moment, span
 from collector.views.words import ago, length, number, visible
 
 __all__ = ["BAR", "node_card"]
 
 BAR: Final = 1000  # the width of the ledger's bar, in its own units
 TERMS: Final = ("delivered", "queued", "lost", "suppressed", "filtered")
+STREAMS: Final = 3  # told on a card, the newest and those of which something is missing; /v1/ledger has all
+GAPS: Final = 5
+_MARKS: Final = {COMPLETE: "ok", UNHEARD: "wait", ON_ITS_WAY: "wait", EXPLAINED: "warn", UNEXPLAINED: "bad"}
 
 
-def node_card(node: Mapping[str, Any], now: int) -> dict[str, Any]:
-    """`state`: ok, warn (something was lost), bad (silent, or does not add up)."""
-    ledger, received = node["ledger"], _nanoseconds(node["received"])
+def node_card(node: Mapping[str, Any], streams: Sequence[Mapping[str, Any]], now: int) -> dict[str, Any]:
+    """`state`: ok, warn (something was lost), bad (silent, or does not add up). `streams` as in `ledger.ledger_json`."""
+    ledger, received = node["ledger"], moment(node["received"])
     state, verdict = _verdict(node, received, now)
     agent = node["agent"]
     about = [
         f"agent {visible(agent['version'])}" if "version" in agent else "",
         f"kernel {visible(agent['kernel'])}" if "kernel" in agent else "",
     ]
-    sent = sum(node["heads"].values())
+    account = node["account"]
+    shown = [stream for place, stream in enumerate(streams) if not place or stream["state"] != COMPLETE][:STREAMS]
+    never = sum(account["never_numbered"].values())
     return {
         "key": f"{node['cluster']}/{node['node']}",
         "name": visible(node["node"]),
@@ -38,8 +44,58 @@ def node_card(node: Mapping[str, Any], now: int) -> dict[str, Any]:
         "about": " · ".join(part for part in about if part),
         "lag": f"{number(node['lag_ms'])} ms behind",
         "sinks": [_sink(name, sink, ledger["captured"], len(ledger["sinks"])) for name, sink in ledger["sinks"].items()],
-        "came": f"{number(node['received_forks'])} of {number(max(sent, node['received_forks']))} events came here",
+        "came": f"received {number(account['received'])} of {number(account['given'])}",
+        "account": account["state"],
+        "account_mark": _MARKS[account["state"]],
+        "missing": _badges(account),
+        "never": f"{number(never)} forks never had a number, so nobody knows whose they were" if never else "",
+        "gaps": [_gap(gap) for gap in node["gaps"][:GAPS]],
+        "ledger_of": f"Ledger of {number(len(streams))} streams" if len(streams) > 1 else "Ledger",
+        "streams": [_stream(stream) for stream in shown],
+        "more": f"{number(len(streams) - len(shown))} more in the JSON" if len(streams) > len(shown) else "",
     }
+
+
+def _badges(account: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Of what is missing: each declared reason, what is on its way, what nobody explains."""
+    parts = {**account["explained"], "on its way": account["on_its_way"], "unexplained": account["unexplained"]}
+    marks = {"on its way": "wait", "unexplained": "bad"}
+    return [{**reason_badge(reason, count), "mark": marks.get(reason, "warn")} for reason, count in parts.items() if count]
+
+
+def _gap(gap: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "key": gap["id"],
+        "text": gap_text(gap),
+        "when": span(gap["interval"]["start"], gap["interval"]["end"]),
+    }
+
+
+def _stream(stream: Mapping[str, Any]) -> dict[str, Any]:
+    boot, _, epoch = stream["stream"].partition(".")
+    holes = [
+        {
+            "key": f"{hole['cpu']}.{hole['first']}",
+            "text": f"CPU {hole['cpu']}: {_range(hole)}" + (f", {reason_words(hole['reason'])}" if hole["reason"] else ""),
+        }
+        for hole in stream["holes"]
+    ]
+    return {
+        "key": stream["stream"],
+        "name": f"{boot[:8]} {epoch}",
+        "title": f"boot {boot}, epoch {epoch}",
+        "as_of": f"as of {clock(stream['as_of'])[:8]}" if stream["as_of"] else "",
+        "came": f"received {number(stream['received'])} of {number(stream['given'])}",
+        "state": stream["state"],
+        "mark": _MARKS[stream["state"]],
+        "missing": _badges(stream),
+        "holes": holes,
+        "unlisted": f"{number(stream['unlisted'])} more in other holes" if stream["unlisted"] else "",
+    }
+
+
+def _range(hole: Mapping[str, Any]) -> str:
+    return f"number {hole['first']}" if hole["count"] == 1 else f"numbers {hole['first']} to {hole['last']}"
 
 
 def _verdict(node: Mapping[str, Any], received: int, now: int) -> tuple[str, str]:
@@ -49,6 +105,8 @@ def _verdict(node: Mapping[str, Any], received: int, now: int) -> tuple[str, str
     if not ledger["balanced"]:
         off = {name: sink["total"] - ledger["captured"] for name, sink in ledger["sinks"].items() if not sink["balanced"]}
         return "bad", "does not add up: " + ", ".join(f"{visible(name)} {by:+,}" for name, by in off.items())
+    if unexplained := node["account"]["unexplained"]:
+        return "bad", f"{number(unexplained)} missing, unexplained"
     lost = max((sink["sums"]["lost"] for sink in ledger["sinks"].values()), default=0)
     return ("warn", f"adds up, {number(lost)} lost") if lost else ("ok", "adds up, nothing lost")
 
@@ -78,7 +136,3 @@ def _sink(name: str, sink: Mapping[str, Any], captured: int, of: int) -> dict[st
         "sign": "=" if sink["balanced"] else "≠",
         "title": f"what became of them on the way to {visible(name)}",
     }
-
-
-def _nanoseconds(stamp: str) -> int:
-    return int(datetime.fromisoformat(stamp[:19] + "+00:00").timestamp()) * SECOND + int(stamp[20:29])

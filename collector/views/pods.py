@@ -12,14 +12,15 @@ from typing import Any, Final
 
 import orjson
 
-from collector.rows import NOTHING, GapRow, HolderRow, ParentRow, PodRow, PointRow, Snapshot
-from collector.views.times import SECOND, stamp
-from wire.events import FORK
+from collector.rows import NOTHING, GapRow, HolderRow, LossRow, ParentRow, PodPage, PodRow, PointRow, Snapshot
+from collector.views.ledger import gap_json, newest_nodes
+from collector.views.missing import declared_here, missing_elsewhere, missing_here, shared_gaps
+from collector.views.rates import line_of, rate_now
+from collector.views.storms import storm_now, storms_json
+from collector.views.times import stamp
 
-__all__ = ["POINTS", "STALE", "host_entries", "pod_entries", "pod_json"]
+__all__ = ["host_entries", "host_json", "pod_entries", "pod_json"]
 
-STALE: Final = 3  # intervals without a word after which a rate is no longer said
-POINTS: Final = 30  # intervals in a rate's line
 TOP: Final = 10  # comms
 
 
@@ -30,15 +31,27 @@ class _Index:
         self.holders: dict[int | tuple[str, str], list[HolderRow]] = defaultdict(list)
         self.parents: dict[int, list[ParentRow]] = defaultdict(list)
         self.points: dict[int, list[PointRow]] = defaultdict(list)
-        self.gaps: dict[int | tuple[str, str], list[GapRow]] = defaultdict(list)
+        self.losses: dict[int | tuple[str, str], list[LossRow]] = defaultdict(list)
+        self.gaps: dict[tuple[str, str], list[GapRow]] = defaultdict(list)
+        self.storms = {storm.pod: storm for storm in snapshot.storms}
+        self.storms_in_all = snapshot.storms_in_all
+        self.nodes = newest_nodes(snapshot.ledger.nodes)
+        hosts: dict[int | None, tuple[str, str]] = {}
         for holder in snapshot.holders:
-            self.holders[(holder.cluster, holder.node) if holder.pod is None else holder.pod].append(holder)
+            host = holder.cluster, holder.node
+            self.holders[host if holder.pod is None else holder.pod].append(holder)
+            hosts[holder.id] = host
         for parent in snapshot.parents:
             self.parents[parent.holder].append(parent)
         for point in snapshot.points:
             self.points[point.holder].append(point)
-        for gap in snapshot.gaps:
-            self.gaps[(gap.cluster, gap.node) if gap.pod is None else gap.pod].append(gap)
+        for loss in snapshot.losses:
+            if loss.pod is not None:
+                self.losses[loss.pod].append(loss)
+            elif loss.holder in hosts:  # otherwise it is of a whole node, and in the ledger's gaps
+                self.losses[hosts[loss.holder]].append(loss)
+        for gap in snapshot.ledger.gaps:
+            self.gaps[gap.cluster, gap.node].append(gap)
 
 
 def pod_entries(snapshot: Snapshot, now: int) -> list[dict[str, Any]]:
@@ -47,15 +60,16 @@ def pod_entries(snapshot: Snapshot, now: int) -> list[dict[str, Any]]:
     return [_pod(pod, index, now) for pod in snapshot.pods]
 
 
-def pod_json(
-    snapshot: Snapshot, others: Sequence[PodRow], latest: list[dict[str, Any]], gaps: Sequence[GapRow], now: int
-) -> dict[str, Any]:
-    """One pod with its latest forks as they were sent, its gaps, and the pods that bore its name with another uid."""
-    (pod,) = pod_entries(snapshot, now)
+def pod_json(page: PodPage, now: int) -> dict[str, Any]:
+    """One pod with its latest forks as they were sent, its storms and gaps, and the pods that had its name with another uid."""
+    index = _Index(page.snapshot)
+    (pod,) = page.snapshot.pods
     return {
-        **pod,
-        "latest": latest,
-        "gaps": [_gap(gap) for gap in gaps],
+        **_pod(pod, index, now),
+        "latest": page.latest,
+        "storms": storms_json(page.storms, index.nodes, now),
+        "gaps": [gap_json(gap) for gap in page.gaps],
+        "node_gaps": [gap_json(gap) for gap in shared_gaps(pod, index.gaps[pod.cluster, pod.node])],
         "others": [
             {
                 "cluster": other.cluster,
@@ -64,7 +78,7 @@ def pod_json(
                 "first_seen": stamp(other.first_seen),
                 "last_seen": stamp(other.last_seen),
             }
-            for other in others
+            for other in page.others
         ],
     }
 
@@ -74,21 +88,36 @@ def host_entries(snapshot: Snapshot, now: int) -> list[dict[str, Any]]:
     index = _Index(snapshot)
     nodes = sorted({(holder.cluster, holder.node) for holder in snapshot.holders if holder.pod is None})
     return [
-        {
-            "cluster": cluster,
-            "node": node,
-            **_numbers(index.holders[cluster, node], index, now),
-            "missing": _missing(index.holders[cluster, node], index.gaps[cluster, node]),
-        }
+        {"cluster": cluster, "node": node, **_numbers(index.holders[cluster, node], index.losses[cluster, node], index, now)}
         for cluster, node in nodes
     ]
 
 
+def host_json(page: PodPage, cluster: str, node: str, now: int) -> dict[str, Any] | None:
+    """One node's forks outside pods, with the latest of them and the gaps; None when there are none."""
+    hosts = [host for host in host_entries(page.snapshot, now) if (host["cluster"], host["node"]) == (cluster, node)]
+    if not hosts:
+        return None
+    shared = _Index(page.snapshot).gaps[cluster, node]
+    return {
+        **hosts[0],
+        "latest": page.latest,
+        "storm": None,
+        "storms": [],
+        "gaps": [gap_json(gap) for gap in page.gaps],
+        "node_gaps": [gap_json(gap) for gap in shared],
+    }
+
+
 def _pod(pod: PodRow, index: _Index, now: int) -> dict[str, Any]:
+    """`unknown_share`: forks of the node while the pod may have lived, of which nobody knows whose they were."""
     holders = index.holders[pod.id]
     newest = max(holders, key=lambda holder: holder.last_seen, default=None)
     subject = orjson.loads(newest.subject) if newest else {"k8s": {}, "cgroup": None}
     k8s = subject["k8s"]
+    shared: Counter[str] = Counter()
+    for gap in shared_gaps(pod, index.gaps[pod.cluster, pod.node]):
+        shared[gap.reason] += gap.amount
     return {
         "cluster": pod.cluster,
         "node": pod.node,
@@ -101,62 +130,56 @@ def _pod(pod: PodRow, index: _Index, now: int) -> dict[str, Any]:
         "cgroup": subject["cgroup"],
         "qos": k8s.get("qos"),
         "service_account": k8s.get("service_account"),
-        **_numbers(holders, index, now),
+        **_numbers(holders, index.losses[pod.id], index, now),
+        "unknown_share": dict(shared),
+        "storm": storm_now(index.storms.get(pod.id), index.nodes, now),
+        "storms_in_all": index.storms_in_all.get(pod.id, 0),
         "first_seen": stamp(pod.first_seen),
         "last_seen": stamp(pod.last_seen),
-        "containers": _containers(holders, now),
-        "missing": _missing(holders, index.gaps[pod.id]),
+        "containers": _containers(holders, index.losses[pod.id], now),
     }
 
 
-def _numbers(holders: Sequence[HolderRow], index: _Index, now: int) -> dict[str, Any]:
+def _numbers(holders: Sequence[HolderRow], losses: Sequence[LossRow], index: _Index, now: int) -> dict[str, Any]:
+    """`history`: forks a second in each interval of `history_interval`."""
     parents: Counter[str | None] = Counter()
     for holder in holders:
         for parent in index.parents[holder.id]:
             parents[parent.comm] += parent.forks
+    line = line_of([point for holder in holders for point in index.points[holder.id]], now)
     return {
-        **_counts(holders, now),
+        **_counts(holders, declared_here(losses), now),
         "top": [{"comm": comm, "forks": forks} for comm, forks in parents.most_common(TOP)],
-        "history": _history([point for holder in holders for point in index.points[holder.id]], now),
+        "history": line[0] if line else [],
+        "history_interval": {"start": stamp(line[1]), "end": stamp(line[2])} if line else None,
+        "missing": missing_here(holders, losses),
+        "missing_elsewhere": missing_elsewhere(losses),
     }
 
 
-def _counts(holders: Sequence[HolderRow], now: int) -> dict[str, Any]:
-    """`awaited`: handed to the ring and not filed here: on the way, or lost on it.
+def _counts(holders: Sequence[HolderRow], declared: int, now: int) -> dict[str, Any]:
+    """`awaited`: handed to the ring, not filed here, and not `declared` to be missing: on the way, or lost on it.
 
     A sum over all of them, because a fork may bear a deeper cgroup than the one its container's summary goes by.
     """
     totals = NOTHING
     for holder in holders:
         totals = totals.plus(holder.totals)
-    summed = [holder for holder in holders if holder.end is not None]
-    rates = [rate for holder in summed if (rate := _rate(holder, now)) is not None]
     delivered = sum(holder.filed for holder in holders)
     return {
         **totals._asdict(),
         "delivered": delivered,
-        "awaited": max(0, totals.emitted - delivered),
-        "rate": round(sum(rates), 3) if rates else None,
-        "summed": bool(summed),
+        "awaited": max(0, totals.emitted - delivered - declared),
+        "rate": rate_now(holders, now),
+        "summed": any(holder.end is not None for holder in holders),
     }
 
 
-def _rate(holder: HolderRow, now: int) -> float | None:
-    """Processes a second in the newest interval, or None when it is too old.
-
-    Old by the sender's clock, because a journal may bring last hour's summaries now; and by ours, because a node's clock may
-    run ahead.
-    """
-    if holder.end is None or holder.start is None or holder.received is None or holder.end <= holder.start:
-        return None
-    length = holder.end - holder.start
-    if now - min(holder.end, holder.received) > STALE * length:
-        return None
-    return holder.counts.processes * SECOND / length
-
-
-def _containers(holders: Iterable[HolderRow], now: int) -> list[dict[str, Any]]:
+def _containers(holders: Iterable[HolderRow], losses: Iterable[LossRow], now: int) -> list[dict[str, Any]]:
     """By container id; one that lived through several streams is summed up. Those that fork most come first."""
+    lost: dict[int | None, list[LossRow]] = defaultdict(list)
+    for loss in losses:
+        lost[loss.holder].append(loss)
     by_id: dict[str | None, list[HolderRow]] = defaultdict(list)
     words: dict[str | None, dict[str, Any]] = {}
     for holder in sorted(holders, key=lambda holder: holder.last_seen):
@@ -164,54 +187,10 @@ def _containers(holders: Iterable[HolderRow], now: int) -> list[dict[str, Any]]:
         by_id[said.get("id")].append(holder)
         words[said.get("id")] = said
     containers = [
-        {**{key: words[name].get(key) for key in ("id", "name", "image", "image_id", "kind", "runtime")}, **_counts(mine, now)}
+        {
+            **{key: words[name].get(key) for key in ("id", "name", "image", "image_id", "kind", "runtime")},
+            **_counts(mine, declared_here(loss for holder in mine for loss in lost[holder.id]), now),
+        }
         for name, mine in by_id.items()
     ]
     return sorted(containers, key=lambda one: (-one["processes"], -one["delivered"], str(one["id"])))
-
-
-def _missing(holders: Iterable[HolderRow], gaps: Iterable[GapRow]) -> dict[str, int]:
-    """Why and how many. The kernel's own count fills in where a gap's event is missing, too."""
-    missing: Counter[str] = Counter()
-    told = 0
-    for gap in gaps:
-        name = gap.reason if gap.sink is None else f"{gap.reason} ({gap.sink})"
-        missing[name if gap.missing == FORK else f"{gap.missing}: {name}"] += gap.amount
-        told += gap.amount if gap.missing == FORK and gap.sink is None and gap.reason.startswith("ring") else 0
-    lost = suppressed = 0
-    for holder in holders:
-        lost += holder.totals.lost
-        suppressed += holder.totals.suppressed
-    if lost > told:
-        missing["ring"] += lost - told
-    if suppressed:
-        missing["suppressed"] += suppressed
-    return {reason: count for reason, count in sorted(missing.items()) if count}
-
-
-def _history(points: Sequence[PointRow], now: int) -> list[float | None]:
-    """Processes a second in each of the last `POINTS` intervals, the newest last; null where nothing was said."""
-    if not points:
-        return []
-    newest = max(points, key=lambda point: point.end)
-    length = max(1, newest.end - newest.start)
-    behind = (now - newest.end) // length
-    # Ends on a grid of intervals that hangs on the newest: containers of a node are summed up at the same moment.
-    shift = max(0, behind - 1)
-    line: list[float | None] = [None] * POINTS
-    for point in points:
-        place = POINTS - 1 - shift - round((newest.end - point.end) / length)
-        if 0 <= place < POINTS:
-            line[place] = round((line[place] or 0.0) + point.processes * SECOND / max(1, point.end - point.start), 3)
-    return line
-
-
-def _gap(gap: GapRow) -> dict[str, Any]:
-    return {
-        "id": gap.id,
-        "missing": gap.missing,
-        "reason": gap.reason,
-        "sink": gap.sink,
-        "count": gap.amount,
-        "interval": {"start": stamp(gap.start), "end": stamp(gap.end)},
-    }

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from struct import Struct
 
 import orjson
 import pytest
 from hypothesis import HealthCheck, settings
 
-from agent.kernel.records import CHAIN, FORK, ORIGIN
+from agent.kernel.records import CHAIN, FORK, NUMBERS, ORIGIN
 
 # Seconds for the whole folder, not minutes: a run in CI finds what many runs would, only later. No deadline: machines differ.
 settings.register_profile(
@@ -41,10 +40,10 @@ class Records:
 
     def fork(self, sequence=0, cgroup=1, *, origin=None, **fields):
         given = {"time": 100, "parent_cgroup": cgroup, "child": (50, 5, 50, 5, 90), "chain": (50, 5), "levels": 2}
-        given |= {"cpu": 0, "kind": 0, **fields}
-        numbers = (*given["chain"], *[0] * CHAIN)[:CHAIN]
-        head = (sequence, given["time"], cgroup, given["parent_cgroup"], *given["child"], Struct(f"={CHAIN}I").pack(*numbers))
-        return FORK.pack(*head, given["cpu"], given["levels"], given["kind"], origin or self.origin())
+        given |= {"cpu": 0, "kind": 0, "counted": cgroup, **fields}
+        below = (*given["chain"][1:], *[0] * CHAIN)[: CHAIN - 1]
+        head = (sequence, given["time"], cgroup, given["parent_cgroup"], *given["child"], NUMBERS.pack(*below))
+        return FORK.pack(*head, given["cpu"], given["levels"], given["kind"], given["counted"], origin or self.origin())
 
     def origin(self, parent=(40, 4, 40, 4, 80), process=(40, 4, 40, 4, 80), leader=(0, 0, 0, 0, 0), flags=0, **fields):
         given = {"comm": b"sh\0", "parent_comm": b"bash\0", "uid": 0, "gid": 0, "namespaces": range(11, 18), **fields}

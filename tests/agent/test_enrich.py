@@ -1,16 +1,15 @@
 """Forks whose container has no name yet wait for it: bounded in time and number, and without holding up any other."""
 
-from struct import Struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.enrich import Enricher, Layout
-from agent.kernel.records import CHAIN, FORK, FORK_SLOT, ORIGIN
+from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, ORIGIN
 from agent.nouns import Container, Pod, Subject
 
-LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, ORIGIN.unpack, Struct(f"={CHAIN}I").unpack)
+LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, ORIGIN.unpack, NUMBERS.unpack)
 HOST, APP, OTHER = 1, 7, 8  # cgroups
 WAIT, MS = 5_000, 1_000_000
 

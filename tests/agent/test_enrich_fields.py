@@ -1,11 +1,10 @@
 """What a raw record says becomes a fork's fields, and nothing unknown is told as a number."""
 
-from struct import Struct
 
 import pytest
 
 from agent.enrich import Enricher, Layout
-from agent.kernel.records import CHAIN, FORK, FORK_SLOT, ORIGIN, UNKNOWN_32, UNKNOWN_64
+from agent.kernel.records import CHAIN, FORK, FORK_SLOT, NUMBERS, ORIGIN, UNKNOWN_32, UNKNOWN_64
 from agent.nouns import Subject
 
 HOST = Subject(1, "/init.scope", "host", None)
@@ -15,7 +14,7 @@ HOST = Subject(1, "/init.scope", "host", None)
 def enricher():
     """On a node where all is the host's."""
     return Enricher(
-        layout=Layout(FORK_SLOT, FORK.iter_unpack, ORIGIN.unpack, Struct(f"={CHAIN}I").unpack),
+        layout=Layout(FORK_SLOT, FORK.iter_unpack, ORIGIN.unpack, NUMBERS.unpack),
         boot_key=0x0AC846B954B946DB,
         wall=lambda boot_ns: boot_ns + 1_000_000,
         subject_of=lambda cgroup: HOST,

@@ -1,4 +1,4 @@
-"""The hall, with a probe that only says who it is: what goes wrong before the first fork is told as what it is."""
+"""The hall, with a capture that nobody asks: what goes wrong before the first fork is told as what it is."""
 
 import asyncio
 import socket
@@ -6,16 +6,13 @@ import socket
 import pytest
 
 from agent.identity.cgroups import Hierarchy
+from agent.journal import Journal
 from agent.pipeline import Pipeline
 from agent.settings import Settings
 
 
-class FakeProbe:
+class FakeCapture:
     """Attached, not started, and never asked for a fork."""
-
-    boot_id = "0ac846b9-54b9-46db-ad41-e0a5f64de594"
-    epoch = "9f3c51d2a7e04b68"
-    stream = f"{boot_id}.{epoch}"
 
 
 @pytest.fixture
@@ -28,5 +25,8 @@ def taken_port():
 
 async def test_a_port_in_use_is_an_oserror_and_not_a_room_that_burned(taken_port, tmp_path):
     settings = Settings(node="node1", status=f"127.0.0.1:{taken_port}", kubernetes={"enabled": False}, state_dir=tmp_path)
+    journal = Journal(tmp_path / "journal.sqlite3", {})
+    await journal.open()
     with pytest.raises(OSError, match="address already in use"):
-        await Pipeline(settings, Hierarchy(0, None, tmp_path), FakeProbe()).run(asyncio.Event())
+        await Pipeline(settings, Hierarchy(0, None, tmp_path), FakeCapture(), journal).run(asyncio.Event())
+    await journal.close()

@@ -100,6 +100,10 @@ def test_a_file_as_a_user_writes_it(settings_of):
         ("sinks: [{name: siem, url: 'http://x', compression: lzma}]", ["sinks.0.compression", "lzma", "gzip", "zstd", "none"]),
         ("sinks: [{name: siem, url: 'http://x', schema: cef}]", ["sinks.0.schema", "cef", "native"]),
         ("sinks: [{name: siem, url: 'http://x', protocol: grpc}]", ["sinks.0.protocol", "grpc", "http"]),
+        ("sinks: [{name: siem, url: 'http://[x'}]", ["sinks.0.url", "http://[x", "https://siem.example:8088"]),
+        ("sinks: [{name: siem, url: 'https://:8088/x'}]", ["sinks.0.url", "https://:8088/x", "https://siem.example:8088"]),
+        ("sinks: [{name: siem, url: 'http://x:99999'}]", ["sinks.0.url", "http://x:99999", "https://siem.example:8088"]),
+        ("sinks: [{name: siem, url: 'http://x/#y'}]", ["sinks.0.url", "http://x/#y", "without a fragment"]),
         ("sinks: [{name: siem, url: 'http://x', batch: {events: 0}}]", ["sinks.0.batch.events", "0", "1"]),
         ("sinks: [{name: siem, url: 'http://x', journal_bytes: 5}]", ["sinks.0.journal_bytes", "5", "1Mi to 64Gi"]),
     ],
@@ -121,6 +125,128 @@ def test_a_wrong_value_is_named_with_its_key_and_what_would_be_right(complaint, 
 def test_an_unknown_key_is_refused_by_its_name(complaint, text, key):
     line = complaint(text)
     assert line == f"{key}: there is no such setting"
+
+
+@pytest.mark.parametrize(
+    ("sink", "words"),
+    [
+        ("protocol: splunk_hec, schema: ecs", ["schema", "'ecs'", "splunk_hec takes native or ocsf", "http or elasticsearch"]),
+        (
+            "protocol: elasticsearch, schema: native",
+            ["schema", "elasticsearch takes ecs", "native goes with http or splunk_hec"],
+        ),
+        ("protocol: otlp, schema: ocsf", ["schema", "otlp takes otel", "ocsf goes with http or splunk_hec"]),
+        ("schema: otel", ["schema", "http takes native, ecs or ocsf", "otel goes with otlp"]),
+        ("protocol: splunk_hec, compression: zstd", ["compression", "splunk_hec takes gzip or none", "http or otlp"]),
+        ("protocol: otlp, framing: json", ["framing", "is a key of http", "otlp"]),
+        ("index: main", ["index", "is a key of splunk_hec or elasticsearch", "http"]),
+        ("protocol: otlp, source: x", ["source", "is a key of splunk_hec"]),
+        ("protocol: elasticsearch, sourcetype: x", ["sourcetype", "is a key of splunk_hec"]),
+        ("protocol: splunk_hec, data_stream: logs-a-b", ["data_stream", "is a key of elasticsearch"]),
+        ("protocol: splunk_hec, index: Main", ["index", "Main", "small letters"]),
+        ("protocol: splunk_hec, index: a.b", ["index", "a.b", "Splunk"]),
+        ("protocol: elasticsearch, index: _all", ["index", "_all", "Elasticsearch"]),
+        ("protocol: elasticsearch, index: a/b", ["index", "a/b", "Elasticsearch"]),
+        ("protocol: elasticsearch, data_stream: logs-a", ["data_stream", "logs-a", "logs-forklore.process-default"]),
+        ("protocol: elasticsearch, data_stream: logs-a-b-c", ["data_stream", "type-dataset-namespace"]),
+        ("protocol: elasticsearch, index: a, data_stream: logs-a-b", ["data_stream", "either index or data_stream"]),
+        ("token_file: /t, auth: splunk", ["auth", "splunk", "http takes bearer, basic or header", "splunk_hec"]),
+        ("token_file: /t, auth: digest", ["auth", "digest", "bearer"]),
+        ("auth: basic", ["sinks.0:", "token_file"]),
+        ("username: me", ["username", "auth: basic"]),
+        ("token_file: /t, username: me", ["username", "auth: basic"]),
+        ("token_file: /t, auth: basic, username: 'a:b'", ["username", "a:b"]),
+        ("token_file: /t, auth: header", ["sinks.0:", "token_header"]),
+        ("token_file: /t, token_header: X-Key", ["token_header", "auth: header"]),
+        ("token_file: /t, auth: header, token_header: 'a b'", ["token_header", "a b", "DD-API-KEY"]),
+        ("token_file: /t, auth: header, token_header: Host", ["token_header", "Host"]),
+        ("headers: {'a b': s3cr3t}", ["headers", "a b"]),
+        ('headers: {X-A: "s3cr3t\\r\\nX-B: 1"}', ["headers", "X-A", "one line"]),
+        ("headers: {X-A: 's3cr3t\u00df'}", ["headers", "X-A", "ASCII"]),
+        ("headers: {content-length: s3cr3t}", ["headers", "content-length", "forklore says that itself"]),
+        ("token_file: /t, headers: {authorization: s3cr3t}", ["headers", "authorization", "token_file"]),
+        ("token_file: /t, auth: header, token_header: X-Key, headers: {x-key: s3cr3t}", ["headers", "x-key", "token_file"]),
+        ("labels: ['a b']", ["labels", "a b", "app.kubernetes.io/*"]),
+        ("labels: ['*a']", ["labels", "*a", "app.kubernetes.io/*"]),
+        ("annotations: ['example.com/*']", ["annotations", "example.com/*", "a whole key"]),
+        ("drop_fields: [id]", ["drop_fields", "id", "every event keeps id"]),
+        ("drop_fields: [k8s.labels, timestamp.x]", ["drop_fields", "timestamp.x", "every event keeps timestamp"]),
+        ("schema: ecs, drop_fields: [event]", ["drop_fields", "event", "every event keeps event.id"]),
+        ("schema: ocsf, drop_fields: [metadata]", ["drop_fields", "metadata", "every event keeps metadata.uid"]),
+        ("protocol: otlp, drop_fields: [log.record.uid]", ["drop_fields", "log.record.uid"]),
+        ("drop_fields: [a..b]", ["drop_fields", "a..b", "k8s.labels"]),
+        ("drop_fields: ['']", ["drop_fields", "''", "k8s.labels"]),
+        ("select: {namespaces: {include: [Kube]}}", ["select.namespaces.include", "Kube", "team-*"]),
+        ("select: {namespaces: {exclude: ['a,b']}}", ["select.namespaces.exclude", "a,b", "team-*"]),
+        ("select: {labels: 'app=cart tier=web'}", ["select.labels", "app=cart tier=web", "key=value"]),
+        ("select: {labels: 'tier in web'}", ["select.labels", "tier in web", "key in (a, b)"]),
+        ("select: {labels: '!app=cart'}", ["select.labels", "!app=cart", "key!=value"]),
+        ("select: {labels: {app: cart}}", ["select.labels", "app=cart, tier in (web, db), !debug"]),
+        ("select: {events: []}", ["select.events", "at least one of", "gap"]),
+        ("select: {events: [forks]}", ["select.events", "forks", "sched_process_fork"]),
+        ("select: {host: perhaps}", ["select.host", "perhaps", "boolean"]),
+    ],
+)
+def test_what_does_not_go_together_in_a_sink_is_refused_with_what_would(complaint, sink, words):
+    line = complaint(f"sinks: [{{name: siem, url: 'http://x', {sink}}}]")
+    assert line.startswith("sinks.0")
+    assert [word for word in words if word not in line] == []
+    assert "s3cr3t" not in line
+
+
+@pytest.mark.parametrize(
+    ("protocol", "schema", "auth"),
+    [
+        ("http", "native", "bearer"),
+        ("splunk_hec", "native", "splunk"),
+        ("elasticsearch", "ecs", "api_key"),
+        ("otlp", "otel", "bearer"),
+    ],
+)
+def test_a_protocol_alone_says_what_is_usual_with_it(settings_of, protocol, schema, auth):
+    for given_ in ("", ", schema: null, auth: null, index: null"):
+        (sink,) = settings_of(f"sinks: [{{name: siem, url: 'http://x', token_file: /t, protocol: {protocol}{given_}}}]").sinks
+        assert (sink.schema_, sink.auth, sink.compression) == (schema, auth, "gzip")
+
+
+def test_a_wrong_protocol_is_one_mistake_and_not_one_of_each_key_that_hangs_on_it(complaint):
+    line = complaint("sinks: [{name: a, url: 'http://x', protocol: grpc, schema: otel, auth: splunk, index: x, source: y}]")
+    assert "sinks.0.protocol = 'grpc'" in line
+
+
+def test_a_whole_sink_of_each_protocol_as_a_user_writes_it(settings_of):
+    splunk, elastic, otlp, other = settings_of(
+        """
+        sinks:
+          - {name: splunk, url: "https://s:8088", protocol: splunk_hec, schema: ocsf, token_file: /t, auth: bearer,
+             index: main, source: forklore, sourcetype: "ocsf:process"}
+          - {name: elastic, url: "https://e:9200", protocol: elasticsearch, token_file: /t, auth: basic, username: me,
+             data_stream: logs-forks-prod}
+          - {name: otel, url: "http://o:4318", protocol: otlp, token_file: /t, auth: header, token_header: api-key,
+             compression: zstd, drop_fields: [body, process.user.id]}
+          - {name: other, url: "http://x/y", schema: ecs, framing: json, headers: {Content-Type: application/json},
+             select: {namespaces: {exclude: [kube-*]}, host: false, events: [gap, fork_summary],
+                      labels: "app=cart, app.kubernetes.io/name in (a, b),tier!=, x notin (c) ,!debug, y"},
+             labels: [app, app.kubernetes.io/*], annotations: [example.com/owner], drop_fields: [process.user.id]}
+        """
+    ).sinks
+    assert (splunk.schema_, splunk.auth, splunk.index, splunk.sourcetype) == ("ocsf", "bearer", "main", "ocsf:process")
+    assert (elastic.schema_, elastic.auth, elastic.username, elastic.data_stream) == ("ecs", "basic", "me", "logs-forks-prod")
+    assert (otlp.schema_, otlp.token_header, otlp.compression) == ("otel", "api-key", "zstd")
+    assert otlp.drop_fields == ("body", "process.user.id")
+    assert (other.schema_, other.framing, other.auth) == ("ecs", "json", "bearer")
+    assert (other.labels, other.annotations) == (("app", "app.kubernetes.io/*"), ("example.com/owner",))
+    select = other.select
+    assert (select.namespaces.exclude, select.namespaces.include, select.host) == (("kube-*",), (), False)
+    assert select.events == ("gap", "fork_summary")
+    assert select.labels == (
+        ("app", frozenset({"cart"}), True),
+        ("app.kubernetes.io/name", frozenset({"a", "b"}), True),
+        ("tier", frozenset({""}), False),
+        ("x", frozenset({"c"}), False),
+        ("debug", None, False),
+        ("y", None, True),
+    )
 
 
 def test_every_mistake_is_told_and_not_only_the_first(settings_of):

@@ -123,6 +123,7 @@ def test_a_hosts_cgroup_that_was_forgotten_stays_in_the_hosts_totals(summaries):
     rows = {1: a_row(5), 2: a_row(6)}
     summaries.next(rows, INTERVAL)
     summaries.forget(1, rows.pop(1))
+    summaries.gone(1)
     told = of(summaries.next({2: a_row(7)}, INTERVAL))[None]
     assert (totals(told), counts(told)) == (a_row(12), a_row(1))
 
@@ -130,6 +131,7 @@ def test_a_hosts_cgroup_that_was_forgotten_stays_in_the_hosts_totals(summaries):
 def test_a_forgotten_containers_last_counts_are_kept_while_its_name_is(summaries):
     summaries.next({11: a_row(5)}, INTERVAL)
     summaries.forget(11, a_row(5))
+    summaries.gone(11)
     assert summaries.retired == {11: a_row(5)}
     assert 11 not in of(summaries.next({}, INTERVAL))
     assert summaries.total({}) == a_row(5)
@@ -138,6 +140,7 @@ def test_a_forgotten_containers_last_counts_are_kept_while_its_name_is(summaries
 def test_an_id_that_comes_again_begins_at_zero(summaries):
     summaries.next({11: a_row(5)}, INTERVAL)
     summaries.forget(11, a_row(5))
+    summaries.gone(11)
     assert counts(of(summaries.next({11: a_row(2)}, INTERVAL))[11]) == a_row(2)
 
 
@@ -182,6 +185,7 @@ def test_over_any_life_the_counts_add_up_to_what_truly_happened(life):
         elif cgroup in rows:
             say()
             summaries.forget(cgroup, rows.pop(cgroup))
+            summaries.gone(cgroup)
     say()
     assert +told == +truth
     assert nodes == truth.total()

@@ -83,12 +83,47 @@ class Says:
         event.update(cgroup=None, id=f"{self.stream}.summary.host.{number}")
         return event
 
-    def gap(self, number, count, reason="ring_full", **whose):
+    def gap(self, by_now, count, reason="ring_full", *, sink=None, stream=None, end=None, seconds=10, **whose):
+        """`count` forks more, `by_now` of them in all."""
         event = self.subject(self.example("gap"), **whose)
-        event.update(id=f"{self.stream}.gap.{number}", count=count, reason=reason)
+        end = self.now if end is None else end
+        own = f"{sink or '-'}.{reason}.{event['cgroup']['id']}.{by_now}"
+        event.update(id=f"{stream or self.stream}.gap.{own}", count=count, reason=reason, sink=sink)
+        event.update(timestamp=stamp(end), interval={"start": stamp(end - seconds * SECOND), "end": stamp(end)})
         return event
 
-    def node(self, number, *, heads, end=None, captured=None, delivered=0, node="node1", stream=None):
+    def node_gap(self, by_now, count, reason="restart", *, node="node1", **rest):
+        """Of a whole node: nobody knows of which pods."""
+        event = self.gap(by_now, count, reason, **rest)
+        event["id"] = event["id"].replace(f".{event['cgroup']['id']}.", ".0.")
+        event["k8s"] = dict.fromkeys(event["k8s"]) | {"cluster": "demo", "node": node}
+        event.update(cgroup=None, container=None, enrichment={"state": "unresolved", "by": None, "lag_ms": 0})
+        return event
+
+    def storm(self, number, phase, *, start, end, processes, limit=2000, stream=None, cgroup=4790, **whose):
+        """`processes` since `start`, all of them only counted."""
+        event = self.subject(self.example("gap"), cgroup=cgroup, **whose)
+        counts = {"processes": processes, "threads": 0, "emitted": 0, "filtered": 0, "lost": 0, "entered": 0}
+        return {
+            **{key: event[key] for key in ("cgroup", "k8s", "enrichment")},
+            "event": "fork_storm",
+            "id": f"{stream or self.stream}.storm.{cgroup}.{number}.{phase}",
+            "timestamp": stamp(end),
+            "phase": phase,
+            "storm": number,
+            "limit": limit,
+            "hold_s": 5,
+            "interval": {"start": stamp(start), "end": stamp(end)},
+            "counts": counts | {"suppressed": processes},
+            "totals": counts | {"suppressed": processes},
+            "container": None,
+        }
+
+    def node(
+        self, number, *, heads, end=None, captured=None, delivered=0, node="node1", stream=None, ring=0, queued=None, lost=None,
+        sinks=None, filtered=0,
+    ):  # fmt: skip
+        """`delivered`, `queued` (else the rest), `lost` by reason, `filtered`: of the sink "collector", or else `sinks`."""
         event = self.example("node_summary")
         end = self.now if end is None else end
         sent = sum(heads.values())
@@ -99,11 +134,27 @@ class Says:
             interval={"start": stamp(end - 10 * SECOND), "end": stamp(end)},
             heads={str(cpu): head for cpu, head in heads.items()},
         )
-        sink = {"delivered": delivered, "queued": {"waiting": sent - delivered}, "lost": {}, "filtered": {}}
+        event["totals"] = dict.fromkeys(event["totals"], 0) | {"processes": sent, "emitted": sent - ring, "lost": ring}
+        if queued is None:
+            queued = sent - ring - delivered - sum((lost or {}).values()) - filtered
+        sink = self.sink(delivered, queued, lost, filtered)
         event["ledger"].update(
-            captured=sent if captured is None else captured, suppressed=0, lost={}, sinks={"collector": sink}
+            captured=sent if captured is None else captured,
+            suppressed=0,
+            lost={"ring": ring, "recursion": 0},
+            sinks={"collector": sink} if sinks is None else sinks,
         )
         return event
+
+    def sink(self, delivered=0, queued=0, lost=None, filtered=0):
+        """A sink's line in the ledger."""
+        rooms = {"ring": 0, "waiting": 0, "journal": queued}
+        return {
+            "delivered": delivered,
+            "queued": rooms,
+            "lost": lost or {},
+            "filtered": {"select": filtered} if filtered else {},
+        }
 
 
 @pytest.fixture

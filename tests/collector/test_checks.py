@@ -50,7 +50,8 @@ def put(event, path, value):
 def test_every_kind_of_the_contract_is_taken(says):
     found = checked(*(orjson.dumps(says.example(kind)) for kind in KINDS))
     assert found.refused == []
-    assert [len(found.forks), len(found.summaries), len(found.nodes), len(found.gaps)] == [1, 1, 1, 1]
+    kinds = (found.forks, found.summaries, found.nodes, found.gaps, found.storms)
+    assert [len(kind) for kind in kinds] == [1, 1, 1, 1, 1]
 
 
 def test_a_fork_is_kept_as_it_was_sent_with_every_key_of_the_contract(says):
@@ -59,6 +60,16 @@ def test_a_fork_is_kept_as_it_was_sent_with_every_key_of_the_contract(says):
     kept = orjson.loads(fork.body) | orjson.loads(fork.subject.body)
     assert kept == sent
     assert set(kept) == set(Fork.__annotations__)
+
+
+def test_annotations_are_kept_where_an_operator_asked_for_some(says):
+    sent = says.example("sched_process_fork")
+    sent["k8s"]["annotations"] = {"team.example/owner": "shop\u202e"}
+    (fork,) = checked(orjson.dumps(sent)).forks
+    assert orjson.loads(fork.subject.body)["k8s"] == sent["k8s"]
+    for wrong in ([], {"a": 1}, {"a": "x" * 2049}, {str(n): "" for n in range(65)}):
+        sent["k8s"]["annotations"] = wrong
+        assert "k8s.annotations" in reason(sent)
 
 
 def test_events_that_say_the_same_of_their_pod_share_one_subject(says):
@@ -107,7 +118,7 @@ def test_any_bytes_are_lines_that_are_counted(noise):
         (("kind",), "fibre", "kind: 'fibre' is none of process, thread"),
         (("process_entity_id",), "44745A63F5162050", "process_entity_id"),
         (("enrichment", "state"), "guessed", "enrichment.state: 'guessed' is none of"),
-        (("event",), "fork_storm", "'fork_storm' is a kind that this collector does not know; it knows sched_process_fork"),
+        (("event",), "fork_flood", "'fork_flood' is a kind that this collector does not know; it knows sched_process_fork"),
         (("event",), ["sched_process_fork"], "a kind that this collector does not know"),
         (("id",), "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68.0.9999999999999999999", "over 63 bits"),
         (("id",), "GGc846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68.0.1", "not a fork"),
@@ -116,6 +127,29 @@ def test_any_bytes_are_lines_that_are_counted(noise):
 )
 def test_what_is_wrong_is_named(says, path, value, says_why):
     event = says.example("sched_process_fork")
+    put(event, path, value)
+    assert says_why in reason(event)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value", "says_why"),
+    [
+        ("fork_storm", ("phase",), "paused", "phase: 'paused' is none of start, stop"),
+        ("fork_storm", ("storm",), True, "storm: True is not a whole number"),
+        ("fork_storm", ("limit",), -1, "limit: -1"),
+        ("fork_storm", ("hold_s",), 0.5, "hold_s: 0.5"),
+        ("fork_storm", ("cgroup",), None, "cgroup: a storm is of a pod"),
+        ("fork_storm", ("interval", "end"), "1999-01-01T00:00:00Z", "interval: ends before it starts"),
+        ("fork_storm", ("counts", "suppressed"), 2**53, "counts.suppressed: 9007199254740992"),
+        ("fork_storm", ("totals",), [], "totals: 'list' is not an object"),
+        ("gap", ("count",), 2**53, "count: 9007199254740992"),
+        ("gap", ("sink",), "", "sink: is empty"),
+        ("node_summary", ("heads", "007"), 1, "heads: '007' is not the number of a CPU"),
+        ("node_summary", ("heads", "0"), 2**53, "heads.0: 9007199254740992"),
+    ],
+)
+def test_what_is_wrong_with_other_kinds_is_named(says, kind, path, value, says_why):
+    event = says.example(kind)
     put(event, path, value)
     assert says_why in reason(event)
 

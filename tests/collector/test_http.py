@@ -171,22 +171,3 @@ async def test_while_the_store_does_not_answer_nothing_is_acknowledged(running, 
             assert await door.post(says.fork(2), says.summary(1, 2)) == {"accepted": 2, "duplicate": 0, "rejected": []}
             other.execute("ALTER TABLE pod RENAME TO hidden")
             assert "store does not answer" in (await door.get("/v1/pods", status=503))["error"]
-
-
-async def test_the_ledger_shows_the_holes(door, says):
-    await door.post(*(says.fork(n) for n in (0, 1, 2, 5, 6, 9)), says.fork(0, cpu=1), says.node(1, heads={0: 10, 1: 3, 2: 2}))
-    (node,) = (await door.get("/v1/ledger"))["nodes"]
-    (stream,) = node["streams"]
-    assert stream["received"] == {
-        "head": 15,
-        "received": 7,
-        "missing": 8,
-        "cpus": {
-            "0": {"head": 10, "received": 6, "missing": 4, "holes": [[3, 4], [7, 8]]},
-            "1": {"head": 3, "received": 1, "missing": 2, "holes": [[1, 2]]},
-            "2": {"head": 2, "received": 0, "missing": 2, "holes": [[0, 1]]},
-        },
-    }
-    await door.post(*(says.fork(n) for n in (3, 4, 7, 8)))
-    (node,) = (await door.get("/v1/ledger"))["nodes"]
-    assert node["streams"][0]["received"]["cpus"]["0"] == {"head": 10, "received": 10, "missing": 0, "holes": []}

@@ -47,34 +47,50 @@ async def delivered(session, url):
 
 
 async def test_what_was_acknowledged_outlives_kill_9(tmp_path, says):
+    """Four agents send all that there is as fast as it is taken; of the batches whose answer did not come, each is here wholly
+    or not at all."""
     settings = {"listen": "127.0.0.1:0", "store": f"sqlite://{tmp_path}/store/forks.db"}
-    acknowledged, enough = 0, asyncio.Event()
+    acknowledged, open_, enough = [], {}, asyncio.Event()
+
+    def batch(cpu, number):
+        cgroup, ago, stream = cpu + 1, says.now - 10**9, f"{says.stream[:-1]}{cpu}"
+        return [
+            *(says.fork(n, cpu, stream=stream, cgroup=cgroup) for n in range(number * 20, number * 20 + 20)),
+            says.summary(number, number * 20 + 20, stream=stream, cgroup=cgroup),
+            says.node(number, heads={cpu: number * 20 + 20}, delivered=number * 20, stream=stream, node=f"node{cpu}"),
+            says.gap(number + 1, 1, "journal_full", sink="collector", stream=stream, cgroup=cgroup),
+            says.storm(number, "stop", start=ago, end=says.now, processes=9, stream=stream, pod=f"pod-{cpu}", cgroup=99),
+        ]
+
+    async def send(cpu):
+        for number in range(10_000):
+            open_[cpu] = batch(cpu, number)
+            status, answer = await post(session, url, *open_[cpu])
+            assert (status, answer["accepted"], answer["rejected"]) == (200, 24, [])
+            acknowledged.append(open_[cpu])
+            if len(acknowledged) == 80:
+                enough.set()
+
     async with aiohttp.ClientSession() as session:
         async with process(**settings) as running:
             url = await address(running)
-
-            async def send():
-                nonlocal acknowledged
-                for number in range(10_000):
-                    batch = [says.fork(n) for n in range(number * 20, number * 20 + 20)]
-                    status, answer = await post(session, url, *batch)
-                    assert (status, answer["accepted"]) == (200, 20)
-                    acknowledged += 20
-                    if acknowledged == 600:
-                        enough.set()
-
-            sending = asyncio.create_task(send())
+            sending = [asyncio.create_task(send(cpu)) for cpu in range(4)]
             await enough.wait()
             running.send_signal(signal.SIGKILL)
             await running.wait()
-            with pytest.raises(aiohttp.ClientError):
-                await sending
+            gone = await asyncio.gather(*sending, return_exceptions=True)
+            assert [error for error in gone if not isinstance(error, aiohttp.ClientError)] == []
         async with process(**settings) as running:
             url = await address(running)
-            (kept,) = await delivered(session, url)
-            assert kept in (acknowledged, acknowledged + 20)  # at most the batch whose answer did not come
-            again = await post(session, url, *(says.fork(n) for n in range(acknowledged)))
-            assert again[1] == {"accepted": 0, "duplicate": acknowledged, "rejected": []}
+            kept = sum(await delivered(session, url))
+            for events in acknowledged:
+                assert (await post(session, url, *events))[1] == {"accepted": 0, "duplicate": 24, "rejected": []}
+            came = [(await post(session, url, *events))[1]["accepted"] for events in open_.values()]
+            assert set(came) <= {0, 24}
+            assert kept == 20 * (len(acknowledged) + came.count(0))
+            async with session.get(f"{url}/v1/ledger") as answer:
+                nodes = (await answer.json())["nodes"]
+            assert [(node["state"], node["missing"]) for node in nodes] == [("complete", 0)] * 4
 
 
 async def test_told_to_stop_it_finishes_what_it_began_and_leaves_one_file(tmp_path, says):

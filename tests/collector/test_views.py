@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.rows import GapRow, HolderRow, NodeRow, PodRow, PointRow, Snapshot, Tally
+from collector.rows import GapRow, HolderRow, LedgerRows, LossRow, NodeRow, PodRow, Snapshot, StreamRow, Tally
 from collector.views.display import Wish, page_model, pod_name, spark
-from collector.views.ledger import node_entries
+from collector.views.ledger import ledger_json, node_entries
 from collector.views.nodecards import node_card
 from collector.views.pods import pod_entries
+from collector.views.times import moment, span, stamp
 from collector.views.words import UNKNOWN, ago, number, per_second, visible
 
 SECOND = 1_000_000_000
@@ -28,48 +29,35 @@ def holder(one, *, end=NOW, seconds=10, now=0, received=NOW, total=0, lost=0, su
     return HolderRow(one, 1, one, 1, "demo", "node1", subject, filed, 0, NOW, start, end, received, counts, totals)
 
 
-def gap(amount, reason="ring_full", sink=None):
-    return GapRow(None, "demo", "node1", 1, 1, "sched_process_fork", reason, sink, amount, 0, NOW)
+def loss(amount, reason="ring_full"):
+    return LossRow(1, 1, 1, "sched_process_fork", reason, None, True, amount)
 
 
-def entry(*holders, gaps=(), points=()):
-    return pod_entries(Snapshot([POD], 1, list(holders), [], list(points), list(gaps), []), NOW)[0]
+def ledger(node=None, *, gaps=()):
+    """`node`: a NodeRow and the StreamRow that it belongs to."""
+    return LedgerRows([node[0]] if node else [], [node[1]] if node else [], [], list(gaps), [], [])
 
 
-def node(*, received=NOW, captured=10, delivered=10, lost=None, sink_lost=None, queued=None):
+def snapshot(*holders, pods=(POD,), losses=(), of=None):
+    return Snapshot(list(pods), len(pods), list(holders), [], [], list(losses), [], {}, of or ledger())
+
+
+def entry(*holders, **rest):
+    return pod_entries(snapshot(*holders, **rest), NOW)[0]
+
+
+def node(*, received=NOW, captured=10, delivered=10, lost=None, sink_lost=None, queued=None, came=12):
     sink = {"delivered": delivered, "queued": queued or {}, "lost": sink_lost or {}, "filtered": {}}
-    ledger = {"captured": captured, "suppressed": 0, "kernel_workers": 0, "lost": lost or {}, "sinks": {"collector": sink}}
-    body = {"agent": {}, "lag_ms": 0, "counts": {}, "totals": {}, "heads": {"0": 12}, "ledger": ledger}
-    return NodeRow(1, "stream", "demo", "node1", NOW - 10 * SECOND, NOW, received, orjson.dumps(body), 10)
+    said = {"captured": captured, "suppressed": 0, "kernel_workers": 0, "lost": lost or {}, "sinks": {"collector": sink}}
+    totals = tally(12)._asdict()
+    body = {"agent": {}, "lag_ms": 0, "counts": {}, "totals": totals, "heads": {"0": 12}, "ledger": said}
+    row = NodeRow(1, "demo", "node1", NOW - 10 * SECOND, NOW, received, orjson.dumps(body))
+    return row, StreamRow(1, "boot-id.epoch-id", "demo", "node1", "collector", 0, 12, came, came)
 
 
-def test_a_rate_is_the_sum_of_the_newest_intervals():
-    assert entry(holder(1, now=23), holder(2, now=10, seconds=5))["rate"] == 2.3 + 2.0
-
-
-@pytest.mark.parametrize(
-    ("end", "received", "rate"),
-    [
-        (NOW - 30 * SECOND, NOW, 2.3),
-        (NOW - 31 * SECOND, NOW, None),  # a journal that brings old summaries now
-        (NOW + 900 * SECOND, NOW - 31 * SECOND, None),  # a clock that runs ahead, and an agent that is gone
-        (None, None, None),
-    ],
-)
-def test_a_rate_is_unknown_when_three_intervals_passed_without_a_word(end, received, rate):
-    assert entry(holder(1, now=23, end=end, received=received))["rate"] == rate
-
-
-def test_a_quiet_pod_has_the_rate_nought_and_not_unknown():
-    assert entry(holder(1, now=0))["rate"] == 0
-
-
-def test_every_loss_has_a_reason():
-    found = entry(holder(1, total=100, lost=30, suppressed=5), gaps=[gap(20), gap(4, "journal_full", "siem")])
-    assert found["missing"] == {"journal_full (siem)": 4, "ring": 10, "ring_full": 20, "suppressed": 5}
-    assert entry(holder(1, total=100, lost=20), gaps=[gap(20)])["missing"] == {"ring_full": 20}
-    assert entry(holder(1, total=100, lost=20), gaps=[gap(20, "recursion")])["missing"] == {"recursion": 20, "ring": 20}
-    assert entry(holder(1, total=100))["missing"] == {}
+def card(rows):
+    (told,), (streams,) = node_entries(rows, NOW), ledger_json(rows, NOW)["nodes"]
+    return node_card(told, streams["streams"], NOW)
 
 
 def test_what_was_sent_and_is_not_here_is_awaited():
@@ -84,41 +72,80 @@ def test_what_was_sent_and_is_not_here_is_awaited():
         (holder(1, total=9, filed=9), [], "complete"),
         (holder(1, total=9, filed=7), [], "2 not here yet"),
         (holder(1, end=None, filed=7), [], "not summed up yet"),
-        (holder(1, total=9, lost=2, filed=7), [gap(2)], ""),
+        (holder(1, total=9, lost=2, filed=7), [loss(2)], ""),
     ],
 )
 def test_a_row_is_complete_only_when_everything_is_here(of, gaps, said):
-    (row,) = page_model(Snapshot([POD], 1, [of], [], [], gaps, []), Wish(), None, NOW)["rows"]
+    (row,) = page_model(snapshot(of, losses=gaps), Wish(), None, NOW)["rows"]
     assert (row["complete"], [badge["text"] for badge in row["missing"]]) == (said, ["2 ring full"] if gaps else [])
 
 
-def test_a_history_has_one_place_for_each_interval_and_none_where_nothing_was_said():
-    points = [PointRow(1, NOW - (back + 1) * 10 * SECOND, NOW - back * 10 * SECOND, 10 * back) for back in (0, 1, 3, 29, 30)]
-    history = entry(holder(1), points=points)["history"]
-    assert len(history) == 30
-    assert {place: rate for place, rate in enumerate(history) if rate is not None} == {29: 0.0, 28: 1.0, 26: 3.0, 0: 29.0}
+def test_a_row_is_not_complete_while_its_share_of_what_the_node_lost_is_unknown():
+    away = GapRow("g", 1, "demo", "node1", None, None, "sched_process_fork", "restart", None, True, 1700, NOW - SECOND, NOW)
+    (row,) = page_model(snapshot(holder(1, total=9, filed=9), of=ledger(node(), gaps=[away])), Wish(), None, NOW)["rows"]
+    assert (row["complete"], row["missing"], row["share"]) == ("", [], "its share of 1,700 is not known")
 
 
 @pytest.mark.parametrize(
-    ("row", "state", "verdict"),
+    ("rows", "state", "verdict"),
     [
         (node(), "ok", "adds up, nothing lost"),
         (node(delivered=7, queued={"ring": 1, "journal": 2}), "ok", "adds up, nothing lost"),
-        (node(delivered=6, lost={"ring": 3}, sink_lost={"journal": 1}), "warn", "adds up, 4 lost"),
+        (node(delivered=6, lost={"ring": 3}, sink_lost={"journal_full": 1}), "warn", "adds up, 4 lost"),
+        (node(delivered=6, lost={"ring": 4, "recursion": 9}), "warn", "adds up, 4 lost"),
+        (node(captured=15, lost={"ring": 0, "orphaned": 5}), "warn", "adds up, 5 lost"),
         (node(delivered=9), "bad", "does not add up: collector -1"),
         (node(received=NOW - 45 * SECOND), "bad", "silent for 45 s"),
+        (node(came=10), "bad", "2 missing, unexplained"),
     ],
 )
-def test_a_node_says_whether_its_ledger_adds_up(row, state, verdict):
-    (told,) = node_entries([row], NOW)
-    card = node_card(told, NOW)
-    assert (card["state"], card["verdict"]) == (state, verdict)
-    assert card["came"] == "10 of 12 events came here"
+def test_a_node_says_whether_its_ledger_adds_up(rows, state, verdict):
+    told = card(ledger(rows))
+    assert (told["state"], told["verdict"]) == (state, verdict)
+
+
+@pytest.mark.parametrize(
+    ("rows", "came", "state", "missing"),
+    [
+        (node(), "received 12 of 12", "complete", []),
+        (node(came=10, delivered=8, queued={"journal": 2}), "received 10 of 12", "on its way", ["2 on its way"]),
+        (node(came=10, lost={"ring": 1}), "received 10 of 12", "missing, unexplained", ["1 ring full", "1 unexplained"]),
+    ],
+)
+def test_a_node_says_what_came_of_what_it_gave_out(rows, came, state, missing):
+    told = card(ledger(rows))
+    assert (told["came"], told["account"], [chip["text"] for chip in told["missing"]]) == (came, state, missing)
+
+
+def test_a_node_says_how_many_forks_nobody_counted_and_when():
+    away = GapRow("g", 1, "demo", "node1", None, None, "sched_process_fork", "restart", None, True, 1700, NOW - SECOND, NOW)
+    rows = ledger(node(), gaps=[away])._replace(
+        losses=[LossRow(1, None, None, "sched_process_fork", "restart", None, True, 1700)]
+    )
+    told = card(rows)
+    assert told["never"] == "1,700 forks never had a number, so nobody knows whose they were"
+    assert [(gap["text"], gap["when"]) for gap in told["gaps"]] == [
+        ("1,700 forks missing: restart", "2027-01-15 07:59:59 to 08:00:00")
+    ]
+    assert told["account"] == "complete"
+
+
+def test_a_card_shows_the_newest_stream_and_those_of_which_something_is_missing():
+    rows, (row, stream) = ledger(node()), node()
+    for one, came in ((2, 12), (3, 7), (4, 12), (5, 8), (6, 9)):
+        rows.nodes.append(row._replace(stream=one, end=NOW - one))
+        rows.streams.append(stream._replace(id=one, name=f"boot-id.epoch-{one}", received=came))
+    told = card(rows)
+    assert [stream["came"] for stream in told["streams"]] == ["received 12 of 12", "received 7 of 12", "received 8 of 12"]
+    assert (told["ledger_of"], told["more"]) == ("Ledger of 6 streams", "3 more in the JSON")
 
 
 def test_the_newest_stream_speaks_for_its_node():
-    old = node()._replace(stream=2, stream_name="old", end=NOW - SECOND)
-    assert [told["stream"] for told in node_entries([old, node()], NOW)] == ["stream"]
+    new, old = node(), node()
+    rows = ledger(new)
+    rows.nodes.insert(0, old[0]._replace(stream=2, end=NOW - SECOND))
+    rows.streams.append(old[1]._replace(id=2, name="old"))
+    assert [told["stream"] for told in node_entries(rows, NOW)] == ["boot-id.epoch-id"]
 
 
 @given(st.text())
@@ -170,7 +197,7 @@ def test_a_line_stays_inside_its_box(history):
 
 def test_the_filter_finds_pods_by_all_its_words():
     pods = [POD, POD._replace(id=2, name="web-1", uid="other"), POD._replace(id=3, namespace="blog", uid="third")]
-    shot = Snapshot(pods, 3, [], [], [], [], [])
+    shot = snapshot(pods=pods)
     assert [row["key"] for row in page_model(shot, Wish(find="SHOP cart"), None, NOW)["rows"]] == ["p1"]
     assert "“zzz”" in page_model(shot, Wish(find="zzz"), None, NOW)["none"]
 
@@ -185,3 +212,10 @@ def test_a_pod_has_the_best_name_there_is(name, uid, cgroup, shown):
 
 def test_a_link_keeps_what_else_was_wished():
     assert Wish(pod="p1", sort="rate", find="a&b").href(pod="p2") == "?pod=p2&sort=rate&find=a%26b"
+
+
+def test_moments_go_to_text_and_back():
+    assert moment(stamp(NOW + 123456789)) == NOW + 123456789
+    assert span(stamp(NOW), stamp(NOW + 5 * SECOND)) == "2027-01-15 08:00:00 to 08:00:05"
+    assert span(stamp(NOW), stamp(NOW + 86400 * SECOND)) == "2027-01-15 08:00:00 to 2027-01-16 08:00:00"
+    assert span(stamp(NOW), None) == "since 2027-01-15 08:00:00"

@@ -23,7 +23,9 @@ from aiohttp import web
 from isal import igzip
 
 from agent.identity.cgroups import Hierarchy, choose_hierarchy
-from agent.kernel.probe import CannotCapture, Probe, open_probe
+from agent.kernel.capture import CannotCapture, Capture, open_capture
+from agent.kernel.pins import Pins
+from agent.kernel.probe import Probe
 from demo.containers import Runtime
 
 PATIENCE = 20.0  # seconds to wait for what takes one at the most, on a busy machine
@@ -55,21 +57,39 @@ def hierarchy() -> Hierarchy:
 @pytest.fixture
 def open_the_door() -> Iterator[Callable[..., Probe]]:
     """Opens probes that are closed at the end of the test."""
-    opened: list[Probe] = []
+    opened: list[Capture] = []
 
-    def door(ring_bytes: int = 1 << 20, *, threads: bool = False) -> Probe:
+    def door(ring_bytes: int = 1 << 20, *, threads: bool = False, storm_limit: int = 0) -> Probe:
         here = hierarchy()
         try:
-            probe = open_probe(ring_bytes, here.number, here.controller)
+            capture = open_capture(ring_bytes, here.number, here.controller, None)
         except CannotCapture as error:
             pytest.skip(str(error))
-        opened.append(probe)
-        probe.start(threads)
-        return probe
+        opened.append(capture)
+        capture.current.start(threads=threads, storm_limit=storm_limit, alive_ns=300 * 10**9)
+        return capture.current
 
     yield door
-    for probe in opened:
-        probe.close()
+    for capture in opened:
+        capture.close(keep=False)
+
+
+@pytest.fixture
+def pins() -> Iterator[Path]:
+    """A folder for pins, of this test alone; the BPF file system is mounted if need be, and unmounted again by who mounted
+    it."""
+    standard = Path("/sys/fs/bpf")
+    mounted = standard.is_mount()
+    if not mounted:
+        subprocess.run(["mount", "-t", "bpf", "bpf", str(standard)], check=True)
+    folder = standard / f"forklore-test-{os.getpid()}-{time.monotonic_ns()}"
+    yield folder
+    if folder.exists():
+        here = Pins(folder)
+        here.remove_all()
+        here.close()
+    if not mounted:
+        subprocess.run(["umount", str(standard)], check=False)  # another run may have pins of its own there by now
 
 
 class Receiver:
@@ -137,6 +157,8 @@ class Agent:
             self.status = f"127.0.0.1:{port.getsockname()[1]}"
         self.state = folder / "state"
         everything = {"node": "node1", "cluster": "test", "status": self.status, "state_dir": str(self.state), **settings}
+        # Nothing is left behind by a test that doesn't ask for it; the product's own default is the node's real pin path.
+        everything["capture"] = {"pin": None, **everything.get("capture", {})}
         config = folder / "agent.yaml"
         config.write_text(yaml.safe_dump(everything))
         self.log = folder / "agent.log"
@@ -174,8 +196,9 @@ class Agent:
 def start_agent(tmp_path: Path) -> Iterator[Callable[..., Agent]]:
     started: list[Agent] = []
 
-    def start(**settings: Any) -> Agent:
-        agent = Agent(tmp_path, settings)
+    def start(command: tuple[str, ...] = (), **settings: Any) -> Agent:
+        """`command`: what runs it, instead of nothing."""
+        agent = Agent(tmp_path, settings, command)
         started.append(agent)
         until(agent.ready, "the agent is ready")
         return agent

@@ -189,10 +189,13 @@ down(9)
 def test_a_hostile_comm_arrives_as_valid_json(
     start_agent: Start, receiver: Receiver, runtime: Runtime, offline: dict[str, Any]
 ) -> None:
-    hostile = """
+    hostile = (
+        """
 comm = b'\\x01<b>"\\n\\xff\\''
 assert ctypes.CDLL(None).prctl(15, comm, 0, 0, 0) == 0  # PR_SET_NAME
-""" + FORK_23
+"""
+        + FORK_23
+    )
     agent = start_agent(**sink(receiver), **offline)
     container = run(runtime, hostile)
     at_rest(agent, container)

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from struct import Struct
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ import pytest
 from agent.enrich import Enricher, Layout, clone_names
 from agent.kernel.clock import Clock, separation
 from agent.kernel.probe import Probe
-from agent.kernel.records import BORN, CHAIN, DIED, ENTERED, FORK, FORK_SLOT, ORIGIN
+from agent.kernel.records import BORN, DIED, ENTERED, FORK, FORK_SLOT, NUMBERS, ORIGIN
 from agent.nouns import Fork, Subject
 
 from .conftest import hierarchy
@@ -26,7 +25,7 @@ from .conftest import hierarchy
 pytestmark = pytest.mark.kernel
 
 Door = Callable[..., Probe]
-LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, ORIGIN.unpack, Struct(f"={CHAIN}I").unpack)
+LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, ORIGIN.unpack, NUMBERS.unpack)
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE, IO_URING_SETUP = 56, 425  # x86-64 and, for io_uring, everywhere
 
@@ -67,8 +66,8 @@ def test_every_task_that_proc_stat_counts_is_counted(open_the_door: Door) -> Non
         thread.join()
     probe.stop()
     seen = probe.snapshot()
-    assert probe.stopped is not None
-    least, most = probe.stopped[0] - probe.attached[1], probe.stopped[1] - probe.attached[0]
+    assert probe.meta.stopped is not None
+    least, most = probe.meta.stopped[0] - probe.meta.attached[1], probe.meta.stopped[1] - probe.meta.attached[0]
     counted = sum(row.processes + row.threads for row in seen.rows.values())
     assert least <= seen.tasks_made <= most
     assert counted <= seen.tasks_made
@@ -87,8 +86,9 @@ def test_a_worker_that_io_uring_makes_is_told_apart_from_a_fork(open_the_door: D
     seen = probe.snapshot()
     counted = sum(row.processes + row.threads for row in seen.rows.values())
     assert seen.tasks_made - counted >= 1
-    assert probe.stopped is not None
-    assert probe.stopped[0] - probe.attached[1] <= seen.tasks_made <= probe.stopped[1] - probe.attached[0]
+    assert probe.meta.stopped is not None
+    least, most = probe.meta.stopped[0] - probe.meta.attached[1], probe.meta.stopped[1] - probe.meta.attached[0]
+    assert least <= seen.tasks_made <= most
 
 
 def test_a_fork_carries_what_proc_says_of_both_sides(open_the_door: Door) -> None:
@@ -250,7 +250,6 @@ def test_a_cgroup_tells_of_its_birth_its_entrants_and_its_death(open_the_door: D
     assert [change.change for change in told] == [BORN, ENTERED, DIED]
     assert {change.path.decode() for change in told} == {f"/{folder.name}"}
     assert told[1].tid == sleeper.pid
-
 
 
 def test_a_dead_cgroup_s_row_can_be_forgotten(open_the_door: Door) -> None:

@@ -15,7 +15,8 @@ pytestmark = pytest.mark.kernel
 
 def agent(folder: Path, *before: str, **settings: object) -> subprocess.CompletedProcess[str]:
     config = folder / "agent.yaml"
-    config.write_text(yaml.safe_dump({"status": "127.0.0.1:0", "kubernetes": {"enabled": False}, **settings}))
+    defaults = {"status": "127.0.0.1:0", "kubernetes": {"enabled": False}, "state_dir": str(folder / "state")}
+    config.write_text(yaml.safe_dump({**defaults, **settings}))
     command = [*before, sys.executable, "-m", "forklore", "agent", "--config", str(config)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 

@@ -16,6 +16,7 @@ SHAPES = {
     "sched_process_fork": events.Fork,
     "fork_summary": events.ForkSummary,
     "node_summary": events.NodeSummary,
+    "fork_storm": events.ForkStorm,
     "gap": events.Gap,
 }
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
@@ -26,11 +27,11 @@ def complaints(value, shape, where):
     origin, arguments = get_origin(shape), get_args(shape)
     if is_typeddict(shape):
         hints = get_type_hints(shape)
-        if not isinstance(value, dict) or value.keys() != hints.keys():
+        if not isinstance(value, dict) or not shape.__required_keys__ <= value.keys() <= hints.keys():
             yield f"{where}: {value!r:.200} should have {sorted(hints)}"
         else:
-            for key, inner in hints.items():
-                yield from complaints(value[key], inner, f"{where}.{key}")
+            for key in value:
+                yield from complaints(value[key], hints[key], f"{where}.{key}")
     elif origin in (Union, UnionType):
         if not any(not list(complaints(value, one, where)) for one in arguments):
             yield f"{where}: {value!r} is none of {arguments}"
@@ -92,6 +93,31 @@ def test_the_forks_ids_are_forks_ids_and_the_others_are_not():
         else:
             with pytest.raises(ValueError, match="not a fork's id"):
                 parse_fork_id(example["id"])
+
+
+def test_a_storms_start_and_stop_tell_of_one_storm():
+    start, stop = (example for example in EXAMPLES if example["event"] == "fork_storm")
+    assert (start["phase"], stop["phase"]) == ("start", "stop")
+    for same in ("storm", "limit", "hold_s", "cgroup", "container", "k8s"):
+        assert start[same] == stop[same]
+    assert start["interval"]["start"] == stop["interval"]["start"] < start["interval"]["end"] < stop["interval"]["end"]
+    for counts in ("counts", "totals"):
+        assert all(stop[counts][name] >= told for name, told in start[counts].items())
+    for example in (start, stop):
+        assert (
+            example["counts"]["suppressed"]
+            == sum(example["counts"][name] for name in ("processes", "threads")) - (example["counts"]["filtered"])
+        )
+        stream, own = example["id"].split(".storm.")
+        assert parse_fork_id(f"{stream}.0.0")
+        assert own == f"{example['cgroup']['id']}.{example['storm']}.{example['phase']}"
+
+
+def test_a_gaps_id_says_what_is_missing_where_and_how_many_by_now():
+    (gap,) = [example for example in EXAMPLES if example["event"] == "gap"]
+    sink, reason, cgroup, by_now = gap["id"].partition(".gap.")[2].split(".")
+    assert (sink, reason, int(cgroup)) == (gap["sink"] or "-", gap["reason"], gap["cgroup"]["id"])
+    assert int(by_now) >= gap["count"]
 
 
 @pytest.mark.parametrize("counts", ["counts", "totals"])

@@ -6,7 +6,9 @@ const EVERY_MS = 1000; // between an answer and the next question
 const PATIENCE_MS = 8000; // for one answer
 const STALE_MS = 5000; // without an answer, after which the page says so
 // Attributes that may be set, so that no item can make one that runs or loads something.
-const ATTRIBUTES = new Set(["aria-current", "data-state", "data-zero", "datetime", "href", "points", "title", "width", "x"]);
+const ATTRIBUTES = new Set([
+  "aria-current", "aria-label", "data-state", "data-zero", "datetime", "height", "href", "points", "title", "width", "x",
+]);
 
 const main = document.getElementById("main");
 const link = document.getElementById("link");
@@ -66,7 +68,7 @@ function list(parent, items) {
     if (element === undefined) {
       element = parent.namespaceURI.endsWith("svg") ? svgItem(template) : template.content.firstElementChild.cloneNode(true);
       element.dataset.key = item.key;
-      if (element.classList.contains("term") || element.localName === "rect") element.classList.add(item.key);
+      if (parent.dataset.list === "terms") element.classList.add(item.key);
     }
     put(element, item);
     if (element === before) before = before.nextElementSibling;

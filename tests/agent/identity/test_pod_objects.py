@@ -146,6 +146,14 @@ def test_a_label_that_is_no_text_is_not_there():
     assert (pod.labels, pod.aliases) == ({"d": "yes", "": ""}, {"u"})
 
 
+def test_of_the_annotations_only_those_asked_for_are_kept_and_a_long_one_is_cut():
+    annotations = {"example.com/owner": "shop", "example.com/notes": "x" * 256 * 1024, "secret": "s", "wrong": 5}
+    item = a_pod({"annotations": annotations})
+    kept = pod_of(item, ["example.com/owner", "example.com/notes", "wrong", "absent"]).annotations
+    assert kept == {"example.com/owner": "shop", "example.com/notes": "x" * 1024}
+    assert pod_of(item).annotations == {}
+
+
 @given(json)
 def test_no_json_makes_it_raise(item):
     assert pod_of(item) is None or isinstance(pod_of(item), Pod)

@@ -58,7 +58,16 @@ def test_a_record_and_its_header_fill_a_slot_that_is_a_power_of_two(name, struct
     assert slot & (slot - 1) == 0
 
 
-@pytest.mark.parametrize(("name", "struct"), [("tally_row", records.TALLY_ROW), ("cpu_row", records.CPU_ROW)])
+@pytest.mark.parametrize(
+    ("name", "struct"),
+    [
+        ("tally_row", records.TALLY_ROW),
+        ("cpu_row", records.CPU_ROW),
+        ("config", records.CONFIG),
+        ("subject", records.SUBJECT),
+        ("storm", records.STORM),
+    ],
+)
 def test_a_row_is_as_long_as_the_kernels(name, struct):
     assert ctypes.sizeof(c_struct(name)) == struct.size
 
@@ -71,7 +80,13 @@ def test_a_rows_columns_have_the_kernels_names_in_the_kernels_order(name, row):
 def test_each_field_of_a_fork_is_read_from_its_place():
     read = records.FORK.unpack(bytes(records.RING_HEADER) + filled("fork_record"))
     names = ["sequence", "time", "cgroup", "parent_cgroup"]
-    names += [f"child.{one}" for one in ("tid", "ns_tid", "pid", "ns_pid", "start")] + ["chain", "cpu", "levels", "kind"]
+    names += [f"child.{one}" for one in ("tid", "ns_tid", "pid", "ns_pid", "start")] + [
+        "chain",
+        "cpu",
+        "levels",
+        "kind",
+        "counted",
+    ]
     assert list(read[:-1]) == [field("fork_record", name) for name in names]
 
 
@@ -91,7 +106,7 @@ def test_each_field_of_a_cgroups_change_is_read_from_its_place():
 
 
 def test_the_numbers_that_mean_something_are_the_probes():
-    assert (NUMBERS["CHAIN"], NUMBERS["PATH"]) == (records.CHAIN, records.CHANGE_PATH)
+    assert (NUMBERS["CHAIN"], NUMBERS["BELOW"], NUMBERS["PATH"]) == (records.CHAIN, records.CHAIN - 1, records.CHANGE_PATH)
     assert f"#define UNKNOWN_32 {records.UNKNOWN_32:#x}u" in SOURCE
     assert f"#define UNKNOWN_64 {records.UNKNOWN_64:#x}ull" in SOURCE
     changes = re.findall(r"(\w+) = (\d+)", re.search(r"enum change \{(.*?)\}", SOURCE)[1])

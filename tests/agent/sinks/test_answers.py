@@ -1,49 +1,18 @@
-"""What a receiver's answer means, and that no answer can do harm."""
+"""What all protocols share: how long a pause is, and words that can do no harm."""
 
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sinks.answers import Answer, Fate, http_answer, retry_after
+from agent.sinks.answers import retry_after
+from agent.sinks.answers.answer import is_page, told
+from agent.sinks.printable import printable
 
 NOW = datetime(2026, 11, 22, 20, 0, 0, tzinfo=UTC)
-
-
-def answer(status, body=b"", **headers):
-    return http_answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, body, NOW)
-
-
-@pytest.mark.parametrize(
-    ("statuses", "fate"),
-    [
-        ((200, 201, 202, 204, 299), Fate.TAKEN),
-        ((408, 425, 429, 500, 502, 503, 504, 507, 599), Fate.RETRY),
-        ((401, 403, 404, 405, 407, 301, 302, 307, 308), Fate.HOLD),
-        ((413,), Fate.SPLIT),
-        ((400, 409, 410, 422, 431), Fate.SET_ASIDE),
-    ],
-)
-def test_each_status_has_its_fate(statuses, fate):
-    assert {answer(status).fate for status in statuses} == {fate}
-
-
-@given(st.integers(200, 599), st.binary(max_size=300))
-def test_every_answer_has_a_fate_and_words(status, body):
-    given_answer = answer(status, body)
-    assert isinstance(given_answer, Answer)
-    assert given_answer.text.startswith(str(status))
-    assert len(given_answer.text) <= 204
-
-
-def test_only_the_receivers_own_trouble_may_name_a_pause():
-    assert answer(503, Retry_After="7").pause_s == 7
-    assert answer(200, Retry_After="7").pause_s is None
-    assert answer(401, Retry_After="7").pause_s is None
 
 
 def test_a_retry_after_in_seconds_is_seconds():
@@ -85,29 +54,40 @@ def test_a_date_beyond_all_numbers_does_not_make_it_raise(text):
 
 
 @pytest.mark.parametrize("text", ["999999999", "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_nobody_can_ask_for_a_pause_of_more_than_a_day(text):
-    assert retry_after(text, NOW) <= 86_400
+def test_nobody_can_ask_for_a_pause_of_more_than_an_hour(text):
+    assert retry_after(text, NOW) == 3600
 
 
-def test_a_receipt_says_which_lines_were_not_taken():
-    body = orjson.dumps({"accepted": 1, "duplicate": 0, "rejected": [{"line": 0, "reason": "x"}, {"line": 2, "reason": "y"}]})
-    assert answer(200, body).refused == (0, 2)
-
-
-json = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3)
-)
-
-
-@given(
-    st.binary()
-    | json.map(orjson.dumps)
-    | json.map(lambda value: orjson.dumps({"rejected": value}))
-    | st.just(b'{"rejected":[{}]}')
-)
-def test_another_receivers_words_say_nothing_and_take_the_batch(body):
-    assert answer(200, body)[::3] == (Fate.TAKEN, ())
+@given(st.binary(max_size=2000) | st.text(max_size=2000))
+def test_whatever_was_said_is_one_bounded_line(said):
+    line = told(503, said)
+    assert line.isprintable()
+    assert line.startswith("503")
+    assert len(line) <= 204
 
 
 def test_a_body_that_is_no_text_is_shown_as_far_as_it_goes():
-    assert answer(500, b"\xff\xfe" * 1000).text == "500 " + "\ufffd" * 200
+    assert told(500, b"\xff\xfe" * 1000) == "500 " + "\ufffd" * 200
+    assert told(500, b" busy\n") == "500 busy"
+    assert told(500, b"") == "500"
+
+
+def test_what_would_act_on_a_terminal_is_written_out():
+    assert printable("a\n\x1b[2J\u202eb", 100) == "a\\n\\x1b[2J\\u202eb"
+    assert printable("naïve \U0001f525", 100) == "naïve \U0001f525"
+    assert printable("\udcff", 100) == "\\udcff"
+
+
+@given(st.text(st.characters()), st.integers(0, 20))
+def test_an_escape_makes_no_line_longer_than_was_asked_for(text, most):
+    assert len(printable(text, most)) <= most
+
+
+def test_a_page_is_known_by_how_it_begins():
+    assert [is_page(body) for body in (b"<!doctype html>", b"\n <html>", b"{}", b"", b"a<b")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]

@@ -9,76 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.nouns import Container, Fork, Origin, Pod, Subject, Task
+from agent.nouns import Container, Subject
 from agent.sinks.native import NativeEncoder, whose
+from tests.agent.sinks.nouns import a_fork, a_pod, a_task, an_origin, forks
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 EXAMPLES = json.loads((Path(__file__).parents[3] / "wire/examples.json").read_text())
 EXAMPLE = next(event for event in EXAMPLES if event["event"] == "sched_process_fork")
 NAMESPACES = ("pid", "mnt", "net", "user", "uts", "ipc", "cgroup")
-
-u32, u64, moments = st.integers(0, 2**32 - 2), st.integers(0, 2**64 - 2), st.integers(0, 4 * 10**18)
-# All that a container may choose: any text that decoding with replacement can give.
-hostile = st.binary(max_size=40).map(lambda raw: raw.decode(errors="replace")) | st.sampled_from(
-    ['"', "\\", '","uid":0,"x":"', "\n", "\r\n", "\u2028", "\x00", "\x7f", "</script>", "\U0001f525", "{}", "%s{0}"]
-)
-texts = st.none() | hostile
-entities = st.none() | st.integers(0, 2**64 - 1).map(lambda number: f"{number:016x}")
-
-
-def tasks(known=False):
-    maybe = u32 if known else st.none() | u32
-    return st.builds(Task, maybe, maybe, maybe, maybe, moments if known else st.none() | moments, entities)
-
-
-origins = st.builds(
-    Origin,
-    parent=tasks(),
-    parent_process=tasks(),
-    leader=st.none() | tasks(),
-    clone=st.none() | st.lists(st.sampled_from(["VM", "VFORK", "NEWPID"]), unique=True).map(tuple),
-    comm=texts,
-    parent_comm=texts,
-    uid=st.none() | u32,
-    gid=st.none() | u32,
-    namespaces=st.tuples(*[st.none() | u32] * 7),
-)
-kinds = st.sampled_from(["app", "init", "sidecar", "ephemeral", "sandbox", None])
-containers = st.builds(Container, hostile, texts, texts, texts, kinds, st.none() | st.just("containerd"))
-pods = st.builds(
-    Pod,
-    uid=hostile,
-    namespace=hostile,
-    name=hostile,
-    aliases=st.just(frozenset()),
-    labels=st.dictionaries(hostile, hostile, max_size=3),
-    workload=st.none() | st.tuples(hostile, hostile),
-    service_account=texts,
-    qos=texts,
-)
-subjects = st.builds(
-    Subject,
-    cgroup=u64,
-    path=texts,
-    state=st.sampled_from(["resolved", "host", "unresolved"]),
-    by=st.sampled_from(["status", "cgroup", "attach", "birth", None]),
-    pod_uid=texts,
-    pod=st.none() | pods,
-    container=st.none() | containers,
-)
-
-
-@st.composite
-def forks(draw):
-    """A fork as Enricher makes it: what is known of the child in its chain is known of the child, too."""
-    child = draw(tasks(known=True)) if draw(st.booleans()) else draw(tasks())._replace(entity=None)
-    levels = draw(st.integers(0, 33))
-    middle = tuple(draw(u32) for _ in range(min(levels, 8) - 2))
-    chain = {0: (), 1: (child.tid,), 2: (child.tid, child.ns_tid)}.get(levels, (child.tid, *middle, child.ns_tid))
-    return Fork(
-        draw(u64), draw(moments), draw(st.integers(0, 4095)), draw(st.booleans()), child, chain, levels, draw(origins),
-        draw(subjects), draw(st.none() | subjects), draw(st.none() | st.integers(0, 60_000)), draw(u64),
-    )  # fmt: skip
 
 
 def rfc3339(ns):
@@ -129,6 +67,7 @@ def expected(fork):
             "pod": pod and pod.name,
             "pod_uid": subject.pod_uid,
             "labels": pod and pod.labels,
+            **({"annotations": pod.annotations} if pod and pod.annotations else {}),
             "workload": pod and pod.workload and {"kind": pod.workload[0], "name": pod.workload[1]},
             "service_account": pod and pod.service_account,
             "qos": pod and pod.qos,
@@ -139,23 +78,12 @@ def expected(fork):
 
 @pytest.fixture
 def encoder():
-    return NativeEncoder(STREAM, "demo", "node1")
-
-
-def a_task(number, start=10**18):
-    return Task(number, number, number, number, start, f"{number:016x}")
-
-
-def a_fork(**fields):
-    origin = Origin(a_task(40), a_task(40), None, (), "sh", "sh", 0, 0, tuple(range(7)))
-    subject = Subject(7, "/init.scope", "host", None)
-    return Fork(1, 10**18, 0, False, a_task(50), (50, 50), 2, origin, subject, None, None, 7)._replace(**fields)
+    return NativeEncoder("demo", "node1")
 
 
 def test_a_line_has_the_keys_of_the_golden_example_on_every_level(encoder):
-    pod = Pod("uid", "shop", "cart", frozenset(), {"app": "cart"}, ("Deployment", "cart"), "default", "Burstable")
-    subject = Subject(7, "/p", "resolved", "status", "uid", pod, Container("7b"))
-    (line,) = encoder.forks([a_fork(subject=subject)])
+    subject = Subject(7, "/p", "resolved", "status", "uid", a_pod(), Container("7b"))
+    (line,) = encoder.forks(STREAM, [a_fork(subject=subject)])
 
     def keys(value):
         return {key: keys(inner) for key, inner in value.items() if key != "labels"} if isinstance(value, dict) else None
@@ -165,39 +93,55 @@ def test_a_line_has_the_keys_of_the_golden_example_on_every_level(encoder):
 
 @given(forks())
 def test_a_line_says_what_the_plain_encoder_says(fork):
-    (line,) = NativeEncoder(STREAM, "demo", "node1").forks([fork])
+    (line,) = NativeEncoder("demo", "node1").forks(STREAM, [fork])
     assert json.loads(line) == expected(fork)
 
 
 @given(st.lists(forks(), max_size=4))
 def test_what_is_kept_for_one_fork_is_not_told_of_another(several):
-    encoder = NativeEncoder(STREAM, "demo", "node1")
+    encoder = NativeEncoder("demo", "node1")
     for _ in range(2):
-        assert [json.loads(line) for line in encoder.forks(several)] == [expected(fork) for fork in several]
+        assert [json.loads(line) for line in encoder.forks(STREAM, several)] == [expected(fork) for fork in several]
 
 
 @given(forks())
 def test_whatever_a_container_chose_it_is_valid_json_on_one_line(fork):
-    (line,) = NativeEncoder(STREAM, "demo", "node1").forks([fork])
+    (line,) = NativeEncoder("demo", "node1").forks(STREAM, [fork])
     assert "\n" not in line
     assert "\r" not in line
     assert list(orjson.loads(line.encode())) == list(orjson.loads(line))  # strict UTF-8, strict JSON
     assert len(orjson.loads(line)) == len(EXAMPLE)
 
 
+@given(st.lists(forks(), max_size=3), st.lists(forks(), max_size=3))
+def test_an_id_is_that_of_the_stream_that_is_given_with_the_call(those_of_one, those_of_another):
+    encoder = NativeEncoder("demo", "node1")
+    for stream, several in (("boot.1", those_of_one), ("boot.2", those_of_another), ("boot.1", those_of_another)):
+        ids = [json.loads(line)["id"] for line in encoder.forks(stream, several)]
+        assert ids == [f"{stream}.{fork.cpu}.{fork.sequence}" for fork in several]
+
+
+def test_annotations_are_told_where_there_are_any(encoder):
+    pods = [a_pod(annotations=annotations) for annotations in ({"example.com/owner": "shop"}, {})]
+    several = [a_fork(subject=Subject(7, "/p", "resolved", "status", pod.uid, pod)) for pod in pods]
+    first, second = (json.loads(line)["k8s"] for line in encoder.forks(STREAM, several))
+    assert first["annotations"] == {"example.com/owner": "shop"}
+    assert "annotations" not in second
+
+
 def test_a_comm_can_not_write_a_field(encoder):
-    (line,) = encoder.forks([a_fork(origin=Origin(a_task(40), a_task(40), None, (), '","uid":1', "x\n", 0, 0, (1,) * 7))])
+    (line,) = encoder.forks(STREAM, [a_fork(origin=an_origin(comm='","uid":1', parent_comm="x\n"))])
     assert (json.loads(line)["comm"], json.loads(line)["uid"]) == ('","uid":1', 0)
 
 
 def test_of_a_process_the_leader_is_the_child_itself(encoder):
-    event = json.loads(encoder.forks([a_fork()])[0])
+    event = json.loads(encoder.forks(STREAM, [a_fork()])[0])
     assert (event["leader_tid"], event["leader_start_time"]) == (event["child_tid"], event["start_time"])
 
 
 def test_of_a_thread_the_leader_is_another_task(encoder):
-    origin = Origin(a_task(40), a_task(30), a_task(40), None, "sh", "sh", 0, 0, (1,) * 7)
-    event = json.loads(encoder.forks([a_fork(thread=True, origin=origin)])[0])
+    origin = an_origin(parent_process=a_task(30), leader=a_task(40), clone=None)
+    event = json.loads(encoder.forks(STREAM, [a_fork(thread=True, origin=origin)])[0])
     assert (event["kind"], event["leader_tid"], event["child_tid"], event["clone"]) == ("thread", 40, 50, None)
 
 
@@ -207,12 +151,12 @@ def test_of_a_thread_the_leader_is_another_task(encoder):
 )
 def test_the_state_says_whether_it_had_to_wait(encoder, state, lag_ms, told):
     subject = Subject(7, "/p", state, None)
-    event = json.loads(encoder.forks([a_fork(subject=subject, lag_ms=lag_ms)])[0])
+    event = json.loads(encoder.forks(STREAM, [a_fork(subject=subject, lag_ms=lag_ms)])[0])
     assert event["enrichment"] == {"state": told, "by": None, "lag_ms": lag_ms or 0}
 
 
 def test_a_chain_that_was_cut_says_so(encoder):
-    told = [json.loads(encoder.forks([a_fork(chain=(50,) * 8, levels=levels)])[0]) for levels in (8, 9)]
+    told = [json.loads(encoder.forks(STREAM, [a_fork(chain=(50,) * 8, levels=levels)])[0]) for levels in (8, 9)]
     assert [event["child_ns_pids_truncated"] for event in told] == [False, True]
 
 

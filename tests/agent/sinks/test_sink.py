@@ -1,125 +1,188 @@
-"""One sink: when lines become a batch, what is safe to take out of the ring, and how late it is."""
+"""One sink, over a real journal: when items become a batch, what a crash leaves of the open ones, what is left out, how
+late it is."""
 
 import gzip
 import json
 
 import pytest
 
+from agent.journal import Journal
 from agent.nouns import Fork, Origin, Subject, Task
-from agent.sinks.native import NativeEncoder
-from agent.sinks.sink import Sink
+from agent.settings.sinks import SinkSettings
+from agent.sinks.sink import FORMS, OPEN
+from agent.wiring import sink_of
 
+STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
+OTHER_STREAM = STREAM[:-1] + "9"
 TASK = Task(1, 1, 1, 1, 10**18, "0" * 16)
 ORIGIN = Origin(TASK, TASK, None, (), "sh", "sh", 0, 0, (1,) * 7)
 HOST, INSIDE = Subject(7, "/", "host", None), Subject(8, "/p", "unresolved", "attach")
+GAP = {"event": "gap", "id": "x.5", "cgroup": None, "k8s": {"namespace": None, "labels": None}, "enrichment": {"state": "host"}}
 
 
 def a_fork(sequence=0, subject=HOST, counted=None):
     return Fork(sequence, 10**18, 0, False, TASK, (1,), 1, ORIGIN, subject, None, None, counted or subject.cgroup)
 
 
-def a_sink(**fields):
-    given = {"compression": "gzip", "events": 10, "size": 1 << 20, "wait_s": 1.0, "journal_bytes": 1 << 20}
-    given |= {"token_file": None, "headers": {}, "stream": "boot.epoch", **fields}
-    return Sink("siem", "http://127.0.0.1:1/", NativeEncoder("boot.epoch", "demo", "node1"), **given)
+class Ground:
+    """A journal in a folder, and the sink that writes into it; `again` is what the next agent finds."""
+
+    def __init__(self, folder, **fields):
+        self.folder = folder
+        batch = {"events": 10, "bytes": "1Mi", "wait": "1s"} | fields.pop("batch", {})
+        self.settings = SinkSettings.model_validate({"name": "siem", "url": "http://127.0.0.1:1/", "batch": batch, **fields})
+
+    async def open(self):
+        self.journal = Journal(self.folder / "journal.sqlite3", {"siem": self.settings.journal_bytes})
+        await self.journal.open()
+        self.sink = sink_of(self.settings, self.journal, "demo", "node1", ())
+        self.sink.restore(self.journal.shelf(FORMS).get("siem"), self.journal.shelf(OPEN).get("siem"))
+        return self.sink
+
+    async def commit(self, now, **how):
+        self.sink.keep(self.journal, now, **how)
+        assert await self.journal.commit()
+
+    async def again(self, **fields):
+        await self.journal.close()
+        if fields:
+            self.settings = self.settings.model_copy(update=fields)
+        return await self.open()
+
+    async def sequences(self):
+        """Of the batches that wait, in their order; they are taken out."""
+        found = []
+        while len(self.sink.queue):
+            batch = await self.journal.queue("siem").head()
+            found.append([int(json.loads(line)["id"].rpartition(".")[2]) for line in gzip.decompress(batch.body).splitlines()])
+            self.journal.queue("siem").settle(batch, delivered=batch.forks)
+        return found
 
 
 @pytest.fixture
-async def sink():
-    return a_sink()
+async def ground(tmp_path):
+    here = Ground(tmp_path)
+    await here.open()
+    yield here
+    await here.journal.close()
 
 
-async def sequences(sink):
-    found = []
-    while len(sink.journal):
-        batch = await sink.journal.head()
-        found += [json.loads(line)["id"].rpartition(".")[2] for line in gzip.decompress(batch.body).splitlines()]
-        sink.journal.done(batch)
-    return [int(one) for one in found]
+async def test_items_wait_for_others_until_their_time_is_up(ground):
+    ground.sink.take(STREAM, [a_fork()], 100.0)
+    assert not ground.sink.due(100.9)
+    await ground.commit(100.9)
+    assert (ground.sink.queued(STREAM), len(ground.sink.queue)) == (1, 0)
+    assert ground.sink.due(101.0)
+    await ground.commit(101.0)
+    assert (ground.sink.queued(STREAM), len(ground.sink.queue)) == (1, 1)
 
 
-async def test_lines_wait_for_others_until_their_time_is_up(sink):
-    sink.take([a_fork()], 100.0)
-    sink.commit(100.9, 256)
-    assert (sink.open_forks, len(sink.journal), sink.safe) == (1, 0, 0)
-    sink.commit(101.0, 512)
-    assert (sink.open_forks, len(sink.journal), sink.safe) == (0, 1, 512)
+async def test_the_time_is_that_of_the_first_item(ground):
+    ground.sink.take(STREAM, [a_fork(0)], 100.0)
+    ground.sink.take(STREAM, [a_fork(1)], 100.9)
+    await ground.commit(101.0)
+    assert await ground.sequences() == [[0, 1]]
 
 
-async def test_the_time_is_that_of_the_first_line(sink):
-    sink.take([a_fork(0)], 100.0)
-    sink.take([a_fork(1)], 100.9)
-    sink.commit(101.0, 512)
-    assert await sequences(sink) == [0, 1]
+async def test_a_clock_that_was_set_back_makes_nothing_wait_for_ever(ground):
+    ground.sink.take(STREAM, [a_fork()], 100.0)
+    assert ground.sink.due(50.0)
 
 
-async def test_a_full_batch_does_not_wait(sink):
-    sink.take([a_fork(number) for number in range(10)], 100.0)
-    sink.commit(100.0, 256)
-    assert len(sink.journal) == 1
+async def test_a_full_batch_does_not_wait(ground):
+    ground.sink.take(STREAM, [a_fork(number) for number in range(10)], 100.0)
+    assert ground.sink.due(100.0)
 
 
-async def test_a_batch_of_many_bytes_does_not_wait():
-    sink = a_sink(size=1024)
-    sink.take([a_fork()], 100.0)
-    sink.commit(100.0, 256)
-    assert len(sink.journal) == 1
+async def test_a_batch_of_many_bytes_does_not_wait(tmp_path):
+    ground = Ground(tmp_path, batch={"bytes": "1Ki"})
+    (await ground.open()).take(STREAM, [a_fork()], 100.0)
+    assert ground.sink.due(100.0)
+    await ground.journal.close()
 
 
-async def test_at_the_end_nothing_waits(sink):
-    sink.take([a_fork()], 100.0)
-    sink.commit(100.0, 256, all_of_it=True)
-    assert (len(sink.journal), sink.safe) == (1, 256)
+async def test_a_batch_has_forks_of_one_stream_only(ground):
+    ground.sink.take(STREAM, [a_fork(0), a_fork(1)], 100.0)
+    ground.sink.take(OTHER_STREAM, [a_fork(2)], 100.0)
+    assert (ground.sink.queued(STREAM), ground.sink.queued(OTHER_STREAM)) == (2, 1)
+    await ground.commit(101.0)
+    assert await ground.sequences() == [[0, 1], [2]]
 
 
-async def test_with_nothing_open_all_that_was_handed_over_is_safe(sink):
-    sink.commit(100.0, 4096)
-    assert sink.safe == 4096
+async def test_what_was_open_at_a_crash_goes_on_where_it_was(ground):
+    ground.sink.take(STREAM, [a_fork(0), a_fork(1, INSIDE)], 100.0)
+    await ground.commit(100.5)
+    sink = await ground.again()
+    assert sink.queued(STREAM) == 2
+    sink.take(STREAM, [a_fork(2)], 100.9)
+    assert sink.due(101.0), "it has waited since before the crash"
+    await ground.commit(101.0)
+    assert sink.queue.forks_of(STREAM) == 3
+    assert await ground.sequences() == [[0, 1, 2]]
 
 
-async def test_nothing_is_safe_while_a_line_is_open(sink):
-    sink.commit(100.0, 256)
-    sink.take([a_fork()], 100.0)
-    sink.commit(100.1, 512)
-    assert sink.safe == 256
+async def test_what_became_a_batch_is_not_found_open_again(ground):
+    ground.sink.take(STREAM, [a_fork(0)], 100.0)
+    await ground.commit(100.5)
+    await ground.commit(101.0)
+    sink = await ground.again()
+    assert sink.queued(STREAM) == 1
+    assert await ground.sequences() == [[0]]
 
 
-async def test_events_of_the_agents_own_go_along_and_are_no_forks(sink):
-    sink.tell({"event": "gap", "id": "x.5"}, 100.0)
-    sink.take([a_fork(6)], 100.0)
-    assert sink.open_forks == 1
-    sink.commit(101.0, 256)
-    assert sink.journal.forks == 1
-    assert await sequences(sink) == [5, 6]
+async def test_bodies_of_a_form_that_was_changed_are_lost_and_said_to_be(ground):
+    ground.sink.take(STREAM, [a_fork(0), a_fork(1)], 100.0)
+    await ground.commit(101.0, everything=True)
+    ground.sink.take(STREAM, [a_fork(2, INSIDE)], 101.0)
+    await ground.commit(101.5)
+    sink = await ground.again(compression="zstd")
+    assert sink.queued(STREAM) == 0
+    assert sink.account(STREAM).lost == {"sink_changed": {7: 2, 8: 1}}
 
 
-async def test_a_fork_is_accounted_to_the_cgroup_that_the_kernel_counted_it_in(sink):
-    sink.take([a_fork(0), a_fork(1, INSIDE, counted=7)], 100.0)
-    sink.commit(101.0, 256)
-    assert (await sink.journal.head()).forks == {7: 2}
+async def test_events_of_the_agents_own_go_along_and_are_no_forks(ground):
+    ground.sink.tell(STREAM, GAP, 100.0)
+    ground.sink.take(STREAM, [a_fork(6)], 100.0)
+    assert ground.sink.queued(STREAM) == 1
+    await ground.commit(101.0)
+    assert ground.sink.queue.forks_of(STREAM) == 1
+    assert await ground.sequences() == [[5, 6]]
 
 
-async def test_what_the_journal_has_no_room_for_is_lost_and_said():
-    sink = a_sink(journal_bytes=1, events=1)
-    for number in range(5):
-        sink.take([a_fork(number)], 100.0)
-        sink.commit(100.0, 256)
-    assert sink.account.lost == {"journal_full": {7: 4}}
-    assert await sequences(sink) == [4]
+async def test_a_fork_is_accounted_to_the_row_that_the_kernel_counted_it_in(ground):
+    ground.sink.take(STREAM, [a_fork(0), a_fork(1, INSIDE, counted=7)], 100.0)
+    await ground.commit(101.0)
+    assert (await ground.journal.queue("siem").head()).forks == {7: 2}
 
 
-async def test_the_lag_is_that_of_the_oldest_line(sink):
-    assert sink.lag(100.0) == 0
-    sink.take([a_fork()], 100.0)
-    assert sink.lag(100.5) == 0.5
-    sink.commit(101.0, 256)
-    sink.take([a_fork()], 103.0)
-    assert sink.lag(104.0) == 4.0
+async def test_what_nobody_selected_is_counted_as_filtered_and_not_sent(tmp_path):
+    ground = Ground(tmp_path, select={"host": False})
+    sink = await ground.open()
+    sink.take(STREAM, [a_fork(0), a_fork(1, INSIDE), a_fork(2)], 100.0)
+    assert sink.account(STREAM).filtered == {"select": {7: 2}}
+    await ground.commit(101.0)
+    assert await ground.sequences() == [[1]]
+    await ground.again()
+    assert ground.sink.account(STREAM).filtered == {"select": {7: 2}}
+    await ground.journal.close()
 
 
-async def test_a_halved_batch_of_entrants_that_were_counted_with_their_parent_keeps_its_counts(sink):
-    parent = Subject(7, "/", "host", None)
-    sink.take([a_fork(number, INSIDE, counted=7)._replace(parent_subject=parent) for number in range(4)], 100.0)
-    sink.commit(101.0, 256)
-    halves = sink._packer.halve(await sink.journal.head())
-    assert [half.forks for half in halves] == [{7: 2}, {7: 2}]
+async def test_a_sink_that_wants_no_forks_gets_none_and_says_so(tmp_path):
+    ground = Ground(tmp_path, select={"events": ["gap"]})
+    sink = await ground.open()
+    sink.take(STREAM, [a_fork(0)], 100.0)
+    sink.tell(STREAM, GAP, 100.0)
+    assert sink.account(STREAM).filtered == {"select": {7: 1}}
+    await ground.commit(101.0)
+    assert await ground.sequences() == [[5]]
+    await ground.journal.close()
+
+
+async def test_the_lag_is_that_of_the_oldest_item(ground):
+    assert ground.sink.lag(100.0) == 0
+    ground.sink.take(STREAM, [a_fork()], 100.0)
+    assert ground.sink.lag(100.5) == 0.5
+    await ground.commit(101.0)
+    ground.sink.take(STREAM, [a_fork()], 103.0)
+    assert ground.sink.lag(104.0) == 4.0
+    assert ground.sink.lag(50.0) == 0, "the clock was set back"

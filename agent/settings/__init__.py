@@ -8,114 +8,45 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from agent.settings.sinks import BatchSettings, SinkSettings
+from agent.settings.values import Listen, Part, between, duration, ring_size
 
 __all__ = ["BatchSettings", "CaptureSettings", "KubernetesSettings", "Settings", "SettingsWrong", "SinkSettings", "load"]
 
-_SIZES = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "k": 10**3, "M": 10**6, "G": 10**9}
+_CREDENTIALS = re.compile(r"//.*@")  # of a URL; they are never shown
 # What Kubernetes puts into every pod of a namespace for a Service called forklore-something. They are no settings.
 _SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$", re.ASCII)
-_DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def _size(value: object) -> int:
-    if isinstance(value, str) and (found := re.fullmatch(r"(\d{1,15})\s*(Ki|Mi|Gi|k|M|G|)", value.strip(), re.ASCII)):
-        return int(found[1]) * _SIZES[found[2]]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise ValueError("give bytes, as a number or like 512Ki, 16Mi, 1Gi")
-
-
-def _ring_size(value: object) -> int:
-    size = _size(value)
-    if size & (size - 1):
-        raise ValueError("give a power of two, like 8Mi, 16Mi, 32Mi: the kernel's ring buffer has no others")
-    return size
-
-
-def _duration(value: object) -> float:
-    if isinstance(value, str) and (found := re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|s|m|h|d)", value.strip(), re.ASCII)):
-        return float(found[1]) * _DURATIONS[found[2]]
-    raise ValueError("give a time with its unit, like 500ms, 10s, 5m")
-
-
-def _between(parse: Callable[[object], float], least: str, most: str) -> BeforeValidator:
-    """Checked here, so that a wrong value is shown as it was written and not as it was read."""
-
-    def check(value: object) -> float:
-        number = parse(value)
-        if not parse(least) <= number <= parse(most):
-            raise ValueError(f"give {least} to {most}")
-        return number
-
-    return BeforeValidator(check)
-
-
-def _listen(value: str) -> str:
-    host, colon, port = value.rpartition(":")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
-        raise ValueError("give address and port, like 0.0.0.0:9911 or [::]:9911")
-    return value
-
-
-Listen = Annotated[str, AfterValidator(_listen)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CaptureSettings(_Part):
+class CaptureSettings(Part):
     threads: bool = False
     """Send each thread as an event, too. They are always counted; there are often ten times as many."""
-    ring_bytes: Annotated[int, _between(_ring_size, "64Ki", "1Gi")] = Field("16Mi", validate_default=True)
+    ring_bytes: Annotated[int, between(ring_size, "64Ki", "1Gi")] = Field("16Mi", validate_default=True)
     """Bytes of kernel memory that forks wait in; 256 a fork, so 16Mi is 3 s at 20,000 forks a second."""
-    summary_interval: Annotated[float, _between(_duration, "1s", "5m")] = Field("10s", validate_default=True)
+    summary_interval: Annotated[float, between(duration, "1s", "5m")] = Field("10s", validate_default=True)
     """How often each container's exact counts are sent; the resolution of every rate."""
+    storm_limit: int = Field(default=2000, ge=0, le=10_000_000)
+    """Events a second of one pod above which only its exact counts are sent, until it was below for 5 s; 0: no limit."""
+    pin: Path | None = Path("/sys/fs/bpf/forklore")
+    """Where capture outlives the agent, in a BPF file system: a crash or an upgrade then misses no fork. null: nowhere."""
+    keep: bool = False
+    """Stay attached after a clean exit, too, for the next agent to take over (the chart says true, for upgrades)."""
 
 
-class KubernetesSettings(_Part):
+class KubernetesSettings(Part):
     enabled: bool = True
     """Ask the Kubernetes API for names. Without it events carry what the cgroup's path says: pod uid and container id."""
     kubeconfig: Path | None = None
     """Default: the pod's own service account."""
-    wait: Annotated[float, _between(_duration, "0s", "60s")] = Field("5s", validate_default=True)
+    wait: Annotated[float, between(duration, "0s", "60s")] = Field("5s", validate_default=True)
     """How long a fork may wait for its container to be known: a kubelet reports one about a second after its start."""
-
-
-class BatchSettings(_Part):
-    events: int = Field(default=5000, ge=1, le=100_000)
-    """Lines a POST has at most."""
-    bytes: Annotated[int, _between(_size, "1Ki", "64Mi")] = Field("4Mi", validate_default=True)
-    """Bytes a POST has at most, before compression, which leaves a twentieth. A POST costs as much as a hundred forks."""
-    wait: Annotated[float, _between(_duration, "50ms", "60s")] = Field("1s", validate_default=True)
-    """How long an event may wait for others to fill its batch: what a quiet node's events are late by."""
-
-
-class SinkSettings(_Part):
-    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")
-    """A label in metrics and in the ledger."""
-    url: str = Field(pattern=r"^https?://[^\s]+$")
-    """Where batches are POSTed to, as it is."""
-    protocol: Literal["http"] = "http"
-    """`http`: newline-delimited JSON; any 2xx takes the batch."""
-    schema_: Literal["native"] = Field(default="native", alias="schema")
-    """`native`: every field, as bpf/README.md lists them."""
-    token_file: Path | None = None
-    """Sent as a bearer token; read again for every batch, so it can be replaced at any time."""
-    headers: dict[str, str] = {}
-    """Sent with every batch."""
-    compression: Literal["gzip", "zstd", "none"] = "gzip"
-    """gzip is understood everywhere; both cost 1 us a fork and leave a twentieth."""
-    batch: BatchSettings = BatchSettings()
-    journal_bytes: Annotated[int, _between(_size, "1Mi", "64Gi")] = Field("32Mi", validate_default=True)
-    """Compressed bytes that may wait for the sink, in memory; then the oldest go, counted as lost{journal_full}."""
 
 
 class Settings(BaseSettings):
@@ -131,7 +62,7 @@ class Settings(BaseSettings):
     capture: CaptureSettings = CaptureSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
     state_dir: Path = Path("/var/lib/forklore")
-    """Where the last ledger is written at a clean exit."""
+    """Where the journal lies (what waits for the sinks, and what the next agent has to know) and the last ledger is written."""
     status: Listen = "0.0.0.0:9911"  # probes come from the kubelet, scrapes from Prometheus
     """Where /healthz, /readyz, /metrics, /v1/pods and /v1/ledger are served."""
     status_token_file: Path | None = None
@@ -193,5 +124,5 @@ def _line(error: Any) -> str:  # noqa: ANN401  pydantic's ErrorDetails, a TypedD
     if error["type"] == "extra_forbidden":
         return f"{key}: there is no such setting"
     value = error.get("input")
-    shown = "" if isinstance(value, dict | list) else f" = {value!r:.80}"
+    shown = "" if isinstance(value, dict | list) else f" = {_CREDENTIALS.sub('//...@', repr(value)):.80}"
     return f"{key}{shown}: {message[:1].lower()}{message[1:]}"

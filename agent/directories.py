@@ -1,0 +1,107 @@
+"""Everything that is asked whose a fork is: cgroups, what entered them, pods, and the answer made of them. Refreshed here
+and kept.
+
+The dead ones can't be listed any more, so they go into the journal with the forks that ask for them. Must not live here:
+how any of the directories works (identity).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+import orjson
+
+from agent.identity.cgroups import Cgroup, Cgroups
+from agent.identity.entrants import Entrants
+from agent.identity.marks import Marks
+from agent.identity.paths import place_of
+from agent.identity.pod_objects import pod_from_json, pod_to_json
+from agent.identity.pods import Pods
+from agent.identity.subjects import Subjects
+from agent.kernel.records import BORN, DIED, CgroupChange
+
+__all__ = ["CGROUPS", "Directories", "Keeper", "MarkIt"]
+
+CGROUPS: Final = "cgroups"  # shelf: id -> path, born, died, parent
+PODS: Final = "pods"  # shelf: uid -> the pod, and whether it is gone
+MarkIt = Callable[[int, int, int, bool], None]  # cgroup, counted, pod, is_pod
+
+
+class Keeper(Protocol):
+    """As the journal does it."""
+
+    def keep(self, shelf: str, key: int | str, value: bytes | None) -> None: ...
+
+    def shelf(self, name: str) -> Mapping[int | str, bytes]: ...
+
+
+class Directories:
+    """`root`: where the chosen cgroup hierarchy is mounted. `api`: whether there is a Kubernetes API to hear from.
+    `annotations`: those of pods that are kept, by their keys."""
+
+    def __init__(self, root: Path, annotations: Collection[str] = (), *, api: bool) -> None:
+        self.root = root
+        self._annotations = annotations
+        self.cgroups = Cgroups()
+        self.entrants = Entrants()
+        self.pods = Pods()
+        self.marks = Marks()
+        self.subjects = Subjects(self.cgroups, self.pods, api=api)
+
+    def restore(self, kept: Keeper, *, cgroups: bool) -> None:
+        """What the last agent knew. `cgroups`: whether it ran on this boot, whose cgroups have these ids."""
+        for key, value in kept.shelf(CGROUPS).items() if cgroups else ():
+            path, born, died, parent = orjson.loads(value)
+            cgroup = self.cgroups.remember(Cgroup(int(key), path, place_of(path), born, died, parent))
+            self.marks.of(cgroup)
+        for uid, value in kept.shelf(PODS).items():
+            said = orjson.loads(value)
+            self.pods.put(pod_from_json(said["pod"], self._annotations))
+            if said["gone"]:
+                self.pods.remove(str(uid), 0.0)
+
+    def hear(self, changes: Iterable[CgroupChange], mark: MarkIt) -> None:
+        for change in changes:
+            if change.change == BORN:
+                self._known(self.cgroups.born(change.cgroup, change.path, change.time, change.parent), mark)
+            elif change.change == DIED:
+                self.cgroups.died(change.cgroup, change.time)
+            else:
+                self.entrants.entered(change.tid, change.start, change.cgroup, change.time)
+
+    def walk(self, mark: MarkIt, now: int) -> None:
+        """Reads the hierarchy as it is. `now`: boot clock ns."""
+        self.cgroups.walk(self.root, now)
+        for number in self.cgroups.known():
+            cgroup = self.cgroups.get(number)
+            if cgroup and cgroup.died is None:
+                self._known(cgroup, mark)
+
+    def forget(self, now: int, monotonic: float) -> list[int]:
+        """Drops what has been gone for long; returns the cgroups. Times: boot clock ns, loop's clock s."""
+        gone = self.cgroups.forget(now)
+        for cgroup in gone:
+            self.subjects.cgroup_changed(cgroup)
+            self.marks.forget(cgroup)
+        self.pods.forget(monotonic)
+        return gone
+
+    def keep(self, journal: Keeper, *, everything: bool = False) -> None:
+        """Stages what changed since the last time, or all there is."""
+        for number in self.cgroups.known() if everything else self.cgroups.changed:
+            cgroup = self.cgroups.get(number)
+            facts = cgroup and [cgroup.path, cgroup.born, cgroup.died, cgroup.parent]
+            journal.keep(CGROUPS, number, orjson.dumps(facts) if facts else None)
+        self.cgroups.changed.clear()
+        for uid in self.pods.known() if everything else self.pods.changed:
+            pod = self.pods.get(uid)
+            facts_of_it = pod and {"pod": pod_to_json(pod), "gone": self.pods.is_gone(uid)}
+            journal.keep(PODS, uid, orjson.dumps(facts_of_it) if facts_of_it else None)
+        self.pods.changed.clear()
+
+    def _known(self, cgroup: Cgroup, mark: MarkIt) -> None:
+        self.subjects.cgroup_changed(cgroup.id)
+        if found := self.marks.of(cgroup):
+            mark(cgroup.id, *found)

@@ -1,0 +1,117 @@
+"""The accounts of all streams and sinks, and which of their counts have changed since they were last saved.
+
+A count is saved as it is, not as what was added: saved twice, it is still right. Must not live here: the file; what is counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from agent.journal.rows import AccountRow, Changes
+from agent.ledger import FORGOTTEN, Account
+
+__all__ = ["Accounts", "KeptAccount"]
+
+_DELIVERED: Final = "delivered"
+_LOST: Final = "lost"
+_FILTERED: Final = "filtered"
+
+
+class KeptAccount(Account):
+    """Notes which of its counts changed: what, reason, cgroup."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changed: set[tuple[str, str, int]] = set()
+
+    def deliver(self, forks: Mapping[int, int]) -> None:
+        super().deliver(forks)
+        self.changed.update((_DELIVERED, "", cgroup) for cgroup in forks)
+
+    def lose(self, reason: str, forks: Mapping[int, int]) -> None:
+        super().lose(reason, forks)
+        self.changed.update((_LOST, reason, cgroup) for cgroup in forks)
+
+    def leave_out(self, reason: str, forks: Mapping[int, int]) -> None:
+        super().leave_out(reason, forks)
+        self.changed.update((_FILTERED, reason, cgroup) for cgroup in forks)
+
+    def forget(self, cgroup: int) -> None:
+        for what, reason, forks in self._counts():
+            if cgroup in forks:
+                self.changed |= {(what, reason, cgroup), (what, reason, FORGOTTEN)}
+        super().forget(cgroup)
+
+    def change_all(self) -> None:
+        self.changed.update((what, reason, cgroup) for what, reason, forks in self._counts() for cgroup in forks)
+
+    def count(self, what: str, reason: str, cgroup: int) -> int:
+        if what == _DELIVERED:
+            return self.delivered[cgroup]
+        by_reason = self.lost if what == _LOST else self.filtered
+        return by_reason[reason][cgroup] if reason in by_reason else 0
+
+    def found(self, what: str, reason: str, cgroup: int, forks: int) -> None:
+        """Adds what was saved; it is no change."""
+        if what == _DELIVERED:
+            self.delivered[cgroup] += forks
+        else:
+            (self.lost if what == _LOST else self.filtered).setdefault(reason, Counter())[cgroup] += forks
+
+    def _counts(self) -> list[tuple[str, str, Counter[int]]]:
+        lost = [(_LOST, reason, forks) for reason, forks in self.lost.items()]
+        filtered = [(_FILTERED, reason, forks) for reason, forks in self.filtered.items()]
+        return [(_DELIVERED, "", self.delivered), *lost, *filtered]
+
+
+class Accounts:
+    """By stream and sink."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[tuple[str, str], KeptAccount] = {}
+        self._forgotten: set[str] = set()
+
+    def of(self, stream: str, sink: str) -> KeptAccount:
+        """Begun, when there is none."""
+        account = self._accounts.get((stream, sink))
+        if account is None:
+            account = self._accounts[stream, sink] = KeptAccount()
+        return account
+
+    def streams(self) -> set[str]:
+        return {stream for stream, _ in self._accounts}
+
+    def found(self, counts: Iterable[AccountRow]) -> None:
+        """What the file has. Counts that were begun before it could be read go on from there."""
+        for account in self._accounts.values():
+            account.change_all()
+        for one in counts:
+            self.of(one.stream, one.sink).found(one.what, one.reason, one.cgroup, one.forks)
+
+    def forget(self, stream: str) -> None:
+        for key in [key for key in self._accounts if key[0] == stream]:
+            del self._accounts[key]
+        self._forgotten.add(stream)
+
+    def take(self) -> tuple[list[str], list[AccountRow]]:
+        """For a commit: streams that go, counts that are to be written."""
+        forgotten, counts = list(self._forgotten), []
+        self._forgotten.clear()
+        for (stream, sink), account in self._accounts.items():
+            if account.changed:
+                counts += [AccountRow(stream, sink, *one, account.count(*one)) for one in account.changed]
+                account.changed.clear()
+        return forgotten, counts
+
+    def failed(self, changes: Changes) -> None:
+        self._forgotten.update(changes.forgotten)
+        for stream, sink, what, reason, cgroup, _ in changes.accounts:
+            if account := self._accounts.get((stream, sink)):
+                account.changed.add((what, reason, cgroup))
+
+    def start_anew(self) -> None:
+        self._forgotten.clear()
+        for account in self._accounts.values():
+            account.change_all()

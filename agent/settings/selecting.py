@@ -1,0 +1,98 @@
+"""The settings of what leaves the node: `select` takes whole subjects and kinds of events out, and how label keys are written.
+
+Must not live here: what any of them does.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from agent.settings.values import Part
+from wire.events import KINDS
+
+__all__ = ["Keys", "NamespacesSettings", "Patterns", "SelectSettings"]
+
+_KEY: Final = r"(?:[a-z0-9.-]{1,253}/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"  # Kubernetes' rule for a label's key
+_VALUE: Final = r"[A-Za-z0-9._-]{0,63}"
+_LIST: Final = rf"\(\s*{_VALUE}(?:\s*,\s*{_VALUE})*\s*\)"
+_REQUIREMENT: Final = re.compile(
+    rf"(?P<absent>!)?\s*(?P<key>{_KEY})(?:\s*(?P<sign>==?|!=)\s*(?P<value>{_VALUE})|\s+(?P<word>in|notin)\s*(?P<list>{_LIST}))?",
+    re.ASCII,
+)
+_NAMESPACE: Final = re.compile(r"[a-z0-9*?\[\]!-]{1,63}", re.ASCII)
+_LABEL: Final = re.compile(rf"{_KEY}|[A-Za-z0-9._/-]{{0,317}}\*", re.ASCII)
+
+
+def requirements(value: object) -> tuple[tuple[str, frozenset[str] | None, bool], ...]:
+    """`app=cart, tier in (web, db), !debug` -> key, values (None: any), whether it must be one of them."""
+    if not isinstance(value, str):
+        raise ValueError("give label requirements in one text, as kubectl takes them: app=cart, tier in (web, db), !debug")
+    return tuple(_requirement(one.strip()) for one in re.split(r",(?![^(]*\))", value) if value.strip())
+
+
+def _requirement(text: str) -> tuple[str, frozenset[str] | None, bool]:
+    found = _REQUIREMENT.fullmatch(text)
+    if found is None or (found["absent"] and (found["sign"] or found["word"])):
+        raise ValueError(f"{text!r:.80} is none of key=value, key!=value, key in (a, b), key notin (a, b), key, !key")
+    if found["list"]:
+        return found["key"], frozenset(one.strip() for one in found["list"][1:-1].split(",")), found["word"] == "in"
+    if found["sign"]:
+        return found["key"], frozenset([found["value"]]), found["sign"] != "!="
+    return found["key"], None, not found["absent"]
+
+
+def _namespaces(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in patterns:
+        if not _NAMESPACE.fullmatch(pattern):
+            raise ValueError(f"{pattern!r:.80} is no namespace: give a name, or a pattern with * or ?, like team-*")
+    return patterns
+
+
+def _patterns(keys: tuple[str, ...]) -> tuple[str, ...]:
+    for key in keys:
+        if not _LABEL.fullmatch(key):
+            raise ValueError(
+                f"{key!r:.80} is no label: give a key like app, or its beginning and a *, like app.kubernetes.io/*"
+            )
+    return keys
+
+
+def _keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    for key in keys:
+        if not re.fullmatch(_KEY, key, re.ASCII):
+            raise ValueError(f"{key!r:.80} is no annotation: give a whole key, like example.com/owner")
+    return keys
+
+
+def _kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    if not kinds:
+        raise ValueError(f"give at least one of {', '.join(KINDS)}: a sink without any gets nothing")
+    return kinds
+
+
+Namespaces = Annotated[tuple[str, ...], AfterValidator(_namespaces)]
+Patterns = Annotated[tuple[str, ...], AfterValidator(_patterns)]
+Kind = Literal["sched_process_fork", "fork_summary", "node_summary", "fork_storm", "gap"]
+Kinds = Annotated[tuple[Kind, ...], AfterValidator(_kinds)]
+Keys = Annotated[tuple[str, ...], AfterValidator(_keys), Field(max_length=32)]
+
+
+class NamespacesSettings(Part):
+    include: Namespaces = ()
+    """Only pods of these namespaces: names, or patterns with `*` and `?`. Empty: all. A pod that the API has not named is in
+    none of them."""
+    exclude: Namespaces = ()
+    """But not these."""
+
+
+class SelectSettings(Part):
+    namespaces: NamespacesSettings = NamespacesSettings()
+    labels: Annotated[tuple[tuple[str, frozenset[str] | None, bool], ...], BeforeValidator(requirements)] = ()
+    """Only pods whose labels are so, as kubectl takes it: `app=cart, tier in (web, db), !debug`."""
+    host: bool = True
+    """What is in no pod, too: the node's own services and the kubelet."""
+    events: Kinds = KINDS
+    """Which kinds. Without `gap` and `node_summary` the sink can't tell silence from loss."""

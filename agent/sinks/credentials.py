@@ -1,0 +1,95 @@
+"""What opens a receiver's door and lies in files: a token, CAs, a client certificate. Read again when they are replaced.
+
+Kubernetes replaces a mounted secret by moving a symbolic link, others write the file anew: both are seen. Must not live here:
+connections; what a token looks like in a request.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable
+from pathlib import Path
+from stat import S_ISREG
+from typing import Final, NamedTuple
+
+__all__ = ["CertificateFiles", "FileWrong", "Look", "look", "read_token", "tls_context"]
+
+_MOST_TOKEN: Final = 16384  # bytes; a receiver takes headers of 8 KiB at most, usually
+Look = tuple[tuple[int, ...] | None, ...]
+
+
+class FileWrong(Exception):
+    """One line that says which file and what is wrong with it."""
+
+
+class CertificateFiles(NamedTuple):
+    """PEM. `ca`: who may vouch for the receiver, instead of the system's CAs. `key` None: it is in `cert`."""
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+
+def look(files: Iterable[Path | None]) -> Look:
+    """What differs when one of the files has been replaced, altered, or made readable; a few microseconds."""
+    return tuple(_look(file) if file else () for file in files)
+
+
+def _look(file: Path) -> tuple[int, ...] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def read_token(file: Path) -> str:
+    """Its text, without the space around it. Raises FileWrong."""
+    _readable("token_file", file)
+    try:
+        with file.open("rb") as stream:
+            token = stream.read(_MOST_TOKEN + 1).strip().decode()
+    except OSError as error:
+        raise FileWrong(f"token_file {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise FileWrong(f"token_file {file}: is no text") from error
+    if len(token) > _MOST_TOKEN:
+        raise FileWrong(f"token_file {file}: is too long for a token")
+    return token
+
+
+def tls_context(files: CertificateFiles) -> ssl.SSLContext:
+    """Checks the receiver's certificate and name, always. Raises FileWrong."""
+    for what, file in zip(("ca_file", "cert_file", "key_file"), files, strict=True):
+        if file is not None:
+            _readable(what, file)
+    try:
+        context = ssl.create_default_context(cafile=files.ca)
+    except (ssl.SSLError, ValueError) as error:
+        raise FileWrong(f"ca_file {files.ca}: holds no certificate that can be read (PEM)") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if files.cert:
+        try:
+            # Without a password OpenSSL would ask for one on the terminal, and wait.
+            context.load_cert_chain(files.cert, files.key, password="")
+        except (ssl.SSLError, ValueError) as error:
+            raise FileWrong(_pair_wrong(files, error)) from error
+    return context
+
+
+def _pair_wrong(files: CertificateFiles, error: Exception) -> str:
+    pair = f"cert_file {files.cert}" + (f", key_file {files.key}" if files.key else "")
+    if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
+        return f"{pair}: the key does not belong to the certificate"
+    return f"{pair}: do not hold a certificate and its key that can be read (PEM, without a password)"
+
+
+def _readable(what: str, file: Path) -> None:
+    """Raises FileWrong. OpenSSL would not say which file it could not read; and reading a pipe waits for its writer."""
+    try:
+        if not S_ISREG(file.stat().st_mode):
+            raise FileWrong(f"{what} {file}: is not a file")
+        file.open("rb").close()
+    except OSError as error:
+        raise FileWrong(f"{what} {file}: {error.strerror}") from error

@@ -1,0 +1,39 @@
+"""A place for the demo's agent to pin its capture, and its removal: what was mounted for it is unmounted again.
+
+Must not live here: what is pinned.
+"""
+
+import contextlib
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.kernel.pins import CannotPin, Pins, PinsTaken
+
+STANDARD = Path("/sys/fs/bpf")
+
+
+@contextlib.contextmanager
+def place_for_pins(state: Path) -> Iterator[Path]:
+    """A folder of this demo's own, emptied of what an earlier one that was killed has left. Where there can be no BPF file
+    system
+    the agent says so, and works without."""
+    mounted_before = STANDARD.is_mount()
+    folder = STANDARD / f"forklore-demo-{hashlib.sha256(bytes(state.resolve())).hexdigest()[:8]}"
+    _clear(folder)
+    try:
+        yield folder
+    finally:
+        _clear(folder)
+        if not mounted_before and STANDARD.is_mount():
+            subprocess.run(["umount", str(STANDARD)], check=False, stderr=subprocess.DEVNULL)  # busy: somebody else's by now
+
+
+def _clear(folder: Path) -> None:
+    with contextlib.suppress(CannotPin, PinsTaken):
+        pins = Pins(folder)
+        try:
+            pins.remove_all()
+        finally:
+            pins.close()

@@ -1,0 +1,309 @@
+"""What a commit has saved is there for the next agent; what it has not, is not."""
+
+import asyncio
+import os
+import stat
+import subprocess
+import sys
+from array import array
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.journal import Journal, JournalTaken
+from agent.nouns import NOBODY, Batch
+from tests.agent.journal.batches import STREAM, a_batch, at_once, counts, drained
+
+text = st.text(st.characters(), max_size=20) | st.sampled_from(
+    ["", "'; DROP TABLE bodies; --", "\x00", "\ud800", "é\udcff", "a\x00b"]
+)
+u64 = st.integers(0, 2**64 - 1)
+
+
+async def test_a_batch_comes_back_byte_for_byte(disk):
+    journal = await disk.opened()
+    cgroups = array("Q", [7, NOBODY, 8, 7, 2**63 + 5])
+    batch = Batch("boot.epoch.siem.0", "boot.epoch", os.urandom(300_000), cgroups, 1700000000.123456, 4_000_000)
+    journal.queue("siem").put(batch)
+    assert await journal.commit()
+    journal = await disk.again(journal)
+    queue = journal.queue("siem")
+    assert (len(queue), queue.bytes, queue.forks, queue.oldest()) == (1, 300_000, 4, batch.since)
+    assert queue.counts_of("boot.epoch") == {7: 2, 8: 1, 2**63 + 5: 1}
+    assert await at_once(queue.head()) == batch
+
+
+async def test_what_was_not_committed_has_not_been(place):
+    journal = await place.opened()
+    journal.queue("siem").put(a_batch("saved", forks={7: 1}))
+    journal.keep("shelf", 1, b"saved")
+    await journal.commit()
+    await drained(journal.queue("siem"))
+    journal.queue("siem").put(a_batch("later"))
+    journal.keep("shelf", 1, b"later")
+    journal = await place.again(journal)
+    assert journal.shelf("shelf") == {1: b"saved"}
+    assert counts(journal.account(STREAM, "siem")) == {}
+    assert [batch.id for batch in await drained(journal.queue("siem"))] == ["saved"]
+
+
+async def test_order_lasts_over_splits_and_restarts(place):
+    journal = await place.opened()
+    queue = journal.queue("siem")
+    for name in ("0", "1", "2"):
+        queue.put(a_batch(name, forks={7: 4}))
+    await journal.commit()
+    queue.settle(await queue.head(), delivered={}, instead=[a_batch("0.0", forks={7: 2}), a_batch("0.1", forks={7: 2})])
+    await journal.commit()
+    queue.settle(await queue.head(), delivered={}, instead=[a_batch("0.0.0", forks={7: 1}), a_batch("0.0.1", forks={7: 1})])
+    await journal.commit()
+    journal = await place.again(journal)
+    journal.queue("siem").put(a_batch("3"))
+    await journal.commit()
+    assert [batch.id for batch in await drained(journal.queue("siem"))] == ["0.0.0", "0.0.1", "0.1", "1", "2", "3"]
+    assert journal.account(STREAM, "siem").delivered == {7: 12}
+
+
+async def test_sinks_know_nothing_of_each_other(place):
+    journal = await place.opened()
+    for number in range(3):
+        journal.queue("siem").put(a_batch(f"s{number}"))
+        journal.queue("collector").put(a_batch(f"c{number}"))
+    await journal.commit()
+    await drained(journal.queue("siem"))
+    await journal.commit()
+    journal = await place.again(journal)
+    assert len(journal.queue("siem")) == 0
+    assert [batch.id for batch in await drained(journal.queue("collector"))] == ["c0", "c1", "c2"]
+
+
+async def test_what_is_delivered_leaves_the_file_and_gives_its_room_back_to_the_disk(disk):
+    journal = await disk.opened(siem=1 << 30)
+    queue, body = journal.queue("siem"), os.urandom(1 << 20)
+    for number in range(48):
+        queue.put(a_batch(f"{number}", body=body))
+        await journal.commit()
+    assert journal.bytes_on_disk > 48 << 20
+    assert len(await drained(queue)) == 48
+    for _ in range(30):
+        await journal.commit()
+    assert journal.bytes_on_disk < 24 << 20
+    assert journal.bytes_on_disk == sum(path.stat().st_size for path in disk.folder.glob("journal*"))
+
+
+async def test_what_went_before_a_commit_is_never_written(place):
+    journal = await place.opened(siem=100)
+    for number in range(50):
+        journal.queue("siem").put(a_batch(f"{number}", body=b"never written" * 7))
+        journal.keep("shelf", number, b"never written")
+        journal.keep("shelf", number, None)
+    journal.queue("siem").put(a_batch("last", 90))
+    await journal.commit()
+    assert b"never written" not in place.wal.read_bytes() + place.file.read_bytes()
+    assert b"last" in place.wal.read_bytes()
+
+
+async def test_on_a_shelf_the_last_word_counts(place):
+    journal = await place.opened()
+    journal.keep("a", 1, b"one")
+    journal.keep("a", 2, b"two")
+    journal.keep("a", "1", b"text")
+    journal.keep("b", 1, b"another")
+    await journal.commit()
+    journal.keep("a", 1, b"uno")
+    journal.keep("a", 2, None)
+    journal.keep("b", 2, b"goes")
+    journal.clear("b")
+    journal.keep("b", 3, b"stays")
+    await journal.commit()
+    journal = await place.again(journal)
+    assert (journal.shelf("a"), journal.shelf("b"), journal.shelf("c")) == ({1: b"uno", "1": b"text"}, {3: b"stays"}, {})
+
+
+async def test_a_shelf_says_what_the_last_run_kept_until_the_first_commit_and_then_nothing_wrong(place):
+    journal = await place.opened()
+    journal.keep("a", 1, b"one")
+    await journal.commit()
+    journal = await place.again(journal)
+    journal.keep("a", 1, None)
+    journal.clear("a")
+    assert journal.shelf("a") == {1: b"one"}
+    await journal.commit()
+    with pytest.raises(RuntimeError, match="before the first commit"):
+        journal.shelf("a")
+    journal = await place.again(journal)
+    assert journal.shelf("a") == {}
+
+
+async def test_accounts_are_saved_with_what_they_count_and_go_on(place):
+    journal = await place.opened()
+    account = journal.account(STREAM, "siem")
+    account.deliver({7: 3, 8: 1})
+    account.lose("rejected", {7: 2})
+    account.leave_out("select", {9: 4})
+    await journal.commit()
+    journal = await place.again(journal)
+    account = journal.account(STREAM, "siem")
+    account.deliver({7: 1})
+    account.forget(8)
+    await journal.commit()
+    journal = await place.again(journal)
+    assert counts(journal.account(STREAM, "siem")) == {
+        ("delivered", ""): {7: 4, -1: 1},
+        ("lost", "rejected"): {7: 2},
+        ("filtered", "select"): {9: 4},
+    }
+
+
+async def test_a_stream_is_forgotten_when_nothing_of_it_waits_any_more(place):
+    journal = await place.opened()
+    journal.queue("siem").put(a_batch(forks={7: 1}))
+    journal.account("other", "siem").deliver({7: 1})
+    await journal.commit()
+    assert not journal.forget_stream(STREAM)
+    await drained(journal.queue("siem"))
+    assert journal.streams() == {STREAM, "other"}
+    assert journal.forget_stream(STREAM)
+    await journal.commit()
+    journal = await place.again(journal)
+    assert journal.streams() == {"other"}
+
+
+async def test_what_was_left_for_a_sink_that_is_gone_is_counted_and_not_silently_dropped(place):
+    journal = await place.opened(siem=1000, old=1000)
+    journal.queue("old").put(a_batch("0", forks={7: 2, 8: 1}))
+    journal.queue("old").put(a_batch("1", forks={7: 1}))
+    journal.queue("old").put(a_batch("2", forks={9: 1}, stream="other"))
+    journal.queue("siem").put(a_batch("3", forks={7: 1}))
+    await journal.commit()
+    journal = await place.again(journal, siem=1000)
+    assert journal.removed == {"old": {STREAM: {7: 3, 8: 1}, "other": {9: 1}}}
+    assert counts(journal.account(STREAM, "old")) == {("lost", "sink_removed"): {7: 3, 8: 1}}
+    assert len(journal.queue("siem")) == 1
+    await journal.commit()
+    journal = await place.again(journal, siem=1000, old=1000)
+    assert (journal.removed, len(journal.queue("old"))) == ({}, 0)
+    assert counts(journal.account("other", "old")) == {("lost", "sink_removed"): {9: 1}}
+
+
+async def test_a_smaller_limit_holds_from_the_next_batch_on(place):
+    journal = await place.opened(siem=1000)
+    for number in range(5):
+        journal.queue("siem").put(a_batch(f"{number}", 100, {7: 1}))
+    await journal.commit()
+    journal = await place.again(journal, siem=250)
+    journal.queue("siem").put(a_batch("5", 100, {7: 1}))
+    assert journal.account(STREAM, "siem").lost == {"journal_full": {7: 4}}
+    await journal.commit()
+    assert [batch.id for batch in await drained(journal.queue("siem"))] == ["4", "5"]
+
+
+@given(
+    sink=text,
+    stream=text,
+    name=text,
+    shelf=text,
+    key=text | u64,
+    reason=text,
+    cgroup=st.integers(0, 2**64 - 2),
+    value=st.binary(),
+)
+def test_any_name_comes_back_as_it_was(quick, sink, stream, name, shelf, key, reason, cgroup, value):
+    file = quick() / "journal.sqlite3"
+
+    async def live():
+        journal = Journal(file, {sink: 1000})
+        await journal.open()
+        journal.queue(sink).put(a_batch(name, forks={cgroup: 2}, stream=stream))
+        journal.keep(shelf, key, value)
+        journal.account(stream, sink).lose(reason, {cgroup: 3})
+        assert await journal.commit()
+        await journal.close()
+        journal = Journal(file, {sink: 1000})
+        await journal.open()
+        assert journal.trouble is None
+        assert journal.shelf(shelf) == {key: value}
+        assert journal.account(stream, sink).lost == {reason: {cgroup: 3}}
+        batch = await at_once(journal.queue(sink).head())
+        assert (batch.id, batch.stream, batch.forks) == (name, stream, {cgroup: 2})
+        await journal.close()
+
+    asyncio.run(live())
+
+
+async def test_ten_thousand_batches_are_an_index_and_no_bodies(place):
+    journal = await place.opened(siem=1 << 30)
+    body = os.urandom(1000)
+    for number in range(10_000):
+        journal.queue("siem").put(a_batch(f"{number}", forks=dict.fromkeys(range(20), 1), body=body))
+        if number % 500 == 499:
+            await journal.commit()
+    journal = await place.again(journal, siem=1 << 30)
+    queue = journal.queue("siem")
+    assert (len(queue), queue.forks, queue.bytes) == (10_000, 200_000, 10_000_000)
+    assert not any(entry.batch for entry in queue)
+    assert sum(sys.getsizeof(entry) + sys.getsizeof(entry.forks) for entry in queue) < 10_000 * 500
+    assert [batch.id for batch in await drained(queue, 3)] == ["0", "1", "2"]
+
+
+async def test_only_its_owner_may_read_it(place):
+    journal = await place.opened()
+    await journal.commit()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in place.folder.iterdir()}
+    assert modes == {"journal.sqlite3": 0o600, "journal.sqlite3-wal": 0o600, "lock": 0o600}
+    assert stat.S_IMODE(place.folder.stat().st_mode) == 0o700
+
+
+async def test_a_second_agent_on_the_same_folder_is_refused_in_one_line(place):
+    journal = await place.opened()
+    with pytest.raises(JournalTaken, match=rf"is in use by another agent, process {os.getpid()}$"):
+        await place.opened()
+    assert await journal.commit()
+    assert journal.trouble is None
+    await place.again(journal)
+
+
+async def test_a_file_that_another_program_has_open_is_refused_in_one_line(place):
+    await (await place.opened()).close()
+    script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('BEGIN EXCLUSIVE'); print(flush=True); input()"
+    command = [sys.executable, "-c", script, str(place.file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:  # noqa: ASYNC220  nothing else runs
+        other.stdout.readline()
+        with pytest.raises(JournalTaken, match=r"journal\.sqlite3 is in use by another process$"):
+            await place.opened()
+        other.communicate(b"\n")
+    await place.opened()
+
+
+async def test_a_commit_that_is_cancelled_is_brought_to_its_end(place):
+    journal = await place.opened()
+    journal.queue("siem").put(a_batch("first", 100_000))
+    commit = asyncio.create_task(journal.commit())
+    await asyncio.sleep(0)
+    commit.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await commit
+    journal.queue("siem").put(a_batch("second"))
+    assert await journal.commit()
+    journal = await place.again(journal)
+    assert [batch.id for batch in await drained(journal.queue("siem"))] == ["first", "second"]
+
+
+async def test_what_comes_while_a_commit_is_under_way_is_the_next_ones(place):
+    journal = await place.opened()
+    queue = journal.queue("siem")
+    queue.put(a_batch("first", 100_000, {7: 1}))
+    journal.keep("shelf", 1, b"one")
+    commit = asyncio.create_task(journal.commit())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    queue.put(a_batch("second", forks={7: 1}))
+    journal.keep("shelf", 1, None)
+    journal.keep("shelf", 2, b"two")
+    assert await commit
+    assert await journal.commit()
+    journal = await place.again(journal)
+    assert journal.shelf("shelf") == {2: b"two"}
+    assert sum((batch.forks for batch in await drained(journal.queue("siem"))), Counter()) == {7: 2}

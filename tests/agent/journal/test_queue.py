@@ -1,0 +1,167 @@
+"""What waits for a sink: in order, bounded in bytes, and what had to go is named."""
+
+import asyncio
+
+import pytest
+
+from agent.journal import Journal
+from tests.agent.journal.batches import STREAM, a_batch, at_once, counts, drained, nothing_yet
+
+
+@pytest.fixture
+async def journal():
+    journal = Journal(None, {"siem": 100})
+    await journal.open()
+    yield journal
+    await journal.close()
+
+
+@pytest.fixture
+def queue(journal):
+    return journal.queue("siem")
+
+
+async def test_the_oldest_comes_first_and_stays_until_it_is_settled(queue):
+    first, second = a_batch("first"), a_batch("second")
+    queue.put(first)
+    queue.put(second)
+    assert await queue.head() is first
+    assert await queue.head() is first
+    assert queue.settle(first, delivered={})
+    assert await queue.head() is second
+
+
+async def test_who_comes_too_early_waits_for_the_first(queue):
+    waiting = asyncio.create_task(queue.head())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    batch = a_batch()
+    queue.put(batch)
+    assert await waiting is batch
+
+
+async def test_bytes_and_forks_are_those_of_what_is_there(queue):
+    queue.put(a_batch(size=30, forks={7: 2, 8: 1}))
+    queue.put(a_batch(size=40, forks={7: 5}, stream="other"))
+    assert (len(queue), queue.bytes, queue.forks) == (2, 70, 8)
+    assert (queue.forks_of(STREAM), queue.forks_of("other"), queue.forks_of("none")) == (3, 5, 0)
+    assert queue.counts_of(STREAM) == {7: 2, 8: 1}
+    queue.settle(await queue.head(), delivered={})
+    assert (len(queue), queue.bytes, queue.forks) == (1, 40, 5)
+    assert (queue.forks_of(STREAM), queue.counts_of(STREAM)) == (0, {})
+
+
+async def test_when_it_is_full_the_oldest_go_and_are_counted_by_cgroup_in_their_own_streams_account(journal, queue):
+    queue.put(a_batch("1", 40, {7: 2}))
+    queue.put(a_batch("2", 40, {7: 1, 8: 4}, stream="other"))
+    queue.put(a_batch("3", 20, {9: 1}))
+    assert journal.account(STREAM, "siem").lost == {}
+    queue.put(a_batch("4", 60, {9: 9}))
+    assert journal.account(STREAM, "siem").lost == {"journal_full": {7: 2}}
+    assert journal.account("other", "siem").lost == {"journal_full": {7: 1, 8: 4}}
+    assert (await queue.head()).id == "3"
+    assert (queue.bytes, queue.forks) == (80, 10)
+
+
+async def test_a_batch_that_is_too_large_for_it_is_kept_alone(journal, queue):
+    queue.put(a_batch("small", 10, {7: 1}))
+    queue.put(a_batch("huge", 500, {8: 1}))
+    assert journal.account(STREAM, "siem").lost == {"journal_full": {7: 1}}
+    assert ((await queue.head()).id, len(queue)) == ("huge", 1)
+
+
+async def test_what_was_delivered_and_what_was_lost_is_counted_in_its_streams_account(journal, queue):
+    queue.put(a_batch(forks={7: 5, 8: 1}, stream="other"))
+    assert queue.settle(await queue.head(), delivered={7: 3, 8: 1}, lost={"rejected": {7: 2}})
+    assert counts(journal.account("other", "siem")) == {("delivered", ""): {7: 3, 8: 1}, ("lost", "rejected"): {7: 2}}
+    assert counts(journal.account(STREAM, "siem")) == {}
+
+
+async def test_what_had_to_go_while_it_was_on_its_way_can_not_be_settled(journal, queue):
+    queue.put(a_batch("first", 90, {7: 1}))
+    on_its_way = await queue.head()
+    queue.put(a_batch("second", 90, {8: 1}))
+    assert not queue.settle(on_its_way, delivered=on_its_way.forks, instead=[a_batch("half")])
+    assert counts(journal.account(STREAM, "siem")) == {("lost", "journal_full"): {7: 1}}
+    assert [batch.id for batch in await drained(queue)] == ["second"]
+
+
+async def test_what_was_settled_can_not_be_settled_once_more(journal, queue):
+    queue.put(a_batch(forks={7: 1}))
+    batch = await queue.head()
+    assert queue.settle(batch, delivered=batch.forks)
+    queue.put(a_batch(forks={7: 1}))
+    assert not queue.settle(batch, delivered=batch.forks)
+    assert journal.account(STREAM, "siem").delivered == {7: 1}
+
+
+async def test_parts_take_the_place_of_the_whole_in_its_order(queue):
+    queue.put(a_batch("whole", 40, {7: 3}))
+    queue.put(a_batch("after"))
+    whole = await queue.head()
+    assert queue.settle(whole, delivered={}, instead=[a_batch("0", 20, {7: 2}), a_batch("1", 20, {7: 1})])
+    assert (len(queue), queue.bytes, queue.forks) == (3, 50, 3)
+    assert [batch.id for batch in await drained(queue)] == ["0", "1", "after"]
+    assert (queue.bytes, queue.forks) == (0, 0)
+
+
+async def test_empty_waits_until_the_last_is_settled_and_not_for_what_took_its_place(queue):
+    queue.put(a_batch("whole"))
+    waiting = asyncio.create_task(queue.empty())
+    await asyncio.sleep(0)
+    queue.settle(await queue.head(), delivered={}, instead=[a_batch("part")])
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    queue.settle(await queue.head(), delivered={})
+    await at_once(waiting)
+
+
+async def test_nothing_to_wait_for_is_no_wait(queue):
+    await at_once(queue.empty())
+    assert queue.oldest() is None
+
+
+async def test_the_age_is_that_of_the_oldest(queue):
+    queue.put(a_batch(since=3.0))
+    queue.put(a_batch(since=9.0))
+    assert queue.oldest() == 3.0
+
+
+async def test_a_sender_gets_only_what_a_commit_has_saved(place):
+    journal = await place.opened()
+    queue = journal.queue("siem")
+    queue.put(a_batch("first"))
+    assert await nothing_yet(queue)
+    waiting = asyncio.create_task(queue.head())
+    assert await journal.commit()
+    assert (await at_once(waiting)).id == "first"
+    queue.put(a_batch("second"))
+    queue.settle(waiting.result(), delivered={})
+    assert await nothing_yet(queue)
+
+
+async def test_the_parts_of_what_was_saved_need_not_wait_for_a_commit(place):
+    journal = await place.opened()
+    queue = journal.queue("siem")
+    queue.put(a_batch("whole", 40, {7: 2}))
+    await journal.commit()
+    whole = await at_once(queue.head())
+    queue.settle(whole, delivered={}, instead=[a_batch("0", 20, {7: 1}), a_batch("1", 20, {7: 1})])
+    assert [batch.id for batch in await drained(queue, 1)] == ["0"]
+    await journal.commit()
+    assert [batch.id for batch in await drained(queue)] == ["1"]
+
+
+async def test_without_a_file_all_of_it_is_in_memory_and_what_is_too_much_for_that_is_counted(journal):
+    large = Journal(None, {"siem": 1 << 30, "collector": 1 << 30})
+    await large.open()
+    for number in range(10):
+        large.queue("siem").put(a_batch(f"{number}", 4 << 20, {7: 1}))
+    large.queue("collector").put(a_batch("other", 4 << 20, {7: 1}))
+    assert await large.commit()
+    assert large.queue("siem").bytes + large.queue("collector").bytes <= 32 << 20
+    assert counts(large.account(STREAM, "siem")) == {("lost", "journal_full"): {7: 4}}
+    assert (await large.queue("siem").head()).id == "4"
+    assert (large.trouble, large.bytes_on_disk) == (None, 0)
+    await large.close()

@@ -1,0 +1,106 @@
+"""Nouns for the encoders' tests: hypothesis strategies for all that can be, and one plain fork to start from."""
+
+from hypothesis import strategies as st
+
+from agent.nouns import Container, Fork, Origin, Pod, Subject, Task
+
+u32, u64, moments = st.integers(0, 2**32 - 2), st.integers(0, 2**64 - 2), st.integers(0, 4 * 10**18)
+# All that a container may choose: any text that decoding with replacement can give.
+hostile = st.binary(max_size=40).map(lambda raw: raw.decode(errors="replace")) | st.sampled_from(
+    ['"', "\\", '","uid":0,"x":"', "\n", "\r\n", "\u2028", "\x00", "\x7f", "</script>", "\U0001f525", "{}", "%s{0}", "\u202e"]
+)
+texts = st.none() | hostile
+entities = st.integers(0, 2**64 - 1).map(lambda number: f"{number:016x}")
+
+
+def tasks(known=False):
+    maybe = u32 if known else st.none() | u32
+    return st.builds(
+        Task,
+        maybe,
+        maybe,
+        maybe,
+        maybe,
+        moments if known else st.none() | moments,
+        entities if known else st.none() | entities,
+    )
+
+
+origins = st.builds(
+    Origin,
+    parent=tasks(),
+    parent_process=tasks(),
+    leader=st.none() | tasks(),
+    clone=st.none() | st.lists(st.sampled_from(["VM", "VFORK", "NEWPID"]), unique=True).map(tuple),
+    comm=texts,
+    parent_comm=texts,
+    uid=st.none() | u32,
+    gid=st.none() | u32,
+    namespaces=st.tuples(*[st.none() | u32] * 7),
+)
+kinds = st.sampled_from(["app", "init", "sidecar", "ephemeral", "sandbox", None])
+images = st.sampled_from(
+    ["busybox", "a/b:1", "r:5000/a", "r:5000/a:1", "a@sha256:00", "a:1@sha256:00", "sha256:00", ":", "@", ""]
+)
+containers = st.builds(Container, hostile, texts, texts | images, texts, kinds, st.none() | st.just("containerd"))
+workloads = st.tuples(st.sampled_from(["Deployment", "CronJob", "Job", "Node", "Rollout"]) | hostile, hostile)
+pods = st.builds(
+    Pod,
+    uid=hostile,
+    namespace=hostile,
+    name=hostile,
+    aliases=st.just(frozenset()),
+    labels=st.dictionaries(hostile, hostile, max_size=3),
+    workload=st.none() | workloads,
+    service_account=texts,
+    qos=texts,
+    annotations=st.dictionaries(hostile, hostile, max_size=2),
+)
+subjects = st.builds(
+    Subject,
+    cgroup=u64,
+    path=texts,
+    state=st.sampled_from(["resolved", "host", "unresolved"]),
+    by=st.sampled_from(["status", "cgroup", "attach", "birth", None]),
+    pod_uid=texts,
+    pod=st.none() | pods,
+    container=st.none() | containers,
+)
+
+
+@st.composite
+def forks(draw):
+    """A fork as Enricher makes it: what is known of the child in its chain is known of the child, too."""
+    child = draw(tasks(known=True)) if draw(st.booleans()) else draw(tasks())._replace(entity=None)
+    levels = draw(st.integers(0, 3) | st.integers(0, 33))
+    middle = tuple(draw(u32) for _ in range(min(levels, 8) - 2))
+    chain = {0: (), 1: (child.tid,), 2: (child.tid, child.ns_tid)}.get(levels, (child.tid, *middle, child.ns_tid))
+    return Fork(
+        draw(u64), draw(moments), draw(st.integers(0, 4095)), draw(st.booleans()), child, chain, levels, draw(origins),
+        draw(subjects), draw(st.none() | subjects), draw(st.none() | st.integers(0, 60_000)), draw(u64),
+    )  # fmt: skip
+
+
+def a_task(number, start=10**18):
+    return Task(number, number, number, number, start, f"{number:016x}")
+
+
+def an_origin(**fields):
+    usual = {
+        "parent": a_task(40), "parent_process": a_task(40), "leader": None, "clone": (), "comm": "sh", "parent_comm": "sh",
+        "uid": 0, "gid": 0, "namespaces": tuple(range(1, 8)),
+    }  # fmt: skip
+    return Origin(**(usual | fields))
+
+
+def a_pod(**fields):
+    usual = {
+        "uid": "a87d9c0e", "namespace": "shop", "name": "cart-1", "aliases": frozenset(), "labels": {"app": "cart"},
+        "workload": ("Deployment", "cart"), "service_account": "default", "qos": "Burstable",
+    }  # fmt: skip
+    return Pod(**(usual | fields))
+
+
+def a_fork(**fields):
+    subject = Subject(7, "/init.scope", "host", None)
+    return Fork(1, 10**18, 0, False, a_task(50), (50, 50), 2, an_origin(), subject, None, None, 7)._replace(**fields)

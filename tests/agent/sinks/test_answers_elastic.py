@@ -1,0 +1,184 @@
+"""`protocol: elasticsearch`, item by item and as a whole."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.sinks.answers import MOST_BYTES, Fate
+from agent.sinks.answers.elastic import answer
+from tests.agent.sinks.answering import asked, content_types, holds, hostile_bodies
+
+MAPPING, STRICT, CONFLICT, BUSY = (
+    "document_parsing_exception",
+    "strict_dynamic_mapping_exception",
+    "version_conflict_engine_exception",
+    "es_rejected_execution_exception",
+)
+
+
+def an_item(status, error=None, action="create"):
+    return {action: {"status": status} | ({"error": {"type": error, "reason": "r"}} if error else {})}
+
+
+def bulk(*items):
+    return {"took": 3, "errors": any(next(iter(item.values()))["status"] >= 300 for item in items), "items": list(items)}
+
+
+def given_to(*items, **headers):
+    return asked(answer, 200, bulk(*items), len(items), **headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "group"),
+    [
+        (201, None, "taken"),
+        (200, None, "taken"),
+        (409, CONFLICT, "taken"),
+        (429, BUSY, "again"),
+        (408, "timeout", "again"),
+        (500, "internal", "again"),
+        (503, "unavailable_shards_exception", "again"),
+        (400, MAPPING, "refused"),
+        (400, STRICT, "refused"),
+        (403, "cluster_block_exception", "refused"),
+        (404, "index_not_found_exception", "refused"),
+        (410, "gone", "refused"),
+    ],
+)
+def test_each_item_has_its_own_fate_beside_one_that_was_taken(status, error, group):
+    given_answer = given_to(an_item(201), an_item(status, error))
+    assert given_answer.fate is Fate.TAKEN
+    assert (given_answer.refused, given_answer.again) == ((1,) * (group == "refused"), (1,) * (group == "again"))
+    assert group == "taken" or error in given_answer.text
+
+
+def test_a_conflict_is_a_document_that_is_there_already_and_only_of_a_create():
+    assert given_to(an_item(409, CONFLICT), an_item(409, CONFLICT))[:1] == (Fate.TAKEN,)
+    assert given_to(an_item(201), an_item(409, CONFLICT, action="index")).refused == (1,)
+
+
+def test_a_mixed_answer_is_taken_apart_and_told_in_one_line():
+    items = (an_item(201), an_item(400, MAPPING), an_item(429, BUSY), an_item(409, CONFLICT), an_item(400, MAPPING))
+    given_answer = given_to(*items)
+    assert (given_answer.refused, given_answer.again) == ((1, 4), (2,))
+    assert given_answer.text == f"200 2 taken, 2 refused, 1 to be sent again: {MAPPING} (2), {BUSY} (1)"
+
+
+def test_what_is_to_be_sent_again_is_so_after_a_pause():
+    assert given_to(an_item(201), an_item(429, BUSY)).pause_s > 0
+    assert given_to(an_item(201), an_item(429, BUSY), Retry_After="9").pause_s == 9
+    assert given_to(an_item(201), an_item(400, MAPPING), Retry_After="9").pause_s is None
+    assert given_to(an_item(201)).pause_s is None
+
+
+def test_when_none_could_be_taken_now_all_of_it_is_retried_and_backs_off():
+    assert given_to(an_item(429, BUSY), an_item(503, "x"))[:2] == (
+        Fate.RETRY,
+        f"200 0 taken, 0 refused, 2 to be sent again: {BUSY} (1), x (1)",
+    )
+    assert given_to(an_item(429, BUSY), Retry_After="9").pause_s == 9
+
+
+@pytest.mark.parametrize(("status", "error"), [(403, "security_exception"), (404, "index_not_found_exception"), (401, "x")])
+def test_what_no_document_at_all_passes_is_the_operators_to_mend(status, error):
+    given_answer = given_to(an_item(status, error), an_item(status, error))
+    assert (given_answer.fate, given_answer.refused) == (Fate.HOLD, ())
+    assert error in given_answer.text
+
+
+def test_all_documents_refused_for_their_own_sake_do_not_block_the_queue():
+    given_answer = given_to(an_item(400, MAPPING), an_item(400, MAPPING))
+    assert (given_answer.fate, given_answer.refused) == (Fate.TAKEN, (0, 1))
+
+
+@pytest.mark.parametrize(
+    "item",
+    [None, [], "x", {}, {"create": None}, {"create": {}}, {"create": {"status": "201"}}, {"create": {"status": True}},
+     {"create": {"status": 201}, "index": {"status": 201}}],
+)  # fmt: skip
+def test_an_item_that_can_not_be_understood_is_sent_again(item):
+    body = {"errors": False, "items": [{"create": {"status": 201}}, item]}
+    assert asked(answer, 200, body, 2).again == (1,)
+
+
+@pytest.mark.parametrize(
+    "body", [{"errors": False}, {"took": 1, "errors": False, "items": []}, {"errors": False, "items": None}]
+)
+def test_no_errors_and_no_items_says_that_all_were_taken(body):
+    assert asked(answer, 200, body, 3)[:2] == (Fate.TAKEN, "200 3 taken")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"ok",
+        b"<!doctype html><title>Kibana",
+        b'{"errors":false,"items":[{"create":{"st',
+        {},
+        {"errors": True},
+        {"errors": 0},
+        {"errors": True, "items": []},
+        {"errors": False, "items": [an_item(201)] * 2},
+        {"errors": False, "items": [an_item(201)] * 4},
+        {"errors": False, "items": {"0": an_item(201)}},
+        [an_item(201)] * 3,
+        {"acknowledged": True},
+    ],
+    ids=repr,
+)
+def test_an_answer_that_is_none_to_this_batch_takes_nothing_and_is_held(body):
+    given_answer = asked(answer, 200, body, 3)
+    assert given_answer.fate is Fate.HOLD
+    assert "url" in given_answer.text
+
+
+def test_an_answer_that_was_cut_asks_for_smaller_batches():
+    assert asked(answer, 200, b"{" + b" " * MOST_BYTES).fate is Fate.SPLIT
+
+
+@pytest.mark.parametrize(
+    ("fate", "statuses"),
+    [
+        (Fate.RETRY, (408, 429, 500, 502, 503, 504)),
+        (Fate.HOLD, (301, 401, 403, 404, 405, 415)),
+        (Fate.SPLIT, (413,)),
+        (Fate.SET_ASIDE, (400, 422)),
+    ],
+)
+def test_each_status_of_the_whole_request_has_its_fate(fate, statuses):
+    assert {status: asked(answer, status).fate for status in statuses} == dict.fromkeys(statuses, fate)
+
+
+def test_a_request_that_was_refused_is_told_in_elasticsearchs_words():
+    body = {"error": {"root_cause": [], "type": "illegal_argument_exception", "reason": "no newline"}, "status": 400}
+    assert asked(answer, 400, body).text == "400 illegal_argument_exception: no newline"
+    assert asked(answer, 403, {"error": "no handler"}).text == "403 no handler"
+    assert asked(answer, 503, b"proxy").text == "503 proxy"
+    assert asked(answer, 429, {"error": {"type": "circuit_breaking_exception"}}, Retry_After="9").pause_s == 9
+
+
+def test_hostile_kinds_of_errors_stay_one_bounded_line():
+    text = given_to(*(an_item(400, f"{n}\n\x1b{'x' * 1000}") for n in range(50)), an_item(201)).text
+    assert text.isprintable()
+    assert len(text) < 400
+
+
+@pytest.mark.parametrize("error", [{"type": {"a": 1}}, {"type": 5}, {}, ["a"], 5])
+def test_an_error_of_no_kind_that_can_be_read_is_told_by_its_status(error):
+    assert asked(answer, 200, {"items": [{"create": {"status": 400, "error": error}}]}, 1).text.endswith(": 400 (1)")
+
+
+@given(st.integers(200, 599), hostile_bodies, st.integers(1, 8), content_types)
+def test_no_body_makes_it_raise_or_point_outside_the_batch(status, body, events, content_type):
+    assert holds(answer, status, body, events, content_type)
+
+
+statuses = st.sampled_from([200, 201, 400, 401, 403, 404, 409, 429, 500, 503])
+
+
+@given(st.lists(statuses, min_size=1, max_size=8))
+def test_only_what_was_said_to_be_taken_counts_as_taken(several):
+    given_answer = given_to(*map(an_item, several))
+    left = {*given_answer.refused, *given_answer.again} if given_answer.fate is Fate.TAKEN else {*range(len(several))}
+    assert {at for at, status in enumerate(several) if status not in (200, 201, 409)} <= left

@@ -1,0 +1,128 @@
+"""The names are OpenTelemetry's own, and a resource is one container's."""
+
+import importlib
+import inspect
+import json
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from opentelemetry.semconv._incubating import attributes as incubating
+from opentelemetry.semconv.schemas import Schemas
+
+from agent.nouns import Container, Subject
+from agent.sinks.framing.otlp import SCHEMA_URL
+from agent.sinks.native import whose
+from agent.sinks.otel import OtelEncoder
+from agent.sinks.otel.whose import image_parts
+from tests.agent.sinks.natives import STREAM, own_events
+from tests.agent.sinks.nouns import a_fork, a_pod, forks, hostile
+from tests.agent.sinks.plain_otel import WORKLOADS, parsed, told
+
+EXAMPLES = json.loads((Path(__file__).parents[3] / "wire/examples.json").read_text())
+
+
+@pytest.fixture
+def encoder():
+    return OtelEncoder("demo", "node1")
+
+
+def conventions():
+    """The attributes' names in the conventions, but those called deprecated. Those with a key of the user's end in `.`"""
+    names = set()
+    for module in pkgutil.iter_modules(incubating.__path__, f"{incubating.__name__}."):
+        source = inspect.getsource(importlib.import_module(module.name))
+        for constant, name, comment in re.findall(
+            r'^([A-Z0-9_]+): Final = "([^"]+)"\n"""\n(.*?)"""', source, re.MULTILINE | re.DOTALL
+        ):
+            if not comment.startswith("Deprecated:"):  # "Deprecated in favor of stable" is the same name, grown up
+                names.add(f"{name}." if constant.endswith("_TEMPLATE") else name)
+    return names
+
+
+KNOWN = conventions()
+
+
+def test_the_conventions_were_read():
+    assert {"process.pid", "k8s.pod.name", "k8s.pod.label."} < KNOWN
+    assert not {"container.runtime", "k8s.pod.labels.", "event.name"} & KNOWN
+
+
+def is_a_name(name):
+    return name.startswith("forklore.") or name in KNOWN or any(name.startswith(one) for one in KNOWN if one.endswith("."))
+
+
+@given(forks(), own_events())
+def test_every_name_is_of_the_conventions_or_our_own(fork, event):
+    encoder = OtelEncoder("demo", "node1")
+    for message in (*parsed(encoder.forks(STREAM, [fork])[0]), *parsed(encoder.event(event))):
+        assert [name for name in told(message) if not is_a_name(name)] == []
+
+
+@pytest.mark.parametrize("kind", WORKLOADS)
+def test_every_workload_has_a_name_of_the_conventions(encoder, kind):
+    subject = Subject(7, "/p", "resolved", "status", "u", a_pod(workload=(kind, "only-here")), None)
+    resource, _ = parsed(encoder.forks(STREAM, [a_fork(subject=subject)])[0])
+    mine = {name for name, value in told(resource).items() if value == "only-here" and name.startswith("k8s.")}
+    assert len(mine) == 1
+    assert mine < KNOWN
+
+
+def test_the_conventions_are_those_that_the_schema_url_names():
+    assert [*Schemas][-1].value == SCHEMA_URL
+
+
+def test_one_container_is_one_resource_whichever_of_its_cgroups_forked(encoder):
+    pod, box = a_pod(), Container("7b", "app")
+    one, other = (Subject(n, f"/p/{n}", "resolved", "status", "u", pod, box) for n in (7, 8))
+    sidecar = Subject(9, "/p/9", "resolved", "status", "u", pod, Container("8c", "sidecar"))
+    resources = [parsed(item)[0] for item in encoder.forks(STREAM, [a_fork(subject=s) for s in (one, other, sidecar)])]
+    assert resources[0] == resources[1] != resources[2]
+
+
+def test_an_event_of_the_agents_own_is_of_the_same_resource_as_the_container_s_forks(encoder):
+    subject = Subject(7, "/p", "resolved", "status", "u", a_pod(), Container("7b", "app", "busybox:1.36"))
+    summary = next(example for example in EXAMPLES if example["event"] == "fork_summary")
+    (fork,) = encoder.forks(STREAM, [a_fork(subject=subject)])
+    assert parsed(encoder.event({**summary, **whose(subject, "demo", "node1")}))[0] == parsed(fork)[0]
+
+
+@pytest.mark.parametrize(
+    ("subject", "service"),
+    [
+        (Subject(7, "/p", "resolved", "status", "u", a_pod()), "cart"),
+        (Subject(7, "/p", "resolved", "status", "u", a_pod(workload=None)), "cart-1"),
+        (Subject(7, "/p", "unresolved", "cgroup", "u"), "unknown_service"),
+        (Subject(7, "/p", "host", None), "forklore"),
+    ],
+    ids=["workload", "pod alone", "pod without a name", "host"],
+)
+def test_the_service_is_the_workload_or_what_comes_nearest(encoder, subject, service):
+    assert told(parsed(encoder.forks(STREAM, [a_fork(subject=subject)])[0])[0])["service.name"] == service
+
+
+@pytest.mark.parametrize(
+    ("image", "parts"),
+    [
+        ("busybox", ("busybox", None, None)),
+        ("docker.io/library/busybox:1.36", ("docker.io/library/busybox", "1.36", None)),
+        ("registry:5000/shop/cart", ("registry:5000/shop/cart", None, None)),
+        ("registry:5000/shop/cart:1.2", ("registry:5000/shop/cart", "1.2", None)),
+        ("shop/cart@sha256:00ff", ("shop/cart", None, "sha256:00ff")),
+        ("r:5000/cart:1@sha256:00ff", ("r:5000/cart", "1", "sha256:00ff")),
+        ("sha256:00ff", ("sha256:00ff", None, None)),
+        ("", ("", None, None)),
+        (None, (None, None, None)),
+    ],
+)
+def test_an_image_is_its_name_its_tag_and_its_digest(image, parts):
+    assert image_parts(image) == parts
+
+
+@given(hostile)
+def test_no_image_makes_it_raise(image):
+    name, tag, digest = image_parts(image)
+    assert name is not None
+    assert "" not in (tag, digest)

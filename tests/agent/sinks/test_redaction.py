@@ -1,0 +1,141 @@
+"""What is left out of an event is out of it in every schema, and nothing else is."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.nouns import Subject
+from agent.sinks.native import NativeEncoder, whose
+from agent.sinks.redaction import Allowed, Redacted, Without
+from tests.agent.sinks.nouns import a_fork, a_pod, forks, hostile
+
+STREAM = "boot.epoch"
+ALL, NONE = Allowed(None), Allowed(())
+LABELS = {"app": "cart", "app.kubernetes.io/name": "cart", "app.kubernetes.io/part-of": "shop", "secret": "s3cr3t"}
+
+
+def of_pod(**fields):
+    pod = a_pod(**fields)
+    return a_fork(subject=Subject(7, "/p", "resolved", "status", pod.uid, pod))
+
+
+def told(encoder, *several):
+    return [json.loads(item) for item in encoder.forks(STREAM, several)]
+
+
+def redacted(labels, annotations=NONE):
+    return Redacted(NativeEncoder("demo", "node1"), labels, annotations)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "left"),
+    [
+        (None, list(LABELS)),
+        ((), []),
+        (("app",), ["app"]),
+        (("app*",), ["app", "app.kubernetes.io/name", "app.kubernetes.io/part-of"]),
+        (("app.kubernetes.io/*", "app"), ["app", "app.kubernetes.io/name", "app.kubernetes.io/part-of"]),
+        (("*",), list(LABELS)),
+        (("ap", "kubernetes"), []),
+    ],
+)
+def test_labels_are_allowed_by_their_keys_or_by_what_those_begin_with(patterns, left):
+    assert list(Allowed(patterns).of(LABELS)) == left
+    (event,) = told(redacted(Allowed(patterns)), of_pod(labels=LABELS))
+    assert event["k8s"]["labels"] == {key: LABELS[key] for key in left}
+
+
+@given(st.lists(forks(), max_size=4))
+def test_what_is_not_allowed_is_nowhere_in_the_event_and_all_else_is_as_it_was(several):
+    for plain, event in zip(told(NativeEncoder("demo", "node1"), *several), told(redacted(NONE), *several), strict=True):
+        k8s = plain["k8s"]
+        k8s.pop("annotations", None)
+        assert event == {**plain, "k8s": {**k8s, "labels": k8s["labels"] and {}}}
+
+
+def test_annotations_are_another_list_than_labels():
+    fork = of_pod(labels=LABELS, annotations={"example.com/owner": "shop", "secret": "s3cr3t"})
+    (event,) = told(redacted(NONE, Allowed(["example.com/owner"])), fork)
+    assert (event["k8s"]["labels"], event["k8s"]["annotations"]) == ({}, {"example.com/owner": "shop"})
+
+
+def test_a_subject_stays_one_subject_so_that_what_is_made_of_it_is_made_once():
+    seen = []
+
+    class Encoder(NativeEncoder):
+        def forks(self, stream, forks):
+            seen.extend(fork.subject for fork in forks)
+            return super().forks(stream, forks)
+
+    encoder, fork = Redacted(Encoder("demo", "node1"), NONE, NONE), of_pod(labels=LABELS)
+    told(encoder, fork, fork)
+    told(encoder, fork)
+    assert len(set(seen)) == 1
+
+
+def test_the_agents_own_events_are_redacted_too_and_their_makers_copy_is_not():
+    subject = of_pod(labels=LABELS, annotations={"secret": "s3cr3t"}).subject
+    event = {"event": "gap", "id": "1", **whose(subject, "demo", "node1")}
+    before = json.dumps(event)
+    item = json.loads(redacted(Allowed(["app"])).event(event))
+    assert item["k8s"]["labels"] == {"app": "cart"}
+    assert "annotations" not in item["k8s"]
+    assert "s3cr3t" not in json.dumps(item)
+    assert json.dumps(event) == before
+
+
+def test_an_event_of_no_pod_has_nothing_to_redact():
+    event = {"event": "gap", "id": "1", **whose(Subject(7, None, "host", None), "demo", "node1")}
+    assert json.loads(redacted(NONE).event(event)) == event
+
+
+class Fixed:
+    """An encoder that has made up its mind."""
+
+    def __init__(self, document):
+        self._item = json.dumps(document)
+
+    def forks(self, stream, forks):
+        return [self._item for _ in forks]
+
+    def event(self, event):
+        return self._item
+
+
+@pytest.mark.parametrize(
+    ("document", "name", "left"),
+    [
+        ({"a": 1, "b": 2}, "a", {"b": 2}),
+        ({"a": {"b": {"c": 1}, "d": 2}}, "a.b.c", {"a": {"b": {}, "d": 2}}),
+        ({"a": {"b": {"c": 1}, "d": 2}}, "a.b", {"a": {"d": 2}}),
+        ({"a": [{"b": 1, "c": 2}, {"b": 3}, 4]}, "a.b", {"a": [{"c": 2}, {}, 4]}),
+        ({"k8s": {"labels": {"app": "x", "app.kubernetes.io/name": "y"}}}, "k8s.labels.app.kubernetes.io/name",
+         {"k8s": {"labels": {"app": "x"}}}),
+        ({"a.b": 1, "a": {"b": 2, "c": 3}}, "a.b", {"a": {"c": 3}}),
+        ({"a": {"b.c": 1}, "a.b": {"c": 2}}, "a.b.c", {"a": {}, "a.b": {}}),
+        ({"a": 1}, "a.b", {"a": 1}),
+        ({"a": None, "b": "text"}, "b.x", {"a": None, "b": "text"}),
+        ({"a": 1}, "x", {"a": 1}),
+        ({"a": {"a": {"a": 1}}}, "a.a", {"a": {}}),
+    ],
+)  # fmt: skip
+def test_a_field_goes_by_its_dotted_name_however_it_lies(document, name, left):
+    encoder = Without(Fixed(document), [name])
+    assert [json.loads(item) for item in encoder.forks(STREAM, [a_fork(), a_fork()])] == [left, left]
+    assert json.loads(encoder.event({})) == left
+
+
+def test_several_names_go_together():
+    assert json.loads(Without(Fixed({"a": 1, "b": {"c": 2}, "d": 3}), ["a", "b.c"]).event({})) == {"b": {}, "d": 3}
+
+
+documents = st.dictionaries(hostile, st.integers(-(2**63), 2**64 - 1) | hostile | st.lists(hostile, max_size=2), max_size=4)
+
+
+@given(documents, st.lists(st.sampled_from("abc"), min_size=1, max_size=4))
+def test_what_is_not_named_stays_to_the_last_digit_on_one_line(document, name):
+    item = Without(Fixed(document), [".".join(name)]).event({})
+    assert json.loads(item) == {key: value for key, value in document.items() if key != ".".join(name)}
+    assert "\n" not in item

@@ -1,0 +1,153 @@
+"""A selection takes whole subjects out, and whole kinds of events; what it can't know it does not guess."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.nouns import Subject
+from agent.sinks.native import whose
+from agent.sinks.selection import Selection
+from tests.agent.sinks.nouns import a_pod, subjects
+from wire.events import FORK, FORK_SUMMARY, GAP, KINDS, NODE_SUMMARY
+
+EXAMPLES = json.loads((Path(__file__).parents[3] / "wire/examples.json").read_text())
+HOST = Subject(7, "/init.scope", "host", None)
+UNNAMED = Subject(9, "/kubepods/pod1/c", "unresolved", "cgroup", "1")
+LOST = Subject(0, None, "unresolved", None)
+
+
+def a_subject(**fields):
+    return Subject(8, "/p", "resolved", "status", "1", a_pod(**fields))
+
+
+def a_gap(subject, **fields):
+    told = {**whose(subject, "demo", "node1"), "enrichment": {"state": subject.state, "by": subject.by, "lag_ms": 0}}
+    return {"event": GAP, "id": "1", **told, **fields}
+
+
+@given(subjects)
+def test_a_selection_of_nothing_in_particular_takes_all(subject):
+    selection = Selection()
+    assert selection.all_subjects
+    assert selection.takes(subject)
+    assert all(selection.tells(event) and selection.wants(event["event"]) for event in EXAMPLES)
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "taken"),
+    [
+        ((), ("kube-system",), ["shop", "team-a", "team-b"]),
+        (("shop",), (), ["shop"]),
+        (("team-*",), (), ["team-a", "team-b"]),
+        (("team-?",), ("team-b",), ["team-a"]),
+        (("team-[ab]", "shop"), ("team-[!a]",), ["shop", "team-a"]),
+        (("*",), ("*",), []),
+        (("team",), (), []),
+    ],
+)
+def test_namespaces_are_names_or_patterns(include, exclude, taken):
+    selection = Selection(include, exclude)
+    found = [one for one in ("kube-system", "shop", "team-a", "team-b") if selection.takes(a_subject(namespace=one))]
+    assert found == taken
+    assert not selection.all_subjects
+
+
+@pytest.mark.parametrize(
+    ("requirement", "taken"),
+    [
+        (("app", frozenset(["cart"]), True), ["cart"]),
+        (("app", frozenset(["cart", "pay"]), True), ["cart", "pay"]),
+        (("app", frozenset(["cart"]), False), ["pay", None]),
+        (("app", None, True), ["cart", "pay"]),
+        (("app", None, False), [None]),
+    ],
+)
+def test_a_label_must_or_must_not_be_one_of_some_values(requirement, taken):
+    selection = Selection(labels=[requirement])
+    labels = {"cart": {"app": "cart"}, "pay": {"app": "pay"}, None: {"tier": "web"}}
+    assert [name for name, those in labels.items() if selection.takes(a_subject(labels=those))] == taken
+
+
+def test_all_of_the_labels_requirements_must_hold():
+    selection = Selection(labels=[("app", None, True), ("tier", frozenset(["web"]), True)])
+    both, one = a_subject(labels={"app": "x", "tier": "web"}), a_subject(labels={"app": "x"})
+    assert (selection.takes(both), selection.takes(one)) == (True, False)
+
+
+def test_the_host_is_taken_or_not_whatever_is_said_of_pods():
+    assert Selection(include=["shop"], labels=[("app", None, True)]).takes(HOST)
+    without = Selection(host=False)
+    assert not without.takes(HOST)
+    assert not without.all_subjects
+    assert Selection(host=False).takes(a_subject())
+
+
+@pytest.mark.parametrize("unknown", [UNNAMED, LOST])
+def test_what_the_api_has_not_named_is_in_no_namespace_and_has_no_label(unknown):
+    assert Selection(exclude=["kube-system"]).takes(unknown)
+    assert Selection(labels=[("app", None, False)]).takes(unknown)
+    assert Selection(host=False).takes(unknown)
+    assert not Selection(include=["*"]).takes(unknown)
+    assert not Selection(labels=[("app", None, True)]).takes(unknown)
+
+
+def test_a_subject_is_looked_at_once():
+    class Labels(dict):
+        looks = 0
+
+        def get(self, key, default=None):
+            self.looks += 1
+            return super().get(key, default)
+
+    labels = Labels(app="cart")
+    selection, subject = Selection(labels=[("app", frozenset(["cart"]), True)]), a_subject(labels=labels)
+    assert [selection.takes(subject) for _ in range(3)] == [True] * 3
+    assert labels.looks == 1
+
+
+selections = st.builds(
+    Selection,
+    st.sampled_from([(), ("shop",), ("*",)]),
+    st.sampled_from([(), ("shop",)]),
+    st.sampled_from([(), (("app", frozenset(["cart"]), True),), (("app", None, False),)]),
+    host=st.booleans(),
+)
+namespaces = st.sampled_from(["shop", "kube-system"])
+labels = st.sampled_from([{}, {"app": "cart"}, {"app": "pay"}])
+those = st.sampled_from([HOST, UNNAMED, LOST]) | st.builds(a_subject, namespace=namespaces, labels=labels)
+
+
+@given(selections, those)
+def test_what_is_told_of_a_subject_is_taken_out_with_its_forks(selection, subject):
+    for kind in (FORK_SUMMARY, "fork_storm"):
+        assert selection.tells(a_gap(subject, event=kind)) == selection.takes(subject)
+    assert selection.tells(a_gap(subject)) == selection.takes(subject) or subject is LOST
+
+
+@pytest.mark.parametrize("cgroup", [None, {"id": 0, "path": None}])
+def test_what_is_missing_and_nobodys_in_particular_is_always_told(cgroup):
+    selection = Selection(include=["shop"], labels=[("app", None, True)], host=False)
+    for subject in (HOST, LOST):
+        assert selection.tells(a_gap(subject, cgroup=cgroup))
+        assert not selection.tells(a_gap(subject, event=FORK_SUMMARY, cgroup=cgroup))
+
+
+def test_the_heartbeat_is_no_subjects():
+    (heartbeat,) = [event for event in EXAMPLES if event["event"] == NODE_SUMMARY]
+    assert Selection(include=["shop"], host=False).tells(heartbeat)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_that_is_not_asked_for_is_not_told(kind):
+    others = Selection(kinds=[one for one in KINDS if one != kind])
+    assert [one for one in KINDS if not others.wants(one)] == [kind]
+    assert [event["event"] for event in EXAMPLES if not others.tells(event)] == [kind] * sum(
+        event["event"] == kind for event in EXAMPLES
+    )
+
+
+def test_forks_are_a_kind_like_the_others():
+    assert not Selection(kinds=[GAP]).wants(FORK)

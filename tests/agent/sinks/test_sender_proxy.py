@@ -1,0 +1,209 @@
+"""A sender behind an HTTP proxy: CONNECT for https, the whole URL for http, credentials that nobody gets to see."""
+
+import select
+import socket
+import ssl
+import threading
+from base64 import b64encode
+
+import pytest
+
+from agent.sinks.connections import Destination, Limits
+from tests.certificates import Authority
+from tests.faults import Close, FaultProxy, Forward, Reset, Say
+from tests.messages import fields_of, read_head
+
+from .sending import Way, until
+
+CREDENTIALS = "agent:hunter2%40home"  # as a URL has them
+SHOWN = "Basic " + b64encode(b"agent:hunter2@home").decode()
+
+
+class Proxy:
+    """Tunnels for CONNECT, passes on what has a whole URL. `wants`: Proxy-Authorization; `refuses`: with this status."""
+
+    def __init__(self, tls=None):
+        self.seen, self.wants, self.refuses = [], None, None
+        self._tls = tls
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = self._listener.getsockname()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def url(self, credentials=""):
+        return f"{'https' if self._tls else 'http'}://{credentials and credentials + '@'}127.0.0.1:{self.address[1]}"
+
+    def close(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        try:
+            with self._tls.wrap_socket(client, server_side=True) if self._tls else client as client:
+                head = read_head(client.makefile("rb", buffering=0))
+                first, headers = fields_of(head)
+                method, target, _ = first.split(" ")
+                self.seen.append((method, target, headers.get("proxy-authorization")))
+                wrong = 407 if self.wants not in (None, headers.get("proxy-authorization")) else self.refuses
+                if wrong:
+                    client.sendall(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % wrong)
+                    return
+                where = target if method == "CONNECT" else target.split("/")[2]
+                with socket.create_connection(where.split(":")) as server:
+                    client.sendall(b"HTTP/1.1 200 Connected\r\n\r\n") if method == "CONNECT" else server.sendall(head)
+                    self._join(client, server)
+        except (OSError, ValueError):
+            pass  # the client left, or said nothing that can be understood
+
+    def _join(self, *pair):
+        while True:
+            pending = [one for one in pair if isinstance(one, ssl.SSLSocket) and one.pending()]
+            for one in pending or select.select(pair, [], [])[0]:
+                if not (data := one.recv(65536)):
+                    return
+                pair[one is pair[0]].sendall(data)
+
+
+@pytest.fixture
+def between():
+    proxy = Proxy()
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return Authority()
+
+
+@pytest.fixture
+def ca(authority, tmp_path):
+    return authority.file(tmp_path)
+
+
+@pytest.fixture
+def secure(receiver, authority):
+    """The receiver, with TLS before it."""
+    with FaultProxy(receiver.address, tls=authority.server()) as front:
+        yield front
+
+
+def way_through(between, front, ca, credentials=""):
+    way = Way(front.url("/v1/events"), limits=Limits(5, 2, 5), ca_file=ca, proxy=between.url(credentials))
+    way.put()
+    return way
+
+
+async def test_https_goes_through_one_tunnel(receiver, between, secure, ca):
+    way = way_through(between, secure, ca)
+    for _ in range(5):
+        way.put()
+    await way.ship()
+    assert between.seen == [("CONNECT", f"127.0.0.1:{secure.address[1]}", None)]
+    assert receiver.taken == [*range(18)]
+
+
+async def test_http_goes_through_with_its_whole_url(receiver, between):
+    way = Way(receiver.url, proxy=between.url(CREDENTIALS))
+    between.wants = SHOWN
+    for _ in range(5):
+        way.put()
+    await way.ship()
+    assert between.seen == [("POST", receiver.url, SHOWN)]
+    assert receiver.taken == [*range(15)]
+
+
+async def test_credentials_are_shown_to_the_proxy_and_to_nobody_else(receiver, between, secure, ca):
+    between.wants = SHOWN
+    way = way_through(between, secure, ca, CREDENTIALS)
+    await way.ship()
+    assert between.seen == [("CONNECT", f"127.0.0.1:{secure.address[1]}", SHOWN)]
+    assert "Proxy-Authorization" not in receiver.tries[0][1]
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        (403, "hold: the proxy {proxy} makes no connection to {receiver}: 403"),
+        (407, "hold: the proxy {proxy} wants other credentials: 407"),
+        (502, "retry: the proxy {proxy} makes no connection to {receiver}: 502"),
+        (503, "retry: the proxy {proxy} makes no connection to {receiver}: 503"),
+    ],
+)
+async def test_a_proxy_that_refuses_is_said_and_waited_for(receiver, between, secure, ca, caplog, status, state):
+    caplog.set_level(1)
+    between.refuses = status
+    way = way_through(between, secure, ca, CREDENTIALS)
+    async with way.running():
+        await until(lambda: way.sender.answers.get("proxy", 0) > 2)
+        addresses = {"proxy": f"127.0.0.1:{between.address[1]}", "receiver": f"127.0.0.1:{secure.address[1]}"}
+        assert way.sender.state == state.format(**addresses)
+        between.refuses = None
+        await until(lambda: not len(way.queue))
+    assert receiver.taken == [0, 1, 2]
+    assert "hunter2" not in "".join([*(record.getMessage() for record in caplog.records), repr(way.sender.answers)])
+
+
+async def test_a_proxy_that_is_away_is_said(secure, ca):
+    way = Way(secure.url(), ca_file=ca, proxy=f"http://{CREDENTIALS}@127.0.0.1:1")
+    way.put()
+    async with way.running():
+        await until(lambda: way.sender.answers)
+    assert way.sender.state == "retry: the proxy 127.0.0.1:1 can't be reached: Connection refused"
+
+
+async def test_a_receivers_certificate_is_checked_through_the_tunnel(receiver, between, secure, ca):
+    secure.tls = Authority().server()
+    way = way_through(between, secure, ca)
+    async with way.running():
+        await until(lambda: way.sender.answers.get("tls"))
+        assert way.sender.state.startswith(f"hold: 127.0.0.1:{secure.address[1]} is not trusted: ")
+    assert receiver.tries == []
+
+
+async def test_trouble_beyond_the_proxy_is_trouble_as_any(receiver, between, secure, ca):
+    secure.play(Say(503), Reset("read"), Forward(), Reset("taken"), Forward(close=True), Close())
+    way = way_through(between, secure, ca)
+    for _ in range(5):
+        way.put()
+    await way.ship()
+    assert way.queue.delivered == {7: 18}
+    assert list(dict.fromkeys(receiver.taken)) == [*range(18)]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_a_proxy_can_speak_tls_itself(receiver, authority, secure, ca, plain):
+    between = Proxy(authority.server())
+    between.wants = SHOWN
+    url = receiver.url if plain else secure.url("/v1/events")
+    way = Way(url, ca_file=ca, proxy=between.url(CREDENTIALS))
+    way.put()
+    way.put()
+    await way.ship()
+    between.close()
+    assert [method for method, _, _ in between.seen] == ["POST" if plain else "CONNECT"]
+    assert receiver.taken == [*range(6)]
+
+
+async def test_a_tls_proxy_is_checked_as_a_receiver_is(receiver, ca):
+    between = Proxy(Authority().server())
+    way = Way(receiver.url, ca_file=ca, proxy=between.url(CREDENTIALS))
+    way.put()
+    async with way.running():
+        await until(lambda: way.sender.answers.get("tls"))
+        assert way.sender.state.startswith(f"hold: 127.0.0.1:{between.address[1]} is not trusted: ")
+    between.close()
+    assert (between.seen, receiver.tries) == ([], [])
+
+
+def test_a_destination_shown_shows_no_secret():
+    shown = repr(Destination("https://siem.example/secret-path", proxy=f"http://{CREDENTIALS}@proxy.example:3128"))
+    assert "secret" not in shown
+    assert "hunter2" not in shown

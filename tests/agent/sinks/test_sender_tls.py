@@ -1,0 +1,363 @@
+"""A sender and what opens a receiver's door: TLS both ways, tokens; each in files that are replaced while it runs."""
+
+import os
+import ssl
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives import serialization
+
+from agent.sinks.connections import Limits
+from tests.certificates import Authority
+from tests.faults import FaultProxy, Forward, Garbage, Reset, Say
+
+from .sending import Way, until
+
+QUICK = Limits(connect=5.0, quiet=0.5, answer=2.0)
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return Authority()
+
+
+@pytest.fixture(scope="module")
+def agents():
+    """Who signs the agents' certificates."""
+    return Authority()
+
+
+@pytest.fixture
+def ca(authority, tmp_path):
+    return authority.file(tmp_path)
+
+
+def way_to(proxy, **destination):
+    way = Way(proxy.url("/v1/events"), limits=QUICK, **destination)
+    way.put()
+    return way
+
+
+async def stuck(way, state):
+    """It says this, and goes on saying it."""
+    await until(lambda: way.sender.state == state or way.sender.tries > 200)
+    assert way.sender.state == state
+    tries = way.sender.tries
+    await until(lambda: way.sender.tries > tries + 1)
+    assert way.sender.state == state
+    assert way.queue.settled == 0
+
+
+async def test_batches_go_over_tls_and_one_connection(receiver, authority, ca):
+    with FaultProxy(receiver.address, tls=authority.server()) as proxy:
+        way = way_to(proxy, ca_file=ca)
+        for _ in range(9):
+            way.put()
+        await way.ship()
+        assert proxy.connections == 1
+    assert receiver.taken == [*range(30)]
+
+
+async def test_without_a_ca_file_the_systems_cas_are_asked(receiver, authority):
+    with FaultProxy(receiver.address, tls=authority.server()) as proxy:
+        way = way_to(proxy)
+        async with way.running():
+            await until(lambda: way.sender.answers.get("tls"))
+    assert "is from an unknown CA: give that CA as ca_file" in way.sender.state
+    assert receiver.tries == []
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda known: Authority().server(), "its certificate is from an unknown CA: give that CA as ca_file"),
+        (lambda known: known.server(days=-1), "its certificate has expired"),
+        (lambda known: known.server("elsewhere.example"), "its certificate is for other names"),
+    ],
+    ids=["unknown CA", "expired", "another name"],
+)
+async def test_a_receiver_that_is_not_to_be_trusted_gets_nothing_until_it_is(receiver, authority, ca, make, words):
+    with FaultProxy(receiver.address, tls=make(authority)) as proxy:
+        way = way_to(proxy, ca_file=ca)
+        async with way.running():
+            await stuck(way, f"hold: 127.0.0.1:{proxy.address[1]} is not trusted: {words}")
+            assert way.sender.answers.keys() == {"tls"}
+            assert (receiver.tries, proxy.requests) == ([], [])
+            proxy.tls = authority.server()
+            await until(lambda: not len(way.queue))
+    assert way.queue.delivered == {7: 3}
+
+
+async def test_a_plain_receiver_under_an_https_url_is_said(receiver, ca):
+    way = Way(receiver.url.replace("http:", "https:"), ca_file=ca)
+    way.put()
+    async with way.running():
+        await stuck(way, f"hold: 127.0.0.1:{receiver.address[1]}: TLS: it speaks no TLS there: is it http://?")
+    assert receiver.tries == []
+
+
+async def test_a_tls_receiver_under_an_http_url_is_said(receiver):
+    with FaultProxy(receiver.address) as proxy:
+        proxy.usual = Garbage(b"\x15\x03\x01\x00\x02\x02\x0a")  # the alert unexpected_message; others just reset
+        way = way_to(proxy)
+        async with way.running():
+            await until(lambda: way.sender.answers)
+    assert way.sender.state.endswith("answers with something that is not HTTP: is it https://?")
+
+
+async def test_a_receiver_that_asks_for_a_client_certificate_is_shown_it(receiver, authority, agents, ca, tmp_path):
+    certificate, key = agents.client(tmp_path)
+    with FaultProxy(receiver.address, tls=authority.server(wants=agents)) as proxy:
+        way = way_to(proxy, ca_file=ca, cert_file=certificate, key_file=key)
+        await way.ship()
+        assert proxy.failed_handshakes == []
+    assert way.queue.delivered == {7: 3}
+
+
+async def test_certificate_and_key_can_be_one_file(receiver, authority, agents, ca, tmp_path):
+    certificate, key = agents.client(tmp_path)
+    certificate.write_bytes(certificate.read_bytes() + key.read_bytes())
+    with FaultProxy(receiver.address, tls=authority.server(wants=agents)) as proxy:
+        way = way_to(proxy, ca_file=ca, cert_file=certificate)
+        await way.ship()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+@pytest.mark.parametrize(
+    ("shown", "words"),
+    [
+        (None, "want"),
+        (lambda agents, folder: Authority().client(folder), "it does not know the CA of our client certificate"),
+        (lambda agents, folder: agents.client(folder, days=-1), "our client certificate has expired"),
+    ],
+    ids=["none", "unknown CA", "expired"],
+)
+async def test_a_client_certificate_that_is_not_taken_is_said(receiver, authority, agents, ca, tmp_path, version, shown, words):
+    """In TLS 1.3 the handshake is over when the receiver says so, and its reset may come before its words: now and then."""
+    files = dict(zip(("cert_file", "key_file"), shown(agents, tmp_path), strict=True)) if shown else {}
+    with FaultProxy(receiver.address, tls=authority.server(wants=agents)) as proxy:
+        proxy.tls.maximum_version = version
+        way = way_to(proxy, ca_file=ca, **files)
+        async with way.running():
+            await until(lambda: way.sender.state.startswith("hold:") and words in way.sender.state)
+            assert "certificate" in way.sender.state
+            assert receiver.tries == []
+            proxy.tls = authority.server()
+            await until(lambda: not len(way.queue))
+    assert way.queue.delivered == {7: 3}
+
+
+def replace_as_kubernetes_does(folder, files):
+    """`..data` is moved to a new folder in one step; what is mounted are links through it."""
+    made = folder / f"..{len(list(folder.iterdir()))}"
+    made.mkdir()
+    for name, content in files.items():
+        (made / name).write_bytes(content)
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(Path("..data") / name)
+    (folder / "..new").symlink_to(made.name)
+    (folder / "..new").rename(folder / "..data")
+
+
+async def test_a_replaced_client_certificate_is_taken_up_without_a_restart(receiver, authority, agents, ca, tmp_path):
+    folder, scratch, others = tmp_path / "secret", tmp_path / "scratch", Authority()
+    folder.mkdir()
+    scratch.mkdir()
+
+    def put_in_place(signer):
+        certificate, key = signer.client(scratch)
+        replace_as_kubernetes_does(folder, {"tls.crt": certificate.read_bytes(), "tls.key": key.read_bytes()})
+
+    put_in_place(agents)
+    with FaultProxy(receiver.address, tls=authority.server(wants=agents)) as proxy:
+        way = way_to(proxy, ca_file=ca, cert_file=folder / "tls.crt", key_file=folder / "tls.key")
+        async with way.running():
+            await until(lambda: not len(way.queue))
+            proxy.tls = authority.server(wants=others)
+            put_in_place(others)  # while the connection from before is still good
+            way.put()
+            await until(lambda: not len(way.queue))
+            assert (proxy.connections, proxy.failed_handshakes) == (2, [])
+            way.put()
+            await until(lambda: not len(way.queue))
+            assert proxy.connections == 2
+    assert way.sender.answers == {"200": 3}
+
+
+async def test_a_replaced_ca_file_is_taken_up_without_a_restart(receiver, authority, tmp_path):
+    """With pauses of half a minute: what is looked at is whether somebody has mended it."""
+    wrong = Authority().file(tmp_path, "wrong.pem")
+    with FaultProxy(receiver.address, tls=authority.server()) as proxy:
+        way = way_to(proxy, ca_file=wrong)
+        async with way.running(pause_s=30):
+            await until(lambda: way.sender.answers.get("tls"))
+            authority.file(tmp_path, "wrong.pem")
+            await until(lambda: not len(way.queue), seconds=5)
+    assert way.sender.tries == 2
+
+
+def encrypted(key):
+    loaded = serialization.load_pem_private_key(key.read_bytes(), None)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret"))
+    return loaded.private_bytes(*form)
+
+
+PAIR = "cert_file {cert}, key_file {key}: "
+UNREADABLE = PAIR + "do not hold a certificate and its key that can be read (PEM, without a password)"
+
+
+@pytest.mark.parametrize(
+    ("which", "spoil", "state"),
+    [
+        ("ca", Path.unlink, "ca_file {ca}: No such file or directory"),
+        ("ca", lambda file: file.write_bytes(b""), "ca_file {ca}: holds no certificate that can be read (PEM)"),
+        ("ca", lambda file: file.write_bytes(os.urandom(999)), "ca_file {ca}: holds no certificate that can be read (PEM)"),
+        ("ca", lambda file: (file.unlink(), file.mkdir()), "ca_file {ca}: is not a file"),
+        ("ca", lambda file: (file.unlink(), os.mkfifo(file)), "ca_file {ca}: is not a file"),
+        ("cert", Path.unlink, "cert_file {cert}: No such file or directory"),
+        (
+            "cert",
+            lambda file: file.write_bytes(b"-----BEGIN CERTIFICATE-----"),
+            UNREADABLE,
+        ),
+        ("key", lambda file: file.write_bytes(b"\x00"), UNREADABLE),
+        ("key", lambda file: (file.unlink(), os.mkfifo(file)), "key_file {key}: is not a file"),
+        ("key", lambda file: file.write_bytes(encrypted(file)), UNREADABLE),
+        (
+            "key",
+            lambda file: file.write_bytes(Authority().client(file.parent, "other")[1].read_bytes()),
+            PAIR + "the key does not belong to the certificate",
+        ),
+    ],
+)
+async def test_a_file_that_is_wrong_is_one_clear_line_until_it_is_right(
+    receiver, authority, agents, tmp_path, which, spoil, state
+):
+    certificate, key = agents.client(tmp_path)
+    files = {"ca": authority.file(tmp_path), "cert": certificate, "key": key}
+    right = files[which].read_bytes()
+    spoil(files[which])
+    with FaultProxy(receiver.address, tls=authority.server(wants=agents)) as proxy:
+        way = way_to(proxy, ca_file=files["ca"], cert_file=certificate, key_file=key)
+        async with way.running():
+            await stuck(way, f"hold: {state.format(**files)}")
+            assert way.sender.answers.keys() == {"files"}
+            assert proxy.connections == 0
+            other = tmp_path / "right"
+            other.write_bytes(right)
+            if files[which].is_dir():
+                files[which].rmdir()
+            other.replace(files[which])
+            await until(lambda: not len(way.queue))
+    assert way.queue.delivered == {7: 3}
+
+
+async def test_a_file_that_becomes_wrong_holds_the_next_batch_and_not_the_agent(receiver, authority, ca):
+    with FaultProxy(receiver.address, tls=authority.server()) as proxy:
+        way = way_to(proxy, ca_file=ca)
+        async with way.running():
+            await until(lambda: not len(way.queue))
+            right = ca.read_bytes()
+            ca.write_bytes(b"oops")
+            way.put()
+            await stuck_again(way, f"hold: ca_file {ca}: holds no certificate that can be read (PEM)")
+            ca.write_bytes(right)
+            await until(lambda: not len(way.queue))
+    assert receiver.taken == [*range(6)]
+
+
+async def stuck_again(way, state):
+    await until(lambda: way.sender.answers.get("files", 0) > 2)
+    assert way.sender.state == state
+
+
+async def test_trouble_below_tls_is_trouble_as_any(receiver, authority, ca):
+    with FaultProxy(receiver.address, tls=authority.server()) as proxy:
+        proxy.play(Say(503), Reset("read"), Forward(), Reset("taken"), Forward(close=True))
+        way = way_to(proxy, ca_file=ca)
+        for _ in range(3):
+            way.put()
+        await way.ship()
+    assert way.queue.delivered == {7: 12}
+    assert list(dict.fromkeys(receiver.taken)) == [*range(12)]
+
+
+async def test_a_replaced_token_is_taken_up_by_the_next_try(receiver, tmp_path):
+    """With pauses of half a minute: what is looked at is whether somebody has mended it."""
+    token = tmp_path / "token"
+    token.write_text("old\n")
+    way = Way(receiver.url, token_file=token)
+    receiver.answers = [401, 401, 200]
+    way.put()
+    async with way.running(pause_s=30):
+        await until(lambda: "401" in way.sender.answers)
+        token.write_text("newer")
+        await until(lambda: way.sender.answers["401"] == 2, seconds=5)
+        token.write_text("newest")
+        await until(lambda: not len(way.queue), seconds=5)
+    assert [headers["Authorization"] for _, headers, _ in receiver.tries] == ["Bearer old", "Bearer newer", "Bearer newest"]
+
+
+async def test_nothing_is_sent_while_nobody_mends_what_is_held(receiver, tmp_path):
+    (tmp_path / "token").write_text("wrong")
+    way = Way(receiver.url, token_file=tmp_path / "token")
+    receiver.usual = 401
+    way.put()
+    async with way.running(pause_s=30):
+        await until(lambda: "401" in way.sender.answers)
+        with pytest.raises(TimeoutError):
+            await until(lambda: len(receiver.tries) > 1, seconds=2.5)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda file: None, "No such file or directory"),
+        (lambda file: file.write_bytes(b" \n"), "the token file is empty"),
+        (lambda file: file.write_bytes(b"two\nlines"), "the token file has more than one line, or what is no text"),
+        (lambda file: file.write_bytes(b"to\x00ken"), "the token file has more than one line, or what is no text"),
+        (lambda file: file.write_bytes(b"\xff\xfe"), "is no text"),
+        (lambda file: file.write_bytes(b"x" * 100_000), "is too long for a token"),
+        (Path.mkdir, "is not a file"),
+        (os.mkfifo, "is not a file"),
+        (lambda file: file.symlink_to("/dev/zero"), "is not a file"),
+    ],
+)
+async def test_a_token_that_can_not_be_sent_is_said_and_nothing_is(receiver, tmp_path, spoil, words):
+    token = tmp_path / "token"
+    spoil(token)
+    way = Way(receiver.url, token_file=token)
+    way.put()
+    async with way.running():
+        await stuck(way, f"hold: token_file {token}: {words}")
+        assert way.sender.answers.keys() == {"files"}
+        assert receiver.tries == []
+        (tmp_path / "right").write_text("good")
+        if token.is_dir():
+            token.rmdir()
+        (tmp_path / "right").replace(token)
+        await until(lambda: not len(way.queue))
+    assert receiver.tries[0][1]["Authorization"] == "Bearer good"
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 413, 500])
+async def test_a_token_stays_a_secret_also_when_the_receiver_repeats_it(receiver, tmp_path, caplog, status):
+    caplog.set_level(1)
+    (tmp_path / "token").write_text("forklore:hunter2-hunter2")
+    way = Way(receiver.url, token_file=tmp_path / "token", auth="basic")
+
+    async def parrot(request):
+        return web.Response(status=status, text=f"forklore:hunter2-hunter2 is not {request.headers['Authorization']}")
+
+    receiver.answers = [parrot]
+    way.put(1)
+    states = []
+    async with way.running():
+        await until(lambda: states.append(way.sender.state) or not len(way.queue))
+        states.append(way.sender.state)
+    shown = "".join([*states, repr(way.sender.answers), *(record.getMessage() for record in caplog.records)])
+    assert "[secret]" in shown
+    assert "hunter2" not in shown
+    assert b64encode(b"forklore:hunter2-hunter2").decode() not in shown

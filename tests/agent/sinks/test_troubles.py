@@ -1,0 +1,99 @@
+"""What went wrong, in words: for every error that can come out of a request, without what is secret in a URL."""
+
+import inspect
+import socket
+import ssl
+
+import aiohttp
+import pytest
+from aiohttp.client_reqrep import ConnectionKey
+from yarl import URL
+
+from agent.sinks.credentials import FileWrong
+from agent.sinks.troubles import in_words
+
+SECRET = "http://user:hunter2@siem.example:8088/hunter2?token=hunter2"
+KEY = ConnectionKey("siem.example", 8088, False, True, URL("http://user:hunter2@proxy:1"), None, None)
+INFO = aiohttp.RequestInfo(URL(SECRET), "POST", aiohttp.client_reqrep.CIMultiDictProxy(aiohttp.client_reqrep.CIMultiDict()))
+
+
+def words(error):
+    return in_words(error, "siem.example:8088", "proxy.example:3128")
+
+
+ERRORS = [
+    aiohttp.InvalidURL(SECRET),
+    aiohttp.NonHttpUrlClientError(SECRET),
+    aiohttp.ConnectionTimeoutError(f"Connection timeout to host {SECRET}"),
+    aiohttp.ServerDisconnectedError(SECRET),
+    aiohttp.ClientOSError(104, f"Can not write request body for {SECRET}"),
+    aiohttp.ClientOSError(None, f"Can not write request body for {SECRET}"),
+    aiohttp.ClientConnectionResetError(f"Cannot write to closing transport {SECRET}"),
+    aiohttp.ClientConnectionError(f"Failed to send bytes into the underlying connection {SECRET}"),
+    aiohttp.ClientPayloadError(SECRET),
+    aiohttp.ClientResponseError(INFO, (), status=400, message=SECRET),
+    aiohttp.ClientHttpProxyError(INFO, (), status=407, message=SECRET),
+    aiohttp.ClientConnectorError(KEY, OSError(111, f"Connect call failed {SECRET}")),
+    aiohttp.ClientConnectorError(KEY, OSError(f"Multiple exceptions: {SECRET}")),
+    aiohttp.ClientProxyConnectionError(KEY, OSError(111, f"Connect call failed {SECRET}")),
+    aiohttp.ClientConnectorDNSError(KEY, socket.gaierror(-2, "Name or service not known")),
+    aiohttp.ClientConnectorSSLError(KEY, ssl.SSLError(1, SECRET)),
+    aiohttp.ServerFingerprintMismatch(b"", b"", SECRET, 1),
+    aiohttp.TooManyRedirects(INFO, (), status=302, message=SECRET),
+    TimeoutError(SECRET),
+    ConnectionResetError(104, SECRET),
+    OSError(SECRET),
+    ValueError(SECRET),
+    UnicodeError(SECRET),
+    ssl.SSLError(1, "[SSL: TLSV1_ALERT_INTERNAL_ERROR] tlsv1 alert internal error"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_every_error_has_one_line_of_words_that_names_the_receiver_and_no_secret(error):
+    kind, text, _ = words(error)
+    assert kind.replace("_", "").isalpha()
+    assert text.isprintable()
+    assert "siem.example" in text or "proxy.example:3128" in text
+    assert "hunter2" not in f"{kind} {text}"
+
+
+def test_no_class_of_aiohttps_errors_is_left_out():
+    """Those that a POST without a redirection can raise; a new one in a new version is to be thought about."""
+    there = {name for name, one in inspect.getmembers(aiohttp, inspect.isclass) if issubclass(one, aiohttp.ClientError)}
+    known = {base.__name__ for error in ERRORS for base in type(error).__mro__}
+    never = {
+        "ClientConnectorCertificateError",  # in the tests of TLS, with real certificates
+        "ContentTypeError", "WSServerHandshakeError", "WebSocketError", "UnixClientConnectorError",
+        "InvalidUrlClientError", "InvalidUrlRedirectClientError", "NonHttpUrlRedirectClientError", "RedirectClientError",
+        "SocketTimeoutError", "UploadAbortedError",
+    }  # fmt: skip
+    assert there - known <= never
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "it wants a client certificate: give cert_file and key_file"),
+        ("TLSV1_ALERT_UNKNOWN_CA", "it does not know the CA of our client certificate"),
+        ("SSLV3_ALERT_BAD_CERTIFICATE", "it refuses our client certificate"),
+        ("TLSV1_ALERT_PROTOCOL_VERSION", "it speaks no TLS version from 1.2 on"),
+        ("WRONG_VERSION_NUMBER", "it speaks no TLS there: is it http://?"),
+    ],
+)
+def test_what_openssl_says_is_said_in_words_and_waits_for_somebody(reason, said):
+    cause = ssl.SSLError(1, f"[SSL: {reason}]")
+    cause.reason = reason
+    error = aiohttp.ClientOSError(1, "...")
+    error.__cause__ = cause
+    assert words(error) == ("tls", f"siem.example:8088: TLS: {said}", True)
+
+
+def test_what_openssl_says_and_nobody_foresaw_is_tried_again():
+    cause = ssl.SSLError(1, "...")
+    cause.reason = "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"
+    assert words(cause) == ("tls", "siem.example:8088: TLS: decryption failed or bad record mac", False)
+
+
+def test_a_file_says_for_itself_what_is_wrong():
+    assert words(FileWrong("ca_file /x: is not a file")) == ("files", "ca_file /x: is not a file", True)

@@ -1,0 +1,363 @@
+"""A proxy that breaks things on purpose: it stands in front of a real receiver, over HTTP or HTTPS, and does to each request
+what a test tells it to.
+
+    with FaultProxy(receiver_address) as proxy:
+        proxy.play(Say(503), Reset("taken"), Stall(2.0))  # the next three requests; after them `proxy.usual` (Forward)
+        ... POST to proxy.url("/v1/events") ...
+        assert [request.forwarded for request in proxy.requests] == [False, True, True]
+
+Threads and blocking sockets of its own, so tests of any kind can use it. Must not live here: any one protocol's answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO, Literal
+
+from tests.messages import fields_of, read_answer, read_chunks, read_head, status_of
+
+__all__ = [
+    "Close", "Drip", "Fault", "FaultProxy", "Forward", "Garbage", "Half",
+    "Request", "Reset", "Say", "Slow", "Stall", "TooLarge",
+]  # fmt: skip
+
+_PATIENCE_S = 60.0  # for one read or write; then the connection is given up
+
+
+@dataclass(frozen=True)
+class Forward:
+    """The receiver's own answer. `close`: without a word the connection ends with it, as a server does that was idle."""
+
+    close: bool = False
+
+
+@dataclass(frozen=True)
+class Say:
+    """An answer of the proxy's own; the receiver hears of nothing. `early`: before the body is read, which never is."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    early: bool = False
+
+    def raw(self) -> bytes:
+        headers = {"Content-Length": str(len(self.body)), **self.headers, **({"Connection": "close"} if self.early else {})}
+        lines = [f"HTTP/1.1 {self.status} Said", *(f"{name}: {value}" for name, value in headers.items())]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode() + self.body
+
+
+@dataclass(frozen=True)
+class TooLarge:
+    """413 for a body of more than `most` bytes; others are forwarded."""
+
+    most: int
+    early: bool = False
+
+
+@dataclass(frozen=True)
+class Reset:
+    """RST: when the request was `asked` and its body not read; when it was `read`; when the receiver has `taken` it."""
+
+    when: Literal["asked", "read", "taken"]
+
+
+@dataclass(frozen=True)
+class Close:
+    """The request is read, and the connection closed in good order without an answer."""
+
+
+@dataclass(frozen=True)
+class Stall:
+    """Nothing happens for `seconds` after the request was read."""
+
+    seconds: float
+    then: Fault = Forward()
+
+
+@dataclass(frozen=True)
+class Slow:
+    """The body is read at so many bytes a second. What the kernel takes in beyond that is bounded by FaultProxy's `window`."""
+
+    bytes_s: float
+    then: Fault = Forward()
+
+
+@dataclass(frozen=True)
+class Half:
+    """The first half of an answer's bytes, then the connection ends. `of` Forward: the receiver has taken the request."""
+
+    of: Forward | Say = Forward()
+
+
+@dataclass(frozen=True)
+class Drip:
+    """An answer byte by byte, `pause_s` between them."""
+
+    pause_s: float
+    of: Forward | Say = Forward()
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Bytes that are no HTTP, then the connection ends."""
+
+    data: bytes = b"\x00\x01garbage\r\n\r\n"
+
+
+Fault = Forward | Say | TooLarge | Reset | Close | Stall | Slow | Half | Drip | Garbage
+
+
+@dataclass
+class Request:
+    """One request, and what became of it. `headers`: names in lower case. `size`: of the body, bytes. `forwarded`: the receiver
+    has it whole, and answered. `answered`: the status of the answer that the client was sent in full, or None."""
+
+    number: int
+    connection: int
+    time: float  # time.monotonic(), when its head had been read
+    method: str
+    path: str
+    headers: dict[str, str]
+    size: int = 0
+    fault: Fault | None = None
+    forwarded: bool = False
+    answered: int | None = None
+
+    @property
+    def key(self) -> str | None:
+        return self.headers.get("idempotency-key")
+
+
+class FaultProxy:
+    """`receiver`: host and port. `tls`: what it shows to clients; can be replaced while it runs, for the connections to come.
+    `receiver_tls`: how it speaks to the receiver. `window`: bytes that the kernel takes in before they are read (SO_RCVBUF).
+    """
+
+    def __init__(
+        self,
+        receiver: tuple[str, int],
+        *,
+        tls: ssl.SSLContext | None = None,
+        receiver_tls: ssl.SSLContext | None = None,
+        window: int | None = None,
+    ) -> None:
+        self._receiver = receiver
+        self._receiver_tls = receiver_tls
+        self._window = window
+        self.tls = tls
+        self.usual: Fault | Callable[[Request], Fault] = Forward()
+        self.requests: list[Request] = []
+        self.failed_handshakes: list[str] = []
+        self.connections = 0
+        self._script: deque[Fault] = deque()
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self._leaving = threading.Event()
+        self._open: set[socket.socket] = set()
+        self._listener: socket.socket | None = None
+        # Bound and never listening: keeps the port ours while we are away.
+        self._keeper = self._bound(0)
+        self.address: tuple[str, int] = self._keeper.getsockname()
+
+    def __enter__(self) -> FaultProxy:
+        self.back()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leaving.set()
+        self.away()
+        self._keeper.close()
+
+    def url(self, path: str = "/") -> str:
+        return f"{'https' if self.tls else 'http'}://{self.address[0]}:{self.address[1]}{path}"
+
+    def play(self, *faults: Fault) -> None:
+        """One for each of the next requests, after those that were put here before."""
+        self._script.extend(faults)
+
+    def away(self) -> None:
+        """Connections are refused from here on, and those that are open are reset."""
+        if self._listener is not None:
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+            self._listener.close()
+            self._listener = None
+        with self._lock:
+            for connection in self._open:
+                _linger(connection)
+                with contextlib.suppress(OSError):
+                    # Not SSLSocket's own, which takes away what the connection's thread is reading from.
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+    def back(self) -> None:
+        self._listener = self._bound(self.address[1])
+        self._listener.listen()
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True, name="fault proxy").start()
+
+    def _bound(self, port: int) -> socket.socket:
+        bound = socket.socket()
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self._window:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._window)
+        bound.bind(("127.0.0.1", port))
+        return bound
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            arguments = (connection, self.connections, listener)
+            threading.Thread(target=self._serve, args=arguments, daemon=True, name="fault proxy").start()
+
+    def _serve(self, connection: socket.socket, number: int, listener: socket.socket) -> None:
+        connection.settimeout(_PATIENCE_S)
+        try:
+            if self.tls is not None:
+                connection = self.tls.wrap_socket(connection, server_side=True)
+        except OSError as error:
+            self.failed_handshakes.append(str(error))
+            connection.close()
+            return
+        with self._lock:
+            self._open.add(connection)
+        try:
+            if self._listener is listener:  # or it went away meanwhile
+                _Conversation(self, connection, number).hold()
+        except (OSError, ValueError):
+            pass  # the client went away, or the receiver did; `requests` says how far it came
+        finally:
+            with self._lock:
+                self._open.discard(connection)
+            connection.close()
+
+    def choose(self, request: Request) -> Fault:
+        """What a conversation is to do with its next request; notes it."""
+        with self._lock:
+            request.number = next(self._numbers)
+            if self._script:
+                request.fault = self._script.popleft()
+            else:
+                request.fault = self.usual(request) if callable(self.usual) else self.usual
+            self.requests.append(request)
+            return request.fault
+
+    def forward(self, head: bytes, body: bytes, request: Request) -> bytes:
+        """The receiver's answer, as it came; over a connection of its own."""
+        upstream = socket.create_connection(self._receiver, timeout=_PATIENCE_S)
+        if self._receiver_tls is not None:
+            upstream = self._receiver_tls.wrap_socket(upstream, server_hostname=self._receiver[0])
+        with upstream, upstream.makefile("rb") as stream:
+            upstream.sendall(head + body)
+            answer = read_answer(stream)
+            request.forwarded = True
+            return answer
+
+    def pause(self, seconds: float) -> None:
+        self._leaving.wait(seconds)
+
+
+class _Conversation:
+    """One connection: requests, one after the other, until somebody ends it."""
+
+    def __init__(self, proxy: FaultProxy, connection: socket.socket, number: int) -> None:
+        self._proxy = proxy
+        self._connection = connection
+        self._number = number
+
+    def hold(self) -> None:
+        # Unbuffered: a body that is not to be read stays in the kernel.
+        with self._connection.makefile("rb", buffering=0) as stream:
+            while (head := read_head(stream)) and self._one(stream, head):
+                pass
+
+    def _one(self, stream: BinaryIO, head: bytes) -> bool:
+        """False when the connection ends with it."""
+        first, headers = fields_of(head)
+        method, path, _ = first.split(" ", 2)
+        request = Request(0, self._number, time.monotonic(), method, path, headers)
+        fault = self._proxy.choose(request)
+        if isinstance(fault, Reset) and fault.when == "asked":
+            return self._reset()
+        if isinstance(fault, TooLarge) and fault.early:
+            fault = Say(413, early=True) if int(headers.get("content-length", 0)) > fault.most else Forward()
+        if isinstance(fault, Say) and fault.early:
+            self._send(fault.raw(), request)
+            return False
+        body = self._body(stream, headers, fault.bytes_s if isinstance(fault, Slow) else None)
+        request.size = len(body)
+        while isinstance(fault, Slow | Stall):
+            if isinstance(fault, Stall):
+                self._proxy.pause(fault.seconds)
+            fault = fault.then
+        return self._finish(fault, head, body, request)
+
+    def _finish(self, fault: Fault, head: bytes, body: bytes, request: Request) -> bool:
+        match fault:
+            case TooLarge(most):
+                return self._finish(Say(413) if len(body) > most else Forward(), head, body, request)
+            case Say():
+                self._send(fault.raw(), request)
+                return True
+            case Forward(close):
+                self._send(self._proxy.forward(head, body, request), request)
+                return not close
+            case Reset(when):
+                if when == "taken":
+                    self._proxy.forward(head, body, request)
+                return self._reset()
+            case Half(of) | Drip(_, of):
+                raw = of.raw() if isinstance(of, Say) else self._proxy.forward(head, body, request)
+                if isinstance(fault, Half):
+                    self._connection.sendall(raw[: len(raw) // 2])
+                    return False
+                for at in range(len(raw) - 1):
+                    self._connection.sendall(raw[at : at + 1])
+                    self._proxy.pause(fault.pause_s)
+                self._send(raw, request, raw[-1:])
+                return True
+            case Garbage(data):
+                self._connection.sendall(data)
+        return False
+
+    def _body(self, stream: BinaryIO, headers: Mapping[str, str], bytes_s: float | None) -> bytes:
+        if "chunked" in headers.get("transfer-encoding", "").lower():
+            return read_chunks(stream)
+        size = int(headers.get("content-length", 0))
+        body = bytearray()
+        while len(body) < size:
+            if bytes_s is not None:
+                self._proxy.pause(0.02)
+            piece = stream.read(min(size - len(body), max(1, int(bytes_s / 50)) if bytes_s else 1 << 16))
+            if not piece:
+                raise ConnectionError("the client left in the middle of a body")
+            body += piece
+        return bytes(body)
+
+    def _send(self, raw: bytes, request: Request, left: bytes | None = None) -> None:
+        request.answered = status_of(raw)  # before it: the client may be quicker to look than we to note
+        try:
+            self._connection.sendall(raw if left is None else left)
+        except OSError:
+            request.answered = None
+            raise
+
+    def _reset(self) -> bool:
+        _linger(self._connection)
+        return False
+
+
+def _linger(connection: socket.socket) -> None:
+    """Closing it sends RST."""
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

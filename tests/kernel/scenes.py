@@ -1,0 +1,159 @@
+"""A scene for the tests of survival: a pod that forks and keeps books, the stand-in API, the real collector behind a fault
+proxy.
+
+Must not live here: assertions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import ssl
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from collector.server import running_collector
+from collector.settings import Settings
+from demo.cluster import Cluster
+from demo.containers import Container, Runtime
+from demo.kubernetes_api import KubernetesApi
+from demo.pod_objects import Pod
+from tests.faults import FaultProxy
+
+from .conftest import Agent, until
+
+__all__ = ["FORKER", "Forker", "Scene", "delivered", "killed", "scene", "settled"]
+
+# Forks at a rate (0: as fast as it can), from the marker `go` to the marker `stop`, then says how often. A spawn of what is
+# not there is one clone, whose child is gone and reaped when the call returns: 60 us, where fork() of a Python costs ten
+# times that.
+FORKER = """
+import json, os, time
+rate, done = {rate}, 0
+open("/work/here", "w").close()
+while not os.path.exists("/work/go"):
+    time.sleep(0.02)
+start = time.monotonic()
+while not os.path.exists("/work/stop"):
+    due = int((time.monotonic() - start) * rate) if rate else done + 1000
+    while done < due:
+        try:
+            os.posix_spawn("/nothing", ["x"], {{}})
+        except FileNotFoundError:
+            done += 1
+    if rate:
+        time.sleep(0.005)
+with open("/work/done.new", "w") as file:
+    json.dump({{"forks": done, "seconds": time.monotonic() - start}}, file)
+os.rename("/work/done.new", "/work/done")
+time.sleep(600)
+"""
+
+
+@dataclass(frozen=True)
+class Forker:
+    """A pod with one container that forks and counts."""
+
+    namespace: str
+    name: str
+    uid: str
+    container: Container
+
+    def go(self) -> None:
+        (self.container.work / "go").touch()
+
+    def stop(self) -> int:
+        """How often it has forked since `go`."""
+        (self.container.work / "stop").touch()
+        until((self.container.work / "done").exists, "the forker is done")
+        return int(json.loads((self.container.work / "done").read_text())["forks"])
+
+
+class Scene:
+    def __init__(self, cluster: Cluster, api: KubernetesApi, runtime: Runtime, collector: str, folder: Path) -> None:
+        self.cluster = cluster
+        self.api = api
+        self.runtime = runtime
+        self.collector = collector
+        self.kubeconfig = folder / "kubeconfig"
+        api.write_kubeconfig(self.kubeconfig)
+        self.proxy: FaultProxy
+
+    async def forker(self, name: str, rate: int, script: str = FORKER, *, privileged: bool = False) -> Forker:
+        """Started, named by the API, and waiting for `go`. `script`: with {rate}, what it runs instead."""
+        uid, container_id = str(uuid.uuid4()), secrets.token_hex(32)
+        self.cluster.add_pod(Pod("shop", name, uid, (("app", ("python3",)),), labels=(("app", name),)))
+        command = ["/usr/bin/python3", "-c", script.format(rate=rate)]
+        container = await asyncio.to_thread(
+            self.runtime.start, command, pod_uid=uid, container_id=container_id, privileged=privileged
+        )
+        self.cluster.container_running(uid, "app", container_id)
+        await asyncio.to_thread(until, (container.work / "here").exists, "the forker waits")
+        return Forker("shop", name, uid, container)
+
+    async def get(self, path: str) -> Any:
+        async with aiohttp.ClientSession() as http, http.get(f"{self.collector}{path}") as answer:
+            return await answer.json()
+
+    async def pod(self, forker: Forker) -> dict[str, Any]:
+        """What the collector counts for it."""
+        (pod,) = [pod for pod in (await self.get("/v1/pods"))["pods"] if pod["pod_uid"] == forker.uid]
+        return dict(pod)
+
+    async def page(self, forker: Forker) -> dict[str, Any]:
+        """All that the collector says of it, with its storms and gaps."""
+        return dict(await self.get(f"/v1/pods/{forker.namespace}/{forker.name}"))
+
+    async def node(self) -> dict[str, Any]:
+        """The collector's account of the node, with its streams."""
+        (node,) = (await self.get("/v1/ledger"))["nodes"]
+        return dict(node)
+
+    def settings(self, **sink: Any) -> dict[str, Any]:
+        """The agent's: everything goes through the proxy."""
+        one = {"name": "collector", "url": self.proxy.url("/v1/events"), "batch": {"wait": "200ms"}, **sink}
+        return {"kubernetes": {"kubeconfig": str(self.kubeconfig), "wait": "2s"}, "sinks": [one]}
+
+
+@asynccontextmanager
+async def scene(runtime: Runtime, folder: Path, tls: ssl.SSLContext | None = None) -> AsyncIterator[Scene]:
+    """`tls`: what the proxy shows to the agent."""
+    cluster = Cluster()
+    store = f"sqlite://{folder}/collector.db"
+    async with KubernetesApi(cluster) as api, running_collector(Settings(listen="127.0.0.1:0", store=store)) as url:
+        here = Scene(cluster, api, runtime, url, folder)
+        address = urlsplit(url)
+        with FaultProxy((str(address.hostname), int(address.port or 0)), tls=tls) as here.proxy:
+            yield here
+
+
+async def settled(what: Any, seconds: float = 60.0) -> Any:
+    """Waits until an awaitable function gives something true, and gives that."""
+    async with asyncio.timeout(seconds):
+        while not (found := await what()):  # noqa: ASYNC110  another process is asked, which sets no event of ours
+            await asyncio.sleep(0.2)
+        return found
+
+
+async def delivered(agent: Agent, sink: str = "collector", seconds: float = 60.0) -> None:
+    """Waits until nothing waits for the sink, and no former epoch is left."""
+
+    async def all_of_it() -> bool:
+        ledger = await asyncio.to_thread(agent.get, "/v1/ledger")
+        return not ledger["former"] and not sum(ledger["sinks"][sink]["queued"].values())
+
+    await settled(all_of_it, seconds)
+
+
+def killed(agent: Agent) -> None:
+    """With -9."""
+    agent.process.kill()
+    agent.process.wait()

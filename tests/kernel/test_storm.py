@@ -1,0 +1,339 @@
+"""More than there is room for: a fork bomb beside a quiet pod, cgroups that a container makes itself, a ring that fills while
+the agent stands still, a CPU that goes away. Others lose nothing, and every count is exact.
+
+Must not live here: what the probe alone does about it (test_capture), the limit's events made from rows (test_storms).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agent.kernel.libbpf import load_libbpf
+from agent.kernel.maps import BpfMap
+from agent.kernel.probe import TALLY_ROWS
+from agent.kernel.records import TALLY_ROW
+from demo import leftovers
+from demo.containers import Runtime
+
+from .conftest import Agent, hierarchy, until
+from .scenes import FORKER, delivered, scene, settled
+
+pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(120)]
+Start = Callable[..., Agent]
+
+BOMB_S = float(os.environ.get("BOMB_S", "20"))  # how long the bomb goes on
+ROOT = Path(__file__).parents[2]
+LIMIT = 2000  # capture.storm_limit's default, events a second
+ENDPOINTS = ("/healthz", "/readyz", "/metrics", "/v1/pods", "/v1/ledger")
+CPU = Path("/sys/devices/system/cpu/cpu1/online")
+
+# As FORKER at rate 0, from as many processes as there are CPUs; they are forks, too.
+BOMB = FORKER.replace(
+    "start = time.monotonic()",
+    """start = time.monotonic()
+read, write = os.pipe()
+others = os.cpu_count() - 1
+workers = [pid for _ in range(others) if (pid := os.fork())]
+leader = len(workers) == others""",
+).replace(
+    'with open("/work/done.new"',
+    """if not leader:
+    os.write(write, done.to_bytes(8, "little"))
+    os._exit(0)
+for pid in workers:
+    done += 1 + int.from_bytes(os.read(read, 8), "little")
+    os.waitpid(pid, 0)
+with open("/work/done.new\"""",
+)
+# Makes cgroups below its own all the time, goes into each, forks there, and leaves it.
+NESTER = FORKER.replace(
+    "rate, done =",
+    """
+import ctypes
+kind, options = {hierarchy}
+assert ctypes.CDLL(None, use_errno=True).mount(b"none", b"/tmp", kind, 0, options) == 0, os.strerror(ctypes.get_errno())
+mine = "/tmp" + [line.split(":", 2)[2] for line in open("/proc/self/cgroup").read().splitlines() if {line}][0]
+made = 0
+rate, done =""",
+).replace(
+    "        try:",
+    """        if done % 100 == 0:
+            here = f"{{mine}}/deep{{made % 50}}/deeper"
+            made += 1
+            os.makedirs(here, exist_ok=True)
+            open(f"{{here}}/cgroup.procs", "w").write("0")
+        try:""",
+)
+
+
+@contextmanager
+def memory_cgroup(limit: int) -> Iterator[Path]:
+    """A memory cgroup with that limit, bytes; gone again at the end."""
+    (mount,) = [place for place in leftovers.hierarchies() if (place / "memory.usage_in_bytes").exists() or is_unified(place)][
+        :1
+    ]
+    folder = mount / f"forklore-test-{os.getpid()}"
+    folder.mkdir()
+    try:
+        (folder / ("memory.max" if is_unified(mount) else "memory.limit_in_bytes")).write_text(str(limit))
+        yield folder
+    finally:
+        for pid in (folder / "cgroup.procs").read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+        until(lambda: not (folder / "cgroup.procs").read_text(), "the agent has left its cgroup")
+        folder.rmdir()
+
+
+def is_unified(place: Path) -> bool:
+    controllers = place / "cgroup.subtree_control"
+    return controllers.exists() and "memory" in controllers.read_text().split()
+
+
+def oom_kills(folder: Path) -> int:
+    told = next(place for place in (folder / "memory.events", folder / "memory.oom_control") if place.exists())
+    return int(re.findall(r"^oom_kill (\d+)$", told.read_text(), re.MULTILINE)[0])
+
+
+def peak_mib(agent: Agent) -> float:
+    """Of the agent's resident memory, ever."""
+    status = Path(f"/proc/{agent.process.pid}/status").read_text()
+    return int(re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)[0]) / 1024
+
+
+class Poller:
+    """Asks the status endpoints all the time, each with a second's patience; `late`: what did not answer."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.asked = 0
+        self.late: list[str] = []
+        self._agent = agent
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._poll)
+
+    def __enter__(self) -> Poller:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _poll(self) -> None:
+        while not self._over.wait(0.2):
+            for path in ENDPOINTS:
+                begun = time.monotonic()
+                try:
+                    with urllib.request.urlopen(f"http://{self._agent.status}{path}", timeout=1) as answer:
+                        answer.read()
+                except OSError as error:
+                    self.late.append(f"{path}: {error}")
+                if time.monotonic() - begun > 1:
+                    self.late.append(f"{path}: {time.monotonic() - begun:.1f} s")
+                self.asked += 1
+
+
+def is_whole(ledger: dict[str, Any]) -> bool:
+    """What the kernel's tally and its workers come to, against what /proc/stat, which nobody here wrote, grew by."""
+    (attach_before, attach_after), (now_before, now_after) = ledger["proc_stat"]["attach"], ledger["proc_stat"]["now"]
+    counted = ledger["captured"] + ledger["kernel_workers"] + ledger["lost"]["recursion"]
+    return now_before - attach_after <= counted <= now_after - attach_before
+
+
+@pytest.fixture
+def capture(pins: Path) -> dict[str, Any]:
+    return {"pin": str(pins), "keep": False, "summary_interval": "2s"}
+
+
+async def test_a_fork_bomb_is_counted_to_the_last_fork_and_its_neighbour_loses_none(
+    capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = yaml.safe_load((ROOT / "charts/forklore/values.yaml").read_text())
+    limit = int(values["agent"]["resources"]["limits"]["memory"].removesuffix("Mi")) << 20
+    with memory_cgroup(limit) as folder:
+        async with scene(runtime, tmp_path) as here:
+            bomb, quiet = await here.forker("bomb", 0, BOMB), await here.forker("quiet", 100)
+            within = ("sh", "-c", f'echo $$ >{folder}/cgroup.procs && exec "$@"', "sh")
+            agent = await asyncio.to_thread(start_agent, command=within, **here.settings(), capture=capture)
+            with Poller(agent) as poller:
+                quiet.go()
+                bomb.go()
+                await asyncio.sleep(BOMB_S)
+                made = await asyncio.to_thread(bomb.stop)
+
+                async def is_over() -> Any:
+                    return [storm for storm in (await here.page(bomb))["storms"] if storm["state"] == "over"]
+
+                (storm,) = await settled(is_over, 30)
+                made_quietly = await asyncio.to_thread(quiet.stop)
+            row = await asyncio.to_thread(agent.container, bomb.container.id)
+            await delivered(agent)
+            peak = peak_mib(agent)
+            killed_for_want_of_memory = oom_kills(folder)
+            ledger = await asyncio.to_thread(agent.leave)
+            told, other, node = await here.pod(bomb), await here.pod(quiet), await here.node()
+    rate, share = made / BOMB_S, row["suppressed"] / made
+    with capsys.disabled():
+        sys.stdout.write(f"\n{rate:,.0f} forks a second, {share:.1%} of them only counted; agent {peak:.0f} MiB at most\n")
+    assert made > 2 * LIMIT * BOMB_S, "this was no bomb"
+    assert row["processes"] == told["processes"] == made
+    assert row["suppressed"] == told["suppressed"] > made / 2
+    assert row["emitted"] + row["suppressed"] == made
+    assert told["delivered"] == row["emitted"]
+    assert storm["limit"] == LIMIT
+    assert storm["counts"]["suppressed"] == row["suppressed"], "one storm, from its start to its stop"
+    assert storm["totals"]["processes"] == row["processes"]
+
+    assert other["processes"] == other["delivered"] == made_quietly
+    assert other["missing"] == {}
+    assert other["storms_in_all"] == 0
+    assert ledger["closed"]
+    assert is_whole(ledger)
+    assert (node["missing"], node["received"]) == (0, node["given"])
+
+    assert poller.asked > 5 * len(ENDPOINTS)
+    assert poller.late == []
+    assert killed_for_want_of_memory == 0
+    assert peak * 2**20 < limit
+
+
+def tally(folder: Path) -> dict[int, tuple[int, ...]]:
+    """The rows that the pinned probe counts in, by cgroup, read past the agent."""
+    (pin,) = folder.glob("*/map-tally")
+    descriptor = load_libbpf().bpf_obj_get(os.fsencode(pin))
+    assert descriptor >= 0
+    try:
+        rows = BpfMap(descriptor, 8, TALLY_ROW.size, TALLY_ROWS).items()
+        return {int.from_bytes(key, "little"): TALLY_ROW.unpack(value) for key, value in rows}
+    finally:
+        os.close(descriptor)
+
+
+async def test_no_container_escapes_its_limit_or_floods_the_tally_by_making_cgroups(
+    capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path, pins: Path
+) -> None:
+    here_is = hierarchy()
+    kind, options = (b"cgroup", here_is.controller.encode()) if here_is.controller else (b"cgroup2", b"")
+    mine = f'"{here_is.controller}" in line.split(":")[1].split(",")' if here_is.controller else 'line.startswith("0:")'
+    script = NESTER.replace("{hierarchy}", repr((kind, options))).replace("{line}", mine)
+    async with scene(runtime, tmp_path) as here:
+        nester = await here.forker("nester", 0, script, privileged=True)
+        own = next(
+            place for place in leftovers.directories(nester.container.cgroups_path) if place.is_relative_to(here_is.root)
+        )
+        agent = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
+        nester.go()
+        await asyncio.sleep(BOMB_S / 4)
+        made = await asyncio.to_thread(nester.stop)
+        nested = {path.stat().st_ino for path in own.rglob("*") if path.is_dir()}
+        rows = tally(pins)
+        row = await asyncio.to_thread(agent.container, nester.container.id)
+        await delivered(agent)
+        ledger = await asyncio.to_thread(agent.leave)
+        told = await here.pod(nester)
+    assert len(nested) == 100, "50 that it went into, and the one between"
+    assert not nested & rows.keys()
+    assert rows[own.stat().st_ino][0] == row["processes"] == told["processes"] == made
+    assert made > 2 * LIMIT
+    assert row["suppressed"] > 0
+    assert row["emitted"] + row["suppressed"] == made
+    assert told["delivered"] == row["emitted"] <= LIMIT * 2, "the limit, in the second before and in the one after"
+    assert is_whole(ledger)
+
+
+async def test_what_a_ring_had_no_room_for_while_the_agent_stood_still_is_declared_for_each_pod(
+    capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path
+) -> None:
+    capture |= {"ring_bytes": "64Ki", "storm_limit": 0}  # 256 forks
+    async with scene(runtime, tmp_path) as here:
+        forkers = [await here.forker("cart", 300), await here.forker("till", 900)]
+        agent = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
+        for forker in forkers:
+            forker.go()
+        await asyncio.sleep(1)
+        agent.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(2)
+        agent.process.send_signal(signal.SIGCONT)
+        await asyncio.sleep(1)
+        made = [await asyncio.to_thread(forker.stop) for forker in forkers]
+        await delivered(agent)
+        ledger = await asyncio.to_thread(agent.leave)
+        pods, node = [await here.pod(forker) for forker in forkers], await here.node()
+    for pod, forks in zip(pods, made, strict=True):
+        assert pod["processes"] == forks
+        assert pod["lost"] > 100
+        assert pod["delivered"] + pod["lost"] == forks
+        assert pod["missing"] == {"ring_full": pod["lost"]}
+    assert ledger["closed"]
+    assert is_whole(ledger)
+    assert node["missing"] == node["explained"]["ring_full"] == ledger["lost"]["ring"] >= sum(pod["lost"] for pod in pods)
+    assert node["unexplained"] == 0
+
+
+@contextmanager
+def without_the_second_cpu() -> Iterator[None]:
+    """CPU 1 is off inside, and on again afterwards, come what may: also when this process is killed."""
+    # cgroup v1 takes a CPU that goes away out of every cpuset, and never puts it back.
+    cpusets = [place for mount in leftovers.hierarchies() for place in mount.rglob("cpuset.cpus")]
+    before = {place: place.read_text() for place in cpusets}
+    safety = subprocess.Popen(["sh", "-c", f"sleep 30; echo 1 >{CPU}"], start_new_session=True)
+    try:
+        CPU.write_text("0")
+        yield
+    finally:
+        CPU.write_text("1")
+        for place, said in sorted(before.items(), key=lambda item: len(item[0].parts)):  # parents first
+            with suppress(OSError):  # gone by now, or the root's, which mends itself
+                place.write_text(said)
+        os.killpg(safety.pid, signal.SIGKILL)
+        safety.wait()
+
+
+async def test_a_cpu_that_goes_away_takes_no_fork_and_no_count_with_it(
+    capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path
+) -> None:
+    if not os.access(CPU, os.W_OK):
+        pytest.skip("this machine has no CPU that can be taken away")
+
+    def while_it_is_gone() -> list[dict[str, Any]]:
+        with without_the_second_cpu():
+            first = agent.get("/v1/ledger")
+            time.sleep(0.7)
+            return [first, agent.get("/v1/ledger")]
+
+    async with scene(runtime, tmp_path) as here:
+        forker = await here.forker("cart", 500)
+        agent = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
+        os.sched_setaffinity(forker.container.pid, {1})
+        forker.go()
+        await asyncio.sleep(0.7)
+        try:
+            gone = await asyncio.to_thread(while_it_is_gone)
+        except OSError as error:
+            pytest.skip(f"this machine's CPU can't be taken away: {error.strerror}")
+        os.sched_setaffinity(forker.container.pid, {1})
+        await asyncio.sleep(0.7)
+        made = await asyncio.to_thread(forker.stop)
+        await delivered(agent)
+        ledger = await asyncio.to_thread(agent.leave)
+        pod, node = await here.pod(forker), await here.node()
+    heads = [one["heads"]["1"] for one in (*gone, ledger)]
+    assert 0 < heads[0] == heads[1] < heads[2], "what it had counted is still there, and it goes on from there"
+    assert all(is_whole(one) for one in (*gone, ledger))
+    assert pod["processes"] == pod["delivered"] == made
+    assert (node["missing"], node["received"]) == (0, node["given"])
+    assert ledger["closed"]
