@@ -3,14 +3,18 @@
 #   make run [FOR=20] [REPORT=out.json]   the whole product on this machine; KUBECONFIG=... for a cluster instead of the stand-in
 #   make test                             everything that this machine can show, within 20 minutes
 #   make check                            the quick part, without root: lint, types, architecture, unit tests
-#   make bench                            memory and CPU beside other ways; enrichment; what the API server sees
+#   make bench                            memory and CPU beside other ways; each protocol and schema; what the API server sees
+#   make soak [FOR=30] [RATE=1000]        so many minutes at so many forks a second: memory, descriptors, ledger
+#   make image                            both images, with buildah
+#   make kernels                          the kernel tests on Debian's 5.10, 6.1 and 6.12, in qemu
+#   make manifests                        renders manifests/ and the chart's tables anew
 #   make lock [UPGRADE=1]                 renews requirements/*.txt
 #   make clean                            removes what these made
 #
 # make itself always ends with 2 when something failed, and prints the real code (`Error 77`); where a script needs that,
 # it calls setup/run instead: 0 all accounted for, 3 something lost, 69 a package can't be had, 77 not root.
 
-.PHONY: run test check bench lock clean
+.PHONY: run test check bench soak image kernels manifests lock clean
 export FOR REPORT UPGRADE
 
 run:
@@ -25,6 +29,20 @@ check:
 bench:
 	@setup/prepare bench
 	@exec .venv/bin/python -m bench
+
+soak:
+	@setup/prepare bench
+	@exec .venv/bin/python -m bench.soak $(if $(FOR),--minutes $(FOR)) $(if $(RATE),--rate $(RATE))
+
+image:
+	@exec setup/image
+
+kernels:
+	@exec setup/kernels
+
+manifests:
+	@setup/prepare test
+	@exec setup/manifests
 
 lock:
 	@exec setup/lock

@@ -88,6 +88,11 @@ class Directories:
         self.pods.forget(monotonic)
         return gone
 
+    def pods_there(self) -> set[str]:
+        """The uids of pods that have a cgroup, as the API calls them where it is known to."""
+        living = (cgroup for number in self.cgroups.known() if (cgroup := self.cgroups.get(number)) and cgroup.died is None)
+        return {uid for cgroup in living if cgroup.place.pod and (uid := self.subjects.best(cgroup.id).pod_uid)}
+
     def keep(self, journal: Keeper, *, everything: bool = False) -> None:
         """Stages what changed since the last time, or all there is."""
         for number in self.cgroups.known() if everything else self.cgroups.changed:

@@ -47,7 +47,7 @@ CLONE_FLAGS: Final = {
 }
 _U32: Final = 0xFFFFFFFF
 _U64: Final = 0xFFFFFFFFFFFFFFFF
-_ORIGINS: Final = 2048  # tasks whose decoded half is kept, twice over
+_ORIGINS: Final = 1024  # tasks whose decoded half is kept, twice over; each takes 1.6 KB in all
 
 
 class Layout(NamedTuple):

@@ -23,7 +23,7 @@ from agent.summaries import Interval, Summaries
 
 __all__ = ["MOST", "POSITIONS", "SAID", "Epoch", "Keeper", "waiting_of", "waiting_shelf"]
 
-MOST: Final = 4096  # records a turn: 1 MiB, about 20 ms of work, and then the loop gets its say
+MOST: Final = 2048  # records a turn: 512 KiB, about 10 ms of work, and then the loop gets its say
 POSITIONS: Final = "positions"  # shelf: stream -> where it stands
 SAID: Final = "said"  # shelf: stream -> what was said of it
 
@@ -51,11 +51,16 @@ class Epoch:
         self._held = b""
         self._reached = (probe.forks.cursor, probe.changes_taken)
         self._kept: bytes | None = None
+        self._told: dict[str, int] | None = None  # how far /proc/stat and the ring had come by the tally that was last told
 
-    def restore(self, position: bytes | None, said: bytes | None, waiting: Mapping[int | str, bytes]) -> None:
+    def restore(self, position: bytes | None, said: bytes | None, waiting: Mapping[int | str, bytes]) -> int:
+        """What the last agent's journal has of it. Returns how many forks it took out of the ring after the last commit that
+        succeeded: it held them in memory, for its disk was in trouble."""
+        unkept = 0
         if position:
             where = orjson.loads(position)
-            self.received = where["received"]
+            unkept = max(0, self.probe.forks.cursor - where["forks"]) // FORK_SLOT
+            self.received = where["received"] + unkept
             self.probe.resume(where["forks"], where["changes"])
             self._reached = (self.probe.forks.cursor, self.probe.changes_taken)
         if said:
@@ -63,10 +68,12 @@ class Epoch:
             self.interval_start = before["interval_start"]
             self.summaries.restore(before["summaries"])
             self.storms.restore(before["storms"])
+            self._told = before["snapshot"]
             for cgroup in self.summaries.retired:  # the commit that saved this may have been the last thing that was done
                 self.probe.forget(cgroup)
         for one in waiting_of(waiting):
             self.enricher.keep(one)
+        return unkept
 
     def turn(self, now: int) -> list[Fork]:
         """One round. `now`: boot clock ns."""
@@ -112,13 +119,11 @@ class Epoch:
 
     def keep_said(self, journal: Keeper) -> None:
         """To be staged together with the events that said it."""
-        now = self.probe.snapshot()
-        snapshot = {"proc_stat": now.proc_stat[0], "emitted": self.captured(now).emitted}
         said = {
             "interval_start": self.interval_start,
             "summaries": self.summaries.state(),
             "storms": self.storms.state(),
-            "snapshot": snapshot,
+            "snapshot": self._told or {"proc_stat": self.probe.meta.attached[1], "emitted": 0},
         }
         journal.keep(SAID, self.stream, orjson.dumps(said))
 
@@ -134,6 +139,9 @@ class Epoch:
     def summarise(self, snapshot: Snapshot, interval: Interval) -> list[Event]:
         """All that the tally says by now."""
         self.hear()  # after the rows were read: each of their cgroups has been told of by now
+        told = self.captured(snapshot)
+        tasks = told.captured + told.kernel_workers + told.misses
+        self._told = {"proc_stat": self.probe.meta.attached[1] + tasks, "emitted": told.emitted}
         events = self.summaries.next(snapshot.rows, interval)
         if snapshot.orphaned:
             events += self.summaries.gap(interval, "orphaned", snapshot.orphaned)

@@ -16,7 +16,7 @@ from wire.events import Counts
 
 __all__ = ["FORGOTTEN", "Account", "Captured", "Queued", "closed", "totals"]
 
-FORGOTTEN: Final = -1  # stands in an account for the cgroups that are gone
+FORGOTTEN: Final = 0xFFFFFFFFFFFFFFFE  # stands in an account for the cgroups that are gone; nouns.NOBODY is another
 COUNTS = tuple(Counts.__annotations__)  # in the order of the kernel's tally
 
 

@@ -16,10 +16,9 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-
-from aiohttp import web
 
 from agent import past
 from agent.directories import CGROUPS, Directories
@@ -32,16 +31,16 @@ from agent.kernel.capture import Capture, open_capture
 from agent.kernel.clock import Clock, separation
 from agent.kernel.probe import Probe, boot_id
 from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, ORIGIN
-from agent.nouns import Event, Fork, state_of
+from agent.needs import confine, first_threads
+from agent.nouns import NOBODY, Event, Fork, state_of
 from agent.reports import Reporter
 from agent.settings import Settings
 from agent.sinks.native import whose
 from agent.sinks.sink import FORMS, OPEN
 from agent.sinks.times import Rfc3339
-from agent.status import status_app
 from agent.storms import Storms
 from agent.summaries import Interval, Summaries
-from agent.wiring import kept_annotations, sink_of
+from agent.wiring import kept_annotations, serve_status, sink_of
 from wire import VERSION
 
 __all__ = ["Pipeline", "run"]
@@ -67,6 +66,7 @@ def _boot_ns() -> int:
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """From attach to the last delivered batch. Raises CannotCapture, NoHierarchy, PinsTaken, JournalTaken, OSError (a port in
     use)."""
+    threads = first_threads()
     hierarchy = choose_hierarchy(_read("/proc/self/mountinfo"), _read("/proc/self/cgroup"))
     journal = Journal(settings.state_dir / "journal.sqlite3", {sink.name: sink.journal_bytes for sink in settings.sinks})
     await journal.open()
@@ -80,8 +80,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         )
         keep = take.keep
         try:
-            pipeline = Pipeline(settings, hierarchy, capture, journal)
-            await pipeline.run(stop)
+            await Pipeline(settings, hierarchy, capture, journal).run(stop, threads)
         except BaseException:
             keep = True  # something burned: the next agent takes over
             raise
@@ -120,15 +119,15 @@ class Pipeline:
         )
         journal.rewrite = partial(self._keep, everything=True)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set and what was captured has been shipped, or the time for that is up."""
-        status = web.AppRunner(status_app(self.reports, self._settings.status_token_file), access_log=None)
-        await status.setup()
-        host, _, port = self._settings.status.rpartition(":")
-        await web.TCPSite(status, host.strip("[]"), int(port)).start()  # first: when the port is taken, nothing has begun
+    async def run(self, stop: asyncio.Event, threads: Executor) -> None:
+        """Until `stop` is set and what was captured has been shipped, or the time for that is up. `threads`: that were made so
+        far."""
+        status = await serve_status(self.reports, self._settings)  # first: when the port is taken, nothing has begun
         async with asyncio.TaskGroup() as rooms:
             tasks = [rooms.create_task(sink.sender.run(), name=f"sink {sink.name}") for sink in self._sinks]
             self._start()
+            left = await confine(self._capture, self._journal, self._settings, self._directories.root, threads)
+            self.reports.privileges = left.in_words()
             if self._watch:
                 tasks.append(rooms.create_task(self._watch.run(), name="pods"))
             await self._turns(stop)
@@ -148,7 +147,10 @@ class Pipeline:
         for probe in (self._capture.current, *self._capture.former):
             epoch = self._epoch(probe)
             waiting = kept(waiting_shelf(probe.stream))
-            epoch.restore(kept(POSITIONS).get(probe.stream), kept(SAID).get(probe.stream), waiting)
+            unkept = epoch.restore(kept(POSITIONS).get(probe.stream), kept(SAID).get(probe.stream), waiting)
+            epoch.summaries.go_on(int(time.time()))  # less than one a second was used
+            for sink in self._sinks if unkept else ():
+                sink.account(epoch.stream).lose("journal_failed", {NOBODY: unkept})
             self._epochs.append(epoch)
         self._directories.walk(self._mark, _boot_ns())
         self._keep_alive()
@@ -187,7 +189,13 @@ class Pipeline:
             if epoch.stream not in journal.shelf(POSITIONS):
                 accounts = past.last_accounts(self._settings.state_dir, epoch.stream)
                 past.lose_unknown(epoch, self._sinks, accounts)
+        ends = {epoch.probe.meta.stopped[1]: epoch for epoch in self._epochs[1:] if epoch.probe.meta.stopped}
+        if ends and (unseen := self._epochs[0].probe.meta.attached[0] - max(ends)) > 0:
+            last = ends[max(ends)]  # its agent had stopped it, and was ended before it could take it away
+            self._tell(last.stream, last.summaries.gap(Interval(last.interval_start, wall), "restart", unseen))
         for left in self._capture.unreadable:
+            if left.stream in dead:
+                continue  # what it held is in what was missed
             self._tell(left.stream, self._ended.add(left.stream).gap(Interval(wall, wall), "unreadable", left.forks))
 
     async def _turns(self, stop: asyncio.Event) -> None:
@@ -288,7 +296,9 @@ class Pipeline:
             self._changes_lost = lost
             self._directories.walk(self._mark, now)
             self.reports.walks += 1
-        self._tell(current.stream, current.look_for_storms(snapshot, now, self._time(time.time_ns()), self._directories.marks))
+        if storms := current.look_for_storms(snapshot, now, self._time(time.time_ns()), self._directories.marks):
+            self._tell(current.stream, storms)
+            current.keep_said(self._journal)
         for cgroup in self._directories.forget(now, time.monotonic()):
             for epoch in self._epochs:
                 epoch.let_go(cgroup)
@@ -336,10 +346,9 @@ class Pipeline:
             await asyncio.sleep(_PAUSE_S)  # a fork that was being told when the probe stopped
         self.reports.capturing = False
         deadline = time.monotonic() + _SHIP_S
-        rounds = 2  # what was taken in one round is handed over in the next
-        while (any(epoch.probe.forks.backlog for epoch in self._epochs) or rounds) and time.monotonic() < deadline:
+        ends = [(epoch, epoch.probe.forks.end) for epoch in self._epochs]  # what comes later is the next agent's
+        while any(epoch.reached[0] < end for epoch, end in ends) and time.monotonic() < deadline:
             self._turn()
-            rounds = max(0, rounds - 1)
             if self._commit_is_due():
                 await self._commit()
             await asyncio.sleep(0)

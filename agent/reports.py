@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from agent.journal import Journal
 from agent.kernel.capture import Capture
 from agent.kernel.probe import Snapshot
 from agent.ledger import Captured, Queued, closed, totals
+from agent.metrics import Measures, PodCounts, SinkMeasures
 from agent.past import LEDGER
 from agent.sinks.sink import Sink
 
@@ -60,6 +61,7 @@ class Reporter:
         self.last_turn = time.monotonic()
         self.capturing = False
         self.clock_steps = 0
+        self.privileges: dict[str, Any] = {}
         self.walks = 0
         self._unwritten = False
 
@@ -105,6 +107,7 @@ class Reporter:
             "taken_over": self._capture.taken_over,
             "pinned": self._capture.unpinned or "yes",
             "journal": self._journal.trouble or "works",
+            "privileges": self.privileges,
             "processes": captured.processes,
             "threads": captured.threads,
             "entered": captured.entered,
@@ -191,19 +194,36 @@ class Reporter:
         now = time.time()
         return max((sink.lag(now) for sink in self._sinks), default=0.0)
 
-    def gauges(self) -> dict[str, float]:
-        return {
-            "ring_fill_ratio": self._epochs[0].probe.forks.fill,
-            "delivery_lag_seconds": self.lag_s(),
-            "journal_disk_bytes": float(self._journal.bytes_on_disk),
-            "journal_corruptions": float(self._journal.corruptions),
-            "journal_works": float(self._journal.trouble is None),
-            "capture_pinned": float(self._capture.unpinned is None),
-            "storms": float(len(self._epochs[0].storms)),
-            "clock_steps": float(self.clock_steps),
-            "cgroup_walks": float(self.walks),
-            "kubernetes_synced": float(self._watch.synced) if self._watch else 0.0,
-        }
+    def measures(self) -> Measures:
+        journal, ring = self._journal, self._epochs[0].probe.forks
+        return Measures(
+            ring_fill=ring.fill,
+            ring_backlog=ring.backlog,
+            ring_bytes=ring.size,
+            journal_bytes=journal.bytes_on_disk,
+            journal_corruptions=journal.corruptions,
+            journal_works=journal.trouble is None,
+            commits=journal.durations,
+            pinned=self._capture.unpinned is None,
+            clock_steps=self.clock_steps,
+            walks=self.walks,
+            synced=self._watch.synced if self._watch else None,
+            sinks={sink.name: _measures_of(sink) for sink in self._sinks},
+        )
+
+    def pod_counts(self) -> Iterator[PodCounts]:
+        """Each row of the tally that is a pod's."""
+        current, directories = self._epochs[0], self._directories
+        rows: dict[int, Row] = {**current.summaries.retired, **current.probe.snapshot().rows}
+        current.hear()
+        there = directories.pods_there()
+        for cgroup, row in rows.items():
+            subject = directories.subjects.best(cgroup)
+            if (uid := subject.pod_uid) is not None:
+                counts = totals([row])
+                namespace, name = (subject.pod.namespace, subject.pod.name) if subject.pod else ("", uid)
+                told = [counts[what] for what in ("processes", "threads", "suppressed", "lost")]
+                yield PodCounts(uid, namespace, name, cgroup, uid in there, *told)
 
     def write_ledger(self, folder: Path) -> None:
         """For people, and for the next agent should the journal be gone by then. Blocks for as long as the disk takes."""
@@ -228,6 +248,19 @@ class Reporter:
         said = self.ledger()
         sinks = {name: {key: sink[key] for key in ("delivered", "queued", "lost")} for name, sink in said["sinks"].items()}
         log.info("left: captured %d, lost %s, %s", said["captured"], said["lost"], sinks)
+
+
+def _measures_of(sink: Sink) -> SinkMeasures:
+    sender = sink.sender
+    return SinkMeasures(
+        sender.tries,
+        sender.retries,
+        sender.reconnected,
+        sender.bytes_sent,
+        len(sink.queue),
+        sink.lag(time.time()),
+        sender.durations,
+    )
 
 
 def _lost(captured: Captured) -> dict[str, int]:

@@ -1,24 +1,20 @@
 """What the agent says of itself: /healthz /readyz /metrics, /v1/pods /v1/ledger.
 
 Ready means capturing. A sink's 401 or an API server that is away is text and a metric, not unreadiness: one bad token must not
-hold up a rollout. Must not live here: the numbers' making.
+hold up a rollout. Must not live here: the numbers' making, the metrics' names.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import orjson
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.process_collector import ProcessCollector
 
-__all__ = ["Reports", "status_app"]
+__all__ = ["Reports", "serving", "status_app"]
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -41,59 +37,16 @@ class Reports(Protocol):
 
     def pods(self) -> dict[str, Any]: ...
 
-    def gauges(self) -> dict[str, float]: ...
+
+class Exposition(Protocol):
+    """The metrics, as text."""
+
+    content_type: str
+
+    def text(self) -> bytes: ...
 
 
-class _Metrics:
-    """prometheus-client's collector protocol: reads at scrape time, keeps nothing."""
-
-    def __init__(self, reports: Reports) -> None:
-        self._reports = reports
-
-    def collect(self) -> Iterator[Metric]:
-        ledger = self._reports.ledger()
-        captured = CounterMetricFamily("forklore_captured_forks", "Tasks made, as the kernel counts.", labels=["kind"])
-        captured.add_metric(["process"], ledger["processes"])
-        captured.add_metric(["thread"], ledger["threads"])
-        yield captured
-        yield CounterMetricFamily("forklore_suppressed_forks", "Held back by a storm limit, and counted.", ledger["suppressed"])
-        lost = CounterMetricFamily("forklore_lost_forks", "Forks that no event tells of.", labels=["sink", "reason"])
-        filtered = CounterMetricFamily("forklore_filtered_forks", "Forks that nobody asked for.", labels=["reason"])
-        delivered = CounterMetricFamily("forklore_delivered_forks", "Forks that the sink has taken.", labels=["sink"])
-        queued = GaugeMetricFamily("forklore_queued_forks", "Forks on their way to the sink.", labels=["sink", "where"])
-        answers = CounterMetricFamily("forklore_sink_answers", "What the sink answered.", labels=["sink", "answer"])
-        waits = GaugeMetricFamily("forklore_journal_bytes", "Compressed bodies that wait for the sink.", labels=["sink"])
-        for reason, count in ledger["filtered"].items():
-            filtered.add_metric([reason], count)
-        for reason, count in ledger["lost"].items():
-            lost.add_metric(["", reason], count)
-        for name, sink in ledger["sinks"].items():
-            delivered.add_metric([name], sink["delivered"])
-            waits.add_metric([name], sink["journal_bytes"])
-            for where, count in sink["queued"].items():
-                queued.add_metric([name, where], count)
-            for reason, count in sink["lost"].items():
-                lost.add_metric([name, reason], count)
-            for answer, count in sink["answers"].items():
-                answers.add_metric([name, answer], count)
-        yield from (lost, filtered, delivered, queued, answers, waits)
-        enriched = CounterMetricFamily("forklore_enriched_forks", "Forks by how they were identified.", labels=["state"])
-        for state, count in ledger["enrichment"].items():
-            enriched.add_metric([state], count)
-        requests = CounterMetricFamily("forklore_kubernetes_requests", "API requests, and what ended them.", labels=["what"])
-        for what, count in ledger["kubernetes"]["requests"].items():
-            requests.add_metric([what], count)
-        yield from (enriched, requests)
-        for name, value in self._reports.gauges().items():
-            yield GaugeMetricFamily(f"forklore_{name}", name.replace("_", " ") + ".", value)
-        yield InfoMetricFamily("forklore_agent", "The agent.", {**ledger["agent"], "node": ledger["node"]})
-
-
-def status_app(reports: Reports, token_file: Path | None) -> web.Application:
-    registry = CollectorRegistry()
-    registry.register(_Metrics(reports))
-    ProcessCollector(registry=registry)
-
+def status_app(reports: Reports, exposition: Exposition, token_file: Path | None) -> web.Application:
     async def healthz(_request: web.Request) -> web.Response:
         return _verdict(reports.alive())
 
@@ -101,7 +54,7 @@ def status_app(reports: Reports, token_file: Path | None) -> web.Application:
         return _verdict(reports.ready())
 
     async def metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=exposition.text(), headers={"Content-Type": exposition.content_type})
 
     async def ledger(_request: web.Request) -> web.Response:
         return _json(reports.ledger())
@@ -116,6 +69,15 @@ def status_app(reports: Reports, token_file: Path | None) -> web.Application:
     app.router.add_get("/v1/ledger", ledger)
     app.router.add_get("/v1/pods", pods)
     return app
+
+
+async def serving(app: web.Application, where: str) -> web.AppRunner:
+    """`where`: address and port. The caller ends it by its `cleanup`. Raises OSError: the port is taken."""
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    host, _, port = where.rpartition(":")
+    await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+    return runner
 
 
 def _guard(reports: Reports, token_file: Path | None) -> Callable[..., Awaitable[web.StreamResponse]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agent.ledger import COUNTS, totals
+from agent.ledger import COUNTS, FORGOTTEN, totals
 from agent.nouns import NOBODY, Event, Subject
 from wire.events import FORK, FORK_SUMMARY, GAP, NODE_SUMMARY
 
@@ -92,7 +92,7 @@ class Summaries:
         events = []
         for reason, forks in lost.items():
             for cgroup, count in forks.items():
-                if cgroup >= 0 and count > self._told.get((sink, reason, cgroup), 0):  # below 0: long gone, and told
+                if cgroup != FORGOTTEN and count > self._told.get((sink, reason, cgroup), 0):  # those are long gone, and were told
                     known = cgroup != NOBODY
                     whose, enrichment = self._identity(cgroup if known else 0)
                     if not known:
@@ -118,6 +118,10 @@ class Summaries:
         self.retired = {cgroup: tuple(row) for cgroup, row in state["retired"]}
         self._told = {(sink, reason, cgroup): count for sink, reason, cgroup, count in state["told"]}
         self._number = state["number"]
+
+    def go_on(self, number: int) -> None:
+        """What is said from here on has higher numbers, above any that an agent used whose last words are not known."""
+        self._number = max(self._number, number)
 
     def node(
         self,

@@ -23,7 +23,7 @@ from aiohttp import web
 
 from agent.identity.cgroups import choose_hierarchy
 from agent.kernel.capture import open_capture
-from bench import api_traffic, enrichment
+from bench import api_traffic, enrichment, schemas
 
 TICK = os.sysconf("SC_CLK_TCK")
 # A shell that forks and waits, over and over: what a busy pod looks like to the kernel.
@@ -207,6 +207,7 @@ def main() -> None:
     parts = ", ".join(f"{name} {ns:.0f} ns" for name, ns in programs.items())
     print(f"\nIn the kernel, in the forking process's own time: {sum(programs.values()):.0f} ns a fork ({parts}).")
     enrichment.main()
+    schemas.main()
     api_traffic.main()
 
 

@@ -36,7 +36,7 @@ class Node:
     """A node full of pods, by both path shapes: cgroups and pods as the agent holds them, and who forks. `things`: the API's
     objects; `forking`: the cgroups of containers and services; `owners`: the container id that each has by its path."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: random.Random, pods: int = PODS) -> None:
         self._chance = chance
         self.cgroups, self.pods = Cgroups(), Pods()
         self.things: list[pod_objects.Json] = []
@@ -45,7 +45,7 @@ class Node:
         self._sandboxes: list[int] = []
         for number in range(SERVICES):
             self._forks(self._born(f"/system.slice/service-{number}.service"), None)
-        for number in range(PODS):
+        for number in range(pods):
             self._pod(number)
         self.pods.replace([pod for thing in self.things if (pod := pod_of(thing))], 0.0)
         self.subjects = Subjects(self.cgroups, self.pods, api=True)
@@ -86,7 +86,7 @@ class Node:
 
     def modify(self) -> None:
         """The API tells a change of some pod, as the watch would hand it on."""
-        at = self._chance.randrange(PODS)
+        at = self._chance.randrange(len(self.things))
         metadata = {**self.things[at]["metadata"], "labels": {"turn": str(self._chance.random())}}
         changed = pod_of({**self.things[at], "metadata": metadata})
         assert changed is not None

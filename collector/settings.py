@@ -183,6 +183,7 @@ def _stray_environment() -> list[str]:
 
 def _line(error: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in error["loc"])
+    key = key if key.isprintable() else key.encode("unicode_escape").decode()  # whoever wrote the file may write it anyhow
     if error["type"] == "extra_forbidden":
         return f"{key}: is no setting; there are {', '.join(Settings.model_fields)}"
     right = error["msg"].removeprefix("Value error, ")

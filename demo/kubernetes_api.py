@@ -140,7 +140,8 @@ class KubernetesApi:
                 self.requests["refused"] += 1
                 status, headers = self.faults.refusals.pop(0)
                 return self._status(status, "refused on purpose", headers)
-            if self.token is not None and request.headers.get("Authorization") != f"Bearer {self.token}":
+            scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+            if self.token is not None and (scheme.lower(), token) != ("bearer", self.token):  # in-cluster clients say `bearer`
                 self.requests["unauthorized"] += 1
                 return self._status(401, "Unauthorized")
             answer: web.StreamResponse = await handler(request)

@@ -1,7 +1,9 @@
-"""`forklore agent|collector|demo ...`: hands the rest of the line to the part that it names, and imports no other."""
+"""`forklore agent|sinks|collector|demo ...`: hands the rest of the line to the part that it names, and imports no other."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from importlib import import_module
 from typing import Final
@@ -10,10 +12,13 @@ from wire import VERSION
 
 __all__ = ["main"]
 
+# Name -> the module whose `main` it is, and what it does.
 PARTS: Final = {
-    "agent": "capture, name and ship every fork of this node",
-    "collector": "take events in, and show them per pod",
-    "demo": "the whole product on this one machine",
+    "agent": ("agent.__main__", "capture, name and ship every fork of this node"),
+    "sinks": ("agent.trial", "`sinks test`: send one marked event to each sink, and say what it answers"),
+    "collector": ("collector.__main__", "take events in, and show them per pod"),
+    "demo": ("demo.__main__", "the whole product on this one machine"),
+    "doctor": ("agent.doctor.__main__", "say what the agent needs here and has not, and what to do"),
 }
 
 
@@ -23,10 +28,12 @@ def main() -> int:
         sys.stdout.write(f"forklore {VERSION}\n")
         return 0
     if arguments and arguments[0] in PARTS:
-        answer: int = import_module(f"{arguments[0]}.__main__").main(arguments[1:])
+        # The parts take a second to import, and nothing has begun: as a container's first process it would not hear of this.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        answer: int = import_module(PARTS[arguments[0]][0]).main(arguments[1:])
         return answer
     asked = arguments[:1] in (["--help"], ["-h"])
-    parts = "\n".join(f"  {name:<10} {what}" for name, what in PARTS.items())
+    parts = "\n".join(f"  {name:<10} {what}" for name, (_, what) in PARTS.items())
     (sys.stdout if asked else sys.stderr).write(f"usage: forklore PART [--help | ...]\n\n{parts}\n")
     return 0 if asked else 2
 

@@ -35,9 +35,11 @@ _PATIENCE_S = 60.0  # for one read or write; then the connection is given up
 
 @dataclass(frozen=True)
 class Forward:
-    """The receiver's own answer. `close`: without a word the connection ends with it, as a server does that was idle."""
+    """The receiver's own answer. `close`: without a word the connection ends with it, as a server does that was idle. `say`:
+    the receiver takes it, and the client is told this."""
 
     close: bool = False
+    say: Say | None = None
 
 
 @dataclass(frozen=True)
@@ -309,8 +311,9 @@ class _Conversation:
             case Say():
                 self._send(fault.raw(), request)
                 return True
-            case Forward(close):
-                self._send(self._proxy.forward(head, body, request), request)
+            case Forward(close, say):
+                answer = self._proxy.forward(head, body, request)
+                self._send(say.raw() if say else answer, request)
                 return not close
             case Reset(when):
                 if when == "taken":

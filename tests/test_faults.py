@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import time
+from io import BytesIO
 
 import aiohttp
 import pytest
@@ -10,6 +11,7 @@ from aiohttp import web
 
 from tests.certificates import Authority
 from tests.faults import Close, Drip, FaultProxy, Forward, Garbage, Half, Reset, Say, Slow, Stall, TooLarge
+from tests.messages import read_answer
 
 
 class Receiver:
@@ -176,7 +178,9 @@ async def test_half_an_answer_can_break_off_within_its_body(receiver, session):
 async def test_an_answer_drips_byte_by_byte(receiver, session):
     with FaultProxy(receiver.address) as proxy:
         proxy.play(Drip(0.001))
+        start = time.monotonic()
         assert await post(session, proxy) == (200, "5 bytes")
+        assert time.monotonic() - start >= 0.1  # its head alone is a hundred bytes
         assert proxy.requests[0].answered == 200
     assert receiver.bodies == [b"hello"]
 
@@ -228,6 +232,34 @@ async def test_a_receiver_that_is_not_there_is_no_answer(session, unused_tcp_por
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await post(session, proxy)
         assert not proxy.requests[0].forwarded
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@pytest.mark.parametrize(
+    ("stream", "answer"),
+    [
+        (OK + b"more", OK),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, OK),
+        (b"HTTP/1.1 204 No Content\r\n\r\nmore", b"HTTP/1.1 204 No Content\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\n\r\nto the end", b"HTTP/1.1 200 OK\r\n\r\nto the end"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nok\r\n0\r\nA: b\r\n\r\nmore",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nok\r\n0\r\nA: b\r\n\r\n",
+        ),
+    ],
+)
+def test_a_receivers_answer_is_taken_whole_and_not_beyond_its_end(stream, answer):
+    assert read_answer(BytesIO(stream)) == answer
+
+
+@pytest.mark.parametrize(
+    "stream", [b"", b"HTTP/1.1 200", OK[:-1], b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nok"]
+)
+def test_a_receivers_answer_that_is_cut_off_is_none(stream):
+    with pytest.raises(ConnectionError):
+        read_answer(BytesIO(stream))
 
 
 def trusting(authority, tmp_path):

@@ -14,7 +14,7 @@ from typing import Final
 
 from agent.identity.paths import Place, place_of
 
-__all__ = ["Cgroup", "Cgroups", "Hierarchy", "NoHierarchy", "choose_hierarchy"]
+__all__ = ["Cgroup", "Cgroups", "Hierarchy", "NoHierarchy", "choose_hierarchy", "has_pods"]
 
 KEEP_DEAD_NS: Final = 600 * 10**9  # as long as an event may lie in a queue before it is asked about
 _TRUE_ROOT_INODE: Final = 1  # kernfs numbers a hierarchy's root first
@@ -75,7 +75,7 @@ def choose_hierarchy(mountinfo: str, own_cgroups: str) -> Hierarchy:
                     found.setdefault(controller, where)
     usable = [name for name in _CONTROLLERS if name in found and name in numbers]
     legacy = Hierarchy(numbers[usable[0]], usable[0], found[usable[0]]) if usable else None
-    if unified and (legacy is None or (_has_pods(unified) and not _has_pods(legacy.root))):
+    if unified and (legacy is None or (has_pods(unified) and not has_pods(legacy.root))):
         return Hierarchy(0, None, unified)
     if legacy is None:
         raise NoHierarchy("no cgroup hierarchy is mounted whole: mount the host's /sys/fs/cgroup, read-only")
@@ -89,7 +89,8 @@ def _inode(place: Path) -> int | None:
         return None
 
 
-def _has_pods(root: Path) -> bool:
+def has_pods(root: Path) -> bool:
+    """Whether kubelet's cgroups lie in this hierarchy."""
     try:
         return any("kubepods" in entry.name for entry in os.scandir(root))
     except OSError:

@@ -11,6 +11,7 @@ import logging
 import random
 import re
 from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +24,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from agent.identity.pod_objects import as_object, pod_of
 from agent.nouns import Container, Pod
 
-__all__ = ["PodWatch", "Pods"]
+__all__ = ["TROUBLES", "PodWatch", "Pods", "core_api", "plain"]
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,14 @@ _LONGEST_ASKED_S: Final = 60.0
 _PAGE: Final = 500  # pods a list request; a node has 110 by default, 250 at most as a rule
 _WATCH_S: Final = 300  # the server ends the stream after this, and we go on from where it was
 _SILENCE_S: Final = 90.0  # bookmarks come about every minute; a stream that says nothing for longer is dead
+_ANSWER_S: Final = 30.0  # for a watch to begin: where a server lost its power, the kernel would try for two minutes
 _SOUND_S: Final = 10.0  # a connection that held this long was no failure
+_REJOIN_S: Final = 2.0  # a stream that broke is taken up within so long: less than a fork waits for its name
 _BACKOFF_S: Final = (0.5, 30.0)  # first and longest pause between tries, with full jitter
+
+
+# What asking may raise, and is tried again.
+TROUBLES: Final = (ApiException, aiohttp.ClientError, OSError, TimeoutError, config.ConfigException, ValueError)
 
 
 class Pods:
@@ -125,6 +132,7 @@ class PodWatch:
         self.state = "not asked yet"
         self.synced = False
         self._version: str | None = None
+        self._listed = 0.0  # when a list was last asked for, the loop's time
         self.requests: dict[str, int] = {}  # by what came of them: list, watch, or an error's name
 
     async def run(self) -> None:
@@ -134,15 +142,18 @@ class PodWatch:
             began = asyncio.get_running_loop().time()
             asked = 0.0
             try:
-                async with await self._client() as api:
-                    await self._follow(client.CoreV1Api(api))
+                async with core_api(self._kubeconfig) as core:
+                    await self._follow(core)
             except _Expired:
                 self._version = None
                 self._count("expired")
                 self.state = "the resource version is too old: listing anew"
-            except (ApiException, aiohttp.ClientError, OSError, TimeoutError, config.ConfigException, ValueError) as error:
+                # It answers: what was wrong before is over. But what it has just listed can't be too old.
+                if asyncio.get_running_loop().time() - self._listed > _SOUND_S:
+                    failures = 0
+            except TROUBLES as error:
                 self._count(str(error.status) if isinstance(error, ApiException) else type(error).__name__)
-                self.state = _plain(error)
+                self.state = plain(error)
                 asked = _asked_for(error)
             # What held for a while was sound: only what fails soon after it began is a reason to wait longer each time.
             failures = 1 if asyncio.get_running_loop().time() - began > _SOUND_S else failures + 1
@@ -158,28 +169,20 @@ class PodWatch:
             if self._version is None:
                 self._version = await self._list(core)
             began = asyncio.get_running_loop().time()
-            self._version = await self._watch(core, self._version)
-            if asyncio.get_running_loop().time() - began < _SOUND_S:
+            # A spread of the streams' ends, or all agents that started together would come back together.
+            seconds = int(_WATCH_S * random.uniform(1, 2))  # noqa: S311
+            self._version = await self._watch(core, self._version, seconds)
+            lasted = asyncio.get_running_loop().time() - began
+            if lasted < _SOUND_S:
                 raise TimeoutError("the watch ended as soon as it began")
-
-    async def _client(self) -> client.ApiClient:
-        # Read anew each time: a token or certificate that was replaced is taken up by the next try.
-        settings = client.Configuration()
-        try:
-            if self._kubeconfig is not None:
-                await config.load_kube_config(config_file=str(self._kubeconfig), client_configuration=settings)
-            else:
-                config.load_incluster_config(client_configuration=settings)
-        except config.ConfigException:
-            raise
-        except Exception as error:  # a file that is no YAML, or YAML of another shape: the client raises what it stumbles over
-            raise config.ConfigException(f"{self._kubeconfig}: {type(error).__name__}: {error}") from error
-        settings.retries = None
-        return client.ApiClient(settings)
+            if lasted < seconds - 1:
+                # A server that goes takes the streams of a whole fleet with it, in one moment.
+                await asyncio.sleep(random.uniform(0, _REJOIN_S))  # noqa: S311
 
     async def _list(self, core: client.CoreV1Api) -> str:
         pods: list[Pod] = []
         page: dict[str, str] = {}
+        self._listed = asyncio.get_running_loop().time()
         while True:
             self._count("list")
             answer = await core.list_pod_for_all_namespaces_without_preload_content(
@@ -206,18 +209,17 @@ class PodWatch:
         self.state = f"listed {len(pods)} pods"
         return str(metadata.get("resourceVersion", ""))
 
-    async def _watch(self, core: client.CoreV1Api, version: str) -> str:
+    async def _watch(self, core: client.CoreV1Api, version: str, seconds: int) -> str:
         self._count("watch")
-        # A spread of the streams' ends, or all agents that started together would come back together.
-        seconds = int(_WATCH_S * random.uniform(1, 2))  # noqa: S311
-        answer = await core.list_pod_for_all_namespaces_without_preload_content(
-            field_selector=self._selector,
-            watch=True,
-            allow_watch_bookmarks=True,
-            resource_version=version,
-            timeout_seconds=seconds,
-            _request_timeout=seconds + 60,
-        )
+        async with asyncio.timeout(_ANSWER_S):
+            answer = await core.list_pod_for_all_namespaces_without_preload_content(
+                field_selector=self._selector,
+                watch=True,
+                allow_watch_bookmarks=True,
+                resource_version=version,
+                timeout_seconds=seconds,
+                _request_timeout=seconds + 60,
+            )
         if answer.status == 410:
             raise _Expired
         if answer.status != 200:
@@ -251,6 +253,25 @@ class PodWatch:
         self.requests[what] = self.requests.get(what, 0) + 1
 
 
+@asynccontextmanager
+async def core_api(kubeconfig: Path | None) -> AsyncIterator[client.CoreV1Api]:
+    """The way to the API, for some requests. None: the pod's own service account. Raises one of TROUBLES."""
+    # Read anew each time: a token or certificate that was replaced is taken up by the next try.
+    settings = client.Configuration()
+    try:
+        if kubeconfig is not None:
+            await config.load_kube_config(config_file=str(kubeconfig), client_configuration=settings)
+        else:
+            config.load_incluster_config(client_configuration=settings)
+    except config.ConfigException:
+        raise
+    except Exception as error:  # a file that is no YAML, or YAML of another shape: the client raises what it stumbles over
+        raise config.ConfigException(f"{kubeconfig}: {type(error).__name__}: {error}") from error
+    settings.retries = None
+    async with client.ApiClient(settings) as api:
+        yield client.CoreV1Api(api)
+
+
 async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     """Whole lines only: one that was cut off by the end of the stream is not an event. Raises TimeoutError on silence."""
     rest = b""
@@ -278,7 +299,8 @@ def _asked_for(error: Exception) -> float:
     return min(float(value), _LONGEST_ASKED_S) if re.fullmatch(r"[0-9]{1,6}", value) else 0.0
 
 
-def _plain(error: Exception) -> str:
+def plain(error: Exception) -> str:
+    """In words, for people."""
     if isinstance(error, ApiException):
         hints = {401: "the token is not accepted", 403: "may not list and watch pods: is the ClusterRole bound?"}
         return f"answered {error.status} ({hints.get(error.status, str(error.reason)[:120])})"

@@ -85,8 +85,6 @@ class Accounts:
 
     def found(self, counts: Iterable[AccountRow]) -> None:
         """What the file has. Counts that were begun before it could be read go on from there."""
-        for account in self._accounts.values():
-            account.change_all()
         for one in counts:
             self.of(one.stream, one.sink).found(one.what, one.reason, one.cgroup, one.forks)
 

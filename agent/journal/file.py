@@ -39,7 +39,7 @@ _PRAGMAS: Final = (
     f"journal_size_limit = {_CHECKPOINT}",  # the WAL keeps that much, so that deleting works on a full disk, too
     "secure_delete = OFF",  # Debian's default overwrites what it frees
     "cell_size_check = ON",
-    "cache_size = -4096",  # KiB
+    "cache_size = -1024",  # KiB
 )
 _AWAY: Final = {
     sqlite3.SQLITE_FULL: "No space left on device",
@@ -69,6 +69,8 @@ def _spoken() -> Iterator[None]:
         if code == sqlite3.SQLITE_IOERR_CORRUPTFS or code & 0xFF not in _AWAY:
             raise Damaged(f"is corrupt ({error})") from error
         raise Away(f"{_AWAY[code & 0xFF]} ({error.sqlite_errorname})") from error
+    except UnicodeDecodeError as error:  # SQLite quotes the noise that it found, and sqlite3 can't read that
+        raise Damaged("is corrupt (what it says is no text)") from error
     except OSError as error:
         raise Away(error.strerror or type(error).__name__) from error
 
@@ -166,9 +168,7 @@ class File:
                 with suppress(sqlite3.Error):
                     if self._sql.in_transaction:
                         self._sql.execute("ROLLBACK")
-                with suppress(sqlite3.Error, OSError):
-                    os.ftruncate(self._held[0].fd, self._held[0].size)
-                    # Its room can be used anew once the WAL is in the file.
+                with suppress(sqlite3.Error):  # once the WAL is in the file, its room can be used anew
                     self._sql.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 raise
             finally:

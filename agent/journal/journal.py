@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, ParamSpec, TypeVar
 
+from agent.durations import Durations
 from agent.journal.accounts import Accounts
 from agent.journal.file import File
 from agent.journal.place import Away, Damaged, JournalTaken, Lock, set_aside
@@ -59,6 +60,7 @@ class Journal:
         self.rewrite: Callable[[], None] | None = None
         self.trouble: str | None = None
         self.commits = 0
+        self.durations = Durations()  # of the commits
         self.corruptions = 0
         self._thread = ThreadPoolExecutor(1, "journal")
         self._busy = asyncio.Lock()
@@ -165,6 +167,7 @@ class Journal:
             with suppress(Away):  # it is done again after this commit
                 await asyncio.wrap_future(upkeep)
         changes = Changes(*self._stock.take(), *self._accounts.take(), self._shelves.take())
+        began = time.monotonic()
         try:
             written = await self._run(self._file.write, changes, forced=self.trouble is not None)
         except BaseException:
@@ -174,6 +177,8 @@ class Journal:
         self._stock.committed(changes)
         self._shelves.committed(changes)
         self.commits += written
+        if written:
+            self.durations.observe(time.monotonic() - began)
         self._upkeep = self._thread.submit(self._file.upkeep)
 
     def _works(self) -> None:
@@ -211,6 +216,9 @@ class Journal:
                 forks = Counter(dict(counts_of(one.forks)))
                 self._accounts.of(one.stream, one.sink).lose("sink_removed", forks)
                 self.removed.setdefault(one.sink, {}).setdefault(one.stream, Counter()).update(forks)
+        for sink, streams in self.removed.items():
+            left = sum(forks.total() for forks in streams.values())
+            log.error("the journal: %d forks were left for %r, which is no sink any more: lost", left, sink)
         if self._found is not None:
             self._found = content.shelves
             for name, items in content.shelves.items():
@@ -273,9 +281,12 @@ class Journal:
                 queue.lose(gone, "journal_corrupt")
         self._stock.start_anew((entry for queue in self.queues.values() for entry in queue), self._salvaged)
         self._accounts.start_anew()
-        self._shelves.start_anew()
         if self.rewrite is not None:
             self.rewrite()
+
+    async def on_its_thread(self, call: Callable[[], None]) -> None:
+        """For what each thread has to do for itself."""
+        await self._run(call)
 
     async def _load(self, entry: Entry) -> Batch | None:
         """A body that is in the file only. None: look again."""

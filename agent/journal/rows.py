@@ -141,13 +141,13 @@ def as_text(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-# SQLite's integers have a sign. NOBODY has no account, so -1 there is the one for cgroups that were forgotten.
+# SQLite's integers have a sign; ours have not.
 def to_signed(cgroup: int) -> int:
     return int(cgroup) - (1 << 64) if cgroup >= 1 << 63 else int(cgroup)
 
 
 def from_signed(stored: int) -> int:
-    return stored + (1 << 64) if stored < -1 else stored
+    return stored + (1 << 64) if stored < 0 else stored
 
 
 def to_key(key: Key) -> int | bytes:

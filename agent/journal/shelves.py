@@ -80,8 +80,3 @@ class Shelves:
             gone = shelf.items.keys() - since.keys()
             shelf.items = {key: value for key, value in items.items() if key not in gone} | since
             shelf.cleared = cleared
-
-    def start_anew(self) -> None:
-        """Nothing is in the file. What is staged stays; who had more there keeps it again."""
-        for shelf in self._shelves.values():
-            shelf.kept.clear()

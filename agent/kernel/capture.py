@@ -37,7 +37,7 @@ from agent.kernel.probe import (
 from agent.kernel.records import FORK_SLOT
 from agent.kernel.ring import Ring
 
-__all__ = ["CannotCapture", "Capture", "NotPermitted", "PinsTaken", "Unreadable", "open_capture"]
+__all__ = ["CannotCapture", "Capture", "NotPermitted", "PinsTaken", "Unreadable", "left_in", "open_capture", "orders_of"]
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ _FIRST: Final = bytes(4)
 
 
 class Unreadable(NamedTuple):
-    """A probe of a version whose records this one can't read went, and so many forks in its ring with it."""
+    """A probe went that this version can't read, or nobody, and so many forks in its ring with it."""
 
     stream: str
     forks: int
@@ -103,8 +103,8 @@ class Capture:
             try:
                 self.former.append(Probe(descriptors, None, self.misses))
             except ValueError as error:
-                if left := _left_in(descriptors):
-                    log.error("the probe %s is of another version and can't be read (%s): %d forks", epoch, error, left.forks)
+                if left := left_in(descriptors):
+                    log.error("the probe %s can't be read: %s; %d forks lie there", epoch, error, left.forks)
                     self.unreadable.append(left)
                 for descriptor in descriptors.values():
                     os.close(descriptor)
@@ -156,14 +156,7 @@ def open_capture(
     CannotCapture, NotPermitted or PinsTaken; where pins can't be had it goes on without and says why. `known`: the streams
     that may be taken over, None: any; what runs under another is put out of charge, and is `former`.
     """
-    orders = {
-        "ring_bytes": ring_bytes,
-        "changes_bytes": CHANGES_BYTES,
-        "tally_rows": TALLY_ROWS,
-        "storm_rows": STORM_ROWS,
-        "hierarchy": hierarchy,
-        "controller": controller,
-    }
+    orders = orders_of(ring_bytes, hierarchy, controller)
     pins, unpinned = None, "capture.pin is null" if pin is None else None
     try:
         pins = Pins(pin) if pin else None
@@ -173,6 +166,18 @@ def open_capture(
         return _opened(orders, pins, unpinned, known)
     except OSError as error:
         raise CannotCapture(f"cannot take over what is pinned in {pin}: {error}") from error
+
+
+def orders_of(ring_bytes: int, hierarchy: int, controller: str | None) -> dict[str, Any]:
+    """What a probe is made to, but for its source. See `open_capture`."""
+    return {
+        "ring_bytes": ring_bytes,
+        "changes_bytes": CHANGES_BYTES,
+        "tally_rows": TALLY_ROWS,
+        "storm_rows": STORM_ROWS,
+        "hierarchy": hierarchy,
+        "controller": controller,
+    }
 
 
 def _opened(orders: dict[str, Any], pins: Pins | None, unpinned: str | None, known: Collection[str] | None) -> Capture:
@@ -189,7 +194,8 @@ def _opened(orders: dict[str, Any], pins: Pins | None, unpinned: str | None, kno
     capture.find()
     fingerprint = digest(orders)
     before = capture.in_charge() if was_attached else None
-    if before and before.meta.fingerprint == fingerprint and (known is None or before.stream in known):
+    same = before and before.meta.fingerprint == fingerprint and (known is None or before.stream in known)
+    if before and same and before.meta.stopped is None:  # else its agent was on its way out, and did not get there
         capture.take_over(before)
         return capture
     base = _HALF - before.meta.base if before else 0
@@ -215,7 +221,7 @@ def _attached(dispatcher: dict[str, int], pins: Pins | None) -> dict[str, int]:
     return held
 
 
-def _left_in(descriptors: dict[str, int]) -> Unreadable | None:
+def left_in(descriptors: dict[str, int]) -> Unreadable | None:
     """What lies in the ring of a probe whose records can't be read: counted by its positions. None: it is no probe at all."""
     try:
         said = json.loads((BpfMap(descriptors["meta"], 4, META_BYTES, 1).get(_FIRST) or b"").rstrip(b"\0"))
@@ -223,6 +229,6 @@ def _left_in(descriptors: dict[str, int]) -> Unreadable | None:
         stream = f"{said['boot_id']}.{said['epoch']}"
     except (KeyError, OSError, ValueError, TypeError):
         return None
-    left = ring.backlog
+    left = ring.backlog if ring.sound else 0
     ring.close()
     return Unreadable(stream, left)

@@ -20,7 +20,7 @@ from typing import Final
 
 from agent.kernel.libbpf import load_libbpf
 
-__all__ = ["DISPATCH", "CannotPin", "Pins", "PinsTaken"]
+__all__ = ["DISPATCH", "STANDARD", "CannotPin", "Pins", "PinsTaken", "opened", "probes"]
 
 DISPATCH: Final = "dispatch"
 STANDARD: Final = Path("/sys/fs/bpf")  # where every distribution with systemd has it mounted
@@ -37,16 +37,20 @@ class PinsTaken(Exception):
 
 
 class Pins:
-    """`folder`: in a BPF file system, made if it is not there; held by a lock for life. Raises CannotPin, PinsTaken."""
+    """`folder`: in a BPF file system; held by a lock for life. `make`: what is not there is made, or mounted.
 
-    def __init__(self, folder: Path) -> None:
+    Raises CannotPin, PinsTaken.
+    """
+
+    def __init__(self, folder: Path, *, make: bool = True) -> None:
         self.folder = folder
         try:
-            if not _is_bpffs(folder) and STANDARD in folder.parents and not STANDARD.is_mount():
+            if make and not _is_bpffs(folder) and STANDARD in folder.parents and not STANDARD.is_mount():
                 _mount()
             if not _is_bpffs(folder):
                 raise CannotPin(f"{folder} is not in a BPF file system: mount one there (mount -t bpf bpf {STANDARD})")
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if make:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise CannotPin(f"{folder}: {error.strerror}") from error
@@ -62,7 +66,7 @@ class Pins:
 
     def probes(self) -> list[str]:
         """The epochs that have pins here, whole or not."""
-        return sorted(entry.name for entry in self.folder.iterdir() if _EPOCH.fullmatch(entry.name))
+        return probes(self.folder)
 
     def put(self, group: str, descriptors: Mapping[str, int]) -> None:
         """Raises OSError. A group that is half there after a crash is completed or removed by the next agent."""
@@ -74,19 +78,7 @@ class Pins:
 
     def get(self, group: str) -> dict[str, int]:
         """Descriptors by name, new ones; empty when there is no such group. Raises OSError."""
-        folder = self.folder / group
-        found: dict[str, int] = {}
-        try:
-            for pin in sorted(folder.iterdir()) if folder.is_dir() else ():
-                descriptor = load_libbpf().bpf_obj_get(os.fsencode(pin))
-                if descriptor < 0:
-                    raise _error(f"cannot open {pin}")
-                found[pin.name] = descriptor
-        except OSError:
-            for descriptor in found.values():
-                os.close(descriptor)
-            raise
-        return found
+        return opened(self.folder / group)
 
     def remove(self, group: str) -> None:
         """Links first: nothing may run into maps that are on their way out."""
@@ -105,6 +97,27 @@ class Pins:
         with contextlib.suppress(OSError):  # a pod has it mounted, or somebody put something of their own there
             self.folder.rmdir()
         return found
+
+
+def probes(folder: Path) -> list[str]:
+    """The epochs that have pins in it, whole or not. Raises OSError."""
+    return sorted(entry.name for entry in folder.iterdir() if _EPOCH.fullmatch(entry.name))
+
+
+def opened(folder: Path) -> dict[str, int]:
+    """New descriptors of what is pinned in it, by name; empty when there is no such folder. Raises OSError."""
+    found: dict[str, int] = {}
+    try:
+        for pin in sorted(folder.iterdir()) if folder.is_dir() else ():
+            descriptor = load_libbpf().bpf_obj_get(os.fsencode(pin))
+            if descriptor < 0:
+                raise _error(f"cannot open {pin}")
+            found[pin.name] = descriptor
+    except OSError:
+        for descriptor in found.values():
+            os.close(descriptor)
+        raise
+    return found
 
 
 def _is_bpffs(folder: Path) -> bool:

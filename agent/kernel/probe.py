@@ -136,6 +136,8 @@ class Probe:
             self._storms = BpfMap(descriptors["map-storms"], 8, STORM.size, STORM_ROWS)
             self.forks = Ring(descriptors["map-forks"], self.meta.ring_bytes, FORK_SLOT)
             self._changes = Ring(descriptors["map-changes"], CHANGES_BYTES, CHANGE_SLOT)
+            if not (self.forks.sound and self._changes.sound):
+                raise ValueError("a ring has positions that no ring can have")
         except (KeyError, OSError) as error:
             raise ValueError(f"not a whole probe: {error}") from error
         self._misses = misses

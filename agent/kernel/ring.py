@@ -108,6 +108,16 @@ class Ring:
         self.cursor = position
 
     @property
+    def sound(self) -> bool:
+        """Whether its positions can be a ring's: with others the kernel may never find room in it again."""
+        return 0 <= self._produced[0] - self._consumed[0] <= self.size and not self._consumed[0] % self.slot
+
+    @property
+    def end(self) -> int:
+        """The position up to which there are records, unfinished ones included."""
+        return int(self._produced[0])
+
+    @property
     def backlog(self) -> int:
         """Records that are in the ring and not yet taken, unfinished ones included."""
         return int(self._produced[0] - self.cursor) // self.slot

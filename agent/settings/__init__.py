@@ -49,6 +49,17 @@ class KubernetesSettings(Part):
     """How long a fork may wait for its container to be known: a kubelet reports one about a second after its start."""
 
 
+class PodMetricsSettings(Part):
+    enabled: bool = False
+    """Series of its own for each pod in /metrics, as long as the pod is there. The stream has the same numbers, exactly."""
+    most: int = Field(default=200, ge=1, le=5000)
+    """Pods that get series, four each; how many found no place is forklore_pods_without_series. A node has 110 by default."""
+
+
+class MetricsSettings(Part):
+    pods: PodMetricsSettings = PodMetricsSettings()
+
+
 class Settings(BaseSettings):
     """The agent's."""
 
@@ -67,6 +78,7 @@ class Settings(BaseSettings):
     """Where /healthz, /readyz, /metrics, /v1/pods and /v1/ledger are served."""
     status_token_file: Path | None = None
     """When set, /v1/pods and /v1/ledger want this bearer token: they name pods."""
+    metrics: MetricsSettings = MetricsSettings()
     sinks: tuple[SinkSettings, ...] = ()
     """Where forks go; each has a queue and an account of its own."""
 
@@ -120,6 +132,7 @@ def _is_stranger(variable: str) -> bool:
 
 def _line(error: Any) -> str:  # noqa: ANN401  pydantic's ErrorDetails, a TypedDict of its own core
     key = ".".join(str(part) for part in error["loc"])
+    key = key if key.isprintable() else key.encode("unicode_escape").decode()  # whoever wrote the file may write it anyhow
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{key}: there is no such setting"

@@ -106,6 +106,12 @@ class Connection:
         """A file is another one than at the last `post`."""
         return look(self._files) != self._seen
 
+    def discreet(self, text: str) -> str:
+        """A receiver may say what it was told."""
+        for secret in self.secrets:
+            text = text.replace(secret, "[secret]")
+        return text
+
     async def post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
         """The whole answer. Raises FileWrong, aiohttp.ClientError, OSError (TimeoutError), ValueError."""
         self._seen = look(self._files)

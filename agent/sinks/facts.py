@@ -5,12 +5,12 @@ Must not live here: any one schema's names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
-from agent.nouns import Event, Origin, Subject, Task, state_of
+from agent.nouns import Event, Subject, Task, state_of
 from agent.sinks.times import Rfc3339
 
 __all__ = ["WORKLOADS", "by_name", "cgroup_of", "found", "heads", "inner", "known", "namespaces"]
@@ -41,8 +41,9 @@ def by_name(prefix: str, task: Task, time: Rfc3339) -> dict[str, Any]:
     }
 
 
-def namespaces(origin: Origin) -> dict[str, int] | None:
-    return known(dict(zip(_NAMESPACES, origin.namespaces, strict=True))) or None
+def namespaces(inums: Sequence[int | None]) -> dict[str, int] | None:
+    """`inums`: as Origin has them."""
+    return known(dict(zip(_NAMESPACES, inums, strict=True))) or None
 
 
 def cgroup_of(cgroup: Mapping[str, Any] | None) -> dict[str, str] | None:

@@ -102,7 +102,7 @@ class NativeEncoder:
         self._cluster = cluster
         self._node = node
         self._time = Rfc3339()
-        self._origins: Fragments[Origin, _OriginText] = Fragments(self._origin, 2048)
+        self._origins: Fragments[Origin, _OriginText] = Fragments(self._origin, 1024)
         self._namespaces: Fragments[tuple[_Inums, _Clone], str] = Fragments(_namespaces, 512)
         self._subjects: Fragments[Subject, _SubjectText] = Fragments(self._subject, 2048)
 

@@ -55,12 +55,13 @@ class Selection:
         """Of an event of the agent's own: is its kind asked for, and what it tells of?
 
         The node's heartbeat, and what is missing and is nobody's in particular, are no subject's: only `kinds` takes them out.
+        Nor does anything else take out what this sink itself has lost: it had been chosen, whoever it was counted for.
         """
         kind = event["event"]
         if not self.wants(kind):
             return False
         cgroup = event.get("cgroup")
-        if kind == NODE_SUMMARY or (kind == GAP and (cgroup is None or cgroup["id"] == 0)):
+        if kind == NODE_SUMMARY or (kind == GAP and (event.get("sink") is not None or cgroup is None or cgroup["id"] == 0)):
             return True
         k8s = event["k8s"]
         return self._holds(event["enrichment"]["state"] == "host", k8s["namespace"], k8s["labels"])

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 import aiohttp
 
+from agent.durations import Durations
 from agent.nouns import NOBODY, Batch
 from agent.sinks.answers import Answer, Fate
 from agent.sinks.connections import LIMITS, Connection, Destination, Limits
@@ -74,7 +75,7 @@ class Speech(Protocol):
 
 
 class Sender:
-    """`state` is one line for people: what the receiver last said, or what is in the way. `observe` is told each try's seconds.
+    """`state` is one line for people: what the receiver last said, or what is in the way. `durations`: of each try.
 
     Counters: `answers` by status or kind of trouble; `tries`, `retries` (of a batch that had been tried before); `bytes_sent`
     (bodies that were answered); `last_taken` (the loop's time).
@@ -88,14 +89,13 @@ class Sender:
         packer: Packer,
         speech: Speech,
         *,
-        observe: Callable[[float], None] = lambda seconds: None,
         limits: Limits = LIMITS,
     ) -> None:
         self.name = name
         self._queue = queue
         self._packer = packer
         self._speech = speech
-        self._observe = observe
+        self.durations = Durations()
         self._connection = Connection(destination, speech.authorization, limits)
         self.state = "nothing sent yet"
         self.answers: dict[str, int] = {}
@@ -135,17 +135,14 @@ class Sender:
             self._count(trouble.kind)
             return Answer(Fate.HOLD if trouble.hold else Fate.RETRY, trouble.text)
         finally:
-            self._observe(loop.time() - start)
+            self.durations.observe(loop.time() - start)
         self._count(str(reply.status))
         self.bytes_sent += len(batch.body)
         return self._speech.answer(reply.status, reply.headers, reply.body, datetime.now(UTC), batch)
 
     def _settle(self, batch: Batch, answer: Answer, jitter: _Jitter) -> float:
         """Moves the queue on as the answer says; returns the pause until the next try, seconds."""
-        text = answer.text
-        for secret in self._connection.secrets:  # a receiver may say what it was told
-            text = text.replace(secret, "[secret]")
-        text = printable(text, _MOST_TEXT)
+        text = printable(self._connection.discreet(answer.text), _MOST_TEXT)
         self.state = f"{answer.fate.value}: {text}"
         places = range(batch.events)
         refused = {at for at in answer.refused if at in places}

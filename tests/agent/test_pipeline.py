@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -28,5 +29,5 @@ async def test_a_port_in_use_is_an_oserror_and_not_a_room_that_burned(taken_port
     journal = Journal(tmp_path / "journal.sqlite3", {})
     await journal.open()
     with pytest.raises(OSError, match="address already in use"):
-        await Pipeline(settings, Hierarchy(0, None, tmp_path), FakeCapture(), journal).run(asyncio.Event())
+        await Pipeline(settings, Hierarchy(0, None, tmp_path), FakeCapture(), journal).run(asyncio.Event(), ThreadPoolExecutor())
     await journal.close()

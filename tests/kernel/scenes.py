@@ -10,15 +10,17 @@ import asyncio
 import json
 import secrets
 import ssl
+import subprocess
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import pytest
 
 from collector.server import running_collector
 from collector.settings import Settings
@@ -30,7 +32,7 @@ from tests.faults import FaultProxy
 
 from .conftest import Agent, until
 
-__all__ = ["FORKER", "Forker", "Scene", "delivered", "killed", "scene", "settled"]
+__all__ = ["FORKER", "Forker", "Scene", "caught_up", "killed", "loop_mounted", "scene", "settled"]
 
 # Forks at a rate (0: as fast as it can), from the marker `go` to the marker `stop`, then says how often. A spawn of what is
 # not there is one clone, whose child is gone and reaped when the call returns: 60 us, where fork() of a Python costs ten
@@ -143,17 +145,36 @@ async def settled(what: Any, seconds: float = 60.0) -> Any:
         return found
 
 
-async def delivered(agent: Agent, sink: str = "collector", seconds: float = 60.0) -> None:
-    """Waits until nothing waits for the sink, and no former epoch is left."""
+async def caught_up(agent: Agent, sink: str = "collector", seconds: float = 60.0) -> None:
+    """Waits until no former epoch is left and the sink takes what it is given. Something is always under way: other processes
+    of this machine fork, too. `Agent.leave` ships it."""
 
-    async def all_of_it() -> bool:
+    async def it_has() -> bool:
         ledger = await asyncio.to_thread(agent.get, "/v1/ledger")
-        return not ledger["former"] and not sum(ledger["sinks"][sink]["queued"].values())
+        return not ledger["former"] and ledger["sinks"][sink]["state"].startswith("taken")
 
-    await settled(all_of_it, seconds)
+    await settled(it_has, seconds)
 
 
 def killed(agent: Agent) -> None:
     """With -9."""
     agent.process.kill()
     agent.process.wait()
+
+
+@contextmanager
+def loop_mounted(folder: Path) -> Iterator[Path]:
+    """An ext4 of its own in a file, read-only after an error; unmounted at the end."""
+    image, place = folder / "image", folder / "mounted"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    made = subprocess.run(["mkfs.ext4", "-q", "-F", image], capture_output=True, check=False)
+    mounted = subprocess.run(["mount", "-o", "loop,errors=remount-ro", image, place], capture_output=True, check=False)
+    if made.returncode or mounted.returncode:
+        pytest.skip(f"no file system can be mounted from a file here: {(made.stderr + mounted.stderr).decode()}")
+    try:
+        yield place
+    finally:
+        if place.is_mount():
+            subprocess.run(["umount", "--lazy", place], check=True)

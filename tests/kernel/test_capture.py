@@ -33,7 +33,7 @@ def open_pinned(pins: Path) -> Iterator[Open]:
     """Opens capture with pins of the test's own; what is left of them at the end goes."""
     opened: list[Capture] = []
 
-    def pinned(ring_bytes: int = 1 << 20, known: set[str] | None = None) -> Capture:
+    def pinned(ring_bytes: int = 16 << 20, known: set[str] | None = None) -> Capture:
         here = hierarchy()
         capture = open_capture(ring_bytes, here.number, here.controller, pins, known)
         opened.append(capture)
@@ -281,7 +281,7 @@ def test_what_a_container_makes_below_itself_counts_for_the_container(open_pinne
 
 
 def test_above_its_limit_a_pod_is_only_counted_and_others_lose_nothing(open_pinned: Open, cgroup: Path) -> None:
-    probe = begin(open_pinned(16 << 20), storm_limit=100)
+    probe = begin(open_pinned(16 << 20), storm_limit=5)
     pods = []
     for name in ("stormy", "calm"):
         pod = cgroup / name
@@ -294,14 +294,14 @@ def test_above_its_limit_a_pod_is_only_counted_and_others_lose_nothing(open_pinn
         pods.append(pod)
     stormy, calm = pods
     for container in ("one", "two", "one"):  # the limit is the pod's, not a container's
-        fork_inside(stormy / container, 500)
-    fork_inside(calm / "one", 90)
+        fork_inside(stormy / container, 40)
+    fork_inside(calm / "one", 4)
     rows = probe.snapshot().rows
     made = [rows[(stormy / name).stat().st_ino] for name in ("one", "two")]
-    assert sum(row.processes for row in made) == 1500
+    assert sum(row.processes for row in made) == 120
     assert [row.processes for row in made] == [row.emitted + row.suppressed + row.lost for row in made]
-    assert 100 <= sum(row.emitted for row in made) <= 200  # a second may turn before the limit is reached
-    assert rows[(calm / "one").stat().st_ino].emitted == 90
+    assert 5 <= sum(row.emitted for row in made) <= 10  # a second may turn before the limit is reached
+    assert rows[(calm / "one").stat().st_ino].emitted == 4
     storms = probe.storms()
     assert stormy.stat().st_ino in storms
     assert calm.stat().st_ino not in storms

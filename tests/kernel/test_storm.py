@@ -31,7 +31,7 @@ from demo import leftovers
 from demo.containers import Runtime
 
 from .conftest import Agent, hierarchy, until
-from .scenes import FORKER, delivered, scene, settled
+from .scenes import FORKER, caught_up, scene, settled
 
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(120)]
 Start = Callable[..., Agent]
@@ -181,7 +181,7 @@ async def test_a_fork_bomb_is_counted_to_the_last_fork_and_its_neighbour_loses_n
                 (storm,) = await settled(is_over, 30)
                 made_quietly = await asyncio.to_thread(quiet.stop)
             row = await asyncio.to_thread(agent.container, bomb.container.id)
-            await delivered(agent)
+            await caught_up(agent)
             peak = peak_mib(agent)
             killed_for_want_of_memory = oom_kills(folder)
             ledger = await asyncio.to_thread(agent.leave)
@@ -242,7 +242,7 @@ async def test_no_container_escapes_its_limit_or_floods_the_tally_by_making_cgro
         nested = {path.stat().st_ino for path in own.rglob("*") if path.is_dir()}
         rows = tally(pins)
         row = await asyncio.to_thread(agent.container, nester.container.id)
-        await delivered(agent)
+        await caught_up(agent)
         ledger = await asyncio.to_thread(agent.leave)
         told = await here.pod(nester)
     assert len(nested) == 100, "50 that it went into, and the one between"
@@ -270,7 +270,7 @@ async def test_what_a_ring_had_no_room_for_while_the_agent_stood_still_is_declar
         agent.process.send_signal(signal.SIGCONT)
         await asyncio.sleep(1)
         made = [await asyncio.to_thread(forker.stop) for forker in forkers]
-        await delivered(agent)
+        await caught_up(agent)
         ledger = await asyncio.to_thread(agent.leave)
         pods, node = [await here.pod(forker) for forker in forkers], await here.node()
     for pod, forks in zip(pods, made, strict=True):
@@ -328,7 +328,7 @@ async def test_a_cpu_that_goes_away_takes_no_fork_and_no_count_with_it(
         os.sched_setaffinity(forker.container.pid, {1})
         await asyncio.sleep(0.7)
         made = await asyncio.to_thread(forker.stop)
-        await delivered(agent)
+        await caught_up(agent)
         ledger = await asyncio.to_thread(agent.leave)
         pod, node = await here.pod(forker), await here.node()
     heads = [one["heads"]["1"] for one in (*gone, ledger)]

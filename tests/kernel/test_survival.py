@@ -20,7 +20,7 @@ from .scenes import Forker, Scene, scene, settled
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(240)]
 Start = Callable[..., Agent]
 
-AWAY_S = float(os.environ.get("AWAY_S", "60"))  # how long the collector is away
+AWAY_S = float(os.environ.get("AWAY_S", "60"))  # how long the collector is away; in the other two half as long
 RATE = 2000  # forks a second
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +39,9 @@ def another_build(folder: Path) -> tuple[str, ...]:
     return "env", "-C", str(folder)
 
 
-async def through_it_all(here: Scene, start: Start, settings: dict[str, Any], command: tuple[str, ...]) -> tuple[Forker, int]:
+async def through_it_all(
+    here: Scene, start: Start, settings: dict[str, Any], away_s: float, command: tuple[str, ...] = ()
+) -> tuple[Forker, int]:
     """The collector is away, the agent is killed three times meanwhile; a pod, and how often it was forked in in the end."""
     agent = await asyncio.to_thread(start, **settings)
     forker = await here.forker("cart", RATE)
@@ -48,10 +50,10 @@ async def through_it_all(here: Scene, start: Start, settings: dict[str, Any], co
     await asyncio.sleep(1)
     here.proxy.away()
     for _ in range(3):
-        await asyncio.sleep(AWAY_S / 4)
+        await asyncio.sleep(away_s / 4)
         killed(agent)
         agent = await asyncio.to_thread(start, command=command, **settings)
-    await asyncio.sleep(AWAY_S / 4)
+    await asyncio.sleep(away_s / 4)
     here.proxy.back()
     made = await asyncio.to_thread(forker.stop)
 
@@ -86,7 +88,7 @@ async def test_each_fork_arrives_once_though_the_collector_was_away_and_the_agen
     start_agent: Start, runtime: Runtime, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     async with scene(runtime, tmp_path) as here:
-        forker, made = await through_it_all(here, start_agent, {**here.settings(), "capture": settings}, ())
+        forker, made = await through_it_all(here, start_agent, {**here.settings(), "capture": settings}, AWAY_S)
         pod, ledger = await the_pod(here, forker), await here.get("/v1/ledger")
     assert made > RATE * AWAY_S * 0.5, "the pod was to fork more than that"
     assert pod["processes"] == pod["delivered"] == made
@@ -102,7 +104,7 @@ async def test_an_upgrade_to_another_probe_loses_nothing_either(
 ) -> None:
     async with scene(runtime, tmp_path) as here:
         build = another_build(tmp_path / "build")
-        forker, made = await through_it_all(here, start_agent, {**here.settings(), "capture": settings}, build)
+        forker, made = await through_it_all(here, start_agent, {**here.settings(), "capture": settings}, AWAY_S / 2, build)
         pod, ledger = await the_pod(here, forker), await here.get("/v1/ledger")
     assert pod["processes"] == pod["delivered"] == made
     (node,) = ledger["nodes"]
@@ -116,7 +118,7 @@ async def test_what_a_ring_that_is_too_small_had_no_room_for_is_told_exactly(
 ) -> None:
     settings["ring_bytes"] = "128Ki"  # 512 forks: a quarter of a second
     async with scene(runtime, tmp_path) as here:
-        forker, made = await through_it_all(here, start_agent, {**here.settings(), "capture": settings}, ())
+        forker, made = await through_it_all(here, start_agent, {**here.settings(), "capture": settings}, AWAY_S / 2)
         pod, ledger = await the_pod(here, forker), await here.get("/v1/ledger")
     assert pod["processes"] == made, "the counts are right all the same"
     assert pod["lost"] > 0

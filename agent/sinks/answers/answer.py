@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from agent.sinks.printable import printable
 
-__all__ = ["HOLD", "MOST_BYTES", "Answer", "Fate", "by_status", "is_page", "retry_after", "told"]
+__all__ = ["HOLD", "MOST_BYTES", "Answer", "Fate", "by_status", "is_misdirected", "is_page", "retry_after", "told"]
 
 
 class Fate(Enum):
@@ -42,6 +42,12 @@ class Answer(NamedTuple):
 MOST_BYTES: Final = 1 << 20  # of an answer's body are read; one as long as this was cut
 HOLD: Final = frozenset({401, 403, 404, 405, 407, 410, 415})
 _RETRY: Final = frozenset({408, 425, 429})
+# How some say with 400 what others say with 404 and 415: Elasticsearch of a path, Fluent Bit of a path and a type. As the first
+# words only: further on may be what a container chose, and a batch that is held holds up all behind it.
+_MISDIRECTED: Final = (
+    "400 no handler found for uri", "400 error: invalid HTTP endpoint", "400 error: invalid endpoint",
+    "400 error: invalid 'Content-Type'",
+)  # fmt: skip
 _LONGEST_S: Final = 3600.0  # nobody can ask for more: the journal is bounded
 _MOST_TEXT: Final = 200  # characters of a receiver's words that people are shown
 
@@ -50,11 +56,16 @@ def by_status(status: int, text: str, headers: Mapping[str, str], now: datetime)
     """What a status other than 2xx means by itself."""
     if status == 413:
         return Answer(Fate.SPLIT, text)
-    if status in HOLD or 300 <= status < 400:
+    if status in HOLD or 300 <= status < 400 or is_misdirected(text):
         return Answer(Fate.HOLD, text)
     if status in _RETRY or status >= 500:
         return Answer(Fate.RETRY, text, retry_after(headers.get("Retry-After"), now))
     return Answer(Fate.SET_ASIDE, text)
+
+
+def is_misdirected(text: str) -> bool:
+    """`text`: as `told` has it. The url or the framing is wrong, and nothing in the batch."""
+    return text.startswith(_MISDIRECTED)
 
 
 def told(status: int, said: str | bytes) -> str:

@@ -19,7 +19,9 @@ from agent.sinks.printable import printable
 __all__ = ["answer"]
 
 _NOT_BULK: Final = "not an answer to _bulk, so nothing of it counts as taken: see the sink's url"
-_TARGET: Final = frozenset({401, 403, 404})  # of the index or the key, not of a document
+# What is wrong with the index or the key, and not with a document.
+_TARGET: Final = frozenset({401, 403, 404})
+_TARGET_TYPES: Final = frozenset({"index_closed_exception", "invalid_index_name_exception"})  # with status 400
 _AGAIN_S: Final = 1.0  # before the items that a busy node refused are sent once more
 _MOST_TYPES: Final = 3  # kinds of errors that are named, the most frequent first
 _MOST_TYPE: Final = 60  # characters of each
@@ -57,7 +59,7 @@ def _item_by_item(status: int, outcomes: Sequence[tuple[int | None, str]], pause
     taken = len(outcomes) - len(refused) - len(again)
     named = ", ".join(f"{error} ({count})" for error, count in errors.most_common(_MOST_TYPES))
     text = f"{status} {taken} taken, {len(refused)} refused, {len(again)} to be sent again" + (f": {named}" if named else "")
-    if not taken and not again and all(own in _TARGET for own, _ in outcomes):
+    if not taken and not again and all(own in _TARGET or error in _TARGET_TYPES for own, error in outcomes):
         return Answer(Fate.HOLD, f"{text}; all of them, so it is the index or the key, not what is in the documents")
     if not taken and not refused:
         return Answer(Fate.RETRY, text, pause_s)

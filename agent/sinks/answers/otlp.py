@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from agent.nouns import Batch
-from agent.sinks.answers.answer import HOLD, Answer, Fate, is_page, retry_after, told
+from agent.sinks.answers.answer import HOLD, Answer, Fate, is_misdirected, is_page, retry_after, told
 from agent.sinks.printable import printable
 from agent.sinks.protobuf import VARINT, fields, unsigned
 
@@ -30,7 +30,7 @@ def answer(status: int, headers: Mapping[str, str], body: bytes, now: datetime, 
     text = told(status, _message(headers, body) or body)
     if status == 413 or (status == 400 and _TOO_LARGE in text):
         return Answer(Fate.SPLIT, text)
-    if status in HOLD or 300 <= status < 400:
+    if status in HOLD or 300 <= status < 400 or is_misdirected(text):
         return Answer(Fate.HOLD, text)
     if status in _RETRY:
         return Answer(Fate.RETRY, text, retry_after(headers.get("Retry-After"), now))

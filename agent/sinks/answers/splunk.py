@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from agent.nouns import Batch
-from agent.sinks.answers.answer import MOST_BYTES, Answer, Fate, by_status, is_page, retry_after, told
+from agent.sinks.answers.answer import HOLD, MOST_BYTES, Answer, Fate, by_status, is_page, retry_after, told
 
 __all__ = ["answer"]
 
@@ -49,7 +49,7 @@ def answer(status: int, headers: Mapping[str, str], body: bytes, now: datetime, 
         return Answer(Fate.HOLD, f"{text}: {_HOLD[code]}")
     if code in _RETRY:
         return Answer(Fate.RETRY, text, pause)
-    if code in _DATA:
+    if code in _DATA and status not in HOLD:  # of another path some say that the data is wrong
         return _one_by_one(text, reply.get("invalid-event-number"), batch.events)
     if not 200 <= status < 300:
         return by_status(status, text, headers, now)

@@ -26,8 +26,7 @@ from agent.sinks.ecs.objects import (
 from agent.sinks.facts import found, inner, known
 from agent.sinks.fragments import Fragments
 from agent.sinks.native import whose
-from agent.sinks.otel.sentences import caller, sentence
-from agent.sinks.otel.whose import where
+from agent.sinks.sentences import caller, sentence, where
 from agent.sinks.times import Rfc3339
 
 __all__ = ["EcsEncoder"]
@@ -68,7 +67,7 @@ class EcsEncoder:
         self._data_stream = dict(zip(_DATA_STREAM, parts, strict=True)) if len(parts) == 3 and all(parts) else None
         self._module = {"module": _MODULE, "dataset": self._data_stream["dataset"] if self._data_stream else _DATASET}
         self._time = Rfc3339()
-        self._origins: Fragments[Origin, _OriginText] = Fragments(self._origin, 2048)
+        self._origins: Fragments[Origin, _OriginText] = Fragments(self._origin, 1024)
         self._subjects: Fragments[Subject, _SubjectText] = Fragments(self._subject, 2048)
 
     def forks(self, stream: str, forks: Sequence[Fork]) -> list[str]:

@@ -106,7 +106,7 @@ def origin_of(origin: Origin, node: str, time: Rfc3339) -> tuple[dict[str, Any],
         "parent_comm": origin.parent_comm,
         "parent_process_ns_tid": above.ns_tid,
         **(by_name("leader", origin.leader, time) if origin.leader else {}),
-        "namespaces": namespaces(origin),
+        "namespaces": namespaces(origin.namespaces),
         "clone": origin.clone,
     })  # fmt: skip
     return process, known({"hosts": [node], "user": uid and [uid]}), leftovers

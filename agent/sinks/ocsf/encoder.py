@@ -17,8 +17,7 @@ from agent.sinks.fragments import Fragments
 from agent.sinks.native import whose
 from agent.sinks.ocsf.classes import OCSF_VERSION, PROFILES, fork_class, own_class, own_leftovers
 from agent.sinks.ocsf.objects import INT32_MOST, child_of, container_of, device_of, leftovers_of, moment, origin_of, read_moment
-from agent.sinks.otel.sentences import caller, sentence
-from agent.sinks.otel.whose import where
+from agent.sinks.sentences import caller, sentence, where
 from agent.sinks.times import Rfc3339
 from wire.events import FORK
 
@@ -52,7 +51,7 @@ class OcsfEncoder:
         self._node = node
         self._product = {"name": "forklore", "vendor_name": "forklore", "version": version}
         self._time = Rfc3339()
-        self._origins: Fragments[Origin, _OriginText] = Fragments(self._origin, 2048)
+        self._origins: Fragments[Origin, _OriginText] = Fragments(self._origin, 1024)
         self._subjects: Fragments[Subject, _SubjectText] = Fragments(self._subject, 2048)
 
     def forks(self, stream: str, forks: Sequence[Fork]) -> list[str]:

@@ -76,7 +76,7 @@ def origin_of(origin: Origin, time: Rfc3339) -> tuple[dict[str, Any], dict[str, 
         **rest_of_above,
         **(by_name("leader", leader, time) if leader else {}),
         "gid": gid if user is None else None,
-        "namespaces": namespaces(origin),
+        "namespaces": namespaces(origin.namespaces),
         "clone": origin.clone,
     })  # fmt: skip
     # An actor must be something. Of a caller that could not be read at all, this much is known.

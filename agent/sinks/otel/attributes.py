@@ -6,6 +6,7 @@ Must not live here: which attributes there are.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from agent.sinks.protobuf import nested, varint
@@ -20,11 +21,17 @@ _WHOLE: Final = frozenset({"heads"})  # keyed by CPU: as attributes of their own
 
 def attributes(field: int, named: Mapping[str, Value], without: Collection[str] = ()) -> bytes:
     """`field`: what the message that has them calls them. None: unknown, and absent."""
-    return b"".join(
-        nested(field, nested(1, utf8(name)) + nested(2, any_value(value)))
-        for name, value in named.items()
-        if value is not None and name not in without
-    )
+    parts = []
+    for name, value in named.items():
+        if value is not None and name not in without:
+            told = any_value(value)
+            parts.append(nested(field, b"%b\x12%b%b" % (_key(name), varint(len(told)), told)))
+    return b"".join(parts)
+
+
+@lru_cache(1024)  # a label's key is a name, too, so there is no end of them
+def _key(name: str) -> bytes:
+    return nested(1, utf8(name))
 
 
 def any_value(value: Value) -> bytes:

@@ -15,9 +15,9 @@ from agent.sinks.facts import by_name, namespaces
 from agent.sinks.fragments import Fragments
 from agent.sinks.native import whose
 from agent.sinks.otel.attributes import Value, attributes, flat, literal, utf8
-from agent.sinks.otel.sentences import caller, sentence
-from agent.sinks.otel.whose import resource, where
+from agent.sinks.otel.whose import resource
 from agent.sinks.protobuf import nested, varint
+from agent.sinks.sentences import caller, sentence, where
 from agent.sinks.times import Rfc3339
 from wire.events import FORK, FORK_STORM, FORK_SUMMARY, GAP, NODE_SUMMARY
 
@@ -36,6 +36,8 @@ _TIME, _OBSERVED = b"\x09", b"\x59"  # tags of time_unix_nano and observed_time_
 _ATTRIBUTES: Final = 6
 _LAST: Final = (1 << 63) - 1  # in 2262: receivers hold these nanoseconds in a signed number
 _Shape = tuple[int, int, int, int, int, bool]
+_Inums = tuple[int | None, ...]
+_Clone = tuple[str, ...] | None
 
 
 class _OriginBytes(NamedTuple):
@@ -75,7 +77,8 @@ class OtelEncoder:
         self._layouts: Fragments[_Shape, bytes] = Fragments(self._layout, 256)
         self._lags: Fragments[int, bytes] = Fragments(self._lag, 1024)
         self._complete = [self._attributes({"forklore.child_ns_pids_truncated": truncated}) for truncated in (False, True)]
-        self._origins: Fragments[Origin, _OriginBytes] = Fragments(self._origin, 2048)
+        self._namespaces: Fragments[tuple[_Inums, _Clone], bytes] = Fragments(self._of_namespaces, 1024)
+        self._origins: Fragments[Origin, _OriginBytes] = Fragments(self._origin, 1024)
         self._subjects: Fragments[Subject, _SubjectBytes] = Fragments(self._subject, 2048)
 
     def forks(self, stream: str, forks: Sequence[Fork]) -> list[bytes]:
@@ -201,14 +204,18 @@ class OtelEncoder:
             **by_name("forklore.parent", origin.parent, self._time),
             **above,
             "forklore.parent_entity_id": origin.parent_process.entity,
-            "forklore.clone": origin.clone,
-            **dict(flat("forklore.namespaces", namespaces(origin))),
         }
         if origin.leader is not None:  # the process is older than this thread of it
             leader = by_name("forklore.leader", origin.leader, self._time)
             named |= {"process.creation.time": leader.pop("forklore.leader_start_time"), **leader}
         who = utf8(caller(origin))
-        return _OriginBytes(self._attributes(named), who + b" forked ", who + b" started thread ", origin.leader is not None)
+        told = self._attributes(named) + self._namespaces[origin.namespaces, origin.clone]
+        return _OriginBytes(told, who + b" forked ", who + b" started thread ", origin.leader is not None)
+
+    def _of_namespaces(self, both: tuple[_Inums, _Clone]) -> bytes:
+        """Which tasks have in common that never met."""
+        inums, clone = both
+        return self._attributes({"forklore.clone": clone, **dict(flat("forklore.namespaces", namespaces(inums)))})
 
     def _subject(self, subject: Subject) -> _SubjectBytes:
         told = whose(subject, self._cluster, self._node)

@@ -1,4 +1,4 @@
-"""Whose an event is: as a resource's attributes, and in words. From the native event's `k8s` and `container`.
+"""Whose an event is, as a resource's attributes: from the native event's `k8s` and `container`.
 
 Must not live here: what happened.
 """
@@ -6,15 +6,12 @@ Must not live here: what happened.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from agent.sinks.facts import WORKLOADS
 from agent.sinks.otel.attributes import Value
-from agent.sinks.printable import printable
 
-__all__ = ["image_parts", "resource", "where"]
-
-_MOST_WORDS: Final = 400  # signs: a namespace, a pod and a container have at most 63 + 253 + 63
+__all__ = ["image_parts", "resource"]
 
 
 def resource(k8s: Mapping[str, Any], container: Mapping[str, Any] | None) -> dict[str, Value]:
@@ -67,13 +64,6 @@ def image_parts(image: str | None) -> tuple[str | None, str | None, str | None]:
     if not name or "/" in tag:  # the colon, if any, is of the registry's port
         name, tag = rest, ""
     return name, tag or None, digest or None
-
-
-def where(k8s: Mapping[str, Any], container: Mapping[str, Any] | None) -> str:
-    if k8s["pod"] is not None:
-        inside = f"/{container['name']}" if container and container["name"] else ""
-        return printable(f"in {k8s['namespace']}/{k8s['pod']}{inside}", _MOST_WORDS)
-    return printable(f"on {k8s['node']}" if k8s["pod_uid"] is None else f"in pod {k8s['pod_uid']}", _MOST_WORDS)
 
 
 def _service(k8s: Mapping[str, Any], workload: str | None) -> str:

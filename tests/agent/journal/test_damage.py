@@ -7,10 +7,11 @@ import random
 import shutil
 import sqlite3
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
-from agent.journal import Journal
+from agent.journal import Journal, JournalTaken
 from tests.agent.journal.batches import STREAM, a_batch, at_once, counts, drained, told
 
 NOON = 1700000000.0
@@ -60,15 +61,34 @@ async def test_only_the_newest_of_what_was_moved_aside_is_kept(place):
     assert place.aside() == ["journal.sqlite3.corrupt-20231114T221520Z"]
 
 
-@pytest.mark.parametrize("table", ["batches", "accounts", "shelves"])
-async def test_a_row_that_somebody_altered_is_not_taken_for_what_was_written(place, table):
+@pytest.mark.parametrize("value", ["1", "CAST(x'ff' AS TEXT)", "NULL", "1.5"])
+@pytest.mark.parametrize(
+    "column", ["batches.since", "batches.sink", "accounts.forks", "accounts.sum", "shelves.value", "shelves.sum"]
+)
+async def test_a_row_that_somebody_altered_is_not_taken_for_what_was_written(place, column, value):
     journal = await filled(place)
     await journal.close()
-    column = {"batches": "since", "accounts": "forks", "shelves": "value"}[table]
-    place.sql(f"UPDATE {table} SET {column} = CAST({column} || '1' AS BLOB)")  # noqa: S608
+    table, _, name = column.partition(".")
+    place.sql(f"UPDATE {table} SET {name} = {value}")  # noqa: S608
     journal = await place.opened()
     assert (journal.corruptions, len(journal.queue("siem"))) == (1, 0)
     assert "does not match its checksum" in journal.trouble
+
+
+async def test_rows_that_are_not_told_of_any_more_are_missed(place):
+    """A page that says it has one row fewer is well readable, and each row that is left is sound."""
+    journal = await filled(place)
+    await journal.close()
+    connection = sqlite3.connect(place.file)
+    ((root,),) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'batches'")
+    connection.close()
+    with place.file.open("r+b") as file:
+        file.seek((root - 1) * 4096 + 3)  # the number of a leaf's cells
+        assert file.read(2) == b"\0\x14"
+        file.seek(-2, os.SEEK_CUR)
+        file.write(b"\0\x13")
+    journal = await place.opened()
+    assert journal.trouble.startswith("it is corrupt (batches: ")
 
 
 async def test_another_programs_database_is_moved_aside_whole(place):
@@ -185,10 +205,13 @@ async def test_whatever_happens_to_the_file_while_it_is_used_the_next_commit_beg
     queue.put(a_batch("young", forks={7: 2, 8: 1}, since=99.0))
     journal.keep("shelf", 2, b"two")
     await journal.commit()
+    journal._upkeep.result()
     hit(place, how)
     queue.put(a_batch("new", forks={7: 2, 8: 1}, since=100.0))
     assert await journal.commit()
     assert (journal.corruptions, journal.trouble) == (1, None)
+    with pytest.raises(JournalTaken, match="by another agent"):
+        await place.opened()
     assert told(journal) == {7: 44, 8: 22, 9: 5}
     # What was in memory, or in somebody's hands, is there; and what a descriptor still leads to.
     assert queue.settle(in_hand, delivered=in_hand.forks)
@@ -203,6 +226,19 @@ async def test_whatever_happens_to_the_file_while_it_is_used_the_next_commit_beg
     assert names[-2:] == ["young", "new"]
     assert len(names) == len(left)
     assert told(journal) == {7: 44, 8: 22, 9: 5}
+
+
+async def test_what_is_in_a_senders_hands_is_not_lost_with_the_file(place):
+    """Its body is larger than all that SQLite keeps in memory."""
+    journal = await filled(place, batches=2, size=6 << 20, siem=1 << 30)
+    queue = journal.queue("siem")
+    in_hand = await at_once(queue.head())
+    overwrite(place.file)
+    journal.keep("shelf", 2, b"two")
+    assert await journal.commit()
+    assert counts(journal.account(STREAM, "siem")) == {("delivered", ""): {9: 5}, ("lost", "journal_corrupt"): {7: 2, 8: 1}}
+    assert queue.settle(in_hand, delivered=in_hand.forks)
+    assert told(journal) == {7: 4, 8: 2, 9: 5}
 
 
 async def test_a_body_that_is_noise_is_found_when_it_is_read_and_only_what_is_noise_is_lost(place):
@@ -253,12 +289,12 @@ async def test_what_can_still_be_read_is_salvaged_for_as_long_as_there_is_time_a
     journal = await filled(place)
     place.file.unlink()
     clock = iter(range(100))
-    monkeypatch.setattr("agent.journal.salvage.time.monotonic", lambda: next(clock) * 0.2)
+    monkeypatch.setattr("agent.journal.salvage.time", SimpleNamespace(monotonic=lambda: next(clock) * 0.2))
     assert await journal.commit()
     monkeypatch.undo()
     left = [int(batch.id) for batch in await drained(journal.queue("siem"))]
     assert left == list(range(20 - len(left), 20))
-    assert len(left) == 9
+    assert len(left) == 10
     assert journal.account(STREAM, "siem").lost["journal_corrupt"].total() == 3 * (20 - len(left))
 
 
@@ -300,7 +336,55 @@ async def test_a_kill_while_salvaging_leaves_the_old_journal_or_the_new_one(plac
     assert (journal.trouble, len(journal.queue("siem")), draft.exists()) == (None, 20, False)
 
 
-@pytest.mark.parametrize("seed", range(40))
+async def all_delivered(journal, bodies):
+    """Takes out what there is, byte for byte, while the pipeline goes on committing."""
+    queue = journal.queue("siem")
+    while len(queue):
+        head = asyncio.ensure_future(queue.head())
+        while len(queue) and not head.done():
+            await asyncio.sleep(0)
+            await journal.commit()
+        if head.done():
+            assert head.result().body == bodies[head.result().id]
+            queue.settle(head.result(), delivered=head.result().forks)
+        head.cancel()
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_noise_anywhere_while_it_is_used_stops_nothing_and_all_is_counted(quick, seed):
+    noise, folder, bodies = random.Random(seed), quick(), {}  # noqa: S311  noise, not a secret
+    file, wal = folder / "journal.sqlite3", folder / "journal.sqlite3-wal"
+    journal = Journal(file, {"siem": 1 << 30})
+    await journal.open()
+    put = Counter()
+    for number in range(40):
+        name = f"{number}"
+        bodies[name] = noise.randbytes(noise.choice([50, 3000, 30_000]))
+        journal.queue("siem").put(a_batch(name, forks={number % 3: 3}, body=bodies[name]))
+        put[number % 3] += 3
+        journal.keep("shelf", number, bytes(100))
+        await journal.commit()
+        if number == 19:  # what is in the file, and not in memory
+            await journal.close()
+            journal = Journal(file, {"siem": 1 << 30})
+            await journal.open()
+        if number in (24, 29, 34):
+            target = noise.choice([file, file, wal])
+            size = min(target.stat().st_size, noise.choice([50_000, 1 << 30]))
+            length = min(size, noise.choice([1, 100, 4096, 50_000]))
+            overwrite(target, noise.randrange(size - length + 1), length, seed)
+        assert told(journal) == put
+    await all_delivered(journal, bodies)
+    assert told(journal) == put
+    await journal.commit()
+    await journal.close()
+    journal = Journal(file, {"siem": 1 << 30})
+    await journal.open()
+    assert len(journal.queue("siem")) == 0 or journal.corruptions == 0
+    await journal.close()
+
+
+@pytest.mark.parametrize("seed", range(45))
 async def test_noise_anywhere_at_rest_is_found_or_does_no_harm(quick, seed):
     """What is loaded is what some commit saved, whole; a body is what was put in, or lost and counted."""
     noise, folder, bodies = random.Random(seed), quick(), {}  # noqa: S311  noise, not a secret
@@ -317,12 +401,14 @@ async def test_noise_anywhere_at_rest_is_found_or_does_no_harm(quick, seed):
         journal.keep("model", "number", b"%d" % number)
         await journal.commit()
         saved.append([batch.counts() for batch in journal.queue("siem")])
-    copy = quick()
-    for one in (file, wal):
+    killed, copy = seed % 3 == 0, quick()
+    if not killed:
+        await journal.close()  # all of the log is in the file, and it is gone
+    for one in (file, wal) if killed else (file,):
         shutil.copy(one, copy)
     await journal.close()
-    target = copy / noise.choice([file, file, wal]).name
-    size = target.stat().st_size
+    target = copy / (wal if killed else file).name
+    size = min(target.stat().st_size, noise.choice([50_000, 1 << 30]))  # what is no body lies at the beginning
     length = min(size, noise.choice([1, 8, 100, 4096, 50_000]))
     overwrite(target, noise.randrange(size - length + 1), length, seed)
     journal = Journal(copy / file.name, {"siem": 1 << 30})
@@ -336,17 +422,7 @@ async def test_noise_anywhere_at_rest_is_found_or_does_no_harm(quick, seed):
         account = journal.account(STREAM, "siem")
         assert account.delivered == dict.fromkeys(range(last + 1), 1)
         put = told(journal)
-        while len(queue):
-            waiting = asyncio.ensure_future(queue.head())
-            while not (waiting.done() or not len(queue)):
-                await asyncio.sleep(0)
-                if journal.corruptions:
-                    await journal.commit()
-            if waiting.done():
-                batch = waiting.result()
-                assert batch.body == bodies[batch.id]
-                queue.settle(batch, delivered=batch.forks)
-            waiting.cancel()
+        await all_delivered(journal, bodies)
         assert told(journal) == put
     else:
         assert len(queue) == 0  # all of the log is noise: no commit was ever made

@@ -5,7 +5,7 @@ import os
 import resource
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -38,9 +38,16 @@ async def committed(journal):
 
 async def test_what_could_not_be_written_is_said_stays_staged_and_is_written_when_it_can(place):
     journal = await place.opened()
+    journal.keep("shelf", 0, b"goes")
+    journal.keep("other", 0, b"goes")
+    journal.account("old", "siem").deliver({7: 1})
+    await journal.commit()
     journal.queue("siem").put(a_batch("first", 50_000, {7: 1}))
+    journal.clear("other")
+    journal.keep("shelf", 0, None)
     journal.keep("shelf", 1, b"one")
     journal.account(STREAM, "siem").leave_out("select", {7: 9})
+    assert journal.forget_stream("old")
     with failing_disk():
         assert not await journal.commit()
         assert journal.trouble == "File too large"
@@ -48,9 +55,39 @@ async def test_what_could_not_be_written_is_said_stays_staged_and_is_written_whe
     await committed(journal)
     assert (journal.trouble, journal.corruptions) == (None, 0)
     journal = await place.again(journal)
-    assert journal.shelf("shelf") == {1: b"one"}
+    assert (journal.shelf("shelf"), journal.shelf("other"), journal.streams()) == ({1: b"one"}, {}, {STREAM})
     assert counts(journal.account(STREAM, "siem")) == {("filtered", "select"): {7: 9}}
     assert [batch.id for batch in await drained(journal.queue("siem"))] == ["first", "second"]
+
+
+async def test_what_is_cleared_while_a_commit_fails_stays_cleared(place):
+    journal = await place.opened()
+    journal.keep("shelf", 1, b"saved")
+    await journal.commit()
+    journal.keep("shelf", 2, bytes(50_000))
+    with failing_disk():
+        commit = asyncio.create_task(journal.commit())
+        while journal._shelves._shelves["shelf"].items:  # noqa: ASYNC110  it sets no event
+            await asyncio.sleep(0)
+        journal.clear("shelf")
+        journal.keep("shelf", 3, b"new")
+        assert not await commit
+    await committed(journal)
+    journal = await place.again(journal)
+    assert journal.shelf("shelf") == {3: b"new"}
+
+
+async def test_it_works_again_only_when_something_could_be_written(place):
+    journal = await place.opened()
+    with failing_disk():
+        journal.keep("shelf", 1, bytes(50_000))
+        assert not await journal.commit()
+        journal.keep("shelf", 1, None)
+        await asyncio.sleep(0.11)
+        assert not await journal.commit()
+        assert journal.trouble
+    await committed(journal)
+    assert journal.trouble is None
 
 
 async def test_while_it_fails_senders_get_what_is_in_memory_and_what_they_delivered_is_never_written(place):
@@ -110,7 +147,9 @@ async def test_what_is_in_memory_only_is_bounded_over_all_sinks_and_what_goes_is
         for number in range(12):
             journal.queue("siem").put(a_batch(f"{number}", 2 << 20, {7: 1}))
             journal.queue("collector").put(a_batch(f"{number}", 2 << 20, {7: 1}))
-            await journal.commit()
+            if number == 9:
+                assert not await journal.commit()
+                assert sum(entry.weight for queue in journal.queues.values() for entry in queue if not entry.saved) <= 32 << 20
         held = [entry.weight for queue in journal.queues.values() for entry in queue if not entry.saved]
         assert sum(held) <= 32 << 20 < sum(held) + (4 << 20)
         assert len(journal.queue("siem")) + len(journal.queue("collector")) == 1 + len(held)
@@ -128,18 +167,40 @@ async def test_a_long_failure_leaves_nothing_behind_in_memory(place):
     """What comes and goes for hours while nothing can be written must not add up."""
     journal = await place.opened()
     queue = journal.queue("siem")
+    journal.keep("shelf", 1000, b"saved")
+    await journal.commit()
     with failing_disk():
         for number in range(200):
             queue.put(a_batch(f"{number}", forks={number: 1}))
             journal.keep("shelf", number, b"x")
-            if number % 20 == 0:
-                journal._again = 0.0
-            assert not await journal.commit()
+            journal._again = 0.0 if number % 20 == 0 else journal._again
+            commit = asyncio.create_task(journal.commit())
+            if number % 40 == 0:  # while it is tried
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                journal.keep("shelf", number, None)
+                queue.lose(list(queue), "test")
+            assert not await commit
             await drained(queue)
             journal.account(STREAM, "siem").forget(number)
-            journal.keep("shelf", number, None)
+            if number % 40:
+                journal.keep("shelf", number, None)
     gone, batches = journal._stock.take()
     assert (gone, batches, journal._shelves.take()) == ([], [], {})
+
+
+async def test_what_came_and_went_leaves_nothing_behind_in_memory(place):
+    journal = await place.opened()
+    for number in range(3):
+        journal.queue("siem").put(a_batch(f"{number}"))
+        journal.keep("shelf", number, b"x")
+        await journal.commit()
+        await drained(journal.queue("siem"))
+        journal.keep("shelf", number, None)
+        await journal.commit()
+    assert journal._shelves._shelves == {}
+    assert journal._stock.take() == ([], [])
+    assert not (journal._stock._cached or journal._stock._cached_bytes or journal._stock._unsaved_bytes)
 
 
 async def test_a_batch_that_can_not_be_read_is_waited_for_while_the_disk_is_away_and_lost_when_it_is_that_batch(
@@ -209,7 +270,8 @@ async def test_a_place_that_can_not_be_written_is_said_and_it_goes_on_in_memory(
 async def test_a_place_that_can_be_written_later_gets_all_of_it_and_what_lay_there_comes_first(tmp_path):
     place = Place(tmp_path / "state")
     journal = await place.opened()
-    journal.queue("siem").put(a_batch("old", 100, {7: 1}))
+    for name in ("old", "older"):
+        journal.queue("siem").put(a_batch(name, 100, {7: 1}))
     journal.account(STREAM, "siem").deliver({7: 10})
     journal.keep("shelf", 1, b"old")
     await journal.commit()
@@ -229,12 +291,12 @@ async def test_a_place_that_can_be_written_later_gets_all_of_it_and_what_lay_the
     (tmp_path / "away").rename(place.folder)
     await committed(journal)
     assert not queue.settle(in_hand, delivered=in_hand.forks)
-    assert (queue.forks, journal.account(STREAM, "siem").delivered) == (3, {7: 11})
+    assert (queue.forks, journal.account(STREAM, "siem").delivered) == (4, {7: 11})
     await journal.commit()
     await journal.close()
     journal = await place.opened()
     assert journal.shelf("shelf") == {2: b"new"}
-    assert [batch.id for batch in await drained(journal.queue("siem"))] == ["old", "young", "younger"]
+    assert [batch.id for batch in await drained(journal.queue("siem"))] == ["old", "older", "young", "younger"]
     await journal.close()
 
 
@@ -269,6 +331,28 @@ async def test_on_a_full_disk_it_says_so_goes_on_and_writes_all_when_there_is_ro
     journal = await tiny.opened(siem=1 << 30)
     assert [batch.id for batch in first + await drained(journal.queue("siem"))] == [f"{number}" for number in range(30)]
     assert told(journal) == {7: 30}
+    await journal.close()
+
+
+@pytest.mark.kernel
+async def test_what_is_delivered_can_be_deleted_also_when_others_filled_the_disk_while_the_log_was_long(tiny):
+    journal = await tiny.opened(siem=1 << 30)
+    queue = journal.queue("siem")
+    queue.put(a_batch("first", forks={7: 1}))
+    await journal.commit()
+    for number in range(8):
+        queue.put(a_batch(f"{number}", forks={7: 1}, body=os.urandom(512_000)))
+    await journal.commit()
+    with suppress(OSError), (tiny.folder.parent / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(4096))
+    queue.put(a_batch("too much", forks={7: 1}, body=os.urandom(2 << 20)))
+    assert not await journal.commit()
+    await drained(queue)
+    await committed(journal)
+    assert (journal.trouble, journal.account(STREAM, "siem").delivered) == (None, {7: 10})
+    journal = await tiny.again(journal, siem=1 << 30)
+    assert (len(journal.queue("siem")), journal.account(STREAM, "siem").delivered) == (0, {7: 10})
     await journal.close()
 
 

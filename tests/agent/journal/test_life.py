@@ -9,6 +9,7 @@ import os
 import random
 import resource
 import shutil
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.journal import Journal
+from agent.ledger import FORGOTTEN
 from agent.nouns import Batch
 from tests.agent.journal.batches import a_batch, counts
 
@@ -24,22 +26,11 @@ LIVES = int(os.environ.get("LIVES", "1000"))
 LIMITS = {"siem": 30_000, "collector": 9_000}
 SINKS, STREAMS, SHELVES = tuple(LIMITS), ("0f2a.1", "0f2a.2"), ("a", "b")
 SIZES = (1, 100, 2000, 8000)
-STEPS = (
-    *("put", "put", "put", "put_many", "take", "take", "take_partly", "set_aside", "split", "overtake"),
-    *(
-        "keep",
-        "keep",
-        "clear",
-        "forget",
-        "commit",
-        "commit",
-        "commit",
-        "commit_on_a_failing_disk",
-        "crash",
-        "crash_while_committing",
-    ),
-)
-lives = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 999), st.integers(0, 999)), min_size=8, max_size=20)
+WORK = ("put", "put", "put", "put_many", "take", "take", "take_partly", "set_aside", "split", "overtake")
+KEEPING = ("keep", "keep", "clear", "forget")
+COMMITS = ("commit", "commit", "commit", "commit_on_a_failing_disk", "meanwhile", "meanwhile", "meanwhile_failing")
+STEPS = (*WORK, *KEEPING, *COMMITS, "crash", "crash_while_committing")
+lives = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 999), st.integers(0, 999)), min_size=6, max_size=18)
 
 
 @dataclass
@@ -150,7 +141,7 @@ class Life:
         self.journal.account(stream, sink).forget(cgroup)
         for counted in self.now.accounts.get((stream, sink), {}).values():
             if cgroup in counted:
-                counted[-1] += counted.pop(cgroup)
+                counted[FORGOTTEN] += counted.pop(cgroup)
 
     async def commit(self, *_):
         self._number()
@@ -178,6 +169,50 @@ class Life:
         if not done:
             assert self.journal.trouble == "File too large" or "input/output error" in self.journal.trouble
             self.journal._again = 0.0
+
+    async def meanwhile(self, one, other, *, room=None):
+        """Others go on while a commit is under way: that is the next one's."""
+        self._number()
+        self._upkeep()
+        self.journal._again = 0.0
+        started, goes_on, file = asyncio.Event(), threading.Event(), self.journal._file
+        write = file.write
+
+        def slowly(*given, **named):
+            self.loop.call_soon_threadsafe(started.set)
+            goes_on.wait(10)
+            return write(*given, **named)
+
+        file.write = slowly
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        try:
+            commit = self.loop.create_task(self.journal.commit())
+            await started.wait()
+            under_way = self.now.copy()
+            meant = {id(batch) for waiting in self.now.waiting.values() for batch, _ in waiting}
+            chance = random.Random(other)  # noqa: S311
+            for _ in range(1 + one % 6):
+                step = chance.choice(("put", "put_many", "keep", "keep", "clear", "forget"))
+                await getattr(self, step)(chance.randrange(1000), chance.randrange(1000))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft if room is None else room, hard))
+            goes_on.set()
+            done = await commit
+            self._upkeep()
+        finally:
+            goes_on.set()
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            file.write = write
+        self.seen["meanwhile", done] += 1
+        assert done or room is not None
+        self.failing = not done
+        self.journal._again = 0.0
+        if done:
+            for waiting in (*self.now.waiting.values(), *under_way.waiting.values()):
+                waiting[:] = [(batch, ready or id(batch) in meant) for batch, ready in waiting]
+            self.saved = under_way
+
+    async def meanwhile_failing(self, one, other):
+        await self.meanwhile(one, other, room=one * 40)
 
     async def crash(self, *_):
         await self._goes_on_in(self._image(), [self.saved])

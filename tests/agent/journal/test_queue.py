@@ -92,7 +92,9 @@ async def test_what_was_settled_can_not_be_settled_once_more(journal, queue):
     assert queue.settle(batch, delivered=batch.forks)
     queue.put(a_batch(forks={7: 1}))
     assert not queue.settle(batch, delivered=batch.forks)
-    assert journal.account(STREAM, "siem").delivered == {7: 1}
+    await queue.head()
+    assert not queue.settle(batch, delivered=batch.forks)
+    assert (journal.account(STREAM, "siem").delivered, len(queue)) == ({7: 1}, 1)
 
 
 async def test_parts_take_the_place_of_the_whole_in_its_order(queue):
@@ -151,6 +153,19 @@ async def test_the_parts_of_what_was_saved_need_not_wait_for_a_commit(place):
     assert [batch.id for batch in await drained(queue, 1)] == ["0"]
     await journal.commit()
     assert [batch.id for batch in await drained(queue)] == ["1"]
+
+
+async def test_what_had_to_go_while_it_was_read_is_not_given_out(place):
+    journal = await place.opened(siem=25_000)
+    for number in range(2):
+        journal.queue("siem").put(a_batch(f"{number}", 10_000, {7: 1}))
+    await journal.commit()
+    journal = await place.again(journal, siem=25_000)
+    waiting = asyncio.create_task(journal.queue("siem").head())
+    await asyncio.sleep(0)
+    journal.queue("siem").put(a_batch("2", 10_000, {7: 1}))
+    assert (await at_once(waiting)).id == "1"
+    assert [batch.id for batch in await drained(journal.queue("siem"), 1)] == ["1"]
 
 
 async def test_without_a_file_all_of_it_is_in_memory_and_what_is_too_much_for_that_is_counted(journal):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from agent.durations import Durations
 from agent.nouns import NOBODY
 from agent.sinks.answers import http
 from agent.sinks.authorization import authorization
@@ -131,6 +132,18 @@ class Speech(NamedTuple):
         return {**self.headers, BATCH_ID: batch.id}
 
 
+class Kept(Durations):
+    """Each of them, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.seconds = []
+
+    def observe(self, seconds):
+        super().observe(seconds)
+        self.seconds.append(seconds)
+
+
 class Way:
     """A queue and the sender on it. `destination`: Destination's other fields."""
 
@@ -150,9 +163,11 @@ class Way:
         self.packer = Packer(Ndjson(), compression, 100_000, 1 << 26)
         ours = {"Content-Type": "application/x-ndjson"} | ({"Content-Encoding": "gzip"} if compression == "gzip" else {})
         speech = Speech({**ours, **dict(headers)}, answer, authorization(auth))
-        self.seconds, self.pauses = [], []
+        self.pauses = []
         where = Destination(url, **destination)
-        self.sender = Sender("siem", where, self.queue, self.packer, speech, observe=self.seconds.append, limits=limits)
+        self.sender = Sender("siem", where, self.queue, self.packer, speech, limits=limits)
+        self.sender.durations = kept = Kept()
+        self.seconds = kept.seconds
         self.sent = 0
 
     def put(self, many=3, cgroup=7, text=""):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.sinks.answers import retry_after
-from agent.sinks.answers.answer import is_page, told
+from agent.sinks.answers.answer import is_misdirected, is_page, told
 from agent.sinks.printable import printable
 
 NOW = datetime(2026, 11, 22, 20, 0, 0, tzinfo=UTC)
@@ -91,3 +91,11 @@ def test_a_page_is_known_by_how_it_begins():
         False,
         False,
     ]
+
+
+def test_a_400_that_means_the_path_or_the_type_is_known_by_its_first_words_only():
+    """Further on may be what a container chose, and one that is believed would hold up all others."""
+    words = [b"no handler found for uri [/x]", b"error: invalid HTTP endpoint", b"error: invalid 'Content-Type'"]
+    assert [is_misdirected(told(400, one)) for one in words] == [True] * 3
+    assert [is_misdirected(told(400, b"failed to parse: " + one)) for one in words] == [False] * 3
+    assert [is_misdirected(told(503, one)) for one in words] == [False] * 3

@@ -25,7 +25,7 @@ def a_subject(**fields):
 
 def a_gap(subject, **fields):
     told = {**whose(subject, "demo", "node1"), "enrichment": {"state": subject.state, "by": subject.by, "lag_ms": 0}}
-    return {"event": GAP, "id": "1", **told, **fields}
+    return {"event": GAP, "id": "1", "sink": None, **told, **fields}
 
 
 @given(subjects)
@@ -133,6 +133,14 @@ def test_what_is_missing_and_nobodys_in_particular_is_always_told(cgroup):
     for subject in (HOST, LOST):
         assert selection.tells(a_gap(subject, cgroup=cgroup))
         assert not selection.tells(a_gap(subject, event=FORK_SUMMARY, cgroup=cgroup))
+
+
+def test_what_the_sink_itself_has_lost_is_told_whoever_it_was_counted_for():
+    """A process that entered a container was counted where it came from, and that may be the host."""
+    selection = Selection(include=["shop"], host=False)
+    assert not selection.tells(a_gap(HOST))
+    assert selection.tells(a_gap(HOST, sink="siem"))
+    assert not Selection(kinds=[FORK]).tells(a_gap(HOST, sink="siem"))
 
 
 def test_the_heartbeat_is_no_subjects():

@@ -315,6 +315,7 @@ async def test_answers_tries_and_bytes_are_counted(receiver):
     assert sender.last_taken is not None
     assert len(way.seconds) == 6
     assert all(0 < seconds < 20 for seconds in way.seconds)
+    assert sender.durations.cumulative()[-1] == 6
 
 
 async def test_the_time_of_a_try_is_the_receivers_too(receiver):

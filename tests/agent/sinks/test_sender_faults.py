@@ -183,6 +183,16 @@ async def test_a_body_that_moves_slowly_is_not_cut_off(receiver):
     assert len(receiver.tries) == 1
 
 
+async def test_a_receiver_that_is_silent_is_given_up_before_one_that_answers_slowly(receiver):
+    with FaultProxy(receiver.address) as proxy:
+        proxy.play(Stall(60.0), Drip(0.005, Say(200, {}, b"x" * 100)))
+        way = Way(proxy.url("/v1/events"), limits=Limits(connect=5.0, quiet=0.3, answer=60.0))
+        way.put()
+        await way.ship()
+    assert way.sender.answers == {"timeout": 1, "200": 1}
+    assert way.seconds[1] > 0.3
+
+
 async def test_a_body_that_stands_still_is_cut_off(receiver):
     with FaultProxy(receiver.address, window=4096) as proxy:
         proxy.play(Slow(1))

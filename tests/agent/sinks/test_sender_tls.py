@@ -345,7 +345,7 @@ async def test_a_token_that_can_not_be_sent_is_said_and_nothing_is(receiver, tmp
 @pytest.mark.parametrize("status", [200, 400, 401, 413, 500])
 async def test_a_token_stays_a_secret_also_when_the_receiver_repeats_it(receiver, tmp_path, caplog, status):
     caplog.set_level(1)
-    (tmp_path / "token").write_text("forklore:hunter2-hunter2")
+    (tmp_path / "token").write_text("forklore:hunter2-hunter2\n")
     way = Way(receiver.url, token_file=tmp_path / "token", auth="basic")
 
     async def parrot(request):

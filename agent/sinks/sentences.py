@@ -1,19 +1,21 @@
-"""An event in words, for the many places that show a log record's body and nothing else.
+"""An event in words, as ECS's and OCSF's `message` and OpenTelemetry's body have it: many places show nothing else.
 
 Must not live here: facts that are in no attribute.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from agent.nouns import Event, Origin
 from agent.sinks.printable import printable
 from wire.events import FORK_STORM, GAP
 
-__all__ = ["caller", "sentence"]
+__all__ = ["caller", "sentence", "where"]
 
 _MOST_COMM: Final = 64  # signs: 15 bytes, of which each may be an escape
+_MOST_WORDS: Final = 400  # signs: a namespace, a pod and a container have at most 63 + 253 + 63
 
 
 def caller(origin: Origin) -> str:
@@ -35,3 +37,11 @@ def sentence(event: Event, where: str) -> str:
     counts = event["counts"]
     lost = f", {counts['lost']} of them lost" if counts["lost"] else ""
     return f"{counts['processes']} processes and {counts['threads']} threads forked {where}{lost}"
+
+
+def where(k8s: Mapping[str, Any], container: Mapping[str, Any] | None) -> str:
+    """From the native event's objects."""
+    if k8s["pod"] is not None:
+        inside = f"/{container['name']}" if container and container["name"] else ""
+        return printable(f"in {k8s['namespace']}/{k8s['pod']}{inside}", _MOST_WORDS)
+    return printable(f"on {k8s['node']}" if k8s["pod_uid"] is None else f"in pod {k8s['pod_uid']}", _MOST_WORDS)

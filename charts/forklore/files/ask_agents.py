@@ -1,0 +1,80 @@
+"""`helm test`: asks every agent how it is: `ask_agents.py NAME:PORT [URL]`; URL: the collector's /readyz.
+
+Ends with 0 when every agent is ready, has captured forks (there are some on every node, this program's own among them), and
+each sink has taken some from one agent at least; else with 1, and a line for each that has not. Python's own library only. Must
+not live here: anything that changes something.
+"""
+
+import http.client
+import os
+import re
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+
+PATIENCE_S = float(os.environ.get("PATIENCE_S", "90"))  # a rollout may be under way, and a batch waits for others
+SAMPLE = re.compile(r"^(forklore_\w+?)(?:\{(.*)\})? ([0-9.e+]+)$", re.MULTILINE)
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+def fetch(url: str) -> tuple[int, str]:
+    """Status and body; 0 and the reason when there is no answer."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
+            return answer.status, answer.read(10_000_000).decode(errors="replace")
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(1000).decode(errors="replace").strip()
+    except (OSError, http.client.HTTPException) as error:
+        return 0, str(error)
+
+
+def ask(host: str, port: str, sinks: Counter[str]) -> str | None:
+    """What is wrong with one agent. Adds to `sinks` what each has taken of it."""
+    base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    code, text = fetch(f"{base}/readyz")
+    if code != 200:
+        return f"not ready: {text}"
+    code, text = fetch(f"{base}/metrics")
+    captured = 0.0
+    for name, labels, value in SAMPLE.findall(text):
+        if name == "forklore_captured_forks_total":
+            captured += float(value)
+        elif name == "forklore_delivered_forks_total":
+            sinks[dict(LABEL.findall(labels))["sink"]] += int(float(value))
+    return None if captured else f"no fork has been captured ({code} from /metrics)"
+
+
+def look(agents: str, collector: str | None) -> tuple[list[str], str]:
+    """What is wrong now, a line each, and what is there."""
+    name, _, port = agents.rpartition(":")
+    try:
+        hosts = sorted({str(info[4][0]) for info in socket.getaddrinfo(name, int(port), type=socket.SOCK_STREAM)})
+    except OSError as error:
+        return [f"no agent has an address: {name}: {error}"], ""
+    sinks: Counter[str] = Counter()
+    wrong = [f"{host}: {trouble}" for host in hosts if (trouble := ask(host, port, sinks))]
+    wrong += [f"sink {sink}: has taken nothing of any agent yet" for sink, taken in sinks.items() if not taken]
+    if collector:
+        code, text = fetch(collector)
+        if code != 200:
+            wrong.append(f"collector: not ready: {text}")
+    taken = ", ".join(f"sink {sink} has taken {taken} forks" for sink, taken in sorted(sinks.items()))
+    return wrong, f"agents: {len(hosts)}; {taken or 'no sink is set: forks are counted and go nowhere'}"
+
+
+def main(agents: str, collector: str | None) -> int:
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        wrong, there = look(agents, collector)
+        if not wrong or time.monotonic() > deadline:
+            break
+        time.sleep(2)
+    sys.stdout.write("\n".join([there, *wrong]).strip() + "\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None))

@@ -1,0 +1,79 @@
+{{/* What the schema can't say, or could not say in words that help. Included once, by the agent's ConfigMap. */}}
+{{- define "forklore.refusals" -}}
+{{- $settings := .Values.agent.settings -}}
+{{- $instead := dict
+    "node" "it is the node's name, from the downward API"
+    "cluster" "set `cluster`"
+    "state_dir" "it is a mount, too: set `agent.stateDir`"
+    "status" "it is a port and three probes, too: set `agent.status.address` and `agent.status.port`"
+    "status_token_file" "it is a mount, too: set `agent.status.token`"
+    "sinks" "set `sinks`, beside `agent`" -}}
+{{- range $key, $words := $instead -}}
+{{- if hasKey $settings $key -}}
+{{- fail (printf "agent.settings.%s is the chart's to decide: %s" $key $words) -}}
+{{- end -}}
+{{- end -}}
+{{- range $key, $words := dict
+    "pin" "it is a mount, too: set `agent.pin`"
+    "keep" "it follows from `agent.pin`, and `uninstall.clean` takes the pins away" -}}
+{{- if hasKey (default dict $settings.capture) $key -}}
+{{- fail (printf "agent.settings.capture.%s is the chart's to decide: %s" $key $words) -}}
+{{- end -}}
+{{- end -}}
+{{- range $key := list "listen" "token_file" -}}
+{{- if hasKey $.Values.collector.settings $key -}}
+{{- fail (printf "collector.settings.%s is the chart's to decide: set `collector.%s`" $key (ternary "service.port" "token" (eq $key "listen"))) -}}
+{{- end -}}
+{{- end -}}
+
+{{- $names := ternary (list "collector") (list) .Values.collector.enabled -}}
+{{- range .Values.sinks -}}
+{{- if has .name $names -}}
+{{- fail (printf "sinks: two are named %q, and collector.enabled takes the name collector: each needs its own" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- $sink := . -}}
+{{- with .secret -}}
+{{- if eq (empty .existingSecret) (empty .data) -}}
+{{- fail (printf "sinks: %s.secret takes one of existingSecret (the name of yours) and data (the chart makes one)" $sink.name) -}}
+{{- end -}}
+{{- range $setting, $key := .files -}}
+{{- if not (hasSuffix "_file" $setting) -}}
+{{- fail (printf "sinks: %s.secret.files.%s is no setting that names a file: those end in _file, such as token_file, ca_file, cert_file, key_file" $sink.name $setting) -}}
+{{- end -}}
+{{- if and $sink.secret.data (not (hasKey $sink.secret.data $key)) -}}
+{{- fail (printf "sinks: %s.secret.files.%s names the key %q, which is not in %s.secret.data" $sink.name $setting $key $sink.name) -}}
+{{- end -}}
+{{- if hasKey $sink $setting -}}
+{{- fail (printf "sinks: %s has %s twice: itself, and in secret.files, which sets it to where the file is mounted" $sink.name $setting) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- range $where, $labels := dict "commonLabels" .Values.commonLabels "agent.labels" .Values.agent.labels "agent.podLabels" .Values.agent.podLabels "collector.labels" .Values.collector.labels "collector.podLabels" .Values.collector.podLabels -}}
+{{- range $key := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" -}}
+{{- if hasKey $labels $key -}}
+{{- fail (printf "%s: %s is what pods are chosen by, and can't be set; `nameOverride` names them" $where $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- $rro := .Values.agent.cgroups.recursiveReadOnly -}}
+{{- if not (include "forklore.canMountReadOnlyRecursively" .) -}}
+{{- if or (eq $rro "Enabled") (and .Values.leastPrivilege (eq $rro "") (eq .Values.agent.cgroups.hostPath "/sys/fs/cgroup")) -}}
+{{- fail (printf "Kubernetes %s can't mount /sys/fs/cgroup read-only all the way down (1.31 can). Where nodes have cgroup v2 only that is no loss: set `agent.cgroups.recursiveReadOnly: Disabled`. Where they have v1: set `agent.cgroups.hostPath: /sys/fs/cgroup/pids`, one hierarchy with no mounts below it" .Capabilities.KubeVersion.Version) -}}
+{{- end -}}
+{{- end -}}
+
+{{- if and .Values.agent.extraCapabilities (not .Values.leastPrivilege) -}}
+{{- fail "agent.extraCapabilities says what leastPrivilege has beside BPF and PERFMON; a privileged agent has them all: set `leastPrivilege: true`, or leave it out" -}}
+{{- end -}}
+
+{{- if and (gt (int .Values.collector.replicas) 1) (not .Values.collector.store.existingSecret) (not (hasPrefix "http" (default "" .Values.collector.settings.store))) -}}
+{{- fail "collector.replicas: more than one need a store outside the pod, for the embedded one has a single writer: set `collector.settings.store` or `collector.store.existingSecret` to a ClickHouse" -}}
+{{- end -}}
+{{- if and .Values.priorityClass.value (ne .Values.agent.priorityClassName "system-node-critical") -}}
+{{- fail "priorityClass.value makes a class for the agent, and agent.priorityClassName names another: set one of them" -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,72 @@
+{{/* Mounts and volumes of the agent, in the same order. Each of the node's folders says why. */}}
+{{- define "forklore.agent.mounts" -}}
+- {name: config, mountPath: /etc/forklore, readOnly: true}
+# Over the container's own, which a privileged container could write.
+- name: cgroups
+  mountPath: /sys/fs/cgroup
+  readOnly: true
+  {{- $rro := default (ternary "Enabled" "" .Values.leastPrivilege) .Values.agent.cgroups.recursiveReadOnly }}
+  {{- if and $rro (include "forklore.canMountReadOnlyRecursively" .) }}
+  # cgroup v1 mounts a file system for each controller below this one; plain readOnly would leave them writable.
+  recursiveReadOnly: {{ $rro }}
+  {{- end }}
+{{- if .Values.agent.pin }}
+# Not below /sys: AppArmor's default profile lets no container write or lock anything there.
+- {name: pins, mountPath: /run/forklore/pins}
+{{- end }}
+- {name: state, mountPath: /var/lib/forklore}
+{{- range .Values.sinks }}
+{{- if .secret }}
+- {name: sink-{{ .name }}, mountPath: /run/forklore/secrets/sink-{{ .name }}, readOnly: true}
+{{- end }}
+{{- end }}
+{{- if .Values.collector.enabled }}
+- {name: collector-token, mountPath: /run/forklore/secrets/collector, readOnly: true}
+{{- end }}
+{{- if or .Values.agent.status.token.value .Values.agent.status.token.existingSecret }}
+- {name: status-token, mountPath: /run/forklore/secrets/status, readOnly: true}
+{{- end }}
+{{- with .Values.agent.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "forklore.agent.volumes" -}}
+- name: config
+  configMap: {name: {{ include "forklore.fullname" . }}-agent}
+# Read once at a start, for the containers that are there already: a directory's inode number is the id that forks carry.
+- name: cgroups
+  hostPath: {path: {{ .Values.agent.cgroups.hostPath }}, type: Directory}
+{{- if .Values.agent.pin }}
+# Maps and links are pinned here, so that capture goes on while the agent is replaced. This folder only, not all of bpffs.
+- name: pins
+  hostPath: {path: {{ .Values.agent.pin }}, type: DirectoryOrCreate}
+{{- end }}
+# The journal: what has been captured and not yet delivered outlives the pod.
+- name: state
+  hostPath: {path: {{ .Values.agent.stateDir }}, type: DirectoryOrCreate}
+{{- range .Values.sinks }}
+{{- if .secret }}
+- name: sink-{{ .name }}
+  secret:
+    secretName: {{ default (printf "%s-sink-%s" (include "forklore.fullname" $) .name) .secret.existingSecret }}
+    defaultMode: 0400
+{{- end }}
+{{- end }}
+{{- if .Values.collector.enabled }}
+- name: collector-token
+  secret:
+    {{- include "forklore.collector.tokenSecret" . | nindent 4 }}
+    defaultMode: 0400
+{{- end }}
+{{- if or .Values.agent.status.token.value .Values.agent.status.token.existingSecret }}
+- name: status-token
+  secret:
+    secretName: {{ default (printf "%s-status" (include "forklore.fullname" .)) .Values.agent.status.token.existingSecret }}
+    items: [{key: {{ .Values.agent.status.token.key }}, path: token}]
+    defaultMode: 0400
+{{- end }}
+{{- with .Values.agent.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,72 @@
+{{/* The collector's pod. It asks nothing of Kubernetes, and passes the restricted Pod Security level. */}}
+{{- define "forklore.collector.pod" -}}
+metadata:
+  labels:
+    {{- include "forklore.selector" (list $ "collector") | nindent 4 }}
+    {{- with merge (dict) .Values.collector.podLabels .Values.commonLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  annotations:
+    kubectl.kubernetes.io/default-container: collector
+    # Another configuration is another pod. The token's file is read again when it changes.
+    checksum/config: {{ include "forklore.collector.config" . | sha256sum }}
+    {{- with .Values.collector.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  {{- with include "forklore.pullSecrets" . }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- with .Values.collector.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  terminationGracePeriodSeconds: {{ int .Values.collector.terminationGracePeriodSeconds }}
+  {{- if not .Values.openshift.enabled }}
+  securityContext:
+    # The volume's and the token's group, so that a user who is not root can use them.
+    fsGroup: {{ .Values.collector.runAsUser | int64 }}
+    fsGroupChangePolicy: OnRootMismatch
+  {{- end }}
+  {{- with .Values.collector.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.collector.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.collector.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.collector.extraInitContainers }}
+  initContainers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    - {{ include "forklore.collector.container" . | indent 6 | trim }}
+    {{- with .Values.collector.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  volumes:
+    - name: config
+      configMap: {name: {{ include "forklore.fullname" . }}-collector}
+    - name: token
+      secret:
+        {{- include "forklore.collector.tokenSecret" . | nindent 8 }}
+        defaultMode: 0440
+    - {name: tmp, emptyDir: {sizeLimit: 1Gi}}
+    {{- with .Values.collector.persistence }}
+    {{- if not .enabled }}
+    - {name: data, emptyDir: {}}
+    {{- else if .existingClaim }}
+    - name: data
+      persistentVolumeClaim: {claimName: {{ .existingClaim }}}
+    {{- end }}
+    {{- end }}
+    {{- with .Values.collector.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end -}}

@@ -1,0 +1,220 @@
+"""The settings that the chart writes are ones that agent and collector take; a pod restarts for them and for nothing else."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from agent.settings import load
+from collector.settings import load as load_collector
+from wire import VERSION
+
+if TYPE_CHECKING:
+    from tests.charts.conftest import Chart, Render
+
+FOLDER = Path(__file__).parents[2] / "charts/forklore"
+SINK = {"name": "siem", "url": "https://siem.example"}
+
+
+@pytest.fixture(autouse=True)
+def _node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODE_NAME", "node7")  # as the downward API does
+
+
+def test_the_agent_takes_its_settings(chart: Chart, case: str, tmp_path: Path) -> None:
+    file = tmp_path / "agent.yaml"
+    file.write_text(yaml.safe_dump(chart.render(case).settings()))
+    settings = load(file)
+    assert settings.node == "node7"
+    assert settings.capture.keep is (settings.capture.pin is not None)
+    assert settings.state_dir == Path("/var/lib/forklore")
+
+
+def test_the_collector_takes_its_settings(chart: Chart, case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    render = chart.render(case)
+    if "kind: StatefulSet" not in render.text:
+        assert "collector.yaml" not in render.text
+        return
+    said = render.settings("collector")
+    token = tmp_path / "token"
+    token.write_text("t")
+    assert said["token_file"] == "/run/forklore/secrets/collector/token"
+    file = tmp_path / "collector.yaml"
+    file.write_text(yaml.safe_dump({**said, "token_file": str(token)}))
+    assert load_collector(file).listen == "0.0.0.0:9910"
+
+
+def test_every_file_that_settings_name_is_mounted(chart: Chart, case: str) -> None:
+    render = chart.render(case)
+    container = render.container()
+    named = re.findall(r"/run/forklore/[\w./-]+|/var/lib/forklore", str(render.settings()))
+    assert named
+    folders = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {one["name"]: one for one in render.agent().spec["volumes"]}
+    for path in named:
+        folder = path if path in folders else path.rpartition("/")[0]
+        volume = volumes[folders[folder]]
+        items = volume.get("secret", {}).get("items")
+        if items:
+            assert path.rpartition("/")[2] in {item["path"] for item in items}
+
+
+def test_sinks_come_as_they_were_written_with_their_files(chart: Chart) -> None:
+    elastic, otlp = chart.render("tls-sinks").settings()["sinks"]
+    assert elastic == {
+        "name": "elastic",
+        "url": "https://elastic.example:9200",
+        "protocol": "elasticsearch",
+        "schema": "ecs",
+        "batch": {"events": 10000, "wait": "2s"},
+        "journal_bytes": "2Gi",
+        "token_file": "/run/forklore/secrets/sink-elastic/api-key",
+        "ca_file": "/run/forklore/secrets/sink-elastic/ca.crt",
+    }
+    assert otlp["cert_file"] == "/run/forklore/secrets/sink-otlp/tls.crt" and "secret" not in otlp
+    made = chart.render("tls-sinks").get("Secret", "forklore-sink-elastic")
+    assert made["stringData"]["api-key"] == "made-by-the-chart"
+    assert "forklore-sink-otlp" not in chart.render("tls-sinks").text
+
+
+def test_no_secret_is_in_a_config_map(chart: Chart, case: str) -> None:
+    for one in chart.render(case).objects():
+        if one["kind"] != "Secret":
+            assert "made-by-the-chart" not in str(one) and "not-a-secret" not in str(one)
+
+
+def test_numbers_and_nulls_survive_yaml(chart: Chart, tmp_path: Path) -> None:
+    values = {
+        "agent": {"pin": "", "settings": {"capture": {"ring_bytes": 33554432, "storm_limit": 1500000}}},
+        "sinks": [{**SINK, "journal_bytes": 68719476736}],
+    }
+    file = tmp_path / "agent.yaml"
+    file.write_text(yaml.safe_dump(chart.render(values=values).settings()))
+    settings = load(file)
+    assert (settings.capture.ring_bytes, settings.capture.storm_limit) == (33554432, 1500000)
+    assert settings.sinks[0].journal_bytes == 68719476736
+    assert settings.capture.pin is None and settings.capture.keep is False
+
+
+def test_a_collector_of_ours_is_a_sink_of_every_agent(chart: Chart) -> None:
+    render = chart.render("collector")
+    (sink,) = render.settings()["sinks"]
+    service = render.get("Service", "forklore-collector")
+    assert sink["url"] == f"http://forklore-collector.forklore.svc:{service['spec']['ports'][0]['port']}/v1/events"
+    secret = render.get("Secret", "forklore-collector-token")
+    assert base64.b64decode(secret["data"]["token"]) == b"not-a-secret"
+    readers = [
+        volume["secret"]["secretName"]
+        for pod in render.pods()
+        for volume in pod.spec.get("volumes", [])
+        if volume.get("secret", {}).get("items") == [{"key": "token", "path": "token"}]
+    ]
+    assert readers == ["forklore-collector-token"] * 2
+
+
+def test_a_token_that_nobody_set_is_random_and_never_empty(chart: Chart) -> None:
+    values = {"collector": {"enabled": True}}
+    renders = [chart.render(values=values, fresh=True) for _ in range(3)]
+    tokens = {base64.b64decode(one.get("Secret", "forklore-collector-token")["data"]["token"]) for one in renders}
+    assert len(tokens) == 3
+    assert all(re.fullmatch(rb"[A-Za-z0-9]{40}", token) for token in tokens)
+
+
+BASE: dict[str, Any] = {"sinks": [{**SINK, "secret": {"data": {"t": "one"}, "files": {"token_file": "t"}}}]}
+CHANGES: list[dict[str, Any]] = [
+    {"cluster": "other"},
+    {"sinks": []},
+    {"sinks": [{**SINK, "compression": "none"}]},
+    {"collector": {"enabled": True, "token": {"value": "x"}}},
+    {"agent": {"settings": {"capture": {"threads": True}}}},
+    {"agent": {"settings": {"kubernetes": {"wait": "9s"}}}},
+    {"agent": {"status": {"port": 9000}}},
+    {"agent": {"status": {"token": {"value": "x"}}}},
+    {"agent": {"pin": ""}},
+]
+NOTHING: list[dict[str, Any]] = [
+    {"sinks": [{**SINK, "secret": {"data": {"t": "two"}, "files": {"token_file": "t"}}}]},  # read again when it changes
+    {"agent": {"labels": {"a": "b"}, "annotations": {"a": "b"}}},
+    {"agent": {"pin": "/sys/fs/bpf/elsewhere", "stateDir": "/srv/forks"}},  # other mounts, the same settings
+    {"agent": {"updateStrategy": {"type": "OnDelete"}}},
+    {"monitoring": {"scrape": True, "rules": True, "dashboard": True}},
+    {"uninstall": {"timeoutSeconds": 60}},
+    {"networkPolicy": {"enabled": True}},
+    {"rbac": {"create": False}},
+]
+
+
+def _checksum(render: Render) -> str:
+    checksum: str = render.agent().metadata["annotations"]["checksum/config"]
+    return checksum
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_another_configuration_is_another_checksum(chart: Chart, change: dict[str, Any]) -> None:
+    before, after = chart.render(values=BASE), chart.render(values={**BASE, **change})
+    assert before.settings() != after.settings()
+    assert _checksum(before) != _checksum(after)
+
+
+@pytest.mark.parametrize("change", NOTHING, ids=str)
+def test_what_is_no_configuration_leaves_the_checksum(chart: Chart, change: dict[str, Any]) -> None:
+    before, after = chart.render(values=BASE), chart.render(values={**BASE, **change})
+    assert before.text != after.text
+    assert before.settings() == after.settings()
+    assert _checksum(before) == _checksum(after)
+
+
+def test_the_collector_s_checksum_is_its_own(chart: Chart) -> None:
+    def pod(**settings: str) -> Any:
+        values = {"collector": {"enabled": True, "token": {"value": "x"}, "settings": settings}}
+        return next(pod for pod in chart.render(values=values).pods() if pod.kind == "StatefulSet")
+
+    assert pod() == pod()
+    assert pod(retention="1d").metadata["annotations"] != pod().metadata["annotations"]
+    assert pod(retention="1d").spec == pod().spec
+
+
+def test_a_new_version_of_the_chart_restarts_no_pod(chart: Chart, case: str, tmp_path: Path) -> None:
+    folder = tmp_path / "forklore"
+    shutil.copytree(FOLDER, folder)
+    about = (folder / "Chart.yaml").read_text()
+    assert "\nversion: 0.1.0\n" in about
+    (folder / "Chart.yaml").write_text(about.replace("\nversion: 0.1.0\n", "\nversion: 9.9.9+x\n"))
+    before, after = chart.render(case), type(chart)(chart.helm, folder).render(case)
+    assert "forklore-9.9.9_x" in after.text
+    assert _workloads(before) == _workloads(after)
+    assert _workloads(before)
+
+
+def _workloads(render: Render) -> list[dict[str, Any]]:
+    """What a controller compares: its whole spec, selector and claims included."""
+    return [one["spec"] for one in render.objects() if one["kind"] in ("DaemonSet", "StatefulSet")]
+
+
+def test_the_app_version_is_the_code_s() -> None:
+    about = yaml.safe_load((FOLDER / "Chart.yaml").read_text())
+    assert about["appVersion"] == VERSION
+
+
+def test_an_image_is_by_digest_or_by_tag_and_out_of_the_mirror(chart: Chart) -> None:
+    images = {container["image"] for pod in chart.render("air-gapped").pods() for container in pod.containers()}
+    assert images == {
+        "registry.example:5000/mirror/forklore/agent@sha256:" + "0" * 63 + "1",
+        "registry.example:5000/mirror/forklore/collector:0.1.0-fips",
+    }
+    assert all(pod.spec["imagePullSecrets"] == [{"name": "mirror"}] for pod in chart.render("air-gapped").pods())
+
+
+def test_policies_let_out_what_the_settings_name(chart: Chart) -> None:
+    def ports(case: str) -> set[int]:
+        rules = chart.render(case).get("NetworkPolicy", "forklore-agent")["spec"]["egress"]
+        return {port["port"] for rule in rules[1:] for port in rule["ports"]}
+
+    assert ports("tls-sinks") == {443, 6443, 9200, 3128}
+    assert ports("network-policy") == {6443, 80, 9910, 8443}

@@ -1,0 +1,111 @@
+"""helm itself, against a stand-in cluster: what an uninstall leaves on the nodes, what an upgrade keeps, what the notes say."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.charts.cluster import Cluster, running
+
+FOLDER = Path(__file__).parents[2] / "charts/forklore"
+NODES = ["node1", "node2", "node3"]
+
+
+class Helm:
+    def __init__(self, binary: Path, cluster: Cluster) -> None:
+        self._binary = binary
+        self.cluster = cluster
+
+    def __call__(self, verb: str, values: dict[str, Any] | None = None, *options: str) -> tuple[int, str]:
+        """Code, and what it printed."""
+        place = [] if verb in ("uninstall", "test") else [str(FOLDER), "--disable-openapi-validation", "--values", "-"]
+        line = [str(self._binary), verb, "forklore", *place, "--namespace", "forklore", *options]
+        line += ["--kubeconfig", str(self.cluster.kubeconfig)]
+        done = subprocess.run(line, input=yaml.safe_dump(values or {}), capture_output=True, text=True, timeout=50, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def helm(binaries: Path) -> Iterator[Helm]:
+    with running(NODES) as cluster:
+        yield Helm(binaries / "helm", cluster)
+
+
+def _installed(helm: Helm, values: dict[str, Any] | None = None) -> str:
+    code, text = helm("install", values)
+    assert code == 0, text
+    return text
+
+
+def test_an_uninstall_leaves_no_probe_on_any_node_and_nothing_in_the_cluster(helm: Helm) -> None:
+    _installed(helm, {"networkPolicy": {"enabled": True}})
+    cluster = helm.cluster
+    assert cluster.pinned == set(NODES)
+    code, text = helm("uninstall", None, "--timeout", "30s")
+    assert code == 0, text
+    assert cluster.pinned == set()
+    assert cluster.left() == []
+    assert cluster.jobs == [(0, "clean: 3 of 3 nodes\n")]
+    # Not before the agents were told to go: one that is still there would pin anew.
+    assert cluster.log.index(("removed", "daemonsets", "forklore-agent")) < cluster.log.index(
+        ("made", "daemonsets", "forklore-uninstall")
+    )
+
+
+def test_a_node_that_is_away_is_said(helm: Helm) -> None:
+    _installed(helm)
+    helm.cluster.away.add("node2")
+    code, text = helm("uninstall", None, "--timeout", "3s")
+    assert code != 0 and "forklore-uninstall" in text
+    assert helm.cluster.pinned == {"node2"}
+
+
+def test_without_the_clean_up_the_probe_stays(helm: Helm) -> None:
+    _installed(helm, {"uninstall": {"clean": False}})
+    code, text = helm("uninstall")
+    assert code == 0, text
+    assert helm.cluster.pinned == set(NODES)
+    assert helm.cluster.left() == []
+
+
+def test_an_upgrade_cleans_nothing_and_keeps_the_token(helm: Helm) -> None:
+    values = {"collector": {"enabled": True}}
+    _installed(helm, values)
+    key = ("secrets", "forklore", "forklore-collector-token")
+    token = helm.cluster.objects[key]["data"]["token"]
+    code, text = helm("upgrade", {**values, "cluster": "other"})
+    assert code == 0, text
+    assert helm.cluster.pinned == set(NODES)
+    assert not any("uninstall" in name for _, _, name in helm.cluster.log)
+    assert helm.cluster.objects[key]["data"]["token"] == token
+    assert "cluster: other" in helm.cluster.objects["configmaps", "forklore", "forklore-agent"]["data"]["agent.yaml"]
+
+
+def test_the_notes_say_the_next_command_to_type(helm: Helm) -> None:
+    text = _installed(helm)
+    wanted = [
+        "kubectl label namespace forklore pod-security.kubernetes.io/enforce=privileged --overwrite",
+        "kubectl -n forklore rollout status daemonset/forklore-agent",
+        "helm test forklore -n forklore --logs",
+        "--set collector.enabled=true",
+        "forklore doctor --config /etc/forklore/agent.yaml",
+    ]
+    places = [text.find(command) for command in wanted]
+    assert -1 not in places and places == sorted(places)
+
+
+def test_the_notes_ask_for_nothing_that_is_done(helm: Helm) -> None:
+    labels = {"pod-security.kubernetes.io/enforce": "privileged"}
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "forklore", "labels": labels}}
+    helm.cluster.put(("namespaces", "", "forklore"), namespace)
+    text = _installed(helm, {"collector": {"enabled": True}, "leastPrivilege": True})
+    assert "label namespace" not in text and "collector.enabled=true" not in text
+    assert "1. Wait until it runs everywhere" in text
+    assert "port-forward service/forklore-collector 9910" in text
+    assert """get secret forklore-collector-token -o go-template='{{index .data "token" | base64decode}}'""" in text
+    assert "containerd 2" in text

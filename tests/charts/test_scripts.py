@@ -1,0 +1,148 @@
+"""The two programs that the chart carries, as their pods run them: with Python's own library, against servers that answer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.charts.cluster import Cluster, running
+
+FILES = Path(__file__).parents[2] / "charts/forklore/files"
+METRICS = """# TYPE forklore_captured_forks_total counter
+forklore_captured_forks_total{kind="process"} 23.0
+forklore_captured_forks_total{kind="thread"} 1.5e+06
+forklore_delivered_forks_total{sink="siem"} 20.0
+forklore_delivered_forks_total{sink="collector"} 0.0
+"""
+
+
+@contextmanager
+def _answering(answers: dict[str, tuple[int, str]]) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            code, text = answers[self.path]
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _ask(*arguments: str) -> tuple[int, str]:
+    # As in the pod: isolated, the program itself on the command line.
+    line = [sys.executable, "-I", "-c", (FILES / "ask_agents.py").read_text(), *arguments]
+    done = subprocess.run(line, env={"PATIENCE_S": "0"}, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+TAKEN = METRICS.replace('"collector"} 0.0', '"collector"} 7.0')
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "words"),
+    [
+        (
+            {"/readyz": (200, "ok"), "/metrics": (200, TAKEN)},
+            0,
+            "sink collector has taken 7 forks, sink siem has taken 20 forks",
+        ),
+        ({"/readyz": (200, "ok"), "/metrics": (200, METRICS)}, 1, "sink collector: has taken nothing of any agent yet"),
+        ({"/readyz": (503, "not capturing"), "/metrics": (200, TAKEN)}, 1, "127.0.0.1: not ready: not capturing"),
+        (
+            {"/readyz": (200, "ok"), "/metrics": (200, TAKEN.replace("23.0", "0.0").replace("1.5e+06", "0.0"))},
+            1,
+            "no fork has been",
+        ),
+        ({"/readyz": (200, "ok"), "/metrics": (500, "")}, 1, "no fork has been captured (500 from /metrics)"),
+        ({"/readyz": (200, "ok"), "/metrics": (200, "forklore_captured_forks_total 1\n")}, 0, "no sink is set"),
+    ],
+)
+def test_helm_test_says_how_the_agents_are(answers: dict[str, tuple[int, str]], code: int, words: str) -> None:
+    with _answering(answers) as agents:
+        done, said = _ask(agents)
+    assert words in said
+    assert done == code
+
+
+def test_helm_test_says_when_there_is_no_agent_or_no_collector() -> None:
+    done, said = _ask("127.0.0.1:1")
+    assert done == 1 and "not ready" in said
+    done, said = _ask("no-such-name.invalid:9911")
+    assert done == 1 and "no agent has an address" in said
+    answers = {"/readyz": (200, "ok"), "/metrics": (200, TAKEN), "/away": (503, "the store does not answer")}
+    with _answering(answers) as agents:
+        done, said = _ask(agents, f"http://{agents}/away")
+    assert done == 1 and "collector: not ready: the store does not answer" in said
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with running(["node1", "node2"]) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def wait(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[int, str]]:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(cluster.port))
+    monkeypatch.setenv("SERVICE_ACCOUNT", str(cluster.kubeconfig.parent))
+
+    def run() -> tuple[int, str]:
+        line = [sys.executable, "-I", str(FILES / "await_nodes.py"), "/apis/apps/v1/namespaces/x/daemonsets/y", "0"]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=30, check=False)
+        assert done.stderr == ""
+        return done.returncode, done.stdout
+
+    return run
+
+
+def _put(cluster: Cluster, status: dict[str, int]) -> None:
+    # Not by `put`: the stand-in's controller keeps out of it.
+    cluster.objects["daemonsets", "x", "y"] = {"metadata": {"name": "y", "generation": 2}, "status": status}
+
+
+def test_the_wait_is_over_when_all_nodes_are_done(cluster: Cluster, wait: Callable[[], tuple[int, str]]) -> None:
+    _put(cluster, {"observedGeneration": 2, "desiredNumberScheduled": 2, "numberReady": 2})
+    assert wait() == (0, "clean: 2 of 2 nodes\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ({"observedGeneration": 2, "desiredNumberScheduled": 2, "numberReady": 1}, "1 of 2 nodes are clean"),
+        (
+            {"observedGeneration": 1, "desiredNumberScheduled": 2, "numberReady": 2},
+            "0 of 0 nodes are clean",
+        ),  # the status of before
+        ({}, "0 of 0 nodes are clean"),  # the controller has not seen it yet
+    ],
+)
+def test_the_wait_ends_with_the_time_and_says_what_is_left(
+    cluster: Cluster, wait: Callable[[], tuple[int, str]], status: dict[str, int], words: str
+) -> None:
+    _put(cluster, status)
+    code, said = wait()
+    assert code == 1 and words in said and "time is up after 0 s" in said
+
+
+def test_the_wait_bears_an_api_server_that_refuses(wait: Callable[[], tuple[int, str]]) -> None:
+    code, said = wait()  # there is no such DaemonSet
+    assert code == 1 and "the API server: HTTP Error 404" in said

@@ -1,0 +1,102 @@
+"""Outside: what the guests told, as a table. `.venv/bin/python -m tests.guests.table FOLDER ROW...` prints it.
+
+FOLDER has <row>.results (inside.py says what is in it). Exit code 1 when a test of a row failed, or a guest did not come to its
+end. Must not live here: which tests there are (columns).
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.guests.columns import COLUMNS, Column
+
+__all__ = ["Row", "drawn", "read"]
+
+_HIERARCHIES = {"v1": "v1", "v2": "v2", "both": "v1 and v2"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """`name`: <kernel>-<hierarchy>-<cpus>, as setup/kernels has it. `tests`: what came of each, by pytest's id."""
+
+    name: str
+    first: dict[str, Any]
+    tests: dict[str, dict[str, Any]]
+    last: dict[str, Any]
+
+    @property
+    def failed(self) -> list[str]:
+        """One line each; also when the guest itself failed."""
+        lines = [f"{one['test'].split('::')[-1]}: {one['why']}" for one in self.tests.values() if one["outcome"] == "failed"]
+        if not self.last:
+            lines.append("the guest did not come to its end")
+        elif self.last["end"] and not lines:  # pytest's exit code: a test that is not there, or none at all
+            lines.append(f"pytest ended with {self.last['end']}")
+        return lines
+
+    def cell(self, column: Column) -> str:
+        """`yes`: all of the column's tests passed. Empty: none was asked for."""
+        asked = [one for test in (*column.tests, *column.once) for one in self._of(test)]
+        if any(one["outcome"] == "failed" for one in asked):
+            return "**no**"
+        if not asked:
+            return "**?**" if column.tests else ""
+        return "yes" if any(one["outcome"] == "passed" for one in asked) else "skipped"
+
+    def notes(self) -> str:
+        skipped = [one["why"].removeprefix("Skipped: ") for one in self.tests.values() if one["outcome"] == "skipped"]
+        counted = [f"counted in v1's `{self.first['controller']}`"] if self.first.get("controller") else []
+        return "; ".join([*counted, *skipped, *self.failed]).replace("|", "\\|")
+
+    def _of(self, test: str) -> list[dict[str, Any]]:
+        return [one for name, one in self.tests.items() if name == test or name.startswith((f"{test}::", f"{test}["))]
+
+
+def read(folder: Path, name: str) -> Row:
+    """A line that a dying guest left unfinished is not believed."""
+    first: dict[str, Any] = {}
+    last: dict[str, Any] = {}
+    tests: dict[str, dict[str, Any]] = {}
+    path = folder / f"{name}.results"
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue
+        if "row" in said:
+            first = said
+        elif "end" in said:
+            last = said
+        elif tests.get(said["test"], {}).get("outcome") != "failed":  # a failing teardown comes after the call
+            tests[said["test"]] = said
+    return Row(name, first, tests, last)
+
+
+def drawn(rows: list[Row]) -> str:
+    """A Markdown table."""
+    titles = ["kernel", "hierarchy", "CPUs", *(column.title for column in COLUMNS), "start, us", "tests", "notes"]
+    lines = [titles, ["---"] * len(titles)]
+    for row in rows:
+        _kernel, hierarchy, cpus = row.name.rsplit("-", 2)
+        passed = sum(one["outcome"] == "passed" for one in row.tests.values())
+        starts = row.last.get("starts_us")
+        start = f"{statistics.median(starts):,.0f}" if starts else ""
+        cells = [row.cell(column) for column in COLUMNS]
+        kernel = str(row.first.get("kernel", _kernel)).removesuffix("-cloud-amd64")
+        lines.append([kernel, _HIERARCHIES[hierarchy], cpus, *cells, start, f"{passed} of {len(row.tests)}", row.notes()])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def main() -> int:
+    rows = [read(Path(sys.argv[1]), name) for name in sys.argv[2:]]
+    sys.stdout.write(drawn(rows))
+    return int(any(row.failed for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

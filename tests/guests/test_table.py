@@ -1,0 +1,78 @@
+"""The table of `make kernels` says no more than the guests told: a guest that fell silent has not passed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.guests.columns import COLUMNS, chosen
+from tests.guests.table import Row, drawn, read
+
+ROOT = Path(__file__).parents[2]
+FIRST = {"row": "5.10-v1-1", "kernel": "5.10.0-46-cloud-amd64", "controller": "pids"}
+LAST = {"starts_us": [8_000_000, 7_000_000, 9_000_000], "end": 0}
+
+
+def passed(test: str, outcome: str = "passed", why: str = "") -> dict[str, Any]:
+    return {"test": test, "outcome": outcome, "seconds": 1.0, "why": why}
+
+
+def told(folder: Path, *lines: dict[str, Any], torn: str = "") -> Row:
+    text = "".join(json.dumps(line) + "\n" for line in lines) + torn
+    (folder / "5.10-v1-1.results").write_text(text)
+    return read(folder, "5.10-v1-1")
+
+
+def cells(row: Row) -> dict[str, str]:
+    titles, _, values = ([cell.strip() for cell in line.strip("|\n ").split(" | ")] for line in drawn([row]).splitlines())
+    return dict(zip(titles, values, strict=True))
+
+
+def test_a_row_whose_tests_all_passed_says_yes_wherever_it_was_asked(tmp_path: Path) -> None:
+    tests = chosen(closely=False)
+    row = told(tmp_path, FIRST, *map(passed, tests), LAST)
+    assert row.failed == []
+    said = cells(row)
+    assert [said[column.title] for column in COLUMNS] == ["yes" if column.tests else "" for column in COLUMNS]
+    assert (said["kernel"], said["hierarchy"], said["start, us"]) == ("5.10.0-46", "v1", "8,000,000")
+    assert said["tests"] == f"{len(tests)} of {len(tests)}"
+
+
+def test_one_test_that_failed_is_named_with_its_reason(tmp_path: Path) -> None:
+    bad, *rest = chosen(closely=True)
+    row = told(tmp_path, FIRST, passed(bad, "failed", "verifier | says no"), *map(passed, rest), {**LAST, "end": 1})
+    assert [line.split(": ")[1] for line in row.failed] == ["verifier | says no"]
+    assert cells(row)[COLUMNS[0].title] == "**no**"
+    assert "verifier \\| says no" in drawn([row])
+
+
+def test_a_teardown_that_passes_does_not_cover_up_what_failed_before_it(tmp_path: Path) -> None:
+    bad = chosen(closely=True)[0]
+    assert told(tmp_path, FIRST, passed(bad, "failed", "no"), passed(bad), LAST).failed
+
+
+@pytest.mark.parametrize(
+    ("lines", "torn", "word"),
+    [
+        ((), "", "end"),
+        ((FIRST, passed("a::b")), '{"starts_us": [1', "end"),
+        ((FIRST, passed("a::b"), {**LAST, "end": 4}), "", "ended with 4"),
+    ],
+)
+def test_a_guest_that_fell_silent_or_ran_something_else_has_failed(
+    tmp_path: Path, lines: tuple[dict[str, Any], ...], torn: str, word: str
+) -> None:
+    assert word in told(tmp_path, *lines, torn=torn).failed[0]
+
+
+def test_a_row_that_left_no_results_has_failed(tmp_path: Path) -> None:
+    assert read(tmp_path, "6.1-v2-1").failed
+
+
+def test_every_test_that_a_column_stands_for_is_there() -> None:
+    for test in chosen(closely=True):
+        path, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / path).read_text() if name else (ROOT / path).exists()

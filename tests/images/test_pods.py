@@ -1,0 +1,274 @@
+"""The images as the chart runs them, in a runtime's containers: privileged, and with two capabilities. Real forks of another
+pod, a Kubernetes API behind TLS, the collector's own image at the other end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from agent.privileges import NAMES
+from demo.pod_objects import Pod
+from tests.kernel.scenes import FORKER
+
+from .api_server import ApiServer
+from .conftest import IMAGES, MODES, STATUS, Installation
+from .node import GATEWAY, Container, Node, until
+
+pytestmark = [pytest.mark.images, pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(180)]
+RATE = 500  # forks a second
+
+
+@pytest.fixture
+def api(here: Node, tmp_path: Path) -> Iterator[ApiServer]:
+    with ApiServer(GATEWAY, tmp_path) as server:
+        yield server
+
+
+class Forker(NamedTuple):
+    """A pod that forks at a rate and keeps books."""
+
+    container: Container
+    work: Path
+
+    def go(self) -> None:
+        (self.work / "go").touch()
+
+    def stop(self) -> int:
+        """How often it has forked since `go`."""
+        (self.work / "stop").touch()
+        until((self.work / "done").exists, "the forker is done")
+        return int(json.loads((self.work / "done").read_text())["forks"])
+
+
+@pytest.fixture
+def forker(installation: Installation, api: ApiServer) -> Any:
+    def start(name: str, rate: int = RATE) -> Forker:
+        container = installation.run(FORKER.format(rate=rate), name=name)
+        api.tell(
+            lambda cluster: cluster.add_pod(
+                Pod("shop", name, container.pod.uid, (("app", ("python3",)),), labels=(("app", name),))
+            )
+        )
+        api.tell(lambda cluster: cluster.container_running(container.pod.uid, "app", container.id))
+        work = container.pod.home / "volumes/work"
+        until((work / "here").exists, "the forker waits")
+        return Forker(container, work)
+
+    return start
+
+
+def counted(agent: Container, forker: Forker) -> int:
+    """What the agent counts for the pod, its sandbox included."""
+    rows = agent.get(STATUS, "/v1/pods")["pods"]
+    return sum(row["processes"] for row in rows if row["pod_uid"] == forker.container.pod.uid)
+
+
+def known(agent: Container, forker: Forker) -> bool:
+    return any(row["container_id"] == forker.container.id and row["pod"] for row in agent.get(STATUS, "/v1/pods")["pods"])
+
+
+def named(agent: Container, forker: Forker) -> None:
+    """Waits until the API has told the agent of it."""
+    until(lambda: known(agent, forker), lambda: f"the API has named the pod: {agent.get(STATUS, '/v1/ledger')['kubernetes']}")
+
+
+def at_the_collector(installation: Installation, forker: Forker) -> dict[str, Any]:
+    pods = installation.ask("/v1/pods")["pods"]
+    return next((dict(pod) for pod in pods if pod["pod_uid"] == forker.container.pod.uid), {})
+
+
+def settings(**more: Any) -> dict[str, Any]:
+    return {"capture": {"summary_interval": "1s", "storm_limit": 0}, "kubernetes": {"wait": "2s"}, **more}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_fork_of_another_pod_is_named_counted_and_at_the_collector_when_the_agent_has_left(
+    installation: Installation, api: ApiServer, forker: Any, mode: str
+) -> None:
+    render = installation.render(mode, agent={"settings": settings()})
+    installation.start_collector(render)
+    agent = installation.start_agent(render, api.account)
+    cart = forker("cart")
+    named(agent, cart)
+    before = counted(agent, cart)
+    cart.go()
+    time.sleep(2)
+    made = cart.stop()
+    assert made > RATE, "it was to fork more than that"
+    until(lambda: counted(agent, cart) == before + made, "the agent has counted all of them")
+    ledger = agent.get(STATUS, "/v1/ledger")
+    assert ledger["closed"] and ledger["pinned"] == "yes" and ledger["journal"] == "works", ledger
+    assert ledger["kubernetes"]["requests"].keys() >= {"list", "watch"}
+    code, seconds = agent.stop()
+    assert code == 0, agent.said()
+    assert seconds < 20, "a pod has 30 s to end"
+    pod = at_the_collector(installation, cart)
+    assert (pod["namespace"], pod["pod"], pod["missing"]) == ("shop", "cart", {})
+    assert pod["processes"] == pod["delivered"] == before + made
+    last = json.loads((installation.state / "ledger.json").read_text())
+    assert last["closed"] and last["sinks"]["collector"]["queued"]["journal"] == 0
+
+
+def status_of(pid: int, key: str) -> str:
+    lines = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+    return lines[key].strip()
+
+
+def writable(pid: int) -> set[str]:
+    """Where a process of the container may write, by its mounts: what the runtime makes for each container is left out."""
+    mounts = [line.split(" ") for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
+    own = ("/dev", "/proc", "/etc/hosts")
+    return {one[4] for one in mounts if one[5].split(",")[0] == "rw" and not one[4].startswith(own)}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_container_may_what_the_chart_says_and_the_agent_gives_up_the_rest(
+    installation: Installation, api: ApiServer, mode: str
+) -> None:
+    render = installation.render(mode, agent={"settings": settings()}, collector={"enabled": False})
+    pod = installation.agent_pod(render, api.account)
+    # Before the agent gives anything up: a sleep in its place, in the same container.
+    asleep = [{**one, "command": ["sleep", "60"]} for one in pod.spec["containers"]]
+    stand_in = installation.run_agent(pod.with_containers(asleep))
+    pid = stand_in.pid()
+    given = int(status_of(pid, "CapPrm"), 16)
+    ours = {"/run/forklore/pins", "/var/lib/forklore"}
+    if mode == "default":
+        assert given == int(status_of(os.getpid(), "CapBnd"), 16), "everything that there is"
+        assert {place for place in writable(pid) if not place.startswith("/sys")} == ours
+    else:
+        assert {name for number, name in enumerate(NAMES) if given >> number & 1} == {"BPF", "PERFMON"}
+        assert given == int(status_of(pid, "CapBnd"), 16)
+        assert (status_of(pid, "NoNewPrivs"), status_of(pid, "Seccomp")) == ("1", "2")
+        assert writable(pid) == ours, "the cgroups are read-only all the way down"
+    for namespace in ("pid", "net", "mnt", "ipc", "uts"):
+        assert Path(f"/proc/{pid}/ns/{namespace}").readlink() != Path(f"/proc/self/ns/{namespace}").readlink()
+    installation.remove(stand_in)
+
+    agent = installation.start_agent(render, api.account)
+    until(lambda: agent.get(STATUS, "/v1/ledger")["privileges"]["no_new_privs"], "the agent has given up what it can")
+    pid = agent.pid()
+    assert [int(status_of(pid, key), 16) for key in ("CapEff", "CapPrm", "CapInh", "CapAmb")] == [0, 0, 0, 0]
+    assert status_of(pid, "NoNewPrivs") == "1"
+    code, out, _ = agent.exec(
+        "sh", "-c", "touch /x; touch /tmp/x; touch /etc/forklore/x; mkdir /sys/fs/cgroup/x; command -v forklore"
+    )
+    assert (code, out.strip()) == (0, "/usr/local/bin/forklore")
+    assert agent.stop()[0] == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_next_container_takes_over_what_the_last_one_left_pinned_and_no_fork_is_missing(
+    installation: Installation, api: ApiServer, forker: Any, mode: str
+) -> None:
+    render = installation.render(mode, agent={"settings": settings()})
+    installation.start_collector(render)
+    agent = installation.start_agent(render, api.account)
+    cart = forker("cart")
+    named(agent, cart)
+    before = counted(agent, cart)
+    cart.go()
+    time.sleep(0.5)
+    assert agent.stop()[0] == 0
+    installation.remove(agent)
+    assert any(installation.pins.glob("dispatch/link-*")), "capture goes on without an agent"
+    time.sleep(0.5)
+    agent = installation.start_agent(render, api.account)
+    first = agent.get(STATUS, "/v1/ledger")
+    assert first["taken_over"]
+    assert "clang" not in agent.said()
+    agent.kill()
+    time.sleep(0.5)
+    installation.remove(agent)
+    agent = installation.start_agent(render, api.account)
+    assert agent.get(STATUS, "/v1/ledger")["epoch"] == first["epoch"]
+    made = cart.stop()
+    until(lambda: counted(agent, cart) == before + made, "the agent has counted all of them")
+    assert agent.stop()[0] == 0, agent.said()
+    pod = at_the_collector(installation, cart)
+    assert pod["processes"] == pod["delivered"] == before + made
+    assert pod["missing"] == {}
+    (node,) = installation.ask("/v1/ledger")["nodes"]
+    # Others of this machine fork on, and what waits for its name is the next agent's: it is on its way.
+    assert (node["state"] in {"complete", "on its way"}, node["unexplained"], len(node["streams"])) == (True, 0, 1)
+
+
+@pytest.fixture(scope="module")
+def another_build(here: Node) -> str:
+    """An image whose probe is another: the agent's, with one line of the source changed."""
+    root, name = IMAGES / "storage", "ghcr.io/forklore/agent:another"
+    archive = IMAGES / "agent-another.tar"
+    if not root.exists():
+        pytest.skip("the image was not built here: make image")
+    buildah = ["buildah", "--root", str(root), "--runroot", str(IMAGES / "run")]
+
+    def run(*command: str) -> str:
+        return subprocess.run([*buildah, *command], check=True, capture_output=True, text=True, timeout=300).stdout.strip()
+
+    container = run("from", "--pull-never", "ghcr.io/forklore/agent:0.1.0")
+    probe = Path(run("mount", container), "usr/local/lib/python3.13/dist-packages/agent/bpf/fork.c")
+    source = probe.read_text()
+    changed = source.replace("struct tally_row fresh = {}", "struct tally_row fresh = { .entered = 0 }")
+    assert changed != source
+    probe.write_text(changed)
+    run("commit", "--rm", container, name)
+    archive.unlink(missing_ok=True)
+    run("push", name, f"docker-archive:{archive}:{name}")
+    here.have(archive)
+    return name
+
+
+def test_an_upgrade_and_the_way_back_miss_no_fork(
+    installation: Installation, api: ApiServer, forker: Any, another_build: str
+) -> None:
+    old = installation.render("least-privilege", agent={"settings": settings()})
+    new = installation.render("least-privilege", agent={"settings": settings(), "image": {"tag": "another"}})
+    assert new.container()["image"] == another_build
+    installation.start_collector(old)
+    agent = installation.start_agent(old, api.account)
+    cart = forker("cart")
+    named(agent, cart)
+    before = counted(agent, cart)
+    epochs = [agent.get(STATUS, "/v1/ledger")["epoch"]]
+    cart.go()
+    for render in (new, old):
+        assert agent.stop()[0] == 0, agent.said()
+        installation.remove(agent)
+        agent = installation.start_agent(render, api.account)
+        until(lambda: not agent.get(STATUS, "/v1/ledger")["former"], "what the former probe had is drained")  # noqa: B023
+        epochs.append(agent.get(STATUS, "/v1/ledger")["epoch"])
+    assert len(set(epochs)) == 3, "each build's probe has an epoch of its own"
+    made = cart.stop()
+    time.sleep(1.5)  # the last summary's interval
+    assert agent.stop()[0] == 0, agent.said()
+    pod = at_the_collector(installation, cart)
+    assert pod["processes"] == pod["delivered"] == before + made
+    (node,) = installation.ask("/v1/ledger")["nodes"]
+    *former, last = node["streams"]
+    assert [(one["state"], one["missing"]) for one in former] == [("complete", 0)] * 2, json.dumps(node, indent=1)
+    assert last["state"] in {"complete", "on its way"} and node["unexplained"] == 0
+
+
+@pytest.mark.parametrize("later_s", [0.0, 0.5, 1.0])
+def test_a_container_that_is_told_to_stop_while_it_starts_does_so_at_once(
+    installation: Installation, api: ApiServer, later_s: float
+) -> None:
+    """A process with number 1 hears only the signals that it has asked for: the others are not delivered to it."""
+    render = installation.render("least-privilege", agent={"settings": settings()}, collector={"enabled": False})
+    agent = installation.run_agent(installation.agent_pod(render, api.account))
+    pid = agent.pid()
+    until(lambda: int(status_of(pid, "SigCgt"), 16) >> signal.SIGTERM - 1 & 1, "it hears SIGTERM", every=0.001)
+    assert "aiohttp" not in Path(f"/proc/{pid}/maps").read_text(), "what takes long to import comes after that"
+    time.sleep(later_s)
+    code, seconds = agent.stop()
+    assert (code, agent.said().count("Traceback")) == (0, 0), agent.said()
+    assert seconds < 15

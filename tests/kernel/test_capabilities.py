@@ -1,0 +1,66 @@
+"""Two capabilities are enough; below kernel 5.11, where BPF's memory counts as locked, room for that must be given besides.
+
+Must not live here: a machine that can't capture at all (test_refusals).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Agent, until
+from .test_refusals import agent as run_agent
+from .test_refusals import only_line
+
+pytestmark = pytest.mark.kernel
+
+TWO = ("setpriv", "--bounding-set=-all,+bpf,+perfmon", "--inh-caps=-all", "--no-new-privs")
+COUNTS_AS_LOCKED = tuple(map(int, os.uname().release.split(".")[:2])) < (5, 11)
+TIGHT = ("prlimit", f"--memlock={64 << 10}")  # bytes; Linux' own default
+ROOMY = ("prlimit", "--memlock=unlimited") if COUNTS_AS_LOCKED else ()
+
+
+def capturing(agent: Agent) -> int:
+    """23 forks more, and the agent has counted as many; its capabilities in force."""
+
+    def captured() -> int:
+        return int(agent.get("/v1/ledger")["captured"])
+
+    before = captured()
+    for _ in range(23):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+    until(lambda: captured() >= before + 23, "23 forks are counted")
+    (effective,) = re.findall(r"^CapEff:\s+(\w+)$", Path(f"/proc/{agent.process.pid}/status").read_text(), re.MULTILINE)
+    return int(effective, 16)
+
+
+def test_cap_bpf_and_cap_perfmon_are_enough(start_agent: Callable[..., Agent], offline: dict[str, Any]) -> None:
+    agent = start_agent(command=(*ROOMY, *TWO), **offline)
+    assert not capturing(agent) & ~(1 << 38 | 1 << 39)  # CAP_PERFMON, CAP_BPF
+    assert agent.leave()["closed"]
+
+
+@pytest.mark.skipif(COUNTS_AS_LOCKED, reason="below 5.11 BPF's memory counts as locked")
+def test_the_limit_on_locked_memory_is_nothing_to_it(start_agent: Callable[..., Agent], offline: dict[str, Any]) -> None:
+    capturing(start_agent(command=(*TIGHT, *TWO), **offline))
+
+
+@pytest.mark.skipif(not COUNTS_AS_LOCKED, reason="from 5.11 on BPF's memory does not count as locked")
+def test_without_room_for_locked_memory_it_says_what_is_missing(tmp_path: Path) -> None:
+    answer = run_agent(tmp_path, *TIGHT, *TWO)
+    assert answer.returncode == 77
+    assert "CAP_SYS_RESOURCE" in only_line(answer)
+
+
+@pytest.mark.skipif(not COUNTS_AS_LOCKED, reason="from 5.11 on BPF's memory does not count as locked")
+def test_cap_sys_resource_lifts_the_limit_on_locked_memory(start_agent: Callable[..., Agent], offline: dict[str, Any]) -> None:
+    three = tuple(word.replace("+perfmon", "+perfmon,+sys_resource") for word in TWO)
+    capturing(start_agent(command=(*TIGHT, *three), **offline))

@@ -1,0 +1,93 @@
+"""One row of an answer table: what a receiver says to a batch of six forks, and what has to come of it.
+
+Must not live here: any one protocol's rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tests.faults import Close, Fault, FaultProxy, Forward, Garbage, Half, Reset, Say
+
+from .line import Line, line
+
+__all__ = ["FORKS", "HOLD", "RETRY", "SET_ASIDE", "SPLIT", "TAKEN", "Row", "connection_rows", "named", "prove", "said"]
+
+FORKS = 6
+RETRY, HOLD, SPLIT, SET_ASIDE, TAKEN = "retry", "hold", "split", "set aside", "taken"
+_TRIES = {RETRY: 2, HOLD: 2, SPLIT: 3, SET_ASIDE: 1, TAKEN: 1}
+_HOLD_S = (15.0, 30.0)  # the bounds of a pause while the settings are wrong
+
+
+@dataclass(frozen=True)
+class Row:
+    """`lost`: forks by reason; `refused`: places of those that never arrive; `twice`: of those that do so twice, with the same
+    id. `again`: a part of the batch goes out once more. `words`: in what is said to people. `pause_s`: the least."""
+
+    name: str
+    fault: Fault
+    fate: str
+    lost: Mapping[str, int] = field(default_factory=dict)
+    refused: Iterable[int] = ()
+    twice: Iterable[int] = ()
+    again: bool = False
+    words: str = ""
+    pause_s: float = 0.0
+
+
+def said(status: int, body: object = b"", **headers: str) -> Say:
+    """`body`: bytes, or anything that is said as JSON."""
+    raw = body if isinstance(body, bytes) else orjson.dumps(body)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Say(status, {"Content-Type": "application/json", **named}, raw)
+
+
+def named(rows: Iterable[Row]) -> dict[str, Any]:
+    """For pytest.mark.parametrize."""
+    rows = [*rows]
+    assert len({row.name for row in rows}) == len(rows)
+    return {"argnames": "row", "argvalues": rows, "ids": [row.name for row in rows]}
+
+
+def connection_rows(*, once: bool) -> list[Row]:
+    """What breaks on the way is tried again, whatever the protocol. `once`: the receiver keeps what it has once."""
+    twice = () if once else range(FORKS)
+    return [
+        Row("connection reset before the body", Reset("asked"), RETRY),
+        Row("connection reset after the body", Reset("read"), RETRY),
+        Row("connection reset after it was taken", Reset("taken"), RETRY, twice=twice),
+        Row("connection closed without an answer", Close(), RETRY, words="without an answer"),
+        Row("half an answer after it was taken", Half(Forward()), RETRY, twice=twice),
+        Row("something that is no HTTP", Garbage(), RETRY, words="not HTTP"),
+    ]
+
+
+async def prove(
+    row: Row, receiver: tuple[str, int], arrived: Callable[[Line], Counter[str]], folder: Path, path: str = "", **sink: Any
+) -> None:
+    """`arrived`: how often the receiver has each event of the line's stream, after all that was answered is written."""
+    with FaultProxy(receiver) as proxy:
+        proxy.play(row.fault)
+        async with line(folder, url=proxy.url(path), **sink) as here:
+            ids = here.put(FORKS)
+            await here.ship()
+            assert len(proxy.requests) == (2 if row.again else _TRIES[row.fate])
+    assert here.lost == row.lost
+    assert here.delivered == FORKS - sum(row.lost.values())
+    assert here.closes()
+    if row.fate in (RETRY, HOLD):
+        assert here.said[0].startswith(f"{row.fate}: ")
+        assert here.pauses[0][1] <= 1.0 if row.fate == RETRY else here.pauses[0] == _HOLD_S
+        assert row.words in here.said[0]
+        assert proxy.requests[1].time - proxy.requests[0].time >= row.pause_s
+    else:
+        assert row.words in here.sender.state or row.words in "".join(here.said)
+    refused, twice = {*row.refused}, {*row.twice}
+    expected = {name: 1 + (place in twice) for place, name in enumerate(ids) if place not in refused}
+    assert arrived(here) == expected

@@ -1,0 +1,115 @@
+"""Every status that plain HTTP may answer with, in front of a receiver of lines, and of one that takes arrays."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults import Forward
+
+from .line import Line, line
+from .line import until as awaited
+from .rows import FORKS, HOLD, RETRY, SET_ASIDE, SPLIT, TAKEN, Row, connection_rows, named, prove, said
+from .running import Tenzir, until
+
+pytestmark = [pytest.mark.receivers, pytest.mark.timeout(60)]
+RECEIPT = {"accepted": 4, "duplicate": 0, "rejected": [{"line": 1, "reason": "no"}, {"line": 4, "reason": "no"}]}
+
+ROWS = [
+    *(Row(f"{status}", Forward(say=said(status)), TAKEN) for status in (200, 201, 202, 204, 207)),
+    Row("200 with a body of another's", Forward(say=said(200, {"rejected": "none", "ok": True})), TAKEN),
+    Row("200 with a receipt that refuses two lines", Forward(say=said(200, RECEIPT)), TAKEN, {"rejected": 2}),
+    *(Row(f"{status}", said(status), RETRY) for status in (408, 425, 429, 500, 501, 502, 503, 504, 507, 529)),
+    *(Row(f"{status} with Retry-After", said(status, Retry_After="1"), RETRY, pause_s=1.0) for status in (429, 503)),
+    *(Row(f"{status}", said(status), HOLD) for status in (301, 302, 307, 308, 401, 403, 404, 405, 407, 410, 415)),
+    *(Row(f"{status}", said(status), SET_ASIDE, {"rejected": FORKS}, range(FORKS)) for status in (400, 402, 409, 422, 451)),
+    Row("413", said(413), SPLIT),
+    *connection_rows(once=False),
+]
+
+
+def arrived_at(plain: Tenzir) -> Callable[[Line], Counter[str]]:
+    def arrived(here: Line) -> Counter[str]:
+        end = f"{here.stream} end"
+        plain.asked("/", b'{"id":"%s"}\n' % end.encode())
+        until(lambda: any(event["id"] == end for event in plain.events()), "all is written")
+        return Counter(event["id"] for event in plain.events() if event["id"].startswith(f"{here.stream}."))
+
+    return arrived
+
+
+@pytest.mark.parametrize(**named(ROWS))
+async def test_row(row: Row, plain: Tenzir, tmp_path: Path) -> None:
+    await prove(row, plain.address, arrived_at(plain), tmp_path, "/in")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_what_a_receiver_says_all_the_time_is_waited_out(
+    status: int, tenzir: Callable[[str], Tenzir], tmp_path: Path
+) -> None:
+    """Tenzir's own answer, as its pipeline has it."""
+    pipeline = (
+        f'accept_http "127.0.0.1:PORT", responses={{"/in": {{code: {status}, content_type: "text/plain", body: "busy"}}}}'
+    )
+    busy = tenzir(pipeline + " { read_ndjson }")
+    async with line(tmp_path, url=busy.url("/in")) as here:
+        here.put()
+        async with here.running():
+            await awaited(lambda: here.sender.answers.get(str(status), 0) >= 3)
+    assert {*here.said} == {f"retry: {status} busy"}
+    assert (here.delivered, here.lost, here.queue.forks) == (0, {}, FORKS)
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+async def test_it_reads_every_compression(compression: str, plain: Tenzir, tmp_path: Path) -> None:
+    async with line(tmp_path, url=plain.url("/in"), compression=compression) as here:
+        ids = here.put()
+        await here.ship()
+    assert arrived_at(plain)(here) == dict.fromkeys(ids, 1)
+
+
+async def test_an_array_arrives_as_its_members(tenzir: Callable[[str], Tenzir], tmp_path: Path) -> None:
+    arrays = tenzir('accept_http "127.0.0.1:PORT" { read_json arrays_of_objects=true }')
+    async with line(tmp_path, url=arrays.url("/in"), framing="json") as here:
+        ids = here.put()
+        await here.ship()
+    until(lambda: len([*arrays.events()]) >= FORKS, "all is written")
+    assert [event["id"] for event in arrays.events()] == ids
+
+
+async def test_fluent_bit_takes_an_array_and_no_lines(tenzir: Callable[[str], Tenzir], tmp_path: Path) -> None:
+    """Which it says with a 400, and yet it is not the data that is wrong."""
+    fluent = tenzir('from_fluent_bit "http", options={listen: "127.0.0.1", port: PORT}')
+    async with line(tmp_path, url=fluent.url("/")) as lines:
+        lines.put()
+        async with lines.running():
+            await awaited(lambda: lines.said)
+    assert lines.said[0] == "hold: 400 error: invalid 'Content-Type'"
+    assert lines.lost == {}
+    folder = tmp_path / "again"
+    folder.mkdir()
+    async with line(folder, url=fluent.url("/"), framing="json") as here:
+        ids = here.put()
+        await here.ship()
+    until(lambda: len([*fluent.events()]) >= FORKS, "all is written")
+    assert [event["message"]["id"] for event in fluent.events()] == ids
+
+
+@pytest.mark.parametrize(
+    ("kind", "sink"),
+    [("splunk", "splunk_hec"), ("elasticsearch", "elasticsearch"), ("opentelemetry", "otlp")],
+)
+async def test_a_path_that_fluent_bit_does_not_know_is_held(
+    kind: str, sink: str, tenzir: Callable[[str], Tenzir], tmp_path: Path
+) -> None:
+    """It says 400 there, too."""
+    fluent = tenzir(f'from_fluent_bit "{kind}", options={{listen: "127.0.0.1", port: PORT}}')
+    async with line(tmp_path, url=fluent.url("/elsewhere"), protocol=sink) as here:
+        here.put()
+        async with here.running():
+            await awaited(lambda: here.said)
+    assert here.said[0].startswith("hold: 400 error: invalid ")
+    assert here.lost == {}

@@ -1,0 +1,125 @@
+"""Every answer of OTLP over HTTP, in front of a receiver of it: only what the specification lets be repeated is repeated.
+
+The official collector's own words for a body that is too large are here as it was seen to say them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsPartialSuccess, ExportLogsServiceResponse
+
+from tests.faults import Forward, Say
+
+from .documents import of_otlp
+from .line import Line, line
+from .line import until as awaited
+from .rows import FORKS, HOLD, RETRY, SET_ASIDE, SPLIT, TAKEN, Row, connection_rows, named, prove, said
+from .running import Tenzir, until
+
+pytestmark = [pytest.mark.receivers, pytest.mark.timeout(60)]
+PROTOBUF = "application/x-protobuf"
+END = (
+    b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"attributes":'
+    b'[{"key":"log.record.uid","value":{"stringValue":"%s"}}]}]}]}]}'
+)
+
+
+def partial(rejected: int, words: str = "") -> Say:
+    answer = ExportLogsServiceResponse(
+        partial_success=ExportLogsPartialSuccess(rejected_log_records=rejected, error_message=words)
+    )
+    return said(200, answer.SerializeToString(), Content_Type=PROTOBUF)
+
+
+def told(body: object) -> Forward:
+    return Forward(say=said(200, body))
+
+
+ALL = {"rejected": FORKS}
+ROWS = [
+    Row("200", Forward(), TAKEN),
+    Row("200, partial success that is empty", told({"partialSuccess": {}}), TAKEN),
+    Row("200, none rejected and a warning", Forward(say=partial(0, "old names")), TAKEN, words="warning: old names"),
+    Row("200, two rejected", Forward(say=partial(2, "too old")), TAKEN, {"rejected": 2}, words="2 of 6 rejected: too old"),
+    Row("200, two rejected, in JSON", told({"partialSuccess": {"rejectedLogRecords": "2"}}), TAKEN, {"rejected": 2}),
+    Row("200, all rejected", Forward(say=partial(FORKS)), TAKEN, ALL),
+    Row("200, more rejected than there were", Forward(say=partial(FORKS + 1)), TAKEN, ALL),
+    Row("200 with a web page", said(200, b"<html>", Content_Type="text/html"), HOLD, words="web page"),
+    *(Row(f"{status}", Forward(say=said(status)), TAKEN) for status in (201, 202, 204)),
+    *(Row(f"{status}", said(status), RETRY) for status in (408, 429, 502, 503, 504)),
+    *(Row(f"{status} with Retry-After", said(status, Retry_After="1"), RETRY, pause_s=1.0) for status in (429, 503)),
+    *(Row(f"{status}", said(status), HOLD) for status in (301, 401, 403, 404, 405, 415)),
+    *(
+        Row(f"{status}, which must not be repeated", said(status), SET_ASIDE, ALL, range(FORKS))
+        for status in (400, 422, 500, 501)
+    ),
+    Row("413", said(413), SPLIT),
+    Row("400, request body too large", said(400, {"code": 3, "message": "http: request body too large"}), SPLIT),
+    Row("503, its queue is full", said(503, {"code": 14, "message": "sending queue is full"}), RETRY, words="queue is full"),
+    *connection_rows(once=False),
+]
+
+
+def arrived_at(otlp: Tenzir) -> Callable[[Line], Counter[str]]:
+    def ids() -> list[str]:
+        return [of_otlp(record)["log.record.uid"] for record in otlp.events()]
+
+    def arrived(here: Line) -> Counter[str]:
+        end = f"{here.stream} end"
+        otlp.asked("/v1/logs", END % end.encode(), {"Content-Type": "application/json"})
+        until(lambda: end in ids(), "all is written")
+        return Counter(one for one in ids() if one.startswith(f"{here.stream}."))
+
+    return arrived
+
+
+@pytest.mark.parametrize(**named(ROWS))
+async def test_row(row: Row, otlp: Tenzir, tmp_path: Path) -> None:
+    await prove(row, otlp.address, arrived_at(otlp), tmp_path, protocol="otlp")
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+async def test_it_reads_what_is_compressed_and_what_is_not(compression: str, otlp: Tenzir, tmp_path: Path) -> None:
+    async with line(tmp_path, url=otlp.url(""), protocol="otlp", compression=compression) as here:
+        ids = here.put()
+        await here.ship()
+    assert arrived_at(otlp)(here) == dict.fromkeys(ids, 1)
+
+
+async def test_a_compression_that_it_does_not_know_is_held(otlp: Tenzir, tmp_path: Path) -> None:
+    async with line(tmp_path, url=otlp.url(""), protocol="otlp", compression="zstd") as here:
+        here.put()
+        async with here.running():
+            await awaited(lambda: here.said)
+    assert here.said[0].startswith("hold: 415")
+    assert here.lost == {}
+
+
+async def test_a_body_that_is_too_large_is_halved_until_each_part_passes(otlp: Tenzir, tmp_path: Path) -> None:
+    async with line(tmp_path, url=otlp.url(""), protocol="otlp") as here:
+        ids = here.put(200)
+        await here.ship()
+    assert here.lost == {}
+    assert here.sender.answers["413"] >= 1
+    assert arrived_at(otlp)(here) == dict.fromkeys(ids, 1)
+
+
+async def test_a_record_that_is_too_large_alone_is_set_aside_and_the_others_pass(otlp: Tenzir, tmp_path: Path) -> None:
+    async with line(tmp_path, url=otlp.url(""), protocol="otlp") as here:
+        ids = here.put(4, comms=["sh", "x" * 70_000])
+        await here.ship()
+    assert here.lost == {"too_large": 1}
+    assert arrived_at(otlp)(here) == {name: 1 for name in ids if name != ids[1]}
+
+
+async def test_another_path_is_held(otlp: Tenzir, tmp_path: Path) -> None:
+    async with line(tmp_path, url=otlp.url("/v1/metrics"), protocol="otlp") as here:
+        here.put()
+        async with here.running():
+            await awaited(lambda: here.said)
+    assert here.said[0].startswith("hold: 404")
+    assert here.lost == {}

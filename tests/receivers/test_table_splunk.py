@@ -1,0 +1,220 @@
+"""Every code of the HTTP Event Collector, in front of one: what is sent again, held, split and set aside, and what it has in
+the end. What Tenzir says of its own accord comes last.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults import FaultProxy, Forward
+
+from .conftest import TOKEN
+from .line import Line, line
+from .line import until as awaited
+from .rows import FORKS, HOLD, RETRY, SET_ASIDE, SPLIT, TAKEN, Row, connection_rows, named, prove, said
+from .running import Tenzir, until
+
+pytestmark = [pytest.mark.receivers, pytest.mark.timeout(60)]
+
+TEXTS = {
+    0: "Success", 1: "Token disabled", 2: "Token is required", 3: "Invalid authorization", 4: "Invalid token", 5: "No data",
+    6: "Invalid data format", 7: "Incorrect index", 8: "Internal server error", 9: "Server is busy",
+    10: "Data channel is missing", 11: "Invalid data channel", 12: "Event field is required",
+    13: "Event field cannot be blank", 14: "ACK is disabled", 15: "Error in handling indexed fields",
+    16: "Query string authorization is not enabled", 18: "HEC is unhealthy, queues are full",
+    19: "HEC is unhealthy, ack service unavailable", 20: "HEC is unhealthy, queues are full, ack service unavailable",
+    21: "Invalid token", 22: "Token disabled", 23: "Server is shutting down",
+    24: "Queue is approaching capacity", 25: "ACK channel is approaching capacity", 26: "Queue at capacity",
+    27: "ACK channel at capacity",
+}  # fmt: skip
+RETRIED = {8: 500, 9: 503, 18: 503, 19: 503, 20: 503, 23: 503, 26: 429, 27: 429}
+HELD = {1: 403, 2: 401, 3: 401, 4: 403, 7: 400, 10: 400, 11: 400, 14: 400, 16: 400, 21: 400, 22: 400}
+DATA = (5, 6, 12, 13, 15)
+
+
+def code(number: int) -> dict[str, object]:
+    return {"text": TEXTS[number], "code": number}
+
+
+def words(number: int) -> str:
+    return f"code {number}, {TEXTS[number]}"
+
+
+ROWS = [
+    Row("0: taken", Forward(), TAKEN, words="200 code 0"),
+    *(Row(f"{one}: {TEXTS[one]}", said(status, code(one)), RETRY, words=words(one)) for one, status in RETRIED.items()),
+    *(Row(f"{one}: {TEXTS[one]}", said(status, code(one)), HOLD, words=words(one)) for one, status in HELD.items()),
+    *(
+        Row(f"{one}: {TEXTS[one]}", said(400, code(one)), SET_ASIDE, {"rejected": FORKS}, range(FORKS), words=words(one))
+        for one in DATA
+    ),
+    *(
+        Row(
+            f"{one}: {TEXTS[one]}, event 2",
+            said(400, code(one) | {"invalid-event-number": 2}),
+            TAKEN,
+            {"rejected": 1},
+            [2],
+            again=True,
+        )
+        for one in (6, 12, 13, 15)
+    ),
+    Row(
+        "6: Invalid data format, event 5, and those before it were indexed all the same",
+        Forward(say=said(400, code(6) | {"invalid-event-number": 5})),
+        TAKEN,
+        {"rejected": 1},
+        twice=range(5),
+        again=True,
+    ),
+    *(Row(f"{one}: {TEXTS[one]}", Forward(say=said(200, code(one))), TAKEN, words=words(one)) for one in (24, 25)),
+    Row("413", said(413, b"too large"), SPLIT),
+    Row("9 with Retry-After", said(503, code(9), Retry_After="1"), RETRY, pause_s=1.0),
+    *(Row(f"{status} without a code", said(status), RETRY) for status in (408, 429, 500, 502, 503, 504)),
+    *(Row(f"{status} without a code", said(status), HOLD) for status in (401, 403, 404, 405, 302)),
+    Row("404 of another URL of Splunk's", said(404, {"text": "The requested URL was not found", "code": 404}), HOLD),
+    Row("404 with the code of wrong data", said(404, code(6)), HOLD, words=words(6)),
+    Row("400 without a code", said(400, b"no"), SET_ASIDE, {"rejected": FORKS}, range(FORKS)),
+    Row("200 with a web page", said(200, b"<html>Sign in</html>", Content_Type="text/html"), HOLD, words="web page"),
+    *connection_rows(once=False),
+]
+
+
+def arrived_at(hec: Tenzir) -> Callable[[Line], Counter[str]]:
+    def arrived(here: Line) -> Counter[str]:
+        end = b'{"event":{"id":"%s end"}}' % here.stream.encode()
+        hec.asked("/services/collector", end, {"Authorization": f"Splunk {TOKEN}"})
+        until(lambda: any(event["event"]["id"] == f"{here.stream} end" for event in hec.events()), "all is written")
+        ids = [event["event"]["id"] for event in hec.events()]
+        return Counter(one for one in ids if one.startswith(f"{here.stream}."))
+
+    return arrived
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> Path:
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    return file
+
+
+def write(file: Path, text: str) -> None:
+    file.write_text(text)
+
+
+def hec_sink(token: Path, **more: object) -> dict[str, object]:
+    return {"protocol": "splunk_hec", "token_file": str(token), **more}
+
+
+def test_every_code_is_in_the_table() -> None:
+    assert {int(row.name.partition(":")[0]) for row in ROWS if ": " in row.name} == {*TEXTS}
+
+
+@pytest.mark.parametrize(**named(ROWS))
+async def test_row(row: Row, hec: Tenzir, token: Path, tmp_path: Path) -> None:
+    await prove(row, hec.address, arrived_at(hec), tmp_path, **hec_sink(token))
+
+
+# What Tenzir says itself, word for word.
+
+
+@pytest.mark.parametrize(
+    ("given", "state"),
+    [
+        ("0a1b2c3d", "hold: 403 code 4, Invalid token: no such token: is token_file this Splunk's?"),
+        (None, "hold: 401 code 2, Token is required: no token was sent: set token_file"),
+    ],
+)
+async def test_a_wrong_token_and_none_hold_until_it_is_right(
+    given: str | None, state: str, hec: Tenzir, token: Path, tmp_path: Path
+) -> None:
+    write(token, given or "")
+    sink = hec_sink(token) if given else {"protocol": "splunk_hec"}
+    async with line(tmp_path, url=hec.url(""), **sink) as here:
+        ids = here.put()
+        async with here.running(pause_s=30.0):
+            await awaited(lambda: here.said)
+            assert here.said == [state]
+            if given:
+                write(token, TOKEN)  # which is seen within a second, though the pause is of thirty
+                await here.queue.empty()
+    assert arrived_at(hec)(here) == (dict.fromkeys(ids, 1) if given else {})
+    assert here.delivered == (FORKS if given else 0)
+
+
+async def test_a_scheme_that_it_does_not_know_is_held(hec: Tenzir, token: Path, tmp_path: Path) -> None:
+    async with line(tmp_path, url=hec.url(""), **hec_sink(token, auth="bearer")) as here:
+        here.put()
+        async with here.running():
+            await awaited(lambda: here.said)
+    assert here.said[0].startswith("hold: 401 code 3, Invalid authorization: ")
+    assert "Bearer" in here.said[0]
+
+
+async def test_another_path_is_held(hec: Tenzir, token: Path, tmp_path: Path) -> None:
+    async with line(tmp_path, url=hec.url("/elsewhere"), **hec_sink(token)) as here:
+        here.put()
+        async with here.running():
+            await awaited(lambda: here.said)
+    assert here.said[0].startswith("hold: 404")
+    assert here.lost == {}
+
+
+async def test_a_token_that_wants_acknowledgements_is_held(
+    tenzir: Callable[[str], Tenzir], token: Path, tmp_path: Path
+) -> None:
+    wants = tenzir(f'accept_splunk "127.0.0.1:PORT", hec_token="{TOKEN}", ack=true')
+    async with line(tmp_path, url=wants.url(""), **hec_sink(token)) as here:
+        here.put()
+        async with here.running():
+            await awaited(lambda: here.said)
+    assert here.said[0].startswith("hold: 400 code 10, Data channel is missing: ")
+    assert here.lost == {}
+
+
+async def test_a_body_that_is_too_large_is_halved_until_each_part_passes(hec: Tenzir, token: Path, tmp_path: Path) -> None:
+    async with line(tmp_path, url=hec.url(""), **hec_sink(token)) as here:
+        ids = here.put(40)
+        await here.ship()
+    assert here.lost == {}
+    assert here.sender.answers["413"] >= 3
+    assert arrived_at(hec)(here) == dict.fromkeys(ids, 1)
+
+
+async def test_an_event_that_is_too_large_alone_is_set_aside_and_the_others_pass(
+    hec: Tenzir, token: Path, tmp_path: Path
+) -> None:
+    async with line(tmp_path, url=hec.url(""), **hec_sink(token)) as here:
+        ids = here.put(4, comms=["sh", "x" * 20_000])
+        await here.ship()
+    assert here.lost == {"too_large": 1}
+    assert arrived_at(hec)(here) == {name: 1 for name in ids if name != ids[1]}
+
+
+async def test_nothing_is_lost_to_a_receiver_that_is_busy_until_it_is_not(
+    tenzir: Callable[[str], Tenzir], token: Path, tmp_path: Path
+) -> None:
+    """Two batches fill it, for nobody asks for their acknowledgements; started anew it has room for two again."""
+    busy = tenzir(f'accept_splunk "127.0.0.1:PORT", hec_token="{TOKEN}", ack=true, max_pending_acks=2')
+    sink = hec_sink(token, headers={"X-Splunk-Request-Channel": TOKEN})
+    with FaultProxy(busy.address) as proxy:
+        async with line(tmp_path, url=proxy.url(""), **sink) as here:
+            ids = [name for _ in range(4) for name in here.put(3)]
+            async with here.running():
+                await awaited(lambda: here.sender.answers.get("503", 0) >= 3)
+                assert here.delivered == 6
+                assert {*here.said} == {"retry: 503 code 9, Server is busy"}
+                until(lambda: len([*busy.events()]) == 6, "what was taken is written")
+                proxy.away()
+                busy.stop()
+                busy.start()
+                proxy.back()
+                await here.queue.empty()
+    assert here.lost == {}
+    assert here.delivered == 12
+    until(lambda: len([*busy.events()]) >= 12, "the rest is written")
+    assert Counter(event["event"]["id"] for event in busy.events()) == Counter(ids)
