@@ -1,0 +1,178 @@
+"""One probe's forks on their way, with an agent that may die between any two steps: each comes out exactly once."""
+
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.enrich import Enricher, Layout
+from agent.epoch import POSITIONS, SAID, Epoch, waiting_shelf
+from agent.kernel.probe import Meta, Snapshot
+from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, ORIGIN, TallyRow
+from agent.nouns import Subject
+from agent.storms import Storms
+from agent.summaries import Interval, Summaries
+from tests.agent.conftest import Records
+
+LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, ORIGIN.unpack, NUMBERS.unpack)
+STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
+CGROUPS = (1, 2, 3)
+
+
+class Ring:
+    """What agent.kernel.ring does, over a list. What is published is overwritten."""
+
+    def __init__(self):
+        self.records = []
+        self.consumed = self.cursor = 0
+
+    def take(self, most):
+        taken = self.records[self.cursor // FORK_SLOT :][:most]
+        assert None not in taken, "the kernel has had this room back"
+        self.cursor += len(taken) * FORK_SLOT
+        return b"".join(taken)
+
+    def publish(self, position):
+        assert self.consumed <= position <= self.cursor
+        self.records[: position // FORK_SLOT] = [None] * (position // FORK_SLOT)
+        self.consumed = position
+
+    @property
+    def backlog(self):
+        return len(self.records) - self.cursor // FORK_SLOT
+
+
+class Probe:
+    """It outlives the agents: the ring, and the tally."""
+
+    stream = STREAM
+    changes_taken = 0
+    meta = Meta(1, FORK_SLOT, "0" * 16, STREAM[-16:], STREAM[:36], 1 << 20, 0, 0)
+
+    def __init__(self):
+        self.forks = Ring()
+        self.counts = Counter()
+
+    def fork(self, cgroup):
+        self.forks.records.append(Records().fork(len(self.forks.records), cgroup))
+        self.counts[cgroup] += 1
+
+    def snapshot(self):
+        rows = {cgroup: TallyRow(count, 0, count, 0, 0, 0, 0) for cgroup, count in self.counts.items()}
+        return Snapshot(rows, (), 0, (sum(self.counts.values()),) * 2)
+
+    def reopened(self):
+        self.forks.cursor = self.forks.consumed
+
+    def resume(self, forks, _changes):
+        if self.forks.consumed < forks:
+            self.forks.cursor = forks
+            self.forks.publish(forks)
+
+    def publish_changes(self, position):
+        pass
+
+    def forget(self, cgroup):
+        pass
+
+
+class Journal:
+    """Staged, and then, all at once, committed: agent.journal does that with a file."""
+
+    def __init__(self):
+        self.shelves, self.staged, self.batches, self.open = {}, [], [], []
+
+    def keep(self, shelf, key, value):
+        self.staged.append((shelf, key, value))
+
+    def commit(self):
+        for shelf, key, value in self.staged:
+            items = self.shelves.setdefault(shelf, {})
+            items.pop(key, None)
+            if value is not None:
+                items[key] = value
+        self.batches += self.open
+        self.staged, self.open = [], []
+
+    def crash(self):
+        self.staged, self.open = [], []
+
+
+class Node:
+    """A probe, a journal, and one agent after another. `known`: the cgroups whose names are known by now."""
+
+    def __init__(self):
+        self.probe, self.journal = Probe(), Journal()
+        self.known, self.now = set(), 0
+        self.totals = []
+        self.begin()
+
+    def begin(self):
+        def subject(cgroup):
+            return Subject(cgroup, "/", "resolved", "status")
+
+        def of(cgroup):
+            return subject(cgroup) if cgroup in self.known else None
+
+        enricher = Enricher(LAYOUT, 1, lambda at: at, of, subject, subject, lambda _tid, _start: None, 5 * 10**9, 10)
+        summaries = Summaries(STREAM, subject, lambda one: {"cgroup": {"id": one.cgroup}, "k8s": {}})
+        storms = Storms(STREAM, 0, subject, lambda _one: {})
+        self.epoch = Epoch(self.probe, enricher, summaries, storms, lambda _probe: None, "t0")
+        shelf = self.journal.shelves.get
+        position, said = shelf(POSITIONS, {}).get(STREAM), shelf(SAID, {}).get(STREAM)
+        assert self.epoch.restore(position, said, shelf(waiting_shelf(STREAM), {})) == 0
+
+    def step(self, what):
+        if what in CGROUPS:
+            self.probe.fork(what)
+        elif what == "turn":
+            self.now += 10**9
+            self.journal.open += [("fork", fork.sequence) for fork in self.epoch.turn(self.now)]
+        elif what == "summarise":
+            for event in self.epoch.summarise(self.probe.snapshot(), Interval("t0", "t1")):
+                self.journal.open.append((event["id"], event["counts"]["processes"]))
+            self.epoch.keep_said(self.journal)
+        elif what == "commit":
+            self.commit(crash_after=3)
+        elif what == "name":
+            self.known.add(len(self.known) + 1)
+        else:  # a crash in the midst of a commit: before it, after it, or when the kernel has been told
+            self.commit(crash_after=what[1])
+            self.journal.crash()
+            self.probe.reopened()
+            self.begin()
+
+    def commit(self, crash_after):
+        for done, act in enumerate((self.keep, self.journal.commit, self.publish)):
+            if done < crash_after:
+                act()
+
+    def keep(self):
+        self.epoch.keep(self.journal)
+        self.reached = self.epoch.reached
+
+    def publish(self):
+        self.epoch.publish(self.reached)
+
+
+steps = st.sampled_from([*CGROUPS, *CGROUPS, "turn", "turn", "commit", "summarise", "name"])
+crashes = st.tuples(st.just("crash"), st.integers(0, 3))
+
+
+@given(st.lists(steps | crashes, max_size=60))
+@settings(max_examples=1000, deadline=None)
+def test_whatever_dies_and_when_each_fork_is_handed_over_once_and_each_count_told_once(life):
+    node = Node()
+    for what in life:
+        node.step(what)
+    node.known.update(CGROUPS)
+    for what in ("turn", "turn", "turn", "summarise", "commit"):
+        node.step(what)
+    made = sum(node.probe.counts.values())
+    assert sorted(number for kind, number in node.journal.batches if kind == "fork") == list(range(made))
+    told = [(name, count) for name, count in node.journal.batches if name != "fork"]
+    assert len(dict(told)) == len(told), "two summaries with one id: a collector would drop one of them"
+    assert sum(count for _, count in told) == made
+    assert node.epoch.received == made
+    assert node.epoch.drained
+    assert not node.journal.shelves.get(waiting_shelf(STREAM))
