@@ -69,7 +69,6 @@ class ApiServers:
     def __init__(self, servers: int, costs: Costs) -> None:
         self.costs = costs
         self.seen: list[Seen] = []
-        self.most_open = 0
         self._servers = [_Server(self) for _ in range(servers)]
 
     @property
@@ -137,9 +136,7 @@ class _Server:
         now = asyncio.get_running_loop().time()
         expired = int(asked["resource_version"]) / 1000 < max(self.began, now - HISTORY_S)
         self._cluster.note("watch (410)" if expired else "watch", asked)
-        stream = Stream(self.streams, now + asked["timeout_seconds"], expired=expired)
-        self._cluster.most_open = max(self._cluster.most_open, self._cluster.open)
-        return Answer(200, content=stream)
+        return Answer(200, content=Stream(self.streams, now + asked["timeout_seconds"], expired=expired))
 
     def _refusal(self, asked: dict[str, Any]) -> Answer:
         self._cluster.note("429", asked)
@@ -210,6 +207,7 @@ class Stream:
         others.add(self)
 
     def cut(self) -> None:
+        self.close()
         if not self._broken.done():
             self._broken.set_result(None)
 

@@ -1,71 +1,207 @@
+"""What the API servers see of 5,000 agents: at a rolling restart, when all start at once, when streams break, after an outage.
+
+The agents are the real PodWatch with its own timing, in virtual time; the servers are arithmetic (api_servers). So that the
+arithmetic is right, a hundred agents do the same over real HTTP (burst). `make bench-fleet` or `python -m bench.fleet` runs
+both, in about a minute; `--nodes`, `--servers`, `--list-ms` and `--pods` are yours to change. Must not live here: what a
+server does.
+"""
+
 from __future__ import annotations
-import argparse, asyncio, contextlib, logging, random, statistics, time
+
+import argparse
+import asyncio
+import json
+import logging
+import random
+import statistics
+import zlib
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Final
+
 from agent.identity import pods as pods_module
 from agent.identity.pods import Pods, PodWatch
-from bench import virtual_time
+from bench import burst, virtual_time
 from bench.api_servers import ApiServers, Costs, Seen
 
-async def run_from(api, i, after):
-    await asyncio.sleep(after)
-    await PodWatch(Pods(), str(i), None).run()
+SETTLED_S: Final = 30.0  # after the last agent's start, before anything happens to the servers
+LONGEST_S: Final = 600.0
+Act = Callable[[ApiServers], None]
 
-async def scenario(n, servers, costs, spread, until, at=None, act=None, undo=None, ):
-    api = ApiServers(servers, costs)
-    pods_module.core_api = lambda _: contextlib.nullcontext(api)
-    starts = [spread * i / n for i in range(n)]
-    tasks = [asyncio.create_task(run_from(api, i, s)) for i, s in enumerate(starts)]
-    loop = asyncio.get_running_loop()
-    if act:
-        await asyncio.sleep(at)
-        mark = len(api.seen); api.most_open = 0
-        act(api)
-        t0 = loop.time()
-        if undo:
-            await asyncio.sleep(undo); api.start()
-            t0 = loop.time()
-    else:
-        mark = 0; t0 = 0
-    # until all watch
-    while loop.time() < t0 + until and not (api.open == n and loop.time() > t0 + spread*(not act)):
-        await asyncio.sleep(0.1)
-    done = loop.time() - t0
-    for t in tasks: t.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    seen = [s for s in api.seen[mark:] ]
-    after = [s for s in seen if s.at >= t0]
-    return dict(kinds=Counter(s.kind for s in after), before=Counter(s.kind for s in seen if s.at < t0), done=done, peak=peak(after), peakB=peak(after, bytes_=True),
-       names=[x.at - starts[int(x.node.split("=")[1])] for x in after if x.kind=="list"] if not act else None)
 
-def peak(seen, width=1.0, bytes_=False):
-    times = sorted((s.at, s.sent if bytes_ else 1) for s in seen)
-    best = total = 0; left = 0
-    for i, (t, w) in enumerate(times):
-        total += w
-        while times[left][0] <= t - width:
-            total -= times[left][1]; left += 1
-        best = max(best, total)
-    return best
+@dataclass(frozen=True)
+class Scene:
+    """Agents start one after the other over `spread` seconds, each `jitter` later at most. Then, if there is an `act`, it is done
+    to the servers, and after `away` seconds those that were stopped come back. `list_s`: how long a list holds its seats;
+    `timing`: of PodWatch, when it is to be another; `dice`: whether pauses are random."""
 
-def main():
-    logging.getLogger("agent.identity.pods").setLevel(logging.ERROR)
-    for ls in (0.05, 0.25):
-        costs = Costs(190_000, ls)
-        for name, kw in {
-            "start spread 0": dict(spread=0, until=300),
-            "start spread 10": dict(spread=10, until=300),
-            "start spread 60": dict(spread=60, until=300),
-            "cut all": dict(spread=60, until=300, at=120, act=lambda a: a.cut()),
-            "one of 3 stops": dict(spread=60, until=300, at=120, act=lambda a: a.stop(1)),
-            "outage 10 s": dict(spread=60, until=600, at=120, act=lambda a: a.stop(), undo=10),
-            "outage 60 s": dict(spread=60, until=600, at=120, act=lambda a: a.stop(), undo=60),
-            "outage 600 s": dict(spread=60, until=600, at=120, act=lambda a: a.stop(), undo=600),
-        }.items():
-            random.seed(23)
-            t = time.process_time()
-            r = virtual_time.run(scenario(5000, 3, costs, **kw))
-            names = r.pop("names")
-            q = [round(x, 1) for x in statistics.quantiles(names, n=100)[49::49]] + [round(max(names), 1)] if names else ""
-            print(ls, f"{name:18}", dict(r["kinds"]), "before", dict(r["before"]), f"done {r['done']:.1f} peak {r['peak']}/s {r['peakB']/1e6:.0f} MB/s names p50 p99 max {q} cpu {time.process_time()-t:.1f}", flush=True)
-if __name__ == "__main__": main()
+    name: str
+    spread: float = 60.0
+    jitter: float = 0.0
+    act: Act | None = None
+    away: float | None = None
+    list_s: float = 0.05
+    timing: tuple[tuple[str, Any], ...] = ()
+    dice: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """From the moment at which things are as they should be again: the act, the servers' return, or the first agent's start.
+    `meanwhile`: what was refused before it. `done`: s until all watch. `waited`: how long each agent had no list, s."""
+
+    kinds: Counter[str]
+    meanwhile: int
+    done: float
+    most_in_a_second: int
+    most_bytes_in_a_second: int
+    waited: Sequence[float]
+
+
+class NoDice:
+    """In place of `random`: every pause is as long as it may be."""
+
+    @staticmethod
+    def uniform(_low: float, high: float) -> float:
+        return high
+
+
+@contextmanager
+def speaking_to(api: ApiServers, timing: Sequence[tuple[str, Any]], *, dice: bool) -> Iterator[None]:
+    """PodWatch asks these servers, with this timing."""
+    changed = {"core_api": lambda _kubeconfig: nullcontext(api), **dict(timing)}
+    if not dice:
+        changed["random"] = NoDice
+    usual = {name: getattr(pods_module, name) for name in changed}
+    vars(pods_module).update(changed)
+    try:
+        yield
+    finally:
+        vars(pods_module).update(usual)
+
+
+async def play(scene: Scene, nodes: int, servers: int, list_bytes: int) -> Outcome:
+    loop, api = asyncio.get_running_loop(), ApiServers(servers, Costs(list_bytes, scene.list_s))
+    starts = [scene.spread * number / nodes for number in range(nodes)]
+
+    async def agent(number: int) -> None:
+        await asyncio.sleep(starts[number] + random.uniform(0, scene.jitter))  # noqa: S311
+        await PodWatch(Pods(), str(number), None).run()
+
+    with speaking_to(api, scene.timing, dice=scene.dice):
+        tasks = [asyncio.create_task(agent(number)) for number in range(nodes)]
+        begun, first = 0.0, 0
+        if scene.act:
+            await asyncio.sleep(scene.spread + scene.jitter + SETTLED_S)
+            first = len(api.seen)
+            scene.act(api)
+            if scene.away is not None:
+                await asyncio.sleep(scene.away)
+                api.start()
+            begun = loop.time()
+        else:
+            await asyncio.sleep(scene.spread)
+        while api.open < nodes and loop.time() < begun + LONGEST_S:
+            await asyncio.sleep(0.1)
+        done = loop.time() - begun
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(one, asyncio.CancelledError) for one in ended), "an agent ended by itself"
+    seen = api.seen[first:]
+    after = [one for one in seen if one.at >= begun]
+    waited = [one.at - (begun if scene.act else starts[number_of(one)]) for one in after if one.kind == "list"]
+    return Outcome(
+        Counter(one.kind for one in after),
+        sum(one.kind == "refused" for one in seen) - sum(one.kind == "refused" for one in after),
+        done,
+        most(after, lambda _one: 1),
+        most(after, lambda one: one.sent),
+        waited,
+    )
+
+
+def number_of(one: Seen) -> int:
+    return int(one.node.partition("=")[2])
+
+
+def most(seen: Sequence[Seen], weight: Callable[[Seen], int]) -> int:
+    """In any second."""
+    heaviest = total = oldest = 0
+    for one in seen:
+        total += weight(one)
+        while seen[oldest].at <= one.at - 1.0:
+            total -= weight(seen[oldest])
+            oldest += 1
+        heaviest = max(heaviest, total)
+    return heaviest
+
+
+def cut(api: ApiServers) -> None:
+    api.cut()
+
+
+def stop_one(api: ApiServers) -> None:
+    api.stop(1)
+
+
+def stop_all(api: ApiServers) -> None:
+    api.stop()
+
+
+SLOW_S: Final = 0.25
+EVERY_SECOND: Final = (("_BACKOFF_S", (1.0, 1.0)), ("_REJOIN_S", 0.0))
+SCENES: Final = (
+    Scene("rolling restart, 50 pods a second", spread=100),
+    Scene("all start within 30 s", spread=30),
+    Scene("all start within 10 s", spread=10),
+    Scene("... lists take 250 ms", spread=10, list_s=SLOW_S),
+    Scene("... that, and a start jitter of 5 s", spread=10, list_s=SLOW_S, jitter=5),
+    Scene("all start at one moment", spread=0),
+    Scene("... with a start jitter of 5 s", spread=0, jitter=5),
+    Scene("one of the servers goes away", act=stop_one),
+    Scene("all streams break, servers stay", act=cut),
+    Scene("... and are taken up at once", act=cut, timing=(("_REJOIN_S", 0.0),)),
+    Scene("all servers away for 1 s", act=stop_all, away=1),
+    Scene("all servers away for 1 min", act=stop_all, away=60),
+    Scene("... and all try every second", act=stop_all, away=60, timing=EVERY_SECOND, dice=False),
+)
+
+
+def line(scene: Scene, one: Outcome) -> str:
+    watches = one.kinds["watch"] + one.kinds["watch (410)"]
+    refused = one.meanwhile + one.kinds["refused"]
+    p50, p99 = (f"{statistics.quantiles(one.waited, n=100)[at]:.1f}" if one.waited else "-" for at in (49, 98))
+    return (
+        f"{scene.name:36} {one.kinds['list']:>6} {watches:>7} {one.kinds['429']:>6} {refused:>8} {one.most_in_a_second:>7}"
+        f" {one.most_bytes_in_a_second / 1e6:>6.0f} {one.done:>6.1f} {p50:>6} {p99:>6}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.fleet")
+    parser.add_argument("--nodes", type=int, default=5000)
+    parser.add_argument("--pods", type=int, default=30, help="on a node")
+    parser.add_argument("--servers", type=int, default=3, help="API servers")
+    parser.add_argument("--agents", type=int, default=100, help="over real HTTP; 0: none")
+    options = parser.parse_args()
+    logging.getLogger(pods_module.__name__).setLevel(logging.CRITICAL)  # servers go away here, on purpose
+    body = json.dumps({"items": burst.pods_of("node1", options.pods)}, separators=(",", ":")).encode()
+    packed = len(zlib.compress(body, 1))  # as an API server compresses what is longer than 128 KiB
+    print(f"{options.nodes} agents, {options.servers} API servers; a list of {options.pods} pods: {len(body):,} bytes, {packed:,} packed\n")
+    print(f"{'':36} {'lists':>6} {'watches':>7} {'429':>6} {'refused':>8} {'most/s':>7} {'MB/s':>6} {'all s':>6} {'p50 s':>6} {'p99 s':>6}")
+    for scene in SCENES:
+        random.seed(23)  # the same dice each time
+        print(line(scene, virtual_time.run(play(scene, options.nodes, options.servers, len(body)))), flush=True)
+    print(
+        "\nmost/s: answers in the second that has most of them; MB/s: bodies of lists in such a second, before compression. all: until"
+        "\neach agent watches. p50, p99: an agent's wait for its list, since it came up, or since the servers came back."
+    )
+    if options.agents:
+        print(burst.compared(options.agents, options.pods))
+
+
+if __name__ == "__main__":
+    main()

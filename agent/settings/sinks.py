@@ -75,7 +75,7 @@ class BatchSettings(Part):
     events: int = Field(default=5000, ge=1, le=100_000)
     """Events a POST has at most."""
     bytes: Annotated[int, between(size, "1Ki", "64Mi")] = Field("4Mi", validate_default=True)
-    """Bytes a POST has at most, before compression, which leaves a twentieth. A POST costs as much as a hundred forks."""
+    """Bytes a POST has at most, before compression, which leaves a tenth or so. A POST costs as much as a hundred forks."""
     wait: Annotated[float, between(duration, "50ms", "60s")] = Field("1s", validate_default=True)
     """How long an event may wait for others to fill its batch: what a quiet node's events are late by."""
 
@@ -124,11 +124,12 @@ class SinkSettings(Part):
     key_file: Path | None = None
     """Its key (PEM, without a password). Default: it is in `cert_file`."""
     compression: Literal["gzip", "zstd", "none"] = "gzip"
-    """gzip is understood everywhere; both cost 1 us a fork and leave a twentieth. Splunk and Elasticsearch know no zstd."""
+    """gzip is understood everywhere and leaves a seventh or less, zstd half of that; both cost 1 us a fork. Splunk and
+    Elasticsearch know no zstd."""
     batch: BatchSettings = BatchSettings()
     journal_bytes: Annotated[int, between(size, "1Mi", "64Gi")] = Field("512Mi", validate_default=True)
-    """Compressed bytes that may wait for the sink, in `state_dir`; then the oldest go, counted as lost{journal_full}. 150 a
-    fork: 512Mi is an hour at 1,000 forks a second."""
+    """Compressed bytes that may wait for the sink, in `state_dir`; then the oldest go, counted as lost{journal_full}. 250 a
+    fork: 512Mi is half an hour at 1,000 forks a second."""
     select: SelectSettings = SelectSettings()
     labels: Patterns | None = None
     """Which of a pod's labels leave the node: keys, or beginnings like `app.kubernetes.io/*`. Default: all."""

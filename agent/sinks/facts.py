@@ -13,11 +13,11 @@ import orjson
 from agent.nouns import Event, Subject, Task, state_of
 from agent.sinks.times import Rfc3339
 
-__all__ = ["WORKLOADS", "by_name", "cgroup_of", "found", "heads", "inner", "known", "namespaces"]
+__all__ = ["NAMESPACES", "WORKLOADS", "by_name", "cgroup_of", "found", "heads", "inner", "known", "namespaces"]
 
 # The kinds whose names have a place of their own, in Elastic's Kubernetes integration and in OpenTelemetry's conventions.
 WORKLOADS: Final = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob"})
-_NAMESPACES: Final = ("pid", "mnt", "net", "user", "uts", "ipc", "cgroup")
+NAMESPACES: Final = ("pid", "mnt", "net", "user", "uts", "ipc", "cgroup")
 
 
 def known(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def by_name(prefix: str, task: Task, time: Rfc3339) -> dict[str, Any]:
 
 def namespaces(inums: Sequence[int | None]) -> dict[str, int] | None:
     """`inums`: as Origin has them."""
-    return known(dict(zip(_NAMESPACES, inums, strict=True))) or None
+    return known(dict(zip(NAMESPACES, inums, strict=True))) or None
 
 
 def cgroup_of(cgroup: Mapping[str, Any] | None) -> dict[str, str] | None:

@@ -7,19 +7,17 @@ through orjson, which escapes them; everything else is numbers and our own words
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 from agent.nouns import Event, Fork, Origin, Subject, Task, state_of
+from agent.sinks.facts import NAMESPACES
 from agent.sinks.fragments import Fragments
 from agent.sinks.times import Rfc3339
 from wire.events import FORK
 
 __all__ = ["NativeEncoder", "whose"]
-
-_NAMESPACES: Final = ("pid", "mnt", "net", "user", "uts", "ipc", "cgroup")
-
 
 _Inums = tuple[int | None, ...]
 _Clone = tuple[str, ...] | None
@@ -77,7 +75,7 @@ class _SubjectText(NamedTuple):
 
 def _namespaces(both: tuple[_Inums, _Clone]) -> str:
     inums, clone = both
-    return f'"namespaces":{_json(dict(zip(_NAMESPACES, inums, strict=True)))},"clone":{_json(clone)},'
+    return f'"namespaces":{_json(dict(zip(NAMESPACES, inums, strict=True)))},"clone":{_json(clone)},'
 
 
 def _task(prefix: str, task: Task, time: Rfc3339) -> str:

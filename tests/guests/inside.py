@@ -30,17 +30,18 @@ def tell(**said: Any) -> None:
 
 
 class Teller:
-    """pytest's plugin."""
+    """pytest's plugin. Only a test's own `skipif` may skip it: one that skips because the probe can't be had has failed."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or report.outcome != "passed":
-            why = "" if report.passed else report.longreprtext.strip().splitlines()[-1]
+            outcome, why = str(report.outcome), ""
             crash = getattr(report.longrepr, "reprcrash", None)
             if crash:
                 why = crash.message.splitlines()[0]
-            elif report.skipped and isinstance(report.longrepr, tuple):
-                why = report.longrepr[2]
-            tell(test=report.nodeid, outcome=report.outcome, seconds=round(report.duration, 1), why=why)
+            elif isinstance(report.longrepr, tuple):
+                why = report.longrepr[2].removeprefix("Skipped: ")
+                outcome = "skipped" if "skipif" in report.keywords else "failed"
+            tell(test=report.nodeid, outcome=outcome, seconds=round(report.duration, 1), why=why)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:

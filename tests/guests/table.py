@@ -1,4 +1,5 @@
-"""Outside: what the guests told, as a table. `.venv/bin/python -m tests.guests.table FOLDER ROW...` prints it.
+"""Outside: what the guests told, as a table. `.venv/bin/python -m tests.guests.table FOLDER ROW...` prints it, and with
+WRITE=1 in the environment writes it into docs/kernels.md, too.
 
 FOLDER has <row>.results (inside.py says what is in it). Exit code 1 when a test of a row failed, or a guest did not come to its
 end. Must not live here: which tests there are (columns).
@@ -7,15 +8,19 @@ end. Must not live here: which tests there are (columns).
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tests.guests.columns import COLUMNS, Column
 
-__all__ = ["Row", "drawn", "read"]
+__all__ = ["PAGE", "Row", "drawn", "read", "written"]
+
+PAGE: Final = Path(__file__).parents[2] / "docs/kernels.md"
+_MARK, _END = "<!-- kernels: make kernels WRITE=1 -->\n", "<!-- end -->"
 
 _HIERARCHIES = {"v1": "v1", "v2": "v2", "both": "v1 and v2"}
 
@@ -49,7 +54,7 @@ class Row:
         return "yes" if any(one["outcome"] == "passed" for one in asked) else "skipped"
 
     def notes(self) -> str:
-        skipped = [one["why"].removeprefix("Skipped: ") for one in self.tests.values() if one["outcome"] == "skipped"]
+        skipped = [one["why"] for one in self.tests.values() if one["outcome"] == "skipped"]
         counted = [f"counted in v1's `{self.first['controller']}`"] if self.first.get("controller") else []
         return "; ".join([*counted, *skipped, *self.failed]).replace("|", "\\|")
 
@@ -92,9 +97,21 @@ def drawn(rows: list[Row]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def written(page: str, table: str) -> str:
+    """The page with this table between its marks. Raises ValueError when it has none."""
+    before, mark, rest = page.partition(_MARK)
+    _old, end, after = rest.partition(_END)
+    if not end:
+        raise ValueError(f"the page has no {_MARK.strip()} and {_END} after it")
+    return before + mark + table + end + after
+
+
 def main() -> int:
     rows = [read(Path(sys.argv[1]), name) for name in sys.argv[2:]]
-    sys.stdout.write(drawn(rows))
+    table = drawn(rows)
+    sys.stdout.write(table)
+    if os.environ.get("WRITE"):
+        PAGE.write_text(written(PAGE.read_text(), table))
     return int(any(row.failed for row in rows))
 
 

@@ -1,4 +1,5 @@
-"""The table of `make kernels` says no more than the guests told: a guest that fell silent has not passed."""
+"""The table of `make kernels` says no more than the guests told, and they tell all: what was skipped or fell silent has not
+passed."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.guests import inside
 from tests.guests.columns import COLUMNS, chosen
-from tests.guests.table import Row, drawn, read
+from tests.guests.table import PAGE, Row, drawn, read, written
 
 ROOT = Path(__file__).parents[2]
 FIRST = {"row": "5.10-v1-1", "kernel": "5.10.0-46-cloud-amd64", "controller": "pids"}
@@ -76,3 +78,24 @@ def test_every_test_that_a_column_stands_for_is_there() -> None:
     for test in chosen(closely=True):
         path, _, name = test.partition("::")
         assert f"def {name}(" in (ROOT / path).read_text() if name else (ROOT / path).exists()
+
+
+def test_the_page_has_a_place_for_the_table_and_explains_each_column() -> None:
+    page = PAGE.read_text()
+    again = written(page, "a table\n")
+    assert "-->\na table\n<!-- end -->" in again
+    assert written(again, "") == written(page, "")
+    assert [column.title for column in COLUMNS if f"\n| {column.title} | " not in written(page, "")] == []
+    with pytest.raises(ValueError, match="end"):
+        written("# A page\n", "a table\n")
+
+
+@pytest.mark.parametrize(("marks", "outcome"), [({"skipif": 1}, "skipped"), ({}, "failed")])
+def test_a_test_that_skips_for_want_of_the_probe_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, marks: dict[str, Any], outcome: str
+) -> None:
+    monkeypatch.setattr(inside, "HOST", tmp_path / "host")
+    why = ("conftest.py", 1, "Skipped: BCC could not load the probe")
+    inside.Teller().pytest_runtest_logreport(pytest.TestReport("a::b", ("a", 1, "b"), marks, "skipped", why, "call"))
+    told = json.loads((tmp_path / "host").read_text())
+    assert (told["outcome"], told["why"]) == (outcome, "BCC could not load the probe")

@@ -93,6 +93,13 @@ class Installation:
         until(lambda: self.collector.ready(COLLECTOR), "the collector is ready")
         return self.collector
 
+    def restart_collector(self) -> Container:
+        """In the same pod, as a kubelet does after it has ended."""
+        before = self.collector
+        self.collector = self.here.container(before.pod, (before.sandbox, before.address), "collector", 1)
+        until(lambda: self.collector.ready(COLLECTOR), "the collector is ready")
+        return self.collector
+
     def agent_pod(self, render: Render, account: Account | None = None) -> Placed:
         """As the DaemonSet has it; its name is another each time."""
         hosts = {f"forklore-collector.{NAMESPACE}.svc": self.collector.address} if hasattr(self, "collector") else {}
@@ -103,7 +110,6 @@ class Installation:
         self.here.have(archive("agent"))
         agent = self.run_agent(self.agent_pod(render, account))
         until(lambda: agent.ready(STATUS), "the agent is ready", every=0.01)
-        agent.ready_s = time.monotonic() - agent.started
         return agent
 
     def run_agent(self, pod: Placed) -> Container:
@@ -135,9 +141,9 @@ class Installation:
         for sandbox in self._started:
             self.here.remove(sandbox)
 
-    def ask(self, path: str) -> Any:
+    def ask(self, path: str, body: bytes | None = None) -> Any:
         """The collector."""
-        return self.collector.get(COLLECTOR, path, self._token)
+        return self.collector.get(COLLECTOR, path, self._token, body)
 
     def _go(self, render: Render, template: dict[str, Any], name: str, container: str) -> Container:
         pod = self._placed(render, template, name, None, {})
@@ -157,7 +163,7 @@ class Installation:
 @pytest.fixture
 def pins() -> Iterator[Path]:
     """A folder in the BPF file system, of this test alone, and nothing in it afterwards."""
-    folder = Path(f"/sys/fs/bpf/forklore-test-{os.getpid()}-{time.monotonic_ns()}")
+    folder = Path(f"/sys/fs/bpf/forklore-images-{os.getpid()}-{time.monotonic_ns()}")
     yield folder
     if folder.exists():
         held = Pins(folder)

@@ -51,7 +51,7 @@ class Placed:
     config_maps: Mapping[str, Mapping[str, str]]
     secrets: Mapping[str, Mapping[str, str]]
     account: Account | None = None
-    hosts: Mapping[str, str] = field(default_factory=dict)  # address by name, in place of a cluster's DNS
+    hosts: Mapping[str, str] = field(default_factory=dict)  # addresses by name, in place of a cluster's DNS
 
     @property
     def cgroup(self) -> str:
@@ -190,7 +190,7 @@ def _mount(pod: Placed, mount: Mapping[str, Any]) -> dict[str, Any]:
 
 def _folder(pod: Placed, volume: Mapping[str, Any]) -> Path:
     """The volume, on the node."""
-    folder = pod.home / "volumes" / volume["name"]
+    folder: Path = pod.home / "volumes" / volume["name"]
     if "hostPath" in volume:
         folder = Path(volume["hostPath"]["path"])
         if volume["hostPath"]["type"] == "DirectoryOrCreate":

@@ -79,7 +79,6 @@ class Container:
         self.address = address
         self.id = container_id
         self.log = log
-        self.started = time.monotonic()
 
     def status(self) -> dict[str, Any]:
         return dict(self._node.cri.call("ContainerStatus", container_id=self.id)["status"])
@@ -91,9 +90,10 @@ class Container:
         """Its stdout and stderr."""
         return "\n".join(line.split(" ", 3)[3] for line in self.log.read_text(errors="replace").splitlines())
 
-    def get(self, port: int, path: str, token: str | None = None) -> Any:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        request = urllib.request.Request(f"http://{self.address}:{port}{path}", headers=headers)  # noqa: S310  http it is
+    def get(self, port: int, path: str, token: str | None = None, body: bytes | None = None) -> Any:
+        """What it answers, from the node. `body`: posted."""
+        headers = {"Content-Type": "application/x-ndjson", **({"Authorization": f"Bearer {token}"} if token else {})}
+        request = urllib.request.Request(f"http://{self.address}:{port}{path}", body, headers)
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
                 body = answer.read()
@@ -149,7 +149,6 @@ class Node:
         self.run = run
         self.content = content
         self._pods: dict[str, str] = {}  # sandboxes: their pods' cgroup paths
-        self._records: list[Any] = []
         self._forwarding = Path("/proc/sys/net/ipv4/ip_forward").read_text()
 
     def start(self) -> None:
@@ -202,12 +201,8 @@ class Node:
     def sandbox(self, pod: Placed) -> tuple[str, str]:
         """A pod's: its id, and the pod's address."""
         pod.home.mkdir(parents=True, exist_ok=True)
-        recording = leftovers.about_to_make(f"{pod.cgroup}/x")
-        recording.__enter__()
-        try:
+        with leftovers.about_to_make(f"{pod.cgroup}/sandbox"):
             made = str(self.cri.call("RunPodSandbox", config=sandbox_config(pod))["pod_sandbox_id"])
-        finally:
-            recording.__exit__(None, None, None)
         self._pods[made] = pod.cgroup
         return made, str(self.cri.call("PodSandboxStatus", pod_sandbox_id=made)["status"]["network"]["ip"])
 

@@ -107,10 +107,10 @@ class RuntimeInterface:
         try:
             answer = ask(ParseDict(fields, asked()), timeout=patience_s)
         except grpc.RpcError as error:
-            raise Refused(f"{method}: {error.details()}") from error  # type: ignore[attr-defined]
+            raise Refused(f"{method}: {error.details()}") from error
         if method == "ExecSync":  # bytes, which JSON would make base64 of
             return {"stdout": answer.stdout.decode(), "stderr": answer.stderr.decode(), "exit_code": answer.exit_code}
-        return MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+        return dict(MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
 
     def close(self) -> None:
         self._channel.close()

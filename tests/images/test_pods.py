@@ -20,7 +20,7 @@ from demo.pod_objects import Pod
 from tests.kernel.scenes import FORKER
 
 from .api_server import ApiServer
-from .conftest import IMAGES, MODES, STATUS, Installation
+from .conftest import IMAGES, MODES, ROOT, STATUS, Installation
 from .node import GATEWAY, Container, Node, until
 
 pytestmark = [pytest.mark.images, pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(180)]
@@ -87,7 +87,7 @@ def at_the_collector(installation: Installation, forker: Forker) -> dict[str, An
 
 
 def settings(**more: Any) -> dict[str, Any]:
-    return {"capture": {"summary_interval": "1s", "storm_limit": 0}, "kubernetes": {"wait": "2s"}, **more}
+    return {"capture": {"summary_interval": "1s", "storm_limit": 0}, "kubernetes": {"wait": "500ms"}, **more}
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -164,6 +164,23 @@ def test_the_container_may_what_the_chart_says_and_the_agent_gives_up_the_rest(
     )
     assert (code, out.strip()) == (0, "/usr/local/bin/forklore")
     assert agent.stop()[0] == 0
+
+
+def test_the_collector_is_nobody_writes_two_folders_and_keeps_what_it_has_over_a_kill(installation: Installation) -> None:
+    render = installation.render("collector")
+    collector = installation.start_collector(render)
+    pid = collector.pid()
+    assert [status_of(pid, key).split()[0] for key in ("Uid", "Gid")] == ["65532", "65532"]
+    assert [int(status_of(pid, key), 16) for key in ("CapEff", "CapPrm", "CapBnd")] == [0, 0, 0]
+    assert (status_of(pid, "NoNewPrivs"), status_of(pid, "Seccomp")) == ("1", "2")
+    assert writable(pid) - {"/sys/fs/cgroup"} == {"/var/lib/forklore", "/tmp"}  # runc's own with cgroup v1, and root's
+    event = json.loads((ROOT / "wire/examples.json").read_text())[0]
+    assert installation.ask("/v1/events", json.dumps(event).encode() + b"\n")["accepted"] == 1
+    collector.kill()
+    collector = installation.restart_collector()
+    assert [pod["pod"] for pod in installation.ask("/v1/pods")["pods"]] == [event["k8s"]["pod"]]
+    code, seconds = collector.stop()
+    assert code == 0 and seconds < 15, collector.said()
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -253,9 +270,9 @@ def test_an_upgrade_and_the_way_back_miss_no_fork(
     pod = at_the_collector(installation, cart)
     assert pod["processes"] == pod["delivered"] == before + made
     (node,) = installation.ask("/v1/ledger")["nodes"]
-    *former, last = node["streams"]
-    assert [(one["state"], one["missing"]) for one in former] == [("complete", 0)] * 2, json.dumps(node, indent=1)
-    assert last["state"] in {"complete", "on its way"} and node["unexplained"] == 0
+    current, *former = node["streams"]  # the newest first
+    assert [(one["state"], one["missing"]) for one in former] == [("complete", 0)] * 2
+    assert current["state"] in {"complete", "on its way"} and node["unexplained"] == 0
 
 
 @pytest.mark.parametrize("later_s", [0.0, 0.5, 1.0])

@@ -32,7 +32,7 @@ from tests.faults import FaultProxy
 
 from .conftest import Agent, until
 
-__all__ = ["FORKER", "Forker", "Scene", "caught_up", "killed", "loop_mounted", "scene", "settled"]
+__all__ = ["FORKER", "Forker", "Scene", "caught_up", "has_forked", "killed", "loop_mounted", "scene", "settled"]
 
 # Forks at a rate (0: as fast as it can), from the marker `go` to the marker `stop`, then says how often. A spawn of what is
 # not there is one clone, whose child is gone and reaped when the call returns: 60 us, where fork() of a Python costs ten
@@ -154,6 +154,11 @@ async def caught_up(agent: Agent, sink: str = "collector", seconds: float = 60.0
         return not ledger["former"] and ledger["sinks"][sink]["state"].startswith("taken")
 
     await settled(it_has, seconds)
+
+
+async def has_forked(agent: Agent, forker: Forker, times: int) -> None:
+    """Waits until the agent has counted that often, or more."""
+    await asyncio.to_thread(until, lambda: agent.container(forker.container.id)["processes"] >= times, f"{times} forks")
 
 
 def killed(agent: Agent) -> None:

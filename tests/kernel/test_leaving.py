@@ -6,6 +6,7 @@ Must not live here: a killed agent whose pins are there (test_survival).
 from __future__ import annotations
 
 import asyncio
+import json
 import mmap
 import os
 import re
@@ -22,11 +23,12 @@ import pytest
 
 from agent.kernel.libbpf import load_libbpf
 from agent.kernel.maps import BpfMap
+from agent.kernel.probe import META_BYTES
 from agent.kernel.records import CONFIG, CPU_ROW
 from demo.containers import Runtime
 
 from .conftest import Agent, until
-from .scenes import Scene, caught_up, killed, loop_mounted, scene, settled
+from .scenes import FORKER, Scene, caught_up, has_forked, killed, loop_mounted, scene, settled
 
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(90)]
 Start = Callable[..., Agent]
@@ -97,10 +99,10 @@ async def test_sigterm_ships_what_was_captured_and_takes_the_probe_away(
         first = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
         begun = await asyncio.to_thread(first.get, "/v1/ledger")
         forker.go()
-        await asyncio.sleep(1)
+        await has_forked(first, forker, 1000)
         code = await asyncio.to_thread(terminated, first)
         assert code == 0, first.log.read_text()
-        assert not pins.exists()
+        assert not await asyncio.to_thread(pins.exists)
         left, node = await here.pod(forker), await here.node()
         await asyncio.sleep(0.5)
         second = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
@@ -108,7 +110,7 @@ async def test_sigterm_ships_what_was_captured_and_takes_the_probe_away(
         await caught_up(second)
         last = await asyncio.to_thread(second.leave)
         pod, after = await here.pod(forker), await here.node()
-    assert left["delivered"] == left["processes"] > 500
+    assert left["delivered"] == left["processes"] >= 1000
     assert (node["missing"], node["received"]) == (0, node["given"])
     assert pod["delivered"] == pod["processes"] < made, "nobody was there for a while"
     assert pod["unknown_share"]["restart"] >= made - pod["processes"]
@@ -121,17 +123,16 @@ async def test_sigterm_ships_also_what_lay_in_the_ring_by_the_thousand(
     capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path
 ) -> None:
     async with scene(runtime, tmp_path) as here:
-        forker = await here.forker("cart", 0)
+        forker = await here.forker("cart", 0, FORKER.replace('not os.path.exists("/work/stop")', "done < 20_000"))
         agent = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
         agent.process.send_signal(signal.SIGSTOP)
         forker.go()
-        await asyncio.sleep(1.5)
         made = await asyncio.to_thread(forker.stop)
         agent.process.send_signal(signal.SIGTERM)
         agent.process.send_signal(signal.SIGCONT)
         assert await asyncio.to_thread(agent.process.wait, GRACE_S) == 0
         pod, node = await here.pod(forker), await here.node()
-    assert made > 3 * 4096, "more than the agent takes out at once"
+    assert made == 20_000, "more than the agent takes out at once"
     assert pod["delivered"] == pod["processes"] == made
     assert (node["missing"], node["received"]) == (0, node["given"])
 
@@ -144,7 +145,7 @@ async def test_sigterm_leaves_the_probe_at_work_for_the_next_agent_when_that_is_
         forker = await here.forker("cart", 1000)
         first = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
         forker.go()
-        await asyncio.sleep(1)
+        await has_forked(first, forker, 1000)
         code = await asyncio.to_thread(terminated, first)
         assert code == 0, first.log.read_text()
         assert (pins / "dispatch").exists()
@@ -171,9 +172,9 @@ async def test_the_second_sigterm_leaves_at_once_and_the_next_agent_delivers_wha
         first = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
         begun = await asyncio.to_thread(first.get, "/v1/ledger")
         forker.go()
-        await asyncio.sleep(0.5)
+        await has_forked(first, forker, 500)
         here.proxy.away()
-        await asyncio.sleep(0.5)
+        await has_forked(first, forker, 1000)
         first.process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(until, lambda: "not capturing" in verdict(first, "/readyz"), "the agent is leaving")
         await asyncio.sleep(0.5)
@@ -210,7 +211,7 @@ async def test_a_sick_agent_ends_with_one_clear_line_and_the_next_one_says_what_
         first = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
         begun = await asyncio.to_thread(first.get, "/v1/ledger")
         forker.go()
-        await asyncio.sleep(1.5)
+        await has_forked(first, forker, 1500)
         with pinned(pins, "map-forks") as ring:
             position = memoryview(mmap.mmap(ring, mmap.PAGESIZE))[:8].cast("Q")
             position[0] += 1 << 30  # where the kernel has not been yet: it takes the ring for full from here on
@@ -227,10 +228,37 @@ async def test_a_sick_agent_ends_with_one_clear_line_and_the_next_one_says_what_
     assert last["closed"]
     unseen = node["never_numbered"]["restart"]
     assert made - unseen <= pod["processes"] <= made
-    assert pod["delivered"] > 500
+    assert pod["delivered"] > 0
     least, most = bracket(begun, last)
     assert least <= sum(map(counted, node["streams"])) + unseen <= most
     assert node["unexplained"] == 0
+
+
+async def test_what_a_probe_saw_that_the_next_version_can_not_read_is_told_as_a_number(
+    capture: dict[str, Any], pins: Path, start_agent: Start, runtime: Runtime, tmp_path: Path
+) -> None:
+    async with scene(runtime, tmp_path) as here:
+        forker = await here.forker("cart", 1000)
+        first = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
+        begun = await asyncio.to_thread(first.get, "/v1/ledger")
+        forker.go()
+        await has_forked(first, forker, 1500)
+        killed(first)
+        with pinned(pins, "meta") as descriptor:
+            meta = BpfMap(descriptor, 4, META_BYTES, 1)
+            said = json.loads((meta.get(FIRST) or b"").rstrip(b"\0"))
+            meta.put(FIRST, json.dumps({**said, "layout": 99}).encode().ljust(META_BYTES, b"\0"))
+        await asyncio.sleep(0.5)
+        second = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
+        made = await asyncio.to_thread(forker.stop)
+        await caught_up(second)
+        last = await asyncio.to_thread(second.leave)
+        pod, node = await here.pod(forker), await here.node()
+    assert not last["taken_over"]
+    assert pod["processes"] < made
+    assert node["unexplained"] == 0
+    least, most = bracket(begun, last)
+    assert least <= sum(map(counted, node["streams"])) + node["never_numbered"]["restart"] <= most
 
 
 @contextmanager
@@ -255,7 +283,7 @@ async def test_a_hung_disk_is_noticed_by_the_liveness_probe_and_costs_no_fork(
             settings = {**here.settings(), "state_dir": str(place), "capture": capture}
             agent = await asyncio.to_thread(start_agent, **settings)
             forker.go()
-            await asyncio.sleep(1)
+            await has_forked(agent, forker, 300)
             assert verdict(agent, "/healthz") == "ok\n"
             with frozen(place):
                 await asyncio.to_thread(
@@ -264,7 +292,7 @@ async def test_a_hung_disk_is_noticed_by_the_liveness_probe_and_costs_no_fork(
             await asyncio.to_thread(until, lambda: verdict(agent, "/healthz") == "ok\n", "it turns again")
             made = await asyncio.to_thread(forker.stop)
             await caught_up(agent)
-            assert terminated(agent) == 0
+            assert await asyncio.to_thread(terminated, agent) == 0
             pod, node = await here.pod(forker), await here.node()
     assert pod["delivered"] == pod["processes"] == made
     assert (node["missing"], node["received"], node["never_numbered"]) == (0, node["given"], {})
@@ -278,7 +306,7 @@ async def test_what_was_forked_while_no_agent_was_there_for_too_long_is_told_exa
         first = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
         begun = await asyncio.to_thread(first.get, "/v1/ledger")
         forker.go()
-        await asyncio.sleep(0.5)
+        await has_forked(first, forker, 500)
         killed(first)
         with pinned(pins, "map-config") as descriptor:
             config = BpfMap(descriptor, 4, CONFIG.size, 1)
@@ -297,7 +325,7 @@ async def test_what_was_forked_while_no_agent_was_there_for_too_long_is_told_exa
     assert last["closed"]
     assert last["lost"]["orphaned"] == orphans == node["never_numbered"]["orphaned"]
     assert pod["delivered"] == pod["processes"]
-    assert 700 < made - pod["processes"] <= orphans
+    assert 500 < made - pod["processes"] <= orphans
     assert pod["unknown_share"] == {"orphaned": orphans}
     (stream,) = node["streams"]
     least, most = bracket(begun, last)
@@ -330,7 +358,7 @@ async def test_what_nobody_saw_after_the_kill_of_an_agent_without_pins_is_told_a
         first = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
         begun = await asyncio.to_thread(first.get, "/v1/ledger")
         forker.go()
-        await asyncio.sleep(1)
+        await has_forked(first, forker, 2000)
         await a_heartbeat(here)
         if not at_once:
             await asyncio.sleep(0.7)
@@ -344,11 +372,5 @@ async def test_what_nobody_saw_after_the_kill_of_an_agent_without_pins_is_told_a
     assert not last["taken_over"]
     assert made > pod["processes"] > 0
     assert node["unexplained"] == 0, node
-    unseen = node["never_numbered"]["restart"]
     least, most = bracket(begun, last)
-    total = sum(map(counted, node["streams"])) + unseen
-    if not least <= total <= most:
-        print(least, total, most, begun["proc_stat"], last["proc_stat"], unseen)
-        for s in node["streams"]:
-            print({k: v for k, v in s.items() if k != "holes"})
-    assert least <= total <= most
+    assert least <= sum(map(counted, node["streams"])) + node["never_numbered"]["restart"] <= most

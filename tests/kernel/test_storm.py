@@ -31,7 +31,7 @@ from demo import leftovers
 from demo.containers import Runtime
 
 from .conftest import Agent, hierarchy, until
-from .scenes import FORKER, caught_up, scene, settled
+from .scenes import FORKER, caught_up, has_forked, scene, settled
 
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(120)]
 Start = Callable[..., Agent]
@@ -264,7 +264,7 @@ async def test_what_a_ring_had_no_room_for_while_the_agent_stood_still_is_declar
         agent = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
         for forker in forkers:
             forker.go()
-        await asyncio.sleep(1)
+        await has_forked(agent, forkers[0], 100)
         agent.process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(2)
         agent.process.send_signal(signal.SIGCONT)

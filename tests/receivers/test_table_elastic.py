@@ -129,6 +129,7 @@ async def test_what_is_sent_again_is_there_once_and_a_conflict_is_a_delivery(osm
     assert (here.delivered, here.lost) == (FORKS, {})
     assert here.sender.state.startswith("taken: 200 6 taken, 0 refused, 0 to be sent again")
     assert {*osmem.documents(index)} == {*ids}
+    assert {osmem.ask(f"/{index}/_doc/{name}")["_version"] for name in ids} == {1}  # nothing was written twice
 
 
 async def test_a_document_that_the_mapping_does_not_take_is_refused_alone(osmem: Osmem, index: str, tmp_path: Path) -> None:

@@ -119,6 +119,18 @@ async def test_row(row: Row, hec: Tenzir, token: Path, tmp_path: Path) -> None:
     await prove(row, hec.address, arrived_at(hec), tmp_path, **hec_sink(token))
 
 
+async def test_a_queue_that_is_nearly_full_is_left_alone_for_a_moment(hec: Tenzir, token: Path, tmp_path: Path) -> None:
+    with FaultProxy(hec.address) as proxy:
+        proxy.play(*(Forward(say=said(200, code(number))) for number in (24, 25)))
+        async with line(tmp_path, url=proxy.url(""), **hec_sink(token)) as here:
+            for _ in range(3):
+                here.put()
+            await here.ship()
+        first, second, third = (request.time for request in proxy.requests)
+    assert (second - first >= 2.0, third - second >= 2.0) == (True, True)
+    assert here.delivered == 3 * FORKS
+
+
 # What Tenzir says itself, word for word.
 
 

@@ -77,7 +77,7 @@ class OtelEncoder:
         self._layouts: Fragments[_Shape, bytes] = Fragments(self._layout, 256)
         self._lags: Fragments[int, bytes] = Fragments(self._lag, 1024)
         self._complete = [self._attributes({"forklore.child_ns_pids_truncated": truncated}) for truncated in (False, True)]
-        self._namespaces: Fragments[tuple[_Inums, _Clone], bytes] = Fragments(self._of_namespaces, 1024)
+        self._namespaces: Fragments[tuple[_Inums, _Clone], bytes] = Fragments(self._of_namespaces, 512)
         self._origins: Fragments[Origin, _OriginBytes] = Fragments(self._origin, 1024)
         self._subjects: Fragments[Subject, _SubjectBytes] = Fragments(self._subject, 2048)
 

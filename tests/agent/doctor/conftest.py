@@ -16,7 +16,9 @@ class Said:
         assert len(self._by_name) == len(self.findings), "two findings have one name"
         for finding in self.findings:
             assert finding.text and "\n" not in finding.text
-            assert (finding.cure is not None) == (finding.verdict in (Verdict.WARN, Verdict.FAIL)), "who complains says what to do"
+            assert (finding.cure is not None) == (finding.verdict in (Verdict.WARN, Verdict.FAIL)), (
+                "who complains says what to do"
+            )
 
     def __getitem__(self, name):
         return self._by_name[name]

@@ -36,7 +36,7 @@ def test_an_agent_s_pins_are_in_use(said):
         (PROBE, "tells; 1,234 forks lie in its ring"),
         (replace(PROBE, telling=False, orphaned=70_000), "only counts; 1,234 forks lie in its ring, 70,000 were counted"),
         (replace(PROBE, same=False), "of another version or other settings"),
-        (Left("9f3c51d2a7e04b68", lying=77, trouble="its records are of layout 2"), "can't be read (its records are of layout 2); 77 forks"),
+        (Left("9f3c51d2a7e04b68", lying=77, trouble="of layout 2"), "can't be read (of layout 2); 77 forks lie in its ring"),
         (Left("9f3c51d2a7e04b68", trouble="Operation not permitted"), "can't be read (Operation not permitted)"),
     ],
 )  # fmt: skip

@@ -11,7 +11,8 @@ from agent.privileges import NAMES, Privileges
 
 ALL = frozenset(NAMES)
 SOUND = Node(
-    release="6.1.0-28-amd64", libbpf=None, btf=None, bpf=None, privileges=Privileges(ALL, ALL, frozenset(), ALL, frozenset(), False),
+    release="6.1.0-28-amd64", libbpf=None, btf=None, bpf=None,
+    privileges=Privileges(ALL, ALL, frozenset(), ALL, frozenset(), no_new_privs=False),
     uid=0, memlock_unlimited=False, lockdown="[none] integrity confidentiality\n", user_namespace=0xEFFFFFFD, seccomp=0,
     bcc="0.26.0", bcc_trouble=None,
 )  # fmt: skip
@@ -19,7 +20,7 @@ SOUND = Node(
 
 def with_capabilities(*names, bounding=()):
     have = frozenset(names)
-    return Privileges(have, have, frozenset(), have | frozenset(bounding), frozenset(), False)
+    return Privileges(have, have, frozenset(), have | frozenset(bounding), frozenset(), no_new_privs=False)
 
 
 def test_on_a_sound_node_all_is_well(said):

@@ -79,6 +79,18 @@ def test_when_none_could_be_taken_now_all_of_it_is_retried_and_backs_off():
     assert given_to(an_item(429, BUSY), Retry_After="9").pause_s == 9
 
 
+def test_a_path_that_there_is_not_is_the_operators_to_mend_though_it_is_told_with_a_400():
+    body = {"error": "no handler found for uri [/x/_elsewhere] and method [POST]"}
+    assert asked(answer, 400, body).fate is Fate.HOLD
+    assert asked(answer, 400, {"error": {"type": "x", "reason": "no handler found for uri"}}).fate is Fate.SET_ASIDE
+
+
+@pytest.mark.parametrize("error", ["index_closed_exception", "invalid_index_name_exception"])
+def test_an_index_that_takes_nothing_at_all_is_the_operators_to_mend(error):
+    assert given_to(an_item(400, error), an_item(400, error)).fate is Fate.HOLD
+    assert given_to(an_item(201), an_item(400, error)).refused == (1,)
+
+
 @pytest.mark.parametrize(("status", "error"), [(403, "security_exception"), (404, "index_not_found_exception"), (401, "x")])
 def test_what_no_document_at_all_passes_is_the_operators_to_mend(status, error):
     given_answer = given_to(an_item(status, error), an_item(status, error))

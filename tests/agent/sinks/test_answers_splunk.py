@@ -69,6 +69,11 @@ def test_without_a_code_that_is_known_the_status_says_it(fate, statuses, body):
     assert {status: asked(answer, status, body).fate for status in statuses} == dict.fromkeys(statuses, fate)
 
 
+@pytest.mark.parametrize("code", [5, 6, 12, 13, 15])
+def test_a_status_that_means_the_path_is_believed_before_a_code_that_means_the_data(code):
+    assert asked(answer, 404, {"text": "Invalid data format", "code": code, "invalid-event-number": 1}).fate is Fate.HOLD
+
+
 @pytest.mark.parametrize("code", [24, 25])
 def test_a_queue_that_is_nearly_full_has_taken_the_batch_and_asks_for_a_pause(code):
     given_answer = asked(answer, 200, {"text": "Queue is approaching capacity", "code": code})

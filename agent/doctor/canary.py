@@ -1,0 +1,136 @@
+"""Forks a prime number of times, and looks for just that many: in the running agent's counts, or in a capture of its own.
+
+Must not live here: how forks are captured.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from agent.doctor.findings import Finding, fail, ok, skipped
+from agent.doctor.neighbour import samples
+from agent.identity.cgroups import Hierarchy
+from agent.kernel.capture import CannotCapture, NotPermitted, open_capture
+from agent.kernel.probe import forks_since_boot
+from agent.kernel.records import FORK, ORIGIN
+
+__all__ = ["FORKS", "Counted", "Found", "ask_agent", "judge_canary", "own_capture"]
+
+FORKS: Final = 23
+_RING_BYTES: Final = 4 << 20  # of memory, for a second: 16,384 forks of the whole node
+_TOLD_S: Final = 1.0
+# Places in agent.kernel.records' FORK and ORIGIN.
+_CHILD: Final = 4
+_NS_PID: Final = 3  # of a task: tid ns_tid pid ns_pid start
+_PID_NAMESPACE: Final = -7
+_ALIVE_NS: Final = 30 * 10**9
+
+
+@dataclass(frozen=True)
+class Counted:
+    """By a running agent: how many processes and tasks more after our forks. `least`, `most`: the tasks that the kernel made
+    meanwhile, by /proc/stat; other processes fork, too."""
+
+    processes: int
+    tasks: int
+    least: int
+    most: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """In a capture of our own: events of our forks. `refused`: why there was none. `lost`: forks that had no room there."""
+
+    events: int = 0
+    lost: int = 0
+    refused: str | None = None
+    permitted: bool = True
+
+
+def ask_agent(url: str) -> Counted | None:
+    """None: it says nothing of what it counts. Raises OSError."""
+    first = forks_since_boot()
+    before = _captured(url)
+    least = forks_since_boot()
+    _fork()
+    least = forks_since_boot() - least
+    after = _captured(url)
+    if not before or not after:
+        return None
+    grown = {kind: after[kind] - before[kind] for kind in before.keys() & after.keys()}
+    return Counted(int(grown.get("process", 0)), int(sum(grown.values())), least, forks_since_boot() - first)
+
+
+def _captured(url: str) -> dict[str, float]:
+    return {labels["kind"]: value for name, labels, value in samples(url) if name == "forklore_captured_forks_total"}
+
+
+def own_capture(hierarchy: Hierarchy) -> Found:
+    """For a moment, pinned nowhere; beside an agent's, which does not notice."""
+    try:
+        capture = open_capture(_RING_BYTES, hierarchy.number, hierarchy.controller, None)
+    except CannotCapture as error:
+        return Found(refused=str(error), permitted=not isinstance(error, NotPermitted))
+    try:
+        probe = capture.current
+        probe.start(threads=False, storm_limit=0, alive_ns=_ALIVE_NS)
+        children = _fork()
+        own = _ours(children)
+        found, deadline = 0, time.monotonic() + _TOLD_S
+        while found < FORKS and time.monotonic() < deadline:
+            raw = probe.forks.take(4096)
+            found += sum(map(own, FORK.iter_unpack(raw)))
+            if not raw:
+                time.sleep(0.01)
+        lost = sum(row.lost for row in probe.snapshot().rows.values())
+        return Found(found, lost)
+    finally:
+        capture.close(keep=False)
+
+
+def _ours(children: set[int]) -> Callable[[tuple[Any, ...]], bool]:
+    """Whether a record is of one of them: in our pid namespace, by our process, under a number that we were told."""
+    namespace, me = Path("/proc/self/ns/pid").stat().st_ino, os.getpid()
+
+    def own(record: tuple[Any, ...]) -> bool:
+        origin = ORIGIN.unpack(record[-1])
+        return (origin[_NS_PID], origin[_PID_NAMESPACE]) == (me, namespace) and record[_CHILD + _NS_PID] in children
+
+    return own
+
+
+def _fork() -> set[int]:
+    """Their numbers, as we are told them. They end at once."""
+    children = set()
+    for _ in range(FORKS):
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        children.add(child)
+    for child in children:
+        os.waitpid(child, 0)
+    return children
+
+
+def judge_canary(seen: Counted | Found | None) -> Finding:
+    cure = "tell forklore's developers: what this command says, the kernel and the agent's log"
+    if seen is None:
+        return skipped("canary", "the agent does not say what it counts")
+    if isinstance(seen, Counted):
+        counted = f"the agent counted {seen.processes} processes, {seen.tasks} tasks in all"
+        told = f"forked {FORKS} times; {counted}; the kernel made {seen.least} to {seen.most} meanwhile"
+        sound = seen.processes >= FORKS and seen.tasks <= seen.most
+        return ok("canary", told) if sound else fail("canary", told, cure)
+    if seen.refused:
+        return skipped("canary", seen.refused) if not seen.permitted else fail("canary", seen.refused, cure)
+    if seen.events == FORKS:
+        return ok("canary", f"forked {FORKS} times, and found {seen.events} in a capture of its own")
+    if seen.lost:
+        busy = f"forked {FORKS} times and found {seen.events}: the node is so busy that {seen.lost:,} forks had no room"
+        return fail("canary", busy, "look again; the agent has a larger ring, see capture.ring_bytes")
+    return fail("canary", f"forked {FORKS} times, and found {seen.events} in a capture of its own", cure)

@@ -1,0 +1,115 @@
+"""All looks, in the order in which an agent needs what they look at. One that breaks is a finding, and stops no other.
+
+Must not live here: any one look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from agent.doctor.canary import ask_agent, judge_canary, own_capture
+from agent.doctor.cluster import judge_access
+from agent.doctor.findings import Finding, Verdict, fail, skipped
+from agent.doctor.leftovers import judge_pinned, read_pinned
+from agent.doctor.neighbour import Neighbour, judge_neighbour, read_neighbour
+from agent.doctor.node import Node, judge_node, read_node
+from agent.doctor.places import judge_cgroups, judge_state, read_cgroups, read_state
+from agent.doctor.receivers import judge_receivers, try_receivers
+from agent.identity.access import try_access
+from agent.identity.cgroups import Hierarchy
+from agent.kernel.capture import orders_of
+from agent.kernel.loader import digest
+from agent.settings import Settings
+
+__all__ = ["visit"]
+
+_BROKE: Final = "tell forklore's developers: a look is not to break, whatever it sees"
+_SETTINGS: Final = "the settings are wrong"
+
+
+def visit(settings: Settings | None) -> list[Finding]:
+    """`settings` None: they are wrong, and what depends on them is skipped."""
+    here = _Visit(settings)
+    looks = {
+        "node": here.node_itself,
+        "cgroups": here.cgroups,
+        "pins": here.pins,
+        "state directory": here.state,
+        "Kubernetes API": here.access,
+        "sinks": here.sinks,
+        "status port": here.status,
+        "canary": here.canary,
+    }
+    for name, look in looks.items():
+        try:
+            here.findings.extend(look())
+        except Exception as error:  # whatever a broken machine, or who answers there, can do
+            here.findings.append(fail(name, f"could not look: {type(error).__name__}: {error}", _BROKE))
+    return here.findings
+
+
+@dataclass
+class _Visit:
+    """What an earlier look saw, a later one may need."""
+
+    settings: Settings | None
+    findings: list[Finding] = field(default_factory=list)
+    node: Node | None = None
+    hierarchy: Hierarchy | None = None
+    neighbour: Neighbour | None = None
+
+    def node_itself(self) -> Iterable[Finding]:
+        self.node = read_node()
+        return judge_node(self.node)
+
+    def cgroups(self) -> Iterable[Finding]:
+        seen = read_cgroups()
+        self.hierarchy = seen.chosen
+        return [judge_cgroups(seen)]
+
+    def pins(self) -> Iterable[Finding]:
+        if self.settings is None:
+            return [skipped("pins", _SETTINGS)]
+        capture, at = self.settings.capture, self.hierarchy
+        if capture.pin is None:
+            return [skipped("pins", "capture.pin is null: capture ends with the agent, and a restart misses forks")]
+        fingerprint = digest(orders_of(capture.ring_bytes, at.number, at.controller)) if at else None
+        can_mount = self.node is not None and "SYS_ADMIN" in self.node.privileges.effective
+        return judge_pinned(read_pinned(capture.pin, fingerprint, can_mount=can_mount))
+
+    def state(self) -> Iterable[Finding]:
+        if self.settings is None:
+            return [skipped("state directory", _SETTINGS)]
+        return judge_state(read_state(self.settings.state_dir, [sink.journal_bytes for sink in self.settings.sinks]))
+
+    def access(self) -> Iterable[Finding]:
+        if self.settings is None:
+            return [skipped("Kubernetes API", _SETTINGS)]
+        kubernetes = self.settings.kubernetes
+        if not kubernetes.enabled:
+            return [skipped("Kubernetes API", "kubernetes.enabled is false: events carry the pod's uid and no names")]
+        return judge_access(asyncio.run(try_access(self.settings.node, kubernetes.kubeconfig)))
+
+    def sinks(self) -> Iterable[Finding]:
+        if self.settings is None:
+            return [skipped("sinks", _SETTINGS)]
+        return judge_receivers(asyncio.run(try_receivers(self.settings)))
+
+    def status(self) -> Iterable[Finding]:
+        if self.settings is None:
+            return [skipped("status port", _SETTINGS)]
+        self.neighbour = read_neighbour(self.settings.status)
+        return [judge_neighbour(self.neighbour)]
+
+    def canary(self) -> Iterable[Finding]:
+        if self.neighbour and self.neighbour.version is not None:
+            return [judge_canary(ask_agent(self.neighbour.url))]
+        # Up to here all that has been looked at is what capture needs; what else failed does not matter to it.
+        needed = {"kernel", "libbpf", "BTF", "ring buffer", "capabilities", "user namespace", "lockdown", "seccomp", "BCC"}
+        wrong = [one.name for one in self.findings if one.verdict is Verdict.FAIL and one.name in needed | {"cgroups"}]
+        if wrong or self.hierarchy is None:
+            return [skipped("canary", f"nothing can be captured: see {', '.join(wrong)}")]
+        return [judge_canary(own_capture(self.hierarchy))]

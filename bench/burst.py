@@ -1,0 +1,98 @@
+"""A hundred real agents' PodWatch over real HTTP, from start through broken streams to an outage; and the same, simulated.
+
+What the stand-in server counted and what the arithmetic did is printed side by side. Must not live here: what 5,000 do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from agent.identity import pods as pods_module
+from agent.identity.pods import Pods, PodWatch
+from bench.api_traffic import pods_as_recorded, until
+from demo.cluster import Cluster
+from demo.kubernetes_api import KubernetesApi
+from demo.pod_objects import Json
+
+SOUND_S: Final = pods_module._SOUND_S + 1
+AWAY_S: Final = 3.0  # long enough for three or four tries
+STEPS: Final = ("they start", "all streams break", f"{AWAY_S:.0f} s without a server, and its past gone")
+
+
+class Counted(NamedTuple):
+    """By all agents, in one step: requests that reached a server, and what it sent, bytes. `refused`: connections."""
+
+    lists: int
+    watches: int
+    refused: int
+    sent: int
+
+
+def pods_of(node: str, count: int) -> list[Json]:
+    """As pods_as_recorded, on a node of this name."""
+    made = []
+    for number, model in enumerate(pods_as_recorded()[:count]):
+        pod = copy.deepcopy(model)
+        pod["metadata"]["uid"] = f"{pod['metadata']['uid'][:-12]}{node[-8:]:0>8}{number:04x}"
+        pod["metadata"]["name"] = f"{pod['metadata']['name'][:-3]}{number:03d}"
+        pod["spec"]["nodeName"] = node
+        made.append(pod)
+    return made
+
+
+class Server:
+    """The stand-in, with the agents that ask it, all on one loop: what is counted is what is said, not how quickly."""
+
+    def __init__(self, api: KubernetesApi, watches: list[PodWatch]) -> None:
+        self._api = api
+        self._watches = watches
+        self._before = Counted(0, 0, 0, 0)
+
+    async def counted(self, lists: int, watches: int) -> Counted:
+        """Since the last time; once so many of all agents' requests have come, and half a second more in which none may."""
+        api = self._api
+        await until(lambda: api.requests["list"] >= lists and api.requests["watch"] >= watches)
+        await asyncio.sleep(0.5)
+        refused = sum(one.requests.get("ClientConnectorError", 0) for one in self._watches)
+        now = Counted(api.requests["list"], api.requests["watch"], refused, api.bytes_sent)
+        new = Counted(*(after - before for after, before in zip(now, self._before, strict=True)))
+        self._before = now
+        return new
+
+
+async def over_http(agents: int, pods: int) -> list[Counted]:
+    """Step by step."""
+    cluster = Cluster()
+    for number in range(agents):
+        for pod in pods_of(f"node{number}", pods):
+            cluster.add_pod(pod)
+    with tempfile.TemporaryDirectory() as folder:
+        kubeconfig = Path(folder) / "kubeconfig"
+        async with KubernetesApi(cluster) as api:
+            api.write_kubeconfig(kubeconfig)
+            watches = [PodWatch(Pods(), f"node{number}", kubeconfig) for number in range(agents)]
+            tasks = [asyncio.create_task(watch.run()) for watch in watches]
+            server = Server(api, watches)
+            try:
+                found = [await server.counted(agents, agents)]
+                await asyncio.sleep(SOUND_S)
+                api.drop_connections()
+                found.append(await server.counted(agents, 2 * agents))
+                await asyncio.sleep(SOUND_S)
+                await api.stop()
+                cluster.delete_pod(next(iter(cluster))["metadata"]["uid"])
+                api.compact()
+                await asyncio.sleep(AWAY_S)
+                await api.start()
+                found.append(await server.counted(2 * agents, 4 * agents))
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+    return found

@@ -1,0 +1,118 @@
+"""The Kubernetes API, over real HTTP: which verb is missing, and what else can be in the way."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from agent.doctor.cluster import judge_access
+from agent.identity.access import Access, try_access
+from demo.cluster import Cluster
+from demo.kubernetes_api import KubernetesApi
+
+NAME = "Kubernetes API"
+
+
+@asynccontextmanager
+async def api_that_refuses(folder, *verbs, status=403):
+    """A server that knows its callers, and lets them do all but `verbs`."""
+    asked = []
+
+    async def pods(request):
+        verb = "watch" if request.query.get("watch") else "list" if request.path == "/api/v1/pods" else "get"
+        asked.append((verb, dict(request.query)))
+        if verb in verbs:
+            return web.json_response({"kind": "Status", "message": "\x1b[2Jno\n", "code": status}, status=status)
+        if verb == "get":
+            return web.json_response({"kind": "Status", "code": 404}, status=404)
+        return web.json_response({"kind": "PodList", "metadata": {"resourceVersion": "5"}, "items": []})
+
+    app = web.Application()
+    app.router.add_get("/api/v1/{rest:.*}", pods)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    api = KubernetesApi(Cluster(), port=runner.addresses[0][1])
+    api.write_kubeconfig(folder / "kubeconfig")
+    try:
+        yield folder / "kubeconfig", asked
+    finally:
+        await runner.cleanup()
+
+
+async def test_who_may_do_it_all_is_told_so(tmp_path, said):
+    async with KubernetesApi(Cluster()) as api:
+        api.write_kubeconfig(tmp_path / "kubeconfig")
+        access = await try_access("node1", tmp_path / "kubeconfig")
+        findings = said(judge_access(access))
+        assert findings[NAME].verdict == "ok"
+        assert api.url in findings[NAME].text
+        assert dict(api.requests) == {"list": 1, "watch": 1, "get": 1}
+
+
+@pytest.mark.parametrize(
+    ("verbs", "verdict", "words"),
+    [
+        (("list", "watch", "get"), "fail", "may not list or watch or get pods"),
+        (("watch",), "fail", "may not watch pods"),
+        (("list",), "fail", "may not list pods"),
+        (("get",), "warn", "may not get pods"),
+    ],
+)
+async def test_the_missing_verb_is_named_with_the_role_that_gives_it(tmp_path, said, verbs, verdict, words):
+    async with api_that_refuses(tmp_path, *verbs) as (kubeconfig, asked):
+        finding = said(judge_access(await try_access("node1", kubeconfig)))[NAME]
+    assert finding.verdict == verdict
+    assert words in finding.text
+    assert "ClusterRole" in finding.cure
+    queries = [query for verb, query in asked if verb in ("list", "watch")]
+    assert [query["fieldSelector"] for query in queries] == ["spec.nodeName=node1"] * 2, "it asks as the agent does"
+    assert queries[0]["limit"] == "1", "and for no more than it needs"
+
+
+async def test_a_token_that_is_not_accepted_is_not_taken_for_a_missing_role(tmp_path, said):
+    async with KubernetesApi(Cluster(), token="right") as api:
+        api.write_kubeconfig(tmp_path / "kubeconfig")
+        api.token = "another"
+        finding = said(judge_access(await try_access("node1", tmp_path / "kubeconfig")))[NAME]
+    assert finding.verdict == "fail"
+    assert "401" in finding.text
+    assert "token" in finding.cure and "ClusterRole" not in finding.cure
+
+
+async def test_a_server_that_is_unwell_is_no_missing_role(tmp_path, said):
+    async with api_that_refuses(tmp_path, "list", status=503) as (kubeconfig, _):
+        finding = said(judge_access(await try_access("node1", kubeconfig)))[NAME]
+    assert finding.verdict == "fail"
+    assert "list: 503" in finding.text
+
+
+async def test_a_server_that_is_away_is_said_to_be(tmp_path, said):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        KubernetesApi(Cluster(), port=nobody.getsockname()[1]).write_kubeconfig(tmp_path / "kubeconfig")
+        finding = said(judge_access(await try_access("node1", tmp_path / "kubeconfig")))[NAME]
+    assert finding.verdict == "fail"
+    assert "127.0.0.1" in finding.text and "is it up" in finding.cure
+
+
+@pytest.mark.parametrize("text", [None, "", "[", "a: b", '{"kind": "Config"}'])
+async def test_a_kubeconfig_that_is_none_is_a_finding(tmp_path, said, text):
+    file = tmp_path / "kubeconfig"
+    if text is not None:
+        file.write_text(text)
+    assert said(judge_access(await try_access("node1", file))).failed == [NAME]
+
+
+async def test_outside_of_a_pod_it_says_how_to_find_the_api(monkeypatch, said):
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    finding = said(judge_access(await try_access("node1", None)))[NAME]
+    assert finding.verdict == "fail"
+    assert "kubernetes.kubeconfig" in finding.cure
+
+
+def test_no_answers_at_all_are_no_permission(said):
+    assert said(judge_access(Access("https://10.0.0.1"))).failed == [NAME]

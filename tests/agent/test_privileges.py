@@ -1,0 +1,112 @@
+"""Capabilities: read as the kernel says them, given up for good, and kept where something fails without."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from agent.privileges import NAMES, privileges
+
+STATUS = """Name:\tforklore
+Umask:\t0022
+CapInh:\t0000000000000000
+CapPrm:\t000000c000000000
+CapEff:\t0000008000000000
+CapBnd:\t000001ffffffffff
+CapAmb:\t8000000000000000
+NoNewPrivs:\t1
+Seccomp:\t0
+"""
+root = pytest.mark.skipif(os.geteuid() != 0, reason="not root: there is nothing to give up")
+
+
+def run(program):
+    """In a process of its own: what is given up does not come back."""
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True).stdout
+
+
+def test_the_kernel_s_own_words_are_understood():
+    found = privileges(STATUS)
+    assert found.permitted == {"BPF", "PERFMON"}
+    assert found.effective == {"BPF"}
+    assert found.inheritable == frozenset()
+    assert found.bounding == set(NAMES)
+    assert found.ambient == {"63"}, "a capability of a kernel to come has its number for a name"
+    assert found.no_new_privs
+    assert found.in_words()["permitted"] == ["BPF", "PERFMON"]
+
+
+def test_names_are_at_their_numbers():
+    assert [NAMES.index(name) for name in ("CHOWN", "SETPCAP", "SYS_ADMIN", "SYS_RESOURCE", "PERFMON", "BPF")] == [
+        0,
+        8,
+        21,
+        24,
+        38,
+        39,
+    ]
+
+
+GIVEN_UP = """
+import os, subprocess, threading
+from agent.privileges import give_up, of_process
+give_up({keep})
+left = of_process()
+print(sorted(left.permitted), sorted(left.effective), sorted(left.bounding), sorted(left.inheritable), left.no_new_privs)
+print(subprocess.run(["grep", "CapPrm", "/proc/self/status"], capture_output=True, text=True).stdout.split()[1])
+"""
+
+
+@root
+def test_what_is_given_up_is_gone_also_for_what_is_executed():
+    first, executed = run(GIVEN_UP.format(keep="set()")).splitlines()
+    assert first == "[] [] [] [] True"
+    assert int(executed, 16) == 0
+
+
+@root
+def test_what_is_kept_is_kept_and_nothing_else():
+    first, executed = run(GIVEN_UP.format(keep="{'DAC_READ_SEARCH', 'NOT_HERE'}")).splitlines()
+    kept = "['DAC_READ_SEARCH']"
+    assert first == f"{kept} {kept} {kept} [] True"
+    assert int(executed, 16) == 1 << NAMES.index("DAC_READ_SEARCH")
+
+
+@root
+def test_a_thread_that_was_there_before_is_told_of():
+    """It has what it had: whoever calls has to see to it."""
+    program = """
+import threading
+from agent.privileges import give_up, of_process
+go, gone = threading.Event(), threading.Event()
+threading.Thread(target=lambda: (go.wait(), give_up(set()), gone.set()), daemon=True).start()
+give_up(set())
+print(len(of_process().permitted) > 0)
+go.set(); gone.wait()
+print(len(of_process().permitted) > 0)
+"""
+    assert run(program).split() == ["True", "False"]
+
+
+@root
+def test_what_fails_without_a_capability_is_found_by_trying(tmp_path):
+    theirs = tmp_path / "token"
+    theirs.write_text("x")
+    os.chown(theirs, 1000, 1000)
+    theirs.chmod(0o600)
+    tmp_path.chmod(0o755)
+    program = f"""
+from pathlib import Path
+from agent.privileges import needed, of_process
+read = Path({str(theirs)!r}).read_bytes
+def broken(): raise FileNotFoundError
+def refused(): raise PermissionError
+found = needed([
+    ("CHOWN", lambda: None), ("DAC_READ_SEARCH", read), ("DAC_OVERRIDE", read), ("BPF", broken), ("SYS_ADMIN", refused),
+])
+print(sorted(found), sorted(of_process().effective), len(of_process().permitted) > 1)
+"""
+    assert run(program) == "['DAC_READ_SEARCH'] ['DAC_READ_SEARCH'] True\n"
