@@ -4,7 +4,7 @@
 #   make test                             everything that this machine can show, within 20 minutes
 #   make check                            the quick part, without root: lint, types, architecture, unit tests
 #   make bench                            memory and CPU beside other ways; each protocol and schema; what the API server sees
-#   make soak [FOR=30] [RATE=1000]        so many minutes at so many forks a second: memory, descriptors, ledger
+#   make soak [FOR=30m]                   1,000 forks a second for so long: memory, descriptors, ledger
 #   make image                            both images, with buildah
 #   make kernels                          the kernel tests on Debian's 5.10, 6.1 and 6.12, in qemu
 #   make manifests                        renders manifests/ and the chart's tables anew
@@ -31,8 +31,7 @@ bench:
 	@exec .venv/bin/python -m bench
 
 soak:
-	@setup/prepare bench
-	@exec .venv/bin/python -m bench.soak $(if $(FOR),--minutes $(FOR)) $(if $(RATE),--rate $(RATE))
+	@exec setup/soak
 
 image:
 	@exec setup/image

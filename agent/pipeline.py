@@ -369,7 +369,7 @@ class Pipeline:
 
     def _epoch(self, probe: Probe) -> Epoch:
         stream, limit = probe.stream, self._settings.capture.storm_limit
-        storms = Storms(stream, limit, self._directories.subjects.best, self._whose)
+        storms = Storms(stream, limit, self._directories.subjects.best, self._whose, probe.meta.made)
         enricher, summaries = self._enricher(stream, self._directories), self._new_summaries(stream)
         return Epoch(probe, enricher, summaries, storms, self._hear_of_cgroups, self._time(time.time_ns()))
 

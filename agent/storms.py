@@ -32,12 +32,19 @@ class _Storm:
 
 
 class Storms:
-    """`stream`: of the ids. `best`, `whose`: as in Summaries."""
+    """`stream`: of the ids. `best`, `whose`: as in Summaries. `made`: when its probe was, boot clock ns: a storm that was over
+    by then is another stream's to tell, though the probe inherited the kernel's row of it."""
 
     def __init__(
-        self, stream: str, limit: int, best: Callable[[int], Subject], whose: Callable[[Subject], dict[str, Any]]
+        self,
+        stream: str,
+        limit: int,
+        best: Callable[[int], Subject],
+        whose: Callable[[Subject], dict[str, Any]],
+        made: int = 0,
     ) -> None:
         self._stream = stream
+        self._made = made
         self._limit = limit
         self._best = best
         self._whose = whose
@@ -67,7 +74,7 @@ class Storms:
             if on and (since != on.since or now - over > _HOLD_NS):
                 events.append(self._stop(pod, on, wall, rows_of(pod)))
                 on = None
-            if not on and self._ended.get(pod) != since:
+            if not on and self._ended.get(pod) != since and over + _HOLD_NS >= self._made:
                 events.append(self._start(pod, since, wall, rows_of(pod)))
                 if now - over > _HOLD_NS:  # it came and went while nobody looked
                     events.append(self._stop(pod, self._on[pod], wall, rows_of(pod)))
@@ -104,7 +111,9 @@ class Storms:
     def _stop(self, pod: int, on: _Storm, wall: str, rows: Iterable[Row]) -> Event:
         del self._on[pod]
         self._ended[pod] = on.since
-        return self._event(pod, on, "stop", wall, _sum(rows))
+        total = _sum(rows)
+        self._looked[pod] = (wall, total)  # where one begins that is on already: nothing counts in both
+        return self._event(pod, on, "stop", wall, total)
 
     def _event(self, pod: int, on: _Storm, phase: str, wall: str, total: Row) -> Event:
         subject = self._best(pod)

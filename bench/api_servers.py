@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
 import orjson
+
+from agent.identity import pods as pods_module
 
 SEATS: Final = 245  # of 600 requests at once, the share of workload-low: 100 of 245
 LIST_SEATS: Final = 10  # a list of a type with many objects, however few of them it asks for
@@ -109,7 +111,7 @@ class _Server:
     def __init__(self, cluster: ApiServers) -> None:
         self.up = True
         self.began = 0.0
-        self.streams: set[Stream] = set()
+        self.streams: dict[Stream, None] = {}  # in their order, so that the same dice give the same end
         self._cluster = cluster
         self._free = SEATS
         self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -174,7 +176,7 @@ class _Server:
 
 
 class _Dropped:
-    """What Retry-After says: doubled while more than three requests a second of it are dropped, one less where fewer than one."""
+    """What Retry-After says: doubled while three requests a second of it or more are dropped, one less below one."""
 
     def __init__(self) -> None:
         self.retry_after = 1
@@ -197,14 +199,14 @@ class _Dropped:
 class Stream:
     """A watch's body: a bookmark a minute, one before its end, and nothing else, for no pod changes here."""
 
-    def __init__(self, others: set[Stream], end: float, *, expired: bool) -> None:
+    def __init__(self, others: dict[Stream, None], end: float, *, expired: bool) -> None:
         self._loop = asyncio.get_running_loop()
         self._others = others
         self._end = end
         self._next = self._loop.time() + BOOKMARK_S
         self._expired = expired
         self._broken: asyncio.Future[None] = self._loop.create_future()
-        others.add(self)
+        others[self] = None
 
     def cut(self) -> None:
         self.close()
@@ -212,7 +214,7 @@ class Stream:
             self._broken.set_result(None)
 
     def close(self) -> None:
-        self._others.discard(self)
+        self._others.pop(self, None)
 
     async def readany(self) -> bytes:
         if self._expired:
@@ -232,3 +234,25 @@ class Stream:
 def _version() -> str:
     """The time is the version, as if something in the cluster changed every millisecond."""
     return str(int(asyncio.get_running_loop().time() * 1000) + 1)
+
+
+class NoDice:
+    """In place of `random`: every pause is as long as it may be."""
+
+    @staticmethod
+    def uniform(_low: float, high: float) -> float:
+        return high
+
+
+@contextmanager
+def speaking_to(api: ApiServers, timing: Sequence[tuple[str, Any]] = (), *, dice: bool = True) -> Iterator[None]:
+    """PodWatch asks these servers. `timing`: its constants that are to be others; `dice`: whether pauses are random."""
+    changed = {"core_api": lambda _kubeconfig: nullcontext(api), **dict(timing)}
+    if not dice:
+        changed["random"] = NoDice
+    usual = {name: getattr(pods_module, name) for name in changed}
+    vars(pods_module).update(changed)
+    try:
+        yield
+    finally:
+        vars(pods_module).update(usual)

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import random
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from agent.identity import pods as pods_module
 from agent.identity.pods import Pods, PodWatch
+from bench import virtual_time
+from bench.api_servers import ApiServers, Costs, speaking_to
 from bench.api_traffic import pods_as_recorded, until
 from demo.cluster import Cluster
 from demo.kubernetes_api import KubernetesApi
@@ -96,3 +99,40 @@ async def over_http(agents: int, pods: int) -> list[Counted]:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
     return found
+
+
+async def simulated(agents: int, list_bytes: int) -> list[Counted]:
+    """The same steps, in virtual time."""
+    api, found = ApiServers(1, Costs(list_bytes, 0.001, 0.001)), []
+
+    async def step(act: Callable[[], None], away: float | None = None) -> None:
+        first = len(api.seen)
+        act()
+        if away is not None:
+            await asyncio.sleep(away)
+            api.start()
+        await asyncio.sleep(20)  # of no real time
+        kinds = Counter(one.kind for one in api.seen[first:])
+        sent = sum(one.sent for one in api.seen[first:])
+        found.append(Counted(kinds["list"], kinds["watch"] + kinds["watch (410)"], kinds["refused"], sent))
+
+    with speaking_to(api):
+        tasks: list[asyncio.Task[None]] = []
+        await step(lambda: tasks.extend(asyncio.create_task(PodWatch(Pods(), f"{n}", None).run()) for n in range(agents)))
+        await step(api.cut)
+        await step(api.stop, AWAY_S)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return found
+
+
+def compared(agents: int, pods: int, list_bytes: int) -> str:
+    random.seed(23)
+    lines = [f"\n{agents} agents over real HTTP, and simulated: lists, watches, refused connections, MB sent\n"]
+    for name, real, ours in zip(
+        STEPS, asyncio.run(over_http(agents, pods)), virtual_time.run(simulated(agents, list_bytes)), strict=True
+    ):
+        told = (f"{one.lists:>5} {one.watches:>5} {one.refused:>5} {one.sent / 1e6:>6.1f}" for one in (real, ours))
+        lines.append(f"{name:42} {'   |'.join(told)}")
+    return "\n".join(lines)

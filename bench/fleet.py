@@ -16,15 +16,14 @@ import random
 import statistics
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from agent.identity import pods as pods_module
 from agent.identity.pods import Pods, PodWatch
 from bench import burst, virtual_time
-from bench.api_servers import ApiServers, Costs, Seen
+from bench.api_servers import ApiServers, Costs, Seen, speaking_to
 
 SETTLED_S: Final = 30.0  # after the last agent's start, before anything happens to the servers
 LONGEST_S: Final = 600.0
@@ -33,7 +32,7 @@ Act = Callable[[ApiServers], None]
 
 @dataclass(frozen=True)
 class Scene:
-    """Agents start one after the other over `spread` seconds, each `jitter` later at most. Then, if there is an `act`, it is done
+    """Agents start one after the other over `spread` seconds, each `jitter` later at most. Then `act`, if there is one, is done
     to the servers, and after `away` seconds those that were stopped come back. `list_s`: how long a list holds its seats;
     `timing`: of PodWatch, when it is to be another; `dice`: whether pauses are random."""
 
@@ -60,28 +59,6 @@ class Outcome:
     waited: Sequence[float]
 
 
-class NoDice:
-    """In place of `random`: every pause is as long as it may be."""
-
-    @staticmethod
-    def uniform(_low: float, high: float) -> float:
-        return high
-
-
-@contextmanager
-def speaking_to(api: ApiServers, timing: Sequence[tuple[str, Any]], *, dice: bool) -> Iterator[None]:
-    """PodWatch asks these servers, with this timing."""
-    changed = {"core_api": lambda _kubeconfig: nullcontext(api), **dict(timing)}
-    if not dice:
-        changed["random"] = NoDice
-    usual = {name: getattr(pods_module, name) for name in changed}
-    vars(pods_module).update(changed)
-    try:
-        yield
-    finally:
-        vars(pods_module).update(usual)
-
-
 async def play(scene: Scene, nodes: int, servers: int, list_bytes: int) -> Outcome:
     loop, api = asyncio.get_running_loop(), ApiServers(servers, Costs(list_bytes, scene.list_s))
     starts = [scene.spread * number / nodes for number in range(nodes)]
@@ -103,7 +80,7 @@ async def play(scene: Scene, nodes: int, servers: int, list_bytes: int) -> Outco
             begun = loop.time()
         else:
             await asyncio.sleep(scene.spread)
-        while api.open < nodes and loop.time() < begun + LONGEST_S:
+        while api.open < nodes and loop.time() < begun + LONGEST_S:  # noqa: ASYNC110  as good as any, where time leaps
             await asyncio.sleep(0.1)
         done = loop.time() - begun
         for task in tasks:
@@ -190,17 +167,21 @@ def main() -> None:
     logging.getLogger(pods_module.__name__).setLevel(logging.CRITICAL)  # servers go away here, on purpose
     body = json.dumps({"items": burst.pods_of("node1", options.pods)}, separators=(",", ":")).encode()
     packed = len(zlib.compress(body, 1))  # as an API server compresses what is longer than 128 KiB
-    print(f"{options.nodes} agents, {options.servers} API servers; a list of {options.pods} pods: {len(body):,} bytes, {packed:,} packed\n")
-    print(f"{'':36} {'lists':>6} {'watches':>7} {'429':>6} {'refused':>8} {'most/s':>7} {'MB/s':>6} {'all s':>6} {'p50 s':>6} {'p99 s':>6}")
+    print(
+        f"{options.nodes} agents, {options.servers} API servers; a list of {options.pods} pods: {len(body):,} bytes, "
+        f"{packed:,} packed\n\n{'':36} {'lists':>6} {'watches':>7} {'429':>6} {'refused':>8} {'most/s':>7} {'MB/s':>6}"
+        f" {'all s':>6} {'p50 s':>6} {'p99 s':>6}"
+    )
     for scene in SCENES:
         random.seed(23)  # the same dice each time
-        print(line(scene, virtual_time.run(play(scene, options.nodes, options.servers, len(body)))), flush=True)
+        outcome = virtual_time.run(play(scene, options.nodes, options.servers, len(body)))
+        print(line(scene, outcome), flush=True)
     print(
-        "\nmost/s: answers in the second that has most of them; MB/s: bodies of lists in such a second, before compression. all: until"
-        "\neach agent watches. p50, p99: an agent's wait for its list, since it came up, or since the servers came back."
+        "\nmost/s: answers in the second that has most of them. MB/s: bodies of lists in such a second, before compression."
+        "\nall: until each agent watches. p50, p99: an agent's wait for its list, since it came up or the servers came back."
     )
     if options.agents:
-        print(burst.compared(options.agents, options.pods))
+        print(burst.compared(options.agents, options.pods, len(body)))
 
 
 if __name__ == "__main__":

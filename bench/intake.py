@@ -7,6 +7,7 @@ bench.intake` runs it, in half a minute. Must not live here: reading what was st
 from __future__ import annotations
 
 import asyncio
+import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,10 +16,8 @@ from typing import NamedTuple
 import aiohttp
 
 from agent.nouns import NOBODY, Batch
-from agent.sinks.bodies import Packer
-from agent.sinks.forms import Wanted, form
 from bench.__main__ import cpu_s, rss_mib
-from bench.volume import BATCHES, Traffic
+from bench.volume import BATCHES, Traffic, batches, form_of
 from demo.children import Child, free_port
 
 NODES = 10
@@ -41,28 +40,18 @@ def streams() -> Iterator[str]:
 
 def forks(traffic: Traffic, size: int) -> Posts:
     """None comes twice: the collector would not file it."""
-    how, packer = form(Wanted(name="collector", url="http://collector"), "prod", "worker"), packer_of()
-    each = (FORKS if size > 50 else FORKS // 4) // NODES
-    posts = []
-    for stream in streams():
-        items = how.encoder.forks(stream, [fork._replace(sequence=at) for at, fork in enumerate(traffic.forks[:each])])
-        parts = [items[at : at + size] for at in range(0, each, size)]
-        posts.append([batch for part in parts for batch in packer.pack(stream, part, [0] * len(part), 0.0)])
-    return posts
+    how, each = form_of("native"), (FORKS if size > 50 else FORKS // 4) // NODES
+    mine = [fork._replace(sequence=at) for at, fork in enumerate(traffic.forks[:each])]
+    return [batches(how, how.encoder.forks(stream, mine), [0] * each, size) for stream in streams()]
 
 
 def summaries(traffic: Traffic, _size: int) -> Posts:
-    how, packer = form(Wanted(name="collector", url="http://collector"), "prod", "worker"), packer_of()
-    posts = []
+    how, posts = form_of("native"), []
     for stream in streams():
-        said = traffic.summaries_of(stream)
-        parts = [[how.encoder.event(event) for event in next(said)] for _ in range(INTERVALS)]
-        posts.append([batch for part in parts for batch in packer.pack(stream, part, [NOBODY] * len(part), 0.0)])
+        told = [*itertools.islice(traffic.summaries_of(stream), INTERVALS)]
+        items = [how.encoder.event(event) for events in told for event in events]
+        posts.append(batches(how, items, [NOBODY] * len(items), len(told[0])))
     return posts
-
-
-def packer_of() -> Packer:
-    return Packer(form(Wanted(name="collector", url="http://collector"), "", "").framing, "gzip", 100_000, 1 << 40)
 
 
 async def post(http: aiohttp.ClientSession, url: str, mine: Sequence[Batch]) -> int:
@@ -85,6 +74,10 @@ async def up(http: aiohttp.ClientSession, url: str) -> None:
                 await asyncio.sleep(0.05)
 
 
+def bytes_in(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("collector.db*"))
+
+
 async def measured(posts: Posts) -> Cost:
     count = sum(batch.events for mine in posts for batch in mine)
     with tempfile.TemporaryDirectory() as folder:
@@ -101,7 +94,7 @@ async def measured(posts: Posts) -> Cost:
                 spent, memory = cpu_s(child.process.pid) - before, rss_mib(child.process.pid)
         finally:
             await child.stop(10)
-        disk = sum(file.stat().st_size for file in Path(folder).glob("collector.db*"))
+        disk = bytes_in(Path(folder))
     return Cost(spent / count * 1e6, disk / count, memory)
 
 

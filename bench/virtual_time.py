@@ -1,5 +1,4 @@
-"""An event loop whose clock leaps to the next thing that is due: hours of waiting pass in seconds, and the code that waits is the
-real one.
+"""An event loop whose clock leaps to what is due next: hours pass in seconds, and the code that waits is the real one.
 
 Must not live here: what is simulated.
 """

@@ -12,32 +12,38 @@ import json
 import random
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from agent.journal import Journal
-from agent.nouns import NOBODY, Event, Fork
+from agent.nouns import NOBODY, Batch, Event, Fork, Origin
 from agent.sinks.bodies import Packer
-from agent.sinks.forms import Wanted, form
+from agent.sinks.encoders import Item
+from agent.sinks.forms import Form, Wanted, form
 from agent.sinks.native import whose
 from agent.summaries import Interval, Summaries
 from bench.enrichment import Node
 
 PODS = 30  # 150,000 pods on 5,000 nodes
 BATCHES = (5, 50, 500, 2000)  # forks; with batch.wait: 1s, as many as the node forks in a second
-FORKS = 4000
+NOW_NS = 1_795_376_910_118_291_004
+FORKS_OF_A_PARENT = 10
+FORKS = 4000  # a multiple of all of these
+JOURNALLED = 50_000_000  # bytes: so much that the write-ahead log, 4 MB, does not matter
 INTERVAL = Interval("2026-11-22T19:48:30.000000000Z", "2026-11-22T19:48:40.000000000Z")
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 EXAMPLES = Path(__file__).parents[1] / "wire/examples.json"
-WAYS = (  # schema, protocol, compression
-    ("native", "http", "gzip"),
-    ("native", "http", "zstd"),
-    ("native", "splunk_hec", "gzip"),
-    ("ocsf", "splunk_hec", "gzip"),
-    ("ecs", "elasticsearch", "gzip"),
-    ("otel", "otlp", "gzip"),
-)
+SPARED = ("k8s.labels", "namespaces", "cgroup", "parent_cgroup", "container.id", "container.image", "container.image_id")
+WAYS = {  # schema, protocol, compression, fields that are dropped
+    "native": ("native", "http", "gzip", ()),
+    "native, zstd": ("native", "http", "zstd", ()),
+    "native, 7 fields dropped": ("native", "http", "gzip", SPARED),
+    "native for Splunk": ("native", "splunk_hec", "gzip", ()),
+    "OCSF for Splunk": ("ocsf", "splunk_hec", "gzip", ()),
+    "ECS for Elasticsearch": ("ecs", "elasticsearch", "gzip", ()),
+    "OpenTelemetry": ("otel", "otlp", "gzip", ()),
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Traffic:
     def __init__(self, pods: int = PODS) -> None:
         self._node = node = Node(random.Random(23), pods)  # noqa: S311  the same node each time
         _, raw = node.records()
-        self.forks: Sequence[Fork] = node.real().take(raw, 2 * 10**9)
+        self.forks: Sequence[Fork] = [*as_they_come(node.real().take(raw, 2 * 10**9))]
         # Each container that ever forked has a row in the kernel's tally; a runtime forks in the sandbox, too.
         self._rows = [*node.owners, *node._sandboxes]
         self.heartbeat = next(one for one in json.loads(EXAMPLES.read_bytes()) if one["event"] == "node_summary")
@@ -73,65 +79,84 @@ class Traffic:
             yield told.next({cgroup: (*row, row[0], row[1], 0, 0, 9) for cgroup, row in rows.items()}, INTERVAL)
 
 
-def sizes(traffic: Traffic, schema: str, protocol: str, compression: str, batches: Sequence[int] = BATCHES) -> Sizes:
-    how = form(Wanted(name="siem", url="http://siem", protocol=protocol, schema=schema, compression=compression), "prod-eu-west", "worker-17")
-    packer = Packer(how.framing, compression, 100_000, 1 << 40)
-    items = how.encoder.forks(STREAM, traffic.forks)
+def as_they_come(forks: Sequence[Fork]) -> Iterator[Fork]:
+    """With what compression feels: moments to the nanosecond, and parents that change after ten forks or so."""
+    chance = random.Random(25)  # noqa: S311
+    now, parents = NOW_NS, dict[int, Origin]()
+    for fork in forks:
+        now += chance.randrange(1, 2_000_000)
+        if chance.random() < 1 / FORKS_OF_A_PARENT or fork.counted not in parents:
+            start, tid, entity = now - chance.randrange(10**9), chance.randrange(2, 2**22), f"{chance.getrandbits(64):016x}"
+            parent = fork.origin.parent._replace(tid=tid, pid=tid, start=start, entity=entity)
+            parents[fork.counted] = replace(fork.origin, parent=parent, parent_process=parent)
+        child = fork.child._replace(start=now - chance.randrange(1, 20_000), entity=f"{chance.getrandbits(64):016x}")
+        yield fork._replace(time=now, child=child, origin=parents[fork.counted])
+
+
+def form_of(way: str) -> Form:
+    schema, protocol, compression, dropped = WAYS[way]
+    wanted = Wanted(name="siem", url="http://siem", protocol=protocol, schema=schema, compression=compression)
+    return form(replace(wanted, drop_fields=dropped), "prod-eu-west", "worker-17")
+
+
+def batches(how: Form, items: Sequence[Item], cgroups: Sequence[int], size: int) -> list[Batch]:
+    """`size` items in each."""
+    packer = Packer(how.framing, how.headers["Content-Encoding"], 100_000, 1 << 40)
+    return [
+        batch
+        for at in range(0, len(items), size)
+        for batch in packer.pack(STREAM, items[at : at + size], cgroups[at : at + size], 0.0)
+    ]
+
+
+def sizes(traffic: Traffic, way: str) -> Sizes:
+    how, forks = form_of(way), traffic.forks[:FORKS]
+    items, cgroups = how.encoder.forks(STREAM, forks), [fork.counted for fork in forks]
+    by_size = [batches(how, items, cgroups, size) for size in BATCHES]
     own = [how.encoder.event(event) for event in [*traffic.summaries, traffic.heartbeat]]
-
-    def packed(some: Sequence[str | bytes], size: int) -> tuple[int, int]:
-        bodies = [
-            batch
-            for at in range(0, len(some), size)
-            for batch in packer.pack(STREAM, some[at : at + size], [NOBODY] * len(some[at : at + size]), 0.0)
-        ]
-        return sum(batch.uncompressed for batch in bodies), sum(len(batch.body) for batch in bodies)
-
-    by_size = [packed(items[: size * max(1, FORKS // size)], size) for size in batches]
-    plain, small = packed(own, len(own))
-    counts = [size * max(1, FORKS // size) for size in batches]
+    (said,) = batches(how, own, [NOBODY] * len(own), len(own))
     return Sizes(
-        by_size[-1][0] / counts[-1],
-        tuple(total[1] / count for total, count in zip(by_size, counts, strict=True)),
-        (plain / len(own), small / len(own)),
+        sum(batch.uncompressed for batch in by_size[-1]) / FORKS,
+        tuple(sum(len(batch.body) for batch in made) / FORKS for made in by_size),
+        (said.uncompressed / len(own), len(said.body) / len(own)),
     )
 
 
 async def in_journal(traffic: Traffic, size: int) -> tuple[float, float]:
     """Bytes of the file a fork, and of bodies, which is what `journal_bytes` bounds: native, gzip, `size` forks a batch."""
-    how = form(Wanted(name="siem", url="http://siem"), "prod-eu-west", "worker-17")
-    packer = Packer(how.framing, "gzip", 5000, 4 << 20)
+    how, forks = form_of("native"), traffic.forks[:FORKS]
+    made = batches(how, how.encoder.forks(STREAM, forks), [fork.counted for fork in forks], size)
     count = bodies = 0
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "journal.sqlite3", {"siem": 1 << 30})
         await journal.open()
-        while count < 200_000:
-            for at in range(0, len(traffic.forks), size):
-                some = traffic.forks[at : at + size]
-                for batch in packer.pack(STREAM, how.encoder.forks(STREAM, some), [fork.counted for fork in some], 0.0):
-                    journal.queue("siem").put(batch)
-                    bodies += len(batch.body)
-                count += len(some)
-                await journal.commit()
+        while bodies < JOURNALLED:
+            for batch in made:
+                journal.queue("siem").put(batch)
+            count += FORKS
+            bodies += sum(len(batch.body) for batch in made)
+            await journal.commit()
         file = journal.bytes_on_disk
         await journal.close()
     return file / count, bodies / count
 
 
+def row(way: str, one: Sizes) -> str:
+    numbers = (one.plain, *one.packed, *one.summary)
+    return f"| {way} | {' | '.join(f'{number:.0f}' for number in numbers)} |"
+
+
 def main() -> None:
     traffic = Traffic()
-    print(f"bytes, of a node with {PODS} pods and {len(traffic.summaries)} summaries an interval\n")
-    print(f"{'':28} {'a fork':>8}  packed, with so many forks in a batch   {'a summary':>9}")
-    print(f"{'':28} {'plain':>8} " + "".join(f"{size:>8}" for size in BATCHES) + f" {'plain':>12} {'packed':>7}")
-    for schema, protocol, compression in WAYS:
-        one = sizes(traffic, schema, protocol, compression)
-        print(
-            f"{f'{schema}, {protocol}, {compression}':28} {one.plain:>8.0f} " + "".join(f"{size:>8.0f}" for size in one.packed)
-            + f" {one.summary[0]:>12.0f} {one.summary[1]:>7.0f}"
-        )
-    for size in (50, 500, 2000):
+    said = len(traffic.summaries) + 1
+    print(f"bytes, of a node with {PODS} pods, whose agent says {said} things an interval; packed with so many in a batch\n")
+    print(f"| | a fork | {' | '.join(map(str, BATCHES))} | a summary | packed |")
+    for way in WAYS:
+        print(row(way, sizes(traffic, way)))
+    print("\njournal, native, gzip: bytes a fork in the file, and how many of them are bodies")
+    for size in BATCHES:
         file, bodies = asyncio.run(in_journal(traffic, size))
-        print(f"journal, native, gzip, {size} in a batch: {file:.0f} bytes a fork in the file, {bodies:.0f} of them bodies")
+        print(f"{size:5} in a batch: {file:.0f}, {bodies:.0f}")
 
 
 if __name__ == "__main__":

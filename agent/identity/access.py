@@ -32,18 +32,15 @@ async def try_access(node: str, kubeconfig: Path | None) -> Access:
     selector, statuses, server = f"spec.nodeName={node}", dict[str, int](), ""
     try:
         async with core_api(kubeconfig) as core:
-            server = str(core.api_client.configuration.host)
-            pods = core.list_pod_for_all_namespaces_without_preload_content
-            answer = await pods(field_selector=selector, limit=1, _request_timeout=_REQUEST_S)
+            server, pods = core.server, core.pods
+            answer = await pods(fieldSelector=selector, limit=1, timeout=_REQUEST_S)
             statuses["list"] = answer.status
             answer.close()
-            answer = await pods(
-                field_selector=selector, watch=True, resource_version="0", timeout_seconds=1, _request_timeout=_REQUEST_S
-            )
+            answer = await pods(fieldSelector=selector, watch="true", resourceVersion="0", timeoutSeconds=1, timeout=_REQUEST_S)
             statuses["watch"] = answer.status
             answer.close()
             namespace, name = _NOBODY
-            answer = await core.read_namespaced_pod_without_preload_content(name, namespace, _request_timeout=_REQUEST_S)
+            answer = await core.pod(name, namespace, timeout=_REQUEST_S)
             statuses["get"] = answer.status
             answer.close()
     except TROUBLES as error:

@@ -328,7 +328,8 @@ class File:
                 "INSERT OR REPLACE INTO shelves VALUES (?, ?, ?, ?)",
                 (_item(shelf, rows.to_key(key), value) for key, value in items.items() if value is not None),
             )
-        self._written += _COMMON + 256 * len(counts) + 512 * sum(len(items) for _, items in changes.shelves.values())
+        shelved = sum(512 + len(value or b"") for _, items in changes.shelves.values() for value in items.values())
+        self._written += _COMMON + 256 * len(counts) + shelved
 
     def _insert(self, new: NewBatch) -> None:
         batch = new.batch

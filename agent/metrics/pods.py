@@ -5,7 +5,7 @@ Must not live here: names of metrics.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from agent.metrics.measures import PodCounts
@@ -47,14 +47,17 @@ class PodSeries:
         names = {pod.name for pod in self._pods.values()}
         self.left_out = 0
         for uid, rows in by_pod.items():
-            pod, name = self._pods.get(uid), (rows[0].namespace, rows[0].pod)
+            pod, name = self._pods.get(uid), _name(rows)
+            # Two pods can't have one name, but a hostile API can say so; a scrape with one series twice is refused whole.
+            taken = name in names
             if pod is None:
-                # Two pods can't have one name, but a hostile API can say so; a scrape with one series twice is refused whole.
-                if len(self._pods) >= self._most or name in names:
+                if len(self._pods) >= self._most or taken:
                     self.left_out += 1
                     continue
                 pod = self._pods[uid] = _Pod(name)
-                names.add(name)
+            elif not taken:
+                pod.name = name  # its forks come before the API has named it
+            names.add(name)
             now = {row.cgroup: (row.processes, row.threads, row.suppressed, row.lost) for row in rows}
             for cgroup in pod.rows.keys() - now.keys():
                 pod.gone = _sum(pod.gone, pod.rows[cgroup])
@@ -64,6 +67,10 @@ class PodSeries:
         """Namespace and name, and what was counted."""
         for pod in self._pods.values():
             yield pod.name, _sum(pod.gone, *pod.rows.values())
+
+
+def _name(rows: Sequence[PodCounts]) -> tuple[str, str]:
+    return max((row.namespace, row.pod) for row in rows)  # where one row knows no namespace, another may
 
 
 def _sum(*counts: Counts) -> Counts:

@@ -113,6 +113,35 @@ def test_one_that_followed_another_unseen_ends_the_first(watch):
     assert [event["phase"] for event in watch.look(60)] == ["stop", "start"]
 
 
+def test_what_is_counted_in_one_storm_is_not_counted_in_the_next(watch):
+    watch.rage(since=watch.now)
+    watch.rows = [row(processes=100, suppressed=100)]
+    watch.look()
+    watch.over = {POD: (watch.now + 59 * SECOND, watch.now + 58 * SECOND)}
+    watch.rows = [row(processes=900, suppressed=900)]
+    stop, start = watch.look(60)
+    watch.rows = [row(processes=1000, suppressed=1000)]
+    (second,) = watch.look(HOLD_S + 1)
+    assert start["interval"]["start"] == stop["interval"]["end"]
+    assert stop["counts"]["suppressed"] + second["counts"]["suppressed"] == 1000
+
+
+def test_a_storm_that_was_over_before_the_probe_was_made_is_not_told_again(watch):
+    watch.storms = Storms("stream", 2000, best, whose, made=watch.now)
+    watch.over = {POD: (watch.now - 3600 * SECOND, watch.now - 3700 * SECOND)}
+    assert [watch.look(), watch.look()] == [[], []]
+    assert len(watch.storms) == 0
+
+
+def test_one_that_rages_while_another_probe_takes_over_is_told_by_both(watch):
+    watch.storms = Storms("stream", 2000, best, whose, made=watch.now)
+    watch.now += SECOND
+    watch.over = {POD: (watch.now, watch.now - 10 * SECOND)}
+    watch.rows = [row(processes=50, suppressed=50)]
+    (start,) = watch.look()
+    assert (start["phase"], start["counts"]["suppressed"]) == ("start", 50)
+
+
 def test_the_end_of_its_pod_is_the_end_of_a_storm(watch):
     watch.rage(since=watch.now)
     watch.look()

@@ -49,6 +49,7 @@ def here() -> Iterator[Node]:
             pytest.skip(f"{needed} is missing: apt-get install containerd containernetworking-plugins busybox-static")
     if not Path("/sys/fs/bpf").is_mount():
         pytest.skip("no BPF file system is mounted at /sys/fs/bpf")
+    pytest.importorskip("grpc")
     archive("agent")
     with tempfile.TemporaryDirectory(prefix="forklore-", dir="/run") as run, node(Path(run), IMAGES / "containerd") as one:
         yield one
@@ -116,6 +117,14 @@ class Installation:
         sandbox = self.here.sandbox(pod)
         self._started.append(sandbox[0])
         return self.here.container(pod, sandbox, "agent")
+
+    def clean(self, render: Render) -> tuple[int, str]:
+        """The init container of the DaemonSet that an uninstall runs: exit code, and what it said."""
+        (template,) = [pod for pod in render.pods() if pod.kind == "DaemonSet" and pod.name.endswith("-uninstall")]
+        spec = {**template.spec, "containers": template.spec["initContainers"]}
+        cleaner = self._go(render, {**template._asdict(), "spec": spec}, f"forklore-uninstall-{secrets.token_hex(2)}", "clean")
+        until(lambda: not cleaner.running(), "it has cleaned up")
+        return int(cleaner.status()["exit_code"]), cleaner.said()
 
     def run(self, script: str, *, name: str, image: str = "ghcr.io/forklore/collector:0.1.0") -> Container:
         """A pod of somebody else's: Python in a container that has no power at all. /work inside is its volume."""

@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.json_format import MessageToDict, ParseDict
 
@@ -97,6 +96,9 @@ def _messages() -> dict[str, Any]:
 
 class RuntimeInterface:
     def __init__(self, socket: Path) -> None:
+        import grpc  # noqa: PLC0415  only here is it needed, and not every machine that collects these tests has it
+
+        self._trouble = grpc.RpcError
         self._messages = _messages()
         self._channel = grpc.insecure_channel(f"unix://{socket}")
 
@@ -106,7 +108,7 @@ class RuntimeInterface:
         ask = self._channel.unary_unary(_SERVICE + method, asked.SerializeToString, answered.FromString)
         try:
             answer = ask(ParseDict(fields, asked()), timeout=patience_s)
-        except grpc.RpcError as error:
+        except self._trouble as error:
             raise Refused(f"{method}: {error.details()}") from error
         if method == "ExecSync":  # bytes, which JSON would make base64 of
             return {"stdout": answer.stdout.decode(), "stderr": answer.stderr.decode(), "exit_code": answer.exit_code}

@@ -166,6 +166,36 @@ def test_the_container_may_what_the_chart_says_and_the_agent_gives_up_the_rest(
     assert agent.stop()[0] == 0
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_doctor_finds_nothing_that_the_agent_lacks_in_its_own_container(
+    installation: Installation, api: ApiServer, mode: str
+) -> None:
+    """As `kubectl exec` runs it, beside the agent at work."""
+    render = installation.render(mode, agent={"settings": settings()})
+    installation.start_collector(render)
+    agent = installation.start_agent(render, api.account)
+    code, out, error = agent.exec("forklore", "doctor", "--json", "--config", "/etc/forklore/agent.yaml")
+    findings = json.loads(out)["findings"]
+    assert (code, [one for one in findings if one["verdict"] == "fail"]) == (0, []), out + error
+    assert len(findings) > 10
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_charts_clean_up_takes_away_what_the_agent_has_left_and_waits_for_one_at_work(
+    installation: Installation, api: ApiServer, mode: str
+) -> None:
+    render = installation.render(mode, agent={"settings": settings()}, collector={"enabled": False})
+    agent = installation.start_agent(render, api.account)
+    code, said = installation.clean(render)
+    assert code != 0, said
+    assert agent.ready(STATUS)
+    assert agent.stop()[0] == 0
+    assert any(installation.pins.glob("dispatch/link-*"))
+    code, said = installation.clean(render)
+    assert code == 0, said
+    assert list(installation.pins.iterdir()) == []
+
+
 def test_the_collector_is_nobody_writes_two_folders_and_keeps_what_it_has_over_a_kill(installation: Installation) -> None:
     render = installation.render("collector")
     collector = installation.start_collector(render)

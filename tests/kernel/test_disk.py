@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from demo.containers import Runtime
+from tests.faults import Forward, Say
 
 from .conftest import Agent, until
 from .scenes import Forker, Scene, caught_up, has_forked, killed, loop_mounted, scene, settled
@@ -132,14 +133,14 @@ async def test_when_the_journal_is_full_the_oldest_go_and_each_pod_is_told_how_m
         for forker in forkers:
             forker.go()
         await has_forked(agent, forkers[0], 500)
-        here.proxy.away()
+        here.proxy.usual = Say(503)  # not away(), which may take a receipt with it
 
         async def lost() -> bool:
             said = await asyncio.to_thread(agent.get, "/v1/ledger")
             return bool(said["sinks"]["collector"]["lost"].get("journal_full", 0) > 3000)
 
         await settled(lost)
-        here.proxy.back()
+        here.proxy.usual = Forward()
         made = [await asyncio.to_thread(forker.stop) for forker in forkers]
         node = await left_whole(here, agent)
         pods = [await here.pod(forker) for forker in forkers]
@@ -260,11 +261,11 @@ async def test_a_journal_that_is_overwritten_with_noise_costs_no_more_than_what_
         agent = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
         forker.go()
         await has_forked(agent, forker, 500)
-        here.proxy.away()
+        here.proxy.usual = Say(503)  # not away(), which may take a receipt with it
         await has_forked(agent, forker, 1500)
         overwrite(agent.state)
         await asyncio.to_thread(until, lambda: metric(agent, "journal_corruptions") == 1, "it is noticed")
-        here.proxy.back()
+        here.proxy.usual = Forward()
         await asyncio.to_thread(healthy, agent)
         made = await asyncio.to_thread(forker.stop)
         node = await left_whole(here, agent)
@@ -307,3 +308,29 @@ async def test_an_agent_that_finds_no_journal_says_what_it_can_not_know_and_begi
     assert old["missing"] == old["explained"]["journal_lost"] > 0
     assert (new["missing"], new["received"]) == (0, new["given"])
     assert node["never_numbered"] == {}
+
+
+async def test_a_journal_that_could_not_be_read_at_the_start_is_taken_up_when_it_can(
+    capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path
+) -> None:
+    with memory_mounted(tmp_path / "disk", "size=32m") as disk:
+        async with scene(runtime, tmp_path) as here:
+            forker = await here.forker("cart", 1000)
+            settings = {**here.settings(), "capture": capture, "state_dir": str(disk)}
+            first = await asyncio.to_thread(start_agent, **settings)
+            forker.go()
+            await has_forked(first, forker, 1500)
+            here.proxy.usual = Say(503)
+            await has_forked(first, forker, 3000)
+            killed(first)
+            await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,ro", disk], check=True)
+            second = await asyncio.to_thread(start_agent, wait=False, **settings)
+            await asyncio.to_thread(in_trouble, second, "ead-only file system")
+            here.proxy.usual = Forward()
+            await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,rw", disk], check=True)
+            await asyncio.to_thread(healthy, second)
+            made = await asyncio.to_thread(forker.stop)
+            node = await left_whole(here, second)
+            pod = await here.pod(forker)
+    assert pod["processes"] == made
+    assert made - pod["delivered"] <= node["missing"] < 1500, "what lay in it has come after all, though it had been given up"

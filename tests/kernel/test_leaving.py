@@ -78,6 +78,8 @@ def counted(stream: dict[str, Any]) -> int:
     """Tasks of a stream that somebody was told of: the heartbeat's sum, and events that came after it; but not those that were
     in the ring then and are gone with it, for they are in a gap."""
     said = stream["reported"]
+    if said is None:  # it ended before its first heartbeat
+        return int(stream["since"])
     sink = said["sinks"]["collector"]
     numbered = sink["delivered"] + sum(sink["queued"].values()) + sum(sink["lost"].values()) + said["lost"]["ring"]
     twice = max(0, numbered - stream["given"])  # made while the tally was read: in its sum, and told as an event later

@@ -53,6 +53,21 @@ def test_what_a_dead_container_counted_stays_in_its_pod_s_sum():
     assert told(series) == {"cart": 45}
 
 
+def test_a_pod_is_named_as_soon_as_the_api_has_named_it():
+    series = PodSeries(5)
+    series.update([row("uid-cart", 1, 3, namespace="", uid="uid-cart")])
+    assert [name for name, _ in series] == [("", "uid-cart")]
+    series.update([row("uid-cart", 1, 4, namespace="", uid="uid-cart"), row("cart", 2, 5)])
+    assert [*series] == [(("shop", "cart"), (9, 90, 0, 0))]
+
+
+def test_a_pod_cannot_take_another_s_name_later_either():
+    series = PodSeries(5)
+    series.update([row("cart", 1, uid="a"), row("b", 2, namespace="", uid="b")])
+    series.update([row("cart", 1, uid="a"), row("cart", 2, uid="b")])
+    assert [name for name, _ in series] == [("shop", "cart"), ("", "b")]
+
+
 def test_of_two_pods_of_one_name_one_has_the_series():
     """A scrape with the same series twice is refused as a whole."""
     series = PodSeries(5)

@@ -3,7 +3,7 @@
 name: clean
 image: {{ include "forklore.image" (list $ .Values.agent.image) }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
-command: [forklore, doctor, --clean]
+command: [forklore, doctor, --clean, --yes]
 env:
   - {name: FORKLORE_CAPTURE__PIN, value: /run/forklore/pins}
 resources:

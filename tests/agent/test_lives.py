@@ -1,0 +1,214 @@
+"""One agent after another on one node: the real epoch, sinks, packer and journal file, over a ring that outlives them. Any of
+them may die between any two steps. At each step the ledger closes; in the end each fork has arrived at each sink, or was said
+to be lost there."""
+
+import asyncio
+import logging
+import os
+import shutil
+import tempfile
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from isal import igzip
+
+from agent.enrich import Enricher
+from agent.epoch import POSITIONS, SAID, Epoch, waiting_shelf
+from agent.journal import Journal
+from agent.ledger import Queued, closed
+from agent.nouns import Subject
+from agent.settings import SinkSettings
+from agent.sinks.native import whose
+from agent.sinks.sink import FORMS, OPEN
+from agent.storms import Storms
+from agent.summaries import Interval, Summaries
+from agent.wiring import sink_of
+from tests.agent.test_epoch import CGROUPS, LAYOUT, STREAM, Probe
+
+LIVES = int(os.environ.get("LIVES", "1000"))
+# One with small batches, one that holds much back: their journals are never in step.
+SINKS = tuple(
+    SinkSettings(name=name, url="http://receiver/", batch={"events": events, "wait": wait}, journal_bytes="1Mi")
+    for name, events, wait in (("quick", 2, "1s"), ("slow", 7, "3s"))
+)
+MARKED = ("journal.sqlite3", "journal.sqlite3-wal")
+NAMES = st.sampled_from([sink.name for sink in SINKS])
+WHOSE = partial(whose, cluster="test", node="node1")
+
+
+class Node:
+    """`arrived`: by sink, the forks that its receiver has; `bodies`: what each batch was when it was first seen."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.probe = Probe()
+        self.now, self.lives = 0, 0
+        self.known = set()
+        self.arrived = {sink.name: Counter() for sink in SINKS}
+        self.bodies = {}
+
+    async def begin(self):
+        """An agent starts, as agent.pipeline does."""
+
+        def subject(cgroup):
+            return Subject(cgroup, "/", "resolved", "status")
+
+        def of(cgroup):
+            return subject(cgroup) if cgroup in self.known else None
+
+        self.lives += 1
+        self.probe.reopened()
+        place = self.folder / str(self.lives)
+        self.journal = Journal(place / MARKED[0], {sink.name: sink.journal_bytes for sink in SINKS}, lambda: float(self.now))
+        await self.journal.open()
+        assert self.journal.trouble is None
+        kept = self.journal.shelf
+        self.sinks = [sink_of(sink, self.journal, "test", "node1", ()) for sink in SINKS]
+        for sink in self.sinks:
+            sink.restore(kept(FORMS).get(sink.name), kept(OPEN).get(sink.name))
+        enricher = Enricher(LAYOUT, 1, lambda at: at, of, subject, subject, lambda _tid, _start: None, 5 * 10**9, 10)
+        storms, summaries = Storms(STREAM, 0, subject, WHOSE), Summaries(STREAM, subject, WHOSE)
+        self.epoch = Epoch(self.probe, enricher, summaries, storms, lambda _probe: None, "t0")
+        assert self.epoch.restore(kept(POSITIONS).get(STREAM), kept(SAID).get(STREAM), kept(waiting_shelf(STREAM))) == 0
+        self.epoch.summaries.go_on(100 * self.lives)
+
+    async def end(self):
+        """It is killed: what the disk has then is all that the next one finds."""
+        place = self.folder / str(self.lives)
+        found = {name: (place / name).read_bytes() for name in MARKED if (place / name).exists()}
+        await self.journal.close()
+        shutil.rmtree(place)
+        after = self.folder / str(self.lives + 1)
+        after.mkdir()
+        for name, content in found.items():
+            (after / name).write_bytes(content)
+
+    async def fork(self, cgroup):
+        self.probe.fork(cgroup)
+
+    async def name(self, cgroup):
+        self.known.add(cgroup)
+
+    async def turn(self, _):
+        self.now += 1
+        forks = self.epoch.turn(self.now * 10**9)
+        for sink in self.sinks if forks else ():
+            sink.take(STREAM, forks, float(self.now))
+
+    async def summarise(self, _):
+        snapshot = self.probe.snapshot()
+        for event in self.epoch.summarise(snapshot, Interval("t0", "t1")):
+            for sink in self.sinks:
+                sink.tell(STREAM, event, float(self.now))
+        self.epoch.keep_said(self.journal)
+
+    async def commit(self, crash_after):
+        """In three steps, after each of which it may be killed; 3: it lives on."""
+        if crash_after > 0:
+            for sink in self.sinks:
+                sink.keep(self.journal, float(self.now))
+            self.epoch.keep(self.journal)
+            reached = self.epoch.reached
+        if crash_after > 1:
+            assert await self.journal.commit()
+        if crash_after > 2:
+            self.epoch.publish(reached)
+        else:
+            await self.end()
+            await self.begin()
+
+    async def ship(self, what):
+        """The oldest batch of a sink, and what its receiver makes of it. `lost`: the answer is, and the batch stays."""
+        name, how = what
+        (sink,) = [sink for sink in self.sinks if sink.name == name]
+        head = asyncio.ensure_future(sink.queue.head())
+        await asyncio.wait([head], timeout=0.5 if any(entry.ready for entry in sink.queue) else 0.0001)
+        if not head.done():
+            assert not any(entry.ready for entry in sink.queue)
+            head.cancel()
+            return
+        batch = head.result()
+        assert self.bodies.setdefault((name, batch.id), batch.body) == batch.body, "a batch is repeated byte for byte"
+        if how in ("taken", "lost"):
+            events = [orjson.loads(line) for line in igzip.decompress(batch.body).splitlines()]
+            self.arrived[name].update({event["id"]: 1 for event in events})
+        if how == "taken":
+            sink.queue.settle(batch, delivered=batch.forks)
+        elif how == "refused":
+            sink.queue.settle(batch, delivered={}, lost={"rejected": batch.forks})
+        elif how == "too large" and (halves := sink._packer.halve(batch)):
+            sink.queue.settle(batch, delivered={}, instead=halves)
+
+    def adds_up(self):
+        captured = self.epoch.captured(self.probe.snapshot())
+        for sink in self.sinks:
+            queued = Queued(captured.emitted - self.epoch.received, self.epoch.enricher.waiting, sink.queued(STREAM))
+            assert closed(captured, self.journal.account(STREAM, sink.name), queued) == 0
+
+    async def bring_to_an_end(self):
+        self.known.update(CGROUPS)
+        for _ in range(3):
+            await self.turn(None)
+        await self.summarise(None)
+        for sink in self.sinks:
+            sink.close()
+        await self.commit(3)
+        for sink in self.sinks:
+            while len(sink.queue):
+                await self.ship((sink.name, "taken"))
+        await self.commit(3)
+
+
+steps = st.one_of(
+    st.tuples(st.just("fork"), st.sampled_from(CGROUPS)),
+    st.tuples(st.just("fork"), st.sampled_from(CGROUPS)),
+    st.tuples(st.just("turn"), st.none()),
+    st.tuples(st.just("turn"), st.none()),
+    st.tuples(st.just("name"), st.sampled_from(CGROUPS)),
+    st.tuples(st.just("summarise"), st.none()),
+    st.tuples(st.just("commit"), st.integers(0, 3)),
+    st.tuples(st.just("commit"), st.just(3)),
+    st.tuples(st.just("ship"), st.tuples(NAMES, st.sampled_from(["taken", "taken", "lost", "refused", "too large"]))),
+)
+
+
+@pytest.fixture(scope="module")
+def quick():
+    """Folders where a new file costs no fsync."""
+    logging.getLogger("agent.journal").setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
+        yield lambda: Path(tempfile.mkdtemp(dir=folder))
+
+
+@settings(max_examples=LIVES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(steps, min_size=5, max_size=40))
+def test_whoever_dies_and_when_each_fork_arrives_at_each_sink_or_is_said_to_be_lost(quick, life):
+    async def live():
+        node = Node(quick())
+        await node.begin()
+        try:
+            for what, how in life:
+                await getattr(node, what)(how)
+                node.adds_up()
+            await node.bring_to_an_end()
+            node.adds_up()
+        finally:
+            await node.journal.close()
+            shutil.rmtree(node.folder)
+        return node
+
+    node = asyncio.run(live())
+    made = {f"{STREAM}.0.{number}" for number in range(sum(node.probe.counts.values()))}
+    for sink in node.sinks:
+        account = node.journal.account(STREAM, sink.name)
+        lost = sum(account.lost_by_reason().values())
+        arrived = node.arrived[sink.name].keys() & made
+        assert account.delivered.total() + lost == len(made)
+        assert len(made - arrived) <= lost, "what was refused may have come before, its receipt being lost"
+        if not lost:
+            assert arrived == made
