@@ -92,7 +92,8 @@ class Summaries:
         events = []
         for reason, forks in lost.items():
             for cgroup, count in forks.items():
-                if cgroup != FORGOTTEN and count > self._told.get((sink, reason, cgroup), 0):  # those are long gone, and were told
+                # What is forgotten is long gone, and was told.
+                if cgroup != FORGOTTEN and count > self._told.get((sink, reason, cgroup), 0):
                     known = cgroup != NOBODY
                     whose, enrichment = self._identity(cgroup if known else 0)
                     if not known:

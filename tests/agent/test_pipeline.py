@@ -28,6 +28,7 @@ async def test_a_port_in_use_is_an_oserror_and_not_a_room_that_burned(taken_port
     settings = Settings(node="node1", status=f"127.0.0.1:{taken_port}", kubernetes={"enabled": False}, state_dir=tmp_path)
     journal = Journal(tmp_path / "journal.sqlite3", {})
     await journal.open()
+    pipeline = Pipeline(settings, Hierarchy(0, None, tmp_path), FakeCapture(), journal)
     with pytest.raises(OSError, match="address already in use"):
-        await Pipeline(settings, Hierarchy(0, None, tmp_path), FakeCapture(), journal).run(asyncio.Event(), ThreadPoolExecutor())
+        await pipeline.run(asyncio.Event(), ThreadPoolExecutor())
     await journal.close()
