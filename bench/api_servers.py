@@ -1,6 +1,6 @@
 """A cluster's API servers, as arithmetic in virtual time: what they hold, what they let in, when they are away.
 
-They speak to PodWatch in place of the official client, and admit requests as API Priority and Fairness does by default: all
+They answer PodWatch in place of its PodRequests, and admit requests as API Priority and Fairness does by default: all
 agents are one flow (one service account) of the level `workload-low`. Must not live here: who asks, and when.
 """
 
@@ -94,17 +94,18 @@ class ApiServers:
             if not server.up:
                 server.up, server.began = True, now
 
-    async def list_pod_for_all_namespaces_without_preload_content(self, *, watch: bool = False, **asked: Any) -> Answer:
-        """As PodWatch calls CoreV1Api's."""
+    async def pods(self, *, timeout: float, **asked: Any) -> Answer:  # noqa: ASYNC109  as PodRequests has it
+        """As PodWatch asks for them."""
         living = [server for server in self._servers if server.up]
         if not living:
             self.note("refused", asked)
             raise aiohttp.ClientConnectionError("connection refused")
         server = random.choice(living)  # noqa: S311  a load balancer's
-        return await (server.watch(asked) if watch else server.list(asked))
+        async with asyncio.timeout(timeout):
+            return await (server.watch(asked) if "watch" in asked else server.list(asked))
 
     def note(self, kind: str, asked: dict[str, Any], sent: int = 0) -> None:
-        self.seen.append(Seen(asyncio.get_running_loop().time(), kind, asked["field_selector"], sent))
+        self.seen.append(Seen(asyncio.get_running_loop().time(), kind, asked["fieldSelector"], sent))
 
 
 class _Server:
@@ -136,9 +137,9 @@ class _Server:
                 return self._refusal(asked)
             await asyncio.sleep(self._cluster.costs.watch_s)
         now = asyncio.get_running_loop().time()
-        expired = int(asked["resource_version"]) / 1000 < max(self.began, now - HISTORY_S)
+        expired = int(asked["resourceVersion"]) / 1000 < max(self.began, now - HISTORY_S)
         self._cluster.note("watch (410)" if expired else "watch", asked)
-        return Answer(200, content=Stream(self.streams, now + asked["timeout_seconds"], expired=expired))
+        return Answer(200, content=Stream(self.streams, now + asked["timeoutSeconds"], expired=expired))
 
     def _refusal(self, asked: dict[str, Any]) -> Answer:
         self._cluster.note("429", asked)

@@ -220,7 +220,8 @@ def check_totals(ledger: dict[str, Any], found: Judgement, node: Node, *, api: b
     assert found.entrants
     mine = ledger["sinks"]["test"]
     assert ledger["closed"]
-    assert ledger["captured"] == ledger["received"] == mine["delivered"]
+    # Whatever else storms on this machine meanwhile is not told one by one.
+    assert ledger["captured"] - ledger["suppressed"] == ledger["received"] == mine["delivered"]
     assert not any(mine["queued"].values())
     assert not any(ledger["lost"].values())
     assert not mine["lost"]
