@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import random
 import tempfile
 from collections import Counter
@@ -47,6 +48,11 @@ def pods_of(node: str, count: int) -> list[Json]:
         pod["spec"]["nodeName"] = node
         made.append(pod)
     return made
+
+
+def body_of(pods: int) -> bytes:
+    """Of a list of one node's."""
+    return json.dumps({"kind": "PodList", "items": pods_of("node1", pods)}, separators=(",", ":")).encode()
 
 
 class Server:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import random
 import statistics
@@ -165,7 +164,7 @@ def main() -> None:
     parser.add_argument("--agents", type=int, default=100, help="over real HTTP; 0: none")
     options = parser.parse_args()
     logging.getLogger(pods_module.__name__).setLevel(logging.CRITICAL)  # servers go away here, on purpose
-    body = json.dumps({"items": burst.pods_of("node1", options.pods)}, separators=(",", ":")).encode()
+    body = burst.body_of(options.pods)
     packed = len(zlib.compress(body, 1))  # as an API server compresses what is longer than 128 KiB
     print(
         f"{options.nodes} agents, {options.servers} API servers; a list of {options.pods} pods: {len(body):,} bytes, "

@@ -275,7 +275,8 @@ def test_what_a_container_makes_below_itself_counts_for_the_container(open_pinne
     rows = probe.snapshot().rows
     assert rows[container.stat().st_ino].processes == 23
     assert deeper.stat().st_ino not in rows
-    told = [values for values in FORK.iter_unpack(probe.forks.take(4096)) if values[13] == container.stat().st_ino]
+    raw = b"".join(iter(lambda: probe.forks.take(4096), b""))
+    told = [values for values in FORK.iter_unpack(raw) if values[13] == container.stat().st_ino]
     assert {values[2] for values in told} == {deeper.stat().st_ino}  # the event still says where it was
     assert len(told) == 23
 
