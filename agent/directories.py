@@ -50,8 +50,9 @@ class Directories:
         self.marks = Marks()
         self.subjects = Subjects(self.cgroups, self.pods, api=api)
 
-    def restore(self, kept: Keeper, *, cgroups: bool) -> None:
-        """What the last agent knew. `cgroups`: whether it ran on this boot, whose cgroups have these ids."""
+    def restore(self, kept: Keeper, monotonic: float, *, cgroups: bool) -> None:
+        """What the last agent knew. `cgroups`: whether it ran on this boot, whose cgroups have these ids. `monotonic`: the
+        loop's clock, s: pods that were gone stay for as long from here on."""
         for key, value in kept.shelf(CGROUPS).items() if cgroups else ():
             path, born, died, parent = orjson.loads(value)
             cgroup = self.cgroups.remember(Cgroup(int(key), path, place_of(path), born, died, parent))
@@ -60,7 +61,7 @@ class Directories:
             said = orjson.loads(value)
             self.pods.put(pod_from_json(said["pod"], self._annotations))
             if said["gone"]:
-                self.pods.remove(str(uid), 0.0)
+                self.pods.remove(str(uid), monotonic)
 
     def hear(self, changes: Iterable[CgroupChange], mark: MarkIt) -> None:
         for change in changes:

@@ -141,7 +141,7 @@ class Pipeline:
         journal, kept = self._journal, self._journal.shelf
         same_boot = self._boot_id in kept(CLOCK)
         self._clock.restore(kept(CLOCK).get(self._boot_id))
-        self._directories.restore(journal, cgroups=same_boot)
+        self._directories.restore(journal, time.monotonic(), cgroups=same_boot)
         for sink in self._sinks:
             sink.restore(kept(FORMS).get(sink.name), kept(OPEN).get(sink.name))
         for probe in (self._capture.current, *self._capture.former):
@@ -173,7 +173,7 @@ class Pipeline:
         directories = self._directories
         if not same_boot:
             directories = Directories(self._directories.root, api=False)
-            directories.restore(journal, cgroups=True)
+            directories.restore(journal, time.monotonic(), cgroups=True)
             journal.clear(CGROUPS)
         alive = {epoch.stream for epoch in self._epochs}
         dead = past.dead_streams(journal, alive)

@@ -117,7 +117,7 @@ def rates(one: Inputs) -> Table:
         forks = one[name]
         events = forks + one.own
         table.rows.append((
-            name, said(forks), said(events), said(events * nodes), said(one.posts(native, forks) * nodes),
+            name, f"{forks:,g}", said(events), said(events * nodes), said(one.posts(native, forks) * nodes),
             said(one.wire_bytes(native, forks) * nodes * 8 / 1e9), f"{said(forks * one['agent_us'] / 1e4)} %",
         ))  # fmt: skip
     return table

@@ -27,6 +27,7 @@ from agent.settings import Settings
 __all__ = ["visit"]
 
 _BROKE: Final = "tell forklore's developers: a look is not to break, whatever it sees"
+_OTHER_USER: Final = "run it as the agent's user, which is root as a rule"
 _SETTINGS: Final = "the settings are wrong"
 
 
@@ -46,6 +47,9 @@ def visit(settings: Settings | None) -> list[Finding]:
     for name, look in looks.items():
         try:
             here.findings.extend(look())
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            here.findings.append(fail(name, f"could not look: {where}{error.strerror or error}", _OTHER_USER))
         except Exception as error:  # whatever a broken machine, or who answers there, can do
             here.findings.append(fail(name, f"could not look: {type(error).__name__}: {error}", _BROKE))
     return here.findings

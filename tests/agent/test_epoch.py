@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from agent.enrich import Enricher, Layout
 from agent.epoch import POSITIONS, SAID, Epoch, waiting_shelf
+from agent.identity.marks import Marks
 from agent.kernel.probe import Meta, Snapshot
 from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, ORIGIN, TallyRow
 from agent.nouns import Subject
@@ -17,6 +18,7 @@ from tests.agent.conftest import Records
 LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, ORIGIN.unpack, NUMBERS.unpack)
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 CGROUPS = (1, 2, 3)
+SECOND = 10**9
 
 
 class Ring:
@@ -52,6 +54,7 @@ class Probe:
     def __init__(self):
         self.forks = Ring()
         self.counts = Counter()
+        self.raged = {}
 
     def fork(self, cgroup):
         self.forks.records.append(Records().fork(len(self.forks.records), cgroup))
@@ -73,7 +76,10 @@ class Probe:
         pass
 
     def forget(self, cgroup):
-        pass
+        self.raged.pop(cgroup, None)
+
+    def storms(self):
+        return self.raged
 
 
 class Journal:
@@ -176,3 +182,17 @@ def test_whatever_dies_and_when_each_fork_is_handed_over_once_and_each_count_tol
     assert node.epoch.received == made
     assert node.epoch.drained
     assert not node.journal.shelves.get(waiting_shelf(STREAM))
+
+
+def test_a_storm_of_a_pod_that_is_long_gone_is_not_told_again():
+    node = Node()
+    node.probe.raged = {9: (SECOND, SECOND)}
+    marks = Marks()
+
+    def look(now):
+        return [event["phase"] for event in node.epoch.look_for_storms(node.probe.snapshot(), now * SECOND, "t", marks)]
+
+    assert look(2) == ["start"]
+    assert look(60) == ["stop"]
+    node.epoch.let_go(9)
+    assert [look(700), look(701)] == [[], []]

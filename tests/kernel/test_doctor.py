@@ -162,6 +162,17 @@ def test_what_keeps_it_from_capturing_is_named_and_alone(
     assert name in said["canary"]["text"]
 
 
+def test_another_user_is_told_to_be_root(tmp_path: Path) -> None:
+    places = {"FORKLORE_STATE_DIR": "/root/forklore", "FORKLORE_STATUS": f"127.0.0.1:{free_port()}"}
+    anybody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    command = [*anybody, sys.executable, "-B", "-m", "forklore", "doctor", "--json"]
+    environment = {**os.environ, **places, "FORKLORE_KUBERNETES__ENABLED": "false"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    said = Diagnosis(done)
+    assert {"capabilities", "state directory"} <= set(said.of("fail")) <= {"capabilities", "pins", "state directory"}
+    assert "root" in said["state directory"]["cure"]
+
+
 def test_a_state_directory_that_is_read_only_is_named(config: Callable[..., Path], tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
