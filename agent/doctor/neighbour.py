@@ -37,14 +37,12 @@ class Neighbour:
 
 def read_neighbour(where: str) -> Neighbour:
     host, _, port = where.rpartition(":")
-    host = host.strip("[]")
-    asked = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  to compare with
-    url = f"http://{f'[{asked}]' if ':' in asked else asked}:{port}"
+    url = f"http://{where}"  # Linux takes 0.0.0.0 and [::] for this machine
     try:
         ready = fetch(f"{url}/readyz")
         agents = [labels for name, labels, _ in samples(url) if name == "forklore_agent_info"]
     except OSError:
-        return Neighbour(where, url, taken=_taken(host, int(port)))
+        return Neighbour(where, url, taken=_taken(host.strip("[]"), int(port)))
     return Neighbour(where, url, ready, agents[0].get("version") if agents else None)
 
 

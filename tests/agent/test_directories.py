@@ -10,7 +10,6 @@ from agent.nouns import Container, Pod
 
 UID, OTHER, ID = "a87d9c0e-19ae-4043-83a2-abda8b90c98e", "0fd2b1f3-3a3e-4f0a-9f5e-52b1e4a3c111", "7b" * 32
 POD = f"/kubepods/burstable/pod{UID}"
-MINUTES = 60 * 10**9
 
 
 class Kept:

@@ -75,6 +75,9 @@ def test_what_is_said_in_words_is_what_the_tables_say(inputs):
     assert day / cell("savings", "the same", 2) == pytest.approx(50, rel=0.1), "a fiftieth"
     assert f"summaries alone need {5000 * inputs.own * inputs['collector_us_summary'] / 1e6:.1f} cores" in TEXT
     assert f"a node, {inputs.own:.1f} a second are no forks" in TEXT
+    mib = inputs["agent_mib"], inputs["kernel_mib"]
+    assert "{:.0f} MiB and {:.0f} MiB".format(*mib) in TEXT
+    assert f"{sum(mib) * inputs['nodes'] / 1024:.0f} GiB in all nodes" in TEXT
 
 
 def test_a_batch_between_two_that_were_measured_is_between_them(scale):
@@ -89,7 +92,10 @@ def test_the_inputs_are_what_the_code_says(inputs):
     assert inputs["batch_wait"] == BatchSettings().wait == defaults.batch.wait
     assert inputs["batch_mib"] == BatchSettings().bytes / 2**20
     assert inputs["journal_mib"] == defaults.journal_bytes / 2**20
-    assert "| `capture.summary_interval` | `10s` |" in (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "| `capture.summary_interval` | `10s` |" in readme
+    (measured,) = re.findall(r"\| forklore, gzip \| ([\d.]+) .*\| (\d+) MiB \|", readme)
+    assert (inputs["agent_us"], inputs["agent_mib"]) == tuple(map(float, measured)), "make bench says something else by now"
     assert inputs["summary_interval"] == 10
     assert inputs["pods"] == volume.PODS
 

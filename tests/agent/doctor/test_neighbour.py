@@ -109,6 +109,12 @@ def test_a_port_that_nobody_has_is_free(said, host):
     assert (finding.verdict, "no agent runs here" in finding.text) == ("ok", True)
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "localhost"])
+def test_an_agent_is_found_by_whatever_name_its_address_has(said, host):
+    with serving({"/readyz": (200, "ok\n"), "/metrics": (200, METRICS)}) as where:
+        assert "is ready" in look(f"{host}:{where.partition(':')[2]}", said).text
+
+
 def test_an_address_of_another_machine_cannot_be_had(said):
     assert said([judge_neighbour(Neighbour("192.0.2.1:9911", "", taken="Cannot assign requested address"))]).failed
 
