@@ -15,7 +15,8 @@ import orjson
 
 from agent.enrich import Enricher
 from agent.epoch import POSITIONS, SAID, Epoch, waiting_of, waiting_shelf
-from agent.nouns import Event, Fork
+from agent.ledger import totals
+from agent.nouns import NOBODY, Event, Fork
 from agent.sinks.sink import Sink
 from agent.summaries import Interval, Summaries
 
@@ -123,10 +124,14 @@ def last_accounts(state_dir: Path, stream: str) -> dict[str, Any]:
 
 def lose_unknown(epoch: Epoch, sinks: Sequence[Sink], accounts: Mapping[str, Any]) -> int:
     """A probe was found whose journal is gone. What its ring still holds is drained; what was taken out before and is not
-    known to
-    have been delivered is lost. The probe is not in charge any more, so the counts stand still. Returns how many."""
-    lying = epoch.probe.lying()
-    taken = Counter({cgroup: row.emitted - lying[cgroup] for cgroup, row in epoch.probe.snapshot().rows.items()})
+    known to have been delivered is lost. The probe is not in charge any more, so the counts stand still. Returns how many."""
+    lying, snapshot = epoch.probe.lying(), epoch.probe.snapshot()
+    taken = Counter({cgroup: row.emitted - lying[cgroup] for cgroup, row in snapshot.rows.items()})
+    # The rows of cgroups that died before are gone; the numbers that their forks were given are still counted.
+    counted = totals(snapshot.rows.values())
+    taken[NOBODY] = max(0, sum(cpu.sequence for cpu in snapshot.cpus) - counted["emitted"] - counted["lost"])
+    made = snapshot.tasks_made - snapshot.orphaned - counted["processes"] - counted["threads"]
+    epoch.summaries.recover(max(made, taken[NOBODY]), taken[NOBODY])
     epoch.received = taken.total()
     most = 0
     for sink in sinks:
@@ -134,7 +139,10 @@ def lose_unknown(epoch: Epoch, sinks: Sequence[Sink], accounts: Mapping[str, Any
             delivered = taken
         else:
             said = accounts.get(sink.name, {}).get("delivered", {})
-            delivered = Counter({int(cgroup): count for cgroup, count in said.items()}) & taken
+            known = Counter[int]()
+            for cgroup, count in said.items():
+                known[int(cgroup) if int(cgroup) in snapshot.rows else NOBODY] += count
+            delivered = known & taken
         # What was delivered after the ledger was written counts as lost here; the receiver knows better.
         lost = taken - delivered
         sink.account(epoch.stream).deliver(delivered)

@@ -166,6 +166,11 @@ class Summaries:
         self._said.pop(cgroup, None)
         self._keys.pop(cgroup, None)
 
+    def recover(self, tasks: int, emitted: int) -> None:
+        """What was counted in rows that are gone, and that an agent knew whose last words are not known."""
+        row = {**totals([]), "processes": tasks, "emitted": emitted, "filtered": tasks - emitted}
+        self._forgotten = _plus(self._forgotten, tuple(row.values()))
+
     def gone(self, cgroup: int) -> None:
         """The kernel has no row of it any more."""
         self._leaving.discard(cgroup)

@@ -2,8 +2,8 @@
 
 The agents are the real PodWatch with its own timing, in virtual time; the servers are arithmetic (api_servers). So that the
 arithmetic is right, a hundred agents do the same over real HTTP (burst). `make bench-fleet` or `python -m bench.fleet` runs
-both, in about a minute; `--nodes`, `--servers`, `--list-ms` and `--pods` are yours to change. Must not live here: what a
-server does.
+both, in a minute or two; `--nodes`, `--pods` and `--servers` are yours to change, `--agents 0` leaves HTTP out. Must not
+live here: what a server does.
 """
 
 from __future__ import annotations

@@ -53,8 +53,9 @@ class Inputs:
         return between(SIZES, way.packed, forks_a_second * self["batch_wait"])
 
     def posts(self, way: Bytes, forks_a_second: float) -> float:
-        """A second: one for every wait, or for every full batch."""
-        return max(1 / self["batch_wait"], forks_a_second * way.fork / (self["batch_mib"] * 2**20), forks_a_second / 5000)
+        """A second: one for every wait in which something came, or for every full batch."""
+        waits = min(1 / self["batch_wait"], forks_a_second + 1 / self["summary_interval"])
+        return max(waits, forks_a_second * way.fork / (self["batch_mib"] * 2**20), forks_a_second / self["batch_events"])
 
     def plain_bytes(self, way: Bytes, forks_a_second: float) -> float:
         """A second, of one node."""

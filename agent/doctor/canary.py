@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,9 +23,8 @@ __all__ = ["FORKS", "Counted", "Found", "ask_agent", "judge_canary", "own_captur
 FORKS: Final = 23
 _RING_BYTES: Final = 4 << 20  # of memory, for a second: 16,384 forks of the whole node
 _TOLD_S: Final = 1.0
-# Places in agent.kernel.records' FORK and ORIGIN.
-_CHILD: Final = 4
-_NS_PID: Final = 3  # of a task: tid ns_tid pid ns_pid start
+# Places in agent.kernel.records' ORIGIN, which begins with the parent: tid ns_tid pid ns_pid start.
+_NS_PID: Final = 3
 _PID_NAMESPACE: Final = -7
 _ALIVE_NS: Final = 30 * 10**9
 
@@ -79,12 +77,12 @@ def own_capture(hierarchy: Hierarchy) -> Found:
     try:
         probe = capture.current
         probe.start(threads=False, storm_limit=0, alive_ns=_ALIVE_NS)
-        children = _fork()
-        own = _ours(children)
+        us = (os.getpid(), Path("/proc/self/ns/pid").stat().st_ino)
+        _fork()
         found, deadline = 0, time.monotonic() + _TOLD_S
         while found < FORKS and time.monotonic() < deadline:
             raw = probe.forks.take(4096)
-            found += sum(map(own, FORK.iter_unpack(raw)))
+            found += sum(_made_by(record) == us for record in FORK.iter_unpack(raw))
             if not raw:
                 time.sleep(0.01)
         lost = sum(row.lost for row in probe.snapshot().rows.values())
@@ -93,28 +91,19 @@ def own_capture(hierarchy: Hierarchy) -> Found:
         capture.close(keep=False)
 
 
-def _ours(children: set[int]) -> Callable[[tuple[Any, ...]], bool]:
-    """Whether a record is of one of them: in our pid namespace, by our process, under a number that we were told."""
-    namespace, me = Path("/proc/self/ns/pid").stat().st_ino, os.getpid()
-
-    def own(record: tuple[Any, ...]) -> bool:
-        origin = ORIGIN.unpack(record[-1])
-        return (origin[_NS_PID], origin[_PID_NAMESPACE]) == (me, namespace) and record[_CHILD + _NS_PID] in children
-
-    return own
+def _made_by(record: tuple[Any, ...]) -> tuple[int, int]:
+    """The parent's number in its own pid namespace, and that of the child."""
+    origin = ORIGIN.unpack(record[-1])
+    return origin[_NS_PID], origin[_PID_NAMESPACE]
 
 
-def _fork() -> set[int]:
-    """Their numbers, as we are told them. They end at once."""
-    children = set()
+def _fork() -> None:
+    """The children end at once."""
     for _ in range(FORKS):
         child = os.fork()
         if child == 0:
             os._exit(0)
-        children.add(child)
-    for child in children:
         os.waitpid(child, 0)
-    return children
 
 
 def judge_canary(seen: Counted | Found | None) -> Finding:

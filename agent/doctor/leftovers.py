@@ -163,7 +163,7 @@ def in_words(left: Left) -> str:
 
 def clean(folder: Path) -> list[str]:
     """Takes it all away; the groups that went. Raises PinsTaken, CannotPin, OSError."""
-    pins = Pins(folder, make=False)
+    pins = Pins(folder)
     try:
         return pins.remove_all()
     finally:

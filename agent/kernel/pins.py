@@ -37,20 +37,16 @@ class PinsTaken(Exception):
 
 
 class Pins:
-    """`folder`: in a BPF file system; held by a lock for life. `make`: what is not there is made, or mounted.
+    """`folder`: in a BPF file system, made if it is not there; held by a lock for life. Raises CannotPin, PinsTaken."""
 
-    Raises CannotPin, PinsTaken.
-    """
-
-    def __init__(self, folder: Path, *, make: bool = True) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            if make and not _is_bpffs(folder) and STANDARD in folder.parents and not STANDARD.is_mount():
+            if not _is_bpffs(folder) and STANDARD in folder.parents and not STANDARD.is_mount():
                 _mount()
             if not _is_bpffs(folder):
                 raise CannotPin(f"{folder} is not in a BPF file system: mount one there (mount -t bpf bpf {STANDARD})")
-            if make:
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise CannotPin(f"{folder}: {error.strerror}") from error

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import past
-from agent.enrich import Enricher, Layout, Waiting
+from agent.enrich import Enricher, Layout
 from agent.epoch import POSITIONS, SAID, Epoch, waiting_shelf
 from agent.kernel.probe import Meta, Snapshot
 from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, ORIGIN, CpuRow, TallyRow
 from agent.ledger import Account
-from agent.nouns import Subject
+from agent.nouns import NOBODY, Subject
 from agent.sinks.native import whose
 from agent.storms import Storms
 from agent.summaries import Interval, Summaries
@@ -182,7 +182,8 @@ def test_the_last_ledger_says_what_each_sink_had(tmp_path):
 
 
 class Probe:
-    """Not in charge any more. `rows`: emitted by cgroup; `left`: of these, what still lies in the ring."""
+    """Not in charge any more. `rows`: emitted by cgroup; `left`: of these, what still lies in the ring; `gone`: emitted in rows
+    that are no more."""
 
     stream = STREAM
     changes_taken = 0
@@ -190,13 +191,13 @@ class Probe:
     class forks:  # noqa: N801  as the probe calls it
         cursor = 0
 
-    def __init__(self, rows, left, *, settled=False):
-        self._rows, self._left = rows, left
+    def __init__(self, rows, left, *, gone=0, settled=False):
+        self._rows, self._left, self._gone = rows, left, gone
         self.meta = Meta(1, FORK_SLOT, "0" * 16, STREAM[-16:], STREAM[:36], 1 << 20, 0, 0, settled=settled)
 
     def snapshot(self):
         rows = {cgroup: TallyRow(emitted, 0, emitted, 0, 0, 0, 0) for cgroup, emitted in self._rows.items()}
-        total = sum(self._rows.values())
+        total = sum(self._rows.values()) + self._gone
         return Snapshot(rows, (CpuRow(total, total, 0, 0, 0, 0),), 0, (total, total))
 
     def lying(self):
@@ -207,7 +208,9 @@ def lost_unknown(probe, accounts):
     sink = Sink()
     epoch = Epoch(probe, None, new_summaries(), Storms(STREAM, 0, subject, WHOSE), lambda _: None, "t0")
     most = past.lose_unknown(epoch, [sink], accounts)
-    account = sink.account(STREAM)
+    account, captured = sink.account(STREAM), epoch.captured(probe.snapshot())
+    assert captured.captured == probe.snapshot().tasks_made
+    assert captured.emitted - epoch.received == probe.lying().total()
     assert account.delivered.total() + sum(account.lost_by_reason().values()) == epoch.received
     return most, dict(+account.delivered), {reason: dict(+forks) for reason, forks in account.lost.items() if +forks}
 
@@ -225,6 +228,12 @@ def test_a_ledger_is_not_believed_beyond_what_was_taken():
 def test_without_a_ledger_all_that_was_taken_is_lost_unless_its_agent_left_with_nothing_in_its_hands():
     assert lost_unknown(Probe({5: 100}, {5: 20}), {}) == (80, {}, {"journal_lost": {5: 80}})
     assert lost_unknown(Probe({5: 100}, {5: 20}, settled=True), {}) == (0, {5: 80}, {})
+
+
+def test_what_was_emitted_by_cgroups_that_nobody_remembers_is_lost_too_unless_the_ledger_knows_of_it():
+    accounts = {"siem": {"delivered": {"5": 80, "7": 3, "-1": 2}}}
+    assert lost_unknown(Probe({5: 100}, {5: 20}, gone=10), accounts) == (5, {5: 80, NOBODY: 5}, {"journal_lost": {NOBODY: 5}})
+    assert lost_unknown(Probe({5: 100}, {5: 20}, gone=10, settled=True), {}) == (0, {5: 80, NOBODY: 10}, {})
 
 
 def test_the_accounts_of_a_lost_journal_are_a_gap_for_each_pod():

@@ -1,6 +1,7 @@
 """docs/scale.md adds up: its tables follow from its inputs, and its inputs are what the code says and the benches measure."""
 
 import importlib.util
+import json
 import logging
 import random
 import re
@@ -63,6 +64,7 @@ def test_the_tables_are_right_when_computed_by_hand(inputs):
     assert cell("collector", "ordinary", 1) == pytest.approx(1e6 / busy_us, rel=0.02)
     counts = 9.2 * native.summary * 5000 * 86_400 / 1e12
     assert cell("savings", "`select.events`", 2) == pytest.approx(counts, rel=0.02)
+    assert cell("savings", "the same", 4) == pytest.approx(5000 / 60, rel=0.02)
     assert cell("savings", "the same", 2) == pytest.approx(counts / 6, rel=0.02)
     assert cell("api", "watches", 1) == pytest.approx(5000 / 450, rel=0.02)
     assert cell("api", "100 pods", 2) == pytest.approx(100 * 103 / 1000, rel=0.02)
@@ -91,6 +93,7 @@ def test_the_inputs_are_what_the_code_says(inputs):
     assert inputs["watch_s"] == 1.5 * pods_module._WATCH_S
     assert inputs["batch_wait"] == BatchSettings().wait == defaults.batch.wait
     assert inputs["batch_mib"] == BatchSettings().bytes / 2**20
+    assert inputs["batch_events"] == BatchSettings().events
     assert inputs["journal_mib"] == defaults.journal_bytes / 2**20
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "| `capture.summary_interval` | `10s` |" in readme
@@ -115,6 +118,14 @@ def test_a_list_is_as_large_as_the_recorded_pods_make_it(inputs):
     whole = len(burst.body_of(int(inputs["pods"])))
     assert inputs["list_kb"] == pytest.approx(whole / 1000, rel=0.01)
     assert f"{whole:,} bytes" in TEXT
+
+
+def test_a_pod_s_life_is_as_long_as_it_was_recorded(inputs):
+    recorded = (ROOT / "tests/data/kubernetes-1.36/watch-lifecycle.ndjson").read_bytes().splitlines()
+    changes = [(json.loads(one), len(one)) for one in recorded]
+    lives = [size for event, size in changes if event["object"]["metadata"].get("name", "") == "cart-59855dd6c8-hnc27"]
+    assert (len(lives), sum(lives) / 1000) == pytest.approx((inputs["pod_changes"], inputs["pod_kb"]), rel=0.01)
+    assert {size for event, size in changes if event["type"] == "BOOKMARK"} == {inputs["bookmark_bytes"]}
 
 
 @pytest.mark.parametrize("scene", [SCENES[2], SCENES[5]], ids=lambda one: one.name)

@@ -1,5 +1,5 @@
 """Outside: what the guests told, as a table. `.venv/bin/python -m tests.guests.table FOLDER ROW...` prints it, and with
-WRITE=1 in the environment writes it into docs/kernels.md, too.
+WRITE=1 in the environment writes it into docs/kernels.md, too, if all passed.
 
 FOLDER has <row>.results (inside.py says what is in it). Exit code 1 when a test of a row failed, or a guest did not come to its
 end. Must not live here: which tests there are (columns).
@@ -110,9 +110,11 @@ def main() -> int:
     rows = [read(Path(sys.argv[1]), name) for name in sys.argv[2:]]
     table = drawn(rows)
     sys.stdout.write(table)
+    if any(row.failed for row in rows):
+        return 1
     if os.environ.get("WRITE"):
         PAGE.write_text(written(PAGE.read_text(), table))
-    return int(any(row.failed for row in rows))
+    return 0
 
 
 if __name__ == "__main__":

@@ -88,7 +88,8 @@ def counted(stream: dict[str, Any]) -> int:
 
 
 def bracket(first: dict[str, Any], last: dict[str, Any]) -> tuple[int, int]:
-    """What /proc/stat grew by from the first ledger's attach to the last one's now, at least and at most. A fork that is between
+    """What /proc/stat grew by from the first ledger's attach to the last one's now, at least and at most. A fork that is
+    between
     its two tracepoints when a probe stops is in no count: one a CPU."""
     (begun_before, begun_after), (now_before, now_after) = first["proc_stat"]["attach"], last["proc_stat"]["now"]
     return now_before - begun_after - (os.cpu_count() or 1), now_after - begun_before

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.identity.cgroups import KEEP_DEAD_NS, Cgroups, NoHierarchy
+from agent.identity.cgroups import KEEP_DEAD_NS, MOST_INNER, Cgroups, NoHierarchy
 
 UID, ID, OTHER_ID = "a87d9c0e-19ae-4043-83a2-abda8b90c98e", "7b" * 32, "c4" * 32
 POD = f"/kubepods/burstable/pod{UID}"
@@ -69,6 +69,20 @@ def test_the_dead_are_forgotten_after_their_time_and_the_living_never(cgroups):
     assert cgroups.forget(100 + KEEP_DEAD_NS) == []
     assert cgroups.forget(101 + KEEP_DEAD_NS) == [7]
     assert (cgroups.get(7), len(cgroups)) == (None, 1)
+
+
+def test_of_what_containers_make_and_unmake_by_the_thousand_only_the_newest_is_remembered(cgroups):
+    cgroups.born(1, POD.encode(), 1)
+    cgroups.born(2, CONTAINER.encode(), 2, 1)
+    cgroups.born(3, f"{POD}/{OTHER_ID}".encode(), 3, 1)
+    cgroups.died(3, 4)
+    for number in range(10, 10 + MOST_INNER + 100):
+        cgroups.born(number, f"{CONTAINER}/x{number}".encode(), number, 2)
+        cgroups.died(number, number)
+    assert cgroups.forget(1_000_000) == list(range(10, 110))
+    assert cgroups.get(3), "another container's name stays, however old it is"
+    assert cgroups.get(110)
+    assert cgroups.forget(1_000_000) == []
 
 
 def test_an_id_that_comes_again_is_another_cgroup(cgroups):
