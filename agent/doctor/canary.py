@@ -9,7 +9,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from agent.doctor.findings import Finding, fail, ok, skipped
 from agent.doctor.neighbour import samples
@@ -17,12 +17,13 @@ from agent.identity.cgroups import Hierarchy
 from agent.kernel.capture import CannotCapture, NotPermitted, open_capture
 from agent.kernel.probe import forks_since_boot
 from agent.kernel.records import FORK, ORIGIN
+from agent.kernel.ring import Ring
 
 __all__ = ["FORKS", "Counted", "Found", "ask_agent", "judge_canary", "own_capture"]
 
 FORKS: Final = 23
-_RING_BYTES: Final = 4 << 20  # of memory, for a second: 16,384 forks of the whole node
-_TOLD_S: Final = 1.0
+_RING_BYTES: Final = 4 << 20  # of memory, for a moment: 16,384 forks of the whole node between two looks
+_TOLD_S: Final = 5.0  # it takes microseconds, and on a machine that has no CPU left a second
 # Places in agent.kernel.records' ORIGIN, which begins with the parent: tid ns_tid pid ns_pid start.
 _NS_PID: Final = 3
 _PID_NAMESPACE: Final = -7
@@ -55,7 +56,8 @@ def ask_agent(url: str) -> Counted | None:
     first = forks_since_boot()
     before = _captured(url)
     least = forks_since_boot()
-    _fork()
+    for _ in range(FORKS):
+        _fork()
     least = forks_since_boot() - least
     after = _captured(url)
     if not before or not after:
@@ -77,33 +79,36 @@ def own_capture(hierarchy: Hierarchy) -> Found:
     try:
         probe = capture.current
         probe.start(threads=False, storm_limit=0, alive_ns=_ALIVE_NS)
-        us = (os.getpid(), Path("/proc/self/ns/pid").stat().st_ino)
-        _fork()
-        found, deadline = 0, time.monotonic() + _TOLD_S
+        found = 0
+        for _ in range(FORKS):
+            _fork()
+            found += _ours(probe.forks)
+        deadline = time.monotonic() + _TOLD_S
         while found < FORKS and time.monotonic() < deadline:
-            raw = probe.forks.take(4096)
-            found += sum(_made_by(record) == us for record in FORK.iter_unpack(raw))
-            if not raw:
-                time.sleep(0.01)
+            time.sleep(0.01)
+            found += _ours(probe.forks)
         lost = sum(row.lost for row in probe.snapshot().rows.values())
         return Found(found, lost)
     finally:
         capture.close(keep=False)
 
 
-def _made_by(record: tuple[Any, ...]) -> tuple[int, int]:
-    """The parent's number in its own pid namespace, and that of the child."""
-    origin = ORIGIN.unpack(record[-1])
-    return origin[_NS_PID], origin[_PID_NAMESPACE]
+def _ours(ring: Ring) -> int:
+    """How many of the forks that it has by now are this process's; then there is room for others."""
+    us, found = (os.getpid(), Path("/proc/self/ns/pid").stat().st_ino), 0
+    while raw := ring.take(4096):
+        origins = (ORIGIN.unpack(record[-1]) for record in FORK.iter_unpack(raw))
+        found += sum((origin[_NS_PID], origin[_PID_NAMESPACE]) == us for origin in origins)
+        ring.publish(ring.cursor)
+    return found
 
 
 def _fork() -> None:
-    """The children end at once."""
-    for _ in range(FORKS):
-        child = os.fork()
-        if child == 0:
-            os._exit(0)
-        os.waitpid(child, 0)
+    """The child ends at once."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
 
 
 def judge_canary(seen: Counted | Found | None) -> Finding:
