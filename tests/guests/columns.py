@@ -52,7 +52,7 @@ COLUMNS: Final = (
     Column(
         "ledger",
         (f"{_CONTAINERS}the_last_ledger_accounts_for_every_fork",),
-        (f"{_CONTAINERS}kubectl_exec_is_counted_as_entered_and_not_as_the_pod_s_fork",),
+        (f"{_CONTAINERS}a_pid_namespace_inside_the_pod_shows_its_whole_chain_host_first",),
     ),
     Column("two capabilities", (), ("tests/kernel/test_capabilities.py",)),
 )
