@@ -159,17 +159,20 @@ def _numbers(holders: Sequence[HolderRow], losses: Sequence[LossRow], index: _In
 
 def _counts(holders: Sequence[HolderRow], declared: int, now: int) -> dict[str, Any]:
     """`awaited`: handed to the ring, not filed here, and not `declared` to be missing: on the way, or lost on it.
+    `since`: filed here, and in no summary yet; of a stream that ended without one, it never will be.
 
-    A sum over all of them, because a fork may bear a deeper cgroup than the one its container's summary goes by.
+    Sums over each stream, because a fork may bear a deeper cgroup than the one its container's summary goes by.
     """
     totals = NOTHING
+    early: Counter[int] = Counter()
     for holder in holders:
         totals = totals.plus(holder.totals)
-    delivered = sum(holder.filed for holder in holders)
+        early[holder.stream] += holder.filed - holder.totals.emitted
     return {
         **totals._asdict(),
-        "delivered": delivered,
-        "awaited": max(0, totals.emitted - delivered - declared),
+        "delivered": sum(holder.filed for holder in holders),
+        "awaited": max(0, (-early).total() - declared),
+        "since": (+early).total(),
         "rate": rate_now(holders, now),
         "summed": any(holder.end is not None for holder in holders),
     }

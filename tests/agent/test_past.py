@@ -126,6 +126,11 @@ def test_what_was_missed_is_told_once_though_the_agent_that_told_it_is_killed():
     assert missed(journal, 200, summaries) == []
 
 
+def test_less_than_nothing_is_not_missing():
+    """/proc/stat is read a moment before the tally."""
+    assert missed(Journal(**{SAID: {STREAM: said(100, 50)}, POSITIONS: {STREAM: position(50)}}), 99) == []
+
+
 def test_of_a_stream_whose_last_word_is_not_known_nothing_is_made_up():
     assert missed(Journal(**{POSITIONS: {STREAM: position(4)}}), 200) == []
 
@@ -168,7 +173,9 @@ def test_the_next_agent_does_not_tell_it_again():
     assert sink.told == [(STREAM, "journal_full", 3)]
 
 
-@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"{", b'{"stream": 1}', b'{"stream": "other", "accounts": {}}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"null", b"[]", b"{", b'{"stream": 1}', b'{"stream": "other", "accounts": {"siem": {}}}']
+)
 def test_a_ledger_that_is_of_no_use_says_nothing(tmp_path, content):
     assert past.last_accounts(tmp_path, STREAM) == {}
     (tmp_path / past.LEDGER).write_bytes(content)

@@ -66,6 +66,12 @@ def test_what_was_sent_and_is_not_here_is_awaited():
     assert entry(holder(1, total=100, filed=40), holder(2, end=None, filed=60))["awaited"] == 0
 
 
+def test_what_is_here_and_in_no_summary_hides_nothing_that_another_stream_awaits():
+    ended = holder(2, total=50, filed=70)._replace(stream=2)
+    pod = entry(holder(1, total=100, filed=90), ended)
+    assert (pod["awaited"], pod["since"], pod["delivered"]) == (10, 20, 160)
+
+
 @pytest.mark.parametrize(
     ("of", "gaps", "said"),
     [

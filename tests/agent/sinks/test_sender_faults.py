@@ -167,7 +167,8 @@ async def test_a_receiver_that_goes_away_in_the_middle_loses_nothing(receiver):
                 proxy.back()
             await until(lambda: not len(way.queue))
     assert way.queue.delivered == {7: 90}
-    assert in_order(receiver) == [(at, at + 1, at + 2) for at in range(0, 90, 3)]
+    # What was on its way when the proxy went may be read by the receiver after the next try of it: the first of each counts.
+    assert list(dict.fromkeys(in_order(receiver))) == [(at, at + 1, at + 2) for at in range(0, 90, 3)]
 
 
 async def test_a_body_that_moves_slowly_is_not_cut_off(receiver):
