@@ -1,6 +1,5 @@
 """Forks whose container has no name yet wait for it: bounded in time and number, and without holding up any other."""
 
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,6 +1,5 @@
 """What a raw record says becomes a fork's fields, and nothing unknown is told as a number."""
 
-
 import pytest
 
 from agent.enrich import Enricher, Layout
