@@ -4,6 +4,7 @@
 #   make test                             everything that this machine can show, within 20 minutes
 #   make check                            the quick part, without root: lint, types, architecture, unit tests
 #   make bench                            memory and CPU beside other ways; each protocol and schema; what the API server sees
+#   make bench-store                      the store with 100 million forks in it: speed, bytes a fork, each view's time. An hour, no root
 #   make bench-fleet                      what API servers see of 5,000 agents, in virtual time: a minute or two, no root
 #   make soak [FOR=30m]                   1,000 forks a second for so long: memory, descriptors, ledger
 #   make image                            both images, with buildah
@@ -15,7 +16,7 @@
 # make itself always ends with 2 when something failed, and prints the real code (`Error 77`); where a script needs that,
 # it calls setup/run instead: 0 all accounted for, 3 something lost, 69 a package can't be had, 77 not root.
 
-.PHONY: run test check bench bench-fleet soak image kernels manifests lock clean
+.PHONY: run test check bench bench-fleet bench-store soak image kernels manifests lock clean
 export FOR REPORT UPGRADE
 
 run:
@@ -30,6 +31,10 @@ check:
 bench:
 	@setup/prepare bench
 	@exec .venv/bin/python -m bench
+
+bench-store:
+	@setup/prepare bench
+	@exec .venv/bin/python -m bench.store
 
 bench-fleet:
 	@setup/prepare check

@@ -8,6 +8,7 @@ how any of the directories works (identity).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -93,6 +94,16 @@ class Directories:
         """The uids of pods that have a cgroup, as the API calls them where it is known to."""
         living = (cgroup for number in self.cgroups.known() if (cgroup := self.cgroups.get(number)) and cgroup.died is None)
         return {uid for cgroup in living if cgroup.place.pod and (uid := self.subjects.best(cgroup.id).pod_uid)}
+
+    def sandboxed(self, classes: Collection[str]) -> list[int]:
+        """The directories of living pods with a kernel of their own, by cgroup id. `classes`: patterns of RuntimeClasses."""
+        found = []
+        for number in self.marks.pods():
+            cgroup, pod = self.cgroups.get(number), self.subjects.best(number).pod
+            name = pod.runtime_class if pod else None
+            if cgroup and cgroup.died is None and name and any(fnmatchcase(name.lower(), one.lower()) for one in classes):
+                found.append(number)
+        return found
 
     def keep(self, journal: Keeper, *, everything: bool = False) -> None:
         """Stages what changed since the last time, or all there is."""

@@ -61,7 +61,7 @@ class Container:
 @dataclass(frozen=True, slots=True)
 class Pod:
     """A pod as the API last told it. `aliases`: every uid that a cgroup path may call it by (a static pod has two).
-    `annotations`: those that an operator asked for."""
+    `annotations`: those that an operator asked for. `runtime_class`: None is the node's usual runtime."""
 
     uid: str
     namespace: str
@@ -73,6 +73,7 @@ class Pod:
     qos: str | None
     containers: Mapping[str, Container] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    runtime_class: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -323,6 +323,9 @@ class Pipeline:
         interval = Interval(epoch.interval_start, end)
         epoch.interval_start = end
         self._tell(epoch.stream, epoch.summarise(snapshot, interval))
+        if epoch is self._epochs[0]:
+            sandboxes = self._directories.sandboxed(self._settings.kubernetes.sandboxes)
+            self._tell(epoch.stream, epoch.summaries.sandboxed(sandboxes, interval))
         for sink in self._sinks:
             for event in epoch.summaries.sink_gaps(sink.name, sink.account(epoch.stream).lost, interval):
                 sink.tell(epoch.stream, event, time.time())

@@ -5,13 +5,13 @@ The numbers are the kernel's, so they are right also where events were lost. Mus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from agent.ledger import COUNTS, FORGOTTEN, totals
 from agent.nouns import NOBODY, Event, Subject
-from wire.events import FORK, FORK_SUMMARY, GAP, NODE_SUMMARY
+from wire.events import FORK, FORK_SUMMARY, GAP, NODE_SUMMARY, NOT_OBSERVABLE
 
 __all__ = ["HOST", "Interval", "Summaries"]
 
@@ -19,6 +19,7 @@ HOST: Final = -1  # the key of the sum of all cgroups outside pods
 _NODE: Final = -2  # the key of the sum of everything
 Row = tuple[int, ...]  # as ledger.COUNTS
 _LOST: Final = COUNTS.index("lost")
+_AGAIN: Final = 360  # summaries, of 10 s by default: once an hour
 _ROOT: Final = 1  # the root directory's id, in every hierarchy: stands for the host in a gap's id
 
 
@@ -51,6 +52,7 @@ class Summaries:
         self._leaving: set[int] = set()
         self._told: dict[tuple[str, str, int], int] = {}  # how many are missing, as said: by sink or "-", reason, cgroup
         self._number = 0
+        self._sandboxed: dict[int, int] = {}  # pods with a kernel of their own: in which summary that was last said
 
     def next(self, rows: Mapping[int, Row], interval: Interval) -> list[Event]:
         """One fork_summary a container (and other cgroup of a pod), one for all the host, and a gap wherever the ring lost."""
@@ -86,6 +88,19 @@ class Summaries:
         whose, enrichment = self._identity(0)
         whose["cgroup"] = None
         return self._gap(interval, None, reason, 0, missing, whose, enrichment)
+
+    def sandboxed(self, pods: Iterable[int], interval: Interval) -> list[Event]:
+        """Pods, by their directories, with a kernel of their own: what they fork is not observable from here. It is said of
+        each now and then, so that who keeps events for some hours only is told, too."""
+        events = []
+        due = {pod: self._sandboxed.get(pod, self._number - _AGAIN) for pod in pods}
+        for pod, last in due.items():
+            if self._number - last >= _AGAIN:
+                due[pod] = self._number
+                whose, enrichment = self._identity(pod)
+                events.append(self._gap_event(interval, None, NOT_OBSERVABLE, pod, 0, None, whose, enrichment))
+        self._sandboxed = due
+        return events
 
     def sink_gaps(self, sink: str, lost: Mapping[str, Mapping[int, int]], interval: Interval) -> list[Event]:
         """What one sink has lost since the last call, by reason and cgroup."""
@@ -210,7 +225,20 @@ class Summaries:
         if not new:
             return []
         self._told[key] = missing
-        return [{
+        return [self._gap_event(interval, sink, reason, cgroup, missing, new, whose, enrichment)]
+
+    def _gap_event(
+        self,
+        interval: Interval,
+        sink: str | None,
+        reason: str,
+        cgroup: int,
+        missing: int,
+        new: int | None,
+        whose: dict[str, Any],
+        enrichment: dict[str, Any],
+    ) -> Event:
+        return {
             "event": GAP,
             # The sum so far makes the id: what is told again, after a crash, is the same gap, and counts once.
             "id": f"{self._stream}.gap.{sink or '-'}.{reason}.{cgroup}.{missing}",
@@ -222,7 +250,7 @@ class Summaries:
             "sink": sink,
             **whose,
             "enrichment": enrichment,
-        }]  # fmt: skip
+        }
 
 
 def _plus(one: Row, other: Row) -> Row:

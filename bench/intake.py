@@ -75,14 +75,14 @@ async def up(http: aiohttp.ClientSession, url: str) -> None:
 
 
 def bytes_in(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.glob("collector.db*"))
+    return sum(file.stat().st_size for file in (folder / "store").rglob("*") if file.is_file() and not file.is_symlink())
 
 
 async def measured(posts: Posts) -> Cost:
     count = sum(batch.events for mine in posts for batch in mine)
     with tempfile.TemporaryDirectory() as folder:
         port = free_port(19_910)
-        settings = {"listen": f"127.0.0.1:{port}", "store": f"sqlite:///{folder}/collector.db"}
+        settings = {"listen": f"127.0.0.1:{port}", "store": f"chdb://{folder}/store"}
         child = await Child.start("collector", settings, Path(folder))
         try:
             async with aiohttp.ClientSession() as http:

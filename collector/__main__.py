@@ -65,8 +65,8 @@ async def _run(settings: Settings) -> None:
     async with running_collector(settings) as url:
         sys.stdout.write(f"forklore collector: {url}\n")
         sys.stdout.flush()
-        if settings.token_file is None:
-            _log.warning("no token_file: anyone who reaches %s may read and write", settings.listen)
+        if settings.access == "open":
+            _log.warning("access is open: anyone who reaches %s may read and write", settings.listen)
         await stop.wait()
         _log.info("stopping")
 

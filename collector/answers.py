@@ -25,9 +25,12 @@ HEADERS: Final = {
 _REFUSALS: Final[dict[int, type[web.HTTPException]]] = {
     400: web.HTTPBadRequest,
     401: web.HTTPUnauthorized,
+    403: web.HTTPForbidden,
     404: web.HTTPNotFound,
     408: web.HTTPRequestTimeout,
     415: web.HTTPUnsupportedMediaType,
+    421: web.HTTPMisdirectedRequest,
+    429: web.HTTPTooManyRequests,
     503: web.HTTPServiceUnavailable,
 }
 

@@ -27,7 +27,7 @@ __all__ = [
     "text",
 ]
 
-# SQLite's integers are 64 bits with a sign. One below the end, so that "the number after it" is one of them, too.
+# What the store counts with has 64 bits with a sign. One below the end, so that "the number after it" is one of them, too.
 MAX_COUNT: Final = 2**63 - 2
 # Tasks that anyone can have forked: 53 bits, so that sums of them fit in 64 and every reader of JSON keeps each digit.
 MAX_AMOUNT: Final = 2**53 - 1
@@ -68,7 +68,7 @@ def maybe_count(value: object, name: str) -> int | None:
 
 
 def text(value: object, name: str, most: int, *, empty: bool = True) -> str:
-    """At most `most` characters, no NUL: it ends a string for C, for SQLite's functions and for many a reader."""
+    """At most `most` characters, no NUL: it ends a string for C and for many a reader."""
     if type(value) is not str:
         raise Refused(f"{name}: {quoted(value)} is not text")
     if len(value) > most:

@@ -40,7 +40,7 @@ from collector.rows import (
     Tally,
 )
 from collector.subjects import host_of, subject_of
-from wire.events import FORK, FORK_STORM, FORK_SUMMARY, GAP, NODE_SUMMARY
+from wire.events import FORK, FORK_STORM, FORK_SUMMARY, GAP, NODE_SUMMARY, NOT_OBSERVABLE
 from wire.ids import parse_fork_id
 
 __all__ = ["CHECKS", "check"]
@@ -121,7 +121,7 @@ def _fork(line: dict[str, Any], into: CheckedLines) -> None:
             time,
             kind == "process",
             parent_comm,
-            orjson.dumps(kept),
+            kept,
             host_of(line) if enrichment["by"] == "attach" else None,
         )
     )
@@ -199,7 +199,7 @@ def _gap(line: dict[str, Any], into: CheckedLines) -> None:
             start,
             end,
             text(line.get("missing"), "missing", 64, empty=False),
-            amount(line.get("count"), "count"),
+            0 if reason == NOT_OBSERVABLE and line.get("count") is None else amount(line.get("count"), "count"),
             reason,
             maybe_text(line.get("sink"), "sink", 128, empty=False),
             by_now if by_now <= MAX_AMOUNT else 0,

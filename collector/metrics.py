@@ -40,11 +40,33 @@ class Metrics:
         self.store_errors = Counter(
             "forklore_collector_store_errors", "Times that the store did not answer", registry=self.registry
         )
-        Info("forklore_collector_build", "This collector", registry=self.registry).info({"version": VERSION})
+        self.reads = Counter(
+            "forklore_collector_reads", "Answers to readers by route and status", ["route", "status"], registry=self.registry
+        )
+        self.read_seconds = Histogram(
+            "forklore_collector_read_seconds", "From a reader's question to the end of the answer", ["route"],
+            registry=self.registry, buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 0.5, 1, 2.5, 5, 10, 60),
+        )  # fmt: skip
+        self.turned_away = Counter(
+            "forklore_collector_turned_away", "Requests by why: token, rate, places, host", ["why"], registry=self.registry
+        )
+        self.exports = Gauge("forklore_collector_exports_open", "Exports being written", registry=self.registry)
+        self.exported = Counter("forklore_collector_exported_forks", "Forks exported", ["format"], registry=self.registry)
+        self.streams = Gauge("forklore_collector_streams_open", "Readers of the stream", registry=self.registry)
+        self.streamed = Counter("forklore_collector_streamed_forks", "Forks sent to readers", registry=self.registry)
+        self.stream_lost = Counter(
+            "forklore_collector_stream_lost_forks", "Forks that readers were too slow for", registry=self.registry
+        )
+        # On its own, because it is for those only who may look: no version to strangers.
+        self._build = CollectorRegistry()
+        Info("forklore_collector_build", "This collector", registry=self._build).info({"version": VERSION})
+        for why in ("token", "rate", "places", "host"):
+            self.turned_away.labels(why)
         for outcome in ("accepted", "duplicate", "rejected"):
             self.events.labels(outcome)
         for form in ("wire", "plain"):
             self.bytes.labels(form)
 
-    def text(self) -> bytes:
-        return generate_latest(self.registry)
+    def text(self, *, known: bool) -> bytes:
+        """`known`: the asker may look."""
+        return generate_latest(self.registry) + (generate_latest(self._build) if known else b"")

@@ -20,21 +20,29 @@ __all__ = [
     "CheckedStorm",
     "CheckedSummary",
     "CpuRow",
+    "Filter",
+    "FoundFork",
     "GapRow",
     "HolderRow",
     "HoleRow",
     "LedgerRows",
     "LossRow",
     "NodeRow",
+    "PairRow",
     "ParentRow",
+    "Place",
     "PodPage",
     "PodRow",
     "PointRow",
     "Snapshot",
+    "Sought",
+    "Span",
     "StormRow",
     "StreamRow",
     "Subject",
     "Tally",
+    "TaskRow",
+    "TimelineRow",
 ]
 
 HOST: Final = -1  # stands in a holder's key for a cgroup's id: everything of a node that is outside pods
@@ -78,7 +86,7 @@ class Subject:
 
 
 class CheckedFork(NamedTuple):
-    """`body`: JSON of the event without its subject. `rank`: how well it was identified (see `kinds`), higher is better.
+    """`said`: the event without its subject. `rank`: how well it was identified (see `kinds`), higher is better.
 
     `made_by`: the host, of a process that entered its container after the fork. The kernel counted it there, and so do we.
     """
@@ -92,7 +100,7 @@ class CheckedFork(NamedTuple):
     time: int
     is_process: bool
     parent_comm: str | None
-    body: bytes
+    said: dict[str, Any]
     made_by: Subject | None
 
 
@@ -370,3 +378,94 @@ class PodPage(NamedTuple):
     latest: list[dict[str, Any]]
     gaps: list[GapRow]
     storms: list[StormRow]
+
+
+class Span(NamedTuple):
+    """Start included, end not."""
+
+    start: int
+    end: int
+
+
+class Filter(NamedTuple):
+    """Which pods: all that is given must hold, "" is any. `workload`: `Deployment/cart`, or `cart` of whatever kind.
+
+    `labels`: key and value, each of which the pod must bear. `text`: somewhere in cluster, node, namespace, pod, uid, workload
+    or a container's name, whatever its case.
+    """
+
+    cluster: str = ""
+    namespace: str = ""
+    node: str = ""
+    pod: str = ""
+    pod_uid: str = ""
+    workload: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    text: str = ""
+
+
+class Sought(NamedTuple):
+    """Which forks. `kind`: process or thread. `pid`: the host's or the pod's, of child or parent. `entity`: 16 hex digits, a
+    process_entity_id or a parent_entity_id."""
+
+    filter: Filter
+    span: Span
+    comm: str = ""
+    parent_comm: str = ""
+    kind: str = ""
+    pid: int | None = None
+    entity: str = ""
+
+
+class Place(NamedTuple):
+    """A fork's place in the order of time, which is where a next page begins. `stream`: its name."""
+
+    time: int
+    stream: str
+    cpu: int
+    sequence: int
+
+
+class FoundFork(NamedTuple):
+    """`body`: the event as it was sent."""
+
+    place: Place
+    body: dict[str, Any]
+
+
+class TimelineRow(NamedTuple):
+    """What one container did in one step, which begins at `start`. `container` None: the pod's other cgroups."""
+
+    container: str | None
+    name: str | None
+    start: int
+    processes: int
+    threads: int
+    suppressed: int
+    lost: int
+
+
+class PairRow(NamedTuple):
+    """Who forked whom, by comm. At its fork a child still bears its parent's comm, so `child` is what it was called when it
+    first forked itself; None: it never did. `first`, `last`: the times of such forks."""
+
+    parent: str | None
+    child: str | None
+    forks: int
+    first: int
+    last: int
+
+
+class TaskRow(NamedTuple):
+    """One forked process. `entity`, `parent`: 16 hex digits. `ns_pid`: in its pod."""
+
+    entity: str
+    parent: str | None
+    comm: str | None
+    parent_comm: str | None
+    pid: int
+    ns_pid: int | None
+    parent_pid: int | None
+    parent_ns_pid: int | None
+    time: int
+    container: str | None

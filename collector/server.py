@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from collector.access import Access, Scope
 from collector.answers import HEADERS, failed, told
 from collector.intake import Intake, Limits
 from collector.metrics import Metrics
 from collector.pages import Pages
+from collector.places import Rates
+from collector.questions import Wrong
+from collector.readers import Readers
+from collector.runner import Runner
+from collector.search import Search
 from collector.settings import Settings
 from collector.store import Store, StoreAway
-from collector.tokens import COOKIE, Tokens
-from collector.views.ledger import ledger_json, node_entries
-from collector.views.pods import host_entries, pod_entries, pod_json
+from collector.stream import Stream
 from wire.batch import EVENTS_PATH
 
 __all__ = ["CannotListen", "make_app", "running_collector"]
@@ -32,12 +37,11 @@ __all__ = ["CannotListen", "make_app", "running_collector"]
 INTAKE: Final = web.AppKey("intake", Intake)
 METRICS: Final = web.AppKey("metrics", Metrics)
 STORE: Final = web.AppKey("store", Store)
-TOKENS: Final = web.AppKey("tokens", Tokens)
-PODS: Final = 1000  # told at once at most, by default
-LATEST: Final = 100  # forks told with a pod, by default
-MOST: Final = 1000  # of either that may be asked for
+ACCESS: Final = web.AppKey("access", Access)
+RATES: Final = web.AppKey("rates", Rates)
 GRACE: Final = 2.0  # seconds for answers other than a batch's to be read
 SWEEP: Final = 60.0  # seconds between two looks at what is too old, at most
+FREE: Final = ("/healthz", "/readyz")  # asked by the kubelet, which must not be told to come later
 _log = logging.getLogger(__name__)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -49,20 +53,20 @@ class CannotListen(Exception):
 def make_app(settings: Settings, store: Store) -> web.Application:
     """The application on an open store. The store stays the caller's to close, after the application."""
     app = web.Application(middlewares=[_guard], client_max_size=64 * 1024)
-    metrics, tokens = Metrics(), Tokens(settings.token_file)
-    app[METRICS], app[STORE], app[TOKENS] = metrics, store, tokens
+    metrics, access = Metrics(), Access(settings)
+    app[METRICS], app[STORE], app[ACCESS], app[RATES] = metrics, store, access, Rates(settings.read_rate)
     limits = Limits(
         settings.max_body, settings.max_batch, settings.max_line, settings.max_lines, settings.body_timeout, settings.batches
     )
     app[INTAKE] = Intake(store, metrics, limits)
     app.router.add_post(EVENTS_PATH, app[INTAKE].post)
-    app.router.add_get("/v1/pods", _pods)
-    app.router.add_get("/v1/pods/{namespace}/{pod}", _pod)
-    app.router.add_get("/v1/ledger", _ledger)
+    Readers(store).open(app.router)
+    Search(store, metrics, settings.exports, settings.export_forks).open(app.router)
+    Stream(store, metrics, settings.streams, lambda request: access.may(request, Scope.READ)).open(app)
     app.router.add_get("/metrics", _metrics)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", _readyz)
-    Pages(store, tokens).open(app.router)
+    Pages(store, access).open(app.router)
     app.on_response_prepare.append(_headers)
     app.cleanup_ctx.append(_sweeping(settings.retention))
     return app
@@ -74,9 +78,9 @@ async def running_collector(settings: Settings) -> AsyncIterator[str]:
 
     On the way out it takes no new requests, finishes the running ones (at most `stop_timeout`), and closes the store.
     """
-    store = Store.open(settings.store)
+    store = Store.open(settings.store, settings.retention, settings.store_password)
     app = make_app(settings, store)
-    runner = web.AppRunner(
+    runner = Runner(
         app,
         access_log=None,
         auto_decompress=False,  # a body is unpacked in `bodies`, with a bound
@@ -105,26 +109,67 @@ async def running_collector(settings: Settings) -> AsyncIterator[str]:
 
 @web.middleware
 async def _guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """/v1 wants the token when there is one; a browser's cookie is as good for reading, and never for writing."""
-    tokens = request.app[TOKENS]
-    if tokens.wanted and request.path.startswith("/v1/") and not tokens.fits_header(request.headers.get("Authorization")):
-        reading = request.method in ("GET", "HEAD")
-        if not (reading and tokens.fits_cookie(request.cookies.get(COOKIE))):
-            failed(401, "a token is wanted: Authorization: Bearer <token>", {"WWW-Authenticate": 'Bearer realm="forklore"'})
+    """Who may, how often, and what is said when it cannot be. Batches have bounds of their own (`intake`)."""
+    begun, status = time.perf_counter(), 500
     try:
-        return await handler(request)
+        _admit(request)
+        answer = await handler(request)
+        status = answer.status
+    except Wrong as wrong:
+        status = 400
+        failed(400, str(wrong))
     except StoreAway as wrong:
+        status = 503
         request.app[METRICS].store_errors.inc()
         _log.error("%s %s: %s", request.method, request.path, wrong)
         failed(503, "the store does not answer", {"Retry-After": "5"})
-    except web.HTTPException as answer:
-        if answer.content_type == "text/plain" and request.path.startswith("/v1/"):  # aiohttp's own 404 and 405
-            return told({"error": answer.reason}, answer.status)
+    except web.HTTPException as refusal:
+        status = refusal.status
+        if refusal.content_type == "text/plain" and request.path.startswith("/v1/"):  # aiohttp's own 404 and 405
+            return told({"error": refusal.reason}, refusal.status)
         raise
+    finally:
+        _count(request, status, time.perf_counter() - begun)
+    return answer
+
+
+def _admit(request: web.Request) -> None:
+    """Ends the request when it may not be."""
+    access, sending = request.app[ACCESS], request.path == EVENTS_PATH
+    if access.strange_host(request):
+        _turn_away(request, "host", 421, "without tokens this collector answers by address or as localhost only")
+    if request.method == "POST" and request.headers.get("Sec-Fetch-Site") == "cross-site":
+        _turn_away(request, "host", 403, "a page of another site may not send anything here")
+    may = access.may(request, Scope.INGEST if sending else Scope.READ)
+    # A client that has the right token sends as much as it likes; one that tries tokens out does not.
+    if not (may and sending) and request.path not in FREE:
+        wait = request.app[RATES].take(access.client(request))
+        if wait:
+            seconds = math.ceil(wait)
+            _turn_away(request, "rate", 429, f"too many questions; try again in {seconds} s", {"Retry-After": str(seconds)})
+    if not may and request.path.startswith("/v1/"):
+        challenge = {"WWW-Authenticate": 'Bearer realm="forklore"'}
+        _turn_away(request, "token", 401, "a token is wanted: Authorization: Bearer <token>", challenge)
+
+
+def _turn_away(request: web.Request, why: str, status: int, reason: str, headers: Mapping[str, str] | None = None) -> NoReturn:
+    request.app[METRICS].turned_away.labels(why).inc()
+    failed(status, reason, headers)
+
+
+def _count(request: web.Request, status: int, seconds: float) -> None:
+    """By the route as it was laid, never as it was asked for: no client makes a series."""
+    if request.path == EVENTS_PATH:
+        return
+    resource = request.match_info.route.resource
+    route = "other" if resource is None else resource.canonical
+    request.app[METRICS].reads.labels(route, str(status)).inc()
+    request.app[METRICS].read_seconds.labels(route).observe(seconds)
 
 
 async def _headers(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(HEADERS)
+    response.headers.popall("Server", None)  # aiohttp's and Python's versions
 
 
 def _sweeping(retention: float) -> Callable[[web.Application], AsyncIterator[None]]:
@@ -148,38 +193,14 @@ async def _sweep(app: web.Application, retention: float) -> None:
             _log.error("what is too old could not be deleted, tried again in a while: %s", wrong)
 
 
-async def _pods(request: web.Request) -> web.Response:
-    snapshot, now = await request.app[STORE].pods(_limit(request, PODS)), time.time_ns()
-    return told(
-        {
-            "pods": pod_entries(snapshot, now),
-            "pods_in_all": snapshot.pods_in_all,
-            "host": host_entries(snapshot, now),
-            "nodes": node_entries(snapshot.ledger, now),
-        }
-    )
-
-
-async def _pod(request: web.Request) -> web.Response:
-    namespace, name = request.match_info["namespace"], request.match_info["pod"]
-    page = await request.app[STORE].pod(namespace, name, _limit(request, LATEST))
-    if page is None:
-        failed(404, "no pod of that name has been heard of; names are kept for the retention")
-    return told(pod_json(page, time.time_ns()))
-
-
-async def _ledger(request: web.Request) -> web.Response:
-    ledger = await request.app[STORE].ledger()
-    return told(await asyncio.to_thread(ledger_json, ledger, time.time_ns()))
-
-
 async def _metrics(request: web.Request) -> web.Response:
     metrics = request.app[METRICS]
     sizes = await request.app[STORE].sizes()
     metrics.rows.labels("fork").set(sizes.forks)
     metrics.rows.labels("pod").set(sizes.pods)
     metrics.size.set(sizes.bytes)
-    return web.Response(body=metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+    body = metrics.text(known=request.app[ACCESS].may(request, Scope.READ))
+    return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
 async def _healthz(_request: web.Request) -> web.Response:
@@ -192,13 +213,3 @@ async def _readyz(request: web.Request) -> web.Response:
         failed(503, "this collector is stopping")
     await request.app[STORE].check()
     return told({"ok": True})
-
-
-def _limit(request: web.Request, usual: int) -> int:
-    """`?limit=`, from 1 to `MOST`."""
-    text = request.query.get("limit")
-    if text is None:
-        return usual
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MOST):
-        failed(400, f"limit is a whole number from 1 to {MOST}")
-    return int(text)

@@ -6,17 +6,19 @@ Must not live here: what the settings are used for.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, Literal, Self, cast
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from collector.store import wrong_dsn
+from collector.tokens import tokens_in
 
 __all__ = ["Settings", "WrongSettings", "load"]
 
@@ -57,6 +59,11 @@ def _duration(value: object) -> object:
     raise ValueError(f"{value} of what? A duration has a unit, such as {value}s, {value}m, {value}h, {value}d")
 
 
+def _several(value: object) -> object:
+    """`a, b` -> both: a variable of the environment has no other way to say so."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
 Size = Annotated[int, BeforeValidator(_size), Field(ge=1, le=2**40)]
 Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0, le=3660 * 86400)]
 
@@ -68,14 +75,46 @@ class Settings(BaseSettings):
         frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", validate_default=True
     )
 
-    listen: str = "0.0.0.0:9910"
-    """Address and port: agents come from other nodes. Port 0 takes any free one. `[::]:9910` for IPv6."""
+    listen: str = "127.0.0.1:9910"
+    """Address and port. `0.0.0.0:9910` (or `[::]:9910`) where agents come from other nodes: that wants tokens. Port 0 takes any
+    free one."""
 
-    store: str = "sqlite:///var/lib/forklore/collector.db"
-    """`sqlite:///absolute/path`, or `memory:`, which forgets everything at the end."""
+    store: str = "chdb:///var/lib/forklore/store"
+    """`chdb:///absolute/path` of a folder of its own, `https://user@host:8443/forklore` of a ClickHouse server or cluster, or
+    `memory:`, which forgets everything at the end."""
+
+    store_password_file: Path | None = None
+    """A file with the password for a ClickHouse server, so that it stands in no address. Read when the collector starts."""
 
     token_file: Path | None = None
-    """A file with the bearer token that agents and viewers must show; read again when it changes. null: open to everyone."""
+    """A file with bearer tokens, one a line, for agents and viewers alike; read again when it changes. Several hold at once, so
+    that they can be exchanged."""
+
+    read_token_file: Path | None = None
+    """As `token_file`; these may look, and send nothing."""
+
+    ingest_token_file: Path | None = None
+    """As `token_file`; these may send events, and see nothing."""
+
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_several)] = ()
+    """Networks, such as `10.0.0.7/32`, of proxies that authenticate: whom they name in X-Forwarded-User may look, and
+    X-Forwarded-For is believed of them. They must take these headers out of what clients send."""
+
+    access: Literal["closed", "open"] = "closed"
+    """`open`: everyone who reaches `listen` may read and write, without a token. Otherwise, where there are no tokens, nobody
+    but this machine may."""
+
+    read_rate: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    """Questions a second that one client address may ask; four seconds' worth may come at once, more get 429."""
+
+    streams: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """Readers of /v1/stream at once; more get 503."""
+
+    exports: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Exports of /v1/forks at once; more get 503."""
+
+    export_forks: Annotated[int, Field(ge=1, le=2**53)] = 1_000_000
+    """Forks in one export at most; what is cut off is said in its last line."""
 
     retention: Duration = "7d"  # type: ignore[assignment]
     """How long events are kept after they came. A week is what an incident usually takes to be noticed."""
@@ -120,6 +159,22 @@ class Settings(BaseSettings):
             raise ValueError("an address and a port from 0 to 65535, such as 0.0.0.0:9910 or [::]:9910")
         return value
 
+    @field_validator("store_password_file")
+    @classmethod
+    def _store_password_file(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                value.read_text()
+            except (OSError, UnicodeDecodeError) as wrong:
+                why = getattr(wrong, "strerror", None) or "not UTF-8"
+                raise ValueError(f"a readable file with the password in it ({why})") from None
+        return value
+
+    @property
+    def store_password(self) -> str | None:
+        """Raises OSError when its file has gone since."""
+        return None if self.store_password_file is None else self.store_password_file.read_text().strip()
+
     @field_validator("store")
     @classmethod
     def _store(cls, value: str) -> str:
@@ -127,19 +182,49 @@ class Settings(BaseSettings):
             raise ValueError(wrong)
         return value
 
-    @field_validator("token_file")
+    @field_validator("token_file", "read_token_file", "ingest_token_file")
     @classmethod
     def _token_file(cls, value: Path | None) -> Path | None:
         if value is not None:
             try:
-                token = value.read_text().strip()
-            except (OSError, UnicodeDecodeError) as wrong:
-                raise ValueError(
-                    f"a readable file with the token in it ({getattr(wrong, 'strerror', None) or 'not UTF-8'})"
-                ) from None
-            if not token:
-                raise ValueError("a file with a token in it; this one is empty")
+                tokens_in(value.read_bytes())
+            except OSError as wrong:
+                raise ValueError(f"a readable file with a token in it ({wrong.strerror})") from None
+            except ValueError as wrong:
+                raise ValueError(f"a file with a token in each line; of this one: {wrong}") from None
         return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _trusted_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as wrong:
+                raise ValueError(f"networks such as 10.0.0.7/32, fd00::/8 ({wrong})") from None
+        return value
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        """What no single setting can know."""
+        tokens = self.token_file or self.read_token_file or self.ingest_token_file
+        if self.access == "open" and (tokens or self.trusted_proxies):
+            raise ValueError("access: 'open' is wrong; right would be: closed, for there are tokens or trusted proxies")
+        if self.access == "closed" and not (tokens or self.trusted_proxies or _is_loopback(self.listen)):
+            raise ValueError(
+                f"listen: {self.listen!r} is wrong; right would be: a token_file (or read_token_file and ingest_token_file), "
+                "trusted_proxies, an address of this machine alone such as 127.0.0.1:9910, or, where everyone may read and "
+                "write, access: open"
+            )
+        return self
+
+
+def _is_loopback(listen: str) -> bool:
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def load(path: Path | None) -> Settings:
@@ -182,9 +267,12 @@ def _stray_environment() -> list[str]:
 
 
 def _line(error: Mapping[str, Any]) -> str:
+    if not error["loc"]:  # of several together; it names them itself
+        return str(error["msg"].removeprefix("Value error, "))
     key = ".".join(str(part) for part in error["loc"])
     key = key if key.isprintable() else key.encode("unicode_escape").decode()  # whoever wrote the file may write it anyhow
     if error["type"] == "extra_forbidden":
         return f"{key}: is no setting; there are {', '.join(Settings.model_fields)}"
     right = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {str(error['input'])[:200]!r} is wrong; right would be: {right}"
+    said = "***" if key == "store" and "@" in str(error["input"]) else str(error["input"])[:200]  # it may hold a password
+    return f"{key}: {said!r} is wrong; right would be: {right}"

@@ -119,7 +119,7 @@ async def _demo(seconds: float | None, state: Path, story: Story) -> None:
             story.node = await house.enter_async_context(Node(cluster, runtime, NODE))
             await story.node.start(CART)  # it is there before the agent, as most pods are
         page = f"http://127.0.0.1:{free_port(9910)}"
-        settings: dict[str, Any] = {"listen": page.removeprefix("http://"), "store": f"sqlite://{state}/collector/store.db"}
+        settings: dict[str, Any] = {"listen": page.removeprefix("http://"), "store": f"chdb://{state}/collector/store"}
         collector = await _started(house, http, "collector", settings, state, f"{page}/healthz")
         status = f"http://127.0.0.1:{free_port(9911)}"
         pins = house.enter_context(place_for_pins(state))

@@ -1,4 +1,4 @@
-"""`forklore agent|sinks|collector|demo ...`: hands the rest of the line to the part that it names, and imports no other."""
+"""`forklore agent|collector|top|...`: hands the rest of the line to the part that it names, and imports no other."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ PARTS: Final = {
     "agent": ("agent.__main__", "capture, name and ship every fork of this node"),
     "sinks": ("agent.trial", "`sinks test`: send one marked event to each sink, and say what it answers"),
     "collector": ("collector.__main__", "take events in, and show them per pod"),
+    "top": ("terminal.top", "pods by how fast they fork, live"),
+    "tree": ("terminal.tree", "who forked whom in a pod"),
+    "tail": ("terminal.tail", "forks as they come, one a line"),
     "demo": ("demo.__main__", "the whole product on this one machine"),
     "doctor": ("agent.doctor.__main__", "say what the agent needs here and has not, and what to do"),
 }

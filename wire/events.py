@@ -16,6 +16,7 @@ __all__ = [
     "GAP",
     "KINDS",
     "NODE_SUMMARY",
+    "NOT_OBSERVABLE",
     "Cgroup",
     "Container",
     "Counts",
@@ -37,6 +38,7 @@ FORK_SUMMARY: Final = "fork_summary"
 NODE_SUMMARY: Final = "node_summary"
 FORK_STORM: Final = "fork_storm"
 GAP: Final = "gap"
+NOT_OBSERVABLE: Final = "not_observable"
 KINDS: Final = (FORK, FORK_SUMMARY, NODE_SUMMARY, FORK_STORM, GAP)
 
 
@@ -242,7 +244,8 @@ class ForkStorm(TypedDict):
 
 
 class Gap(TypedDict):
-    """What is missing, why, and whose. `sink` null: it is missing in all of them.
+    """What is missing, why, and whose. `sink` null: it is missing in all of them. `count` null: nobody can know, for `reason`
+    is not_observable: the pod, whose own directory `cgroup` is, has a kernel of its own. Then n is 0.
 
     `id` ends in `.gap.<sink or ->.<reason>.<cgroup>.<n>`, n being how many are missing for that reason by now, this `count`
     included: a gap that is told again has the same id.
@@ -253,7 +256,7 @@ class Gap(TypedDict):
     timestamp: str
     interval: Interval
     missing: str
-    count: int
+    count: int | None
     reason: str
     sink: str | None
     cgroup: Cgroup | None

@@ -47,6 +47,7 @@ def pod_of(item: Any, keep: Collection[str] = ()) -> Pod | None:  # noqa: ANN401
         qos=_text(status.get("qosClass")),
         containers={one.id: one for one in _containers(spec, status)},
         annotations={key: annotations[key][:_MOST_ANNOTATION] for key in keep if key in annotations},
+        runtime_class=_text(spec.get("runtimeClassName")),
     )
 
 

@@ -23,6 +23,8 @@ __all__ = ["BatchSettings", "CaptureSettings", "KubernetesSettings", "Settings",
 _CREDENTIALS = re.compile(r"//.*@")  # of a URL; they are never shown
 # What Kubernetes puts into every pod of a namespace for a Service called forklore-something. They are no settings.
 _SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$", re.ASCII)
+# For whoever looks on: top, tree and tail know the collector by these.
+_OF_THE_TERMINAL = ("FORKLORE_COLLECTOR", "FORKLORE_TOKEN_FILE", "FORKLORE_CA_FILE")
 
 
 class CaptureSettings(Part):
@@ -47,6 +49,11 @@ class KubernetesSettings(Part):
     """Default: the pod's own service account."""
     wait: Annotated[float, between(duration, "0s", "60s")] = Field("5s", validate_default=True)
     """How long a fork may wait for its container to be known: a kubelet reports one about a second after its start."""
+    sandboxes: tuple[Annotated[str, Field(min_length=1, max_length=253)], ...] = (
+        "*kata*", "*gvisor*", "*runsc*", "*firecracker*", "*peerpod*", "*peer-pod*", "*edera*", "*urunc*", "*quark*"
+    )  # fmt: skip
+    """RuntimeClasses, by name (`*` and `?` as in a shell), whose pods have a kernel of their own: no probe of the node's sees
+    what they fork, so they are said to be not observable, and never to fork nothing."""
 
 
 class PodMetricsSettings(Part):
@@ -126,6 +133,8 @@ def load(file: Path | None) -> Settings:
 def _is_stranger(variable: str) -> bool:
     """A FORKLORE_ variable that sets nothing: a typing error, which must not pass for a setting."""
     if not variable.startswith("FORKLORE_") or variable.startswith("FORKLORE_COLLECTOR_") or _SERVICE_LINK.search(variable):
+        return False
+    if variable in _OF_THE_TERMINAL:
         return False
     return variable.removeprefix("FORKLORE_").split("__")[0].lower() not in Settings.model_fields
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from agent.nouns import Event, Origin
 from agent.sinks.printable import printable
-from wire.events import FORK_STORM, GAP
+from wire.events import FORK_STORM, GAP, NOT_OBSERVABLE
 
 __all__ = ["caller", "sentence", "where"]
 
@@ -28,6 +28,8 @@ def caller(origin: Origin) -> str:
 def sentence(event: Event, where: str) -> str:
     """Of an event of the agent's own."""
     if event["event"] == GAP:
+        if event["reason"] == NOT_OBSERVABLE:
+            return f"what is forked {where} is not observable: it has a kernel of its own"
         sink = f" (sink {event['sink']})" if event["sink"] else ""
         return f"{event['count']} {event['missing']} missing {where}: {event['reason']}{sink}"
     if event["event"] == FORK_STORM:

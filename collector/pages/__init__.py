@@ -1,150 +1,196 @@
-"""The page at `/`, its updates, its static files, and the sign-in that a browser needs when there is a token.
+"""The pages: pods, a pod, a workload, nodes, a node, the ledger, the search. Each is one look at the store, rendered here.
 
-Must not live here: what the page says (`views.display`), and any word in HTML that is not in `templates/`.
+A page keeps itself by fetching its own address again whenever /v1/stream says that there is something new. Must not live here:
+what a page says (`collector.views`), any word in HTML that is not in `templates/`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from aiohttp import web
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from collector.answers import failed, told
+from collector.access import Access, Scope
+from collector.pages.asking import asked_forks, asked_range, asked_wish, words_of
+from collector.pages.rendering import Rendering, html
+from collector.pages.signin import SignIn
+from collector.questions import cursor
+from collector.rows import Filter, PodPage
 from collector.store import Store
-from collector.tokens import COOKIE, Tokens
-from collector.views.details import host_detail, pod_detail
-from collector.views.display import SORTS, Wish, page_model
+from collector.views.details import host_model, pod_model, range_model
+from collector.views.display import pods_model
+from collector.views.findings import search_model
+from collector.views.forest import forest_rows, pair_rows
+from collector.views.lineage import forest
+from collector.views.multiples import workload_model
+from collector.views.nodecards import node_card
+from collector.views.nodepages import ledger_model, node_of, nodes_model
+from collector.views.pairs import pairs_json
 from collector.views.pods import host_json, pod_json
-from collector.views.words import visible
+from collector.views.timelane import step_of
+from collector.views.timelines import aligned
+from collector.views.times import SECOND, stamp
+from collector.views.wishes import Wish
+from collector.views.words import number, visible
 
 __all__ = ["Pages"]
 
-_HERE: Final = Path(__file__).parent
-_TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 PODS: Final = 1000  # looked at for one page, the most recently seen
-LATEST: Final = 50  # forks in the panel
-WRONG_TOKEN_WAIT: Final = 0.5  # seconds before a wrong token is told so
-WEEK: Final = 7 * 86400  # seconds that a browser stays signed in
+PODS_OF_WORKLOAD: Final = 120  # side by side: more is no glance
+LATEST: Final = 50  # forks on a pod's page
+TASKS: Final = 1000  # processes in a lineage
+PAIRS: Final = 30
+FOUND: Final = 100  # forks on a page of the search
+LOOKS_BACK: Final = "-15m"  # a pod's page, by default
+SEEKS_BACK: Final = "-1h"  # the search, as /v1/forks does
+NO_POD: Final = "No such pod has been heard of. Names are kept for the retention."
+
+Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Pages:
-    """Open to everyone when no token is wanted; else to who shows it, in a header or once in the form."""
+    """Open to those who may read; others are asked to sign in."""
 
-    def __init__(self, store: Store, tokens: Tokens) -> None:
-        self._store, self._tokens = store, tokens
-        # StrictUndefined: a word that the model lacks is a mistake here, not an empty place there.
-        templates = Environment(
-            loader=FileSystemLoader(_HERE / "templates"),
-            autoescape=select_autoescape(default=True),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._page, self._signin = templates.get_template("page.html"), templates.get_template("signin.html")
-        self._static = {
-            path.name: (path.read_bytes(), _TYPES[path.suffix])
-            for path in sorted((_HERE / "static").iterdir())
-            if path.suffix in _TYPES
-        }
-        # In the files' addresses, so that a browser never runs an old script on a new page.
-        self._mark = hashlib.sha256(b"".join(body for body, _ in self._static.values())).hexdigest()[:12]
+    def __init__(self, store: Store, access: Access) -> None:
+        self._store, self._access = store, access
+        self._rendering = Rendering()
+        self._signin = SignIn(self._rendering, access)
 
     def open(self, router: web.UrlDispatcher) -> None:
-        router.add_get("/", self._get)
-        router.add_get("/page.json", self._update)
-        router.add_get("/signin", self._home)
-        router.add_post("/signin", self._sign_in)
-        router.add_post("/signout", self._sign_out)
+        for path, page in (
+            ("/", self._pods),
+            ("/pods/{namespace}/{pod}", self._pod_named),
+            (r"/pod/{id:\d{1,20}}", self._pod_of_id),
+            ("/workloads/{namespace}/{kind}/{name}", self._workload),
+            ("/nodes", self._nodes),
+            ("/nodes/{node}", self._node),
+            ("/ledger", self._ledger),
+            ("/search", self._search),
+        ):
+            router.add_get(path, self._guarded(page))
         router.add_get("/static/{name}", self._file)
+        self._signin.open(router)
 
-    async def _get(self, request: web.Request) -> web.Response:
-        if not self._welcome(request):
-            return self._ask(401, "")
-        wish = _wish(request.query)
-        model = await self._model(wish)
+    def _guarded(self, page: Page) -> Page:
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            if self._access.may(request, Scope.READ):
+                return await page(request)
+            return self._signin.ask(request, request.rel_url.raw_path_qs.lstrip("/"))
+
+        return guarded
+
+    async def _pods(self, request: web.Request) -> web.Response:
+        (wish, wrong), now = asked_wish(words_of(request)), time.time_ns()
+        snapshot = await self._store.pods(PODS, wish.filter)
         # Behind a proxy that ends TLS, the scheme is the proxy's to say.
         scheme = "https" if request.headers.get("X-Forwarded-Proto") == "https" else request.scheme
         address = visible(f"{scheme}://{request.host}/v1/events"[:300])
-        html = await asyncio.to_thread(
-            self._page.render, model=model, wish=wish, mark=self._mark, address=address, token=self._tokens.wanted
+        return await self._page(
+            "pods", request, lambda: {"model": pods_model(snapshot, wish, now), "wrong": visible(wrong), "address": address}
         )
-        return _html(html)
 
-    async def _update(self, request: web.Request) -> web.Response:
-        if not self._welcome(request):
-            failed(401, "a token is wanted", {"WWW-Authenticate": 'Bearer realm="forklore"'})
-        return told(await self._model(_wish(request.query)))
+    async def _pod_named(self, request: web.Request) -> web.Response:
+        namespace, name = request.match_info["namespace"], request.match_info["pod"]
+        return await self._pod(request, await self._store.pod(namespace, name, LATEST))
 
-    async def _model(self, wish: Wish) -> dict[str, Any]:
-        snapshot, detail = await self._store.pods(PODS), await self._detail(wish.pod)
-        return await asyncio.to_thread(page_model, snapshot, wish, detail, time.time_ns())
+    async def _pod_of_id(self, request: web.Request) -> web.Response:
+        return await self._pod(request, await self._store.pod_by_id(int(request.match_info["id"]), LATEST))
 
-    async def _detail(self, key: str) -> dict[str, Any] | None:
-        """The chosen pod (p17) or host (h:cluster/node); None when there is none of that key."""
-        kind, rest = key[:1], key[1:]
-        if kind == "p" and rest.isascii() and rest.isdigit() and len(rest) < 18:
-            page = await self._store.pod_by_id(int(rest), LATEST)
-            return None if page is None else pod_detail(pod_json(page, time.time_ns()), key)
-        if key.startswith("h:") and "/" in key:
-            cluster, _, node = key[2:].rpartition("/")
-            host = host_json(await self._store.host(cluster, node, LATEST), cluster, node, time.time_ns())
-            return host_detail(host, key) if host else None
-        return None
+    async def _pod(self, request: web.Request, page: PodPage | None) -> web.Response:
+        if page is None or not page.snapshot.pods:
+            return await self._unknown(request, NO_POD)
+        words, now = words_of(request), time.time_ns()
+        within, wrong = asked_range(words, now, LOOKS_BACK)
+        step = step_of(within, page.snapshot.points)
+        wide, (pod,) = aligned(within, step), page.snapshot.pods
+        lane_rows = await self._store.timeline(pod.id, wide, step)
+        tasks = await self._store.lineage(pod.id, within, TASKS + 1)  # one more: is anything cut off?
+        pairs = await self._store.pairs(pod.id, within, PAIRS)
 
-    async def _sign_in(self, request: web.Request) -> web.Response:
-        token = (await request.post()).get("token")
-        if not isinstance(token, str) or not self._tokens.fits(token):
-            await asyncio.sleep(WRONG_TOKEN_WAIT)
-            return self._ask(401, "That is not the token.")
-        answer = await self._home(request)
-        secure = request.secure or request.headers.get("X-Forwarded-Proto") == "https"
-        answer.set_cookie(
-            COOKIE, self._tokens.cookie(), httponly=True, samesite="Strict", secure=secure, max_age=WEEK, path="/"
-        )
-        return answer
+        def words_and_model() -> dict[str, Any]:
+            said = pod_json(page, now)
+            grown = forest(sorted(tasks, key=lambda task: -task.time)[:TASKS])
+            rows, hidden = forest_rows(grown.roots)
+            sought = {name: said[key] for name, key in (("namespace", "namespace"), ("pod", "pod")) if said[key]}
+            sought |= {name: words[name] for name in ("from", "to") if name in words}
+            return {
+                "model": pod_model(said, lane_rows, wide, step, now),
+                "range": range_model(words.get("from", ""), words.get("to", ""), within, step),
+                "lineage": {
+                    "rows": rows,
+                    "hidden": f"{number(hidden)} more processes found no room here" if hidden else "",
+                    "cut": f"of the newest {number(TASKS)} of this range" if len(tasks) > TASKS else "",
+                    "processes": number(grown.processes),
+                    "depth": number(grown.depth),
+                    "fan_out": number(grown.fan_out),
+                },
+                "span": [moment / SECOND for moment in wide],
+                "pairs": pair_rows(pairs_json(pairs), sought),
+                "sought": sought,
+                "wrong": visible(wrong),
+            }
 
-    async def _home(self, _request: web.Request) -> web.Response:
-        return web.Response(status=303, headers={"Location": "./"})
+        return await self._page("pod", request, words_and_model)
 
-    async def _sign_out(self, request: web.Request) -> web.Response:
-        answer = await self._home(request)
-        answer.del_cookie(COOKIE, path="/")
-        return answer
+    async def _workload(self, request: web.Request) -> web.Response:
+        info = request.match_info
+        names = request.query.get("cluster", "")[:300], info["namespace"], info["kind"], info["name"]
+        snapshot, now = await self._store.workload(*names, PODS_OF_WORKLOAD), time.time_ns()
+        if not snapshot.pods:
+            return await self._unknown(request, "No pod of such a workload has been heard of.")
+        return await self._page("workload", request, lambda: {"model": workload_model(snapshot, names, now)})
+
+    async def _nodes(self, request: web.Request) -> web.Response:
+        ledger, text = await self._store.ledger(), words_of(request).get("text", "")[:300]
+        return await self._page("nodes", request, lambda: {"model": nodes_model(ledger, text, time.time_ns())})
+
+    async def _node(self, request: web.Request) -> web.Response:
+        node, cluster = request.match_info["node"], request.query.get("cluster")
+        ledger, now = await self._store.ledger(), time.time_ns()
+        entry = node_of(ledger, cluster, node, now)
+        if entry is None:
+            return await self._unknown(request, "No node of that name has been heard of.")
+        host_page = await self._store.host(entry["cluster"], node, LATEST)
+
+        def words_and_model() -> dict[str, Any]:
+            host = host_json(host_page, entry["cluster"], node, now)
+            return {
+                "card": node_card(entry, entry["streams"], now),
+                "model": host_model(host, now) if host else None,
+                "pods_href": Wish(Filter(cluster=entry["cluster"], node=node)).href(),
+            }
+
+        return await self._page("node", request, words_and_model)
+
+    async def _ledger(self, request: web.Request) -> web.Response:
+        ledger, text = await self._store.ledger(), words_of(request).get("text", "")[:300]
+        return await self._page("ledger", request, lambda: {"model": ledger_model(ledger, text, time.time_ns())})
+
+    async def _search(self, request: web.Request) -> web.Response:
+        words, now = words_of(request), time.time_ns()
+        sought, behind, wrong = asked_forks(words, now, SEEKS_BACK) if words else (None, None, "")
+        found, after = None, ""
+        if sought is not None:
+            found = await self._store.search(sought, FOUND + 1, behind)  # one more: is there a next page?
+            after = cursor(found[FOUND - 1].place) if len(found) > FOUND else ""
+            found = found[:FOUND]
+        within = (stamp(sought.span.start), stamp(sought.span.end)) if sought else None
+        asked = list(words.items())
+        return await self._page("search", request, lambda: {"model": search_model(asked, found, after, within, wrong)})
+
+    async def _unknown(self, request: web.Request, words: str) -> web.Response:
+        return await self._page("unknown", request, lambda: {"words": words}, 404)
+
+    async def _page(
+        self, name: str, request: web.Request, model: Callable[[], dict[str, Any]], status: int = 200
+    ) -> web.Response:
+        """`model` is made and rendered in a thread: with many rows both take a while."""
+        token = self._access.wanted and self._access.user(request) is None
+        body = await asyncio.to_thread(lambda: self._rendering.page(name, request, token=token, **model()))
+        return html(body, status)
 
     async def _file(self, request: web.Request) -> web.Response:
-        found = self._static.get(request.match_info["name"])
-        if found is None:
-            failed(404, "no such file")
-        body, kind = found
-        fresh = request.query.get("v") == self._mark
-        kept = "public, max-age=31536000, immutable" if fresh else "no-cache"
-        return web.Response(body=body, content_type=kind, charset="utf-8", headers={"Cache-Control": kept})
-
-    def _welcome(self, request: web.Request) -> bool:
-        tokens = self._tokens
-        return (
-            not tokens.wanted
-            or tokens.fits_header(request.headers.get("Authorization"))
-            or tokens.fits_cookie(request.cookies.get(COOKIE))
-        )
-
-    def _ask(self, status: int, wrong: str) -> web.Response:
-        answer = _html(self._signin.render(mark=self._mark, wrong=wrong))
-        answer.set_status(status)
-        answer.headers["WWW-Authenticate"] = 'Bearer realm="forklore"'
-        return answer
-
-
-def _wish(query: Mapping[str, str]) -> Wish:
-    sort = query.get("sort", "")
-    return Wish(query.get("pod", "")[:600], sort if sort in SORTS else SORTS[0], query.get("find", "")[:100])
-
-
-def _html(text: str) -> web.Response:
-    return web.Response(text=text, content_type="text/html", headers={"Cache-Control": "no-store"})
+        return self._rendering.file(request)

@@ -1,34 +1,50 @@
 """The store: the only SQL of the collector, behind one class whose methods never block the event loop.
 
-SQLite now; another engine later takes the place of this folder, method for method. Must not live here: HTTP, what an answer
+One DSN, one SQL: ClickHouse, embedded in this process or a server or cluster of them. Must not live here: HTTP, what an answer
 looks like, sums that a view makes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
-from collector.rows import CheckedLines, LedgerRows, PodPage, PodRow, Snapshot
-from collector.store import filing, reading, sweeping
-from collector.store.filing import Filed
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from collector.rows import (
+    CheckedLines,
+    Filter,
+    FoundFork,
+    LedgerRows,
+    PairRow,
+    Place,
+    PodPage,
+    PodRow,
+    Snapshot,
+    Sought,
+    Span,
+    TaskRow,
+    TimelineRow,
+)
+from collector.store import history, reading, searching, sweeping
+from collector.store.commit import Filed
+from collector.store.engine import Engine, StoreAway, told, wrong_dsn
 from collector.store.ledger import ledger_rows
-from collector.store.schema import Stale, open_connection, prepare
+from collector.store.looks import Look
+from collector.store.naming import keys_of_pods
+from collector.store.queue import Queue
+from collector.store.schema import Stale, prepare, retain
 
 __all__ = ["Filed", "Sizes", "Store", "StoreAway", "wrong_dsn"]
 
 _T = TypeVar("_T")
 POINTS: Final = 900_000_000_000  # ns of the rate's line that are read: 30 intervals of 30 s
 HOLES: Final = 1000  # of each stream in the ledger; all of them are counted
-
-
-class StoreAway(Exception):
-    """The store cannot be opened or does not answer; its text says why."""
+LATE: Final = 2_000_000_000  # ns that another collector's rows may take to be seen, and its clock to be behind
+WEEK: Final = 604800.0  # seconds
 
 
 class Sizes(NamedTuple):
@@ -39,146 +55,172 @@ class Sizes(NamedTuple):
     bytes: int
 
 
-def wrong_dsn(dsn: str) -> str | None:
-    """What is wrong with a store's address, or None."""
-    scheme, colon, rest = dsn.partition(":")
-    if dsn == "memory:":
-        return None
-    if scheme == "sqlite" and colon:
-        return None if rest.startswith("///") and len(rest) > 3 else "a SQLite store is sqlite:///absolute/path/of/file"
-    return f"there is no store of the kind {scheme!r}; there are sqlite:///absolute/path and memory:"
-
-
 class Store:
     """Opened by `open`, closed by `close`. All methods but these are coroutines and may be called at once from many tasks.
 
-    Writes run one after the other in a thread of their own, reads in another on their own connection, so that a reader sees
-    one moment and never waits for a batch. In memory there is one connection and so one thread for both.
+    Writes run one after the other in a thread of their own, reads in another on their own connection, so that a reader never
+    waits for a batch. A look that asks several questions may see a batch in one of them that it did not in another.
     """
 
-    def __init__(self, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
-        self._writer, self._reader = writer, reader
-        self._writing = ThreadPoolExecutor(1, "store-writer")
-        self._reading = self._writing if reader is writer else ThreadPoolExecutor(1, "store-reader")
+    def __init__(self, engine: Engine, retention: float) -> None:
+        self._engine, self._retention = engine, int(retention * 1e9)
+        self._reading = ThreadPoolExecutor(1, "store-reader")
+        self._queue = Queue(engine.writer)
+        self._swept = time.time_ns() - self._retention
 
     @classmethod
-    def open(cls, dsn: str) -> Store:
-        """Makes the file, its folder and its tables where there are none. Raises `StoreAway`."""
-        if wrong := wrong_dsn(dsn):
-            raise StoreAway(wrong)
-        path = ":memory:" if dsn == "memory:" else dsn.removeprefix("sqlite://")
+    def open(cls, dsn: str, retention: float = WEEK, password: str | None = None) -> Store:
+        """Makes the folder, the database and its tables where there are none. `retention` in seconds. Raises `StoreAway`."""
+        engine = Engine.open(dsn, password)
         try:
-            if path != ":memory:":
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-            writer = open_connection(path)
-            prepare(writer)
-            return cls(writer, writer if path == ":memory:" else open_connection(path))
-        except (OSError, sqlite3.Error, Stale) as wrong_file:
-            raise StoreAway(f"{path}: {wrong_file}") from wrong_file
+            prepare(engine.writer, max(1, int(retention)))
+            retain(engine.writer, max(1, int(retention)))
+        except (OSError, ClickHouseError, Stale) as wrong:
+            engine.close()
+            raise told(wrong, engine.where) from None
+        return cls(engine, retention)
 
     def close(self) -> None:
-        """Waits for what is being written, and folds the write-ahead log into the file."""
-        self._writing.shutdown()
+        """Waits for what is being written."""
+        self._queue.close()
         self._reading.shutdown()
-        if self._reader is not self._writer:
-            self._reader.close()
-        try:
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            self._writer.close()
+        self._engine.close()
 
     async def file(self, prepared: Callable[[], CheckedLines], sink: str | None = None) -> tuple[CheckedLines, Filed]:
-        """Checks and files a batch; when this returns, it is committed. `sink`: what the sender calls us.
+        """Checks and files a batch; when this returns, its rows are where a killed process does not take them along. `sink`:
+        what the sender calls us.
 
         `prepared` makes the checked lines; it runs in the writer's thread too, because it is work of the same order and the
-        event loop should stay free. What it raises comes through. Raises `StoreAway` when nothing of the batch was kept.
+        event loop should stay free. What it raises comes through. Batches that wait are written together. Raises `StoreAway`
+        when the batch must come again.
+
+        The receipt tells what this collector knows: of events that another has filed in the same moments it may say that they
+        are new. They are in the tables once all the same.
         """
+        return await self._queue.file(prepared, sink)
 
-        def work() -> tuple[CheckedLines, Filed]:
-            lines = prepared()
-            return lines, filing.file_lines(self._writer, lines, time.time_ns(), sink)
+    async def pods(self, limit: int, wish: Filter = Filter()) -> Snapshot:  # noqa: B008 - frozen
+        """The `limit` most recently seen pods that are wished, and all hosts and nodes."""
+        return await self._read(lambda look: self._snapshot(look, *reading.find_pods(look, wish, limit)))
 
-        return await self._run(self._writing, work)
-
-    async def pods(self, limit: int) -> Snapshot:
-        """The `limit` most recently seen pods, and all hosts and nodes."""
-        return await self._read(lambda db: reading.snapshot(db, None, limit, time.time_ns() - POINTS))
+    async def workload(self, cluster: str, namespace: str, kind: str, name: str, limit: int) -> Snapshot:
+        """Its pods, newest first."""
+        wish = Filter(cluster=cluster, namespace=namespace, workload=f"{kind}/{name}")
+        return await self._read(lambda look: self._snapshot(look, *reading.find_pods(look, wish, limit, by="first_seen")))
 
     async def pod(self, namespace: str, name: str, limit: int) -> PodPage | None:
         """The newest pod of that name, with its `limit` latest forks."""
 
-        def look(db: sqlite3.Connection) -> PodPage | None:
-            found = reading.pods_named(db, namespace, name)
-            return self._page(db, found[:1], found[1:], limit) if found else None
+        def ask(look: Look) -> PodPage | None:
+            wish = Filter(namespace=namespace, pod=name)
+            found, _ = reading.find_pods(look, wish, 100, by="first_seen")
+            return self._page(look, found[:1], found[1:], limit) if found else None
 
-        return await self._read(look)
+        return await self._read(ask)
 
     async def pod_by_id(self, pod: int, limit: int) -> PodPage | None:
-        def look(db: sqlite3.Connection) -> PodPage | None:
-            found = reading.pods_with_id(db, pod)
-            return self._page(db, found, [], limit) if found else None
+        def ask(look: Look) -> PodPage | None:
+            found, _ = reading.find_pods(look, Filter(), 1, owner=pod)
+            return self._page(look, found, [], limit) if found else None
 
-        return await self._read(look)
+        return await self._read(ask)
 
     async def host(self, cluster: str, node: str, limit: int) -> PodPage:
         """A node's forks outside pods."""
 
-        def look(db: sqlite3.Connection) -> PodPage:
-            snapshot = reading.snapshot(db, [], 0, time.time_ns() - POINTS)
-            mine = [holder.id for holder in snapshot.holders if (holder.cluster, holder.node) == (cluster, node)]
-            return PodPage(snapshot, [], reading.latest_forks(db, mine, limit), reading.gaps_of(db, [], mine, limit), [])
+        def ask(look: Look) -> PodPage:
+            snapshot, chosen = reading.snapshot(look, [], 0, time.time_ns() - POINTS)
+            mine = [key for key, one in chosen.mine.items() if (one.cluster, one.node) == (cluster, node)]
+            sinks = {stream.name: stream.sink for stream in snapshot.ledger.streams}
+            latest = searching.latest_forks(look, mine, [(cluster, "", "")], limit)
+            return PodPage(snapshot, [], latest, reading.gaps_of(look, chosen, mine, sinks, limit), [])
 
-        return await self._read(look)
+        return await self._read(ask)
+
+    async def timeline(self, pod: int, span: Span, step: int) -> list[TimelineRow]:
+        """Exact sums by container and step (ns), oldest first; what was told in steps of a minute is quickest."""
+
+        def ask(look: Look) -> list[TimelineRow]:
+            _, chosen = self._of(look, pod)
+            return history.timeline(look, chosen.of_pods(), span, step)
+
+        return await self._read(ask)
+
+    async def pairs(self, pod: int, span: Span, limit: int) -> list[PairRow]:
+        """Who forked whom, most forks first."""
+
+        def ask(look: Look) -> list[PairRow]:
+            found, chosen = self._of(look, pod)
+            mine = chosen.of_pods()
+            return history.pairs(look, mine, keys_of_pods(found, mine), span, limit)
+
+        return await self._read(ask)
+
+    async def lineage(self, pod: int, span: Span, limit: int) -> list[TaskRow]:
+        """The newest `limit` processes, newest first."""
+
+        def ask(look: Look) -> list[TaskRow]:
+            found, chosen = self._of(look, pod)
+            mine = chosen.of_pods()
+            return history.lineage(look, mine, keys_of_pods(found, mine), span, limit)
+
+        return await self._read(ask)
+
+    async def search(self, sought: Sought, limit: int, after: Place | None = None) -> list[FoundFork]:
+        """Newest first; `after`: where the last answer ended."""
+        return await self._read(lambda look: searching.search(look, sought, limit, after))
+
+    async def news(self, wish: Filter, since: int, limit: int) -> tuple[list[FoundFork], int]:
+        """Filed after `since` (ns, the store's clock), oldest first, and the next `since`. On a server what other collectors
+        file is among it, and all of it 2 s late. `limit`: 100 at least, or some may be left out."""
+        return await self._read(lambda look: searching.news(look, wish, since, limit))
 
     async def ledger(self) -> LedgerRows:
-        return await self._read(lambda db: ledger_rows(db, HOLES, by_cpu=True))
+        return await self._read(lambda look: ledger_rows(look, HOLES, by_cpu=True))
 
     async def sizes(self) -> Sizes:
         return Sizes(*await self._read(reading.sizes))
 
     async def sweep(self, retention: float) -> int:
-        """Deletes what is older than `retention` seconds; how many forks."""
-        now = time.time_ns()
-        before, deleted = now - int(retention * 1e9), 0
-        while some := await self._run(self._writing, lambda: sweeping.sweep_forks(self._writer, before)):
-            deleted += some  # one transaction each, so that batches come in between
-        await self._run(self._writing, lambda: sweeping.sweep_rest(self._writer, before, now))
-        return deleted
+        """Forgets what is older than `retention` seconds; how many forks."""
+        self._retention, now = int(retention * 1e9), time.time_ns()
+        after, before = self._swept, now - self._retention
+        await self._queue.run(lambda writer: retain(writer, max(1, int(retention))))
+        await self._queue.run(lambda writer: sweeping.tell_again(writer, before, now))
+        forgotten = await self._queue.run(lambda writer: sweeping.forgotten(writer, after, before))
+        self._swept = before
+        return forgotten
 
     async def check(self) -> None:
         """Raises `StoreAway` when nothing can be written."""
+        await self._queue.run(sweeping.try_writing)
 
-        def work() -> None:
-            self._writer.execute("BEGIN IMMEDIATE")
-            self._writer.execute("ROLLBACK")
-
-        await self._run(self._writing, work)
+    def _of(self, look: Look, pod: int) -> tuple[list[PodRow], reading.Chosen]:
+        found, _ = reading.find_pods(look, Filter(), 1, owner=pod)
+        return found, reading.choose(look, found)
 
     @staticmethod
-    def _page(db: sqlite3.Connection, pods: list[PodRow], others: list[PodRow], limit: int) -> PodPage:
-        snapshot = reading.snapshot(db, pods, 0, time.time_ns() - POINTS)
-        mine = [holder.id for holder in snapshot.holders if holder.pod is not None]
+    def _snapshot(look: Look, pods: list[PodRow], in_all: int) -> Snapshot:
+        return reading.snapshot(look, pods, in_all, time.time_ns() - POINTS)[0]
+
+    @staticmethod
+    def _page(look: Look, pods: list[PodRow], others: list[PodRow], limit: int) -> PodPage:
+        snapshot, chosen = reading.snapshot(look, pods, 1, time.time_ns() - POINTS)
+        mine = chosen.of_pods()
+        sinks = {stream.name: stream.sink for stream in snapshot.ledger.streams}
         return PodPage(
             snapshot,
             others,
-            reading.latest_forks(db, mine, limit),
-            reading.gaps_of(db, pods, [], limit),
-            reading.storms_of(db, pods, limit),
+            searching.latest_forks(look, list(mine), keys_of_pods(pods, mine), limit),
+            reading.gaps_of(look, chosen, list(mine), sinks, limit),
+            reading.storms_of(look, chosen.pods, limit)[0],
         )
 
-    async def _read(self, look: Callable[[sqlite3.Connection], _T]) -> _T:
-        def work() -> _T:
-            self._reader.execute("BEGIN")  # one moment for all that the look asks
-            try:
-                return look(self._reader)
-            finally:
-                self._reader.execute("COMMIT")
-
-        return await self._run(self._reading, work)
-
-    @staticmethod
-    async def _run(thread: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
+    async def _read(self, ask: Callable[[Look], _T]) -> _T:
+        now = time.time_ns()
+        until = self._queue.settled(now) if self._engine.embedded else now - LATE
+        look = Look(self._engine.reader, now - self._retention, until)
         try:
-            return await asyncio.get_running_loop().run_in_executor(thread, work)
-        except sqlite3.Error as wrong:
-            raise StoreAway(f"{type(wrong).__name__}: {wrong}") from wrong
+            return await asyncio.get_running_loop().run_in_executor(self._reading, ask, look)
+        except (OSError, ClickHouseError) as wrong:
+            raise told(wrong) from wrong

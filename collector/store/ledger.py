@@ -1,120 +1,164 @@
 """Reading for the ledger: the numbers that each stream gave out, which of them came, and what was told of the others.
 
-Each function is one look at one moment, inside the transaction of its caller. Must not live here: what explains what; that is
-`collector.views.accounts`.
+Must not live here: what explains what; that is `collector.views.accounts`.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from itertools import islice
-from typing import Final
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final
 
-from collector.rows import CpuRow, GapRow, HoleRow, LedgerRows, LossRow, NodeRow, StreamRow
-from collector.runs import holes
+from collector.rows import CpuRow, GapRow, HolderRow, HoleRow, LedgerRows, LossRow, NodeRow, StreamRow
+from collector.runs import holes, runs_of
+from collector.store.looks import Look
+from collector.store.naming import stream_id
 
-__all__ = ["gap_rows", "ledger_rows", "loss_rows"]
+__all__ = ["gap_row", "ledger_rows"]
 
-# Told of whom (`whose`: a pod's row), as far as is known by now. To be followed by a condition.
-_GAPS: Final = (
-    "SELECT g.id, g.stream, g.cluster, g.node, ifnull(h.pod, g.pod) AS whose, g.holder, g.missing, g.reason, g.sink, "
-    'g.sink IS NULL OR g.sink IS s.sink, g.count, g.start, g."end" '
-    "FROM gap g JOIN stream s ON s.id = g.stream LEFT JOIN holder h ON h.id = g.holder "
+_BLOCK: Final = 65536  # numbers of a row of `came`
+_MOST: Final = 2**63 - 1
+_STREAMS: Final = (
+    "SELECT stream, max(newest) AS n, maxMap(heads), min(whose) AS w, max(said).2 AS said, min(only).2 AS only, min(before).2 "
+    "FROM stream GROUP BY stream HAVING toUnixTimestamp64Nano(max(seen)) >= {since:Int64} "
+    "ORDER BY if(n.captured < 0, -1, n.end) DESC, stream DESC"
 )
-_OF_NODES: Final = (
-    'SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY cluster, node ORDER BY "end" DESC) AS place FROM gap '
-    "WHERE pod IS NULL AND holder IS NULL) WHERE place <= 20"  # of each node: one each time that capture was away
+_GIVEN: Final = (
+    "SELECT stream, toInt32(head.1) AS cpu, head.2 AS given FROM (SELECT stream, arrayJoin(CAST(maxMap(heads) AS "
+    "Array(Tuple(UInt32, UInt64)))) AS head FROM stream GROUP BY stream)"
 )
-_LOSSES: Final = (
-    "SELECT l.stream, ifnull(h.pod, nullif(l.pod, 0)) AS whose, nullif(l.holder, 0), l.missing, l.reason, nullif(l.sink, ''), "
-    "l.sink = '' OR l.sink IS s.sink, max(l.told, l.by_now) "
-    "FROM loss l JOIN stream s ON s.id = l.stream LEFT JOIN holder h ON h.id = l.holder "
+# What came of each CPU's numbers, block by block, and how many of a block have been given out.
+_BLOCKS: Final = (
+    "SELECT c.stream AS stream, c.cpu AS cpu, c.block AS block, c.bits AS bits, c.size AS size, "
+    "least(65536, greatest(given, block * 65536) - block * 65536) AS out FROM (SELECT stream, cpu, block, "
+    "groupBitmapMergeState(numbers) AS bits, bitmapCardinality(bits) AS size FROM came WHERE cpu >= 0 {only} "
+    f"GROUP BY stream, cpu, block) AS c LEFT JOIN ({_GIVEN}) AS g ON c.stream = g.stream AND c.cpu = g.cpu"
 )
-
-
-def gap_rows(db: sqlite3.Connection, condition: str, limit: int = -1) -> list[GapRow]:
-    """The newest gaps for which an SQL condition of our own over `_GAPS` holds, newest first."""
-    found = db.execute(f'{_GAPS} WHERE {condition} ORDER BY g."end" DESC, g.id LIMIT ?', (limit,))
-    return [GapRow._make((*row[:9], bool(row[9]), *row[10:])) for row in found]
-
-
-def loss_rows(db: sqlite3.Connection, condition: str) -> list[LossRow]:
-    """As `gap_rows`, over `_LOSSES`."""
-    return [LossRow._make((*row[:6], bool(row[6]), row[7])) for row in db.execute(f"{_LOSSES} WHERE {condition}")]
-
-
-def ledger_rows(db: sqlite3.Connection, most_holes: int, *, by_cpu: bool) -> LedgerRows:
-    """All streams, the newest first. `most_holes` of each stream."""
-    streams = _streams(db)
-    return LedgerRows(
-        _nodes(db),
-        streams,
-        _sums(db),
-        gap_rows(db, f"g.id IN ({_OF_NODES})"),
-        [hole for stream in streams if (stream.given or 0) > stream.received for hole in _holes(db, stream.id, most_holes)],
-        _cpus(db) if by_cpu else [],
-    )
-
-
-def _nodes(db: sqlite3.Connection) -> list[NodeRow]:
-    return [NodeRow(*row) for row in db.execute('SELECT stream, cluster, node, start, "end", received, body FROM node')]
-
-
-# What came of each CPU, and what of that has a number that a heartbeat has spoken of.
 _CAME: Final = (
-    "SELECT r.stream AS stream, r.cpu AS cpu, sum(max(0, min(r.last + 1, ifnull(h.given, 0)) - r.first)) AS known, "
-    "sum(r.last - r.first + 1) AS filed FROM run r LEFT JOIN head h ON h.stream = r.stream AND h.cpu = r.cpu "
+    "SELECT stream, cpu, sum(if(out = 65536, size, if(out = 0, 0, bitmapCardinality(bitmapSubsetInRange(bits, toUInt16(0), "
+    f"toUInt16(out)))))), sum(size) FROM ({_BLOCKS.format(only='')}) GROUP BY stream, cpu"
+)
+# The first blocks with holes of each stream, and its full ones as they are.
+_FULL: Final = (
+    f"SELECT stream, cpu, groupArray(block) FROM ({_BLOCKS.format(only='AND stream IN {streams:Array(String)}')}) "
+    "WHERE size = 65536 GROUP BY stream, cpu"
+)
+_HOLED: Final = (
+    "SELECT stream, cpu, block, bitmapToArray(bits) FROM "
+    f"({_BLOCKS.format(only='AND stream IN {streams:Array(String)}')}) WHERE size < 65536 ORDER BY stream, cpu, block "
+    "LIMIT {blocks:UInt32} BY stream"
+)
+_SUMS: Final = (
+    "SELECT stream, missing, reason, sink, toUInt64(least(sum(toUInt128(most)), 9223372036854775807)) FROM (SELECT stream, "
+    "missing, reason, sink, max(by_now) AS most FROM loss GROUP BY stream, holder, owner, missing, reason, sink, source) "
+    "GROUP BY stream, missing, reason, sink ORDER BY stream, missing, reason, sink"
+)
+_GAPS: Final = (
+    "SELECT id, stream, cluster, node, owner, holder, missing, reason, sink, amount, start, end FROM gap "
+    "FINAL WHERE holder = -2 AND owner = 0 AND toUnixTimestamp64Nano(received) >= {since:Int64} ORDER BY end DESC, id "
+    "LIMIT 20 BY cluster, node"  # of each node: one each time that capture was away
 )
 
 
-def _streams(db: sqlite3.Connection) -> list[StreamRow]:
-    return [
-        StreamRow(*row)
-        for row in db.execute(
-            # `sum` ends in an error when it gets too large for 64 bits, `total` does not.
-            "SELECT s.id, s.name, ifnull(n.cluster, s.cluster), ifnull(n.node, s.node), s.sink, s.before, "  # noqa: S608 - our own words
-            "CASE WHEN n.stream IS NULL THEN NULL ELSE CAST(ifnull(h.given, 0) AS INTEGER) END, ifnull(c.known, 0), "
-            f"ifnull(c.filed, 0) FROM stream s LEFT JOIN node n ON n.stream = s.id LEFT JOIN ({_CAME} GROUP BY r.stream) c "
-            "ON c.stream = s.id LEFT JOIN (SELECT stream, total(given) AS given FROM head GROUP BY stream) h "
-            'ON h.stream = s.id ORDER BY n."end" DESC, s.id DESC'
-        )
-    ]
+def gap_row(row: tuple[Any, ...], holder: HolderRow | None, sinks: Mapping[str, str | None]) -> GapRow:
+    """Out of the columns of a gap. `holder`: the one that it is told of, None when that is none of those that are looked at."""
+    name, stream, cluster, node, owner, _, missing, reason, sink, amount, start, end = row
+    of = (owner or None, None) if holder is None else (holder.pod, holder.id)
+    ours = not sink or sink == sinks.get(stream)
+    return GapRow._make((name, stream_id(stream), cluster, node, *of, missing, reason, sink or None, ours, amount, start, end))
 
 
-def _cpus(db: sqlite3.Connection) -> list[CpuRow]:
-    return [
-        CpuRow(*row)
-        for row in db.execute(
-            "SELECT k.stream, k.cpu, ifnull(h.given, 0), ifnull(c.known, 0) "  # noqa: S608
-            "FROM (SELECT stream, cpu FROM head UNION SELECT stream, cpu FROM run) k "
-            "LEFT JOIN head h ON h.stream = k.stream AND h.cpu = k.cpu "
-            f"LEFT JOIN ({_CAME} GROUP BY r.stream, r.cpu) c ON c.stream = k.stream AND c.cpu = k.cpu ORDER BY k.stream, k.cpu"
-        )
-    ]
-
-
-def _sums(db: sqlite3.Connection) -> list[LossRow]:
-    """Each stream's, whosever they are."""
-    sums = db.execute(
-        "SELECT l.stream, l.missing, l.reason, nullif(l.sink, ''), l.sink = '' OR l.sink IS s.sink, "
-        "CAST(total(max(l.told, l.by_now)) AS INTEGER) FROM loss l JOIN stream s ON s.id = l.stream "
-        "GROUP BY l.stream, l.missing, l.reason, l.sink"
+def ledger_rows(look: Look, most_holes: int, *, by_cpu: bool) -> LedgerRows:
+    """All streams, the newest first. `most_holes` of each stream."""
+    told = look.rows(_STREAMS)
+    came: dict[str, dict[int, tuple[int, int]]] = {}
+    for stream, cpu, known, filed in look.rows(_CAME):
+        came.setdefault(stream, {})[cpu] = known, filed
+    heads = {row[0]: row[2] for row in told}
+    streams = [_stream(row, came.get(row[0], {})) for row in told]
+    sinks = {stream.name: stream.sink for stream in streams}
+    incomplete = [stream.name for stream in streams if (stream.given or 0) > stream.received] if most_holes else []
+    return LedgerRows(
+        [_node(row[0], row[1]) for row in told if row[1]["captured"] >= 0],
+        streams,
+        [
+            LossRow(stream_id(stream), None, None, missing, reason, sink or None, not sink or sink == sinks[stream], amount)
+            for stream, missing, reason, sink, amount in look.rows(_SUMS)
+            if stream in sinks
+        ],
+        [gap_row(row, None, sinks) for row in look.rows(_GAPS) if row[1] in sinks],
+        _holes(look, incomplete, heads, most_holes),
+        [_cpu(name, cpu, heads[name], came.get(name, {})) for name in sinks for cpu in _cpus(heads[name], came.get(name, {}))]
+        if by_cpu
+        else [],
     )
-    return [LossRow._make((row[0], None, None, *row[1:4], bool(row[4]), row[5])) for row in sums]
 
 
-def _holes(db: sqlite3.Connection, stream: int, most: int) -> Iterator[HoleRow]:
-    """The first `most`; walks no further than it must, because a full ring leaves a hole beside every fork that it took."""
-    cpus = db.execute("SELECT cpu, given FROM head WHERE stream = ? ORDER BY cpu", (stream,)).fetchall()
-    found = (HoleRow(stream, cpu, *hole) for cpu, given in cpus for hole in _holes_of(db, stream, cpu, given, most))
-    return islice(found, most)
+def _node(stream: str, newest: Mapping[str, Any]) -> NodeRow:
+    words = (newest[key] for key in ("cluster", "node", "start", "end", "received"))
+    return NodeRow._make((stream_id(stream), *words, newest["body"].encode()))
 
 
-def _holes_of(db: sqlite3.Connection, stream: int, cpu: int, given: int, most: int) -> list[tuple[int, int]]:
-    """At least the first `most`; between `most` + 1 runs lie so many, so what follows the last of them is not looked at."""
-    known = db.execute(
-        "SELECT first, last FROM run WHERE stream = ? AND cpu = ? AND first < ? ORDER BY first LIMIT ?",
-        (stream, cpu, given, most + 1),
-    )
-    return holes(known, given)
+def _stream(row: tuple[Any, ...], came: Mapping[int, tuple[int, int]]) -> StreamRow:
+    name, newest, heads, whose, said, only, before = row
+    heard = newest["captured"] >= 0
+    whose = newest if heard else whose
+    given = min(sum(heads.values()), _MOST) if heard else None
+    known, filed = (sum(part[place] for part in came.values()) for place in (0, 1))
+    return StreamRow(stream_id(name), name, whose["cluster"], whose["node"], said or only or None, before, given, known, filed)
+
+
+def _cpus(heads: Mapping[int, int], came: Mapping[int, Any]) -> list[int]:
+    return sorted(heads.keys() | came.keys())
+
+
+def _cpu(stream: str, cpu: int, heads: Mapping[int, int], came: Mapping[int, tuple[int, int]]) -> CpuRow:
+    return CpuRow(stream_id(stream), cpu, heads.get(cpu, 0), came.get(cpu, (0, 0))[0])
+
+
+def _holes(look: Look, streams: list[str], heads: Mapping[str, Mapping[int, int]], most: int) -> list[HoleRow]:
+    """The first `most` of each stream. A full ring leaves a hole beside every fork that it took, so no more blocks are fetched
+    than it must be: each that is not full has one, if only at its end."""
+    found: dict[str, list[HoleRow]] = {}
+    blocks, wanted = 4, streams
+    while wanted:
+        full: dict[str, dict[int, list[int]]] = {}
+        for stream, cpu, whole in look.rows(_FULL, streams=wanted):
+            full.setdefault(stream, {})[cpu] = whole
+        holed: dict[str, list[tuple[int, int, list[int]]]] = {}
+        for stream, rows in groupby(look.rows(_HOLED, streams=wanted, blocks=blocks), itemgetter(0)):
+            holed[stream] = [row[1:] for row in rows]
+        for stream in wanted:
+            found[stream] = _holes_of(stream, heads[stream], full.get(stream, {}), holed.get(stream, []), blocks)[:most]
+        wanted = [s for s in wanted if len(found[s]) < most and len(holed.get(s, [])) == blocks]
+        blocks *= 4
+    return [hole for stream in streams for hole in found[stream]]
+
+
+def _holes_of(
+    stream: str, heads: Mapping[int, int], full: Mapping[int, list[int]], holed: list[tuple[int, int, list[int]]], most: int
+) -> list[HoleRow]:
+    """`holed`: at most `most` of the blocks that are not full, the first ones; beyond the last of them nothing is known."""
+    edge = holed[-1][:2] if len(holed) == most else None
+    found = []
+    for cpu, given in sorted(heads.items()):
+        if edge and cpu > edge[0]:
+            break
+        until = given if not edge or cpu < edge[0] else min(given, (edge[1] + 1) * _BLOCK)
+        known = [(block * _BLOCK, block * _BLOCK + _BLOCK - 1) for block in full.get(cpu, ())]
+        for _, block, numbers in (row for row in holed if row[0] == cpu):
+            known += runs_of(block * _BLOCK + number for number in numbers)
+        found += [HoleRow(stream_id(stream), cpu, *hole) for hole in holes(_joined(known), until)]
+    return found
+
+
+def _joined(runs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sorted and apart; runs that touch at a block's edge are one."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(runs):
+        if found and found[-1][1] == first - 1:
+            found[-1] = found[-1][0], last
+        else:
+            found.append((first, last))
+    return found

@@ -1,155 +1,180 @@
-"""Reading: what the views ask, as rows. Each function is one look at one moment, inside the transaction of its caller.
+"""Reading: what the views ask of pods and hosts, as rows.
 
 Must not live here: writing, sums over rows and JSON (`collector.views`).
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
-import orjson
+from collector.rows import NOTHING, Filter, GapRow, HolderRow, LossRow, ParentRow, PodRow, PointRow, Snapshot, StormRow, Tally
+from collector.store.commit import NO_CGROUP
+from collector.store.ledger import gap_row, ledger_rows
+from collector.store.looks import Look
+from collector.store.naming import HOLDERS, HOLDERS_OF, holder_id, pods_where, stream_id
 
-from collector.rows import GapRow, HolderRow, ParentRow, PodRow, PointRow, Snapshot, StormRow, Tally
-from collector.store.ledger import gap_rows, ledger_rows, loss_rows
+__all__ = ["Chosen", "choose", "find_pods", "gaps_of", "sizes", "snapshot", "storms_of"]
 
-__all__ = ["gaps_of", "latest_forks", "pods_named", "pods_with_id", "sizes", "snapshot", "storms_of"]
-
-_POD: Final = "id, cluster, node, namespace, name, uid, first_seen, last_seen"
-# A pod row that nothing points at any more was a first guess, made before the pod was known.
-_REAL: Final = "(id IN (SELECT pod FROM holder) OR id IN (SELECT pod FROM gap) OR id IN (SELECT pod FROM storm))"
-_TALLY: Final = ", ".join(f"{prefix}_{name}" for prefix in ("counts", "totals") for name in Tally._fields)
 _TOP: Final = 10  # comms a holder
-_HOLES: Final = 10  # told with a snapshot, of each stream
-_OF_CHOSEN_PODS: Final = (
-    "(g.holder IN (SELECT id FROM holder WHERE pod IN (SELECT id FROM temp.chosen)) OR g.pod IN (SELECT id FROM temp.chosen))"
+_NOBODY: Final = '{"cgroup":null,"container":null,"k8s":{}}'  # of whom every word was forgotten
+_WHOSE: Final = (
+    "Tuple(rank UInt8, said Int64, owner UInt64, cluster String, node String, namespace String, pod String, uid String, "
+    "subject UInt64)"
 )
-_STORM: Final = f'stream, number, pod, cluster, node, is_over, most, hold, start, "end", {_TALLY}'
+# Every word about a pod: of its holders, of gaps that are told of it as a whole, of its storms.
+_WORDS: Final = (
+    f"SELECT w, first, last FROM ({HOLDERS}) UNION ALL "
+    f"SELECT CAST((0, 0, owner, cluster, node, namespace, pod, uid, 0) AS {_WHOSE}), end, end FROM gap "
+    "WHERE owner != 0 AND toUnixTimestamp64Nano(received) >= {since:Int64} UNION ALL "
+    f"SELECT CAST((0, 0, o.owner, o.cluster, o.node, o.namespace, o.pod, o.uid, 0) AS {_WHOSE}), n.start, n.end "
+    "FROM (SELECT max(whose) AS o, max(newest) AS n FROM storm GROUP BY stream, cgroup, number "
+    "HAVING toUnixTimestamp64Nano(max(seen)) >= {since:Int64})"
+)
+_PODS: Final = (
+    "SELECT w.owner AS owner, max(w.cluster), argMax(w.node, last), nullIf(max(w.namespace), ''), nullIf(max(w.pod), ''), "
+    "nullIf(max(w.uid), ''), min(first) AS first_seen, max(last) AS last_seen, count() OVER () "
+    f"FROM ({_WORDS}) WHERE owner != 0 GROUP BY owner HAVING max(%s) ORDER BY %s DESC, owner LIMIT {{limit:UInt32}}"
+)
+_HOLDERS: Final = (
+    "SELECT stream, cgroup, w.owner, w.cluster, w.node, w.subject, first, last, n.sum, n.start, n.end, n.received, n.counts, "
+    f"n.totals FROM ({HOLDERS_OF}) ORDER BY stream, cgroup"
+)
+# The comms that forked most, a few of each holder, and how many forks it made in all.
+_MADE: Final = (
+    "SELECT stream, cgroup, kind, comm, forks, sum(forks) OVER (PARTITION BY stream, cgroup, kind) FROM "
+    "(SELECT stream, cgroup, kind, comm, sum(size) AS forks FROM (SELECT stream, cgroup, kind, comm, "
+    "groupBitmapMerge(numbers) AS size FROM made "
+    "WHERE (stream, cgroup) IN {mine:Array(Tuple(String, Int64))} GROUP BY stream, cgroup, kind, comm, cpu) "
+    "GROUP BY stream, cgroup, kind, comm) ORDER BY forks DESC, comm NULLS FIRST LIMIT {top:UInt8} BY stream, cgroup, kind"
+)
+_POINTS: Final = (
+    "SELECT stream, cgroup, min(start), end, max(processes) FROM summary WHERE end > {after:Int64} "
+    "AND (stream, cgroup) IN {mine:Array(Tuple(String, Int64))} GROUP BY stream, cgroup, end"
+)
+_LOSSES: Final = (
+    "SELECT stream, holder, owner, missing, reason, sink, toUInt64(least(sum(toUInt128(most)), 9223372036854775807)) FROM "
+    "(SELECT stream, holder, owner, missing, reason, sink, source, max(by_now) AS most FROM loss WHERE (holder = -2 AND "
+    "(owner = 0 OR owner IN {chosen:Array(UInt64)})) OR holder IN {cgroups:Array(Int64)} "
+    "GROUP BY stream, holder, owner, missing, reason, sink, source) GROUP BY stream, holder, owner, missing, reason, sink"
+)
+_STORMS: Final = (
+    "SELECT stream, number, o.owner, o.cluster, o.node, n.is_over, n.limit, n.hold, n.start, n.end, n.counts, n.totals, "
+    "count() OVER (PARTITION BY o.owner) FROM (SELECT stream, cgroup, number, max(whose) AS o, max(newest) AS n FROM storm "
+    "GROUP BY stream, cgroup, number HAVING toUnixTimestamp64Nano(max(seen)) >= {since:Int64} "
+    "AND o.owner IN {chosen:Array(UInt64)}) ORDER BY n.start DESC, number DESC LIMIT {limit:UInt32} BY o.owner"
+)
+_GAPS: Final = (
+    "SELECT id, stream, cluster, node, owner, holder, missing, reason, sink, amount, start, end FROM gap "
+    "WHERE toUnixTimestamp64Nano(received) >= {since:Int64} AND ((owner != 0 AND owner IN {chosen:Array(UInt64)}) OR "
+    "(stream, holder) IN {mine:Array(Tuple(String, Int64))}) ORDER BY end DESC, id LIMIT 1 BY stream, id LIMIT {limit:UInt32}"
+)
 
 
-def snapshot(db: sqlite3.Connection, pods: Sequence[PodRow] | None, limit: int, points_since: int) -> Snapshot:
-    """The given pods, or the `limit` most recently seen, with the hosts and nodes. `points_since` in ns."""
-    if pods is None:
-        pods = [
-            PodRow(*row)
-            for row in db.execute(
-                f"SELECT {_POD} FROM pod WHERE {_REAL} ORDER BY last_seen DESC, id LIMIT ?",  # noqa: S608 - our own column names
-                (limit,),
-            )
-        ]
-    in_all = int(db.execute(f"SELECT count(*) FROM pod WHERE {_REAL}").fetchone()[0])  # noqa: S608
-    _choose(db, [pod.id for pod in pods])
-    holders = [
-        HolderRow._make((*row[:13], Tally(*row[13:20]), Tally(*row[20:])))
-        for row in db.execute(
-            "SELECT h.id, h.stream, h.cgroup, h.pod, h.cluster, h.node, s.body, h.filed, h.first_seen, h.last_seen, h.start, "  # noqa: S608
-            f'h."end", h.received, {_TALLY} FROM holder h JOIN subject s ON s.id = h.subject '
-            "WHERE h.pod IS NULL OR h.pod IN (SELECT id FROM temp.chosen) ORDER BY h.id"
-        )
-    ]
-    return Snapshot(
+class Chosen(NamedTuple):
+    """The pods that a look is about, their holders and those of all hosts. `mine`: the holders by stream and cgroup."""
+
+    pods: list[int]
+    mine: dict[tuple[str, int], HolderRow]
+    parents: list[ParentRow]
+
+    def of_pods(self) -> dict[tuple[str, int], HolderRow]:
+        return {key: holder for key, holder in self.mine.items() if holder.pod is not None}
+
+
+def find_pods(look: Look, wish: Filter, limit: int, owner: int = 0, by: str = "last_seen") -> tuple[list[PodRow], int]:
+    """Those that are wished, the most recently seen first, and how many there are in all."""
+    values: dict[str, Any] = {"limit": limit}
+    fits = pods_where(wish, values)
+    if owner:
+        fits, values["owner"] = f"{fits} AND w.owner = {{owner:UInt64}}", owner
+    rows = look.rows(_PODS % (fits, by), **values)
+    return [PodRow._make(row[:8]) for row in rows], rows[0][8] if rows else 0
+
+
+def choose(look: Look, pods: Sequence[PodRow]) -> Chosen:
+    chosen = [pod.id for pod in pods]
+    rows = look.rows(_HOLDERS, chosen=chosen)
+    question = "SELECT id, any(body) FROM subject WHERE id IN {subjects:Array(UInt64)} GROUP BY id"
+    bodies = dict(look.rows(question, subjects=sorted({row[5] for row in rows})))
+    filed: dict[tuple[str, int], dict[str, int]] = {}
+    parents: list[ParentRow] = []
+    for stream, cgroup, kind, comm, forks, in_all in look.rows(_MADE, mine=[row[:2] for row in rows], top=_TOP):
+        filed.setdefault((stream, cgroup), {})[kind] = in_all
+        if kind == "process":
+            parents.append(ParentRow(holder_id(stream, cgroup), comm, forks))
+    mine = {row[:2]: _holder(row, bodies.get(row[5], _NOBODY).encode(), sum(filed.get(row[:2], {}).values())) for row in rows}
+    return Chosen(chosen, mine, parents)
+
+
+def _holder(row: tuple[Any, ...], subject: bytes, filed: int) -> HolderRow:
+    stream, cgroup, owner, cluster, node, _, first, last, grown, start, end, received, counts, totals = row
+    whose = (holder_id(stream, cgroup), stream_id(stream), cgroup, owner or None, cluster, node, subject, filed, first, last)
+    if grown < 0:
+        return HolderRow(*whose, None, None, None, NOTHING, NOTHING)
+    return HolderRow(*whose, start, end, received, Tally(*counts), Tally(*totals))
+
+
+def snapshot(look: Look, pods: Sequence[PodRow], in_all: int, points_since: int) -> tuple[Snapshot, Chosen]:
+    """The given pods with the hosts and nodes, and their holders. `in_all`: how many pods there are. `points_since` in ns."""
+    chosen = choose(look, pods)
+    mine = list(chosen.mine)
+    ledger = ledger_rows(look, 0, by_cpu=False)
+    sinks = {stream.name: stream.sink for stream in ledger.streams}
+    points = look.rows(_POINTS, mine=mine, after=points_since)
+    storms, in_each = storms_of(look, chosen.pods, 1)
+    whole = Snapshot(
         list(pods),
         in_all,
-        holders,
-        _parents(db),
-        [
-            PointRow(*row)
-            for row in db.execute(
-                'SELECT p.holder, p.start, p."end", p.processes FROM holder h JOIN point p ON p.holder = h.id AND p."end" > ? '
-                "WHERE h.pod IS NULL OR h.pod IN (SELECT id FROM temp.chosen)",
-                (points_since,),
-            )
-        ],
-        loss_rows(db, "l.pod >= 0 AND (whose IS NULL OR whose IN (SELECT id FROM temp.chosen))"),
-        *_newest_storms(db),
-        ledger_rows(db, _HOLES, by_cpu=False),
+        list(chosen.mine.values()),
+        chosen.parents,
+        [PointRow(holder_id(*row[:2]), *row[2:]) for row in points],
+        _losses(look, chosen, sinks),
+        storms,
+        in_each,
+        ledger,
     )
+    return whole, chosen
 
 
-def _choose(db: sqlite3.Connection, rows: Iterable[int]) -> None:
-    """The pods (or holders) that the next queries are about; a table, as a list of them may be longer than SQLite takes."""
-    db.execute("CREATE TEMP TABLE IF NOT EXISTS chosen (id INTEGER PRIMARY KEY)")
-    db.execute("DELETE FROM temp.chosen")
-    db.executemany("INSERT OR IGNORE INTO temp.chosen VALUES (?)", [(row,) for row in rows])
+def _losses(look: Look, chosen: Chosen, sinks: dict[str, str | None]) -> list[LossRow]:
+    """Asked for by cgroup alone, since a list of holders costs more to tell than a few rows too many do."""
+    rows = look.rows(_LOSSES, chosen=chosen.pods, cgroups=sorted({cgroup for _, cgroup in chosen.mine}))
+    return [_loss(row, chosen, sinks) for row in rows if row[0] in sinks and (row[1] == NO_CGROUP or row[:2] in chosen.mine)]
 
 
-def _parents(db: sqlite3.Connection) -> list[ParentRow]:
-    """The comms that forked most, a few for each holder."""
-    rows = db.execute(
-        "SELECT holder, comm, known, forks FROM (SELECT p.*, row_number() OVER "
-        "(PARTITION BY p.holder ORDER BY p.forks DESC, p.comm) AS place FROM holder h JOIN parent p ON p.holder = h.id "
-        "WHERE h.pod IS NULL OR h.pod IN (SELECT id FROM temp.chosen)) WHERE place <= ?",
-        (_TOP,),
-    )
-    return [ParentRow(holder, comm if known else None, forks) for holder, comm, known, forks in rows]
+def _loss(row: tuple[Any, ...], chosen: Chosen, sinks: dict[str, str | None]) -> LossRow:
+    stream, cgroup, owner, missing, reason, sink, amount = row
+    holder = chosen.mine.get((stream, cgroup))
+    ours = not sink or sink == sinks[stream]
+    of = (owner or None, None) if holder is None else (holder.pod, holder.id)
+    return LossRow._make((stream_id(stream), *of, missing, reason, sink or None, ours, amount))
 
 
-def pods_named(db: sqlite3.Connection, namespace: str, name: str) -> list[PodRow]:
-    """All that ever bore the name and are still kept, the newest first."""
+def storms_of(look: Look, pods: Sequence[int], limit: int) -> tuple[list[StormRow], dict[int, int]]:
+    """The newest of each pod, newest first, and how many each has had."""
+    rows = look.rows(_STORMS, chosen=pods, limit=limit)
+    storms = [
+        StormRow._make((stream_id(row[0]), *row[1:5], bool(row[5]), *row[6:10], Tally(*row[10]), Tally(*row[11])))
+        for row in rows
+    ]
+    return storms, {row[2]: row[12] for row in rows}
+
+
+def gaps_of(
+    look: Look, chosen: Chosen, only: Sequence[tuple[str, int]], sinks: dict[str, str | None], limit: int
+) -> list[GapRow]:
+    """The newest gaps told of the chosen pods and of `only` these holders; each for itself, newest first."""
     return [
-        PodRow(*row)
-        for row in db.execute(
-            f"SELECT {_POD} FROM pod WHERE namespace = ? AND name = ? AND {_REAL} ORDER BY first_seen DESC, id DESC LIMIT 100",  # noqa: S608
-            (namespace, name),
-        )
+        gap_row(row, chosen.mine.get((row[1], row[5])), sinks)
+        for row in look.rows(_GAPS, chosen=chosen.pods, mine=only, limit=limit)
     ]
 
 
-def latest_forks(db: sqlite3.Connection, holders: Iterable[int], limit: int) -> list[dict[str, Any]]:
-    """The newest forks of these holders, newest first, as they were sent."""
-    rows: list[tuple[int, int, bytes, bytes]] = []
-    for holder in holders:
-        # One walk down the index for each: asked for all at once, SQLite would sort every fork they ever had.
-        rows += db.execute(
-            "SELECT f.time, f.id, f.body, s.body FROM fork f JOIN subject s ON s.id = f.subject "
-            "WHERE f.holder = ? ORDER BY f.time DESC, f.id DESC LIMIT ?",
-            (holder, limit),
-        )
-    rows.sort(key=lambda row: row[:2], reverse=True)
-    return [{**orjson.loads(body), **orjson.loads(subject)} for _, _, body, subject in rows[:limit]]
-
-
-def gaps_of(db: sqlite3.Connection, pods: Sequence[PodRow], holders: Iterable[int], limit: int) -> list[GapRow]:
-    """The newest gaps told of these pods or, without any, of these holders; each for itself, newest first."""
-    if pods:
-        _choose(db, [pod.id for pod in pods])
-        return gap_rows(db, _OF_CHOSEN_PODS, limit)
-    _choose(db, holders)
-    return gap_rows(db, "g.holder IN (SELECT id FROM temp.chosen)", limit)
-
-
-def storms_of(db: sqlite3.Connection, pods: Sequence[PodRow], limit: int) -> list[StormRow]:
-    """The newest storms of these pods, newest first."""
-    _choose(db, [pod.id for pod in pods])
-    rows = db.execute(
-        f"SELECT {_STORM} FROM storm WHERE pod IN (SELECT id FROM temp.chosen) ORDER BY start DESC, number DESC LIMIT ?",  # noqa: S608
-        (limit,),
+def sizes(look: Look) -> tuple[int, int, int]:
+    """Forks as far as they are merged, pods, bytes on the disk."""
+    ((forks, size),) = look.rows(
+        "SELECT sumIf(rows, table IN ('fork', 'fork_local')), sum(bytes_on_disk) FROM system.parts "
+        "WHERE active AND database = currentDatabase()"
     )
-    return [_storm(row) for row in rows]
-
-
-def _newest_storms(db: sqlite3.Connection) -> tuple[list[StormRow], dict[int, int]]:
-    """The newest of each chosen pod, and how many each has had."""
-    rows = db.execute(
-        # With one max() in it, SQLite takes the other columns from the row that has it.
-        f"SELECT count(*), max(start), {_STORM} FROM storm WHERE pod IN (SELECT id FROM temp.chosen) GROUP BY pod"  # noqa: S608
-    ).fetchall()
-    storms = [_storm(row[2:]) for row in rows]
-    return storms, {storm.pod: row[0] for storm, row in zip(storms, rows, strict=True)}
-
-
-def _storm(row: tuple[Any, ...]) -> StormRow:
-    return StormRow._make((*row[:5], bool(row[5]), *row[6:10], Tally(*row[10:17]), Tally(*row[17:])))
-
-
-def pods_with_id(db: sqlite3.Connection, pod: int) -> list[PodRow]:
-    return [PodRow(*row) for row in db.execute(f"SELECT {_POD} FROM pod WHERE id = ?", (pod,))]  # noqa: S608
-
-
-def sizes(db: sqlite3.Connection) -> tuple[int, int, int]:
-    """Forks (ids have no holes but at the old end), pods, bytes of the database."""
-    (forks,) = db.execute("SELECT ifnull(max(id) - min(id) + 1, 0) FROM fork").fetchone()
-    (pods,) = db.execute("SELECT count(*) FROM pod").fetchone()
-    (size,) = db.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size").fetchone()
-    return int(forks), int(pods), int(size)
+    return int(forks), find_pods(look, Filter(), 1)[1], int(size)

@@ -1,150 +1,211 @@
-"""The tables, and how a connection to them is opened.
+"""The tables, and how a database is brought up to them.
 
-Times are nanoseconds since 1970 UTC as the sender said; `received` and `seen` are the collector's own clock in the same unit,
-so that retention does not hang on a node's clock. Must not live here: queries.
+Nothing that is written here depends on what was read before: every table takes the same row twice, in any order and from any
+collector, and is the same in the end. Rows of an event are replaced by their equals; everything else is a greatest, a least or
+a union, none of which cares how often it is told. What makes a set of forks exact is bitmaps of their numbers.
+
+`time`, `start` and `end` are the sender's clock, `received` and `seen` the collector's, so that retention and partitions do not
+hang on a node's clock: no sender can make more partitions than there are days. Must not live here: queries.
 """
 
 from __future__ import annotations
 
-import sqlite3
+import re
 from typing import Final
 
-from collector.rows import HOST, Tally
+from clickhouse_connect.driver.client import Client
 
-__all__ = ["VERSION", "Stale", "open_connection", "prepare"]
+from collector.rows import Tally
 
-_TALLY: Final = ", ".join(
-    f"{prefix}_{name} INTEGER NOT NULL DEFAULT 0" for prefix in ("counts", "totals") for name in Tally._fields
+__all__ = ["NEVER", "TABLES", "VERSION", "Stale", "prepare", "retain", "whole"]
+
+GRACE: Final = 120  # seconds that what is too old stays on the disk, so that a sweep can count it
+NEVER: Final = 2**63 - 1  # ns: later than anything, where the earliest is kept
+_NS: Final = "DateTime64(9, 'UTC')"
+_TALLY: Final = f"Array(UInt64) /* {', '.join(Tally._fields)} */"
+# What a replayed batch is known by, for as many batches: an agent has one on its way, a journal's replay a few.
+_ONCE: Final = "non_replicated_deduplication_window = 1000"
+# A day's parts go as a whole: nothing is rewritten to forget.
+_WHOLE: Final = "ttl_only_drop_parts = 1"
+_SUMS: Final = ("processes", "threads", "suppressed", "lost")
+
+_FIRST: Final = (
+    # Forks, by pod and time. A fork is put together out of these columns again exactly as it was sent (see `packing`).
+    # `holder`: the cgroup that counted it, -1 for the host; `namespace`, `pod` as known when it was filed, see `naming`.
+    f"""CREATE TABLE fork (
+    cluster LowCardinality(String), namespace LowCardinality(String), pod LowCardinality(String),
+    time {_NS} CODEC(Delta, ZSTD(1)),
+    stream LowCardinality(String), cpu UInt16 CODEC(ZSTD(1)), sequence UInt64 CODEC(Delta, ZSTD(1)),
+    received {_NS} CODEC(Delta, ZSTD(1)), node LowCardinality(String),
+    holder Int64 CODEC(ZSTD(1)), subject UInt64 CODEC(ZSTD(1)),
+    kind LowCardinality(String), comm LowCardinality(Nullable(String)), parent_comm LowCardinality(Nullable(String)),
+    pid Nullable(UInt32) CODEC(ZSTD(1)), ns_pid Nullable(UInt32) CODEC(ZSTD(1)),
+    parent_pid Nullable(UInt32) CODEC(ZSTD(1)), parent_ns_pid Nullable(UInt32) CODEC(ZSTD(1)),
+    entity Nullable(UInt64) CODEC(ZSTD(1)), parent_entity Nullable(UInt64) CODEC(ZSTD(1)),
+    age Nullable(Int64) CODEC(ZSTD(1)), parent_start Nullable(Int64) CODEC(ZSTD(1)),
+    context LowCardinality(String), rest String CODEC(ZSTD(1)),
+    INDEX by_time time TYPE minmax, INDEX by_received received TYPE minmax,
+    INDEX by_entity entity TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX by_parent parent_entity TYPE bloom_filter(0.01) GRANULARITY 4
+) ENGINE = ReplacingMergeTree PARTITION BY toDate(received)
+ORDER BY (cluster, namespace, pod, time, stream, cpu, sequence) SETTINGS {_ONCE}, {_WHOLE}""",
+    # cgroup, container and k8s of an event, told once and pointed at by thousands.
+    f"""CREATE TABLE subject (
+    id UInt64, seen {_NS}, workload_kind LowCardinality(String), workload LowCardinality(String), labels Map(String, String),
+    container String, body String CODEC(ZSTD(3))
+) ENGINE = ReplacingMergeTree(seen) ORDER BY id SETTINGS {_ONCE}""",
+    # One cgroup of one stream (-1: the stream's host): whose it is by the best that was ever said of it, and its newest
+    # summary. Totals only grow, so the greatest are the newest: neither a clock that was set back nor a summary that comes late
+    # can hide them. Where nothing was forked in between, the time decides, and the number. `sum` -1: no summary yet.
+    f"""CREATE TABLE holder (
+    stream LowCardinality(String), cgroup Int64,
+    whose SimpleAggregateFunction(max, Tuple(rank UInt8, said Int64, owner UInt64, cluster String, node String,
+        namespace String, pod String, uid String, subject UInt64)),
+    newest SimpleAggregateFunction(max, Tuple(sum Int64, end Int64, number Int64, start Int64, received Int64,
+        counts {_TALLY}, totals {_TALLY})),
+    first_seen SimpleAggregateFunction(min, Int64), last_seen SimpleAggregateFunction(max, Int64),
+    seen SimpleAggregateFunction(max, {_NS})
+) ENGINE = AggregatingMergeTree ORDER BY (stream, cgroup) SETTINGS {_ONCE}""",
+    # Which forks each holder made, by the comm of who forked: the sizes of these sets are the counts.
+    f"""CREATE TABLE made (
+    stream LowCardinality(String), cgroup Int64, kind LowCardinality(String), comm LowCardinality(Nullable(String)), cpu UInt16,
+    numbers AggregateFunction(groupBitmap, UInt64), seen SimpleAggregateFunction(max, {_NS})
+) ENGINE = AggregatingMergeTree ORDER BY (stream, cgroup, kind, comm, cpu) SETTINGS allow_nullable_key = 1, {_ONCE}""",
+    """CREATE TABLE made_in (stream LowCardinality(String), cgroup Int64, kind LowCardinality(String),
+    comm LowCardinality(Nullable(String)), cpu UInt16, numbers Array(UInt64), seen DateTime64(9, 'UTC')) ENGINE = Null""",
+    """CREATE MATERIALIZED VIEW made_of TO made AS
+    SELECT stream, cgroup, kind, comm, cpu, groupBitmapState(number) AS numbers, max(at) AS seen
+    FROM (SELECT stream, cgroup, kind, comm, cpu, arrayJoin(numbers) AS number, seen AS at FROM made_in)
+    GROUP BY stream, cgroup, kind, comm, cpu""",
+    # What has come, written after all else of its batch: forks by CPU and number, other events by the rest of their id (`lane`,
+    # with cpu -1) and its last part. 65,536 numbers a row, so a stream without holes is a handful of rows.
+    f"""CREATE TABLE came (
+    stream LowCardinality(String), cpu Int32, lane String, block UInt64, numbers AggregateFunction(groupBitmap, UInt16),
+    seen SimpleAggregateFunction(max, {_NS})
+) ENGINE = AggregatingMergeTree ORDER BY (stream, cpu, lane, block) SETTINGS {_ONCE}""",
+    """CREATE TABLE came_in (stream LowCardinality(String), cpu Int32, lane String, first UInt64, last UInt64,
+    seen DateTime64(9, 'UTC')) ENGINE = Null""",
+    """CREATE MATERIALIZED VIEW came_of TO came AS
+    SELECT stream, cpu, lane, bitShiftRight(number, 16) AS block, groupBitmapState(toUInt16(bitAnd(number, 65535))) AS numbers,
+    max(at) AS seen FROM (SELECT stream, cpu, lane, seen AS at, arrayJoin(range(first, last + 1)) AS number FROM came_in)
+    GROUP BY stream, cpu, lane, block""",
+    # One load of the probe on one boot of one node: its newest heartbeat, how many numbers each CPU has given out, what its
+    # agent calls us (the newest word, or else the first that named no other), and the forks that this sink had taken when we
+    # first heard a heartbeat of it. `captured` -1: no heartbeat yet.
+    f"""CREATE TABLE stream (
+    stream LowCardinality(String),
+    newest SimpleAggregateFunction(max, Tuple(captured Int64, end Int64, number Int64, start Int64, received Int64,
+        cluster String, node String, body String)),
+    heads SimpleAggregateFunction(maxMap, Map(UInt32, UInt64)),
+    whose SimpleAggregateFunction(min, Tuple(received Int64, cluster String, node String)),
+    said SimpleAggregateFunction(max, Tuple(received Int64, sink String)),
+    only SimpleAggregateFunction(min, Tuple(received Int64, sink String)),
+    before SimpleAggregateFunction(min, Tuple(received Int64, forks UInt64)), seen SimpleAggregateFunction(max, {_NS})
+) ENGINE = AggregatingMergeTree ORDER BY stream SETTINGS {_ONCE}""",
+    f"""CREATE TABLE summary (
+    stream LowCardinality(String), cgroup Int64, start Int64 CODEC(Delta, ZSTD(1)), end Int64 CODEC(Delta, ZSTD(1)),
+    number Int64 CODEC(Delta, ZSTD(1)), received {_NS} CODEC(Delta, ZSTD(1)),
+    {", ".join(f"{name} UInt64 CODEC(ZSTD(1)), total_{name} UInt64 CODEC(Delta, ZSTD(1))" for name in _SUMS)}
+) ENGINE = ReplacingMergeTree PARTITION BY toDate(received)
+ORDER BY (stream, cgroup, end, number) SETTINGS {_ONCE}, {_WHOLE}""",
+    # Exact sums a minute: totals count up since the probe's epoch, so the greatest of a minute less the greatest before it is
+    # what was forked in between, however often and in whatever order summaries came. `base_`: the total when the minute's first
+    # interval began, for the first minute that is asked for. By cgroup, since whose a cgroup is may be known better later.
+    f"""CREATE TABLE minute (
+    stream LowCardinality(String), cgroup Int64, minute DateTime('UTC') CODEC(Delta, ZSTD(1)),
+    {", ".join(f"total_{n} SimpleAggregateFunction(max, UInt64)" for n in _SUMS)},
+    {", ".join(f"base_{n} SimpleAggregateFunction(min, UInt64)" for n in _SUMS)},
+    received SimpleAggregateFunction(max, {_NS})
+) ENGINE = AggregatingMergeTree PARTITION BY toDate(received) ORDER BY (stream, cgroup, minute)
+SETTINGS {_ONCE}, {_WHOLE}, allow_dimensions_outside_sorting_key = 1""",
+    f"""CREATE MATERIALIZED VIEW minute_of TO minute AS
+    SELECT stream, cgroup, toDateTime(intDiv(greatest(until, 1) - 1, 60000000000) * 60, 'UTC') AS minute,
+    {", ".join(f"max(t_{n}) AS total_{n}, min(greatest(t_{n}, c_{n}) - c_{n}) AS base_{n}" for n in _SUMS)}, max(at) AS received
+    FROM (SELECT stream, cgroup, end AS until, received AS at,
+    {", ".join(f"total_{n} AS t_{n}, {n} AS c_{n}" for n in _SUMS)} FROM summary) GROUP BY stream, cgroup, minute""",
+    # A gap as it was told. `holder` -2: of no single cgroup; `owner` 0: of no pod; both: of a node as a whole. `source`: the id
+    # without its number, which is how many are missing for this reason since the epoch.
+    f"""CREATE TABLE gap (
+    stream LowCardinality(String), id String, cluster LowCardinality(String), node LowCardinality(String), holder Int64,
+    owner UInt64, namespace String, pod String, uid String, missing LowCardinality(String), reason LowCardinality(String),
+    sink LowCardinality(String), source UInt64, amount UInt64, by_now UInt64, start Int64, end Int64, received {_NS}
+) ENGINE = ReplacingMergeTree PARTITION BY toDate(received) ORDER BY (stream, id) SETTINGS {_ONCE}, {_WHOLE}""",
+    # The sums of gaps, which outlive them: a hole is explained for as long as its stream is known.
+    f"""CREATE TABLE loss (
+    stream LowCardinality(String), holder Int64, owner UInt64, missing LowCardinality(String), reason LowCardinality(String),
+    sink LowCardinality(String), source UInt64, by_now SimpleAggregateFunction(max, UInt64),
+    seen SimpleAggregateFunction(max, {_NS})
+) ENGINE = AggregatingMergeTree ORDER BY (stream, holder, owner, missing, reason, sink, source) SETTINGS {_ONCE}""",
+    """CREATE MATERIALIZED VIEW loss_of TO loss AS
+    SELECT stream, holder, owner, missing, reason, sink, source, max(n) AS by_now, max(received) AS seen
+    FROM (SELECT *, greatest(by_now, amount) AS n FROM gap) GROUP BY stream, holder, owner, missing, reason, sink, source""",
+    # A storm: a stop holds all that its start said. `cgroup` is the pod's own.
+    f"""CREATE TABLE storm (
+    stream LowCardinality(String), cgroup Int64, number Int64,
+    newest SimpleAggregateFunction(max, Tuple(is_over UInt8, end Int64, limit Int64, hold Int64, start Int64,
+        counts {_TALLY}, totals {_TALLY})),
+    whose SimpleAggregateFunction(max, Tuple(rank UInt8, owner UInt64, cluster String, node String, namespace String,
+        pod String, uid String)), seen SimpleAggregateFunction(max, {_NS})
+) ENGINE = AggregatingMergeTree ORDER BY (stream, cgroup, number) SETTINGS {_ONCE}""",
 )
-
-_FIRST: Final = f"""
--- One load of the probe on one boot of one node.
-CREATE TABLE stream (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, seen INTEGER NOT NULL);
-
--- Which sequence numbers of a CPU have come, as runs without a hole, both ends included. This is what files an event once
--- however often it arrives, and what shows the holes; it stays small because numbers mostly come in order.
-CREATE TABLE run (stream INTEGER NOT NULL, cpu INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
-    PRIMARY KEY (stream, cpu, first)) WITHOUT ROWID;
-
--- The ids of all other events, as 16 bytes of BLAKE2b.
-CREATE TABLE told (id BLOB PRIMARY KEY, received INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX told_received ON told (received);
-
--- cgroup, container and k8s of an event, told once and pointed at by thousands.
-CREATE TABLE subject (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, seen INTEGER NOT NULL, body BLOB NOT NULL);
-
--- `key`: cluster and uid, or cluster, node and cgroup where no uid is known.
-CREATE TABLE pod (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, cluster TEXT NOT NULL, node TEXT NOT NULL, namespace TEXT,
-    name TEXT, uid TEXT, first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL);
-CREATE INDEX pod_name ON pod (namespace, name);
-CREATE INDEX pod_seen ON pod (last_seen);
-
--- One cgroup of one stream (cgroup -1: the stream's host), whose it is as far as is known (rank, said), how many of its forks
--- are filed, and its newest summary. `pod` null: outside pods.
-CREATE TABLE holder (id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, cgroup INTEGER NOT NULL, pod INTEGER,
-    cluster TEXT NOT NULL, node TEXT NOT NULL, subject INTEGER NOT NULL, rank INTEGER NOT NULL, said INTEGER NOT NULL,
-    seen INTEGER NOT NULL, filed INTEGER NOT NULL DEFAULT 0, first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL,
-    start INTEGER, "end" INTEGER, number INTEGER, received INTEGER, {_TALLY},
-    UNIQUE (stream, cgroup));
-CREATE INDEX holder_pod ON holder (pod);
-
--- Processes forked, by the comm of who forked them.
-CREATE TABLE parent (holder INTEGER NOT NULL, comm TEXT NOT NULL, known INTEGER NOT NULL, forks INTEGER NOT NULL,
-    PRIMARY KEY (holder, comm, known)) WITHOUT ROWID;
-
--- What each holder did in each of the last intervals, for the rate's line.
-CREATE TABLE point (holder INTEGER NOT NULL, "end" INTEGER NOT NULL, start INTEGER NOT NULL, processes INTEGER NOT NULL,
-    PRIMARY KEY (holder, "end")) WITHOUT ROWID;
-
--- Forks as they were sent, but for their subject. Ids grow with arrival, so the oldest are the lowest.
-CREATE TABLE fork (id INTEGER PRIMARY KEY, holder INTEGER NOT NULL, subject INTEGER NOT NULL, time INTEGER NOT NULL,
-    received INTEGER NOT NULL, body BLOB NOT NULL);
-CREATE INDEX fork_latest ON fork (holder, time);
-
-CREATE TABLE gap (id TEXT PRIMARY KEY, stream INTEGER NOT NULL, cluster TEXT NOT NULL, node TEXT NOT NULL, pod INTEGER,
-    holder INTEGER, missing TEXT NOT NULL, reason TEXT NOT NULL, sink TEXT, count INTEGER NOT NULL, start INTEGER NOT NULL,
-    "end" INTEGER NOT NULL, received INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX gap_received ON gap (received);
-CREATE INDEX gap_holder ON gap (holder);
-CREATE INDEX gap_pod ON gap (pod);
-
--- Each stream's newest word about its node.
-CREATE TABLE node (stream INTEGER PRIMARY KEY, cluster TEXT NOT NULL, node TEXT NOT NULL, start INTEGER NOT NULL,
-    "end" INTEGER NOT NULL, number INTEGER NOT NULL, received INTEGER NOT NULL, body BLOB NOT NULL);
-"""
-
-_LEDGER_AND_STORMS: Final = f"""
--- Whose a stream is, what its agent calls us, and the forks that this sink had taken when we first heard a heartbeat of it.
-ALTER TABLE stream ADD COLUMN cluster TEXT NOT NULL DEFAULT '';
-ALTER TABLE stream ADD COLUMN node TEXT NOT NULL DEFAULT '';
-ALTER TABLE stream ADD COLUMN sink TEXT;
-ALTER TABLE stream ADD COLUMN before INTEGER NOT NULL DEFAULT 0;
-UPDATE stream SET (cluster, node) = (SELECT h.cluster, h.node FROM holder h WHERE h.stream = stream.id)
-    WHERE id IN (SELECT stream FROM holder);
-
--- How many numbers each CPU has given out, by the newest heartbeat.
-CREATE TABLE head (stream INTEGER NOT NULL, cpu INTEGER NOT NULL, given INTEGER NOT NULL,
-    PRIMARY KEY (stream, cpu)) WITHOUT ROWID;
-INSERT INTO head SELECT n.stream, CAST(h.key AS INTEGER), h.value FROM node n, json_each(CAST(n.body AS TEXT), '$.heads') h;
-
-ALTER TABLE node ADD COLUMN captured INTEGER NOT NULL DEFAULT 0;
-UPDATE node SET captured = json_extract(CAST(body AS TEXT), '$.ledger.captured');
-
--- The sums of gaps, which outlive them: a hole is explained for as long as its stream is known. 0 stands for no pod and for no
--- holder (both: of a whole node), -1 for one that is forgotten, '' for all sinks. `told`: the sum of the gaps that came;
--- `by_now`: the most that one of them says the sum is.
-CREATE TABLE loss (stream INTEGER NOT NULL, pod INTEGER NOT NULL, holder INTEGER NOT NULL, missing TEXT NOT NULL,
-    reason TEXT NOT NULL, sink TEXT NOT NULL, told INTEGER NOT NULL, by_now INTEGER NOT NULL,
-    PRIMARY KEY (stream, pod, holder, missing, reason, sink)) WITHOUT ROWID;
-UPDATE gap SET holder = (SELECT id FROM holder h WHERE h.stream = gap.stream AND h.cgroup = {HOST}) -- there were no others
-    WHERE pod IS NULL AND holder IS NULL;
-INSERT INTO loss SELECT stream, ifnull(pod, 0), ifnull(holder, 0), missing, reason, ifnull(sink, ''), sum(count), 0 FROM gap
-    GROUP BY 1, 2, 3, 4, 5, 6;
-CREATE INDEX gap_node ON gap (cluster, node, "end") WHERE pod IS NULL AND holder IS NULL;
-
--- `pod` is whose it is as far as is known (rank); `cgroup` is the pod's own.
-CREATE TABLE storm (stream INTEGER NOT NULL, cgroup INTEGER NOT NULL, number INTEGER NOT NULL, pod INTEGER NOT NULL,
-    rank INTEGER NOT NULL, cluster TEXT NOT NULL, node TEXT NOT NULL, is_over INTEGER NOT NULL, most INTEGER NOT NULL,
-    hold INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL, received INTEGER NOT NULL, {_TALLY},
-    PRIMARY KEY (stream, cgroup, number)) WITHOUT ROWID;
-CREATE INDEX storm_pod ON storm (pod, start);
-"""  # noqa: S608 - our own column names
-
-# Version n of the tables is what the first n of these make; which one a file has is kept in SQLite's user_version.
-STEPS: Final = (_FIRST, _LEDGER_AND_STORMS)
+# Version n of the tables is what the first n of these make. Which one a database has is in its table `version`.
+STEPS: Final = (_FIRST,)
 VERSION: Final = len(STEPS)
+
+# What leaves by its age alone, and what leaves when nobody has spoken of it: twice as late, so that what is still alive is told
+# again in time (see `sweeping`). Between the two it is hidden from every look.
+_BY_AGE: Final = ("fork", "summary", "minute", "gap")
+_BY_WORD: Final = ("subject", "holder", "made", "came", "stream", "loss", "storm")
+TABLES: Final = (*_BY_AGE, *_BY_WORD)
 
 
 class Stale(Exception):
-    """The file is no store of this version."""
+    """The database is no store of this version."""
 
 
-def open_connection(path: str) -> sqlite3.Connection:
-    """A connection for one thread at a time, on a file or `:memory:`; transactions are begun by hand. Raises sqlite3.Error."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10, cached_statements=256)
-    # WAL: readers and the writer do not wait for each other. synchronous=NORMAL: a commit is in the kernel's page cache when
-    # it returns, so it outlives the death of this process (kill -9 too); only a power cut can take the last moments back,
-    # and never half a batch. FULL would fsync every batch.
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA journal_size_limit = 67108864")  # bytes: the WAL is cut back to 64 MiB after a rush
-    connection.execute("PRAGMA cache_size = -32768")  # KiB
-    connection.execute("PRAGMA temp_store = MEMORY")
-    return connection
-
-
-def prepare(connection: sqlite3.Connection) -> None:
-    """Makes the tables, or brings those of an older version up to this one. Raises `Stale` for a file of someone else's or of a
-    newer version."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == VERSION:
-        return
-    if version > VERSION or (not version and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
+def prepare(client: Client, retention: int) -> None:
+    """Makes the tables, or brings those of an older version up to this one. `retention` in seconds. Raises `Stale` for a
+    database of someone else's or of a newer version."""
+    names = {row[0] for row in client.query("SELECT name FROM system.tables WHERE database = currentDatabase()").result_rows}
+    version = 0
+    if "version" in names:
+        version = int(client.query("SELECT max(version) FROM version").result_rows[0][0])
+    elif names:
+        raise Stale(f"holds tables that are no collector's: {', '.join(sorted(names)[:5])}")
+    else:
+        client.command("CREATE TABLE version (version UInt32, at DateTime DEFAULT now()) ENGINE = MergeTree ORDER BY version")
+    if version > VERSION:
         raise Stale(f"holds tables of version {version}, this collector keeps version {VERSION}")
-    connection.execute("BEGIN IMMEDIATE")
-    for step in STEPS[version:]:
-        for statement in step.split(";\n"):
-            if statement.strip():
-                connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {VERSION}")
-    connection.execute("COMMIT")
+    for number, step in enumerate(STEPS[version:], version + 1):
+        for statement in step:
+            client.command(whole(statement, retention))
+        client.insert("version", [[number]], column_names=["version"])
+
+
+def whole(statement: str, retention: int) -> str:
+    """With its TTL, and so that a step that was cut off can be begun again."""
+    made, kind, name, rest = re.fullmatch(r"(CREATE) (TABLE|MATERIALIZED VIEW) (\w+)(.*)", statement, re.DOTALL).groups()  # type: ignore[union-attr]
+    if name in TABLES:
+        rest = rest.replace(" SETTINGS ", f" TTL {_ttl(name, retention)} SETTINGS ").replace(
+            "\nSETTINGS ", f" TTL {_ttl(name, retention)} SETTINGS "
+        )
+    return f"{made} {kind} IF NOT EXISTS {name}{rest}"
+
+
+def _ttl(table: str, retention: int) -> str:
+    if table in _BY_AGE:
+        return f"toDateTime(received) + toIntervalSecond({retention + GRACE})"
+    return f"toDateTime(seen) + toIntervalSecond({2 * retention + GRACE})"
+
+
+def retain(client: Client, retention: int) -> None:
+    """Sets the tables' TTL where it is another. Where they are `Distributed` it is the operator's, with the DDL."""
+    rows = client.query(
+        "SELECT name, engine_full FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
+    ).result_rows
+    for table, engine in rows:
+        if table in TABLES and _ttl(table, retention) not in engine:
+            # Parts that are there already are looked at when they merge; a new TTL rewrites nothing.
+            client.command(
+                f"ALTER TABLE {table} MODIFY TTL {_ttl(table, retention)}", settings={"materialize_ttl_after_modify": 0}
+            )

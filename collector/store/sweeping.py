@@ -1,78 +1,55 @@
-"""Forgetting: what is older than the retention leaves, a little at a time so that a batch never waits long.
+"""Forgetting, and keeping in mind what must outlive its age.
+
+What is too old is hidden from every look at once; the tables' TTL takes it off the disk. What says which forks have come has to
+outlive them for as long as their stream is spoken of, so it is told again before its own TTL comes.
 
 Must not live here: when it is done (`server`), what retention is (`settings`).
 """
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Final
 
-from collector.fields import MAX_AMOUNT
+from clickhouse_connect.driver.client import Client
 
-__all__ = ["sweep_forks", "sweep_rest"]
+from collector.store.engine import StoreAway
 
-FORKS_AT_ONCE: Final = 5000  # some 50 ms of the writer's time
-COMMS_KEPT: Final = 1000  # per holder: a pod that gives every process a name of its own must not grow the table for ever
-POINTS_KEPT: Final = 3_600_000_000_000  # ns
-_SUM: Final = f"CAST(min(total(max(told, by_now)), {MAX_AMOUNT}) AS INTEGER)"  # `sum` ends in an error when it gets too large
-_ORPHANED: Final = (
-    "(holder > 0 AND holder NOT IN (SELECT id FROM holder)) OR (holder = 0 AND pod > 0 AND pod NOT IN (SELECT id FROM pod))"
+__all__ = ["forgotten", "tell_again", "try_writing"]
+
+ROOM: Final = 64 << 20  # bytes: some merges of small parts
+# Of streams that are spoken of, what nobody has spoken of for the retention; a union of itself, whoever else does the same.
+_ALIVE: Final = (
+    "stream IN (SELECT stream FROM stream GROUP BY stream HAVING toUnixTimestamp64Nano(max(seen)) >= {before:Int64}) "
 )
-_FORGET_WHOSE: Final = (
-    f"INSERT INTO loss SELECT stream, -1, -1, missing, reason, sink, {_SUM}, 0 FROM loss WHERE {_ORPHANED} "  # noqa: S608
-    f"GROUP BY 1, 4, 5, 6 ON CONFLICT DO UPDATE SET told = min(told + excluded.told, {MAX_AMOUNT})"
+_OLD: Final = "HAVING toUnixTimestamp64Nano(max(seen)) < {before:Int64}"
+_AGAIN: Final = (
+    "INSERT INTO came SELECT stream, cpu, lane, block, groupBitmapMergeState(numbers), fromUnixTimestamp64Nano({now:Int64}) "
+    f"FROM came WHERE {_ALIVE} GROUP BY stream, cpu, lane, block {_OLD}",
+    "INSERT INTO made SELECT stream, cgroup, kind, comm, cpu, groupBitmapMergeState(numbers), "
+    f"fromUnixTimestamp64Nano({{now:Int64}}) FROM made WHERE {_ALIVE} GROUP BY stream, cgroup, kind, comm, cpu {_OLD}",
+    "INSERT INTO loss SELECT stream, holder, owner, missing, reason, sink, source, max(by_now), "
+    f"fromUnixTimestamp64Nano({{now:Int64}}) FROM loss WHERE {_ALIVE} "
+    f"GROUP BY stream, holder, owner, missing, reason, sink, source {_OLD}",
 )
 
 
-def sweep_forks(db: sqlite3.Connection, before: int) -> int:
-    """Deletes up to `FORKS_AT_ONCE` forks received before `before` (ns), oldest first; how many."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        (last,) = db.execute(
-            "SELECT max(id) FROM (SELECT id, received FROM fork ORDER BY id LIMIT ?) WHERE received < ?",
-            (FORKS_AT_ONCE, before),
-        ).fetchone()
-        deleted = 0 if last is None else db.execute("DELETE FROM fork WHERE id <= ?", (last,)).rowcount
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-    return deleted
+def forgotten(client: Client, after: int, before: int) -> int:
+    """Forks received from `after` on and before `before` (ns)."""
+    question = (
+        "SELECT count() FROM fork WHERE received >= fromUnixTimestamp64Nano({after:Int64}) "
+        "AND received < fromUnixTimestamp64Nano({before:Int64})"
+    )
+    return int(client.query(question, parameters={"after": after, "before": before}).result_rows[0][0])
 
 
-def sweep_rest(db: sqlite3.Connection, before: int, now: int) -> None:
-    """Deletes everything else that no one spoke of since `before`; the forks must have gone first."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        for statement in (
-            "DELETE FROM gap WHERE received < :before",
-            "DELETE FROM told WHERE received < :before",
-            "DELETE FROM storm WHERE received < :before",
-            "DELETE FROM holder WHERE seen < :before",
-            "DELETE FROM parent WHERE holder NOT IN (SELECT id FROM holder)",
-            'DELETE FROM point WHERE "end" < :points OR holder NOT IN (SELECT id FROM holder)',
-            "DELETE FROM node WHERE received < :before",
-            "DELETE FROM run WHERE stream IN (SELECT id FROM stream WHERE seen < :before)",
-            "DELETE FROM head WHERE stream IN (SELECT id FROM stream WHERE seen < :before)",
-            "DELETE FROM loss WHERE stream IN (SELECT id FROM stream WHERE seen < :before)",
-            "DELETE FROM stream WHERE seen < :before",
-            "DELETE FROM subject WHERE seen < :before",
-            "DELETE FROM pod WHERE id NOT IN (SELECT pod FROM holder WHERE pod IS NOT NULL) "
-            "AND id NOT IN (SELECT pod FROM gap WHERE pod IS NOT NULL) AND id NOT IN (SELECT pod FROM storm)",
-            # Whose a loss was is forgotten with them, that it was not; their row numbers may come again.
-            _FORGET_WHOSE,
-            f"DELETE FROM loss WHERE {_ORPHANED}",  # noqa: S608
-        ):
-            db.execute(statement, {"before": before, "points": now - POINTS_KEPT})
-        db.execute(
-            "DELETE FROM parent WHERE (holder, comm, known) IN (SELECT holder, comm, known FROM (SELECT holder, comm, known, "
-            "row_number() OVER (PARTITION BY holder ORDER BY forks DESC) AS place FROM parent) WHERE place > ?)",
-            (COMMS_KEPT,),
-        )
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
+def tell_again(client: Client, before: int, now: int) -> None:
+    """What was last told before `before`, of streams that were spoken of since. Raises ClickHouseError."""
+    for statement in _AGAIN:
+        client.command(statement, parameters={"before": before, "now": now})
+
+
+def try_writing(client: Client) -> None:
+    """Raises `StoreAway`, or ClickHouseError, when a batch would not find a place."""
+    ((free,),) = client.query("SELECT min(free_space) FROM system.disks WHERE type = 'Local'").result_rows
+    if free is not None and free < ROOM:
+        raise StoreAway(f"the disk is full: {free} bytes are free, at least {ROOM} are wanted")

@@ -1,6 +1,6 @@
-"""Storms and gaps of a pod: as bands under its line of rates, and in words beside it.
+"""Storms and gaps of a pod: from when to when for the bands behind its timeline, and in words beside it.
 
-Pure. Must not live here: the line itself (`display.spark`), HTML.
+Pure. Must not live here: the timeline itself (`timelane`), HTML.
 """
 
 from __future__ import annotations
@@ -8,57 +8,50 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from collector.views.rates import POINTS
+from collector.rows import Span
 from collector.views.reasons import gap_text
 from collector.views.storms import NOW
-from collector.views.times import SECOND, clock, moment, span
-from collector.views.words import length, number, per_second, visible
+from collector.views.times import SECOND, moment, span
+from collector.views.words import length, number, visible
 
-__all__ = ["bands_of", "gap_words", "line_words", "storm_words"]
+__all__ = ["bands_of", "gap_words", "storm_words"]
 
-NARROWEST: Final = 3.0  # in the line's own units: what lasted a moment must be seen, too
+_LABELS: Final = {"storm": "storm", "gap": "gap", "node": "node"}
 
 
-def bands_of(entry: Mapping[str, Any], width: int, height: int) -> list[dict[str, str]]:
-    """The parts of the line's time in which something is missing. `kind`: storm, gap, or node (nobody knows of which pod)."""
-    interval = entry["history_interval"]
-    if interval is None:
-        return []
-    start, end = moment(interval["start"]), moment(interval["end"])
-    start += (end - start) // POINTS  # a rate is drawn where its interval ends
-    bands = []
+def bands_of(entry: Mapping[str, Any], within: Span) -> tuple[list[dict[str, Any]], int]:
+    """Those of the range, newest first, and how many more there are outside it.
+
+    `kind`: storm, gap, or node (of the whole node: nobody knows of which pod). `start`, `end`: seconds since 1970.
+    """
+    bands: list[dict[str, Any]] = []
+    outside = 0
     for kind, told in (
         *(("storm", storm) for storm in entry["storms"]),
+        *(("gap", gap) for gap in entry["gaps"]),
         *(("node", gap) for gap in entry["node_gaps"]),
-        *(("gap", gap) for gap in entry["gaps"] if gap["here"]),
     ):
         first = moment(told["interval"]["start"])
-        last = moment(told["interval"]["end"] or (interval["end"] if told["state"] == NOW else told["as_of"]))
-        if last < start or first > end:
+        said = told["interval"]["end"] or (None if told["state"] == NOW else told["as_of"])
+        last = within.end if said is None else moment(said)
+        if last < within.start or first > within.end:
+            outside += 1
             continue
-        x = (max(first, start) - start) / (end - start) * width
-        wide = max((min(last, end) - start) / (end - start) * width - x, NARROWEST)
-        words = storm_words(told) if kind == "storm" else gap_words(told)
+        words = storm_words(told) if kind == "storm" else gap_words(told, entry["node"] if kind == "node" else None)
         bands.append(
             {
-                "key": f"{kind} {told.get('id') or words['key']}",
+                "key": f"{kind} {words['key']}",
                 "kind": kind,
-                "x": f"{min(x, width - NARROWEST):.1f}",
-                "width": f"{wide:.1f}",
-                "height": str(height),
-                "text": f"{words['text']}, {words['when']}",
+                "here": kind == "storm" or bool(told["here"]),  # what another receiver lacks, is no gap in this timeline
+                "now": kind == "storm" and told["state"] == NOW,
+                "label": _LABELS[kind],
+                "start": first / SECOND,
+                "end": last / SECOND,
+                "text": words["text"],
+                "when": words["when"],
             }
         )
-    return bands
-
-
-def line_words(entry: Mapping[str, Any]) -> str:
-    """The line, for those who do not see it."""
-    known = [rate for rate in entry["history"] if rate is not None]
-    if entry["history_interval"] is None or not known:
-        return "No rates are known"
-    start, end = (clock(entry["history_interval"][side])[:8] for side in ("start", "end"))
-    return f"Forks a second from {start} to {end} UTC: now {per_second(entry['rate'])}, at most {per_second(max(known))}"
+    return sorted(bands, key=lambda band: -float(band["start"])), outside
 
 
 def storm_words(storm: Mapping[str, Any]) -> dict[str, str]:
@@ -73,7 +66,7 @@ def storm_words(storm: Mapping[str, Any]) -> dict[str, str]:
         text = f"Storm that goes on: {forks} when it was noticed, {limit}"
     else:
         text = f"Storm, its end not told: {forks} when it was noticed, {limit}"
-    return {"key": f"{storm['storm']} {start}", "text": text, "when": span(start, end), "state": storm["state"]}
+    return {"key": f"{storm['storm']} {start}", "text": text, "when": span(start, end)}
 
 
 def gap_words(gap: Mapping[str, Any], of: str | None = None) -> dict[str, str]:

@@ -1,94 +1,101 @@
-"""What the page shows, in words: the page's template and its script only put these strings into their places.
+"""The page of pods, in words: its template only puts these strings into their places.
 
-One model serves both, so the first page and every update of it say the same. Lists carry a `key` by which the script knows
-an item again. Pure. Must not live here: HTML, and the numbers themselves (`pods`, `ledger`).
+Pure. Must not live here: HTML, and the numbers themselves (`pods`, `ledger`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
-from urllib.parse import urlencode
+from typing import Any, Final
 
-from collector.rows import Snapshot
-from collector.views.ledger import ledger_json, node_entries
-from collector.views.nodecards import node_card
+from collector.rows import Filter, Snapshot
+from collector.views.ledger import node_entries
+from collector.views.lines import drawn, filled
+from collector.views.nodecards import verdict_of
 from collector.views.pods import host_entries, pod_entries
 from collector.views.reasons import reason_badge
+from collector.views.sandboxes import without_counts
 from collector.views.times import clock
+from collector.views.wishes import FIELDS, SORTS, Wish, node_href, pod_href, workload_href
 from collector.views.words import number, per_second, visible
+from wire.events import NOT_OBSERVABLE
 
-__all__ = ["SORTS", "Wish", "missing_badges", "page_model", "pod_name", "share_said", "spark"]
+__all__ = ["complete_words", "missing_badges", "pod_name", "pods_model", "rate_title", "row_of", "share_said", "storm_mark"]
 
-ROWS: Final = 200  # pods on the page; the filter finds the others
-SORTS: Final = ("forks", "rate", "threads", "name")
-WIDTH, HEIGHT = 88, 22  # of a rate's line, in its own units
-
-
-class Wish(NamedTuple):
-    """What the address asks for. `pod`: a row's key, such as p17 or h:demo/node1."""
-
-    pod: str = ""
-    sort: str = "forks"
-    find: str = ""
-
-    def href(self, **changes: str) -> str:
-        """The address with some of it changed; what is as usual is left out."""
-        wish = self._replace(**changes)
-        return "?" + urlencode(
-            {key: value for key, value in wish._asdict().items() if value and (key, value) != ("sort", "forks")}
-        )
+ROWS: Final = 200  # pods on the page; the filters find the others
+OFFERED: Final = 50  # values of a filter
+_UNSEEN: Final = "the pod has a kernel of its own, so its node does not see what it forks"
+COLUMNS: Final = (
+    ("name", "pod", "by name"),
+    ("node", "node", "by node"),
+    ("rate", "rate now", "by forks a second in the last interval"),
+    ("forks", "forks", "by processes forked, exact, since they were first counted"),
+    ("threads", "threads", "by threads made, exact"),
+    ("", "forks most", "the command that forked most"),
+    ("missing", "missing", "by how many forks are missing"),
+)
 
 
-def page_model(snapshot: Snapshot, wish: Wish, detail: Mapping[str, Any] | None, now: int) -> dict[str, Any]:
-    """`detail` as made by `details.pod_detail`, for the chosen pod."""
-    pods, hosts = pod_entries(snapshot, now), host_entries(snapshot, now)
+def pods_model(snapshot: Snapshot, wish: Wish, now: int) -> dict[str, Any]:
+    """`snapshot`: of the pods that the filter finds, the most recently seen. `now` in ns."""
+    pods = [without_counts(pod) for pod in pod_entries(snapshot, now)]
     nodes = node_entries(snapshot.ledger, now)
-    streams = {(node["cluster"], node["node"]): node["streams"] for node in ledger_json(snapshot.ledger, now)["nodes"]}
-    cards = [node_card(node, streams[node["cluster"], node["node"]], now) for node in nodes]
-    sought = [pod for pod in pods if _found(pod, wish.find)]
-    sought.sort(key=_order(wish.sort))
-    shown = sought[:ROWS]
-    rows = [_row(pod, f"p{pod['key']}", wish, now) for pod in shown]
-    outside = [
-        _row({**host, "pod": None}, f"h:{host['cluster']}/{host['node']}", wish, now)
-        for host in hosts
-        if _found(host, wish.find)
-    ]
+    shown = _sorted(pods, wish)[:ROWS]
+    names = Counter((pod["namespace"], pod["pod"]) for pod in pods)
+    plain = wish.filter == Filter()
+    rows = [row_of(pod, exactly=names[pod["namespace"], pod["pod"]] > 1) for pod in shown]
     return {
-        "nodes": cards,
         "rows": rows,
-        "outside": outside,
-        "empty": not pods and not hosts and not nodes,
-        "none": _none(pods, nodes, wish) if not rows else "",
-        "count": _count(len(shown), snapshot.pods_in_all, wish),
-        "forks": number(sum(one["processes"] for one in pods)),
-        "sorts": {name: {"href": wish.href(sort=name), "current": "true" if wish.sort == name else ""} for name in SORTS},
-        "close": wish.href(pod=""),
-        "detail": detail,
-        "bad": [
-            *(f"{card['key']}: {card['verdict']}" for card in cards if card["state"] == "bad"),
-            *(f"{row['namespace']}/{row['name']}: {row['mark']}" for row in rows if row["mark_state"] == "now"),
-        ],
+        "outside": [_host_row(host) for host in host_entries(snapshot, now)] if plain else [],
+        "empty": plain and not pods and not nodes,
+        "none": "" if rows else ("No pod has forked yet." if plain else "No pod of that kind has been heard of."),
+        "count": _count(len(shown), len(pods), snapshot.pods_in_all, plain=plain),
+        "forks": number(sum(pod["processes"] or 0 for pod in pods)),
+        "columns": [_column(*column, wish) for column in COLUMNS],
+        "chips": _chips(wish),
+        "fields": [_field(name, wish, pods, nodes) for name in FIELDS if name != "text"],
+        "labels": [f"{name}={value}" for name, value in wish.filter.labels],
+        "text": wish.filter.text,
+        "sort": "" if wish.sort == Wish().sort else wish.sort,
+        "order": "" if wish.order == SORTS[wish.sort] else wish.order,
+        "strip": _strip(nodes, now),
+        "said": "; ".join(f"{row['namespace']}/{row['name']}: {row['mark']}" for row in rows if row["mark_state"] == "now"),
     }
 
 
-def spark(history: Sequence[float | None], width: int = WIDTH, height: int = HEIGHT) -> str:
-    """The `points` of a polyline: rates from 0 at the bottom to the highest at the top; where nothing is known, none."""
-    known = [rate for rate in history if rate is not None]
-    if len(known) < 2:
-        return ""
-    top, step = max(*known, 1e-9), width / max(1, len(history) - 1)
-    return " ".join(
-        f"{place * step:.1f},{height - 1.5 - rate / top * (height - 3):.1f}"
-        for place, rate in enumerate(history)
-        if rate is not None
-    )
+def row_of(entry: Mapping[str, Any], *, exactly: bool = False) -> dict[str, Any]:
+    """A pod's row. `exactly`: its link means this very pod, because another has its name, too."""
+    workload = entry.get("workload")
+    return {
+        **_numbers(entry),
+        "key": f"p{entry['key']}",
+        "href": pod_href(entry, exactly=exactly),
+        "namespace": visible(entry["namespace"]),
+        "namespace_href": Wish(Filter(namespace=entry["namespace"])).href() if entry["namespace"] else "",
+        "name": pod_name(entry),
+        "workload": visible(f"{workload['kind']} {workload['name']}") if workload else "",
+        "workload_href": workload_href(entry),
+        **storm_mark(entry),
+    }
+
+
+def is_seen(entry: Mapping[str, Any]) -> bool:
+    """False: its agent said that it can't see what the pod forks, so its counts are unknown, and not 0."""
+    return bool(entry.get("observable", True))
 
 
 def missing_badges(entry: Mapping[str, Any]) -> list[dict[str, str]]:
     """One badge for each reason; never silent."""
+    if not is_seen(entry):
+        return [{"key": NOT_OBSERVABLE, "text": "not observable", "title": _UNSEEN, "mark": "quiet"}]
     return [reason_badge(reason, count) for reason, count in entry["missing"].items()]
+
+
+def rate_title(entry: Mapping[str, Any]) -> str:
+    if not is_seen(entry):
+        return _UNSEEN
+    return "forks a second in the last interval" if entry["rate"] is not None else "no summary for three intervals"
 
 
 def share_said(entry: Mapping[str, Any]) -> str:
@@ -107,36 +114,18 @@ def pod_name(pod: Mapping[str, Any]) -> str:
     )
 
 
-def _row(entry: Mapping[str, Any], key: str, wish: Wish, now: int) -> dict[str, Any]:
-    top = entry["top"][0] if entry["top"] else None
-    workload = entry.get("workload")
-    host = key.startswith("h:")
-    return {
-        "key": key,
-        "href": wish.href(pod="" if wish.pod == key else key),
-        "current": "true" if wish.pod == key else "",
-        "state": "live" if entry["rate"] else "quiet",
-        "namespace": "outside pods" if host else visible(entry["namespace"]),
-        "name": visible(entry["node"]) if host else pod_name(entry),
-        "workload": visible(f"{workload['kind']} {workload['name']}") if workload else "",
-        "node": visible(entry["node"]),
-        "rate": per_second(entry["rate"]),
-        "rate_title": "forks a second in the last interval" if entry["rate"] is not None else "no summary for three intervals",
-        "line": spark(entry["history"]),
-        "forks": number(entry["processes"]),
-        "threads": number(entry["threads"]),
-        "entered": number(entry["entered"]),
-        "top": visible(top["comm"]) if top else "",
-        "top_forks": number(top["forks"]) if top else "",
-        "missing": missing_badges(entry),
-        "complete": _complete(entry),
-        "share": share_said(entry),
-        "share_title": f"forks of {visible(entry['node'])} that nobody counted by pod, while this one may have lived",
-        **_mark(entry),
-    }
+def complete_words(entry: Mapping[str, Any]) -> str:
+    """Said where no badge is: a pod is complete when all that the kernel handed out is here."""
+    if entry["missing"] or not is_seen(entry):
+        return ""
+    if not entry["summed"]:
+        return "not summed up yet"
+    if entry["awaited"]:
+        return f"{number(entry['awaited'])} not here yet"
+    return "" if share_said(entry) else "nothing"
 
 
-def _mark(entry: Mapping[str, Any]) -> dict[str, str]:
+def storm_mark(entry: Mapping[str, Any]) -> dict[str, str]:
     storm, in_all = entry.get("storm"), entry.get("storms_in_all", 0)
     if storm:
         begun = clock(storm["interval"]["start"])[:8]
@@ -150,48 +139,116 @@ def _mark(entry: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _complete(entry: Mapping[str, Any]) -> str:
-    """Said where no badge is: a pod is complete when all that the kernel handed out is here."""
-    if entry["missing"]:
-        return ""
-    if not entry["summed"]:
-        return "not summed up yet"
-    if entry["awaited"]:
-        return f"{number(entry['awaited'])} not here yet"
-    return "" if share_said(entry) else "complete"
+def _numbers(entry: Mapping[str, Any]) -> dict[str, Any]:
+    top = entry["top"][0] if entry["top"] else None
+    return {
+        "state": "live" if entry["rate"] else "quiet",
+        "node": visible(entry["node"]),
+        "node_href": node_href(entry["cluster"], entry["node"]),
+        "rate": per_second(entry["rate"]),
+        "rate_title": rate_title(entry),
+        "line": drawn(entry["history"]),
+        "area": filled(entry["history"]),
+        "forks": number(entry["processes"]),
+        "since": f"+{number(entry['since'])}" if entry["since"] else "",
+        "threads": number(entry["threads"]),
+        "top": visible(top["comm"]) if top else "",
+        "top_forks": number(top["forks"]) if top else "",
+        "missing": missing_badges(entry),
+        "complete": complete_words(entry),
+        "share": share_said(entry),
+        "share_title": f"forks of {visible(entry['node'])} that nobody counted by pod, while this one may have lived",
+    }
 
 
-def _found(entry: Mapping[str, Any], sought: str) -> bool:
-    words = sought.lower().split()
-    if not words:
-        return True
-    workload = entry.get("workload") or {}
-    names = [entry["node"], entry.get("namespace"), entry.get("pod"), entry.get("pod_uid"), *workload.values()]
-    names += [one["comm"] for one in entry["top"]]
-    text = "\n".join(name for name in names if name).lower()
-    return all(word in text for word in words)
+def _host_row(host: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **_numbers(host),
+        "key": f"h{host['cluster']}/{host['node']}",
+        "href": node_href(host["cluster"], host["node"]),
+        "namespace": "outside pods",
+        "namespace_href": "",
+        "name": visible(host["node"]),
+        "workload": "",
+        "workload_href": "",
+        **storm_mark(host),
+    }
 
 
-def _order(sort: str) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+def _sorted(pods: Sequence[Mapping[str, Any]], wish: Wish) -> list[Mapping[str, Any]]:
+    """Equal ones by name, so that no two rows change places from one moment to the next."""
+
     def name(pod: Mapping[str, Any]) -> tuple[str, str, str]:
         return pod["namespace"] or "", pod["pod"] or "", pod["pod_uid"] or ""
 
-    by: dict[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]] = {
-        "rate": lambda pod: (-(pod["rate"] or 0.0), name(pod)),
-        "threads": lambda pod: (-pod["threads"], name(pod)),
+    by: dict[str, Callable[[Mapping[str, Any]], Any]] = {
         "name": name,
+        "node": lambda pod: (pod["cluster"], pod["node"]),
+        "rate": lambda pod: -1.0 if pod["rate"] is None else pod["rate"],
+        "forks": lambda pod: -1 if pod["processes"] is None else pod["processes"],
+        "threads": lambda pod: -1 if pod["threads"] is None else pod["threads"],
+        "missing": lambda pod: sum(count or 0 for count in pod["missing"].values()),
     }
-    return by.get(sort, lambda pod: (-pod["processes"], name(pod)))
+    return sorted(sorted(pods, key=name), key=by[wish.sort], reverse=wish.order == "desc")
 
 
-def _count(shown: int, in_all: int, wish: Wish) -> str:
+def _column(sort: str, text: str, title: str, wish: Wish) -> dict[str, str]:
+    turned = ("ascending" if wish.order == "asc" else "descending") if sort == wish.sort else ""
+    return {"name": sort or "top", "text": text, "title": title, "href": wish.turned(sort) if sort else "", "sorted": turned}
+
+
+def _chips(wish: Wish) -> list[dict[str, str]]:
+    """What is filtered by, each with the address without it."""
+    asked = wish.filter
+    chips = []
+    for name, value in asked._asdict().items():
+        if value and name != "labels":
+            without: dict[str, Any] = {name: ""}
+            href = wish._replace(filter=asked._replace(**without)).href()
+            chips.append({"name": name.replace("_", " "), "value": visible(value), "href": href})
+    for label in asked.labels:
+        rest = tuple(other for other in asked.labels if other != label)
+        href = wish._replace(filter=asked._replace(labels=rest)).href()
+        chips.append({"name": "label", "value": visible("=".join(label)), "href": href})
+    return chips
+
+
+def _field(name: str, wish: Wish, pods: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A filter with what may be chosen, out of the pods that were looked at."""
+    if name == "workload":
+        said = (pod["workload"] for pod in pods)
+        values = {f"{one['kind']}/{one['name']}" for one in said if one}
+    else:
+        values = {entry[name] for entry in [*pods, *(nodes if name in ("cluster", "node") else [])] if entry[name]}
+    return {"name": name, "value": getattr(wish.filter, name), "offered": sorted(values)[:OFFERED]}
+
+
+def _strip(nodes: Sequence[Mapping[str, Any]], now: int) -> dict[str, Any]:
+    """All nodes in one line, and each with which something is wrong."""
+    told = [(node, *verdict_of(node, now)) for node in nodes]
+    bad = [(node, verdict) for node, state, verdict in told if state == "bad"]
+    given, received = (sum(node["account"][part] for node in nodes) for part in ("given", "received"))
+    return {
+        "nodes": f"{number(len(nodes))} node{'' if len(nodes) == 1 else 's'}",
+        "state": "bad" if bad else "warn" if any(state == "warn" for _, state, _ in told) else "ok",
+        "came": f"received {number(received)} of {number(given)}" if given else "",
+        "bad": [
+            {
+                "key": f"{node['cluster']}/{node['node']}",
+                "href": node_href(node["cluster"], node["node"]),
+                "name": visible(node["node"]),
+                "verdict": verdict,
+            }
+            for node, verdict in bad[:5]
+        ],
+        "more": f"and {number(len(bad) - 5)} more" if len(bad) > 5 else "",
+    }
+
+
+def _count(shown: int, looked_at: int, in_all: int, *, plain: bool) -> str:
     pods = "1 pod" if in_all == 1 else f"{number(in_all)} pods"
-    if wish.find:
-        return f"{number(shown)} of {pods}"
-    return pods if shown == in_all else f"{pods}, {number(shown)} shown"
-
-
-def _none(pods: Sequence[Any], nodes: Sequence[Any], wish: Wish) -> str:
-    if wish.find and pods:
-        return f"No pod, workload, node or process is called “{visible(wish.find)}”."
-    return "No pod has forked yet." if nodes else ""
+    said = pods if plain else f"{pods} found"
+    if shown == in_all:
+        return said
+    of_those = f", of the {number(looked_at)} seen last" if looked_at < in_all else ""
+    return f"{said}, {number(shown)} shown{of_those}"

@@ -14,6 +14,7 @@ import orjson
 from collector.rows import UNNUMBERED, CpuRow, GapRow, HoleRow, LedgerRows, NodeRow, StreamRow
 from collector.views.accounts import Account, accounts, united
 from collector.views.times import SECOND, stamp
+from wire.events import NOT_OBSERVABLE
 
 __all__ = ["gap_json", "is_silent", "ledger_json", "newest_nodes", "node_entries"]
 
@@ -96,7 +97,7 @@ def ledger_json(ledger: LedgerRows, now: int) -> dict[str, Any]:
 
 
 def gap_json(gap: GapRow) -> dict[str, Any]:
-    """`numbered`: it explains holes; otherwise the forks are in no count at all."""
+    """`numbered`: it explains holes; otherwise the forks are in no count at all. `count` null: nobody can know."""
     return {
         "id": gap.id,
         "missing": gap.missing,
@@ -104,7 +105,7 @@ def gap_json(gap: GapRow) -> dict[str, Any]:
         "sink": gap.sink,
         "here": gap.ours,
         "numbered": gap.reason not in UNNUMBERED,
-        "count": gap.amount,
+        "count": None if gap.reason == NOT_OBSERVABLE else gap.amount,
         "interval": {"start": stamp(gap.start), "end": stamp(gap.end)},
     }
 

@@ -11,48 +11,50 @@ from typing import Any, Final
 from collector.views.accounts import COMPLETE, EXPLAINED, ON_ITS_WAY, UNEXPLAINED, UNHEARD
 from collector.views.reasons import gap_text, reason_badge, reason_words
 from collector.views.times import SECOND, clock, moment, span
+from collector.views.wishes import node_href
 from collector.views.words import ago, length, number, visible
 
-__all__ = ["BAR", "node_card"]
+__all__ = ["BAR", "node_card", "node_words", "verdict_of"]
 
 BAR: Final = 1000  # the width of the ledger's bar, in its own units
 TERMS: Final = ("delivered", "queued", "lost", "suppressed", "filtered")
 STREAMS: Final = 3  # told on a card, the newest and those of which something is missing; /v1/ledger has all
 GAPS: Final = 5
+HOLES: Final = 20
 _MARKS: Final = {COMPLETE: "ok", UNHEARD: "wait", ON_ITS_WAY: "wait", EXPLAINED: "warn", UNEXPLAINED: "bad"}
 
 
 def node_card(node: Mapping[str, Any], streams: Sequence[Mapping[str, Any]], now: int) -> dict[str, Any]:
-    """`state`: ok, warn (something was lost), bad (silent, or does not add up). `streams` as in `ledger.ledger_json`."""
-    ledger, received = node["ledger"], moment(node["received"])
-    state, verdict = _verdict(node, received, now)
-    agent = node["agent"]
-    about = [
-        f"agent {visible(agent['version'])}" if "version" in agent else "",
-        f"kernel {visible(agent['kernel'])}" if "kernel" in agent else "",
-    ]
-    account = node["account"]
+    """A node of the ledger. `streams` as in `ledger.ledger_json`."""
+    ledger, account = node["ledger"], node["account"]
     shown = [stream for place, stream in enumerate(streams) if not place or stream["state"] != COMPLETE][:STREAMS]
     never = sum(account["never_numbered"].values())
     return {
+        **node_words(node, now),
+        "sinks": [_sink(name, sink, ledger["captured"], len(ledger["sinks"])) for name, sink in ledger["sinks"].items()],
+        "missing": _badges(account),
+        "never": f"{number(never)} forks never had a number, so nobody knows whose they were" if never else "",
+        "gaps": [_gap(gap) for gap in node["gaps"][:GAPS]],
+        "streams": [_stream(stream) for stream in shown],
+        "more": f"{number(len(streams) - len(shown))} more in the JSON" if len(streams) > len(shown) else "",
+    }
+
+
+def node_words(node: Mapping[str, Any], now: int) -> dict[str, str]:
+    """`state`: ok, warn (something was lost), bad (silent, or does not add up)."""
+    received, account = moment(node["received"]), node["account"]
+    state, verdict = verdict_of(node, now)
+    return {
         "key": f"{node['cluster']}/{node['node']}",
+        "href": node_href(node["cluster"], node["node"]),
         "name": visible(node["node"]),
         "cluster": visible(node["cluster"]),
         "state": state,
         "verdict": verdict,
-        "heard": f"heard {ago(received, now)}",
-        "about": " · ".join(part for part in about if part),
-        "lag": f"{number(node['lag_ms'])} ms behind",
-        "sinks": [_sink(name, sink, ledger["captured"], len(ledger["sinks"])) for name, sink in ledger["sinks"].items()],
+        "heard": ago(received, now),
         "came": f"received {number(account['received'])} of {number(account['given'])}",
         "account": account["state"],
         "account_mark": _MARKS[account["state"]],
-        "missing": _badges(account),
-        "never": f"{number(never)} forks never had a number, so nobody knows whose they were" if never else "",
-        "gaps": [_gap(gap) for gap in node["gaps"][:GAPS]],
-        "ledger_of": f"Ledger of {number(len(streams))} streams" if len(streams) > 1 else "Ledger",
-        "streams": [_stream(stream) for stream in shown],
-        "more": f"{number(len(streams) - len(shown))} more in the JSON" if len(streams) > len(shown) else "",
     }
 
 
@@ -76,31 +78,35 @@ def _stream(stream: Mapping[str, Any]) -> dict[str, Any]:
     holes = [
         {
             "key": f"{hole['cpu']}.{hole['first']}",
-            "text": f"CPU {hole['cpu']}: {_range(hole)}" + (f", {reason_words(hole['reason'])}" if hole["reason"] else ""),
+            "cpu": str(hole["cpu"]),
+            "numbers": str(hole["first"]) if hole["count"] == 1 else f"{hole['first']} to {hole['last']}",
+            "count": number(hole["count"]),
+            "reason": reason_words(hole["reason"]) if hole["reason"] else "one of those above",
         }
         for hole in stream["holes"]
     ]
+    unlisted = stream["unlisted"] + sum(hole["count"] for hole in stream["holes"][HOLES:])
     return {
         "key": stream["stream"],
         "name": f"{boot[:8]} {epoch}",
         "title": f"boot {boot}, epoch {epoch}",
-        "as_of": f"as of {clock(stream['as_of'])[:8]}" if stream["as_of"] else "",
-        "came": f"received {number(stream['received'])} of {number(stream['given'])}",
+        "as_of": clock(stream["as_of"])[:8],
+        "received": number(stream["received"]),
+        "given": number(stream["given"]),
+        "share": f"{stream['received'] / max(1, stream['given']) * BAR:.1f}",
+        "missed": number(stream["missing"]),
         "state": stream["state"],
         "mark": _MARKS[stream["state"]],
         "missing": _badges(stream),
-        "holes": holes,
-        "unlisted": f"{number(stream['unlisted'])} more in other holes" if stream["unlisted"] else "",
+        "holes": holes[:HOLES],
+        "unlisted": f"{number(unlisted)} more in other holes; the JSON has them" if unlisted else "",
     }
 
 
-def _range(hole: Mapping[str, Any]) -> str:
-    return f"number {hole['first']}" if hole["count"] == 1 else f"numbers {hole['first']} to {hole['last']}"
-
-
-def _verdict(node: Mapping[str, Any], received: int, now: int) -> tuple[str, str]:
+def verdict_of(node: Mapping[str, Any], now: int) -> tuple[str, str]:
+    """`ok`, `warn` (something was lost) or `bad` (silent, or it does not add up), and in words."""
     if node["silent"]:
-        return "bad", f"silent for {length((now - received) // SECOND)}"
+        return "bad", f"silent for {length((now - moment(node['received'])) // SECOND)}"
     ledger = node["ledger"]
     if not ledger["balanced"]:
         off = {name: sink["total"] - ledger["captured"] for name, sink in ledger["sinks"].items() if not sink["balanced"]}

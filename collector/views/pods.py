@@ -16,6 +16,7 @@ from collector.rows import NOTHING, GapRow, HolderRow, LossRow, ParentRow, PodPa
 from collector.views.ledger import gap_json, newest_nodes
 from collector.views.missing import declared_here, missing_elsewhere, missing_here, shared_gaps
 from collector.views.rates import line_of, rate_now
+from collector.views.sandboxes import is_observable
 from collector.views.storms import storm_now, storms_json
 from collector.views.times import stamp
 
@@ -72,6 +73,7 @@ def pod_json(page: PodPage, now: int) -> dict[str, Any]:
         "node_gaps": [gap_json(gap) for gap in shared_gaps(pod, index.gaps[pod.cluster, pod.node])],
         "others": [
             {
+                "key": other.id,
                 "cluster": other.cluster,
                 "node": other.node,
                 "pod_uid": other.uid,
@@ -134,6 +136,7 @@ def _pod(pod: PodRow, index: _Index, now: int) -> dict[str, Any]:
         "unknown_share": dict(shared),
         "storm": storm_now(index.storms.get(pod.id), index.nodes, now),
         "storms_in_all": index.storms_in_all.get(pod.id, 0),
+        "observable": is_observable(index.losses[pod.id]),
         "first_seen": stamp(pod.first_seen),
         "last_seen": stamp(pod.last_seen),
         "containers": _containers(holders, index.losses[pod.id], now),

@@ -12,13 +12,14 @@ from typing import Final
 from collector.rows import HolderRow, PointRow
 from collector.views.times import SECOND
 
-__all__ = ["POINTS", "Line", "line_of", "rate_now"]
+__all__ = ["POINTS", "Grid", "Line", "grid_of", "line_of", "rate_now"]
 
 STALE: Final = 3  # intervals without a word after which a rate is no longer said
 POINTS: Final = 30  # intervals in a line
 _ENOUGH: Final = 0.5  # of an interval must have been summed up for its rate to be known
 
 Line = tuple[list[float | None], int, int]  # forks a second, the newest last; start of the first interval, end of the last
+Grid = tuple[int, int]  # where the last interval of a line ends, and how long each is, ns
 
 
 def rate_now(holders: Iterable[HolderRow], now: int) -> float | None:
@@ -47,18 +48,27 @@ def _rate(holder: HolderRow, now: int) -> float | None:
     return holder.counts.processes * SECOND / length
 
 
-def line_of(points: Sequence[PointRow], now: int) -> Line | None:
+def grid_of(points: Iterable[PointRow], now: int) -> Grid | None:
+    """Intervals as long as most of these; they hang on the newest, as a node's containers are summed up at the same moment."""
+    spans = [(start, end) for _, start, end, _ in points if end > start]
+    if not spans:
+        return None
+    newest = max([end for _, end in spans])
+    length = sorted([end - start for start, end in spans])[len(spans) // 2]
+    return newest + max(0, (now - newest) // length - 1) * length, length
+
+
+def line_of(points: Sequence[PointRow], now: int, grid: Grid | None = None) -> Line | None:
     """Processes a second in each of the last `POINTS` intervals; null where nothing was said. None without any point.
 
     Each point's processes are spread over the intervals that it covers, so that none counts twice and none is left out.
+    `grid`: where several lines are to be compared; else, the points' own.
     """
     spans = [(start, end, processes) for _, start, end, processes in points if end > start]
-    if not spans:
+    grid = grid or grid_of(points, now)
+    if not spans or grid is None:
         return None
-    newest = max([end for _, end, _ in spans])
-    length = sorted([end - start for start, end, _ in spans])[len(spans) // 2]
-    # Ends on a grid of intervals that hangs on the newest: containers of a node are summed up at the same moment.
-    until = newest + max(0, (now - newest) // length - 1) * length
+    until, length = grid
     since = until - POINTS * length
     forks = [0.0] * POINTS
     firsts, lasts = [until] * POINTS, [since] * POINTS  # from when to when each of them was spoken of, ns

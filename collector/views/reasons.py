@@ -26,6 +26,7 @@ _TITLES: Final = {
     "sink_removed": "the sink was taken out of the agent's settings",
     "unreadable": "the kernel's record could not be read",
     "restart": "capture began anew: what lay in the old ring is gone, and nobody counted by pod in between",
+    "not_observable": "the pod has a kernel of its own: no probe of the node's sees what it forks",
     "orphaned": "no agent was there; the kernel only counted",
     "filtered": "the sink's own filter: never meant for this collector",
     "delivered_before": "delivered before this collector's store heard of the stream",
@@ -48,6 +49,8 @@ def reason_badge(reason: str, count: int) -> dict[str, str]:
 
 def gap_text(gap: Mapping[str, Any]) -> str:
     """`gap` as in `ledger.gap_json`: how many of what, why, and on the way to whom."""
+    if gap["count"] is None:
+        return f"{reason_words(gap['reason'])}: the pod has a kernel of its own"
     what = "forks" if gap["missing"] == FORK else visible(gap["missing"])
     on_the_way = f", on the way to {visible(gap['sink'])}" if gap["sink"] else ""
     return f"{number(gap['count'])} {what} missing: {reason_words(gap['reason'])}{on_the_way}"

@@ -24,7 +24,7 @@ def mistakes(path):
 
 def test_without_a_word_the_settings_are_usable():
     settings = load(None)
-    assert (settings.listen, settings.retention, settings.max_body) == ("0.0.0.0:9910", 7 * 86400, 16 * 2**20)
+    assert (settings.listen, settings.retention, settings.max_body) == ("127.0.0.1:9910", 7 * 86400, 16 * 2**20)
 
 
 def test_sizes_and_durations_have_units(config):
@@ -61,8 +61,10 @@ def test_a_stray_variable_is_a_mistake(monkeypatch):
         ("listen: '0.0.0.0'", "listen", "0.0.0.0", "0.0.0.0:9910"),
         ("listen: '::1:9910'", "listen", "::1:9910", "[::]:9910"),
         ("listen: 0.0.0.0:99999", "listen", "0.0.0.0:99999", "65535"),
-        ("store: postgres://x", "store", "postgres://x", "sqlite:///absolute/path and memory:"),
-        ("store: sqlite:relative", "store", "sqlite:relative", "sqlite:///absolute/path"),
+        ("store: postgres://x", "store", "postgres://x", "chdb:///absolute/path, https://user@host:8443/database and memory:"),
+        ("store: chdb://relative", "store", "chdb://relative", "chdb:///absolute/path"),
+        ("store: https:///nowhere", "store", "https:///nowhere", "https://user@host:8443/database"),
+        ("store_password_file: /no/such", "store_password_file", "/no/such", "a readable file with the password"),
         ("retention: 7", "retention", "7", "7d"),
         ("retention: a week", "retention", "a week", "7d"),
         ("retention: 0s", "retention", "0s", "greater than 0"),

@@ -128,12 +128,12 @@ async def test_the_greatest_numbers_and_the_worst_names_pass_through(door, says)
     assert (await door.post(storm))["accepted"] == 1
     (pod,) = (await door.get("/v1/pods"))["pods"]
     assert pod["pod"] == evil
-    page = await door.get(f"/?pod=p{pod['key']}")
+    page = await door.get(f"/pod/{pod['key']}")
     assert evil not in page and "9,007,199,254,740,991 forks" in page
 
 
 async def test_what_is_too_old_is_forgotten(running, says, tmp_path, told):
-    async with running(store=f"sqlite://{tmp_path}/db", retention="1s") as door:
+    async with running(store=f"chdb://{tmp_path}/db", retention="1s") as door:
         await door.post(*told)
         for _ in range(100):
             await asyncio.sleep(0.05)

@@ -129,7 +129,7 @@ class Scene:
 async def scene(runtime: Runtime, folder: Path, tls: ssl.SSLContext | None = None) -> AsyncIterator[Scene]:
     """`tls`: what the proxy shows to the agent."""
     cluster = Cluster()
-    store = f"sqlite://{folder}/collector.db"
+    store = f"chdb://{folder}/store"
     async with KubernetesApi(cluster) as api, running_collector(Settings(listen="127.0.0.1:0", store=store)) as url:
         here = Scene(cluster, api, runtime, url, folder)
         address = urlsplit(url)

@@ -33,9 +33,9 @@ _SERVER, _LINUX = 1, 200  # device.type_id, os.type_id
 INT32_MOST: Final = 2**31 - 1  # OCSF's integer_t has 32 bits where it becomes Parquet or protobuf; long_t has 64
 
 
-def int32(number: int) -> int | None:
-    """None when it is too large for an integer_t."""
-    return number if number <= INT32_MOST else None
+def int32(number: int | None) -> int | None:
+    """None when it is unknown, or too large for an integer_t."""
+    return number if number is not None and number <= INT32_MOST else None
 
 
 def moment(name: str, ns: int | None, time: Rfc3339) -> dict[str, int | str]:

@@ -1,0 +1,130 @@
+"use strict";
+// Draws each lane out of the table beside it, and behind the line the storms and gaps out of their list. Nothing is known here
+// that the page does not say in words.
+
+const HEIGHT = 84;
+const AXIS = 26; // more, below the last lane
+const NARROWEST = 4; // px: what lasted a moment must be seen, too
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const plots = new Map(); // element -> uPlot
+
+function dataOf(plot) {
+  const step = Number(plot.dataset.step);
+  const rows = [...plot.closest("figure").querySelectorAll("tr[data-at]")].reverse();
+  return [
+    rows.map((row) => Number(row.dataset.at) + step / 2),
+    rows.map((row) => (row.dataset.value === "" ? null : Number(row.dataset.value))),
+  ];
+}
+
+const rate = (value) => (value >= 100 ? Math.round(value).toLocaleString("en") : value >= 10 ? value.toFixed(0) : value.toFixed(1).replace(/\.0$/, ""));
+
+function options(plot, top, isLast) {
+  const axis = { stroke: () => colour("--soft"), font: '11px system-ui, sans-serif', ticks: { show: false } };
+  return {
+    width: plot.clientWidth,
+    height: HEIGHT + (isLast ? AXIS : 0),
+    padding: [6, 8, isLast ? 0 : 6, 0],
+    tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+    legend: { show: false },
+    cursor: { sync: { key: "lanes" }, y: false, drag: { setScale: false }, points: { size: 6 } },
+    scales: {
+      x: { time: true, range: () => [Number(plot.dataset.from), Number(plot.dataset.to)] },
+      y: { range: () => [0, top() * 1.08 || 1] },
+    },
+    axes: [
+      {
+        ...axis, size: isLast ? AXIS : 0, show: isLast, space: 70, grid: { show: false },
+        values: [[86400, "{MM}-{DD}", null, null, null, null, null, null, 1], [60, "{HH}:{mm}", null, null, null, null, null, null, 1], [1, "{HH}:{mm}:{ss}", null, null, null, null, null, null, 1]],
+      },
+      { ...axis, size: 46, space: 26, grid: { stroke: () => colour("--hair"), width: 1 }, values: (_, splits) => splits.map(rate) },
+    ],
+    series: [
+      {},
+      {
+        stroke: () => colour("--live"), fill: () => colour("--area"), width: 1.5, spanGaps: false,
+        points: { show: (u, _series, first, last) => alone(u.data[1], first, last), size: 4, filter: (u) => single(u.data[1]) },
+        paths: uPlot.paths.stepped({ align: 0 }),
+      },
+    ],
+    hooks: { setSize: [bands], setScale: [bands], setCursor: [reading] },
+  };
+}
+
+// A step with nothing known on either side of it is no line: it gets a point.
+const single = (values) => values.flatMap((value, place) => (value !== null && (values[place - 1] ?? null) === null && (values[place + 1] ?? null) === null ? [place] : []));
+const alone = (values) => single(values).length > 0;
+
+function bands(u) {
+  const width = u.over.clientWidth;
+  const wanted = [...document.querySelectorAll("#bands li[data-drawn=true]")];
+  const under = u.over.parentNode.querySelector(".u-under");
+  under.replaceChildren(
+    ...wanted.reverse().map((told) => {
+      const [first, last] = [told.dataset.start, told.dataset.end].map((at) => u.valToPos(Number(at), "x"));
+      const left = Math.max(0, Math.min(first, width - NARROWEST));
+      const band = document.createElement("span");
+      band.className = "band";
+      band.dataset.kind = told.dataset.kind;
+      band.style.left = `${left}px`;
+      band.style.width = `${Math.max(NARROWEST, Math.min(last, width) - left)}px`;
+      band.textContent = told.querySelector(".kind").textContent;
+      return band;
+    }),
+  );
+}
+
+function reading(u) {
+  const out = u.root.querySelector(".reading");
+  const place = u.cursor.idx;
+  if (!out) return;
+  const value = place == null ? null : u.data[1][place];
+  const at = place == null ? "" : new Date((u.data[0][place] - Number(u.root.parentNode.dataset.step) / 2) * 1000).toISOString().slice(11, 19);
+  out.textContent = place == null || u.cursor.left < 0 ? "" : `${at}  ${value === null ? "not known" : `${rate(value)}/s`}`;
+}
+
+function draw() {
+  const found = [...document.querySelectorAll(".plot")];
+  const all = found.map(dataOf);
+  // One scale for all lanes: what is small beside the others looks small.
+  const highest = Math.max(0, ...all.flatMap(([, values]) => values));
+  for (const [plot, u] of plots) {
+    if (!found.includes(plot)) {
+      u.destroy();
+      plots.delete(plot);
+    }
+  }
+  found.forEach((plot, place) => {
+    const isLast = place === found.length - 1;
+    let u = plots.get(plot);
+    if (u && u.isLast !== isLast) {
+      u.destroy();
+      u = undefined;
+    }
+    if (!u) {
+      u = new uPlot(options(plot, () => u?.highest ?? highest, isLast), all[place], plot);
+      u.isLast = isLast;
+      const out = document.createElement("output");
+      out.className = "reading";
+      out.setAttribute("aria-hidden", "true");
+      u.root.append(out);
+      plots.set(plot, u);
+      watch.observe(plot);
+    }
+    u.highest = highest;
+    u.setData(all[place]);
+    bands(u); // also where no scale has changed
+  });
+}
+
+const watch = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const u = plots.get(target);
+    if (u && target.clientWidth && target.clientWidth !== u.width) u.setSize({ width: target.clientWidth, height: u.height });
+  }
+});
+
+dark.addEventListener("change", () => plots.forEach((u) => u.redraw()));
+document.addEventListener("fresh", draw);
+draw();

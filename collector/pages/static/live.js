@@ -1,0 +1,208 @@
+"use strict";
+// Keeps the page as the collector would say it now: when /v1/stream tells that something is new, the page's own address is
+// fetched again and what differs is put into place. Filters and sorting go the same way, so the address is always the state.
+
+const PATIENCE_MS = 8000; // for one answer
+const STALE_MS = 5000; // without a line to the collector, after which the page says so
+const TYPING_MS = 200; // of rest, after which what was typed is looked for
+const REST_MS = 1000; // between two answers, at least
+const AGE_MS = 10000; // after which a page is asked for anew, told or not: "heard 5 s ago" ages, and so does an agent's silence
+
+const main = document.getElementById("main");
+const link = document.getElementById("link");
+const linkWords = document.getElementById("linkwords");
+const stale = document.getElementById("stale");
+const said = document.getElementById("said");
+const hold = document.getElementById("hold");
+
+let source = null;
+let answered = Date.now();
+let wellSince = Date.now(); // the last moment at which nothing was wrong
+let well = true;
+let asked = 0; // a number for each question, so that a late answer to an old one is not shown
+let asking = false;
+let again = false;
+let held = false;
+
+const keyOf = (node) => (node.nodeType === 1 ? node.dataset.key : undefined);
+
+// Makes `old` like `fresh`. What the user did stays: the focus, what is folded out, what is half typed, how far a table is
+// scrolled. `data-own`: its inside is a script's.
+function morph(old, fresh, soft) {
+  if (old.nodeType !== 1) {
+    if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
+    return;
+  }
+  for (const { name } of [...old.attributes]) {
+    if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+  }
+  for (const { name, value } of fresh.attributes) {
+    if (name !== "open" && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  if (old.dataset.own !== undefined || (old.nodeName === "FORM" && !soft)) return;
+  if (old.nodeName === "INPUT" && old !== document.activeElement) old.value = fresh.value;
+  const keyed = new Map();
+  for (const child of old.childNodes) if (keyOf(child) !== undefined) keyed.set(keyOf(child), child);
+  let at = old.firstChild;
+  for (const child of [...fresh.childNodes]) {
+    let match = keyed.get(keyOf(child));
+    if (keyOf(child) === undefined) {
+      for (match = at; match && (keyOf(match) !== undefined || match.nodeName !== child.nodeName); ) match = match.nextSibling;
+    } else if (match?.nodeName !== child.nodeName) match = undefined;
+    keyed.delete(keyOf(child));
+    if (match === at && match) at = at.nextSibling;
+    else if (match) move(old, match, at);
+    else old.insertBefore(document.importNode(child, true), at);
+    if (match) morph(match, child, soft);
+  }
+  while (at) {
+    const gone = at;
+    at = at.nextSibling;
+    gone.remove();
+  }
+}
+
+// Moving an element takes the focus from it; give it back.
+function move(parent, element, before) {
+  const focused = element.contains(document.activeElement) ? document.activeElement : null;
+  parent.insertBefore(element, before);
+  focused?.focus({ preventScroll: true });
+}
+
+function announce(words) {
+  if (said.textContent !== words) said.textContent = words;
+}
+
+async function ask(soft = false) {
+  if (asking && !soft) {
+    again = true;
+    return;
+  }
+  const mine = ++asked;
+  asking = true;
+  again = false;
+  const address = location.pathname + location.search;
+  try {
+    const answer = await fetch(address, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+    if (answer.status === 401) return location.reload(); // to the sign-in
+    if (!answer.ok && answer.status !== 404) throw new Error(`answered ${answer.status}`);
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (mine !== asked) return undefined;
+    morph(main, document.importNode(fresh.getElementById("main"), true), soft);
+    document.title = fresh.title;
+    answered = Date.now();
+    well = true;
+    listen();
+    const bad = [...main.querySelectorAll("[data-said]")].map((one) => one.dataset.said).filter(Boolean);
+    if (soft) announce(main.querySelector("[data-count]")?.dataset.count ?? "");
+    else announce(bad.join("; ")); // the same words are not read out twice
+    document.dispatchEvent(new Event("fresh"));
+  } catch {
+    well = false; // `tick` says so when it lasts
+    if (mine === asked && !held && !document.hidden) setTimeout(ask, REST_MS * 2);
+  }
+  if (mine === asked) {
+    setTimeout(() => {
+      if (mine !== asked) return;
+      asking = false;
+      if (again && !held) ask();
+    }, REST_MS);
+  }
+  return undefined;
+}
+
+// A browser keeps few lines open to one host, so a page that nobody sees closes its own.
+function listen() {
+  const wanted = main.dataset.live && !held && !document.hidden;
+  if (source && source.readyState !== EventSource.CLOSED && wanted) return;
+  source?.close();
+  source = null;
+  if (!wanted) return;
+  source = new EventSource(main.dataset.live);
+  source.addEventListener("pods", () => ask());
+}
+
+function tick() {
+  const live = Boolean(main.dataset.live);
+  if (!live || held || document.hidden || (well && source?.readyState === EventSource.OPEN)) wellSince = Date.now();
+  if (source?.readyState === EventSource.CLOSED) listen(); // refused, and a browser does not try again by itself
+  if (live && !held && !document.hidden && !asking && Date.now() - answered > AGE_MS) ask();
+  const lost = Date.now() - wellSince > STALE_MS;
+  const state = held ? "held" : lost ? "stale" : "live";
+  if (link.hidden === live) link.hidden = hold.hidden = !live;
+  if (link.dataset.state === state) return;
+  link.dataset.state = document.body.dataset.state = state;
+  linkWords.textContent = { held: "paused", stale: "not answering", live: "live" }[state];
+  stale.hidden = state !== "stale";
+  stale.textContent = lost
+    ? `The collector does not answer. What you see is of ${new Date(answered).toISOString().slice(11, 19)} UTC; it goes on by itself when the collector is back.`
+    : "";
+}
+
+function go(address, replace) {
+  history[replace ? "replaceState" : "pushState"](null, "", address);
+  ask(true);
+}
+
+function addressOf(form) {
+  const words = new URLSearchParams();
+  for (const [name, value] of new FormData(form)) if (String(value).trim()) words.append(name, String(value).trim());
+  return `${location.pathname}${words.size ? `?${words}` : ""}`;
+}
+
+document.addEventListener("click", (event) => {
+  const anchor = event.target.closest?.("a[data-soft]");
+  if (!anchor || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey || event.button !== 0) return;
+  event.preventDefault();
+  go(anchor.href, false);
+});
+
+let typing = 0;
+document.addEventListener("input", (event) => {
+  if (event.target.type !== "search" || !event.target.form?.matches("[data-soft]")) return;
+  clearTimeout(typing);
+  typing = setTimeout(() => go(addressOf(event.target.form), true), TYPING_MS);
+});
+
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("form[data-soft]")) return;
+  event.preventDefault();
+  const address = addressOf(event.target);
+  for (const once of event.target.querySelectorAll("[data-once]")) once.value = "";
+  go(address, false);
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.metaKey || event.ctrlKey || event.altKey) return;
+  const find = document.getElementById("find");
+  const row = event.target.closest?.("tr.row");
+  if (event.key === "/" && find && !/^(INPUT|SELECT|TEXTAREA)$/.test(event.target.nodeName)) {
+    event.preventDefault();
+    find.focus();
+  } else if (row && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
+    const links = [...document.querySelectorAll("tr.row a.main")];
+    const next = links[links.indexOf(row.querySelector("a.main")) + (event.key === "ArrowDown" ? 1 : -1)];
+    if (!next) return;
+    event.preventDefault();
+    next.focus();
+  }
+});
+
+hold.addEventListener("click", () => {
+  held = !held;
+  hold.setAttribute("aria-pressed", String(held));
+  tick();
+  listen();
+  if (!held) ask();
+});
+
+addEventListener("popstate", () => ask(true));
+addEventListener("pagehide", () => source?.close());
+document.addEventListener("visibilitychange", () => {
+  listen();
+  if (!document.hidden && !held && main.dataset.live) ask();
+});
+
+listen();
+tick();
+setInterval(tick, 500);

@@ -1,0 +1,74 @@
+"""How much one reader may ask, and how many at once: token buckets by client address, and places that run out.
+
+Must not live here: HTTP; what is done in a place.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+__all__ = ["Full", "Places", "Rates"]
+
+BURST: Final = 4.0  # seconds' worth that may come at once: a page with its parts, a few of them opened together
+ADDRESSES: Final = 10_000  # remembered, the most recent; a forgotten one begins anew with a full bucket
+
+
+class Full(Exception):
+    """All places are taken."""
+
+
+class Rates:
+    """`rate`: questions a second, on the average, by one client address. An IPv6 client is its /64: it has all of that."""
+
+    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._most, self._clock = rate, rate * BURST, clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, address: str) -> float:
+        """Seconds until the next question would be answered; 0: this one is."""
+        key, now = _owner(address), self._clock()
+        left, then = self._buckets.pop(key, (self._most, now))
+        left = min(self._most, left + (now - then) * self._rate)
+        wait = 0.0 if left >= 1 else (1 - left) / self._rate
+        self._buckets[key] = (left if wait else left - 1, now)
+        if len(self._buckets) > ADDRESSES:
+            self._buckets.popitem(last=False)
+        return wait
+
+
+class Places:
+    """So many at once, and no queue: who finds none is told to come again. `count` hears how many are taken."""
+
+    def __init__(self, most: int, count: Callable[[int], object]) -> None:
+        self._most, self._count = most, count
+        self._taken = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Raises `Full`."""
+        if self._taken >= self._most:
+            raise Full
+        self._taken += 1
+        self._count(self._taken)
+        try:
+            yield
+        finally:
+            self._taken -= 1
+            self._count(self._taken)
+
+
+def _owner(address: str) -> str:
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)

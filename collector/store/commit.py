@@ -1,0 +1,268 @@
+"""One commit: what several batches say, gathered into few rows, so that what it costs hangs little on how many batches it is.
+
+Must not live here: I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from collector.rows import HOST, CheckedFork, CheckedGap, CheckedLines, CheckedNode, CheckedStorm, CheckedSummary, Subject
+from collector.runs import Run, runs_of
+from collector.store.known import Known, Lane
+from collector.store.naming import keys_of, owner_of, short_hash
+from collector.store.packing import packed
+from collector.store.schema import NEVER
+
+__all__ = ["NO_CGROUP", "Commit", "Filed", "Heard"]
+
+NO_CGROUP: Final = -2
+_PEERS: Final = 100  # forks of one moment of filing at most, so that who reads on from there may ask for few
+_NOBODY: Final[tuple[Any, ...]] = (0, 0, 0, "", "", "", "", "", 0)
+_UNTOLD: Final[tuple[Any, ...]] = (-1, 0, 0, 0, 0, [], [])
+
+
+class Filed(NamedTuple):
+    """Events: new ones, and ones that had come before."""
+
+    accepted: int
+    duplicate: int
+
+
+class Heard:
+    """Of each stream: what its agent calls us, and whether a heartbeat has come."""
+
+    def __init__(self) -> None:
+        self.sinks: dict[str, str] = {}
+        self.beaten: set[str] = set()
+
+
+class _Holder:
+    __slots__ = ("first", "last", "newest", "whose")
+
+    def __init__(self) -> None:
+        self.first, self.last = NEVER, 0
+        self.whose: tuple[Any, ...] = _NOBODY
+        self.newest: tuple[Any, ...] = _UNTOLD
+
+
+class _Stream:
+    __slots__ = ("before", "heads", "newest", "only", "said", "whose")
+
+    def __init__(self) -> None:
+        self.newest: tuple[Any, ...] = (-1, 0, 0, 0, 0, "", "", "")
+        self.heads: dict[int, int] = {}
+        self.whose: tuple[Any, ...] = (NEVER, "", "")
+        self.said: tuple[int, str] = (0, "")
+        self.only: tuple[int, str] = (NEVER, "")
+        self.before: tuple[int, int] = (NEVER, 0)
+
+
+class Commit:
+    """`rows` by table, in the order of their columns; `received` in ns; `heard` and `known` are of all commits."""
+
+    def __init__(self, known: Known, heard: Heard, received: int, untold: Callable[[int], bool]) -> None:
+        self._known, self._heard, self.received, self._untold = known, heard, received, untold
+        self._sink: str | None = None
+        self._came: list[tuple[str, Lane, Run]] = []
+        self._subjects: dict[Subject, int] = {}
+        self._holders: dict[tuple[str, int], _Holder] = {}
+        self._streams: dict[str, _Stream] = {}
+        self._made: dict[tuple[str, int, str, str | None, int], list[int]] = {}
+        self._forks: list[tuple[Any, ...]] = []
+        self._told: dict[str, list[tuple[Any, ...]]] = {"subject": [], "summary": [], "gap": [], "storm": []}
+
+    def take(self, lines: CheckedLines, sink: str | None) -> Filed:
+        """`sink`: what the sender calls us."""
+        self._sink = sink
+        accepted = self._take_forks(lines.forks)
+        taken: tuple[tuple[Iterable[Any], Callable[[Any], None]], ...] = (
+            (lines.summaries, self._take_summary),
+            (lines.nodes, self._take_node),
+            (lines.gaps, self._take_gap),
+            (lines.storms, self._take_storm),
+        )
+        for events, take in taken:
+            for said in events:
+                if self._is_new(said.stream, said.id):
+                    take(said)
+                    accepted += 1
+        return Filed(accepted, len(lines) - len(lines.refused) - accepted)
+
+    def rows(self) -> dict[str, list[tuple[Any, ...]]]:
+        received = self.received
+        self._forks.sort(key=lambda row: row[:4])
+        forks = [(*row[:7], received + place // _PEERS, *row[7:]) for place, row in enumerate(self._forks)]
+        return self._told | {
+            "fork": forks,
+            "made_in": [(*key, numbers, received) for key, numbers in self._made.items()],
+            "holder": [(*key, one.whose, one.newest, one.first, one.last, received) for key, one in self._holders.items()],
+            "stream": [
+                (name, one.newest, one.heads, one.whose, one.said, one.only, one.before, received)
+                for name, one in self._streams.items()
+            ],
+            "came_in": [(stream, cpu, lane, *run, received) for stream, (cpu, lane), run in self._came],
+        }
+
+    @property
+    def moments(self) -> int:
+        """How many ns of filing it takes up."""
+        return len(self._forks) // _PEERS + 1
+
+    def token(self) -> str:
+        """The same for the same events, whatever batches they were cut into."""
+        return blake2b(repr(sorted(self._came)).encode(), digest_size=16).hexdigest()
+
+    def _take_forks(self, forks: Iterable[CheckedFork]) -> int:
+        by_cpu: dict[tuple[str, int], dict[int, CheckedFork]] = {}
+        for fork in forks:
+            by_cpu.setdefault((fork.stream, fork.cpu), {}).setdefault(fork.sequence, fork)
+        accepted = 0
+        for (stream, cpu), by_sequence in by_cpu.items():
+            self._stream(stream, next(iter(by_sequence.values())).subject)
+            for run in runs_of(by_sequence):
+                for new in self._known.add(stream, (cpu, ""), run):
+                    self._came.append((stream, (cpu, ""), new))
+                    accepted += new[1] - new[0] + 1
+                    for sequence in range(new[0], new[1] + 1):
+                        self._take_fork(by_sequence[sequence])
+        return accepted
+
+    def _take_fork(self, fork: CheckedFork) -> None:
+        subject = fork.subject
+        self._hold(fork.stream, fork.holder, subject, fork.rank, fork.time, fork.time)
+        counted = fork.holder
+        if fork.made_by is not None:
+            counted = HOST
+            self._hold(fork.stream, HOST, fork.made_by, 0, fork.time, fork.time)
+        kind = "process" if fork.is_process else "thread"
+        # By comm only where it is asked for.
+        key = (fork.stream, counted, kind, fork.parent_comm if fork.is_process else None, fork.cpu)
+        self._made.setdefault(key, []).append(fork.sequence)
+        namespace, pod = keys_of(subject) if fork.holder != HOST else ("", "")
+        if not pod and fork.holder != HOST:
+            pod = f"cgroup-{fork.holder}"
+        self._forks.append(
+            (
+                subject.cluster, namespace, pod, fork.time, fork.stream, fork.cpu, fork.sequence,
+                subject.node, fork.holder, self._subject(subject), *packed(fork.said, fork.time),
+            )
+        )  # fmt: skip
+
+    def _take_summary(self, said: CheckedSummary) -> None:
+        self._stream(said.stream, said.subject)
+        holder = self._hold(said.stream, said.holder, said.subject, said.rank, said.time, said.end)
+        counts, totals = said.counts, said.totals
+        grown = totals.processes + totals.threads + totals.entered
+        newest = (grown, said.end, said.number, said.start, self.received, list(counts), list(totals))
+        holder.newest = max(holder.newest, newest)
+        sums = [
+            number
+            for name in ("processes", "threads", "suppressed", "lost")
+            for number in (getattr(counts, name), getattr(totals, name))
+        ]
+        self._told["summary"].append((said.stream, said.holder, said.start, said.end, said.number, self.received, *sums))
+
+    def _take_node(self, said: CheckedNode) -> None:
+        """Which of the agent's sinks we are, where it said no more than its only one's name; and, the first time, what it had
+        delivered to that sink before we knew of the stream: it went to another store, and is not missing in this one."""
+        stream = self._stream(said.stream, said)
+        heard, name = self._heard, said.stream
+        if len(said.delivered) == 1:
+            (only,) = said.delivered
+            stream.only = min(stream.only, (self.received, only))
+            heard.sinks.setdefault(name, only)
+        if name not in heard.beaten:
+            heard.beaten.add(name)
+            before = said.delivered.get(heard.sinks.get(name, ""), 0) - self._known.filed(name)
+            stream.before = min(stream.before, (self.received, max(0, before)))
+        body = said.body.decode()
+        newest = (said.captured, said.end, said.number, said.start, self.received, said.cluster, said.node, body)
+        stream.newest = max(stream.newest, newest)
+        for cpu, given in said.heads.items():
+            stream.heads[cpu] = max(stream.heads.get(cpu, 0), given)
+
+    def _take_gap(self, said: CheckedGap) -> None:
+        self._stream(said.stream, said.subject)
+        subject, owner, holder = said.subject, 0, NO_CGROUP
+        if said.holder is not None:
+            holder = said.holder
+            self._hold(said.stream, holder, subject, said.rank, said.time, said.end)
+        elif subject.pod_uid is not None:
+            owner = owner_of(subject)
+        begin, _, number = said.id.rpartition(".")
+        source = begin if number == str(said.by_now) else said.id
+        self._told["gap"].append(
+            (
+                said.stream, said.id, subject.cluster, subject.node, holder, owner, subject.namespace or "", subject.pod or "",
+                subject.pod_uid or "", said.missing, said.reason, said.sink or "", short_hash(source), said.amount, said.by_now,
+                said.start, said.end, self.received,
+            )
+        )  # fmt: skip
+
+    def _take_storm(self, said: CheckedStorm) -> None:
+        self._stream(said.stream, said.subject)
+        subject = said.subject
+        whose = (
+            said.rank, owner_of(subject), subject.cluster, subject.node, subject.namespace or "", subject.pod or "",
+            subject.pod_uid or "",
+        )  # fmt: skip
+        newest = (int(said.is_over), said.end, said.limit, said.hold, said.start, list(said.counts), list(said.totals))
+        self._told["storm"].append((said.stream, said.cgroup, said.number, newest, whose, self.received))
+
+    def _hold(self, stream: str, cgroup: int, subject: Subject, rank: int, said: int, seen: int) -> _Holder:
+        """The holder, knowing whose it is as well as the best that was said of it."""
+        one = self._holders.get((stream, cgroup))
+        if one is None:
+            one = self._holders[stream, cgroup] = _Holder()
+        one.first, one.last = min(one.first, seen), max(one.last, seen)
+        if (rank, said) >= one.whose[:2]:
+            of_pod = subject.pod_uid is not None or (rank < 2 and cgroup >= 0)
+            one.whose = (
+                rank, said, owner_of(subject) if of_pod else 0, subject.cluster, subject.node, subject.namespace or "",
+                subject.pod or "", subject.pod_uid or "", self._subject(subject),
+            )  # fmt: skip
+        return one
+
+    def _stream(self, name: str, whose: Subject | CheckedNode) -> _Stream:
+        one = self._streams.get(name)
+        if one is None:
+            one = self._streams[name] = _Stream()
+            one.whose = (self.received, whose.cluster, whose.node)
+        if self._sink is not None:
+            one.said = (self.received, self._sink)
+            self._heard.sinks[name] = self._sink
+        return one
+
+    def _subject(self, subject: Subject) -> int:
+        known = self._subjects.get(subject)
+        if known is None:
+            known = self._subjects[subject] = int.from_bytes(blake2b(subject.body, digest_size=8).digest(), "big")
+            if self._untold(known):
+                self._told["subject"].append((known, self.received, *_words(subject)))
+        return known
+
+    def _is_new(self, stream: str, name: str) -> bool:
+        lane, _, number = name.removeprefix(f"{stream}.").rpartition(".")
+        if not (number.isdigit() and len(number) <= 18 and str(int(number)) == number):
+            lane, number = name.removeprefix(f"{stream}."), "0"
+        run = int(number), int(number)
+        if not self._known.add(stream, (-1, lane), run):
+            return False
+        self._came.append((stream, (-1, lane), run))
+        return True
+
+
+def _words(subject: Subject) -> tuple[str, str, dict[str, str], str, str]:
+    """Kind and name of its workload, its labels, its container's name, its body."""
+    said = orjson.loads(subject.body)
+    k8s, container = said["k8s"], said["container"] or {}
+    workload = k8s.get("workload") or {}
+    return (
+        workload.get("kind") or "", workload.get("name") or "", k8s.get("labels") or {}, container.get("name") or "",
+        subject.body.decode(),
+    )  # fmt: skip

@@ -1,0 +1,123 @@
+"""Finding forks: by pod, time and words; newest first; and those that have just been filed.
+
+Must not live here: what a container did in sum (`history`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+
+from collector.rows import Filter, FoundFork, Place, Sought
+from collector.store.looks import Look
+from collector.store.naming import HOLDERS, KEYS, pods_where
+from collector.store.packing import Packed, unpacked
+
+__all__ = ["latest_forks", "news", "search"]
+
+_HOUR: Final = 3_600_000_000_000  # ns
+_FORK: Final = (
+    "SELECT stream, cpu, sequence, toUnixTimestamp64Nano(time), kind, comm, parent_comm, pid, ns_pid, parent_pid, "
+    "parent_ns_pid, entity, parent_entity, age, parent_start, context, rest, subject, "
+    "toUnixTimestamp64Nano(received) FROM fork "
+)
+_KEPT: Final = "received >= fromUnixTimestamp64Nano({since:Int64})"
+_NEWEST: Final = (
+    "ORDER BY time DESC, stream DESC, cpu DESC, sequence DESC LIMIT 1 BY time, stream, cpu, sequence LIMIT {limit:UInt32}"
+)
+_OF: Final = (
+    "(stream, holder) IN {mine:Array(Tuple(String, Int64))} "
+    "AND (cluster, namespace, pod) IN {keys:Array(Tuple(String, String, String))}"
+)
+
+
+def latest_forks(
+    look: Look, holders: Sequence[tuple[str, int]], keys: Sequence[tuple[str, str, str]], limit: int
+) -> list[dict[str, Any]]:
+    """The newest forks of these holders, newest first, as they were sent. `keys`: what they may be filed under."""
+    found = look.rows(f"{_FORK} WHERE {_KEPT} AND {_OF} {_NEWEST}", mine=holders, keys=keys, limit=limit)
+    return [fork.body for fork in _found(look, found)]
+
+
+def search(look: Look, sought: Sought, limit: int, after: Place | None) -> list[FoundFork]:
+    """Newest first. Looks back step by step, since the newest are what is mostly wanted and all of them may be many."""
+    values: dict[str, Any] = {}
+    terms = [_KEPT, *_terms(look, sought.filter, values)]
+    for column in ("comm", "parent_comm", "kind"):
+        if value := getattr(sought, column):
+            terms.append(f"{column} = {{{column}:String}}")
+            values[column] = value
+    if sought.pid is not None:
+        terms.append(
+            "(pid = {pid:UInt64} OR ns_pid = {pid:UInt64} OR parent_pid = {pid:UInt64} OR parent_ns_pid = {pid:UInt64})"
+        )
+        values["pid"] = sought.pid
+    if sought.entity:
+        terms.append("(entity = {entity:UInt64} OR parent_entity = {entity:UInt64})")
+        values["entity"] = int(sought.entity, 16)
+    if after is not None:
+        terms.append(
+            "(time, stream, cpu, sequence) < "
+            "(fromUnixTimestamp64Nano({at:Int64}), {stream:String}, {cpu:UInt16}, {sequence:UInt64})"
+        )
+        values |= {"at": after.time, "stream": after.stream, "cpu": after.cpu, "sequence": after.sequence}
+    question = (
+        f"{_FORK} WHERE time >= fromUnixTimestamp64Nano({{start:Int64}}) AND time < fromUnixTimestamp64Nano({{end:Int64}}) "
+        f"AND {' AND '.join(terms)} {_NEWEST}"
+    )
+    found: list[Any] = []
+    end = sought.span.end if after is None else min(sought.span.end, after.time + 1)
+    step = _HOUR
+    while len(found) < limit and end > sought.span.start:
+        start = max(sought.span.start, end - step)
+        found += look.rows(question, start=start, end=end, limit=limit - len(found), **values)
+        end, step = start, step * 8
+    return _found(look, found)
+
+
+def news(look: Look, wish: Filter, since: int, limit: int) -> tuple[list[FoundFork], int]:
+    """Filed after `since`, oldest first, and from when on to ask next."""
+    values: dict[str, Any] = {}
+    terms = " AND ".join(["1", *_terms(look, wish, values)])
+    rows = look.rows(
+        f"{_FORK} WHERE received > fromUnixTimestamp64Nano({{after:Int64}}) "
+        f"AND received <= fromUnixTimestamp64Nano({{until:Int64}}) AND {terms} "
+        "ORDER BY received, time, stream, cpu, sequence LIMIT 1 BY stream, cpu, sequence LIMIT {limit:UInt32}",
+        after=max(since, look.since),
+        until=look.until,
+        limit=limit + 1,
+        **values,
+    )
+    if len(rows) <= limit:
+        return _found(look, rows), max([since, *(row[18] for row in rows)])
+    # Those of one moment go together, or the next question would leave some out.
+    last = rows[-1][18]
+    whole = [row for row in rows if row[18] < last] or rows[:limit]
+    return _found(look, whole), whole[-1][18]
+
+
+def _terms(look: Look, wish: Filter, values: dict[str, Any]) -> list[str]:
+    """Conditions for forks of the wished pods and hosts, by what their holders are known as now."""
+    fits = pods_where(wish, values)
+    if fits == "1":
+        return []
+    holders = f"SELECT * FROM ({HOLDERS}) WHERE {fits}"
+    return [
+        f"(cluster, namespace, pod) IN ({KEYS.format(holders=holders)})",
+        f"(stream, holder) IN (SELECT stream, cgroup FROM ({holders}))",
+    ]
+
+
+def _found(look: Look, rows: Sequence[Any]) -> list[FoundFork]:
+    wanted = sorted({row[17] for row in rows})
+    question = "SELECT id, any(body) FROM subject WHERE id IN {subjects:Array(UInt64)} GROUP BY id"
+    bodies = {key: orjson.loads(body) for key, body in look.rows(question, subjects=wanted)} if rows else {}
+    nobody: dict[str, Any] = {"cgroup": None, "container": None, "k8s": {}}
+    found = []
+    for row in rows:
+        stream, cpu, sequence, time = row[:4]
+        body = unpacked(stream, cpu, sequence, time, Packed._make(row[4:17]), bodies.get(row[17], nobody))
+        found.append(FoundFork(Place(time, stream, cpu, sequence), body))
+    return found

@@ -1,0 +1,104 @@
+"""Pods with a kernel of their own (Kata, gVisor): said to be not observable, by name, and to every kind of receiver."""
+
+import orjson
+import pytest
+
+from agent.directories import Directories
+from agent.identity.pod_objects import pod_from_json, pod_of, pod_to_json
+from agent.kernel.records import BORN, DIED, CgroupChange
+from agent.settings import KubernetesSettings
+from agent.sinks.forms import Wanted, form
+from agent.sinks.native import whose
+from agent.summaries import Interval, Summaries
+from wire.events import Gap
+
+STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
+INTERVAL = Interval("2026-11-22T19:48:30.000000000Z", "2026-11-22T19:48:40.000000000Z")
+CLASSES = KubernetesSettings().sandboxes
+
+
+def a_pod(name, runtime_class):
+    spec = {} if runtime_class is None else {"runtimeClassName": runtime_class}
+    return {"metadata": {"uid": f"{name}-uid", "namespace": "shop", "name": name}, "spec": spec}
+
+
+@pytest.fixture
+def node(tmp_path):
+    """A node's directories; `node.start(number, name, class)` starts a pod whose own cgroup has that number."""
+    directories = Directories(tmp_path, api=True)
+
+    def change(what, number, name):
+        path = f"/kubepods/pod{name}-uid".encode()
+        return CgroupChange(cgroup=number, parent=1, time=number, change=what, path=path, whole=True, tid=0, start=0)
+
+    def start(number, name, runtime_class):
+        directories.pods.put(pod_of(a_pod(name, runtime_class)))
+        directories.hear([change(BORN, number, name)], lambda *_: None)
+
+    directories.start = start
+    directories.end = lambda number, name: directories.hear([change(DIED, number, name)], lambda *_: None)
+    return directories
+
+
+@pytest.fixture
+def summaries(node):
+    return Summaries(STREAM, node.subjects.best, lambda subject: whose(subject, cluster="demo", node="node1"))
+
+
+@pytest.mark.parametrize(
+    ("runtime_class", "has_its_own_kernel"),
+    [
+        *((name, True) for name in ("kata", "kata-qemu", "my-kata-clh", "KATA-CC-Isolation", "gvisor", "runsc-kvm")),
+        *((name, False) for name in (None, "runc", "crun", "nvidia", "sysbox-runc", "wasmtime", {"hostile": 1}, "")),
+    ],
+)
+def test_a_pod_is_judged_by_the_name_of_its_runtime_class(node, runtime_class, has_its_own_kernel):
+    node.start(7, "cart", runtime_class)
+    assert node.sandboxed(CLASSES) == ([7] if has_its_own_kernel else [])
+
+
+def test_an_operator_names_others(node):
+    node.start(7, "cart", "acme-vm")
+    assert node.sandboxed(["acme-*"]) == [7] and node.sandboxed([]) == []
+
+
+def test_it_is_said_of_the_pod_itself_and_of_how_many_nobody_knows(node, summaries):
+    node.start(7, "cart", "kata")
+    node.start(8, "web", None)
+    (gap,) = summaries.sandboxed(node.sandboxed(CLASSES), INTERVAL)
+    assert set(gap) == set(Gap.__annotations__)
+    assert (gap["reason"], gap["count"], gap["missing"], gap["sink"]) == ("not_observable", None, "sched_process_fork", None)
+    assert gap["id"] == f"{STREAM}.gap.-.not_observable.7.0"
+    assert (gap["k8s"]["pod"], gap["cgroup"]["id"], gap["container"]) == ("cart", 7, None)
+
+
+def test_it_is_said_once_and_again_after_an_hour_for_as_long_as_the_pod_lives(node, summaries):
+    node.start(7, "cart", "kata")
+    told = 0
+    for _ in range(1 + 2 * 360):
+        summaries.next({}, INTERVAL)
+        told += len(summaries.sandboxed(node.sandboxed(CLASSES), INTERVAL))
+    assert told == 3
+    node.end(7, "cart")
+    for _ in range(400):
+        summaries.next({}, INTERVAL)
+        assert summaries.sandboxed(node.sandboxed(CLASSES), INTERVAL) == []
+
+
+def test_the_next_agent_knows_it_too():
+    pod = pod_of(a_pod("cart", "kata"))
+    assert pod_from_json(orjson.loads(orjson.dumps(pod_to_json(pod)))).runtime_class == "kata"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "schema"), [("http", "native"), ("elasticsearch", "ecs"), ("splunk_hec", "ocsf"), ("otlp", "otel")]
+)
+def test_every_receiver_is_told_and_none_reads_a_nought(node, summaries, protocol, schema):
+    node.start(7, "cart", "kata")
+    (gap,) = summaries.sandboxed(node.sandboxed(CLASSES), INTERVAL)
+    encoder = form(Wanted(name="siem", url="https://siem.example", protocol=protocol, schema=schema), "demo", "node1").encoder
+    event = encoder.event(gap)
+    body = (event if isinstance(event, bytes) else event.encode()).replace(b'"count":null', b"")
+    assert b"not_observable" in body and b'"count"' not in body and b"None" not in body
+    if schema != "native":
+        assert b"what is forked in shop/cart is not observable: it has a kernel of its own" in body

@@ -1,0 +1,18 @@
+"""The DDL for a cluster is the collector's own, and the engine can read it."""
+
+from docs.store_sql import FILE, cluster_sql
+from tests.collector.conftest import look
+
+
+def test_the_file_is_what_the_tables_make_it():
+    assert FILE.read_text() == cluster_sql()
+
+
+def test_the_engine_understands_every_statement():
+    statements = [part for part in cluster_sql().split(";\n") if part.strip()]
+    assert len(statements) > 25
+    with look() as (_, asked):
+        for statement in statements:
+            assert asked.rows("SELECT formatQuery({statement:String})", statement=statement)
+        assert sum("Replicated" in one for one in statements) == 12
+        assert sum("= Distributed" in one for one in statements) == 12

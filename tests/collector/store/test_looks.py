@@ -1,0 +1,209 @@
+"""What is asked of the store beside today's pods: history, search, and what has just come."""
+
+import random
+from contextlib import asynccontextmanager
+
+import pytest
+
+from collector.rows import Filter, Sought, Span
+from collector.store import Store
+from tests.collector.conftest import SECOND, empty_store, lines_of
+
+ALWAYS = Span(0, 2**63 - 1)
+EVIL = "'; DROP TABLE fork; --\\\"{x:String}\u202e%s"
+
+
+@pytest.fixture
+async def store(tmp_path):
+    opened = Store.open(empty_store(tmp_path / "store"))
+    yield opened
+    opened.close()
+
+
+@asynccontextmanager
+async def again(path):
+    opened = Store.open(f"chdb://{path}/store")
+    yield opened
+    opened.close()
+
+
+async def file(store, *events, sink=None):
+    return (await store.file(lambda: lines_of(*events), sink))[1]
+
+
+async def the_pod(store):
+    (pod,) = (await store.pods(10)).pods
+    return pod.id
+
+
+def family(says, sequence, entity, parent, comm, **rest):
+    event = says.fork(sequence, comm=comm, **rest)
+    return event | {"process_entity_id": f"{entity:016x}", "parent_entity_id": f"{parent:016x}"}
+
+
+async def test_a_timeline_is_exact_whatever_came_twice_late_or_not_at_all(store, says):
+    minute = says.now // (60 * SECOND) * 60 * SECOND - 3600 * SECOND
+    summaries = [
+        says.summary(n, 100 + 10 * n, now=10, end=minute + n * 10 * SECOND, threads=n, suppressed=3) for n in range(1, 31)
+    ]
+    lost = {4, 5, 12}  # of the first minute, and the last of the second
+    sent = [one for n, one in enumerate(summaries) if n not in lost]
+    for one in random.sample(sent * 2, len(sent) * 2):
+        await file(store, one)
+    pod, span = await the_pod(store), Span(minute, minute + 300 * SECOND)
+    by_minute = await store.timeline(pod, span, 60 * SECOND)
+    assert sum(row.processes for row in by_minute) == 300
+    # What a lost summary would have said is in the next one.
+    assert [(row.start - minute) // SECOND for row in by_minute] == [0, 60, 120, 180, 240]
+    assert [row.processes for row in by_minute] == [40, 80, 60, 60, 60]
+    by_ten = await store.timeline(pod, span, 10 * SECOND)
+    assert sum(row.processes for row in by_ten) == 300
+    assert [row.name for row in by_ten] == ["app"] * 27
+    later = await store.timeline(pod, Span(minute + 120 * SECOND, minute + 180 * SECOND), 60 * SECOND)
+    assert [row.processes for row in later] == [60]
+
+
+async def test_two_containers_and_two_lives_are_added_up_by_container(store, says):
+    minute = says.now // (60 * SECOND) * 60 * SECOND
+    second = says.stream[:-1] + "9"
+    await file(
+        store,
+        says.summary(1, 7, cgroup=1, container="app", end=minute + SECOND),
+        says.summary(1, 5, cgroup=1, container="app", end=minute + 2 * SECOND, stream=second),
+        says.summary(1, 2, cgroup=2, container="proxy", end=minute + SECOND),
+    )
+    rows = await store.timeline(await the_pod(store), Span(minute, minute + 60 * SECOND), 60 * SECOND)
+    assert {row.name: row.processes for row in rows} == {"app": 12, "proxy": 2}
+
+
+async def test_who_forked_whom_is_told_by_what_the_child_was_called_when_it_forked_itself(store, says):
+    events = [family(says, 0, 10, 1, "init"), family(says, 1, 20, 10, "sh"), family(says, 2, 30, 20, "make")]
+    events += [family(says, n, 40 + n, 30, "cc1") for n in range(3, 8)]
+    await file(store, *events)
+    await file(store, *events)
+    pairs = await store.pairs(await the_pod(store), ALWAYS, 10)
+    assert [(pair.parent, pair.child, pair.forks) for pair in pairs] == [
+        ("cc1", None, 5),
+        ("make", "cc1", 1),
+        ("sh", "make", 1),
+        ("init", "sh", 1),
+    ]
+    assert len(await store.pairs(await the_pod(store), ALWAYS, 2)) == 2
+    tasks = await store.lineage(await the_pod(store), ALWAYS, 3)
+    assert [(int(task.entity, 16), int(task.parent, 16)) for task in tasks] == [(47, 30), (46, 30), (45, 30)]
+
+
+@pytest.fixture
+async def many(store, says):
+    own = {"labels": {"app": "web", "odd": EVIL}, "workload": {"kind": "StatefulSet", "name": "web"}}
+    others = [says.fork(n, cpu=1, pod="web-0", namespace="team", cgroup=9, node="node2", comm=EVIL) for n in range(20)]
+    for event in others:
+        event["k8s"] |= own
+    events = [says.fork(n, pid=7000 + n) for n in range(50)] + others + [says.host(says.fork(n, cpu=2)) for n in range(7)]
+    await file(store, *events)
+    return events
+
+
+@pytest.mark.parametrize(
+    ("wish", "found"),
+    [
+        ({}, 77), ({"cluster": "demo"}, 77), ({"cluster": "other"}, 0), ({"namespace": "team"}, 20), ({"node": "node2"}, 20),
+        ({"pod": "cart-1"}, 50), ({"pod_uid": "uid-of-web-0"}, 20), ({"workload": "web"}, 20), ({"workload": "StatefulSet/web"}, 20),
+        ({"workload": "Deployment/web"}, 0), ({"labels": (("app", "web"),)}, 20), ({"labels": (("app", "web"), ("odd", EVIL))}, 20),
+        ({"labels": (("none", ""),)}, 0), ({"text": "CART-"}, 50), ({"text": "proxy"}, 0), ({"text": "app"}, 70), ({"text": EVIL}, 0),
+        ({"namespace": EVIL, "pod": EVIL, "workload": f"{EVIL}/{EVIL}", "labels": ((EVIL, EVIL),)}, 0),
+    ],
+)  # fmt: skip
+async def test_forks_and_pods_are_found_by_whose_they_are(store, many, wish, found):
+    wish = Filter(**wish)
+    assert len(await store.search(Sought(wish, ALWAYS), 100)) == found
+    assert len((await store.news(wish, 0, 1000))[0]) == found
+    pods = (await store.pods(10, wish)).pods
+    assert len(pods) == {77: 2, 70: 2, 50: 1, 20: 1, 0: 0}[found]
+
+
+@pytest.mark.parametrize(
+    ("sought", "found"),
+    [
+        ({"comm": EVIL}, 20), ({"parent_comm": "sh"}, 57), ({"kind": "thread"}, 0), ({"pid": 7049}, 1), ({"pid": 2**40}, 0),
+        ({"entity": "44745a63f5162050"}, 77), ({"entity": "f" * 16}, 0), ({"comm": "sh", "kind": "process", "pid": 6039}, 57),
+    ],
+)  # fmt: skip
+async def test_forks_are_found_by_what_they_are(store, many, sought, found):
+    assert len(await store.search(Sought(Filter(), ALWAYS, **sought), 100)) == found
+
+
+async def test_pages_of_a_search_are_the_whole_once_and_newest_first(store, says, many):
+    old = [says.fork(n, cpu=5, at=says.now - n * 86400 * SECOND) for n in range(1, 6)]
+    same = [says.fork(n, cpu=6, at=says.now) for n in range(9)]
+    await file(store, *old, *same)
+    found, after = [], None
+    while page := await store.search(Sought(Filter(), Span(0, says.now + 100 * SECOND)), 7, after):
+        found += page
+        after = page[-1].place
+    assert [fork.place for fork in found] == sorted({fork.place for fork in found}, reverse=True)
+    by_id = {event["id"]: event for event in many + old + same}
+    assert {fork.body["id"]: fork.body for fork in found} == by_id
+
+
+async def test_what_is_new_is_told_once_and_nothing_is_left_out(store, says):
+    told, since = [], 0
+    for number in range(6):
+        await file(store, *(says.fork(n, cpu=number) for n in range(130)))
+        await file(store, *(says.fork(n, cpu=number) for n in range(100)))  # again
+        while True:
+            some, since = await store.news(Filter(), since, 100)
+            told += [fork.body["id"] for fork in some]
+            if not some:
+                break
+    assert sorted(told) == sorted(f"{says.stream}.{cpu}.{n}" for cpu in range(6) for n in range(130))
+
+
+async def test_a_fork_is_found_by_what_its_cgroup_turned_out_to_be(store, says):
+    nameless = says.unresolved(says.fork(1))
+    nameless["k8s"]["pod_uid"] = None
+    await file(store, nameless, says.unresolved(says.fork(2)))
+    assert await store.search(Sought(Filter(pod="cart-1"), ALWAYS), 9) == []
+    await file(store, says.fork(3))
+    assert [fork.place.sequence for fork in await store.search(Sought(Filter(pod="cart-1"), ALWAYS), 9)] == [3, 2, 1]
+    assert len(await store.lineage(await the_pod(store), ALWAYS, 9)) == 3
+
+
+async def test_what_outlives_its_age_is_told_again_while_its_stream_lives(tmp_path, store, says):
+    await file(store, *(says.fork(n) for n in range(10)), says.gap(4, 4), says.node(1, heads={0: 14}, ring=4))
+    store.close()
+    async with again(tmp_path) as later:
+        for _ in range(2):
+            await file(later, says.node(2, heads={0: 14}, ring=4, end=says.now + 1))
+            await later.sweep(1e-6)
+        seen = "SELECT min(seen) FROM (SELECT max(seen) AS seen FROM came WHERE cpu = 0 GROUP BY stream, cpu, lane, block)"
+        client = later._engine.reader  # noqa: SLF001
+        first = client.query(seen).result_rows
+        await file(later, says.node(3, heads={0: 14}, ring=4, end=says.now + 2))
+        await later.sweep(0.001)
+        assert client.query(seen).result_rows >= first
+        numbers = "SELECT groupBitmapMerge(numbers) FROM came WHERE cpu = 0"
+        assert client.query(numbers).result_rows == [(10,)]
+    store.close = lambda: None
+
+
+async def test_who_asks_does_not_wait_for_who_writes_and_batches_that_wait_go_together(store, says):
+    import asyncio
+
+    batches = [[says.fork(n, cpu=cpu) for n in range(50)] for cpu in range(40)]
+    answers = await asyncio.gather(*(file(store, *batch) for batch in batches), store.pods(10))
+    assert [answer.accepted for answer in answers[:-1]] == [50] * 40
+    commits = store._engine.reader.query("SELECT uniqExact(_part) FROM fork").result_rows[0][0]  # noqa: SLF001
+    assert commits < 20
+
+
+async def test_a_batch_that_cannot_be_read_does_not_take_its_neighbours_along(store, says):
+    import asyncio
+
+    def broken():
+        raise ValueError("broken")
+
+    good = [asyncio.create_task(file(store, says.fork(n))) for n in range(5)]
+    with pytest.raises(ValueError, match="broken"):
+        await store.file(broken)
+    assert [(await one).accepted for one in good] == [1] * 5

@@ -1,0 +1,189 @@
+"""The pages of workloads, nodes, the ledger and the search, in a real browser; and every page for those who don't see it."""
+
+import csv
+import io
+from importlib.resources import files
+
+import orjson
+import pytest
+
+from tests.collector.browsing import SECOND, browser, forked, texts, until
+
+pytestmark = pytest.mark.browser
+
+
+async def ten_minutes(door, says, pod, rate, cgroup):
+    now = says.now
+    of = {"pod": pod, "cgroup": cgroup}
+    each = rate * 10
+    await door.post(*(says.summary(n, each * n, now=each, end=now - (30 - n) * 10 * SECOND, **of) for n in range(1, 31)))
+
+
+async def test_the_odd_pod_of_a_workload_is_seen_at_a_glance(door, says):
+    for pod, rate, cgroup in (("cart-a", 10, 1), ("cart-b", 11, 2), ("cart-c", 9, 3), ("cart-d", 60, 4)):
+        await ten_minutes(door, says, pod, rate, cgroup)
+    async with browser() as page:
+        await page.goto(door.url)
+        await page.click("tr.row .workload a >> nth=0")
+        await page.wait_for_selector(".multiple")
+        assert "/workloads/shop/Deployment/cart" in page.url
+        assert await texts(page, ".multiple h3 bdi") == ["cart-d", "cart-b", "cart-a", "cart-c"]
+        assert await texts(page, ".multiple[data-odd=true] h3 bdi") == ["cart-d"]
+        assert "5.7×" in await page.inner_text(".multiple[data-odd=true] .deviation")  # noqa: RUF001
+        assert "1 unlike the others" in await page.inner_text(".sheethead p")
+        tops = await page.evaluate(
+            "[...document.querySelectorAll('.multiple')].map(one => one.querySelector('.line').getBBox().y)"
+        )
+        assert tops[0] < 10 and all(top > 45 for top in tops[1:])  # one scale for all: the odd one towers
+        assert len(set(await page.evaluate("[...document.querySelectorAll('.middle')].map(one => one.getAttribute('d'))"))) == 1
+        await page.click("summary:text-is('As a table')")
+        assert await page.locator(".astable tbody tr").count() == 4
+
+
+async def test_an_agent_is_a_row_and_the_ones_that_are_not_right_come_first(door, says):
+    good = says.node(1, heads={0: 9}, delivered=9, sinks={"collector": says.sink(9), "siem": says.sink(5, 4)})
+    bad = says.node(1, heads={0: 9}, delivered=3, captured=10, node="node2", stream=says.stream[:-1] + "9")
+    await door.post(good, bad, *(says.fork(n) for n in range(9)))
+    async with browser() as page:
+        await page.goto(f"{door.url}/nodes")
+        assert await texts(page, "table.nodes .podname") == ["node2", "node1"]
+        row = await texts(page, "table.nodes tbody[data-key='demo/node1'] td")
+        assert row[5:7] == ["0.1.0", "6.18.44"] or row[4:6] == ["0.1.0", "6.18.44"]
+        assert "112 ms" in row
+        assert row[-8:] == ["collector", "9", "0", "0", "siem", "5", "4", "0"]
+        await page.fill("#find", "node1")
+        await until(lambda: are(page, "table.nodes .podname", ["node1"]))
+        await page.click("table.nodes a.main")
+        await page.wait_for_selector("h1:has-text('node1')")
+        await page.click("text=Its pods")
+        await page.wait_for_selector("tr.row")
+        assert "node=node1" in page.url
+
+
+async def are(page, selector, wanted):
+    return await texts(page, selector) == wanted
+
+
+async def test_what_a_node_forks_outside_pods_has_a_page(door, says):
+    await door.post(says.host_summary(1, 55), says.node(1, heads={0: 0}), says.host(says.fork(1)) | {"cgroup": None})
+    async with browser() as page:
+        await page.goto(door.url)
+        await page.click("tbody.outside a.main")
+        await page.wait_for_selector("h1:has-text('node1')")
+        assert "55" in await texts(page, ".sums dd")
+        await page.wait_for_selector(".lane canvas")
+        assert await page.locator(".forktable tbody tr").count() == 1
+
+
+async def test_the_ledger_says_what_is_missing_of_each_stream(door, says):
+    other = says.stream[:-1] + "9"
+    await door.post(*(says.fork(n) for n in range(9) if n not in (3, 4)), says.node(1, heads={0: 10}, delivered=7, ring=3))
+    await door.post(says.fork(0, stream=other), says.node(1, heads={0: 1}, delivered=1, stream=other, end=says.now + 1))
+    await door.post(says.node_gap(700, 700))
+    async with browser() as page:
+        await page.goto(f"{door.url}/ledger")
+        assert await page.inner_text(".sums .first dd") == "8 of 11 numbered forks"
+        assert await page.inner_text(".account b") == "received 8 of 11"
+        assert await texts(page, ".account .chip, .account .badge") == ["missing, explained", "3 ring full"]
+        assert await page.inner_text(".never") == "700 forks never had a number, so nobody knows whose they were"
+        assert (await page.inner_text(".node .gaps")).startswith("700 forks missing: restart")
+        rows = page.locator(".streams tbody tr")
+        assert await rows.locator("td:nth-of-type(1)").all_inner_texts() == ["1", "7"]
+        assert await rows.locator("td:nth-of-type(2)").all_inner_texts() == ["1", "10"]
+        await page.focus("details.holes summary")
+        await page.keyboard.press("Enter")
+        assert await texts(page, ".holetable tbody tr") == ["0\t3 to 4\t2\tring full", "0\t9\t1\tring full"]
+        await page.wait_for_selector("#link[data-state=live]")
+        await door.post(says.fork(3))
+        await until(lambda: are(page, ".account b", ["received 9 of 11"]))
+        assert (await texts(page, ".holetable tbody tr"))[0] == "0\t4\t1\tring full"  # and it stays open
+
+
+async def test_the_search_finds_pages_and_exports_what_it_found(door, says):
+    forks = [says.fork(n, at=says.now - (200 - n) * SECOND, comm="cron" if n % 2 else "sh") for n in range(150)]
+    await door.post(*forks, says.summary(1, 150))
+    async with browser() as page:
+        await page.goto(f"{door.url}/search")
+        await page.fill("input[name=namespace]", "shop")
+        await page.fill("input[name=from]", "-10m")
+        await page.click("button:text-is('Search')")
+        await page.wait_for_selector(".forktable")
+        assert page.url == f"{door.url}/search?from=-10m&to=&namespace=shop&pod=&comm=&parent_comm=&pid=&entity=&kind=" or (
+            "namespace=shop" in page.url
+        )
+        assert await page.locator(".forktable tbody tr").count() == 100
+        newest = await page.inner_text(".forktable tbody tr:first-child th")
+        await page.click("a[rel=next]")
+        await until(lambda: is_count(page, ".forktable tbody tr", 50))
+        await page.click(".turn a:text-is('newest')")
+        await until(lambda: is_count(page, ".forktable tbody tr", 100))
+        assert await page.inner_text(".forktable tbody tr:first-child th") == newest
+        await page.fill("input[name=comm]", "cron")
+        await page.press("input[name=comm]", "Enter")
+        await until(lambda: is_count(page, ".forktable tbody tr", 75))
+        async with page.expect_download() as download:
+            await page.click("text=NDJSON")
+        lines = [orjson.loads(line) for line in (await saved(download)).splitlines()]
+        assert [line["id"] for line in lines] == [fork["id"] for fork in reversed(forks) if fork["comm"] == "cron"]
+        async with page.expect_download() as download:
+            await page.click("text=CSV")
+        assert len(list(csv.reader(io.StringIO((await saved(download)).decode())))) == 76
+        await page.fill("input[name=pid]", "no pid")
+        await page.click("button:text-is('Search')")
+        assert "no pid" in await page.inner_text("[role=alert]:visible >> nth=0")
+
+
+async def is_count(page, selector, count):
+    return await page.locator(selector).count() == count
+
+
+async def saved(download):
+    return (await (await download.value).path()).read_bytes()
+
+
+PAGES = ("/", "/pods/shop/cart-1", "/workloads/shop/Deployment/cart?cluster=demo", "/nodes", "/nodes/node1", "/ledger")
+PAGES += ("/search", "/search?namespace=shop&from=-1h", "/?text=cart&node=node1")
+
+
+async def a_bit_of_everything(door, says):
+    await ten_minutes(door, says, "cart-1", 10, 4821)
+    for pod, cgroup in (("cart-2", 2), ("cart-3", 3)):
+        await forked(door, says, pod, 90, cgroup=cgroup)
+    await door.post(
+        *(says.fork(n, at=says.now - (30 - n) * SECOND) for n in range(20)),
+        says.storm(1, "start", start=says.now - 40 * SECOND, end=says.now - 39 * SECOND, processes=3000, cgroup=4821),
+        says.gap(4, 4, end=says.now - 100 * SECOND),
+        says.node_gap(7, 7, end=says.now - 60 * SECOND),
+        says.node(1, heads={0: 24}, delivered=20, ring=2),
+        says.host_summary(1, 5),
+    )
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")])
+async def test_axe_finds_nothing_serious(door, says, width, scheme):
+    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text()
+    await a_bit_of_everything(door, says)
+    async with browser(width, 900, color_scheme=scheme) as page:
+        for path in PAGES:
+            await page.goto(door.url + path)
+            await page.wait_for_load_state()
+            for summary in await page.locator("main summary").all():
+                await summary.click()
+            found = await page.evaluate(f"(() => {{ {axe} }})(), axe.run()")  # not as a <script>: the policy forbids it
+            assert len(found["passes"]) > 10
+            serious = [
+                (one["id"], [node["html"][:200] for node in one["nodes"]][:3])
+                for one in found["violations"]
+                if one["impact"] in ("serious", "critical", "moderate")
+            ]
+            assert serious == [], path
+            assert await page.evaluate("document.documentElement.scrollWidth") == width, path  # it scrolls down only
+
+
+async def test_every_page_is_whole_without_a_script(door, says):
+    await a_bit_of_everything(door, says)
+    async with browser(java_script_enabled=False) as page:
+        for path in PAGES:
+            assert (await page.goto(door.url + path)).status == 200
+            assert await page.inner_text("h1") != ""
+            assert not await page.is_visible("#link")  # it says nothing of being live

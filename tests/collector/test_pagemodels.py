@@ -1,0 +1,206 @@
+"""What the pages say, out of rows made by hand: lines, lanes, the forest, the odd one out, addresses."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import collector.pages
+from collector.rows import Filter, HolderRow, LedgerRows, LossRow, PodRow, PointRow, Snapshot, Span, Tally, TaskRow, TimelineRow
+from collector.views.display import COLUMNS, ROWS, pods_model
+from collector.views.forest import ROWS as TREE_ROWS
+from collector.views.forest import forest_rows
+from collector.views.lineage import forest
+from collector.views.lines import drawn, filled
+from collector.views.multiples import workload_model
+from collector.views.timelane import MOST, lanes_of, step_of
+from collector.views.wishes import SORTS, Wish, node_href, pod_href, search_href, workload_href
+
+SECOND = 1_000_000_000
+NOW = 1_800_000_000 * SECOND
+STEP = 10 * SECOND
+NAMES = ("demo", "shop", "Deployment", "cart")
+
+
+@given(st.lists(st.none() | st.floats(0, 1e6), max_size=40))
+def test_a_line_stays_inside_its_box(history):
+    for x, y in re.findall(r"(-?[\d.]+) (-?[\d.]+)", drawn(history) + filled(history)):
+        assert 0 <= float(x) <= 96.1 + 48 / max(1, len(history)) and 0 <= float(y) <= 24
+
+
+def test_a_line_breaks_where_nothing_is_known():
+    assert drawn([1, 1, None, 1, 1]).count("M") == 2
+    assert drawn([1, None, None, 1, 1]).count("L") == 2  # what is known once is a dash
+    assert drawn([None, None]) == ""
+
+
+def container(one, name, **counts):
+    usual = dict.fromkeys(("processes", "threads", "since", "entered", "delivered", "suppressed", "lost"), 0)
+    return {"id": one, "name": name, "image": "busybox", "kind": "app", "rate": None} | usual | counts
+
+
+def row(container, step, processes, name="app"):
+    return TimelineRow(container, name, NOW + step * STEP, processes, 1, 0, 0)
+
+
+def test_a_lane_says_each_step_and_keeps_unknown_apart_from_nothing():
+    (lane,) = lanes_of([row("c1", 0, 50), row("c1", 2, 0)], [container("c1", "app")], Span(NOW, NOW + 4 * STEP), STEP)
+    assert [step["cells"][0] for step in lane["steps"]] == ["50", "–", "0", "–"]  # noqa: RUF001
+    assert [step["value"] for step in lane["steps"]] == ["5", "", "0", ""]
+    assert lane["line_says"] == "at most 5.0 forks a second, at last 0"
+
+
+def test_a_container_that_was_started_anew_keeps_its_lane():
+    containers = [container("c2", "app", processes=4, rate=2.0), container("c1", "app", processes=3)]
+    (lane,) = lanes_of([row("c1", 0, 3), row("c2", 0, 4)], containers, Span(NOW, NOW + STEP), STEP)
+    assert lane["steps"][0]["cells"][0] == lane["processes"] == "7"
+    assert "2 times" in lane["said"]
+
+
+def test_no_fork_is_left_out_where_containers_are_many():
+    many = [container(f"c{n}", f"n{n}", processes=1) for n in range(40)]
+    rows = [row(f"c{n}", 0, 1, f"n{n}") for n in range(40)] + [row("other", 0, 5, "unheard of"), row(None, 0, 2, None)]
+    lanes = lanes_of(rows, many, Span(NOW, NOW + STEP), STEP)
+    assert sum(int(lane["steps"][0]["cells"][0]) for lane in lanes) == 47
+    assert len(lanes) <= MOST + 3
+
+
+def test_a_step_is_never_shorter_than_what_an_agent_sums_up_at_once():
+    span = Span(NOW, NOW + 900 * SECOND)
+    assert step_of(span, []) == 10 * SECOND
+    assert step_of(span, [PointRow(1, n * 60 * SECOND, (n + 1) * 60 * SECOND, 1) for n in range(3)]) == 60 * SECOND
+
+
+def task(entity, parent, time, comm="sh"):
+    return TaskRow(entity, parent, comm, comm, time, time, time, time, NOW + time, "app")
+
+
+def test_alike_children_are_one_row_and_all_are_accounted_for():
+    tasks = [task("a", None, 1), *(task(f"k{n}", "a", 2 + n, "job") for n in range(9)), task("z", "a", 20, "other")]
+    rows, hidden = forest_rows(forest(tasks).roots)
+    assert [(one["level"], one["many"]) for one in rows] == [(0, ""), (1, "9"), (1, "")]
+    assert (rows[1]["pid"], hidden) == ("2 … 10", 0)
+
+
+def test_a_chain_and_a_crowd_end_somewhere_and_it_is_said_how_many_are_left():
+    chain = [task(f"{n}", f"{n - 1}" if n else None, n + 1) for n in range(900)]
+    rows, _ = forest_rows(forest(chain).roots)
+    assert rows[-1]["hidden"]
+    crowd = [task("a", None, 0), *(task(f"k{n}", "a", n + 1, f"comm{n}") for n in range(TREE_ROWS + 50))]
+    rows, hidden = forest_rows(forest(crowd).roots)
+    assert (len(rows), hidden) == (TREE_ROWS, 51)
+
+
+def workload(rates):
+    pods, holders, points = [], [], []
+    for one, rate in enumerate(rates, 1):
+        pods.append(PodRow(one, "demo", "node1", "shop", f"cart-{one}", f"uid{one}", 0, NOW))
+        k8s = {"workload": {"kind": "Deployment", "name": "cart"}}
+        subject = orjson.dumps({"cgroup": {"id": one}, "container": {"id": f"c{one}"}, "k8s": k8s})
+        nothing = Tally(0, 0, 0, 0, 0, 0, 0)
+        holders.append(HolderRow(one, 1, one, one, "demo", "node1", subject, 0, 0, NOW, NOW - STEP, NOW, NOW, nothing, nothing))
+        points += [PointRow(one, NOW - (n + 1) * STEP, NOW - n * STEP, rate * 10) for n in range(30)]
+    ledger = LedgerRows([], [], [], [], [], [])
+    return Snapshot(pods, len(pods), holders, [], points, [], [], {}, ledger)
+
+
+@pytest.mark.parametrize(
+    ("rates", "odd"),
+    [
+        ([10, 11, 9, 60], ["cart-4"]),
+        ([10, 11, 9, 1], ["cart-4"]),
+        ([10, 10, 10, 10], []),
+        ([10, 18, 6, 14], []),  # spread, but nobody stands apart
+        ([10, 30, 3, 12, 25, 5], []),  # as far from the median as the others are
+        ([1, 1000], []),  # of two, who is the odd one?
+        ([0, 0, 0, 5], ["cart-4"]),
+        ([0, 0, 0, 0], []),
+    ],
+)
+def test_the_odd_one_out_is_far_from_the_others_and_not_only_busy(rates, odd):
+    model = workload_model(workload(rates), NAMES, NOW)
+    assert [pod["name"] for pod in model["pods"] if pod["odd"]] == odd
+    assert model["odd"] == len(odd)
+
+
+def test_all_of_a_workload_are_drawn_on_one_scale_and_one_stretch_of_time():
+    shot = workload([10, 20, 40])
+    late = [
+        point._replace(start=point.start - 5 * STEP, end=point.end - 5 * STEP) for point in shot.points if point.holder == 1
+    ]
+    shot = shot._replace(points=late + [point for point in shot.points if point.holder != 1])
+    drawings = {pod["name"]: pod["draw"] for pod in workload_model(shot, NAMES, NOW)["pods"]}
+    ends = {
+        name: [tuple(map(float, pair)) for pair in re.findall(r"([\d.]+) ([\d.]+)", path)][-1]
+        for name, path in drawings.items()
+    }
+    assert ends["cart-2"][0] == ends["cart-3"][0] == 220.0
+    assert ends["cart-1"][0] < 190  # it fell silent earlier, and that is seen
+    slow = [PointRow(1, NOW - (n + 1) * 30 * SECOND, NOW - n * 30 * SECOND, 300) for n in range(10)]
+    shot = shot._replace(points=slow + [one for one in shot.points if one.holder != 1])
+    (summed_up_seldom,) = [pod["draw"] for pod in workload_model(shot, NAMES, NOW)["pods"] if pod["name"] == "cart-1"]
+    assert summed_up_seldom.startswith("M0.0 ")  # its 5 minutes are the others', too
+    heights = [64 - ends[f"cart-{n}"][1] for n in (1, 2, 3)]
+    assert heights[0] < heights[1] < heights[2]
+
+
+def test_a_pod_that_can_not_be_observed_is_not_shown_as_still():
+    shot = workload([10])
+    unseen = LossRow(1, 1, None, "sched_process_fork", "not_observable", None, True, 0)
+    (told,) = pods_model(shot._replace(losses=[unseen]), Wish(), NOW)["rows"]
+    assert (told["forks"], told["threads"], told["rate"]) == ("–", "–", "–")  # noqa: RUF001
+    assert [badge["text"] for badge in told["missing"]] == ["not observable"]
+    assert (told["complete"], told["line"]) == ("", "")
+
+
+def test_more_pods_than_fit_are_counted_and_sorted_all_the_same():
+    shot = workload(range(ROWS + 50))
+    model = pods_model(shot._replace(pods_in_all=20_000), Wish(sort="rate", order="desc"), NOW)
+    assert model["count"] == f"20,000 pods, {ROWS} shown, of the {ROWS + 50} seen last"
+    assert len(model["rows"]) == ROWS
+
+
+def test_every_column_that_sorts_is_one_that_an_address_may_name():
+    assert {name for name, _, _ in COLUMNS if name} == set(SORTS)
+
+
+def test_an_address_keeps_all_that_was_wished_and_nothing_usual():
+    wish = Wish(Filter(namespace="a&b", labels=(("app", "x=y"),)), "rate", "asc")
+    assert wish.href() == "?namespace=a%26b&label=app%3Dx%3Dy&sort=rate&order=asc"
+    assert Wish().href() == "?"
+    assert wish.turned("rate").endswith("sort=rate") and Wish().turned("name").endswith("sort=name")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "</a>", "a?b#c", "%2e%2e", "\u202e", "\ud800"])
+def test_no_name_leads_out_of_its_place(name):
+    entry = {"namespace": name, "pod": name, "key": 7, "cluster": name, "workload": {"kind": "Job", "name": name}}
+    for href in (pod_href(entry), workload_href(entry), node_href(name, name), search_href(comm=name)):
+        path = href.partition("?")[0]
+        assert href.isascii() and not re.search(r"[<>\"'\s#]", href)
+        assert not {".", ".."} & set(path.split("/"))
+    assert pod_href(entry) == "pod/7" if name in (".", "..") else pod_href(entry).count("/") == 2
+
+
+def test_the_chart_library_is_the_one_that_was_noted():
+    static = Path(collector.pages.__file__).parent / "static"
+    noted = dict(re.findall(r"`(uPlot\.[\w.]+)` \| `([0-9a-f]{64})`", (static / "README.md").read_text()))
+    assert len(noted) == 3
+    for name, digest in noted.items():
+        assert hashlib.sha256((static / name).read_bytes()).hexdigest() == digest
+
+
+def test_no_file_for_browsers_names_another_host_or_writes_html():
+    static = Path(collector.pages.__file__).parent / "static"
+    for path in static.glob("*.js"):
+        if not path.name.startswith("uPlot"):
+            assert not re.search(
+                r"https?://|innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", path.read_text()
+            ), path
+    for path in (static.parent / "templates").glob("*.html"):
+        text = path.read_text()
+        assert not re.search(r"https?://|\son\w+=|style=|\|\s*safe|<style|javascript:", text), path
+        assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", text))

@@ -1,0 +1,56 @@
+"""A pod under Kata or gVisor: its agent says that it cannot see in, and nothing here makes a nought of that."""
+
+import pytest
+
+
+def not_observable(says, pod="vm-1", **whose):
+    """As an agent tells it: of the pod's own cgroup, in no container, how many is unknown."""
+    gap = says.gap(0, None, "not_observable", pod=pod, cgroup=900, **whose)
+    gap.update(container=None, missing="sched_process_fork")
+    return gap
+
+
+async def test_it_is_heard_of_and_its_counts_are_unknown_and_not_nought(running, says):
+    async with running() as door:
+        assert (await door.post(not_observable(says), says.fork(1)))["rejected"] == []
+        pods = await door.pods()
+        vm, cart = pods["vm-1"], pods["cart-1"]
+        assert (vm["observable"], cart["observable"]) == (False, True)
+        for count in ("processes", "threads", "emitted", "filtered", "suppressed", "lost", "entered", "rate"):
+            assert vm[count] is None
+        assert cart["processes"] == 0 and cart["delivered"] == 1
+        assert vm["workload"] == {"kind": "Deployment", "name": "cart"}
+
+
+async def test_what_the_node_counts_of_its_sandbox_is_not_taken_for_its_own(running, says):
+    async with running() as door:
+        await door.post(not_observable(says), says.summary(1, 40, now=40, pod="vm-1", cgroup=901, container=None))
+        vm = await door.get("/v1/pods/shop/vm-1")
+        assert vm["observable"] is False and vm["processes"] is None
+        assert all(container["processes"] is None for container in vm["containers"])
+        (gap,) = [gap for gap in vm["gaps"] if gap["reason"] == "not_observable"]
+        assert gap["count"] in (0, None)
+
+
+async def test_its_tree_and_timeline_say_so_too(running, says):
+    async with running() as door:
+        await door.post(not_observable(says), says.summary(1, 40, now=40, pod="vm-1", cgroup=901), says.summary(1, 1))
+        assert (await door.get("/v1/pods/shop/vm-1/tree"))["observable"] is False
+        timeline = await door.get("/v1/pods/shop/vm-1/timeline")
+        assert timeline["observable"] is False and set(timeline["totals"]["processes"]) == {None}
+        assert (await door.get("/v1/pods/shop/cart-1/timeline"))["observable"] is True
+
+
+async def test_told_every_hour_it_is_one_gap(running, says):
+    async with running() as door:
+        assert (await door.post(not_observable(says)))["accepted"] == 1
+        assert (await door.post(not_observable(says)))["duplicate"] == 1
+
+
+@pytest.mark.parametrize(("count", "reason"), [(None, "ring_full"), (-1, "not_observable"), ("0", "not_observable")])
+async def test_of_no_other_reason_may_the_count_be_unknown(running, says, count, reason):
+    async with running() as door:
+        gap = not_observable(says)
+        gap.update(count=count, reason=reason)
+        (refused,) = (await door.post(gap))["rejected"]
+        assert refused["reason"].startswith("count: ")

@@ -1,0 +1,278 @@
+"""The stream: what is filed comes, in order, to those who asked for it; who is slow or away is told what he has missed."""
+
+import asyncio
+import json
+import re
+import time
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from collector import stream
+from collector.rows import FoundFork, Place
+from collector.store import Store, StoreAway
+
+STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """A look is taken every 50 ms."""
+    monkeypatch.setattr(stream, "LOOK", 0.05)
+
+
+class Reader:
+    def __init__(self, answer):
+        self.answer = answer
+        self.last_id = None
+        self.comments = 0
+
+    async def next(self, *kinds):
+        """The next event of these kinds: its kind and data. Ids are remembered, as a browser does."""
+        async with asyncio.timeout(10):
+            kind, data = "", ""
+            while True:
+                line = (await self.answer.content.readline()).decode()
+                assert line, "the stream ended"
+                name, _, value = line.rstrip("\n").partition(": ")
+                if line == "\n":
+                    if data and kind in kinds:
+                        return kind, json.loads(data)
+                    kind = data = ""
+                elif line.startswith(":"):
+                    self.comments += 1
+                elif name == "id":
+                    self.last_id = value
+                elif name == "event":
+                    kind = value
+                elif name == "data":
+                    data = value
+
+    async def fork(self):
+        return (await self.next("fork"))[1]
+
+
+@asynccontextmanager
+async def listening(door, query="", **headers):
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with door.session.get(f"{door.url}/v1/stream?{query}", headers=headers) as answer:
+        assert answer.status == 200, await answer.text()
+        assert answer.content_type == "text/event-stream" and answer.headers["Cache-Control"] == "no-store"
+        reader = Reader(answer)
+        assert await answer.content.readline() == b"retry: 2000\n"
+        yield reader
+
+
+async def test_what_is_filed_from_now_on_comes_as_it_was_sent(running, says):
+    async with running() as door:
+        await door.post(says.fork(1))
+        async with listening(door) as reader:
+            sent = [says.fork(2), says.fork(3, pod="web-1", cgroup=2)]
+            for fork in sent:
+                await door.post(fork)
+                assert await reader.fork() == fork
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["namespace=shop", "pod=cart-1", "text=cart", "label=app=cart", "comm=wanted", "kind=process", "pid=7007", "pid=107",
+     "entity=44745a63f5162050", "parent_comm=wanted"],
+)  # fmt: skip
+async def test_every_reader_gets_what_he_asked_for(running, says, query):
+    async with running() as door, listening(door, query) as reader:
+        other = says.fork(3, pod="web-1", cgroup=2, namespace="front", comm="other", kind="thread")
+        other["k8s"].update(labels={}, workload=None)
+        other.update(process_entity_id=None, parent_entity_id=None)
+        wanted = says.fork(7, comm="wanted")
+        await door.post(other, wanted)
+        assert await reader.fork() == wanted
+
+
+async def test_a_name_cannot_end_an_event_or_begin_one(running, says):
+    async with running() as door, listening(door) as reader:
+        name = "a\n\nevent: lost\ndata: {}\n\n\r\r id: 1"
+        await door.post(says.fork(1, comm=name, pod=name))
+        assert (await reader.fork())["comm"] == name
+        await door.post(says.fork(2))
+        assert (await reader.next("fork", "lost"))[0] == "fork"
+
+
+async def test_more_than_a_page_comes_whole_and_in_order(running, says, monkeypatch):
+    monkeypatch.setattr(stream, "PAGE", 100)
+    async with running() as door, listening(door, "events=fork") as reader:
+        for first in range(0, 360, 120):
+            await door.post(*(says.fork(n) for n in range(first, first + 120)))
+        seen = [(await reader.fork())["id"] for _ in range(360)]
+        assert sorted(seen) == sorted(says.fork(n)["id"] for n in range(360))
+
+
+async def test_who_comes_back_with_the_last_id_misses_nothing(running, says):
+    async with running() as door:
+        async with listening(door) as reader:
+            await door.post(says.fork(1))
+            await reader.fork()
+            await door.post(says.fork(2))  # its page's id is read before the next
+            await reader.fork()
+            await reader.next("pods")
+            last = reader.last_id
+        await door.post(says.fork(3), says.fork(4))
+        async with listening(door, Last_Event_ID=last) as reader:
+            assert {(await reader.fork())["id"] for _ in range(2)} == {says.fork(3)["id"], says.fork(4)["id"]}
+
+
+async def test_an_id_that_is_none_is_refused(running):
+    async with running() as door:
+        for wrong in ("x", "-1", "1" * 30, "²"):
+            async with door.session.get(f"{door.url}/v1/stream", headers={"Last-Event-ID": wrong}) as answer:
+                assert answer.status == 400 and "Last-Event-ID" in await answer.text()
+
+
+async def test_ticks_come_with_news_and_bring_no_forks_to_who_wants_none(running, says):
+    async with running() as door, listening(door, "events=pods") as reader:
+        before = time.time()
+        await door.post(says.fork(1))
+        kind, data = await reader.next("fork", "pods", "lost")
+        assert kind == "pods" and data["now"].endswith("Z")
+        assert time.time() - before < 5
+
+
+async def test_silence_is_broken_by_a_comment(running, monkeypatch):
+    monkeypatch.setattr(stream, "HEARTBEAT", 0.1)
+    async with running() as door, listening(door) as reader:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.6):
+                await reader.next("fork", "pods", "lost")
+        assert 2 <= reader.comments <= 8
+
+
+class Flood:
+    """A store in which forks are filed by the clock, `rate` a second, for ever; nothing of it is kept."""
+
+    def __init__(self, body, rate):
+        self.body, self.step, self.asked, self.given = body, int(1e9 / rate), 0, 0
+        self.begun = time.time_ns()
+
+    async def news(self, _store, _wish, since, limit):
+        await asyncio.sleep(0)
+        self.asked += 1
+        first = max(0, (since - self.begun) // self.step + 1)
+        last = min((time.time_ns() - self.begun) // self.step, first + limit)
+        found = [FoundFork(Place(self.begun + n * self.step, STREAM, 0, n), self.body) for n in range(first, last)]
+        return found, (self.begun + (last - 1) * self.step if found else since)
+
+    def install(self, monkeypatch):
+        async def news(store, wish, since, limit):
+            return await self.news(store, wish, since, limit)
+
+        monkeypatch.setattr(Store, "news", news)
+
+
+async def test_a_slow_reader_is_told_how_many_he_missed_and_goes_on_with_the_newest(running, says, monkeypatch):
+    monkeypatch.setattr(stream, "LATE", 1.0)
+    flood = Flood(says.fork(1), rate=20_000)
+    async with running() as door:
+        flood.install(monkeypatch)
+        async with listening(door, "events=fork") as reader:
+            await reader.next("fork")
+            await asyncio.sleep(2)  # what is on its way fills the sockets, and the collector waits
+            while (event := await reader.next("fork", "lost"))[0] == "fork":
+                pass
+            _, data = event
+            assert data["forks"] > 1000 and data["more"] is False
+            assert (await reader.next("fork", "lost"))[0] == "fork" and time.time_ns() - int(reader.last_id) < 30 * 10**9
+        (lost,) = re.findall(r"(?m)^forklore_collector_stream_lost_forks_total (\S+)", await door.get("/metrics"))
+        assert float(lost) >= data["forks"]
+
+
+async def test_what_is_given_and_what_is_said_to_be_lost_are_all_there_was(running, says, monkeypatch):
+    """A hundred thousand wait for who comes back; a few are read, most are skipped, and the numbers add up."""
+    monkeypatch.setattr(stream, "LATE", 0.3)
+    forks = [FoundFork(Place(n, STREAM, 0, n), {**says.example("sched_process_fork"), "child_pid": n}) for n in range(100_000)]
+    begun = time.time_ns() - 3600 * 10**9
+
+    async def news(_store, _wish, since, limit):
+        first = max(0, since - begun + 1)
+        found = forks[first : first + limit]
+        return found, begun + first + len(found) - 1 if found else since
+
+    async with running() as door:
+        monkeypatch.setattr(Store, "news", news)
+        async with listening(door, "events=fork", Last_Event_ID=str(begun - 1)) as reader:
+            await asyncio.sleep(1)
+            seen = []
+            while True:
+                kind, data = await reader.next("fork", "lost")
+                if kind == "lost":
+                    break
+                seen.append(data["child_pid"])
+            assert seen == list(range(len(seen)))
+            assert len(seen) + data["forks"] == 100_000 and data["forks"] > 50_000 and not data["more"]
+
+
+async def test_a_reader_who_reads_nothing_costs_one_page_and_is_let_go(running, says, monkeypatch):
+    monkeypatch.setattr(stream, "PATIENCE", 0.5)
+    flood = Flood(says.fork(1), rate=100_000)
+    async with running() as door:
+        flood.install(monkeypatch)
+        host, port = door.url.removeprefix("http://").split(":")
+        _, writer = await asyncio.open_connection(host, int(port), limit=1024)
+        writer.transport.pause_reading()
+        writer.write(b"GET /v1/stream?events=fork HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        await door.metrics_say("forklore_collector_streams_open 1.0")
+        await door.metrics_say("forklore_collector_streams_open 0.0")
+        assert 1 <= flood.asked < 100
+        writer.transport.abort()
+
+
+async def test_no_more_readers_than_was_set_and_who_leaves_makes_room(running, says, monkeypatch):
+    async with running(streams=2) as door:
+        async with listening(door), listening(door), door.session.get(f"{door.url}/v1/stream") as third:
+            assert third.status == 503 and third.headers["Retry-After"] == "10"
+        await door.metrics_say("forklore_collector_streams_open 0.0")
+        async with listening(door):
+            pass
+
+
+async def test_a_token_that_is_taken_back_ends_the_stream(running, says, tmp_path):
+    (tmp_path / "token").write_text("one\n")
+    async with running(token_file=tmp_path / "token") as door:
+        bearer = {"Authorization": "Bearer one"}
+        async with listening(door, **bearer) as reader:
+            await door.post(says.fork(1), **bearer)
+            await reader.fork()
+            (tmp_path / "token").write_text("another\n")
+            await door.post(says.fork(2), Authorization="Bearer another")
+            with pytest.raises(AssertionError, match="the stream ended"):
+                while True:
+                    await reader.next("lost")
+
+
+async def test_a_store_that_is_away_for_a_while_ends_no_stream(running, says, monkeypatch):
+    real, away = Store.news, [True]
+
+    async def news(*args):
+        if away[0]:
+            raise StoreAway("gone")
+        return await real(*args)
+
+    async with running() as door:
+        monkeypatch.setattr(Store, "news", news)
+        monkeypatch.setattr(stream, "HEARTBEAT", 0.1)
+        async with listening(door) as reader:
+            await door.post(says.fork(1))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await reader.fork()
+            away[0] = False
+            assert (await reader.fork())["id"] == says.fork(1)["id"]
+
+
+async def test_a_collector_that_stops_ends_its_streams_at_once(running):
+    async with aiohttp.ClientSession() as session:
+        async with running() as door:
+            answer = await session.get(f"{door.url}/v1/stream")
+            await answer.content.readline()
+            begun = time.monotonic()
+        assert time.monotonic() - begun < 1.5  # before the grace for answers that hang is over
+        assert b"event" not in await answer.read()  # and the end is an orderly one
