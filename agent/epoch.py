@@ -156,7 +156,7 @@ class Epoch:
         """It has been gone for long: nobody will ask."""
         self.summaries.let_go(cgroup)
         self.storms.forget(cgroup)
-        self.probe.forget(cgroup)  # a pod's storm is kept by its own directory, which has no row of the tally as a rule
+        self.probe.unmark(cgroup)  # its row of the tally went when that had been told, or is not told yet
 
     def captured(self, snapshot: Snapshot) -> Captured:
         counted = totals([self.summaries.total(snapshot.rows)])

@@ -214,8 +214,12 @@ class Probe:
 
     def forget(self, cgroup: int) -> None:
         """Drop a dead cgroup's rows. Only when its last counts have been taken over."""
+        self._tally.remove(cgroup.to_bytes(8, sys.byteorder))
+        self.unmark(cgroup)
+
+    def unmark(self, cgroup: int) -> None:
+        """Drop what was said of a dead cgroup; what it counted stays."""
         key = cgroup.to_bytes(8, sys.byteorder)
-        self._tally.remove(key)
         self._subjects.remove(key)
         self._storms.remove(key)
 

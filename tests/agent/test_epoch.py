@@ -76,6 +76,10 @@ class Probe:
         pass
 
     def forget(self, cgroup):
+        self.counts.pop(cgroup)
+        self.unmark(cgroup)
+
+    def unmark(self, cgroup):
         self.raged.pop(cgroup, None)
 
     def storms(self):
@@ -182,6 +186,14 @@ def test_whatever_dies_and_when_each_fork_is_handed_over_once_and_each_count_tol
     assert node.epoch.received == made
     assert node.epoch.drained
     assert not node.journal.shelves.get(waiting_shelf(STREAM))
+
+
+def test_a_name_that_is_let_go_before_its_last_counts_were_told_takes_none_of_them_along():
+    """A container that makes cgroups by the thousand: the oldest names go early."""
+    node = Node()
+    node.probe.fork(9)
+    node.epoch.let_go(9)
+    assert node.epoch.captured(node.probe.snapshot()).captured == 1
 
 
 def test_a_storm_of_a_pod_that_is_long_gone_is_not_told_again():

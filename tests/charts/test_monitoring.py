@@ -83,6 +83,7 @@ def test_what_is_no_promql_is_seen() -> None:
     [
         "ForkStorm",
         "ForksLost",
+        "LedgerOpen",
         "SinkDown",
         "JournalGrowing",
         "AgentSilent",

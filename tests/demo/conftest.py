@@ -7,6 +7,8 @@ import pytest
 
 from demo import leftovers
 
+PINS = Path("/sys/fs/bpf")
+
 
 class Traces:
     """What `root`'s containers and processes could leave, since this was made."""
@@ -14,6 +16,11 @@ class Traces:
     def __init__(self, root):
         self.root = root
         self._before = self._cgroups()
+        self._pins_before = set(PINS.glob("forklore-demo-*"))
+
+    def pins(self):
+        """Where demos that began since pinned their capture."""
+        return set(PINS.glob("forklore-demo-*")) - self._pins_before
 
     def _cgroups(self):
         return {place for mount in leftovers.hierarchies() for place in mount.glob("kubepods*/**/")}
@@ -36,10 +43,13 @@ class Traces:
     def mounts(self):
         return [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.root) in line]
 
+    def _all(self):
+        return [*self.cgroups(), *self.processes(), *self.mounts(), *self.pins()]
+
     def found(self, seconds=20.0):
         """All of them, after as many seconds as it takes until there are none."""
         deadline = time.monotonic() + seconds
-        while (traces := [*self.cgroups(), *self.processes(), *self.mounts()]) and time.monotonic() < deadline:
+        while (traces := self._all()) and time.monotonic() < deadline:
             time.sleep(0.05)
         return traces
 

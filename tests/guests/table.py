@@ -1,5 +1,5 @@
 """Outside: what the guests told, as a table. `.venv/bin/python -m tests.guests.table FOLDER ROW...` prints it, and with
-WRITE=1 in the environment writes it into docs/kernels.md, too, if all passed.
+WRITE=1 in the environment writes it into docs/kernels.md, and its short form into README.md, if all passed.
 
 FOLDER has <row>.results (inside.py says what is in it). Exit code 1 when a test of a row failed, or a guest did not come to its
 end. Must not live here: which tests there are (columns).
@@ -17,9 +17,10 @@ from typing import Any, Final
 
 from tests.guests.columns import COLUMNS, Column
 
-__all__ = ["PAGE", "Row", "drawn", "read", "written"]
+__all__ = ["PAGE", "README", "Row", "drawn", "read", "shortened", "written"]
 
 PAGE: Final = Path(__file__).parents[2] / "docs/kernels.md"
+README: Final = Path(__file__).parents[2] / "README.md"
 _MARK, _END = "<!-- kernels: make kernels WRITE=1 -->\n", "<!-- end -->"
 
 _HIERARCHIES = {"v1": "v1", "v2": "v2", "both": "v1 and v2"}
@@ -33,6 +34,16 @@ class Row:
     first: dict[str, Any]
     tests: dict[str, dict[str, Any]]
     last: dict[str, Any]
+
+    @property
+    def kernel(self) -> str:
+        """As `uname -r` has it there."""
+        return str(self.first.get("kernel", self.name.rsplit("-", 2)[0])).removesuffix("-cloud-amd64")
+
+    @property
+    def outcomes(self) -> list[str]:
+        """Of the tests that were asked for and could be done."""
+        return [one["outcome"] for one in self.tests.values() if one["outcome"] != "skipped"]
 
     @property
     def failed(self) -> list[str]:
@@ -87,22 +98,22 @@ def drawn(rows: list[Row]) -> str:
     lines = [titles, ["---"] * len(titles)]
     for row in rows:
         _kernel, hierarchy, cpus = row.name.rsplit("-", 2)
-        outcomes = [one["outcome"] for one in row.tests.values() if one["outcome"] != "skipped"]
         starts = row.last.get("starts_us")
         start = f"{statistics.median(starts):,.0f}" if starts else ""
         cells = [row.cell(column) for column in COLUMNS]
-        kernel = str(row.first.get("kernel", _kernel)).removesuffix("-cloud-amd64")
-        lines.append(
-            [
-                kernel,
-                _HIERARCHIES[hierarchy],
-                cpus,
-                *cells,
-                start,
-                f"{outcomes.count('passed')} of {len(outcomes)}",
-                row.notes(),
-            ]
-        )
+        passed = f"{row.outcomes.count('passed')} of {len(row.outcomes)}"
+        lines.append([row.kernel, _HIERARCHIES[hierarchy], cpus, *cells, start, passed, row.notes()])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def shortened(rows: list[Row]) -> str:
+    """One line a kernel, in Markdown."""
+    lines = [["Debian's kernel", "with cgroup", "tests passed there"], ["---"] * 3]
+    for kernel in dict.fromkeys(row.kernel for row in rows):
+        mine = [row for row in rows if row.kernel == kernel]
+        hierarchies = dict.fromkeys(_HIERARCHIES[row.name.rsplit("-", 2)[1]] for row in mine)
+        outcomes = [outcome for row in mine for outcome in row.outcomes]
+        lines.append([kernel, ", ".join(hierarchies), f"{outcomes.count('passed')} of {len(outcomes)}"])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -123,6 +134,7 @@ def main() -> int:
         return 1
     if os.environ.get("WRITE"):
         PAGE.write_text(written(PAGE.read_text(), table))
+        README.write_text(written(README.read_text(), shortened(rows)))
     return 0
 
 

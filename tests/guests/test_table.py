@@ -11,7 +11,7 @@ import pytest
 
 from tests.guests import inside
 from tests.guests.columns import COLUMNS, chosen
-from tests.guests.table import PAGE, Row, drawn, read, written
+from tests.guests.table import PAGE, README, Row, drawn, read, shortened, written
 
 ROOT = Path(__file__).parents[2]
 FIRST = {"row": "5.10-v1-1", "kernel": "5.10.0-46-cloud-amd64", "controller": "pids"}
@@ -41,6 +41,20 @@ def test_a_row_whose_tests_all_passed_says_yes_wherever_it_was_asked(tmp_path: P
     assert [said[column.title] for column in COLUMNS] == ["yes" if column.tests else "" for column in COLUMNS]
     assert (said["kernel"], said["hierarchy"], said["start, us"]) == ("5.10.0-46", "v1", "8,000,000")
     assert said["tests"] == f"{len(tests)} of {len(tests)}"
+
+
+def test_the_short_table_has_a_line_a_kernel_with_all_that_was_tried_on_it(tmp_path: Path) -> None:
+    row = told(tmp_path, FIRST, passed("a"), passed("b", "failed", "no"), passed("c", "skipped"), LAST)
+    other = Row("5.10-both-1", row.first, {"a": passed("a")}, LAST)
+    assert shortened([row, other]).splitlines()[2:] == ["| 5.10.0-46 | v1, v1 and v2 | 2 of 3 |"]
+
+
+def test_the_readme_tells_of_the_kernels_that_the_page_does(tmp_path: Path) -> None:
+    def kernels(page: Path) -> list[str]:
+        table = page.read_text().partition("<!-- kernels: make kernels WRITE=1 -->\n")[2].partition("<!-- end -->")[0]
+        return list(dict.fromkeys(line.split(" | ")[0].strip("| ") for line in table.splitlines()[2:]))
+
+    assert kernels(README) == kernels(PAGE) != []
 
 
 def test_one_test_that_failed_is_named_with_its_reason(tmp_path: Path) -> None:
