@@ -42,7 +42,7 @@ COPY --from=wheel /wheel /wheel
 # Each image has its own part only. A package's RECORD is what scanners list.
 RUN pip install --no-index --no-deps /wheel/*.whl \
     && cd /usr/local/lib/python3*/dist-packages \
-    && rm -r collector demo && sed -i -E '/^(collector|demo)\//d' forklore-*.dist-info/RECORD
+    && rm -r collector demo terminal && sed -i -E '/^(collector|demo|terminal)\//d' forklore-*.dist-info/RECORD
 
 FROM pip AS collector-packages
 COPY requirements/collector.txt requirements/

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Final
 
 from wire import VERSION
@@ -25,18 +26,23 @@ PARTS: Final = {
 }
 
 
+def here(module: str) -> bool:
+    """An image has its own part of forklore only."""
+    return find_spec(module.partition(".")[0]) is not None
+
+
 def main() -> int:
     arguments = sys.argv[1:]
     if arguments[:1] == ["--version"]:
         sys.stdout.write(f"forklore {VERSION}\n")
         return 0
-    if arguments and arguments[0] in PARTS:
+    if arguments and arguments[0] in PARTS and here(PARTS[arguments[0]][0]):
         # The parts take a second to import, and nothing has begun: as a container's first process it would not hear of this.
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         answer: int = import_module(PARTS[arguments[0]][0]).main(arguments[1:])
         return answer
     asked = arguments[:1] in (["--help"], ["-h"])
-    parts = "\n".join(f"  {name:<10} {what}" for name, (_, what) in PARTS.items())
+    parts = "\n".join(f"  {name:<10} {what}" for name, (module, what) in PARTS.items() if here(module))
     (sys.stdout if asked else sys.stderr).write(f"usage: forklore PART [--help | ...]\n\n{parts}\n")
     return 0 if asked else 2
 

@@ -16,6 +16,7 @@ from collector.store.looks import Look
 __all__ = ["lineage", "pairs", "timeline"]
 
 _MINUTE: Final = 60_000_000_000  # ns
+_BEFORE: Final = 10 * _MINUTE  # looked back for the total that a span begins with; a summary that got lost is in the next one
 _SUMS: Final = ("processes", "threads", "suppressed", "lost")
 _FORKS: Final = (
     "FROM fork WHERE received >= fromUnixTimestamp64Nano({since:Int64}) AND time >= fromUnixTimestamp64Nano({start:Int64}) "
@@ -28,6 +29,7 @@ Keys = Sequence[tuple[str, str, str]]
 
 def timeline(look: Look, mine: Mine, span: Span, step: int) -> list[TimelineRow]:
     """Steps in which something was told, oldest first. `step` in ns; an interval belongs to the step that it ends in."""
+    earlier = -(-_BEFORE // step)
     by_minute = step % _MINUTE == 0 and span.start % _MINUTE == 0
     if by_minute:
         columns = ", ".join(f"max(total_{n}), min(base_{n})" for n in _SUMS)
@@ -40,7 +42,7 @@ def timeline(look: Look, mine: Mine, span: Span, step: int) -> list[TimelineRow]
         "WHERE (stream, cgroup) IN {mine:Array(Tuple(String, Int64))} AND received >= fromUnixTimestamp64Nano({since:Int64}) "
         f"AND {at} >= {{start:Int64}} AND {at} < {{end:Int64}} GROUP BY stream, cgroup, place ORDER BY stream, cgroup, place",
         mine=list(mine),
-        start=span.start,
+        start=span.start - earlier * step,
         end=span.end,
         step=step,
     )
@@ -50,6 +52,9 @@ def timeline(look: Look, mine: Mine, span: Span, step: int) -> list[TimelineRow]
     for stream, cgroup, place, *sums in rows:
         if whose != (stream, cgroup):
             whose, before = (stream, cgroup), sums[1::2]
+        if place < earlier:
+            before = [max(pair) for pair in zip(before, sums[::2], strict=True)]
+            continue
         container, name = _container(mine[whose])
         row = found.setdefault((place, container), [name, 0, 0, 0, 0])
         row[0] = row[0] or name
@@ -57,7 +62,7 @@ def timeline(look: Look, mine: Mine, span: Span, step: int) -> list[TimelineRow]
             row[number + 1] += max(0, total - before[number])
             before[number] = max(before[number], total)
     return [
-        TimelineRow(container, row[0], span.start + place * step, *row[1:])
+        TimelineRow(container, row[0], span.start + (place - earlier) * step, *row[1:])
         for (place, container), row in sorted(found.items(), key=lambda item: (item[0][0], item[0][1] or ""))
     ]
 
