@@ -18,7 +18,7 @@ from collector.store.naming import keys_of, owner_of, short_hash
 from collector.store.packing import packed
 from collector.store.schema import NEVER
 
-__all__ = ["NO_CGROUP", "Commit", "Filed", "Heard"]
+__all__ = ["NO_CGROUP", "Commit", "Filed"]
 
 NO_CGROUP: Final = -2
 _PEERS: Final = 100  # forks of one moment of filing at most, so that who reads on from there may ask for few
@@ -31,14 +31,6 @@ class Filed(NamedTuple):
 
     accepted: int
     duplicate: int
-
-
-class Heard:
-    """Of each stream: what its agent calls us, and whether a heartbeat has come."""
-
-    def __init__(self) -> None:
-        self.sinks: dict[str, str] = {}
-        self.beaten: set[str] = set()
 
 
 class _Holder:
@@ -63,10 +55,11 @@ class _Stream:
 
 
 class Commit:
-    """`rows` by table, in the order of their columns; `received` in ns; `heard` and `known` are of all commits."""
+    """`rows` by table, in the order of their columns; `received` in ns; `sinks`, what each stream's agent calls us, and `known`
+    are of all commits."""
 
-    def __init__(self, known: Known, heard: Heard, received: int, untold: Callable[[int], bool]) -> None:
-        self._known, self._heard, self.received, self._untold = known, heard, received, untold
+    def __init__(self, known: Known, sinks: dict[str, str], received: int, untold: Callable[[int], bool]) -> None:
+        self._known, self._sinks, self.received, self._untold = known, sinks, received, untold
         self._sink: str | None = None
         self._came: list[tuple[str, Lane, Run]] = []
         self._subjects: dict[Subject, int] = {}
@@ -168,18 +161,16 @@ class Commit:
         self._told["summary"].append((said.stream, said.holder, said.start, said.end, said.number, self.received, *sums))
 
     def _take_node(self, said: CheckedNode) -> None:
-        """Which of the agent's sinks we are, where it said no more than its only one's name; and, the first time, what it had
-        delivered to that sink before we knew of the stream: it went to another store, and is not missing in this one."""
+        """Which of the agent's sinks we are, where it said no more than its only one's name; and what it had delivered to that
+        sink that is not here, of which the first word counts: it went to another store, and is not missing in this one."""
         stream = self._stream(said.stream, said)
-        heard, name = self._heard, said.stream
         if len(said.delivered) == 1:
             (only,) = said.delivered
             stream.only = min(stream.only, (self.received, only))
-            heard.sinks.setdefault(name, only)
-        if name not in heard.beaten:
-            heard.beaten.add(name)
-            before = said.delivered.get(heard.sinks.get(name, ""), 0) - self._known.filed(name)
-            stream.before = min(stream.before, (self.received, max(0, before)))
+            self._sinks.setdefault(said.stream, only)
+        before = said.delivered.get(self._sinks.get(said.stream, ""), 0) - self._known.filed(said.stream)
+        if stream.before[0] == NEVER:
+            stream.before = self.received, max(0, before)
         body = said.body.decode()
         newest = (said.captured, said.end, said.number, said.start, self.received, said.cluster, said.node, body)
         stream.newest = max(stream.newest, newest)
@@ -235,7 +226,7 @@ class Commit:
             one.whose = (self.received, whose.cluster, whose.node)
         if self._sink is not None:
             one.said = (self.received, self._sink)
-            self._heard.sinks[name] = self._sink
+            self._sinks[name] = self._sink
         return one
 
     def _subject(self, subject: Subject) -> int:

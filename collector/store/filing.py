@@ -13,17 +13,18 @@ from typing import Any, Final
 from clickhouse_connect.driver.client import Client
 
 from collector.rows import CheckedLines
-from collector.store.commit import Commit, Filed, Heard
+from collector.store.commit import Commit, Filed
 from collector.store.known import Known
 
 __all__ = ["Filing"]
 
 _AGAIN: Final = 3_600_000_000_000  # ns after which a subject is told again, so that it outlives its first telling
 _REMEMBERED: Final = 100_000  # subjects and streams
-# In the order of writing.
-_TABLES: Final = ("subject", "fork", "made_in", "holder", "summary", "gap", "storm", "stream", "came_in")
-_HEARD: Final = (
-    "SELECT stream, max(newest).1, max(said).2, min(only).2 FROM stream WHERE stream IN {streams:Array(String)} GROUP BY stream"
+# In the order of writing: who sees a fork finds whose it is.
+_TABLES: Final = ("subject", "holder", "stream", "summary", "gap", "storm", "made_in", "fork", "came_in")
+_SINKS: Final = (
+    "SELECT stream, if(max(said).2 != '', max(said).2, min(only).2) FROM stream WHERE stream IN {streams:Array(String)} "
+    "GROUP BY stream"
 )
 
 
@@ -32,7 +33,8 @@ class Filing:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._known, self._heard = Known(), Heard()
+        self._known = Known()
+        self._sinks: dict[str, str] = {}
         self._asked: set[str] = set()
         self._columns: dict[str, tuple[list[str], list[Any]]] = {}
         self._subjects: dict[int, int] = {}
@@ -46,14 +48,13 @@ class Filing:
         moments = 1
         try:
             self._learn(streams)
-            commit = Commit(self._known, self._heard, received, lambda one: received - self._subjects.get(one, 0) > _AGAIN)
+            commit = Commit(self._known, self._sinks, received, lambda one: received - self._subjects.get(one, 0) > _AGAIN)
             filed = [commit.take(lines, sink) for lines, sink in batches]
             moments = commit.moments
             self._write(commit)
         except BaseException:
             self._known.forget(streams)
             self._asked -= streams
-            self._heard.beaten -= streams
             raise
         finally:
             self._clock = received + moments
@@ -63,13 +64,11 @@ class Filing:
         self._known.learn(self._client, streams)
         if len(self._asked) > _REMEMBERED:
             self._asked.clear()
-            self._heard = Heard()
+            self._sinks.clear()
         if unknown := [stream for stream in streams if stream not in self._asked]:
-            for stream, captured, said, only in self._client.query(_HEARD, parameters={"streams": unknown}).result_rows:
-                if said or only:
-                    self._heard.sinks[stream] = said or only
-                if captured >= 0:
-                    self._heard.beaten.add(stream)
+            for stream, sink in self._client.query(_SINKS, parameters={"streams": unknown}).result_rows:
+                if sink:
+                    self._sinks[stream] = sink
             self._asked.update(unknown)
 
     def _write(self, commit: Commit) -> None:
