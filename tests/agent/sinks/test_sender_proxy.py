@@ -62,10 +62,17 @@ class Proxy:
         except (OSError, ValueError):
             pass  # the client left, or said nothing that can be understood
 
+    @staticmethod
+    def _readable(pair):
+        poll, by_number = select.poll(), {one.fileno(): one for one in pair}  # select() ends at 1,024 descriptors
+        for number in by_number:
+            poll.register(number, select.POLLIN)
+        return [by_number[number] for number, _ in poll.poll()]
+
     def _join(self, *pair):
         while True:
             pending = [one for one in pair if isinstance(one, ssl.SSLSocket) and one.pending()]
-            for one in pending or select.select(pair, [], [])[0]:
+            for one in pending or self._readable(pair):
                 if not (data := one.recv(65536)):
                     return
                 pair[one is pair[0]].sendall(data)
