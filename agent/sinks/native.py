@@ -102,7 +102,7 @@ class NativeEncoder:
         self._time = Rfc3339()
         self._origins: Fragments[Origin, _OriginText] = Fragments(self._origin, 1024)
         self._namespaces: Fragments[tuple[_Inums, _Clone], str] = Fragments(_namespaces, 512)
-        self._subjects: Fragments[Subject, _SubjectText] = Fragments(self._subject, 2048)
+        self._subjects: Fragments[Subject, _SubjectText] = Fragments(self._subject, 512)
 
     def forks(self, stream: str, forks: Iterable[Fork]) -> list[str]:
         """The one loop that is written for speed: its names are local, and what is unusual is left to functions."""

@@ -41,7 +41,7 @@ class Redacted:
         self._encoder = encoder
         self._labels = labels
         self._annotations = annotations
-        self._subjects: Fragments[Subject, Subject] = Fragments(self._subject, 2048)
+        self._subjects: Fragments[Subject, Subject] = Fragments(self._subject, 512)
 
     def forks(self, stream: str, forks: Sequence[Fork]) -> Sequence[Item]:
         subjects = self._subjects

@@ -41,7 +41,7 @@ class Selection:
         self._labels = labels
         self._host = host
         self._kinds = frozenset(kinds)
-        self._subjects: Fragments[Subject, bool] = Fragments(self._subject, 2048)
+        self._subjects: Fragments[Subject, bool] = Fragments(self._subject, 512)
         self.all_subjects = host and not (include or exclude or labels)
 
     def takes(self, subject: Subject) -> bool:

@@ -52,7 +52,7 @@ class OcsfEncoder:
         self._product = {"name": "forklore", "vendor_name": "forklore", "version": version}
         self._time = Rfc3339()
         self._origins: Fragments[Origin, _OriginText] = Fragments(self._origin, 1024)
-        self._subjects: Fragments[Subject, _SubjectText] = Fragments(self._subject, 2048)
+        self._subjects: Fragments[Subject, _SubjectText] = Fragments(self._subject, 512)
 
     def forks(self, stream: str, forks: Sequence[Fork]) -> list[str]:
         """The one loop that is written for speed: its names are local, and what is unusual is left to functions."""
