@@ -236,7 +236,7 @@ def _sqlite(path: Path, columns: str, rows: list[list[tuple[Any, ...]]]) -> tupl
     before = cpu_s()
     for batch in rows:
         db.execute("BEGIN")
-        db.executemany(f"INSERT OR IGNORE INTO fork VALUES ({', '.join('?' * 22)})", batch)
+        db.executemany(f"INSERT OR IGNORE INTO fork VALUES ({', '.join('?' * 22)})", batch)  # noqa: S608 - question marks
         db.execute("COMMIT")
     spent = cpu_s() - before
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

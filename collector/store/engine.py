@@ -53,7 +53,7 @@ _AWAY: Final = {
 }
 
 
-_MEMORY: Final = 1_500_000_000  # bytes of the whole process, above which the engine refuses
+_MEMORY: Final = 1_500_000_000  # bytes of the engine, above which it refuses
 _SHARE: Final = 0.75  # of what the process may have, so that what refuses is the engine and not the kernel
 _LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 

@@ -100,10 +100,11 @@ async def many(store, says):
 @pytest.mark.parametrize(
     ("wish", "found"),
     [
-        ({}, 77), ({"cluster": "demo"}, 77), ({"cluster": "other"}, 0), ({"namespace": "team"}, 20), ({"node": "node2"}, 20),
-        ({"pod": "cart-1"}, 50), ({"pod_uid": "uid-of-web-0"}, 20), ({"workload": "web"}, 20), ({"workload": "StatefulSet/web"}, 20),
-        ({"workload": "Deployment/web"}, 0), ({"labels": (("app", "web"),)}, 20), ({"labels": (("app", "web"), ("odd", EVIL))}, 20),
-        ({"labels": (("none", ""),)}, 0), ({"text": "CART-"}, 50), ({"text": "proxy"}, 0), ({"text": "app"}, 70), ({"text": EVIL}, 0),
+        ({}, 77), ({"cluster": "demo"}, 77), ({"cluster": "other"}, 0), ({"namespace": "team"}, 20),
+        ({"node": "node2"}, 20), ({"pod": "cart-1"}, 50), ({"pod_uid": "uid-of-web-0"}, 20), ({"workload": "web"}, 20),
+        ({"workload": "StatefulSet/web"}, 20), ({"workload": "Deployment/web"}, 0), ({"labels": (("app", "web"),)}, 20),
+        ({"labels": (("app", "web"), ("odd", EVIL))}, 20), ({"labels": (("none", ""),)}, 0), ({"text": "CART-"}, 50),
+        ({"text": "proxy"}, 0), ({"text": "app"}, 70), ({"text": EVIL}, 0),
         ({"namespace": EVIL, "pod": EVIL, "workload": f"{EVIL}/{EVIL}", "labels": ((EVIL, EVIL),)}, 0),
     ],
 )  # fmt: skip
@@ -172,7 +173,7 @@ async def test_what_outlives_its_age_is_told_again_while_its_stream_lives(store,
     await file(store, says.node(2, heads={0: 14}, end=says.now + 1))
     await store.sweep(0.5)
     for table in ("came", "made", "loss"):
-        question = f"SELECT stream, max(seen) - min(seen) > 0.5 FROM {table} GROUP BY stream ORDER BY stream SETTINGS final = 0"
+        question = f"SELECT stream, max(seen) - min(seen) > 0.5 FROM {table} GROUP BY stream ORDER BY stream SETTINGS final = 0"  # noqa: S608
         again = dict(ask(question).result_rows)
         assert again.pop(silent, 0) == 0
         assert again == {says.stream: 1}, table
