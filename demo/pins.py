@@ -12,10 +12,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.kernel.pins import CannotPin, Pins, PinsTaken
+from agent.kernel.pins import STANDARD, CannotPin, Pins, PinsTaken
 from demo.undertaker import Undertaker
 
-STANDARD = Path("/sys/fs/bpf")
 PATIENCE = 10.0  # seconds for an agent whose demo was killed to be gone, too
 
 
