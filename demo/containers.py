@@ -25,10 +25,10 @@ from typing import Self
 
 from demo import leftovers
 from demo.bundles import Driver, Qos, UnavailableError, build_rootfs, cgroups_path, write_bundle
+from demo.undertaker import Undertaker
 
 START_PATIENCE = 30.0  # seconds from runc's start to the container's; 0.3 is usual, a busy machine takes longer
 SWEEP_PATIENCE = 3.0  # seconds to wait for the undertaker of a runtime that was killed just now
-PROJECT = Path(__file__).resolve().parent.parent
 
 __all__ = ["Container", "ContainerError", "Runtime", "UnavailableError", "cgroups_path", "claim", "sweep"]
 
@@ -65,7 +65,7 @@ class Runtime:
         self._runcs: dict[str, subprocess.Popen[bytes]] = {}  # by container id; each lives as long as its container
         self._containers: dict[str, Container] = {}
         self._lock: int | None = None
-        self._undertaker: subprocess.Popen[bytes] | None = None
+        self._undertaker: Undertaker | None = None
         self._closing = threading.Event()
 
     def __enter__(self) -> Self:
@@ -76,12 +76,7 @@ class Runtime:
         _sweep_claimed(self.root)
         try:
             build_rootfs(self.root / "rootfs")
-            self._undertaker = subprocess.Popen(
-                ["/bin/sh", "-c", 'read -r _; exec "$@"', "undertaker", sys.executable, "-m", "demo.containers", self.root],
-                stdin=subprocess.PIPE,  # held by this process alone: it reads the end of file when we are gone
-                cwd=PROJECT,
-                start_new_session=True,  # a Ctrl-C is for us, not for it
-            )
+            self._undertaker = Undertaker("demo.containers", self.root)
         except BaseException:
             self.close()
             raise
@@ -196,10 +191,7 @@ class Runtime:
         self._runcs.clear()
         self._containers.clear()
         if self._undertaker is not None:
-            self._undertaker.kill()
-            self._undertaker.wait()
-            if self._undertaker.stdin is not None:
-                self._undertaker.stdin.close()
+            self._undertaker.dismiss()
         shutil.rmtree(self.root, ignore_errors=True)
         os.close(self._lock)
         self._lock = None

@@ -12,10 +12,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.kernel.pins import CannotPin, Pins, PinsTaken
+from agent.kernel.pins import STANDARD, CannotPin, Pins, PinsTaken
+from demo.undertaker import Undertaker
 
-STANDARD = Path("/sys/fs/bpf")
-PROJECT = Path(__file__).resolve().parent.parent
 PATIENCE = 10.0  # seconds for an agent whose demo was killed to be gone, too
 
 
@@ -26,19 +25,11 @@ def place_for_pins(state: Path) -> Iterator[Path]:
     mounted_before = STANDARD.is_mount()
     folder = STANDARD / f"forklore-demo-{hashlib.sha256(bytes(state.resolve())).hexdigest()[:8]}"
     _clear(folder)
-    undertaker = subprocess.Popen(
-        ["/bin/sh", "-c", 'read -r _; exec "$@"', "undertaker", sys.executable, "-m", "demo.pins", folder],
-        stdin=subprocess.PIPE,  # held by this process alone: it reads the end of file when we are gone
-        cwd=PROJECT,
-        start_new_session=True,  # a Ctrl-C is for us, not for it
-    )
+    undertaker = Undertaker("demo.pins", folder)
     try:
         yield folder
     finally:
-        undertaker.kill()
-        undertaker.wait()
-        if undertaker.stdin is not None:
-            undertaker.stdin.close()
+        undertaker.dismiss()
         _clear(folder)
         if not mounted_before and STANDARD.is_mount():
             subprocess.run(["umount", str(STANDARD)], check=False, stderr=subprocess.DEVNULL)  # busy: somebody else's by now

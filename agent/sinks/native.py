@@ -13,7 +13,7 @@ import orjson
 
 from agent.nouns import Event, Fork, Origin, Subject, Task, state_of
 from agent.sinks.facts import NAMESPACES
-from agent.sinks.fragments import Fragments
+from agent.sinks.fragments import SUBJECTS, Fragments
 from agent.sinks.times import Rfc3339
 from wire.events import FORK
 
@@ -102,7 +102,7 @@ class NativeEncoder:
         self._time = Rfc3339()
         self._origins: Fragments[Origin, _OriginText] = Fragments(self._origin, 1024)
         self._namespaces: Fragments[tuple[_Inums, _Clone], str] = Fragments(_namespaces, 512)
-        self._subjects: Fragments[Subject, _SubjectText] = Fragments(self._subject, 512)
+        self._subjects: Fragments[Subject, _SubjectText] = Fragments(self._subject, SUBJECTS)
 
     def forks(self, stream: str, forks: Iterable[Fork]) -> list[str]:
         """The one loop that is written for speed: its names are local, and what is unusual is left to functions."""

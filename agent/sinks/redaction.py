@@ -15,7 +15,7 @@ import orjson
 
 from agent.nouns import Event, Fork, Subject
 from agent.sinks.encoders import Encoder, Item
-from agent.sinks.fragments import Fragments
+from agent.sinks.fragments import SUBJECTS, Fragments
 
 __all__ = ["Allowed", "Redacted", "Without"]
 
@@ -41,7 +41,7 @@ class Redacted:
         self._encoder = encoder
         self._labels = labels
         self._annotations = annotations
-        self._subjects: Fragments[Subject, Subject] = Fragments(self._subject, 512)
+        self._subjects: Fragments[Subject, Subject] = Fragments(self._subject, SUBJECTS)
 
     def forks(self, stream: str, forks: Sequence[Fork]) -> Sequence[Item]:
         subjects = self._subjects

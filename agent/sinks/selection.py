@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 
 from agent.nouns import Event, Subject
-from agent.sinks.fragments import Fragments
+from agent.sinks.fragments import SUBJECTS, Fragments
 from wire.events import GAP, KINDS, NODE_SUMMARY
 
 __all__ = ["Requirement", "Selection"]
@@ -41,7 +41,7 @@ class Selection:
         self._labels = labels
         self._host = host
         self._kinds = frozenset(kinds)
-        self._subjects: Fragments[Subject, bool] = Fragments(self._subject, 512)
+        self._subjects: Fragments[Subject, bool] = Fragments(self._subject, SUBJECTS)
         self.all_subjects = host and not (include or exclude or labels)
 
     def takes(self, subject: Subject) -> bool:

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.kernel.pins import STANDARD
 from demo import leftovers
-
-PINS = Path("/sys/fs/bpf")
 
 
 class Traces:
@@ -16,11 +15,11 @@ class Traces:
     def __init__(self, root):
         self.root = root
         self._before = self._cgroups()
-        self._pins_before = set(PINS.glob("forklore-demo-*"))
+        self._pins_before = set(STANDARD.glob("forklore-demo-*"))
 
     def pins(self):
         """Where demos that began since pinned their capture."""
-        return set(PINS.glob("forklore-demo-*")) - self._pins_before
+        return set(STANDARD.glob("forklore-demo-*")) - self._pins_before
 
     def _cgroups(self):
         return {place for mount in leftovers.hierarchies() for place in mount.glob("kubepods*/**/")}

@@ -165,7 +165,7 @@ with Runtime(Path(sys.argv[1])) as runtime:
     threading.Thread(target=runtime.start, args=(["sleep", "1000"],)).start()
     time.sleep(float(sys.argv[2]))
     if sys.argv[3] == "alone":
-        runtime._undertaker.kill()
+        runtime._undertaker.dismiss()
     os.kill(os.getpid(), 9)
 """
 

@@ -24,7 +24,7 @@ from agent.sinks.ecs.objects import (
     subject_of,
 )
 from agent.sinks.facts import found, inner, known
-from agent.sinks.fragments import Fragments
+from agent.sinks.fragments import SUBJECTS, Fragments
 from agent.sinks.native import whose
 from agent.sinks.sentences import caller, sentence, where
 from agent.sinks.times import Rfc3339
@@ -68,7 +68,7 @@ class EcsEncoder:
         self._module = {"module": _MODULE, "dataset": self._data_stream["dataset"] if self._data_stream else _DATASET}
         self._time = Rfc3339()
         self._origins: Fragments[Origin, _OriginText] = Fragments(self._origin, 1024)
-        self._subjects: Fragments[Subject, _SubjectText] = Fragments(self._subject, 512)
+        self._subjects: Fragments[Subject, _SubjectText] = Fragments(self._subject, SUBJECTS)
 
     def forks(self, stream: str, forks: Sequence[Fork]) -> list[str]:
         """The one loop that is written for speed: its names are local, and what is unusual is left to functions."""

@@ -13,7 +13,7 @@ import orjson
 
 from agent.nouns import Event, Fork, Origin, Subject, Task
 from agent.sinks.facts import found, inner, known
-from agent.sinks.fragments import Fragments
+from agent.sinks.fragments import SUBJECTS, Fragments
 from agent.sinks.native import whose
 from agent.sinks.ocsf.classes import OCSF_VERSION, PROFILES, fork_class, own_class, own_leftovers
 from agent.sinks.ocsf.objects import INT32_MOST, child_of, container_of, device_of, leftovers_of, moment, origin_of, read_moment
@@ -52,7 +52,7 @@ class OcsfEncoder:
         self._product = {"name": "forklore", "vendor_name": "forklore", "version": version}
         self._time = Rfc3339()
         self._origins: Fragments[Origin, _OriginText] = Fragments(self._origin, 1024)
-        self._subjects: Fragments[Subject, _SubjectText] = Fragments(self._subject, 512)
+        self._subjects: Fragments[Subject, _SubjectText] = Fragments(self._subject, SUBJECTS)
 
     def forks(self, stream: str, forks: Sequence[Fork]) -> list[str]:
         """The one loop that is written for speed: its names are local, and what is unusual is left to functions."""

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from agent.nouns import Event, Fork, Origin, Subject, state_of
 from agent.sinks.facts import by_name, namespaces
-from agent.sinks.fragments import Fragments
+from agent.sinks.fragments import SUBJECTS, Fragments
 from agent.sinks.native import whose
 from agent.sinks.otel.attributes import Value, attributes, flat, literal, utf8
 from agent.sinks.otel.whose import resource
@@ -79,7 +79,7 @@ class OtelEncoder:
         self._complete = [self._attributes({"forklore.child_ns_pids_truncated": truncated}) for truncated in (False, True)]
         self._namespaces: Fragments[tuple[_Inums, _Clone], bytes] = Fragments(self._of_namespaces, 512)
         self._origins: Fragments[Origin, _OriginBytes] = Fragments(self._origin, 1024)
-        self._subjects: Fragments[Subject, _SubjectBytes] = Fragments(self._subject, 512)
+        self._subjects: Fragments[Subject, _SubjectBytes] = Fragments(self._subject, SUBJECTS)
 
     def forks(self, stream: str, forks: Sequence[Fork]) -> list[bytes]:
         """The one loop that is written for speed: its names are local, and what is unusual is left to functions."""
