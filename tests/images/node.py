@@ -195,6 +195,7 @@ class Node:
         mark = self.content / f"imported-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
         if not mark.exists() or mark.read_text() != image["Config"]:
             self.ctr("images", "import", archive)
+            self.ctr("content", "prune", "references")  # it is unpacked; layers and former builds are 2 GB
             mark.write_text(image["Config"])
         return name
 

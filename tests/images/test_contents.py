@@ -91,9 +91,7 @@ def test_nobody_becomes_somebody_else_in_it(image: Image) -> None:
 
 
 def test_it_holds_the_packages_of_its_lock_and_says_so(image: Image, name: str) -> None:
-    agents_only = {"kubernetes"} if name == "collector" else set()
-    expected = {package: version for package, version in locked(name).items() if package not in agents_only}
-    assert image.packages == expected | {"forklore": VERSION}
+    assert image.packages == locked(name) | {"forklore": VERSION}
     assert {"python3.13", "libc6", "ca-certificates"} <= image.debian
     assert ("python3-bpfcc" in image.debian) == (name == "agent")
 

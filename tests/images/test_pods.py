@@ -21,6 +21,7 @@ from tests.kernel.scenes import FORKER
 
 from .api_server import ApiServer
 from .conftest import IMAGES, MODES, ROOT, STATUS, Installation
+from .kubelet import bytes_of
 from .node import GATEWAY, Container, Node, until
 
 pytestmark = [pytest.mark.images, pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(180)]
@@ -211,6 +212,24 @@ def test_the_collector_is_nobody_writes_two_folders_and_keeps_what_it_has_over_a
     assert [pod["pod"] for pod in installation.ask("/v1/pods")["pods"]] == [event["k8s"]["pod"]]
     code, seconds = collector.stop()
     assert code == 0 and seconds < 15, collector.said()
+
+
+def test_the_collector_files_and_answers_in_the_memory_that_it_asks_for(installation: Installation) -> None:
+    render = installation.render("collector", collector={"resources": {"limits": {"memory": "1Gi"}}})
+    collector = installation.start_collector(render)
+    asked = bytes_of(collector.pod.spec["containers"][0]["resources"]["requests"]["memory"])
+    code, said, wrong = collector.exec("python3", "-c", "from collector.store import engine; print(engine._memory())")
+    assert (code, wrong, int(said)) == (0, "", (1 << 30) * 3 // 4), "the engine goes by what the container may have"
+    fork = json.loads((ROOT / "wire/examples.json").read_text())[0]
+    stream = fork["id"].rpartition(".")[0]
+    for first in range(0, 50_000, 2000):
+        body = b"\n".join(json.dumps({**fork, "id": f"{stream}.{number}"}).encode() for number in range(first, first + 2000))
+        assert installation.ask("/v1/events", body)["accepted"] == 2000
+    (pod,) = installation.ask("/v1/pods")["pods"]
+    assert pod["delivered"] == 50_000
+    assert len(installation.ask(f"/v1/forks?pod={pod['pod']}&from={fork['timestamp']}&limit=500")["forks"]) == 500
+    assert int(status_of(collector.pid(), "VmHWM").removesuffix(" kB")) << 10 < asked
+    assert collector.stop()[0] == 0, collector.said()
 
 
 @pytest.mark.parametrize("mode", MODES)
