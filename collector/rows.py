@@ -368,7 +368,7 @@ class Snapshot(NamedTuple):
 
 
 class PodPage(NamedTuple):
-    """One pod. `snapshot.pods`: it alone. `others`: of the same name with another uid. `latest`: forks as they were sent.
+    """One pod. `snapshot.pods`: it alone. `others`: of its name, any cluster, any uid. `latest`: forks as they were sent.
 
     `gaps`, `storms`: the newest.
     """

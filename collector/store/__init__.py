@@ -86,6 +86,11 @@ class Store:
         self._reading.shutdown()
         self._engine.close()
 
+    @property
+    def late(self) -> float:
+        """Seconds after which what was filed is seen, if another collector could have filed it."""
+        return 0.0 if self._engine.embedded else LATE / 1e9
+
     async def file(self, prepared: Callable[[], CheckedLines], sink: str | None = None) -> tuple[CheckedLines, Filed]:
         """Checks and files a batch; when this returns, its rows are where a killed process does not take them along. `sink`:
         what the sender calls us.
@@ -108,13 +113,17 @@ class Store:
         wish = Filter(cluster=cluster, namespace=namespace, workload=f"{kind}/{name}")
         return await self._read(lambda look: self._snapshot(look, *reading.find_pods(look, wish, limit, by="first_seen")))
 
-    async def pod(self, namespace: str, name: str, limit: int) -> PodPage | None:
-        """The newest pod of that name, with its `limit` latest forks."""
+    async def pod(self, namespace: str, name: str, limit: int, cluster: str = "", uid: str = "") -> PodPage | None:
+        """The newest pod of that name, of that cluster and uid where they are said, with its `limit` latest forks; and the
+        others of its name, whatever their cluster and uid."""
 
         def ask(look: Look) -> PodPage | None:
-            wish = Filter(namespace=namespace, pod=name)
-            found, _ = reading.find_pods(look, wish, 100, by="first_seen")
-            return self._page(look, found[:1], found[1:], limit) if found else None
+            named = Filter(namespace=namespace, pod=name)
+            all_, in_all = reading.find_pods(look, named, 100, by="first_seen")
+            found = [one for one in all_ if cluster in ("", one.cluster) and uid in ("", one.uid)]
+            if not found and in_all > len(all_):
+                found, _ = reading.find_pods(look, named._replace(cluster=cluster, pod_uid=uid), 1, by="first_seen")
+            return self._page(look, found[:1], [one for one in all_ if one != found[0]], limit) if found else None
 
         return await self._read(ask)
 
@@ -141,8 +150,7 @@ class Store:
         """Exact sums by container and step (ns), oldest first; what was told in steps of a minute is quickest."""
 
         def ask(look: Look) -> list[TimelineRow]:
-            _, chosen = self._of(look, pod)
-            return history.timeline(look, chosen.of_pods(), span, step)
+            return history.timeline(look, self._of(look, pod)[1], span, step)
 
         return await self._read(ask)
 
@@ -150,8 +158,7 @@ class Store:
         """Who forked whom, most forks first."""
 
         def ask(look: Look) -> list[PairRow]:
-            found, chosen = self._of(look, pod)
-            mine = chosen.of_pods()
+            found, mine = self._of(look, pod)
             return history.pairs(look, mine, keys_of_pods(found, mine), span, limit)
 
         return await self._read(ask)
@@ -160,8 +167,7 @@ class Store:
         """The newest `limit` processes, newest first."""
 
         def ask(look: Look) -> list[TaskRow]:
-            found, chosen = self._of(look, pod)
-            mine = chosen.of_pods()
+            found, mine = self._of(look, pod)
             return history.lineage(look, mine, keys_of_pods(found, mine), span, limit)
 
         return await self._read(ask)
@@ -195,9 +201,10 @@ class Store:
         """Raises `StoreAway` when nothing can be written."""
         await self._queue.run(sweeping.try_writing)
 
-    def _of(self, look: Look, pod: int) -> tuple[list[PodRow], reading.Chosen]:
+    @staticmethod
+    def _of(look: Look, pod: int) -> tuple[list[PodRow], history.Mine]:
         found, _ = reading.find_pods(look, Filter(), 1, owner=pod)
-        return found, reading.choose(look, found)
+        return found, reading.subjects_of(look, found)
 
     @staticmethod
     def _snapshot(look: Look, pods: list[PodRow], in_all: int) -> Snapshot:

@@ -5,7 +5,8 @@ Must not live here: I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -14,7 +15,7 @@ import orjson
 from collector.rows import HOST, CheckedFork, CheckedGap, CheckedLines, CheckedNode, CheckedStorm, CheckedSummary, Subject
 from collector.runs import Run, runs_of
 from collector.store.known import Known, Lane
-from collector.store.naming import keys_of, owner_of, short_hash
+from collector.store.naming import keys_of, numbered, owner_of, short_hash
 from collector.store.packing import packed
 from collector.store.schema import NEVER
 
@@ -22,7 +23,8 @@ __all__ = ["NO_CGROUP", "Commit", "Filed"]
 
 NO_CGROUP: Final = -2
 _PEERS: Final = 100  # forks of one moment of filing at most, so that who reads on from there may ask for few
-_NOBODY: Final[tuple[Any, ...]] = (0, 0, 0, "", "", "", "", "", 0)
+# Of the columns of a fork: where the moment of filing goes.
+_MOMENT: Final = 7
 _UNTOLD: Final[tuple[Any, ...]] = (-1, 0, 0, 0, 0, [], [])
 
 
@@ -34,11 +36,13 @@ class Filed(NamedTuple):
 
 
 class _Holder:
-    __slots__ = ("first", "last", "newest", "whose")
+    """`subject`: whose it is by the best word of this commit, which was `said` with this `rank`."""
 
-    def __init__(self) -> None:
+    __slots__ = ("first", "last", "newest", "rank", "said", "subject")
+
+    def __init__(self, subject: Subject) -> None:
         self.first, self.last = NEVER, 0
-        self.whose: tuple[Any, ...] = _NOBODY
+        self.rank, self.said, self.subject = -1, 0, subject
         self.newest: tuple[Any, ...] = _UNTOLD
 
 
@@ -55,17 +59,17 @@ class _Stream:
 
 
 class Commit:
-    """`rows` by table, in the order of their columns; `received` in ns; `sinks`, what each stream's agent calls us, and `known`
+    """`columns` by table, in their order; `received` in ns; `sinks`, what each stream's agent calls us, and `known`
     are of all commits."""
 
     def __init__(self, known: Known, sinks: dict[str, str], received: int, untold: Callable[[int], bool]) -> None:
         self._known, self._sinks, self.received, self._untold = known, sinks, received, untold
         self._sink: str | None = None
         self._came: list[tuple[str, Lane, Run]] = []
-        self._subjects: dict[Subject, int] = {}
+        self._subjects: dict[Subject, tuple[int, str, str]] = {}
         self._holders: dict[tuple[str, int], _Holder] = {}
         self._streams: dict[str, _Stream] = {}
-        self._made: dict[tuple[str, int, str, str | None, int], list[int]] = {}
+        self._made: defaultdict[tuple[str, int, str, str | None], list[int]] = defaultdict(list)
         self._forks: list[tuple[Any, ...]] = []
         self._told: dict[str, list[tuple[Any, ...]]] = {"subject": [], "summary": [], "gap": [], "storm": []}
 
@@ -86,20 +90,28 @@ class Commit:
                     accepted += 1
         return Filed(accepted, len(lines) - len(lines.refused) - accepted)
 
-    def rows(self) -> dict[str, list[tuple[Any, ...]]]:
+    def columns(self) -> dict[str, list[Sequence[Any]]]:
+        """Nothing of a table without rows."""
         received = self.received
-        self._forks.sort(key=lambda row: row[:4])
-        forks = [(*row[:7], received + place // _PEERS, *row[7:]) for place, row in enumerate(self._forks)]
-        return self._told | {
-            "fork": forks,
+        holders = [
+            (*key, self._whose(key[1], one), one.newest, one.first, one.last, received) for key, one in self._holders.items()
+        ]
+        rows = self._told | {
             "made_in": [(*key, numbers, received) for key, numbers in self._made.items()],
-            "holder": [(*key, one.whose, one.newest, one.first, one.last, received) for key, one in self._holders.items()],
+            "holder": holders,
             "stream": [
                 (name, one.newest, one.heads, one.whose, one.said, one.only, one.before, received)
                 for name, one in self._streams.items()
             ],
             "came_in": [(stream, cpu, lane, *run, received) for stream, (cpu, lane), run in self._came],
         }
+        columns: dict[str, list[Sequence[Any]]] = {table: list(zip(*some, strict=True)) for table, some in rows.items() if some}
+        if self._forks:
+            self._forks.sort()  # by pod and time, as the engine wants them; no two agree in the first seven columns
+            forks: list[Sequence[Any]] = list(zip(*self._forks, strict=True))
+            forks.insert(_MOMENT, [received + place // _PEERS for place in range(len(self._forks))])
+            columns["fork"] = forks
+        return columns
 
     @property
     def moments(self) -> int:
@@ -126,25 +138,23 @@ class Commit:
         return accepted
 
     def _take_fork(self, fork: CheckedFork) -> None:
-        subject = fork.subject
-        self._hold(fork.stream, fork.holder, subject, fork.rank, fork.time, fork.time)
-        counted = fork.holder
-        if fork.made_by is not None:
+        stream, cpu, sequence, holder, subject, rank, time, is_process, parent_comm, said, made_by = fork
+        self._hold(stream, holder, subject, rank, time, time)
+        counted = holder
+        if made_by is not None:
             counted = HOST
-            self._hold(fork.stream, HOST, fork.made_by, 0, fork.time, fork.time)
-        kind = "process" if fork.is_process else "thread"
+            self._hold(stream, HOST, made_by, 0, time, time)
         # By comm only where it is asked for.
-        key = (fork.stream, counted, kind, fork.parent_comm if fork.is_process else None, fork.cpu)
-        self._made.setdefault(key, []).append(fork.sequence)
-        namespace, pod = keys_of(subject) if fork.holder != HOST else ("", "")
-        if not pod and fork.holder != HOST:
-            pod = f"cgroup-{fork.holder}"
+        kind, comm = ("process", parent_comm) if is_process else ("thread", None)
+        self._made[stream, counted, kind, comm].append(numbered(cpu, sequence))
+        number, namespace, pod = self._subjects.get(subject) or self._subject(subject)
+        if holder == HOST:
+            namespace = pod = ""
+        elif not pod:
+            pod = f"cgroup-{holder}"
         self._forks.append(
-            (
-                subject.cluster, namespace, pod, fork.time, fork.stream, fork.cpu, fork.sequence,
-                subject.node, fork.holder, self._subject(subject), *packed(fork.said, fork.time),
-            )
-        )  # fmt: skip
+            (subject.cluster, namespace, pod, time, stream, cpu, sequence, subject.node, holder, number, *packed(said, time))
+        )
 
     def _take_summary(self, said: CheckedSummary) -> None:
         self._stream(said.stream, said.subject)
@@ -209,15 +219,22 @@ class Commit:
         """The holder, knowing whose it is as well as the best that was said of it."""
         one = self._holders.get((stream, cgroup))
         if one is None:
-            one = self._holders[stream, cgroup] = _Holder()
-        one.first, one.last = min(one.first, seen), max(one.last, seen)
-        if (rank, said) >= one.whose[:2]:
-            of_pod = subject.pod_uid is not None or (rank < 2 and cgroup >= 0)
-            one.whose = (
-                rank, said, owner_of(subject) if of_pod else 0, subject.cluster, subject.node, subject.namespace or "",
-                subject.pod or "", subject.pod_uid or "", self._subject(subject),
-            )  # fmt: skip
+            one = self._holders[stream, cgroup] = _Holder(subject)
+        if seen < one.first:
+            one.first = seen
+        if seen > one.last:
+            one.last = seen
+        if rank > one.rank or (rank == one.rank and said >= one.said):
+            one.rank, one.said, one.subject = rank, said, subject
         return one
+
+    def _whose(self, cgroup: int, one: _Holder) -> tuple[Any, ...]:
+        subject = one.subject
+        of_pod = subject.pod_uid is not None or (one.rank < 2 and cgroup >= 0)
+        return (
+            one.rank, one.said, owner_of(subject) if of_pod else 0, subject.cluster, subject.node, subject.namespace or "",
+            subject.pod or "", subject.pod_uid or "", self._subject(subject)[0],
+        )  # fmt: skip
 
     def _stream(self, name: str, whose: Subject | CheckedNode) -> _Stream:
         one = self._streams.get(name)
@@ -229,12 +246,14 @@ class Commit:
             self._sinks[name] = self._sink
         return one
 
-    def _subject(self, subject: Subject) -> int:
+    def _subject(self, subject: Subject) -> tuple[int, str, str]:
+        """Its number, and the namespace and pod that its forks are filed under."""
         known = self._subjects.get(subject)
         if known is None:
-            known = self._subjects[subject] = int.from_bytes(blake2b(subject.body, digest_size=8).digest(), "big")
-            if self._untold(known):
-                self._told["subject"].append((known, self.received, *_words(subject)))
+            number = int.from_bytes(blake2b(subject.body, digest_size=8).digest(), "big")
+            known = self._subjects[subject] = number, *keys_of(subject)
+            if self._untold(number):
+                self._told["subject"].append((number, self.received, *_words(subject)))
         return known
 
     def _is_new(self, stream: str, name: str) -> bool:

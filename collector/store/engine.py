@@ -5,6 +5,7 @@ Must not live here: tables (`schema`), queries.
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import urllib.parse
@@ -86,10 +87,12 @@ def wrong_dsn(dsn: str) -> str | None:
 
 def told(wrong: BaseException, where: str = "") -> StoreAway:
     """One sentence of what an engine said at length."""
-    text = " ".join(str(wrong).split())
+    text = re.sub(r" with url: \S+", "", " ".join(str(wrong).split()))  # all settings, and no room for the reason after them
     code = getattr(wrong, "code", None)
     if isinstance(code, int) and code in _AWAY:
         text = f"{_AWAY[code]} ({text[:200]})"
+    elif isinstance(wrong, ImportError):
+        text = f"there is no embedded engine here, a ClickHouse server can be the store ({text[:200]})"
     elif "Cannot lock file" in text or "Error initializing EmbeddedServer: ." in text:
         text = "another process keeps this store; an embedded store has one collector"
     elif "already initialized with path" in text:
@@ -124,7 +127,7 @@ class Engine:
         try:
             _look_at(path)
             return cls(lambda: _embedded(path), str(path), folder, embedded=True)
-        except (OSError, ClickHouseError) as wrong_place:
+        except (ImportError, OSError, ClickHouseError) as wrong_place:
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
             raise told(wrong_place, str(path)) from wrong_place

@@ -72,20 +72,21 @@ class Filing:
             self._asked.update(unknown)
 
     def _write(self, commit: Commit) -> None:
-        rows = commit.rows()
+        columns = commit.columns()
         token = commit.token()
         for table in _TABLES:
-            if rows[table]:
-                self._insert(table, rows[table], f"{table} {token}")
+            if table in columns:
+                self._insert(table, columns[table], f"{table} {token}")
         if len(self._subjects) > _REMEMBERED:
             self._subjects.clear()
-        self._subjects.update((row[0], commit.received) for row in rows["subject"])
+        if "subject" in columns:
+            self._subjects.update(dict.fromkeys(columns["subject"][0], commit.received))
 
-    def _insert(self, table: str, rows: Sequence[Sequence[Any]], token: str) -> None:
+    def _insert(self, table: str, columns: Sequence[Sequence[Any]], token: str) -> None:
         names, types = self._columns.get(table) or self._described(table)
         self._client.insert(
             table,
-            list(zip(*rows, strict=True)),
+            columns,
             column_names=names,
             column_types=types,
             column_oriented=True,

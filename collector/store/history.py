@@ -5,15 +5,15 @@ Must not live here: trees and depth (`collector.views`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
-from collector.rows import HolderRow, PairRow, Span, TaskRow, TimelineRow
+from collector.rows import PairRow, Span, TaskRow, TimelineRow
 from collector.store.looks import Look
 
-__all__ = ["lineage", "pairs", "timeline"]
+__all__ = ["Mine", "lineage", "pairs", "timeline"]
 
 _MINUTE: Final = 60_000_000_000  # ns
 _BEFORE: Final = 10 * _MINUTE  # looked back for the total that a span begins with; a summary that got lost is in the next one
@@ -23,7 +23,7 @@ _FORKS: Final = (
     "AND time < fromUnixTimestamp64Nano({end:Int64}) AND (stream, holder) IN {mine:Array(Tuple(String, Int64))} "
     "AND (cluster, namespace, pod) IN {keys:Array(Tuple(String, String, String))} "
 )
-Mine = dict[tuple[str, int], HolderRow]
+Mine = Mapping[tuple[str, int], bytes]  # whose a holder is, by stream and cgroup
 Keys = Sequence[tuple[str, str, str]]
 
 
@@ -107,7 +107,7 @@ def _hex(entity: int | None) -> str | None:
     return None if entity is None else f"{entity:016x}"
 
 
-def _container(holder: HolderRow) -> tuple[str | None, str | None]:
+def _container(subject: bytes) -> tuple[str | None, str | None]:
     """Id and name."""
-    said = orjson.loads(holder.subject)["container"] or {}
+    said = orjson.loads(subject)["container"] or {}
     return said.get("id"), said.get("name")

@@ -6,11 +6,16 @@ questions.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
 __all__ = ["Look"]
+
+# Bytes of a list in one parameter: a server takes 128 KiB in a field of a request, and quoting may double them.
+_FIELD: Final = 64 << 10
 
 
 class Look(NamedTuple):
@@ -23,4 +28,25 @@ class Look(NamedTuple):
 
     def rows(self, question: str, **values: object) -> list[Any]:
         """`values` are bound, never written into the question. Raises ClickHouseError."""
-        return list(self.client.query(question, parameters={"since": self.since, **values}).result_rows)
+        bound: dict[str, object] = {"since": self.since}
+        for name, value in values.items():
+            parts = list(_parts(value)) if isinstance(value, Sequence) and not isinstance(value, str) else []
+            if len(parts) < 2:
+                bound[name] = value
+                continue
+            names = [f"{name}_{number}" for number in range(len(parts))]
+            bound |= zip(names, parts, strict=True)
+            whole = ", ".join(f"{{{part}:\\1}}" for part in names)
+            question = re.sub(rf"\{{{name}:([^}}]+)\}}", f"arrayConcat({whole})", question)
+        return list(self.client.query(question, parameters=bound).result_rows)
+
+
+def _parts(values: Sequence[object]) -> Iterator[Sequence[object]]:
+    """Runs of them that are not too long for a field."""
+    begin = size = 0
+    for place, value in enumerate(values):
+        size += len(str(value).encode())
+        if size > _FIELD and place > begin:
+            yield values[begin:place]
+            begin, size = place, len(str(value).encode())
+    yield values[begin:]

@@ -14,12 +14,12 @@ from typing import Any, Final
 from collector.rows import Filter, PodRow, Subject
 
 __all__ = [
-    "HOLDERS",
-    "HOLDERS_OF",
     "KEYS",
     "holder_id",
+    "holders",
     "keys_of",
     "keys_of_pods",
+    "numbered",
     "owner_of",
     "pods_where",
     "short_hash",
@@ -28,20 +28,12 @@ __all__ = [
 
 # 53 bits, so that every reader of JSON keeps each digit. Two of 20,000 pods meet once in 50 million stores.
 _BITS: Final = 53
+_BLOCKS: Final = 2**35 - 1
 
 # Each holder once. `owner` 0: outside pods. Times in ns; `since` is what is not hidden for its age.
-HOLDERS: Final = (
-    "SELECT stream, cgroup, max(whose) AS w, max(newest) AS n, min(first_seen) AS first, max(last_seen) AS last "
-    "FROM holder GROUP BY stream, cgroup HAVING toUnixTimestamp64Nano(max(seen)) >= {since:Int64}"
-)
-# Of pods and all hosts: those of which it was ever said, which is quicker found, and of them those of which it holds.
-HOLDERS_OF: Final = (
-    HOLDERS.replace(
-        "FROM holder ",
-        "FROM holder WHERE (stream, cgroup) IN (SELECT stream, cgroup FROM holder "
-        "WHERE whose.owner = 0 OR whose.owner IN {chosen:Array(UInt64)}) ",
-    )
-    + " AND (w.owner = 0 OR w.owner IN {chosen:Array(UInt64)})"
+_HOLDERS: Final = (
+    "SELECT stream, cgroup, whose AS w, newest AS n, first_seen AS first, last_seen AS last FROM holder FINAL "
+    "WHERE toUnixTimestamp64Nano(seen) >= {since:Int64}"
 )
 # Under which words forks of such holders may be filed: what is known of them now, and what they were called before.
 KEYS: Final = (
@@ -50,11 +42,25 @@ KEYS: Final = (
 )
 
 
+def holders(fits: str = "1") -> str:
+    """Each holder once for whose `w` it holds; asked for those alone of which it was ever said, which are quickly found."""
+    if fits == "1":
+        return _HOLDERS
+    said = fits.replace("tupleElement(w, ", "tupleElement(whose, ")
+    return f"SELECT * FROM ({_HOLDERS} AND (stream, cgroup) IN (SELECT stream, cgroup FROM holder WHERE {said})) WHERE {fits}"
+
+
 @lru_cache(1 << 16)
 def short_hash(*words: object) -> int:
     """A row's number that every collector comes to by itself; never 0."""
     digest = blake2b("\0".join(map(str, words)).encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> (64 - _BITS)) or 1
+
+
+def numbered(cpu: int, sequence: int) -> int:
+    """One number of a fork of a stream for the sets in `made`: of 2^16 forks in a row a CPU has one container, and all CPUs'
+    lie side by side. Who claims more than 8192 CPUs, or 2^51 forks on one, is counted amiss."""
+    return ((sequence >> 16 & _BLOCKS) << 29) | cpu << 16 | sequence & 0xFFFF
 
 
 def holder_id(stream: str, cgroup: int) -> int:
@@ -91,7 +97,7 @@ def keys_of_pods(pods: Iterable[PodRow], holders: Iterable[tuple[str, int]]) -> 
 
 
 def pods_where(wish: Filter, parameters: dict[str, Any]) -> str:
-    """An SQL condition over `w` of `HOLDERS`, its values put into `parameters`; "1" when nothing is wished."""
+    """An SQL condition over `w` of `holders`, its values put into `parameters`; "1" when nothing is wished."""
     terms: list[str] = []
     for name, column in (
         ("cluster", "cluster"),

@@ -12,9 +12,9 @@ from collector.rows import NOTHING, Filter, GapRow, HolderRow, LossRow, ParentRo
 from collector.store.commit import NO_CGROUP
 from collector.store.ledger import gap_row, ledger_rows
 from collector.store.looks import Look
-from collector.store.naming import HOLDERS, HOLDERS_OF, holder_id, pods_where, stream_id
+from collector.store.naming import holder_id, holders, pods_where, stream_id
 
-__all__ = ["Chosen", "choose", "find_pods", "gaps_of", "sizes", "snapshot", "storms_of"]
+__all__ = ["Chosen", "choose", "find_pods", "gaps_of", "sizes", "snapshot", "storms_of", "subjects_of"]
 
 _TOP: Final = 10  # comms a holder
 _NOBODY: Final = '{"cgroup":null,"container":null,"k8s":{}}'  # of whom every word was forgotten
@@ -23,34 +23,43 @@ _WHOSE: Final = (
     "subject UInt64)"
 )
 # Every word about a pod: of its holders, of gaps that are told of it as a whole, of its storms.
-_WORDS: Final = (
-    f"SELECT w, first, last FROM ({HOLDERS}) UNION ALL "
-    f"SELECT CAST((0, 0, owner, cluster, node, namespace, pod, uid, 0) AS {_WHOSE}), end, end FROM gap "
+_TOLD: Final = (
+    f"SELECT CAST((0, 0, owner, cluster, node, namespace, pod, uid, 0) AS {_WHOSE}) AS w, end AS first, end AS last FROM gap "
     "WHERE owner != 0 AND toUnixTimestamp64Nano(received) >= {since:Int64} UNION ALL "
     f"SELECT CAST((0, 0, o.owner, o.cluster, o.node, o.namespace, o.pod, o.uid, 0) AS {_WHOSE}), n.start, n.end "
     "FROM (SELECT max(whose) AS o, max(newest) AS n FROM storm GROUP BY stream, cgroup, number "
     "HAVING toUnixTimestamp64Nano(max(seen)) >= {since:Int64})"
 )
+_FITTING: Final = f"SELECT DISTINCT w.owner FROM (SELECT w, first, last FROM (%s) UNION ALL {_TOLD}) WHERE %s"
 _PODS: Final = (
     "SELECT w.owner AS owner, max(w.cluster), argMax(w.node, last), nullIf(max(w.namespace), ''), nullIf(max(w.pod), ''), "
     "nullIf(max(w.uid), ''), min(first) AS first_seen, max(last) AS last_seen, count() OVER () "
-    f"FROM ({_WORDS}) WHERE owner != 0 GROUP BY owner HAVING max(%s) ORDER BY %s DESC, owner LIMIT {{limit:UInt32}}"
+    f"FROM (SELECT w, first, last FROM (%s) UNION ALL {_TOLD}) WHERE owner != 0 "
+    "GROUP BY owner HAVING max(%s) ORDER BY %s DESC, owner LIMIT {limit:UInt32}"
 )
-_HOLDERS: Final = (
+_BODIES: Final = "SELECT id, any(body) FROM subject WHERE id IN {subjects:Array(UInt64)} GROUP BY id"
+_MINE: Final = "tupleElement(w, 'owner') IN {chosen:Array(UInt64)}"
+_OR_HOST: Final = f"(tupleElement(w, 'owner') = 0 OR {_MINE})"
+_CHOSEN: Final = (
     "SELECT stream, cgroup, w.owner, w.cluster, w.node, w.subject, first, last, n.sum, n.start, n.end, n.received, n.counts, "
-    f"n.totals FROM ({HOLDERS_OF}) ORDER BY stream, cgroup"
+    f"n.totals FROM ({holders(_OR_HOST)}) ORDER BY stream, cgroup"
+)
+_OF_PODS: Final = f"SELECT stream, cgroup, w.subject FROM ({holders(_MINE)}) ORDER BY stream, cgroup"
+# Holders that were ever said to be of the chosen or of hosts: a list of holders would cost more to tell than to find.
+_EVER: Final = (
+    "(stream, cgroup) IN (SELECT stream, cgroup FROM holder "
+    "WHERE tupleElement(whose, 'owner') = 0 OR tupleElement(whose, 'owner') IN {chosen:Array(UInt64)})"
 )
 # The comms that forked most, a few of each holder, and how many forks it made in all.
 _MADE: Final = (
-    "SELECT stream, cgroup, kind, comm, forks, sum(forks) OVER (PARTITION BY stream, cgroup, kind) FROM "
-    "(SELECT stream, cgroup, kind, comm, sum(size) AS forks FROM (SELECT stream, cgroup, kind, comm, "
-    "groupBitmapMerge(numbers) AS size FROM made "
-    "WHERE (stream, cgroup) IN {mine:Array(Tuple(String, Int64))} GROUP BY stream, cgroup, kind, comm, cpu) "
-    "GROUP BY stream, cgroup, kind, comm) ORDER BY forks DESC, comm NULLS FIRST LIMIT {top:UInt8} BY stream, cgroup, kind"
+    "SELECT stream, cgroup, kind, comm, groupBitmapMerge(numbers) AS forks, "
+    "sum(forks) OVER (PARTITION BY stream, cgroup, kind) FROM made "
+    f"WHERE {_EVER} GROUP BY stream, cgroup, kind, comm "
+    "ORDER BY forks DESC, comm NULLS FIRST LIMIT {top:UInt8} BY stream, cgroup, kind"
 )
 _POINTS: Final = (
     "SELECT stream, cgroup, min(start), end, max(processes) FROM summary WHERE end > {after:Int64} "
-    "AND (stream, cgroup) IN {mine:Array(Tuple(String, Int64))} GROUP BY stream, cgroup, end"
+    f"AND {_EVER} GROUP BY stream, cgroup, end"
 )
 _LOSSES: Final = (
     "SELECT stream, holder, owner, missing, reason, sink, toUInt64(least(sum(toUInt128(most)), 9223372036854775807)) FROM "
@@ -85,21 +94,31 @@ class Chosen(NamedTuple):
 def find_pods(look: Look, wish: Filter, limit: int, owner: int = 0, by: str = "last_seen") -> tuple[list[PodRow], int]:
     """Those that are wished, the most recently seen first, and how many there are in all."""
     values: dict[str, Any] = {"limit": limit}
-    fits = pods_where(wish, values)
-    if owner:
-        fits, values["owner"] = f"{fits} AND w.owner = {{owner:UInt64}}", owner
-    rows = look.rows(_PODS % (fits, by), **values)
+    fits, among = pods_where(wish, values), holders()
+    if owner or wish.pod or wish.pod_uid:  # few, so that all which is told of others need not be read
+        values["chosen"] = [owner] if owner else [row[0] for row in look.rows(_FITTING % (holders(fits), fits), **values)]
+        among, fits = holders(_MINE), f"{fits} AND {_MINE}"
+    rows = look.rows(_PODS % (among, fits, by), **values)
     return [PodRow._make(row[:8]) for row in rows], rows[0][8] if rows else 0
+
+
+def subjects_of(look: Look, pods: Sequence[PodRow]) -> dict[tuple[str, int], bytes]:
+    """Of the holders of pods alone: whose each is."""
+    rows = look.rows(_OF_PODS, chosen=[pod.id for pod in pods])
+    bodies = dict(look.rows(_BODIES, subjects=sorted({row[2] for row in rows})))
+    return {(stream, cgroup): bodies.get(subject, _NOBODY).encode() for stream, cgroup, subject in rows}
 
 
 def choose(look: Look, pods: Sequence[PodRow]) -> Chosen:
     chosen = [pod.id for pod in pods]
-    rows = look.rows(_HOLDERS, chosen=chosen)
-    question = "SELECT id, any(body) FROM subject WHERE id IN {subjects:Array(UInt64)} GROUP BY id"
-    bodies = dict(look.rows(question, subjects=sorted({row[5] for row in rows})))
+    rows = look.rows(_CHOSEN, chosen=chosen)
+    bodies = dict(look.rows(_BODIES, subjects=sorted({row[5] for row in rows})))
     filed: dict[tuple[str, int], dict[str, int]] = {}
     parents: list[ParentRow] = []
-    for stream, cgroup, kind, comm, forks, in_all in look.rows(_MADE, mine=[row[:2] for row in rows], top=_TOP):
+    known = {row[:2] for row in rows}
+    for stream, cgroup, kind, comm, forks, in_all in look.rows(_MADE, chosen=chosen, top=_TOP):
+        if (stream, cgroup) not in known:
+            continue
         filed.setdefault((stream, cgroup), {})[kind] = in_all
         if kind == "process":
             parents.append(ParentRow(holder_id(stream, cgroup), comm, forks))
@@ -118,17 +137,16 @@ def _holder(row: tuple[Any, ...], subject: bytes, filed: int) -> HolderRow:
 def snapshot(look: Look, pods: Sequence[PodRow], in_all: int, points_since: int) -> tuple[Snapshot, Chosen]:
     """The given pods with the hosts and nodes, and their holders. `in_all`: how many pods there are. `points_since` in ns."""
     chosen = choose(look, pods)
-    mine = list(chosen.mine)
     ledger = ledger_rows(look, 0, by_cpu=False)
     sinks = {stream.name: stream.sink for stream in ledger.streams}
-    points = look.rows(_POINTS, mine=mine, after=points_since)
+    points = look.rows(_POINTS, chosen=chosen.pods, after=points_since)
     storms, in_each = storms_of(look, chosen.pods, 1)
     whole = Snapshot(
         list(pods),
         in_all,
         list(chosen.mine.values()),
         chosen.parents,
-        [PointRow(holder_id(*row[:2]), *row[2:]) for row in points],
+        [PointRow(holder_id(*row[:2]), *row[2:]) for row in points if row[:2] in chosen.mine],
         _losses(look, chosen, sinks),
         storms,
         in_each,

@@ -11,7 +11,8 @@ hang on a node's clock: no sender can make more partitions than there are days. 
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from clickhouse_connect.driver.client import Client
 
@@ -29,7 +30,7 @@ _ONCE: Final = "non_replicated_deduplication_window = 1000"
 _WHOLE: Final = "ttl_only_drop_parts = 1"
 _SUMS: Final = ("processes", "threads", "suppressed", "lost")
 
-_FIRST: Final = (
+STATEMENTS: Final = (
     # Forks, by pod and time. A fork is put together out of these columns again exactly as it was sent (see `packing`).
     # `holder`: the cgroup that counted it, -1 for the host; `namespace`, `pod` as known when it was filed, see `naming`.
     f"""CREATE TABLE fork (
@@ -47,13 +48,14 @@ _FIRST: Final = (
     INDEX by_time time TYPE minmax, INDEX by_received received TYPE minmax,
     INDEX by_entity entity TYPE bloom_filter(0.01) GRANULARITY 4,
     INDEX by_parent parent_entity TYPE bloom_filter(0.01) GRANULARITY 4
-) ENGINE = ReplacingMergeTree PARTITION BY toDate(received)
-ORDER BY (cluster, namespace, pod, time, stream, cpu, sequence) SETTINGS {_ONCE}, {_WHOLE}""",
+) ENGINE = ReplacingMergeTree PARTITION BY toStartOfInterval(received, toIntervalHour(4))
+ORDER BY (cluster, namespace, pod, time, stream, cpu, sequence) SETTINGS {_ONCE}, {_WHOLE}, index_granularity = 2048,
+min_age_to_force_merge_seconds = 1800, min_age_to_force_merge_on_partition_only = 1""",
     # cgroup, container and k8s of an event, told once and pointed at by thousands.
     f"""CREATE TABLE subject (
     id UInt64, seen {_NS}, workload_kind LowCardinality(String), workload LowCardinality(String), labels Map(String, String),
     container String, body String CODEC(ZSTD(3))
-) ENGINE = ReplacingMergeTree(seen) ORDER BY id SETTINGS {_ONCE}""",
+) ENGINE = ReplacingMergeTree(seen) ORDER BY id SETTINGS {_ONCE}, index_granularity = 128""",
     # One cgroup of one stream (-1: the stream's host): whose it is by the best that was ever said of it, and its newest
     # summary. Totals only grow, so the greatest are the newest: neither a clock that was set back nor a summary that comes late
     # can hide them. Where nothing was forked in between, the time decides, and the number. `sum` -1: no summary yet.
@@ -65,24 +67,26 @@ ORDER BY (cluster, namespace, pod, time, stream, cpu, sequence) SETTINGS {_ONCE}
         counts {_TALLY}, totals {_TALLY})),
     first_seen SimpleAggregateFunction(min, Int64), last_seen SimpleAggregateFunction(max, Int64),
     seen SimpleAggregateFunction(max, {_NS})
-) ENGINE = AggregatingMergeTree ORDER BY (stream, cgroup) SETTINGS {_ONCE}""",
-    # Which forks each holder made, by the comm of who forked: the sizes of these sets are the counts.
+) ENGINE = AggregatingMergeTree ORDER BY (stream, cgroup) SETTINGS {_ONCE}, index_granularity = 256""",
+    # Which forks each holder made, by the comm of who forked: the sizes of these sets are the counts. For the numbers in them
+    # see `numbered`. A row may be 100 KB and few rows are wanted at once, so marks are close.
     f"""CREATE TABLE made (
-    stream LowCardinality(String), cgroup Int64, kind LowCardinality(String), comm LowCardinality(Nullable(String)), cpu UInt16,
+    stream LowCardinality(String), cgroup Int64, kind LowCardinality(String), comm LowCardinality(Nullable(String)),
     numbers AggregateFunction(groupBitmap, UInt64), seen SimpleAggregateFunction(max, {_NS})
-) ENGINE = AggregatingMergeTree ORDER BY (stream, cgroup, kind, comm, cpu) SETTINGS allow_nullable_key = 1, {_ONCE}""",
+) ENGINE = AggregatingMergeTree ORDER BY (stream, cgroup, kind, comm) SETTINGS allow_nullable_key = 1, {_ONCE},
+index_granularity = 8""",
     """CREATE TABLE made_in (stream LowCardinality(String), cgroup Int64, kind LowCardinality(String),
-    comm LowCardinality(Nullable(String)), cpu UInt16, numbers Array(UInt64), seen DateTime64(9, 'UTC')) ENGINE = Null""",
+    comm LowCardinality(Nullable(String)), numbers Array(UInt64), seen DateTime64(9, 'UTC')) ENGINE = Null""",
     """CREATE MATERIALIZED VIEW made_of TO made AS
-    SELECT stream, cgroup, kind, comm, cpu, groupBitmapState(number) AS numbers, max(at) AS seen
-    FROM (SELECT stream, cgroup, kind, comm, cpu, arrayJoin(numbers) AS number, seen AS at FROM made_in)
-    GROUP BY stream, cgroup, kind, comm, cpu""",
+    SELECT stream, cgroup, kind, comm, groupBitmapState(number) AS numbers, max(at) AS seen
+    FROM (SELECT stream, cgroup, kind, comm, arrayJoin(numbers) AS number, seen AS at FROM made_in)
+    GROUP BY stream, cgroup, kind, comm""",
     # What has come, written after all else of its batch: forks by CPU and number, other events by the rest of their id (`lane`,
     # with cpu -1) and its last part. 65,536 numbers a row, so a stream without holes is a handful of rows.
     f"""CREATE TABLE came (
     stream LowCardinality(String), cpu Int32, lane String, block UInt64, numbers AggregateFunction(groupBitmap, UInt16),
     seen SimpleAggregateFunction(max, {_NS})
-) ENGINE = AggregatingMergeTree ORDER BY (stream, cpu, lane, block) SETTINGS {_ONCE}""",
+) ENGINE = AggregatingMergeTree ORDER BY (stream, cpu, lane, block) SETTINGS {_ONCE}, index_granularity = 128""",
     """CREATE TABLE came_in (stream LowCardinality(String), cpu Int32, lane String, first UInt64, last UInt64,
     seen DateTime64(9, 'UTC')) ENGINE = Null""",
     """CREATE MATERIALIZED VIEW came_of TO came AS
@@ -148,9 +152,24 @@ SETTINGS {_ONCE}, {_WHOLE}, allow_dimensions_outside_sorting_key = 1""",
         pod String, uid String)), seen SimpleAggregateFunction(max, {_NS})
 ) ENGINE = AggregatingMergeTree ORDER BY (stream, cgroup, number) SETTINGS {_ONCE}""",
 )
-# Version n of the tables is what the first n of these make. Which one a database has is in its table `version`.
-STEPS: Final = (_FIRST,)
-VERSION: Final = len(STEPS)
+# Which one a database has is in its table `version`.
+VERSION: Final = 2
+# Of an older version: the tables that are made anew, and how their rows come over; no row does harm that comes twice.
+_MOVES: Final[dict[int, dict[str, str]]] = {
+    1: {
+        "fork": "SELECT * FROM fork_1",
+        "subject": "SELECT * FROM subject_1",
+        "holder": "SELECT * FROM holder_1",
+        "came": "SELECT * FROM came_1",
+        "made": "SELECT stream, cgroup, kind, comm, groupBitmapState(number), max(at) FROM (SELECT stream, cgroup, kind, comm, "
+        "arrayJoin(bitmapToArray(numbers)) AS n, seen AS at, bitOr(bitOr(bitShiftLeft(bitShiftRight(n, 16), 29), "
+        "bitShiftLeft(toUInt64(cpu), 16)), bitAnd(n, 65535)) AS number FROM made_1) GROUP BY stream, cgroup, kind, comm",
+    }
+}
+# What stands in the way of these, and holds nothing.
+_GONE: Final[dict[int, tuple[str, ...]]] = {1: ("made_of", "came_of", "made_in")}
+# Rows with bitmaps are long, and a fork's partitions may be many.
+_MOVING: Final[dict[str, Any]] = {"max_block_size": 1024, "max_partitions_per_insert_block": 0}
 
 # What leaves by its age alone, and what leaves when nobody has spoken of it: twice as late, so that what is still alive is told
 # again in time (see `sweeping`). Between the two it is hidden from every look.
@@ -166,20 +185,47 @@ class Stale(Exception):
 def prepare(client: Client, retention: int) -> None:
     """Makes the tables, or brings those of an older version up to this one. `retention` in seconds. Raises `Stale` for a
     database of someone else's or of a newer version."""
-    names = {row[0] for row in client.query("SELECT name FROM system.tables WHERE database = currentDatabase()").result_rows}
+    engines = _engines(client)
     version = 0
-    if "version" in names:
+    if "version" in engines:
         version = int(client.query("SELECT max(version) FROM version").result_rows[0][0])
-    elif names:
-        raise Stale(f"holds tables that are no collector's: {', '.join(sorted(names)[:5])}")
+    elif engines:
+        raise Stale(f"holds tables that are no collector's: {', '.join(sorted(engines)[:5])}")
     else:
-        client.command("CREATE TABLE version (version UInt32, at DateTime DEFAULT now()) ENGINE = MergeTree ORDER BY version")
+        # IF NOT EXISTS: another collector may have found the database as empty, just now.
+        client.command(
+            "CREATE TABLE IF NOT EXISTS version (version UInt32, at DateTime DEFAULT now()) ENGINE = MergeTree ORDER BY version"
+        )
     if version > VERSION:
         raise Stale(f"holds tables of version {version}, this collector keeps version {VERSION}")
-    for number, step in enumerate(STEPS[version:], version + 1):
-        for statement in step:
-            client.command(whole(statement, retention))
-        client.insert("version", [[number]], column_names=["version"])
+    if version < VERSION:
+        if engines.get("fork") == "Distributed":
+            raise Stale(f"holds a cluster's tables of version {version}: make those of version {VERSION}, see docs/store")
+        _make(client, version, engines, retention)
+    for table in _MOVES.get(VERSION - 1, {}):
+        if f"{table}_{VERSION - 1}" in _engines(client):
+            client.command(f"DROP TABLE {table}_{VERSION - 1} SETTINGS max_table_size_to_drop = 0")
+
+
+def _make(client: Client, version: int, engines: Mapping[str, str], retention: int) -> None:
+    """Can be cut off anywhere and begun again."""
+    for name in _GONE.get(version, ()):
+        client.command(f"DROP TABLE IF EXISTS {name}")
+    moves = _MOVES.get(version, {})
+    for table in moves:
+        if f"{table}_{version}" not in engines:
+            client.command(f"RENAME TABLE {table} TO {table}_{version}")
+    for statement in STATEMENTS:
+        client.command(whole(statement, retention))
+    for table, rows in moves.items():
+        client.command(f"INSERT INTO {table} {rows}", settings=_MOVING)
+    client.insert("version", [[VERSION]], column_names=["version"])
+
+
+def _engines(client: Client) -> dict[str, str]:
+    """By table."""
+    rows = client.query("SELECT name, engine FROM system.tables WHERE database = currentDatabase()").result_rows
+    return {str(name): str(engine) for name, engine in rows}
 
 
 def whole(statement: str, retention: int) -> str:

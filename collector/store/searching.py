@@ -12,7 +12,7 @@ import orjson
 
 from collector.rows import Filter, FoundFork, Place, Sought
 from collector.store.looks import Look
-from collector.store.naming import HOLDERS, KEYS, pods_where
+from collector.store.naming import KEYS, holders, pods_where
 from collector.store.packing import Packed, unpacked
 
 __all__ = ["latest_forks", "news", "search"]
@@ -24,8 +24,10 @@ _FORK: Final = (
     "toUnixTimestamp64Nano(received) FROM fork "
 )
 _KEPT: Final = "received >= fromUnixTimestamp64Nano({since:Int64})"
-_NEWEST: Final = (
-    "ORDER BY time DESC, stream DESC, cpu DESC, sequence DESC LIMIT 1 BY time, stream, cpu, sequence LIMIT {limit:UInt32}"
+# Without LIMIT BY, so that the engine reads what it does not sort or choose by of these rows alone; see `_newest` for twins.
+_NEWEST: Final = "ORDER BY time DESC, stream DESC, cpu DESC, sequence DESC LIMIT {limit:UInt32}"
+_BEFORE: Final = (
+    "(time, stream, cpu, sequence) < (fromUnixTimestamp64Nano({at:Int64}), {stream:String}, {cpu:UInt16}, {sequence:UInt64})"
 )
 _OF: Final = (
     "(stream, holder) IN {mine:Array(Tuple(String, Int64))} "
@@ -37,14 +39,15 @@ def latest_forks(
     look: Look, holders: Sequence[tuple[str, int]], keys: Sequence[tuple[str, str, str]], limit: int
 ) -> list[dict[str, Any]]:
     """The newest forks of these holders, newest first, as they were sent. `keys`: what they may be filed under."""
-    found = look.rows(f"{_FORK} WHERE {_KEPT} AND {_OF} {_NEWEST}", mine=holders, keys=keys, limit=limit)
+    found = _newest(look, [_KEPT, _OF], {"mine": holders, "keys": keys}, limit, None)
     return [fork.body for fork in _found(look, found)]
 
 
 def search(look: Look, sought: Sought, limit: int, after: Place | None) -> list[FoundFork]:
     """Newest first. Looks back step by step, since the newest are what is mostly wanted and all of them may be many."""
     values: dict[str, Any] = {}
-    terms = [_KEPT, *_terms(look, sought.filter, values)]
+    terms = [_KEPT, "time >= fromUnixTimestamp64Nano({start:Int64}) AND time < fromUnixTimestamp64Nano({end:Int64})"]
+    terms += _terms(look, sought.filter, values)
     for column in ("comm", "parent_comm", "kind"):
         if value := getattr(sought, column):
             terms.append(f"{column} = {{{column}:String}}")
@@ -54,27 +57,47 @@ def search(look: Look, sought: Sought, limit: int, after: Place | None) -> list[
             "(pid = {pid:UInt64} OR ns_pid = {pid:UInt64} OR parent_pid = {pid:UInt64} OR parent_ns_pid = {pid:UInt64})"
         )
         values["pid"] = sought.pid
+    start, end = sought.span.start, sought.span.end if after is None else min(sought.span.end, after.time + 1)
     if sought.entity:
-        terms.append("(entity = {entity:UInt64} OR parent_entity = {entity:UInt64})")
-        values["entity"] = int(sought.entity, 16)
-    if after is not None:
-        terms.append(
-            "(time, stream, cpu, sequence) < "
-            "(fromUnixTimestamp64Nano({at:Int64}), {stream:String}, {cpu:UInt16}, {sequence:UInt64})"
-        )
-        values |= {"at": after.time, "stream": after.stream, "cpu": after.cpu, "sequence": after.sequence}
-    question = (
-        f"{_FORK} WHERE time >= fromUnixTimestamp64Nano({{start:Int64}}) AND time < fromUnixTimestamp64Nano({{end:Int64}}) "
-        f"AND {' AND '.join(terms)} {_NEWEST}"
-    )
+        # Each has an index of its own, which an OR of both would not use well. What is found is little: it needs no steps.
+        values |= {"entity": int(sought.entity, 16), "start": start, "end": end}
+        both = [
+            row
+            for column in ("entity", "parent_entity")
+            for row in _newest(look, [*terms, f"{column} = {{entity:UInt64}}"], values, limit, after)
+        ]
+        by_place = {_place(row): row for row in both}
+        return _found(look, [by_place[place] for place in sorted(by_place, reverse=True)[:limit]])
     found: list[Any] = []
-    end = sought.span.end if after is None else min(sought.span.end, after.time + 1)
     step = _HOUR
-    while len(found) < limit and end > sought.span.start:
-        start = max(sought.span.start, end - step)
-        found += look.rows(question, start=start, end=end, limit=limit - len(found), **values)
-        end, step = start, step * 8
+    while len(found) < limit and end > start:
+        begin = max(start, end - step)
+        found += _newest(look, terms, values | {"start": begin, "end": end}, limit - len(found), after)
+        end, step = begin, step * 8
     return _found(look, found)
+
+
+def _newest(look: Look, terms: Sequence[str], values: dict[str, Any], limit: int, after: Place | None) -> list[Any]:
+    """Rows for which all `terms` hold, each fork once: one that came twice lies there twice until its parts are merged."""
+    found: dict[Place, Any] = {}
+    while len(found) < limit:
+        where = list(terms)
+        if after is not None:
+            where.append(_BEFORE)
+            values = values | {"at": after.time, "stream": after.stream, "cpu": after.cpu, "sequence": after.sequence}
+        asked = limit - len(found)
+        rows = look.rows(f"{_FORK} WHERE {' AND '.join(where)} {_NEWEST}", limit=asked, **values)
+        for row in rows:
+            found.setdefault(_place(row), row)
+        if len(rows) < asked:
+            break
+        after = _place(rows[-1])
+    return list(found.values())
+
+
+def _place(row: Sequence[Any]) -> Place:
+    stream, cpu, sequence, time = row[:4]
+    return Place(time, stream, cpu, sequence)
 
 
 def news(look: Look, wish: Filter, since: int, limit: int) -> tuple[list[FoundFork], int]:
@@ -84,18 +107,18 @@ def news(look: Look, wish: Filter, since: int, limit: int) -> tuple[list[FoundFo
     rows = look.rows(
         f"{_FORK} WHERE received > fromUnixTimestamp64Nano({{after:Int64}}) "
         f"AND received <= fromUnixTimestamp64Nano({{until:Int64}}) AND {terms} "
-        "ORDER BY received, time, stream, cpu, sequence LIMIT 1 BY stream, cpu, sequence LIMIT {limit:UInt32}",
+        "ORDER BY received, time, stream, cpu, sequence LIMIT {limit:UInt32}",
         after=max(since, look.since),
         until=look.until,
         limit=limit + 1,
         **values,
     )
-    if len(rows) <= limit:
-        return _found(look, rows), max([since, *(row[18] for row in rows)])
-    # Those of one moment go together, or the next question would leave some out.
-    last = rows[-1][18]
-    whole = [row for row in rows if row[18] < last] or rows[:limit]
-    return _found(look, whole), whole[-1][18]
+    if len(rows) > limit:
+        # Those of one moment go together, or the next question would leave some out.
+        last = rows[-1][18]
+        rows = [row for row in rows if row[18] < last] or rows[:limit]
+    once = {_place(row): row for row in reversed(rows)}  # the first word of those that came twice
+    return _found(look, list(reversed(once.values()))), max([since, *(row[18] for row in rows)])
 
 
 def _terms(look: Look, wish: Filter, values: dict[str, Any]) -> list[str]:
@@ -103,10 +126,10 @@ def _terms(look: Look, wish: Filter, values: dict[str, Any]) -> list[str]:
     fits = pods_where(wish, values)
     if fits == "1":
         return []
-    holders = f"SELECT * FROM ({HOLDERS}) WHERE {fits}"
+    wished = holders(fits)
     return [
-        f"(cluster, namespace, pod) IN ({KEYS.format(holders=holders)})",
-        f"(stream, holder) IN (SELECT stream, cgroup FROM ({holders}))",
+        f"(cluster, namespace, pod) IN ({KEYS.format(holders=wished)})",
+        f"(stream, holder) IN (SELECT stream, cgroup FROM ({wished}))",
     ]
 
 
@@ -117,7 +140,8 @@ def _found(look: Look, rows: Sequence[Any]) -> list[FoundFork]:
     nobody: dict[str, Any] = {"cgroup": None, "container": None, "k8s": {}}
     found = []
     for row in rows:
-        stream, cpu, sequence, time = row[:4]
-        body = unpacked(stream, cpu, sequence, time, Packed._make(row[4:17]), bodies.get(row[17], nobody))
-        found.append(FoundFork(Place(time, stream, cpu, sequence), body))
+        place = _place(row)
+        packed = Packed._make(row[4:17])
+        body = unpacked(place.stream, place.cpu, place.sequence, place.time, packed, bodies.get(row[17], nobody))
+        found.append(FoundFork(place, body))
     return found

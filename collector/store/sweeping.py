@@ -25,8 +25,8 @@ _OLD: Final = "HAVING toUnixTimestamp64Nano(max(seen)) < {before:Int64}"
 _AGAIN: Final = (
     "INSERT INTO came SELECT stream, cpu, lane, block, groupBitmapMergeState(numbers), fromUnixTimestamp64Nano({now:Int64}) "
     f"FROM came WHERE {_ALIVE} GROUP BY stream, cpu, lane, block {_OLD}",
-    "INSERT INTO made SELECT stream, cgroup, kind, comm, cpu, groupBitmapMergeState(numbers), "
-    f"fromUnixTimestamp64Nano({{now:Int64}}) FROM made WHERE {_ALIVE} GROUP BY stream, cgroup, kind, comm, cpu {_OLD}",
+    "INSERT INTO made SELECT stream, cgroup, kind, comm, groupBitmapMergeState(numbers), "
+    f"fromUnixTimestamp64Nano({{now:Int64}}) FROM made WHERE {_ALIVE} GROUP BY stream, cgroup, kind, comm {_OLD}",
     "INSERT INTO loss SELECT stream, holder, owner, missing, reason, sink, source, max(by_now), "
     f"fromUnixTimestamp64Nano({{now:Int64}}) FROM loss WHERE {_ALIVE} "
     f"GROUP BY stream, holder, owner, missing, reason, sink, source {_OLD}",

@@ -1,4 +1,4 @@
--- forklore's tables, version 1, on a replicated, sharded ClickHouse cluster. Made by `python -m docs.store_sql`.
+-- forklore's tables, version 2, on a replicated, sharded ClickHouse cluster. Made by `python -m docs.store_sql`.
 --
 -- Here the cluster is called `forklore` (in ON CLUSTER and Distributed), and `retention` is 7d: its seconds, and twice as
 -- many, with two minutes of grace, are in the TTLs. {shard} and {replica} are macros of each server's settings. Run it
@@ -24,8 +24,9 @@ CREATE TABLE IF NOT EXISTS forklore.fork_local ON CLUSTER forklore (
     INDEX by_time time TYPE minmax, INDEX by_received received TYPE minmax,
     INDEX by_entity entity TYPE bloom_filter(0.01) GRANULARITY 4,
     INDEX by_parent parent_entity TYPE bloom_filter(0.01) GRANULARITY 4
-) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/forklore/fork', '{replica}') PARTITION BY toDate(received)
-ORDER BY (cluster, namespace, pod, time, stream, cpu, sequence) TTL toDateTime(received) + toIntervalSecond(604920) SETTINGS replicated_deduplication_window = 10000, ttl_only_drop_parts = 1;
+) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/forklore/fork', '{replica}') PARTITION BY toStartOfInterval(received, toIntervalHour(4))
+ORDER BY (cluster, namespace, pod, time, stream, cpu, sequence) TTL toDateTime(received) + toIntervalSecond(604920) SETTINGS replicated_deduplication_window = 10000, ttl_only_drop_parts = 1, index_granularity = 2048,
+min_age_to_force_merge_seconds = 1800, min_age_to_force_merge_on_partition_only = 1;
 
 CREATE TABLE IF NOT EXISTS forklore.fork ON CLUSTER forklore AS forklore.fork_local
 ENGINE = Distributed(forklore, forklore, fork_local, cityHash64(stream));
@@ -33,7 +34,7 @@ ENGINE = Distributed(forklore, forklore, fork_local, cityHash64(stream));
 CREATE TABLE IF NOT EXISTS forklore.subject ON CLUSTER forklore (
     id UInt64, seen DateTime64(9, 'UTC'), workload_kind LowCardinality(String), workload LowCardinality(String), labels Map(String, String),
     container String, body String CODEC(ZSTD(3))
-) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/forklore/subject', '{shard}-{replica}', seen) ORDER BY id TTL toDateTime(seen) + toIntervalSecond(1209720) SETTINGS replicated_deduplication_window = 10000;
+) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/forklore/subject', '{shard}-{replica}', seen) ORDER BY id TTL toDateTime(seen) + toIntervalSecond(1209720) SETTINGS replicated_deduplication_window = 10000, index_granularity = 128;
 
 CREATE TABLE IF NOT EXISTS forklore.holder_local ON CLUSTER forklore (
     stream LowCardinality(String), cgroup Int64,
@@ -43,34 +44,35 @@ CREATE TABLE IF NOT EXISTS forklore.holder_local ON CLUSTER forklore (
         counts Array(UInt64) /* processes, threads, emitted, filtered, suppressed, lost, entered */, totals Array(UInt64) /* processes, threads, emitted, filtered, suppressed, lost, entered */)),
     first_seen SimpleAggregateFunction(min, Int64), last_seen SimpleAggregateFunction(max, Int64),
     seen SimpleAggregateFunction(max, DateTime64(9, 'UTC'))
-) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/forklore/holder', '{replica}') ORDER BY (stream, cgroup) TTL toDateTime(seen) + toIntervalSecond(1209720) SETTINGS replicated_deduplication_window = 10000;
+) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/forklore/holder', '{replica}') ORDER BY (stream, cgroup) TTL toDateTime(seen) + toIntervalSecond(1209720) SETTINGS replicated_deduplication_window = 10000, index_granularity = 256;
 
 CREATE TABLE IF NOT EXISTS forklore.holder ON CLUSTER forklore AS forklore.holder_local
 ENGINE = Distributed(forklore, forklore, holder_local, cityHash64(stream));
 
 CREATE TABLE IF NOT EXISTS forklore.made_local ON CLUSTER forklore (
-    stream LowCardinality(String), cgroup Int64, kind LowCardinality(String), comm LowCardinality(Nullable(String)), cpu UInt16,
+    stream LowCardinality(String), cgroup Int64, kind LowCardinality(String), comm LowCardinality(Nullable(String)),
     numbers AggregateFunction(groupBitmap, UInt64), seen SimpleAggregateFunction(max, DateTime64(9, 'UTC'))
-) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/forklore/made', '{replica}') ORDER BY (stream, cgroup, kind, comm, cpu) TTL toDateTime(seen) + toIntervalSecond(1209720) SETTINGS allow_nullable_key = 1, replicated_deduplication_window = 10000;
+) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/forklore/made', '{replica}') ORDER BY (stream, cgroup, kind, comm) TTL toDateTime(seen) + toIntervalSecond(1209720) SETTINGS allow_nullable_key = 1, replicated_deduplication_window = 10000,
+index_granularity = 8;
 
 CREATE TABLE IF NOT EXISTS forklore.made ON CLUSTER forklore AS forklore.made_local
 ENGINE = Distributed(forklore, forklore, made_local, cityHash64(stream));
 
 CREATE TABLE IF NOT EXISTS forklore.made_in_local ON CLUSTER forklore (stream LowCardinality(String), cgroup Int64, kind LowCardinality(String),
-    comm LowCardinality(Nullable(String)), cpu UInt16, numbers Array(UInt64), seen DateTime64(9, 'UTC')) ENGINE = Null;
+    comm LowCardinality(Nullable(String)), numbers Array(UInt64), seen DateTime64(9, 'UTC')) ENGINE = Null;
 
 CREATE TABLE IF NOT EXISTS forklore.made_in ON CLUSTER forklore AS forklore.made_in_local
 ENGINE = Distributed(forklore, forklore, made_in_local, cityHash64(stream));
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS forklore.made_of ON CLUSTER forklore TO forklore.made_local AS
-    SELECT stream, cgroup, kind, comm, cpu, groupBitmapState(number) AS numbers, max(at) AS seen
-    FROM (SELECT stream, cgroup, kind, comm, cpu, arrayJoin(numbers) AS number, seen AS at FROM forklore.made_in_local)
-    GROUP BY stream, cgroup, kind, comm, cpu;
+    SELECT stream, cgroup, kind, comm, groupBitmapState(number) AS numbers, max(at) AS seen
+    FROM (SELECT stream, cgroup, kind, comm, arrayJoin(numbers) AS number, seen AS at FROM forklore.made_in_local)
+    GROUP BY stream, cgroup, kind, comm;
 
 CREATE TABLE IF NOT EXISTS forklore.came_local ON CLUSTER forklore (
     stream LowCardinality(String), cpu Int32, lane String, block UInt64, numbers AggregateFunction(groupBitmap, UInt16),
     seen SimpleAggregateFunction(max, DateTime64(9, 'UTC'))
-) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/forklore/came', '{replica}') ORDER BY (stream, cpu, lane, block) TTL toDateTime(seen) + toIntervalSecond(1209720) SETTINGS replicated_deduplication_window = 10000;
+) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/forklore/came', '{replica}') ORDER BY (stream, cpu, lane, block) TTL toDateTime(seen) + toIntervalSecond(1209720) SETTINGS replicated_deduplication_window = 10000, index_granularity = 128;
 
 CREATE TABLE IF NOT EXISTS forklore.came ON CLUSTER forklore AS forklore.came_local
 ENGINE = Distributed(forklore, forklore, came_local, cityHash64(stream));
@@ -159,4 +161,4 @@ CREATE TABLE IF NOT EXISTS forklore.storm_local ON CLUSTER forklore (
 CREATE TABLE IF NOT EXISTS forklore.storm ON CLUSTER forklore AS forklore.storm_local
 ENGINE = Distributed(forklore, forklore, storm_local, cityHash64(stream));
 
-INSERT INTO forklore.version (version) VALUES (1);
+INSERT INTO forklore.version (version) VALUES (2);

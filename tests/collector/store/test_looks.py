@@ -3,11 +3,15 @@
 import asyncio
 import random
 
+import orjson
 import pytest
 
+from collector.ingest import checked_lines
 from collector.rows import Filter, Sought, Span
-from collector.store import Store
-from tests.collector.conftest import SECOND, empty_store, lines_of
+from collector.store import Store, history, reading, searching
+from collector.store.ledger import ledger_rows
+from collector.store.naming import keys_of_pods
+from tests.collector.conftest import SECOND, empty_store, lines_of, look
 
 ALWAYS = Span(0, 2**63 - 1)
 EVIL = "'; DROP TABLE fork; --\\\"{x:String}\u202e%s"
@@ -163,6 +167,59 @@ async def test_a_fork_is_found_by_what_its_cgroup_turned_out_to_be(store, says):
     assert len(await store.lineage(await the_pod(store), ALWAYS, 9)) == 3
 
 
+def test_what_two_collectors_filed_is_found_once_however_little_is_asked_for(says):
+    forks = [says.fork(n, cpu=n % 3, at=says.now + n // 4) for n in range(60)]
+    ids = [f"{fork['id']}" for fork in sorted(forks, key=lambda one: (one["timestamp"], int(one["id"].split(".")[2])))]
+    with look(writers=3) as (*collectors, asked):
+        # Each has heard of the stream before the others had any of these, and files something else beside them.
+        asked.client.command("SYSTEM STOP MERGES fork")  # of which one would make them one
+        for number in (0, 1):
+            for place, collector in enumerate(collectors):
+                own = says.fork(place + 10 * number, cpu=9, pod="other", cgroup=9, at=says.now - 10**9)
+                collector.file([(lines_of(own, *(forks if number else [])), None)], says.now)
+        assert asked.rows("SELECT count() FROM fork WHERE cpu != 9") == [(180,)]
+        found, _ = reading.find_pods(asked, Filter(pod="cart-1"), 10)
+        mine = reading.subjects_of(asked, found)
+        keys = keys_of_pods(found, mine)
+        for limit in (1, 7, 59, 60, 61, 200):
+            newest = ids[::-1][:limit]
+            sought = Sought(Filter(pod="cart-1"), ALWAYS)
+            assert [one.body["id"] for one in searching.search(asked, sought, limit, None)] == newest
+            assert [one["id"] for one in searching.latest_forks(asked, list(mine), keys, limit)] == newest
+            assert len(searching.search(asked, sought._replace(entity="44745a63f5162050"), limit, None)) == min(limit, 60)
+            assert len(history.lineage(asked, mine, keys, ALWAYS, limit)) == min(limit, 60)
+        told, _ = searching.news(asked, Filter(pod="cart-1"), 0, 1000)
+        assert sorted(one.body["id"] for one in told) == sorted(ids)
+        assert sum(pair.forks for pair in history.pairs(asked, mine, keys, ALWAYS, 10)) == 60
+        asked.client.command("SYSTEM START MERGES fork")
+
+
+async def test_what_a_cgroup_was_taken_for_once_is_not_told_of_that_pod(store, says):
+    store._engine.writer.command("SYSTEM STOP MERGES")  # of which one would forget the first word
+    await file(
+        store, says.fork(1, pod="old", cgroup=5), says.summary(1, 9, pod="old", cgroup=5), says.fork(2, pod="old", cgroup=6)
+    )
+    await file(store, says.fork(3, pod="new", cgroup=5, at=says.now + SECOND), says.summary(2, 19, pod="new", cgroup=5))
+    for name, forks in (("old", [1]), ("new", [2])):
+        found = await store.pods(10, Filter(pod=name))
+        assert [holder.filed for holder in found.holders] == forks
+        assert {row.holder for row in (*found.parents, *found.points)} <= {holder.id for holder in found.holders}
+    store._engine.writer.command("SYSTEM START MERGES")
+
+
+def test_what_came_before_the_heartbeat_that_speaks_of_it_is_not_counted_yet(says):
+    numbers = [n for n in range(70_000) if n % 10]  # over a block's edge, and every tenth is missing
+    with look() as (collector, asked):
+        lines = checked_lines(b"\n".join(orjson.dumps(says.fork(n)) for n in numbers), 10**9, 10**6)
+        collector.file([(lines, None)], says.now)
+        for place, head in enumerate((1, 100, 64_000, 65_535, 65_536, 65_537, 68_000, 69_500, 69_999, 70_000, 80_000)):
+            collector.file([(lines_of(says.node(place, heads={0: head}, end=says.now + place)), None)], says.now)
+            (stream,) = ledger_rows(asked, 0, by_cpu=False).streams
+            assert (stream.given, stream.received, stream.filed) == (head, sum(n < head for n in numbers), len(numbers))
+            (cpu,) = ledger_rows(asked, 0, by_cpu=True).cpus
+            assert (cpu.given, cpu.received) == (head, stream.received)
+
+
 async def test_what_outlives_its_age_is_told_again_while_its_stream_lives(store, says):
     ask = store._engine.reader.query
     silent = says.stream[:-1] + "9"
@@ -181,6 +238,7 @@ async def test_what_outlives_its_age_is_told_again_while_its_stream_lives(store,
         (10,),
         (1,),
     ]
+    await store.sweep(604800)  # so that on a busy machine, too, looks see as far back as this test is long
     stream = next(one for one in (await store.ledger()).streams if one.name == says.stream)
     assert (stream.given, stream.received) == (14, 10)
 

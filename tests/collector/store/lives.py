@@ -1,0 +1,85 @@
+"""A life of a node that two stores can be told, and all that can be asked about it.
+
+Must not live here: which stores.
+"""
+
+import asyncio
+
+from collector.rows import Filter, Sought, Span
+from tests.collector.conftest import SECOND
+
+ALWAYS = Span(0, 2**63 - 1)
+EVIL = "'; DROP TABLE fork; --\\\"{x:String}\t\n\u202e%s%2F+&="
+
+
+def life(says, minute):
+    """Two pods and a host of two streams; what hosts and containers can call themselves among it."""
+    second, odd = says.stream[:-1] + "9", {"labels": {"app": "web", EVIL: EVIL}, "workload": {"kind": EVIL, "name": "web"}}
+    others = [
+        says.fork(n, cpu=1, pod="web-0", namespace="team", cgroup=9, comm=EVIL, container=EVIL, at=minute + n * SECOND)
+        for n in range(40)
+    ]
+    for event in others:
+        event["k8s"] |= odd
+    forks = [says.fork(n, at=minute + n * SECOND, stream=stream) for stream in (says.stream, second) for n in range(90)]
+    for number, event in enumerate(forks):
+        event |= {
+            "process_entity_id": f"{number + 9:016x}",
+            "parent_entity_id": f"{number // 3 + 8:016x}",
+            "comm": f"c{number % 7}",
+        }
+        event["parent_comm"] = f"c{number // 3 % 7}"
+    return [
+        [*forks, *others, *(says.host(says.fork(n, cpu=2, kind="thread")) for n in range(7))],
+        [
+            says.summary(n, 10 * n, now=10, end=minute + n * 10 * SECOND, threads=n, suppressed=3)
+            for n in range(1, 13)
+            if n != 5
+        ],
+        [says.summary(1, 4, cgroup=9, pod="web-0", namespace="team", end=minute + SECOND), says.host_summary(1, 7)],
+        [
+            says.node(1, heads={0: 90, 1: 44, 2: 7}, lost={"journal_full": 3}, ring=1),
+            says.node(1, heads={0: 95}, stream=second),
+        ],
+        [says.gap(3, 3, "journal_full", sink="collector"), says.node_gap(2, 2)],
+        [says.storm(n, "stop", start=minute, end=minute + n * SECOND, processes=9, stream=second) for n in (1, 2)],
+    ]
+
+
+async def answers(store, minute):
+    pods = await store.pods(10)
+    ids, span = sorted(pod.id for pod in pods.pods), Span(minute, minute + 300 * SECOND)
+    labels = (("app", "web"), (EVIL, EVIL))
+    first = await store.search(Sought(Filter(), ALWAYS), 50)
+    await asyncio.sleep(store.late)
+    news, since = [], 0
+    while page := await store.news(Filter(), since, 100):
+        some, since = page
+        if not some:
+            break
+        news += some
+    return {
+        "pods": pods,
+        "wished": [await store.pods(10, wish) for wish in (Filter(text="CART"), Filter(labels=labels), Filter(text=EVIL))],
+        "workload": [await store.workload("demo", "team", kind, "web", 10) for kind in (EVIL, "Deployment")],
+        "pod": [await store.pod("shop", "cart-1", 50), await store.pod("team", "web-0", 50), await store.pod(EVIL, EVIL, 50)],
+        "host": await store.host("demo", "node1", 50),
+        "timeline": [await store.timeline(pod, span, step * SECOND) for pod in ids for step in (10, 60)],
+        "pairs": [await store.pairs(pod, ALWAYS, 30) for pod in ids],
+        "lineage": [await store.lineage(pod, ALWAYS, 200) for pod in ids],
+        "search": first + await store.search(Sought(Filter(), ALWAYS), 500, first[-1].place),
+        "sought": [
+            await store.search(Sought(Filter(), ALWAYS, **wish), 500)
+            for wish in ({"comm": EVIL}, {"kind": "thread"}, {"pid": 7012}, {"entity": f"{20:016x}"})
+        ],
+        "ledger": await store.ledger(),
+        "news": sorted(news, key=lambda fork: fork.place),
+    }
+
+
+def without_clock(answer):
+    """Without when it came, which is another moment in each store."""
+    if isinstance(answer, tuple | list):
+        fields = dict(zip(answer._fields, answer, strict=True)) if hasattr(answer, "_fields") else dict(enumerate(answer))
+        return {key: without_clock(value) for key, value in fields.items() if key != "received" or (value or 0) < 10**18}
+    return answer

@@ -1,0 +1,168 @@
+"""A store of an older version becomes one of this version, whatever it is cut off at, and nothing of it is lost."""
+
+import pytest
+
+from collector.rows import Filter, Sought, Span
+from collector.store import Store
+from collector.store.engine import Engine
+from collector.store.schema import NEVER, TABLES, VERSION, Stale, prepare
+from tests.collector.conftest import empty_store, lines_of
+
+WEEK = 604800
+ALWAYS = Span(0, NEVER)
+_WHO = "LowCardinality(String), cgroup Int64, kind LowCardinality(String), comm LowCardinality(Nullable(String)), cpu UInt16"
+_MAX = "SimpleAggregateFunction(max, DateTime64(9, 'UTC'))"
+# Version 1 as far as it was another, each table with how today's rows are told in it.
+FIRST = {
+    "fork": ("AS fork_now ENGINE = ReplacingMergeTree PARTITION BY toDate(received) "
+             "ORDER BY (cluster, namespace, pod, time, stream, cpu, sequence)", "SELECT * FROM fork_now"),
+    "subject": ("AS subject_now ENGINE = ReplacingMergeTree(seen) ORDER BY id", "SELECT * FROM subject_now"),
+    "holder": ("AS holder_now ENGINE = AggregatingMergeTree ORDER BY (stream, cgroup)", "SELECT * FROM holder_now"),
+    "came": ("AS came_now ENGINE = AggregatingMergeTree ORDER BY (stream, cpu, lane, block)", "SELECT * FROM came_now"),
+    "made": (
+        f"(stream {_WHO}, numbers AggregateFunction(groupBitmap, UInt64), seen {_MAX}) ENGINE = AggregatingMergeTree "
+        "ORDER BY (stream, cgroup, kind, comm, cpu) SETTINGS allow_nullable_key = 1",
+        "SELECT stream, cgroup, kind, comm, bitAnd(bitShiftRight(n, 16), 8191) AS cpu, groupBitmapState(bitOr("
+        "bitShiftLeft(bitShiftRight(n, 29), 16), bitAnd(n, 65535))), max(at) FROM (SELECT stream, cgroup, kind, comm, "
+        "arrayJoin(bitmapToArray(numbers)) AS n, seen AS at FROM made_now) GROUP BY stream, cgroup, kind, comm, cpu",
+    ),
+}  # fmt: skip
+GONE = ("made_of", "came_of", "made_in")
+
+
+def made_older(dsn):
+    engine = Engine.open(dsn)
+    say = engine.writer.command
+    for name in GONE:
+        say(f"DROP TABLE {name}")
+    for table, (shape, rows) in FIRST.items():
+        say(f"RENAME TABLE {table} TO {table}_now")
+        say(f"CREATE TABLE {table} {shape}")
+        say(f"INSERT INTO {table} {rows}")
+        say(f"DROP TABLE {table}_now")
+    say(f"CREATE TABLE made_in (stream {_WHO}, numbers Array(UInt64), seen DateTime64(9, 'UTC')) ENGINE = Null")
+    say("CREATE MATERIALIZED VIEW made_of TO made AS SELECT stream, cgroup, kind, comm, cpu, groupBitmapState(number) "
+        "AS numbers, max(at) AS seen FROM (SELECT stream, cgroup, kind, comm, cpu, arrayJoin(numbers) AS number, "
+        "seen AS at FROM made_in) GROUP BY stream, cgroup, kind, comm, cpu")  # fmt: skip
+    say("TRUNCATE TABLE version")
+    engine.writer.insert("version", [[1]], column_names=["version"])
+    engine.close()
+
+
+def shapes(dsn):
+    """What the engine was told to make, by name."""
+    engine = Engine.open(dsn)
+    question = "SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()"
+    found = dict(engine.reader.query(question).result_rows)
+    engine.close()
+    return found
+
+
+async def everything(dsn):
+    store = Store.open(dsn)
+    try:
+        snapshot = await store.pods(100)
+        whole = [await store.pod(pod.namespace, pod.name, 1000) for pod in snapshot.pods]
+        found = await store.search(Sought(Filter(), ALWAYS), 1000)
+        return snapshot, whole, found, await store.ledger()
+    finally:
+        store.close()
+
+
+@pytest.fixture
+async def filled(says, tmp_path):
+    """A store with pods on several CPUs, a block's edge, a hole, a host, a storm and a gap; filed twice."""
+    dsn = empty_store(tmp_path / "store")
+    store = Store.open(dsn)
+    numbers = [*range(30), *range(65530, 65560), 600_000]
+    events = [says.fork(n, cpu=cpu, pod=f"web-{cpu % 3}", cgroup=cpu % 3 + 1) for cpu in (0, 1, 17, 200) for n in numbers]
+    events += [says.host(says.fork(n, cpu=5)) for n in range(4)]
+    events += [
+        says.summary(1, 300, pod="web-0", cgroup=1),
+        says.node(1, heads={0: 65600, 1: 65560, 17: 600_001}),
+        says.gap(4, 4),
+    ]
+    for _ in range(2):
+        await store.file(lambda: lines_of(*events))
+    store.close()
+    return dsn, events
+
+
+class Dies:
+    """A client whose process dies with the command after so many."""
+
+    def __init__(self, client, commands):
+        self._client, self._left = client, commands
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def command(self, *words, **named):
+        if not self._left:
+            raise InterruptedError
+        self._left -= 1
+        return self._client.command(*words, **named)
+
+
+async def test_a_store_of_the_first_version_holds_the_same_in_the_shape_of_today(filled, tmp_path):
+    dsn, events = filled
+    before = await everything(dsn)
+    assert sum(holder.filed for holder in before[0].holders) == 4 * 61 + 4
+    made_older(dsn)
+    assert shapes(dsn) != shapes(empty_store(tmp_path / "new"))
+    assert await everything(dsn) == before
+    assert shapes(dsn) == shapes(empty_store(tmp_path / "newer"))
+    # Nobody remembers that these came: they are told again, and still are the same forks.
+    engine = Engine.open(dsn)
+    engine.writer.command("TRUNCATE TABLE came")
+    engine.close()
+    store = Store.open(dsn)
+    assert (await store.file(lambda: lines_of(*events)))[1].accepted == len(events)
+    again = await store.pods(100)
+    store.close()
+    assert [(one.id, one.filed) for one in again.holders] == [(one.id, one.filed) for one in before[0].holders]
+    assert sorted(again.parents) == sorted(before[0].parents)
+
+
+async def test_bringing_it_up_can_be_cut_off_anywhere_and_begun_again(filled, tmp_path):
+    dsn, _ = filled
+    before = await everything(dsn)
+    made_older(dsn)
+    engine = Engine.open(dsn)
+    cut = 0
+    while True:
+        try:
+            prepare(Dies(engine.writer, cut), WEEK)
+            break
+        except InterruptedError:
+            cut += 1
+    engine.close()
+    assert cut > len(TABLES) + 2 * len(FIRST)
+    assert await everything(dsn) == before
+    assert shapes(dsn) == shapes(empty_store(tmp_path / "new"))
+
+
+class OfACluster:
+    """A client of a database whose tables, as it is told, are spread over a cluster."""
+
+    def __init__(self, client):
+        self._client = client
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def query(self, question):
+        if "engine FROM system.tables" in question:
+            question = question.replace("engine", "if(name = 'fork', 'Distributed', engine)")
+        return self._client.query(question)
+
+
+def test_a_clusters_tables_are_for_its_operator_to_bring_up(tmp_path):
+    dsn = empty_store(tmp_path / "store")
+    made_older(dsn)
+    before = shapes(dsn)
+    engine = Engine.open(dsn)
+    with pytest.raises(Stale, match=f"a cluster's tables of version 1: make those of version {VERSION}, see docs/store"):
+        prepare(OfACluster(engine.writer), WEEK)
+    engine.close()
+    assert shapes(dsn) == before
