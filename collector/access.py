@@ -66,6 +66,11 @@ class Access:
         trusted = len(said) == 1 and _within(request.remote, self._proxies)
         return said[0] if trusted and said[0].strip() and len(said[0]) <= 320 else None
 
+    def scheme(self, request: web.Request) -> str:
+        """By which the client came: where a trusted proxy ends TLS, that is the proxy's to say."""
+        said = request.headers.get("X-Forwarded-Proto", "")
+        return said if said in ("http", "https") and _within(request.remote, self._proxies) else request.scheme
+
     def client(self, request: web.Request) -> str:
         """The address that asks: the last one of X-Forwarded-For that is no trusted proxy's."""
         address = request.remote or ""

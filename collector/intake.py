@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, NoReturn
 
@@ -50,10 +50,11 @@ class Limits(NamedTuple):
 
 
 class Intake:
-    """Takes batches in; `limits.batches` at once, so that memory is bounded however many agents there are."""
+    """Takes batches in; `limits.batches` at once, so that memory is bounded however many agents there are. `news` is called
+    when anything was filed."""
 
-    def __init__(self, store: Store, metrics: Metrics, limits: Limits) -> None:
-        self._store, self._metrics, self._limits = store, metrics, limits
+    def __init__(self, store: Store, metrics: Metrics, limits: Limits, news: Callable[[], None]) -> None:
+        self._store, self._metrics, self._limits, self._news = store, metrics, limits, news
         self._places = asyncio.Semaphore(limits.batches)
         self._running = 0
         self._stopping = False
@@ -107,6 +108,8 @@ class Intake:
         async with self._place():
             body = await self._body(request)
             lines, accepted, duplicate = await self._filed(body, encoding, _sink(request.headers.get(SINK, "")))
+        if accepted:
+            self._news()
         receipt: Receipt = {
             "accepted": accepted,
             "duplicate": duplicate,

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final, NoReturn
+from typing import Any, Final
 
 from aiohttp import web
 
 from collector.answers import failed, told
 from collector.questions import FILTERS, Query, Wrong, duration, only, pod_filter, span, whole
+from collector.rows import PodPage
 from collector.store import Store
 from collector.views.ledger import ledger_json, node_entries
 from collector.views.lineage import forest
@@ -33,6 +34,7 @@ PAIRS: Final = 100  # pairs told with a tree
 TOLD: Final = 1000  # gaps and storms that are looked through for a timeline
 STEPS: Final = 2000  # of a timeline
 LOOKS_BACK: Final = "-1h"  # from when, by default
+EXACTLY: Final = ("cluster", "pod_uid")  # where several pods have one name
 
 
 class Readers:
@@ -65,21 +67,23 @@ class Readers:
         return await asyncio.to_thread(answer)
 
     async def _pod(self, request: web.Request) -> web.Response:
-        only(request.query, ("limit",))
-        page = await self._store.pod(*_name(request), whole(request.query, "limit", LATEST, 1, MOST))
-        return told(without_counts(pod_json(page or _unknown(), time.time_ns())))
+        only(request.query, ("limit", *EXACTLY))
+        page = await self._page(request, whole(request.query, "limit", LATEST, 1, MOST))
+        return told(without_counts(pod_json(page, time.time_ns())))
 
     async def _tree(self, request: web.Request) -> web.Response:
         query: Query = request.query
-        only(query, ("from", "to", "limit", "cluster", "pod_uid"))
+        only(query, ("from", "to", "limit", *EXACTLY))
         wish, limit = span(query, time.time_ns(), LOOKS_BACK), whole(query, "limit", TREE, 1, TREE_MOST)
-        pod, observable = await self._found(request)
-        rows = await self._store.lineage(pod, wish, limit + 1)  # one more: is there anything that is cut off?
+        page = await self._page(request, 1)
+        (pod,) = page.snapshot.pods
+        rows = await self._store.lineage(pod.id, wish, limit + 1)  # one more: is there anything that is cut off?
         rows.sort(key=lambda row: -row.time)
         grown = await asyncio.to_thread(forest, rows[:limit])
-        pairs = await self._store.pairs(pod, wish, PAIRS)
+        pairs = await self._store.pairs(pod.id, wish, PAIRS)
         return told(
             {
+                **_whose(page),
                 "from": stamp(wish.start),
                 "to": stamp(wish.end),
                 "roots": grown.roots,
@@ -88,44 +92,40 @@ class Readers:
                 "depth": grown.depth,
                 "fan_out": grown.fan_out,
                 "cut": len(rows) > limit,
-                "observable": observable,
             }
         )
 
     async def _timeline(self, request: web.Request) -> web.Response:
         query: Query = request.query
-        only(query, ("from", "to", "step", "cluster", "pod_uid"))
+        only(query, ("from", "to", "step", *EXACTLY))
         now = time.time_ns()
         asked = span(query, now, LOOKS_BACK)
         step = duration(query, "step", usual_step(asked))
         wish = aligned(asked, step)
         if step < SECOND or (wish.end - wish.start) // step > STEPS:
             raise Wrong(f"step: a second at least, and long enough for {STEPS} steps between from and to")
-        pod, observable = await self._found(request)
-        page = await self._store.pod_by_id(pod, TOLD) or _unknown()
-        rows = await self._store.timeline(pod, wish, step)
-        lines = await asyncio.to_thread(timeline_json, page, rows if observable else [], wish, step, now)
-        return told({**lines, "observable": observable})
+        page = await self._page(request, TOLD)
+        whose, (pod,) = _whose(page), page.snapshot.pods
+        rows = await self._store.timeline(pod.id, wish, step) if whose["observable"] else []
+        return told({**whose, **await asyncio.to_thread(timeline_json, page, rows, wish, step, now)})
 
     async def _ledger(self, request: web.Request) -> web.Response:
         only(request.query, ())
         ledger = await self._store.ledger()
         return told(await asyncio.to_thread(ledger_json, ledger, time.time_ns()))
 
-    async def _found(self, request: web.Request) -> tuple[int, bool]:
-        """The newest pod of that name, in that cluster and of that uid, where they are said; and whether it is observable."""
-        namespace, name = _name(request)
-        wish = pod_filter(request.query)._replace(namespace=namespace, pod=name)
-        snapshot = await self._store.pods(1, wish)
-        if not snapshot.pods:
-            _unknown()
-        pod = snapshot.pods[0].id
-        return pod, is_observable(loss for loss in snapshot.losses if loss.pod == pod)
+    async def _page(self, request: web.Request, limit: int) -> PodPage:
+        """The newest pod of that name, in that cluster and of that uid, where they are said."""
+        named, wish = request.match_info, pod_filter(request.query)
+        page = await self._store.pod(named["namespace"], named["pod"], limit, wish.cluster, wish.pod_uid)
+        if page is None:
+            exactly = ", of that cluster and uid," if wish.cluster or wish.pod_uid else ""
+            failed(404, f"no pod of that name{exactly} has been heard of; names are kept for the retention")
+        return page
 
 
-def _name(request: web.Request) -> tuple[str, str]:
-    return request.match_info["namespace"], request.match_info["pod"]
-
-
-def _unknown() -> NoReturn:
-    failed(404, "no pod of that name has been heard of; names are kept for the retention")
+def _whose(page: PodPage) -> dict[str, Any]:
+    """Which pod was meant, and how many others have its name."""
+    (pod,) = page.snapshot.pods
+    seen = is_observable(loss for loss in page.snapshot.losses if loss.pod == pod.id)
+    return {"cluster": pod.cluster, "pod_uid": pod.uid, "others": len(page.others), "observable": seen}

@@ -38,10 +38,12 @@ INTAKE: Final = web.AppKey("intake", Intake)
 METRICS: Final = web.AppKey("metrics", Metrics)
 STORE: Final = web.AppKey("store", Store)
 ACCESS: Final = web.AppKey("access", Access)
-RATES: Final = web.AppKey("rates", Rates)
+API_RATES: Final = web.AppKey("api_rates", Rates)
+PAGE_RATES: Final = web.AppKey("page_rates", Rates)
 GRACE: Final = 2.0  # seconds for answers other than a batch's to be read
 SWEEP: Final = 60.0  # seconds between two looks at what is too old, at most
 FREE: Final = ("/healthz", "/readyz")  # asked by the kubelet, which must not be told to come later
+STATIC: Final = "/static/"  # in memory, and kept by browsers: what a page costs is the page
 _log = logging.getLogger(__name__)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -54,15 +56,17 @@ def make_app(settings: Settings, store: Store) -> web.Application:
     """The application on an open store. The store stays the caller's to close, after the application."""
     app = web.Application(middlewares=[_guard], client_max_size=64 * 1024)
     metrics, access = Metrics(), Access(settings)
-    app[METRICS], app[STORE], app[ACCESS], app[RATES] = metrics, store, access, Rates(settings.read_rate)
+    app[METRICS], app[STORE], app[ACCESS] = metrics, store, access
+    app[API_RATES], app[PAGE_RATES] = Rates(settings.read_rate), Rates(settings.read_rate)
     limits = Limits(
         settings.max_body, settings.max_batch, settings.max_line, settings.max_lines, settings.body_timeout, settings.batches
     )
-    app[INTAKE] = Intake(store, metrics, limits)
+    stream = Stream(store, metrics, settings.streams, lambda request: access.may(request, Scope.READ))
+    app[INTAKE] = Intake(store, metrics, limits, stream.filed)
     app.router.add_post(EVENTS_PATH, app[INTAKE].post)
     Readers(store).open(app.router)
     Search(store, metrics, settings.exports, settings.export_forks).open(app.router)
-    Stream(store, metrics, settings.streams, lambda request: access.may(request, Scope.READ)).open(app)
+    stream.open(app)
     app.router.add_get("/metrics", _metrics)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", _readyz)
@@ -142,14 +146,20 @@ def _admit(request: web.Request) -> None:
         _turn_away(request, "host", 403, "a page of another site may not send anything here")
     may = access.may(request, Scope.INGEST if sending else Scope.READ)
     # A client that has the right token sends as much as it likes; one that tries tokens out does not.
-    if not (may and sending) and request.path not in FREE:
-        wait = request.app[RATES].take(access.client(request))
+    if not (may and sending) and request.path not in FREE and not request.path.startswith(STATIC):
+        wait = request.app[_rates(request.path)].take(access.client(request))
         if wait:
             seconds = math.ceil(wait)
             _turn_away(request, "rate", 429, f"too many questions; try again in {seconds} s", {"Retry-After": str(seconds)})
     if not may and request.path.startswith("/v1/"):
         challenge = {"WWW-Authenticate": 'Bearer realm="forklore"'}
         _turn_away(request, "token", 401, "a token is wanted: Authorization: Bearer <token>", challenge)
+
+
+def _rates(path: str) -> web.AppKey[Rates]:
+    """Pages are counted apart, with the stream that keeps them live: a script must not shut its own user out of them."""
+    is_api = path.startswith("/v1/") and path != "/v1/stream"
+    return API_RATES if is_api or path == "/metrics" else PAGE_RATES
 
 
 def _turn_away(request: web.Request, why: str, status: int, reason: str, headers: Mapping[str, str] | None = None) -> NoReturn:

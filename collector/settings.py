@@ -105,7 +105,8 @@ class Settings(BaseSettings):
     but this machine may."""
 
     read_rate: Annotated[int, Field(ge=1, le=1_000_000)] = 50
-    """Questions a second that one client address may ask; four seconds' worth may come at once, more get 429."""
+    """Questions a second that one client address may ask of the API, and as many of the pages; four seconds' worth may come at
+    once, more get 429. A page that is looked at asks once a second at most."""
 
     streams: Annotated[int, Field(ge=1, le=100_000)] = 100
     """Readers of /v1/stream at once; more get 503."""

@@ -1,7 +1,8 @@
 """`GET /v1/stream`: forks as they are filed, and ticks when there is anything new, as server-sent events.
 
 Each reader asks the store at its own pace and holds one page, so a slow one costs no memory: what it is too late for is
-counted, skipped and said (`lost`). Between two pages it sleeps until a look that all readers share finds something new.
+counted, skipped and said (`lost`). Between two pages it sleeps until something was filed, here or by another collector, which
+one look for all readers finds out.
 
 Must not live here: what a question may say (`questions`).
 """
@@ -29,7 +30,7 @@ from collector.views.times import stamp
 __all__ = ["Stream"]
 
 LOOK: Final = 1.0  # seconds between two looks at what is new
-HEARTBEAT: Final = 15.0  # seconds of silence after which a comment is sent: proxies close what is silent for 30 to 60
+HEARTBEAT: Final = 15.0  # seconds between two comments: proxies close what is silent for 30 to 60
 PAGE: Final = 500  # forks that a reader is sent at once: some 1 MB
 SKIP: Final = 5000  # forks that are skipped at once
 SKIPS: Final = 40  # such steps, before it is left at "more"
@@ -50,6 +51,7 @@ class Stream:
         self._places = Places(readers, metrics.streams.set)
         self._looks = asyncio.Semaphore(LOOKS)
         self._news = asyncio.Event()  # replaced after each ring: who waits on it is woken once
+        self._unseen: tuple[float, float] | None = None  # when the first and the last was filed here that was not yet rung for
         self._readers = 0
         self._closing = False
 
@@ -57,6 +59,11 @@ class Stream:
         app.router.add_get("/v1/stream", self._get, allow_head=False)
         app.cleanup_ctx.append(self._life)
         app.on_shutdown.append(self._close)
+
+    def filed(self) -> None:
+        """Something of whatever kind was filed here."""
+        now = time.monotonic()
+        self._unseen = (self._unseen[0] if self._unseen else now, now)
 
     async def _life(self, _app: web.Application) -> AsyncIterator[None]:
         task = asyncio.create_task(self._watch(), name="stream")
@@ -70,11 +77,15 @@ class Stream:
         self._ring()
 
     async def _watch(self) -> None:
-        """One look a second for all readers, while there are any."""
+        """One look a second for all readers, while there are any; at the store only for what others may have filed."""
         since = 0
         while True:
             await asyncio.sleep(LOOK)
             if not self._readers:
+                continue
+            if self._can_be_seen():
+                since = time.time_ns() - int(self._store.late * 1e9)
+                self._ring()
                 continue
             try:
                 found, following = await self._store.news(Filter(), max(since, time.time_ns() - SKEW), 1)
@@ -85,6 +96,15 @@ class Stream:
             since = following
             if found:
                 self._ring()
+
+    def _can_be_seen(self) -> bool:
+        """Something that was filed here and not yet rung for: on a server it can be seen only after a while."""
+        until = time.monotonic() - self._store.late
+        if self._unseen is None or self._unseen[0] > until:
+            return False
+        last = self._unseen[1]
+        self._unseen = (last, last) if last > until else None
+        return True
 
     def _ring(self) -> None:
         rung, self._news = self._news, asyncio.Event()
@@ -109,28 +129,33 @@ class Stream:
         )
         await answer.prepare(request)
         reader = _Reader(answer, wish, since, self._metrics)
+        beating = asyncio.create_task(_beat(reader, request), name="heartbeat")
         self._readers += 1
         try:
             await reader.write(RETRY + _id(since))
-            woken = False
+            owed, ticked = False, -LOOK
             while not self._closing and self._still_welcome(request):
-                news = self._news  # before the look: what is filed meanwhile rings it
+                news, patience = self._news, HEARTBEAT  # before the look: what is filed meanwhile rings it
                 try:
                     if forks:
                         await reader.catch_up(self._look)
                 except StoreAway as wrong:
                     self._metrics.store_errors.inc()
                     _log.error("a reader of the stream waits: %s", wrong)
-                if woken and ticks:
-                    await reader.write(_event("pods", {"now": stamp(time.time_ns())}))
-                woken = await self._wait(news, request)
-                if not woken:
-                    await reader.write(b":\n\n")
+                    patience = LOOK
+                if owed and ticks:
+                    early = ticked + LOOK - time.monotonic()
+                    if early <= 0:
+                        await reader.write(_event("pods", {"now": stamp(time.time_ns())}))
+                        owed, ticked = False, time.monotonic()
+                    else:
+                        patience = early
+                owed |= await self._wait(news, request, patience)
         except (TimeoutError, ConnectionError):
-            if request.transport is not None:
-                request.transport.abort()  # it took nothing; an orderly end would wait for it once more
+            _abort(request)
         finally:
             self._readers -= 1
+            beating.cancel()
         return answer
 
     async def _look(self, wish: Filter, since: int, limit: int) -> tuple[list[FoundFork], int]:
@@ -138,9 +163,9 @@ class Stream:
             return await self._store.news(wish, since, limit)
 
     @staticmethod
-    async def _wait(news: asyncio.Event, request: web.Request) -> bool:
-        """True when there is something new; False at the end of a heartbeat. Raises ConnectionError when nobody is there."""
-        end = time.monotonic() + HEARTBEAT
+    async def _wait(news: asyncio.Event, request: web.Request, patience: float) -> bool:
+        """Is there something new within `patience` seconds? Raises ConnectionError when nobody is there."""
+        end = time.monotonic() + patience
         while (left := end - time.monotonic()) > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, 2 * LOOK)):
@@ -149,6 +174,21 @@ class Stream:
             if request.transport is None or request.transport.is_closing():
                 raise ConnectionResetError
         return False
+
+
+async def _beat(reader: _Reader, request: web.Request) -> None:
+    """A comment each `HEARTBEAT`, whatever else is sent, waited for, or found to be none of the reader's business."""
+    with suppress(TimeoutError, ConnectionError):
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            await reader.write(b":\n\n")
+    _abort(request)
+
+
+def _abort(request: web.Request) -> None:
+    """It took nothing; an orderly end would wait for it once more."""
+    if request.transport is not None:
+        request.transport.abort()
 
 
 class _Reader:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from collector.store.schema import STEPS, VERSION, whole
+from collector.store.schema import STATEMENTS, VERSION, whole
 
 __all__ = ["FILE", "cluster_sql"]
 
@@ -29,7 +29,7 @@ def cluster_sql() -> str:
     parts = [HEAD]
     for statement in (
         "CREATE TABLE version (version UInt32, at DateTime DEFAULT now()) ENGINE = MergeTree ORDER BY version",
-        *(statement for step in STEPS for statement in step),
+        *STATEMENTS,
     ):
         parts += _statements(whole(statement, WEEK))
     parts.append(f"INSERT INTO forklore.version (version) VALUES ({VERSION});\n")  # noqa: S608 - our own words

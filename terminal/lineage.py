@@ -39,7 +39,12 @@ def heading(tree: Said) -> list[Piece]:
     processes, span = tree["processes"].whole, _span(tree["from"].text, tree["to"].text)
     counts = f"{number(processes)} process{'' if processes == 1 else 'es'} forked"
     shape = f"{number(tree['depth'].whole)} deep, at most {number(tree['fan_out'].whole)} out of one"
-    return [Piece(counts, "strong"), Piece(f"{span}; {shape}" if processes else span)]
+    told = [Piece(counts, "strong"), Piece(f"{span}; {shape}" if processes else span)]
+    if tree["observable"].raw is False:
+        told.append(
+            Piece("; of its sandbox: the pod has a kernel of its own, so what it forks itself is not observable", "warn")
+        )
+    return told
 
 
 def lineage(tree: Said, *, fold: bool = True, drawn: bool = True) -> Iterator[list[Piece]]:

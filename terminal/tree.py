@@ -61,6 +61,9 @@ async def _show(options: argparse.Namespace, namespace: str, pod: str) -> int:
     if options.json:
         output.say([json_line(tree.raw)])
         return OK
+    if (others := tree["others"].whole) and not options.pod_uid:
+        which = f"--pod-uid {visible(tree['pod_uid'].text or '')}, cluster {visible(tree['cluster'].text or '')}"
+        sys.stderr.write(f"{number(others)} more of that name: this is {which}, the newest that was asked for\n")
     output.say([output.paint(heading(tree))])
     output.say(output.paint(line) for line in lineage(tree, fold=not options.all, drawn=output.draws_lines))
     if tree["cut"].raw:

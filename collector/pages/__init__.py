@@ -14,7 +14,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from collector.access import Access, Scope
-from collector.pages.asking import asked_forks, asked_range, asked_wish, words_of
+from collector.pages.asking import asked_forks, asked_pod, asked_range, asked_wish, words_of
 from collector.pages.rendering import Rendering, html
 from collector.pages.signin import SignIn
 from collector.questions import cursor
@@ -33,7 +33,7 @@ from collector.views.pods import host_json, pod_json
 from collector.views.timelane import step_of
 from collector.views.timelines import aligned
 from collector.views.times import SECOND, stamp
-from collector.views.wishes import Wish
+from collector.views.wishes import Wish, exactly, search_href
 from collector.views.words import number, visible
 
 __all__ = ["Pages"]
@@ -85,25 +85,24 @@ class Pages:
     async def _pods(self, request: web.Request) -> web.Response:
         (wish, wrong), now = asked_wish(words_of(request)), time.time_ns()
         snapshot = await self._store.pods(PODS, wish.filter)
-        # Behind a proxy that ends TLS, the scheme is the proxy's to say.
-        scheme = "https" if request.headers.get("X-Forwarded-Proto") == "https" else request.scheme
-        address = visible(f"{scheme}://{request.host}/v1/events"[:300])
+        address = visible(f"{self._access.scheme(request)}://{request.host}/v1/events"[:300])
         return await self._page(
             "pods", request, lambda: {"model": pods_model(snapshot, wish, now), "wrong": visible(wrong), "address": address}
         )
 
     async def _pod_named(self, request: web.Request) -> web.Response:
-        namespace, name = request.match_info["namespace"], request.match_info["pod"]
-        return await self._pod(request, await self._store.pod(namespace, name, LATEST))
+        named, (cluster, uid, wrong) = request.match_info, asked_pod(words_of(request))
+        page = await self._store.pod(named["namespace"], named["pod"], LATEST, cluster, uid)
+        return await self._pod(request, page, wrong)
 
     async def _pod_of_id(self, request: web.Request) -> web.Response:
         return await self._pod(request, await self._store.pod_by_id(int(request.match_info["id"]), LATEST))
 
-    async def _pod(self, request: web.Request, page: PodPage | None) -> web.Response:
+    async def _pod(self, request: web.Request, page: PodPage | None, wrong: str = "") -> web.Response:
         if page is None or not page.snapshot.pods:
             return await self._unknown(request, NO_POD)
         words, now = words_of(request), time.time_ns()
-        within, wrong = asked_range(words, now, LOOKS_BACK)
+        within, wrong_range = asked_range(words, now, LOOKS_BACK)
         step = step_of(within, page.snapshot.points)
         wide, (pod,) = aligned(within, step), page.snapshot.pods
         lane_rows = await self._store.timeline(pod.id, wide, step)
@@ -114,11 +113,11 @@ class Pages:
             said = pod_json(page, now)
             grown = forest(sorted(tasks, key=lambda task: -task.time)[:TASKS])
             rows, hidden = forest_rows(grown.roots)
-            sought = {name: said[key] for name, key in (("namespace", "namespace"), ("pod", "pod")) if said[key]}
+            sought = {name: said[name] for name in ("cluster", "namespace", "pod", "pod_uid") if said[name]}
             sought |= {name: words[name] for name in ("from", "to") if name in words}
             return {
                 "model": pod_model(said, lane_rows, wide, step, now),
-                "range": range_model(words.get("from", ""), words.get("to", ""), within, step),
+                "range": range_model(words.get("from", ""), words.get("to", ""), within, step, exactly(words)),
                 "lineage": {
                     "rows": rows,
                     "hidden": f"{number(hidden)} more processes found no room here" if hidden else "",
@@ -129,8 +128,8 @@ class Pages:
                 },
                 "span": [moment / SECOND for moment in wide],
                 "pairs": pair_rows(pairs_json(pairs), sought),
-                "sought": sought,
-                "wrong": visible(wrong),
+                "search": search_href(**sought),
+                "wrong": visible(wrong or wrong_range),
             }
 
         return await self._page("pod", request, words_and_model)

@@ -14,7 +14,7 @@ from collector.questions import Wrong, place, pod_filter, sought, span
 from collector.rows import Filter, Place, Sought, Span
 from collector.views.wishes import SORTS, Wish
 
-__all__ = ["Words", "asked_forks", "asked_range", "asked_wish", "words_of"]
+__all__ = ["Words", "asked_forks", "asked_pod", "asked_range", "asked_wish", "words_of"]
 
 PAIRS: Final = 64  # of an address
 
@@ -42,6 +42,15 @@ def asked_wish(words: Words) -> tuple[Wish, str]:
         return Wish(pod_filter(words), sort, order), ""
     except Wrong as wrong:
         return Wish(Filter(), sort, order), str(wrong)
+
+
+def asked_pod(words: Words) -> tuple[str, str, str]:
+    """Cluster and uid, where several pods have one name; and what is wrong with them, in which case they are none."""
+    try:
+        wish = pod_filter(words)
+    except Wrong as wrong:
+        return "", "", str(wrong)
+    return wish.cluster, wish.pod_uid, ""
 
 
 def asked_range(words: Words, now: int, usual: str) -> tuple[Span, str]:

@@ -45,7 +45,7 @@ class SignIn:
             await asyncio.sleep(WRONG_TOKEN_WAIT)
             return self.ask(request, back, "That is not the token.")
         answer = _go(back)
-        secure = request.secure or request.headers.get("X-Forwarded-Proto") == "https"
+        secure = self._access.scheme(request) == "https"
         answer.set_cookie(
             COOKIE, self._access.cookie(token), httponly=True, samesite="Strict", secure=secure, max_age=WEEK, path="/"
         )

@@ -16,7 +16,7 @@ from collector.views.reasons import reason_badge
 from collector.views.sandboxes import without_counts
 from collector.views.timelane import host_lane, lanes_of
 from collector.views.times import SECOND, clock, moment, span, stamp
-from collector.views.wishes import CHOICES, Wish, node_href, query, workload_href
+from collector.views.wishes import CHOICES, Wish, node_href, pod_href, query, workload_href
 from collector.views.words import ago, length, number, per_second, visible
 
 __all__ = ["host_model", "pod_model", "range_model"]
@@ -46,12 +46,13 @@ def pod_model(pod: Mapping[str, Any], rows: Sequence[Any], within: Span, step: i
         "lanes": lanes_of(rows if pod["observable"] else [], pod["containers"], within, step),
         "bands": bands,
         "outside": f"{number(outside)} more outside this range" if outside else "",
+        "observable": pod["observable"],
         "others": [
             {
                 "key": str(other["key"]),
-                "href": f"pod/{other['key']}",
+                "href": pod_href({**other, "namespace": pod["namespace"], "pod": pod["pod"]}),
                 "uid": visible(other["pod_uid"]),
-                "node": visible(other["node"]),
+                "where": _where(other, pod),
                 "when": span(other["first_seen"], other["last_seen"]),
             }
             for other in pod["others"]
@@ -73,20 +74,28 @@ def host_model(host: Mapping[str, Any], now: int) -> dict[str, Any]:
     }
 
 
-def range_model(since: str, until: str, within: Span, step: int) -> dict[str, Any]:
-    """The range as asked for, the usual ones to choose, and in words. `step` in ns."""
+def range_model(since: str, until: str, within: Span, step: int, kept: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """The range as asked for, the usual ones to choose, and in words. `step` in ns; `kept`: the address's other words."""
     live = until in ("", "now")
     return {
         "from": since,
         "to": until,
         "live": live,
+        "kept": kept,
         "choices": [
-            {"text": text, "href": query([("from", words)]), "current": live and words == (since or CHOICES[0][0])}
+            {"text": text, "href": query([*kept, ("from", words)]), "current": live and words == (since or CHOICES[0][0])}
             for words, text in CHOICES
         ],
         "said": f"{span(str(stamp(within.start)), stamp(within.end))} UTC",
         "step": length(step // SECOND),
     }
+
+
+def _where(other: Mapping[str, Any], pod: Mapping[str, Any]) -> str:
+    place = f"on {visible(other['node'])}"
+    if other["cluster"] != pod["cluster"]:
+        place += f" of {visible(other['cluster'])}"
+    return f"newer, {place}" if other["first_seen"] > pod["first_seen"] else place
 
 
 def _facts(pod: Mapping[str, Any]) -> list[dict[str, str]]:

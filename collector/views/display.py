@@ -5,7 +5,6 @@ Pure. Must not live here: HTML, and the numbers themselves (`pods`, `ledger`).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -42,9 +41,8 @@ def pods_model(snapshot: Snapshot, wish: Wish, now: int) -> dict[str, Any]:
     pods = [without_counts(pod) for pod in pod_entries(snapshot, now)]
     nodes = node_entries(snapshot.ledger, now)
     shown = _sorted(pods, wish)[:ROWS]
-    names = Counter((pod["namespace"], pod["pod"]) for pod in pods)
     plain = wish.filter == Filter()
-    rows = [row_of(pod, exactly=names[pod["namespace"], pod["pod"]] > 1) for pod in shown]
+    rows = [row_of(pod) for pod in shown]
     return {
         "rows": rows,
         "outside": [_host_row(host) for host in host_entries(snapshot, now)] if plain else [],
@@ -64,13 +62,13 @@ def pods_model(snapshot: Snapshot, wish: Wish, now: int) -> dict[str, Any]:
     }
 
 
-def row_of(entry: Mapping[str, Any], *, exactly: bool = False) -> dict[str, Any]:
-    """A pod's row. `exactly`: its link means this very pod, because another has its name, too."""
+def row_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A pod's row."""
     workload = entry.get("workload")
     return {
         **_numbers(entry),
         "key": f"p{entry['key']}",
-        "href": pod_href(entry, exactly=exactly),
+        "href": pod_href(entry),
         "namespace": visible(entry["namespace"]),
         "namespace_href": Wish(Filter(namespace=entry["namespace"])).href() if entry["namespace"] else "",
         "name": pod_name(entry),

@@ -42,7 +42,7 @@ def fork_row(fork: Mapping[str, Any]) -> dict[str, Any]:
         "container": visible(container.get("name") or (container.get("id") or "")[:12]) if container else "",
         "namespace": visible(k8s["namespace"]) if named else "",
         "pod": visible(k8s["pod"]) if named else "outside pods" if said["state"] == "host" else "not known",
-        "pod_href": pod_href({"key": 0, **k8s}) if named and pod_href({"key": 0, **k8s}) != "pod/0" else "",
+        "pod_href": pod_href(k8s),
         "node": visible(k8s["node"]),
         "state": said["state"],
         "enrichment": said["state"] if not said["lag_ms"] else f"{said['state']}, {number(said['lag_ms'])} ms",

@@ -55,7 +55,7 @@ def workload_model(snapshot: Snapshot, names: tuple[str, str, str, str], now: in
         other = bool(pod["top"] and usual and len(pods) >= ENOUGH and usual[0][1] > len(pods) / 2 and first != usual[0][0])
         cells.append(
             {
-                **row_of(pod, exactly=[one["pod"] for one in pods].count(pod["pod"]) > 1),
+                **row_of(pod),
                 "draw": drawn(line, top, WIDTH, HEIGHT),
                 "fill": filled(line, top, WIDTH, HEIGHT),
                 "mean": per_second(mean),

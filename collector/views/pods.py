@@ -167,15 +167,16 @@ def _counts(holders: Sequence[HolderRow], declared: int, now: int) -> dict[str, 
     Sums over each stream, because a fork may bear a deeper cgroup than the one its container's summary goes by.
     """
     totals = NOTHING
-    early: Counter[int] = Counter()
+    early: dict[int, int] = {}
     for holder in holders:
-        totals = totals.plus(holder.totals)
-        early[holder.stream] += holder.filed - holder.totals.emitted
+        totals = holder.totals if totals is NOTHING else totals.plus(holder.totals)
+        early[holder.stream] = early.get(holder.stream, 0) + holder.filed - holder.totals.emitted
+    late = -sum(some for some in early.values() if some < 0)
     return {
         **totals._asdict(),
         "delivered": sum(holder.filed for holder in holders),
-        "awaited": max(0, (-early).total() - declared),
-        "since": (+early).total(),
+        "awaited": max(0, late - declared),
+        "since": sum(early.values()) + late,
         "rate": rate_now(holders, now),
         "summed": any(holder.end is not None for holder in holders),
     }

@@ -14,7 +14,7 @@ from wire.events import NOT_OBSERVABLE
 
 __all__ = ["is_observable", "without_counts"]
 
-_COUNTS: Final = (*Tally._fields, "rate")
+_COUNTS: Final = (*Tally._fields, "delivered", "awaited", "since", "rate")
 
 
 def is_observable(losses: Iterable[LossRow]) -> bool:
@@ -29,4 +29,4 @@ def without_counts(entry: Mapping[str, Any]) -> dict[str, Any]:
         return dict(entry)
     nothing = dict.fromkeys(_COUNTS)
     containers = [{**container, **nothing} for container in entry.get("containers", ())]
-    return {**entry, **nothing, "history": [], "containers": containers}
+    return {**entry, **nothing, "top": [], "history": [], "history_interval": None, "containers": containers}

@@ -61,7 +61,7 @@ def host_lane(history: Sequence[float | None], span: Span | None) -> list[dict[s
     if span is None or not history:
         return []
     step = (span.end - span.start) // len(history)
-    steps = [_step(span.start + place * step, rate, [per_second(rate)]) for place, rate in enumerate(history)]
+    steps = [_step(span.start + place * step, rate, None, [per_second(rate)]) for place, rate in enumerate(history)]
     return [{**_frame("outside pods", step), "columns": ["forks/s"], "steps": steps, **_peak(steps), "sums": [], "facts": []}]
 
 
@@ -72,10 +72,10 @@ def _lane(
     for place in range((span.end - span.start) // step):
         known = counts.get(place)
         told = None if known is None else [known[part] for part in ("processes", "threads", "suppressed", "lost")]
-        rate = None if told is None else told[0] * SECOND / step
+        rate, threads = (None, None) if told is None else (told[0] * SECOND / step, told[1] * SECOND / step)
         cells = [UNKNOWN] * len(COLUMNS) if told is None else [number(one) for one in told]
-        steps.append(_step(span.start + place * step, rate, cells))
-    rates = [one["rate"] for one in containers if one["rate"] is not None]
+        steps.append(_step(span.start + place * step, rate, threads, cells))
+    now = [one["rate"] for one in containers if one["rate"] is not None]
     newest: Mapping[str, Any] = containers[0] if containers else {}
     kinds = {one["kind"] for one in containers if one["kind"] and one["kind"] != "app"}
     said = [*sorted(f"{visible(kind)} container" for kind in kinds), visible(newest["image"]) if newest.get("image") else ""]
@@ -92,7 +92,7 @@ def _lane(
         "columns": list(COLUMNS),
         "steps": steps,
         **_peak(steps),
-        "rate": per_second(sum(rates)) if rates else UNKNOWN,
+        "rate": per_second(sum(now)) if now else UNKNOWN,
         **{part: number(_sum(one[part] for one in containers)) for part in _SUMS},
         "known": bool(containers),
     }
@@ -108,18 +108,21 @@ def _frame(name: str, step: int) -> dict[str, Any]:
     return {"key": name, "name": name, "step": length(step // SECOND), "step_s": step / SECOND}
 
 
-def _step(start: int, rate: float | None, cells: list[str]) -> dict[str, Any]:
-    """`value`: forks a second, to be drawn; "" where nothing is known."""
+def _step(start: int, rate: float | None, threads: float | None, cells: list[str]) -> dict[str, Any]:
+    """`value`, `threads`: a second, to be drawn; "" where nothing is known."""
     sent = stamp(start) or ""
-    value = "" if rate is None else f"{rate:.6g}"
-    return {"at": start // SECOND, "stamp": sent, "day": sent[:10], "time": clock(sent)[:8], "value": value, "cells": cells}
+    value, made = ("" if one is None else f"{one:.6g}" for one in (rate, threads))
+    said = {"at": start // SECOND, "stamp": sent, "day": sent[:10], "time": clock(sent)[:8]}
+    return {**said, "value": value, "threads": made, "cells": cells}
 
 
 def _peak(steps: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     known = [float(one["value"]) for one in steps if one["value"]]
     if not known:
         return {"peak": "", "line_says": "nothing is known of this range"}
+    threads = max((float(one["threads"]) for one in steps if one["threads"]), default=0.0)
+    said = f"at most {per_second(max(known))} forks a second, at last {per_second(known[-1])}"
     return {
         "peak": per_second(max(known)),
-        "line_says": f"at most {per_second(max(known))} forks a second, at last {per_second(known[-1])}",
+        "line_says": f"{said}; at most {per_second(threads)} threads" if threads else said,
     }

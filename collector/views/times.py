@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 __all__ = ["SECOND", "clock", "moment", "span", "stamp"]
@@ -15,7 +16,12 @@ def stamp(time: int | None) -> str | None:
     if time is None:
         return None
     seconds, fraction = divmod(time, SECOND)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
+    return f"{_second(seconds)}.{fraction:09d}Z"
+
+
+@lru_cache(4096)  # moments come in crowds
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def clock(text: str | None) -> str:

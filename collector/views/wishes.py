@@ -16,6 +16,7 @@ __all__ = [
     "FIELDS",
     "SORTS",
     "Wish",
+    "exactly",
     "filter_pairs",
     "node_href",
     "pod_href",
@@ -73,12 +74,17 @@ def query(pairs: Pairs) -> str:
     return f"?{text}" if text else ""
 
 
-def pod_href(entry: Mapping[str, Any], *, exactly: bool = False) -> str:
-    """The newest pod of its name; `exactly` this one, also when another takes its name."""
+def pod_href(entry: Mapping[str, Any]) -> str:
+    """This very pod, also when another has its name. `entry` without a `key`: a fork's `k8s`; nothing where it has no name."""
     namespace, name = entry.get("namespace"), entry.get("pod")
-    if exactly or not (_fits(namespace) and _fits(name)):
-        return f"pod/{entry['key']}"
-    return f"pods/{_segment(namespace)}/{_segment(name)}"
+    if _fits(namespace) and _fits(name) and (entry.get("pod_uid") or "key" not in entry):
+        return f"pods/{_segment(namespace)}/{_segment(name)}{query(exactly(entry))}"
+    return f"pod/{entry['key']}" if "key" in entry else ""
+
+
+def exactly(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What tells a pod apart from others of its name."""
+    return [(name, entry[name]) for name in ("cluster", "pod_uid") if entry.get(name)]
 
 
 def workload_href(entry: Mapping[str, Any]) -> str:

@@ -55,7 +55,7 @@ def overview_lines(pod: Said) -> Iterator[Line]:
         yield from told
     for other in pod["others"]:
         yield [
-            Piece("of the same name before: ", "dim"),
+            Piece("of the same name: ", "dim"),
             Piece(f"{visible(other['pod_uid'].text)} on {visible(other['node'].text)}"),
         ]
 

@@ -87,12 +87,9 @@ class PodScreen(Screen[None]):
         grown = -TREE
         while True:
             try:
-                pod = await self._collector.get(path, [("limit", str(LATEST))])
-                if pod["pod_uid"].text == self._row.uid:
-                    self._show("overview", overview_lines(pod))
-                    self._show("latest", latest_lines(pod))
-                else:
-                    self._show("latest", [[Piece("another pod has its name now: /v1/forks has this one's", "warn")]])
+                pod = await self._collector.get(path, self._query(LATEST))
+                self._show("overview", overview_lines(pod))
+                self._show("latest", latest_lines(pod))
                 if time.monotonic() - grown >= TREE:
                     await self._grow(path)
                     grown = time.monotonic()
@@ -102,10 +99,14 @@ class PodScreen(Screen[None]):
             await asyncio.sleep(self._interval)
 
     async def _grow(self, path: tuple[str, ...]) -> None:
-        exactly = [("cluster", self._row.cluster), ("pod_uid", self._row.uid), ("limit", str(PROCESSES))]
-        tree = await self._collector.get((*path, "tree"), [(name, said) for name, said in exactly if said])
+        tree = await self._collector.get((*path, "tree"), self._query(PROCESSES))
         self._show("pairs", pair_lines(tree))
         self._show("lineage", [heading(tree), [], *lineage(tree)])
+
+    def _query(self, limit: int) -> list[tuple[str, str]]:
+        """Of this very pod, also when another has its name."""
+        exactly = [("cluster", self._row.cluster), ("pod_uid", self._row.uid), ("limit", str(limit))]
+        return [(name, said) for name, said in exactly if said]
 
     def _path(self) -> tuple[str, ...] | None:
         namespace, pod = self._row.namespace, self._row.pod

@@ -17,8 +17,10 @@ from pathlib import Path
 import aiohttp
 import orjson
 import pytest
+import pytest_asyncio
 
 import wire
+from collector import stream
 from collector.ingest import checked_lines
 from collector.server import running_collector
 from collector.settings import Settings
@@ -27,6 +29,7 @@ from collector.store.engine import Engine
 from collector.store.filing import Filing
 from collector.store.looks import Look
 from collector.store.schema import TABLES
+from tests.collector.browsing import shared_chromium
 from wire.batch import CONTENT_TYPE, EVENTS_PATH
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
@@ -168,6 +171,13 @@ class Says:
         }
 
 
+def pytest_collection_modifyitems(items):
+    """One event loop for all tests here, since the browser that they share lives in it."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
 @pytest.fixture
 def says():
     return Says()
@@ -210,18 +220,50 @@ class Door:
         return {pod["pod"]: pod for pod in (await self.get("/v1/pods"))["pods"]}
 
 
-@cache
-def template():
-    """A store with nothing in it, made once: making its tables is most of what a store costs a test."""
-    folder = Path(tempfile.mkdtemp(prefix="forklore-template-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    Store.open(f"chdb://{folder}").close()
-    return folder
+class SharedStore:
+    """A store that is emptied for whoever wants one. The engine, whose start is most of what a store costs a test, runs on
+    between two of them; a process can have one engine, so that it makes room for a store elsewhere."""
+
+    def __init__(self):
+        self._engine = None
+
+    @property
+    @cache  # noqa: B019 - there is one of it
+    def folder(self):
+        folder = Path(tempfile.mkdtemp(prefix="forklore-store-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        Store.open(f"chdb://{folder}").close()
+        return folder
+
+    def emptied(self):
+        """Its open engine."""
+        if self._engine is None:
+            self._engine = Engine.open(f"chdb://{self.folder}")
+        for table in TABLES:
+            self._engine.writer.command(f"TRUNCATE TABLE {table}")
+        return self._engine
+
+    def make_room(self):
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+
+SHARED = SharedStore()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _room():
+    """For those of another folder, who come next in this process."""
+    yield
+    SHARED.make_room()
 
 
 def empty_store(folder):
-    """The DSN of a new store in a folder that is not there yet."""
-    shutil.copytree(template(), folder, symlinks=True)
+    """The DSN of a new store in a folder that is not there yet, for a test that must have one of its own."""
+    SHARED.emptied()
+    SHARED.make_room()
+    shutil.copytree(SHARED.folder, folder, symlinks=True)
     return f"chdb://{folder}"
 
 
@@ -233,27 +275,23 @@ def lines_of(*events):
 @contextmanager
 def look(writers=1):
     """The writing side, as often as there are collectors, and a look at a store with nothing in it yet."""
-    engine = Engine.open(f"chdb://{template()}")
-    try:
-        for table in TABLES:
-            engine.writer.command(f"TRUNCATE TABLE {table}")
-        yield *(Filing(engine.writer) for _ in range(writers)), Look(engine.reader, 0, 2**63 - 1)
-        for table in TABLES:
-            engine.writer.command(f"TRUNCATE TABLE {table}")
-    finally:
-        engine.close()
+    engine = SHARED.emptied()
+    yield *(Filing(engine.writer) for _ in range(writers)), Look(engine.reader, 0, 2**63 - 1)
 
 
 @asynccontextmanager
 async def collector(**settings):
-    with tempfile.TemporaryDirectory(prefix="forklore-") as folder:
-        if "store" not in settings:
-            settings["store"] = empty_store(Path(folder) / "store")
-        async with (
-            running_collector(Settings(**{"listen": "127.0.0.1:0"} | settings)) as url,
-            aiohttp.ClientSession() as session,
-        ):
-            yield Door(url, session)
+    """`store`: one of its own, instead of the shared one."""
+    if "store" in settings:
+        SHARED.make_room()
+    else:
+        SHARED.emptied()
+        settings["store"] = f"chdb://{SHARED.folder}"
+    async with (
+        running_collector(Settings(**{"listen": "127.0.0.1:0"} | settings)) as url,
+        aiohttp.ClientSession() as session,
+    ):
+        yield Door(url, session)
 
 
 @pytest.fixture
@@ -262,8 +300,22 @@ def running():
     return collector
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def door():
-    """A collector on a store of its own."""
+    """A collector with nothing in its store."""
     async with collector() as opened:
         yield opened
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium():
+    async with shared_chromium() as shared:
+        yield shared
+
+
+@pytest.fixture
+def browser(chromium, monkeypatch):
+    """`async with browser(width, height) as page:` a page on which nothing may complain, of the one browser of all tests. The
+    collector looks every 50 ms whether there is anything new, so that nobody waits for it."""
+    monkeypatch.setattr(stream, "LOOK", 0.05)
+    return chromium.page

@@ -164,6 +164,35 @@ async def test_who_asks_too_much_is_told_when_to_come_again(running, says):
         assert re.search(r'turned_away_total\{why="rate"\} [1-9]', await door.get("/metrics"))
 
 
+async def test_a_script_that_asks_too_much_does_not_shut_its_user_out_of_the_pages(running):
+    async def statuses(door, path, count):
+        found = []
+        for _ in range(count):
+            async with door.session.get(door.url + path) as answer:
+                found.append(answer.status)
+        return found
+
+    async with running(read_rate=1) as door:
+        assert 429 in await statuses(door, "/v1/pods?limit=x", 8)
+        assert await statuses(door, "/nodes", 3) == [200] * 3
+        async with door.session.get(f"{door.url}/v1/stream?events=pods") as answer:
+            assert answer.status == 200
+        assert await statuses(door, "/static/live.js", 20) == [200] * 20
+        assert 429 in await statuses(door, "/nodes", 8)  # they have a bound of their own
+        assert 429 in await statuses(door, "/v1/stream?events=x", 2)
+
+
+@pytest.mark.parametrize(("proxies", "secure"), [(("127.0.0.0/8",), True), (("10.9.9.9",), False), ((), False)])
+async def test_that_the_client_came_by_https_is_believed_from_a_trusted_proxy_only(running, files, proxies, secure):
+    async with running(token_file=files / "both", trusted_proxies=proxies) as door:
+        said, form = {"X-Forwarded-Proto": "https"}, {"token": "both-token"}
+        async with door.session.post(f"{door.url}/signin", data=form, headers=said, allow_redirects=False) as answer:
+            assert answer.status == 303
+            assert ("; Secure" in answer.headers["Set-Cookie"]) is secure
+        page = await door.get("/", **said, **bearer("both-token"))
+        assert (f"https://{door.url[7:]}/v1/events" in page) is secure
+
+
 async def test_who_tries_tokens_out_is_slowed_down_too(running, says, files):
     async with running(read_rate=2, token_file=files / "both") as door:
         statuses = []

@@ -43,12 +43,18 @@ def test_every_fork_comes_out_as_it_was_sent(says, changed, data):
     assert through(event)[0] == event
 
 
-@pytest.mark.parametrize("host", [False, True])
-def test_an_ordinary_fork_needs_no_exception(says, host):
+def ordinary(says):
+    """A fork that breaks no rule."""
     event = says.fork(1)
     event |= dict.fromkeys(("child_tid", "leader_tid", "leader_pid"), event["child_pid"])
     event |= dict.fromkeys(("child_ns_tid", "leader_ns_tid", "leader_ns_pid"), event["child_ns_pid"])
     event["child_ns_pids"] = [event["child_pid"], event["child_ns_pid"]]
+    return event
+
+
+@pytest.mark.parametrize("host", [False, True])
+def test_an_ordinary_fork_needs_no_exception(says, host):
+    event = ordinary(says)
     if host:
         event = says.host(event) | {
             key: event["child_pid"] for key in event if key.startswith(("child_ns_", "leader_ns_")) and key.endswith("id")
@@ -57,3 +63,25 @@ def test_an_ordinary_fork_needs_no_exception(says, host):
     back, row = through(event)
     assert back == event
     assert row.rest == b""
+
+
+TIME_NAMES = ("timestamp", "parent_start_time", "start_time", "parent_process_start_time", "leader_start_time")
+ODD = {
+    **dict.fromkeys(PARTS, (None, 0, 3)),
+    **dict.fromkeys(TIME_NAMES, (None, "2026-11-22T19:48:30Z", "2026-11-22T19:48:30.1Z", "1970-01-01T00:00:00.000000000Z")),
+    **dict.fromkeys(("comm", "parent_comm"), (None, "", "odd")),
+    **dict.fromkeys(("process_entity_id", "parent_entity_id"), (None, "0" * 16)),
+    "kind": ("process", "thread"),
+    "child_ns_pids": ([], [1], [1, 2, 3]),
+}
+
+
+@pytest.mark.parametrize("name", sorted(ODD))
+def test_a_fork_that_breaks_one_rule_comes_out_as_it_was_sent(says, name):
+    twins = {"start_time": "leader_start_time", "parent_start_time": "parent_process_start_time"}
+    for value in ODD[name]:
+        if name == "timestamp" and value is None:
+            continue
+        for together in (False, True):
+            event = ordinary(says) | {name: value} | ({twins[name]: value} if together and name in twins else {})
+            assert through(event)[0] == event

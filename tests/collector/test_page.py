@@ -1,13 +1,18 @@
 """The page of pods, and what all pages have in common, in a real browser."""
 
+import asyncio
+import time
+from itertools import pairwise
+
 import pytest
 
-from tests.collector.browsing import SECOND, browser, cell, forked, names, texts, until
+from collector.store import Store
+from tests.collector.browsing import SECOND, cell, forked, names, texts, until
 
 pytestmark = pytest.mark.browser
 
 
-async def test_an_empty_page_says_what_to_do_next_and_fills_itself(door, says):
+async def test_an_empty_page_says_what_to_do_next_and_fills_itself(door, says, browser):
     async with browser() as page:
         await page.goto(door.url)
         assert f"{door.url}/v1/events" in await page.inner_text(".empty")
@@ -17,7 +22,7 @@ async def test_an_empty_page_says_what_to_do_next_and_fills_itself(door, says):
         assert not await page.locator(".empty").count()
 
 
-async def test_the_page_says_what_came_and_goes_on_saying_it(door, says):
+async def test_the_page_says_what_came_and_goes_on_saying_it(door, says, browser):
     await door.post(*(says.fork(n) for n in range(23)), says.summary(1, 1023, threads=7, now=50, lost=4), says.gap(1, 4))
     await door.post(says.summary(1, 2, pod="web-1", cgroup=9), says.node(1, heads={0: 23}, delivered=23))
     async with browser() as page:
@@ -48,7 +53,7 @@ async def is_cell(page, pod, kind, text):
     return await cell(page, pod, kind) == text
 
 
-async def test_no_page_asks_again_before_it_is_told_that_something_is_new(door, says):
+async def test_no_page_asks_again_before_it_is_told_that_something_is_new(door, says, browser):
     await forked(door, says, "cart-1", 7, cgroup=1)
     async with browser() as page:
         asked = []
@@ -66,7 +71,71 @@ async def test_no_page_asks_again_before_it_is_told_that_something_is_new(door, 
         assert asked.count("/v1/stream?events=pods") == 1
 
 
-async def test_columns_sort_either_way_and_the_address_says_how(door, says):
+async def test_a_page_hears_of_sums_alone_at_once(door, says, browser):
+    """No fork comes with them, as of a pod that is in a storm."""
+    await door.post(says.summary(1, 7))
+    async with browser() as page:
+        await page.goto(door.url)
+        await page.wait_for_selector("#link[data-state=live]")
+        await page.wait_for_timeout(1500)  # the first word of the stream may be of what was just sent
+        await door.post(says.summary(2, 1007, end=says.now + 1))
+        await page.wait_for_selector("td.forks b:text-is('1,007')", timeout=5000)  # unasked it would look after 10 s
+
+
+async def test_a_page_stays_live_while_a_script_at_the_same_address_asks_too_much(running, says, browser):
+    async with running(read_rate=2) as door, browser() as page:
+        await forked(door, says, "cart-1", 7, cgroup=1)
+        await page.goto(door.url)
+        statuses = []
+        for total in range(8, 11):  # some seconds, in each of which the page is told that something is new
+            for _ in range(10):
+                async with door.session.get(f"{door.url}/v1/pods?limit=x") as answer:
+                    statuses.append(answer.status)
+            await forked(door, says, "cart-1", total, cgroup=1)
+            await until(lambda total=total: is_cell(page, "cart-1", "forks", str(total)))
+        assert 429 in statuses
+        assert await page.get_attribute("#link", "data-state") == "live"
+
+
+async def test_a_page_for_which_the_stream_has_no_place_asks_for_one_now_and_then(running, browser):
+    async with running(streams=1) as door, browser() as page:
+        tried = []
+        page.on("request", lambda request: tried.append(request.url) if "/v1/stream" in request.url else None)
+        async with door.session.get(f"{door.url}/v1/stream"):
+            await page.goto(f"{door.url}/nodes")
+            await page.wait_for_timeout(3000)
+            assert len(tried) == 1
+        await page.wait_for_selector("#link[data-state=live]")
+        await until(lambda: is_open(page))
+        page.complaints.clear()  # the browser itself logs the 503
+
+
+async def is_open(page):
+    return await page.evaluate("source.readyState === EventSource.OPEN")
+
+
+async def test_a_page_that_is_slow_to_come_is_asked_for_less_often(door, says, browser, monkeypatch):
+    """A page is a quarter of its collector's work at most, however much is filed."""
+    real = Store.pods
+
+    async def slow(*arguments):
+        await asyncio.sleep(0.6)
+        return await real(*arguments)
+
+    await forked(door, says, "cart-1", 7, cgroup=1)
+    async with browser() as page:
+        await page.goto(door.url)
+        await page.wait_for_selector("#link[data-state=live]")
+        monkeypatch.setattr(Store, "pods", slow)
+        asked = []
+        page.on("request", lambda request: asked.append(time.monotonic()) if request.url == f"{door.url}/" else None)
+        for total in range(8, 22):
+            await forked(door, says, "cart-1", total, cgroup=1)
+            await page.wait_for_timeout(400)
+        assert len(asked) >= 2 and all(later - earlier > 2.3 for earlier, later in pairwise(asked))
+
+
+async def test_columns_sort_either_way_and_the_address_says_how(door, says, browser):
     for pod, total, cgroup in (("a", 5, 1), ("b", 9, 2), ("c", 7, 3)):
         await forked(door, says, pod, total, cgroup=cgroup)
     async with browser() as page:
@@ -92,7 +161,7 @@ async def are_names(page, wanted):
 
 
 @pytest.mark.parametrize("scripted", [True, False])
-async def test_filters_are_typed_linked_and_taken_away(door, says, scripted):
+async def test_filters_are_typed_linked_and_taken_away(door, says, scripted, browser):
     await forked(door, says, "cart-1", 5, cgroup=1)
     await forked(door, says, "cart-2", 4, cgroup=2, node="node2")
     await forked(door, says, "web-1", 3, cgroup=3, namespace="front")
@@ -121,7 +190,7 @@ async def test_filters_are_typed_linked_and_taken_away(door, says, scripted):
         assert len(await names(page)) == 3
 
 
-async def test_what_is_half_typed_is_left_alone_by_an_update(door, says):
+async def test_what_is_half_typed_is_left_alone_by_an_update(door, says, browser):
     await forked(door, says, "cart-1", 5, cgroup=1)
     async with browser() as page:
         await page.goto(door.url)
@@ -134,7 +203,7 @@ async def test_what_is_half_typed_is_left_alone_by_an_update(door, says):
         assert await page.get_attribute("details.more", "open") is not None
 
 
-async def test_a_paused_page_stands_still_until_it_goes_on(door, says):
+async def test_a_paused_page_stands_still_until_it_goes_on(door, says, browser):
     await forked(door, says, "cart-1", 5, cgroup=1)
     async with browser() as page:
         await page.goto(door.url)
@@ -147,7 +216,31 @@ async def test_a_paused_page_stands_still_until_it_goes_on(door, says):
         await until(lambda: is_cell(page, "cart-1", "forks", "6"))
 
 
-async def test_a_collector_that_is_gone_is_said_and_seen(running, says):
+async def test_an_answer_that_was_on_its_way_when_the_page_was_paused_is_not_shown(door, says, browser, monkeypatch):
+    real, begun, go_on = Store.pods, asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments):
+        begun.set()
+        await go_on.wait()
+        return await real(*arguments)
+
+    await forked(door, says, "cart-1", 5, cgroup=1)
+    async with browser() as page:
+        await page.goto(door.url)
+        await page.wait_for_selector("#link[data-state=live]")
+        await page.wait_for_timeout(1500)  # the first word of the stream may be of what was just sent
+        monkeypatch.setattr(Store, "pods", slow)
+        await forked(door, says, "cart-1", 6, cgroup=1)
+        await asyncio.wait_for(begun.wait(), 10)
+        await page.click("#hold")
+        go_on.set()
+        await page.wait_for_timeout(500)
+        assert await cell(page, "cart-1", "forks") == "5"
+        await page.click("#hold")
+        await until(lambda: is_cell(page, "cart-1", "forks", "6"))
+
+
+async def test_a_collector_that_is_gone_is_said_and_seen(running, says, browser):
     async with browser() as page:
         async with running() as door:
             await forked(door, says, "cart-1", 7, cgroup=1)
@@ -159,7 +252,7 @@ async def test_a_collector_that_is_gone_is_said_and_seen(running, says):
         page.complaints.clear()  # the browser itself logs a line that was cut
 
 
-async def test_a_browser_signs_in_and_comes_to_where_it_was_going(running, says, tmp_path):
+async def test_a_browser_signs_in_and_comes_to_where_it_was_going(running, says, tmp_path, browser):
     (tmp_path / "token").write_text("a token")
     async with running(token_file=tmp_path / "token") as door, browser() as page:
         await door.post(says.summary(1, 7), Authorization="Bearer a token")
@@ -191,7 +284,7 @@ async def test_signing_in_leads_nowhere_else(running, tmp_path):
                 assert "b" not in answer.cookies
 
 
-async def test_the_keyboard_is_enough(door, says):
+async def test_the_keyboard_is_enough(door, says, browser):
     await forked(door, says, "cart-1", 9, cgroup=1)
     await forked(door, says, "web-1", 5, cgroup=9)
     async with browser() as page:
@@ -214,7 +307,7 @@ async def test_the_keyboard_is_enough(door, says):
         await page.wait_for_selector("h1:has-text('web-1')")
 
 
-async def test_a_node_that_fell_silent_is_said_on_the_page_of_pods(door, says):
+async def test_a_node_that_fell_silent_is_said_on_the_page_of_pods(door, says, browser):
     await door.post(says.summary(1, 7), says.node(1, heads={0: 9}, delivered=3, captured=10))
     async with browser() as page:
         await page.goto(door.url)
@@ -222,7 +315,7 @@ async def test_a_node_that_fell_silent_is_said_on_the_page_of_pods(door, says):
         assert await page.get_attribute(".strip", "data-state") == "bad"
 
 
-async def test_a_pod_with_a_kernel_of_its_own_shows_as_not_observable_and_never_as_nought(door, says):
+async def test_a_pod_with_a_kernel_of_its_own_shows_as_not_observable_and_never_as_nought(door, says, browser):
     gap = says.gap(0, None, "not_observable", pod="vm-1", cgroup=900) | {"container": None, "missing": "sched_process_fork"}
     answer = await door.post(gap, says.summary(1, 40, pod="vm-1", cgroup=901), says.summary(1, 9))
     assert answer["rejected"] == []
@@ -237,7 +330,7 @@ async def test_a_pod_with_a_kernel_of_its_own_shows_as_not_observable_and_never_
         assert "the pod has a kernel of its own" in await page.inner_text("main")
 
 
-async def test_a_storm_that_goes_on_is_marked_and_read_out(door, says):
+async def test_a_storm_that_goes_on_is_marked_and_read_out(door, says, browser):
     await door.post(says.summary(1, 9), says.fork(1))
     async with browser() as page:
         await page.goto(door.url)

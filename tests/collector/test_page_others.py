@@ -2,12 +2,15 @@
 
 import csv
 import io
+import re
 from importlib.resources import files
+from pathlib import Path
 
 import orjson
 import pytest
 
-from tests.collector.browsing import SECOND, browser, forked, texts, until
+import collector.pages
+from tests.collector.browsing import SECOND, forked, texts, until
 
 pytestmark = pytest.mark.browser
 
@@ -19,7 +22,7 @@ async def ten_minutes(door, says, pod, rate, cgroup):
     await door.post(*(says.summary(n, each * n, now=each, end=now - (30 - n) * 10 * SECOND, **of) for n in range(1, 31)))
 
 
-async def test_the_odd_pod_of_a_workload_is_seen_at_a_glance(door, says):
+async def test_the_odd_pod_of_a_workload_is_seen_at_a_glance(door, says, browser):
     for pod, rate, cgroup in (("cart-a", 10, 1), ("cart-b", 11, 2), ("cart-c", 9, 3), ("cart-d", 60, 4)):
         await ten_minutes(door, says, pod, rate, cgroup)
     async with browser() as page:
@@ -40,7 +43,7 @@ async def test_the_odd_pod_of_a_workload_is_seen_at_a_glance(door, says):
         assert await page.locator(".astable tbody tr").count() == 4
 
 
-async def test_an_agent_is_a_row_and_the_ones_that_are_not_right_come_first(door, says):
+async def test_an_agent_is_a_row_and_the_ones_that_are_not_right_come_first(door, says, browser):
     good = says.node(1, heads={0: 9}, delivered=9, sinks={"collector": says.sink(9), "siem": says.sink(5, 4)})
     bad = says.node(1, heads={0: 9}, delivered=3, captured=10, node="node2", stream=says.stream[:-1] + "9")
     await door.post(good, bad, *(says.fork(n) for n in range(9)))
@@ -64,7 +67,7 @@ async def are(page, selector, wanted):
     return await texts(page, selector) == wanted
 
 
-async def test_what_a_node_forks_outside_pods_has_a_page(door, says):
+async def test_what_a_node_forks_outside_pods_has_a_page(door, says, browser):
     await door.post(says.host_summary(1, 55), says.node(1, heads={0: 0}), says.host(says.fork(1)) | {"cgroup": None})
     async with browser() as page:
         await page.goto(door.url)
@@ -75,7 +78,7 @@ async def test_what_a_node_forks_outside_pods_has_a_page(door, says):
         assert await page.locator(".forktable tbody tr").count() == 1
 
 
-async def test_the_ledger_says_what_is_missing_of_each_stream(door, says):
+async def test_the_ledger_says_what_is_missing_of_each_stream(door, says, browser):
     other = says.stream[:-1] + "9"
     await door.post(*(says.fork(n) for n in range(9) if n not in (3, 4)), says.node(1, heads={0: 10}, delivered=7, ring=3))
     await door.post(says.fork(0, stream=other), says.node(1, heads={0: 1}, delivered=1, stream=other, end=says.now + 1))
@@ -99,7 +102,7 @@ async def test_the_ledger_says_what_is_missing_of_each_stream(door, says):
         assert (await texts(page, ".holetable tbody tr"))[0] == "0\t4\t1\tring full"  # and it stays open
 
 
-async def test_the_search_finds_pages_and_exports_what_it_found(door, says):
+async def test_the_search_finds_pages_and_exports_what_it_found(door, says, browser):
     forks = [says.fork(n, at=says.now - (200 - n) * SECOND, comm="cron" if n % 2 else "sh") for n in range(150)]
     await door.post(*forks, says.summary(1, 150))
     async with browser() as page:
@@ -159,28 +162,50 @@ async def a_bit_of_everything(door, says):
     )
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")])
-async def test_axe_finds_nothing_serious(door, says, width, scheme):
+async def violations(page, **how):
+    """Rules that something breaks, with what does, and how many rules hold."""
+    passes, found = await page.evaluate(
+        """async how => { const { passes, violations } = await axe.run({ resultTypes: ['violations'], ...how });
+        const said = ({ id, impact, nodes }) => [id, impact, nodes.map(one => one.html.slice(0, 200))];
+        return [passes.length, violations.map(said)] }""",
+        how,
+    )
+    return [one for one in found if one[1] in ("serious", "critical", "moderate")], passes
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+async def test_axe_finds_nothing_serious(door, says, width, browser):
     axe = files("axe_playwright_python").joinpath("axe.min.js").read_text()
     await a_bit_of_everything(door, says)
-    async with browser(width, 900, color_scheme=scheme) as page:
+    async with browser(width, 900, color_scheme="light") as page:
         for path in PAGES:
             await page.goto(door.url + path)
             await page.wait_for_load_state()
             for summary in await page.locator("main summary").all():
                 await summary.click()
-            found = await page.evaluate(f"(() => {{ {axe} }})(), axe.run()")  # not as a <script>: the policy forbids it
-            assert len(found["passes"]) > 10
-            serious = [
-                (one["id"], [node["html"][:200] for node in one["nodes"]][:3])
-                for one in found["violations"]
-                if one["impact"] in ("serious", "critical", "moderate")
-            ]
-            assert serious == [], path
+            await page.evaluate(f"(() => {{ {axe} }})()")  # not as a <script>: the policy forbids it
+            serious, passes = await violations(page)
+            assert serious == [] and passes > 10, path
             assert await page.evaluate("document.documentElement.scrollWidth") == width, path  # it scrolls down only
+            # In the dark the page is the same in all but its colours.
+            await page.emulate_media(color_scheme="dark")
+            serious, passes = await violations(page, runOnly=["color-contrast", "link-in-text-block"])
+            assert serious == [] and passes > 0, path
+            await page.emulate_media(color_scheme="light")
 
 
-async def test_every_page_is_whole_without_a_script(door, says):
+def test_the_dark_differs_from_the_light_in_colours_only():
+    for path in (Path(collector.pages.__file__).parent / "static").glob("*.css"):
+        for block in path.read_text().split("prefers-color-scheme")[1:]:
+            assert re.match(r": dark\) \{\s*:root \{[^{}]*\}\s*\}", block), path
+            assert all(
+                one.strip().startswith("--")
+                for one in block[: block.index("}")].partition(":root {")[2].split(";")
+                if one.strip()
+            )
+
+
+async def test_every_page_is_whole_without_a_script(door, says, browser):
     await a_bit_of_everything(door, says)
     async with browser(java_script_enabled=False) as page:
         for path in PAGES:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.collector.browsing import SECOND, browser, texts, until
+from tests.collector.browsing import SECOND, texts, until
 
 pytestmark = pytest.mark.browser
 
@@ -37,7 +37,7 @@ def close(found, wanted, tolerance=2.0):
     )
 
 
-async def test_the_numbers_are_the_pods_own(door, says):
+async def test_the_numbers_are_the_pods_own(door, says, browser):
     await door.post(*(says.fork(n, pid=9000 + n) for n in range(3)), says.summary(1, 1023, threads=7, now=50, end=says.now - 1))
     async with browser() as page:
         await page.goto(door.url + ADDRESS)
@@ -58,7 +58,7 @@ async def first_is(locator, text):
 
 
 @pytest.mark.parametrize("scripted", [True, False])
-async def test_a_hostile_name_is_text_and_nothing_else(door, says, scripted):
+async def test_a_hostile_name_is_text_and_nothing_else(door, says, scripted, browser):
     whose = {"pod": EVIL, "namespace": "</script><b>"}
     fork = says.fork(1, comm=HOSTILE, container=EVIL, at=says.now - SECOND, **whose)
     fork["k8s"]["labels"] = {EVIL: "'><script>document.title=1</script>"}
@@ -89,7 +89,7 @@ async def test_a_hostile_name_is_text_and_nothing_else(door, says, scripted):
             assert await page.title() != "1"
 
 
-async def test_the_longest_names_break_no_page(door, says):
+async def test_the_longest_names_break_no_page(door, says, browser):
     long, name = "W" * 253, "comm" * 16
     whose = {"pod": long, "uid": "u" * 253, "namespace": long, "node": long, "container": long}
     forks = [says.fork(n, comm=name, at=says.now - SECOND, **whose) for n in range(9)]
@@ -114,7 +114,7 @@ async def test_the_longest_names_break_no_page(door, says):
             assert await page.evaluate("document.documentElement.scrollWidth") == 390, address
 
 
-async def test_each_container_has_a_lane_that_its_table_says_again(door, says):
+async def test_each_container_has_a_lane_that_its_table_says_again(door, says, browser):
     await five_minutes(door, says)
     await door.post(says.summary(1, 5, end=says.now, container="sidecar", cgroup=5000))
     async with browser() as page:
@@ -135,8 +135,56 @@ async def test_each_container_has_a_lane_that_its_table_says_again(door, says):
         assert await page.is_visible(".lane:first-child .steps")
 
 
+INK = """([r, g, b]) => { const canvas = document.querySelector('.lane canvas'), ink = canvas.getContext('2d')
+  .getImageData(0, 0, canvas.width, canvas.height).data; let count = 0;
+  for (let i = 0; i < ink.length; i += 4)
+    if (ink[i + 3] > 200 && Math.abs(ink[i] - r) + Math.abs(ink[i + 1] - g) + Math.abs(ink[i + 2] - b) < 24) count++;
+  return count }"""
+THREADS = [47, 109, 156]  # the line's colour in light, --threads
+
+
+async def test_threads_are_a_line_of_their_own_where_there_are_any(door, says, browser):
+    await five_minutes(door, says)
+    async with browser(color_scheme="light") as page:
+        await page.goto(door.url + ADDRESS)
+        await page.wait_for_selector(".lane canvas")
+        assert await page.evaluate(INK, THREADS) == 0 and not await page.is_visible(".legend")
+        now = says.now
+        await door.post(
+            *(
+                says.summary(40 + n, 3100 + n, now=1, threads=900, end=now + (n + 1) * 10 * SECOND, seconds=10)
+                for n in range(-8, 0)
+            )
+        )
+        await page.reload()
+        await page.wait_for_selector(".legend .threads")
+        assert await page.evaluate(INK, THREADS) > 40
+        assert "threads" in await page.get_attribute(".plot", "aria-label")
+        rows = "[...document.querySelectorAll('.lane tr[data-at]')].map(row => row.dataset.threads).filter(Boolean).map(Number)"
+        assert max(await page.evaluate(rows)) >= 90  # a second, out of the same table as people read
+
+
+async def test_of_a_pod_with_a_kernel_of_its_own_nothing_is_drawn_or_counted(door, says, browser):
+    of = {"pod": "vm-1", "cgroup": 901}
+    gap = says.gap(0, None, "not_observable", pod="vm-1", cgroup=900) | {"container": None, "missing": "sched_process_fork"}
+    await five_minutes(door, says, **of)
+    said = await door.post(gap, says.fork(77, at=says.now - SECOND, pid=9077, comm="qemu", **of))
+    assert said["rejected"] == []
+    async with browser() as page:
+        await page.goto(f"{door.url}/pods/shop/vm-1")
+        assert "Not observable" in await page.inner_text("section[aria-labelledby=when]")
+        assert await page.locator(".lane, .plot, .tree, .pairs").count() == 0
+        numbers = dict(zip(await texts(page, ".sums dt"), await texts(page, ".sums dd"), strict=True))
+        assert numbers.pop("missing") == "not observable"
+        assert set(numbers.values()) == {"–", "–/s"}  # noqa: RUF001
+        text = await page.inner_text("main")
+        assert "3,000" not in text and "10/s" not in text
+        assert await page.inner_text("#latest") == "Latest forks of its sandbox, on the node"
+        assert await texts(page, ".forktable .comm") == ["qemu", "qemu"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_a_storm_is_drawn_where_it_was_and_told_in_words(door, says, scheme):
+async def test_a_storm_is_drawn_where_it_was_and_told_in_words(door, says, scheme, browser):
     await five_minutes(door, says)
     begin, end = says.now - 200 * SECOND, says.now - 150 * SECOND
     await door.post(says.storm(1, "stop", start=begin, end=end, processes=61240, cgroup=4821), says.fork(1))
@@ -165,7 +213,7 @@ async def is_count(page, selector, count):
     return await page.locator(selector).count() == count
 
 
-async def test_a_gap_is_drawn_where_it_was_and_whose_nobody_knows_is_drawn_otherwise(door, says):
+async def test_a_gap_is_drawn_where_it_was_and_whose_nobody_knows_is_drawn_otherwise(door, says, browser):
     def ago(seconds):
         return says.now - seconds * SECOND
 
@@ -196,7 +244,7 @@ async def test_a_gap_is_drawn_where_it_was_and_whose_nobody_knows_is_drawn_other
         assert await texts(page, ".sums .badge") == ["7 journal full", "45 ring full", "9 missing at siem"]
 
 
-async def test_the_lineage_says_who_forked_whom(door, says):
+async def test_the_lineage_says_who_forked_whom(door, says, browser):
     def fork(number, entity, parent, comm, pid, parent_pid):
         event = says.fork(number, comm=comm, pid=pid, at=says.now - (20 - number) * SECOND)
         return event | {"process_entity_id": entity * 16, "parent_entity_id": parent * 16, "parent_pid": parent_pid}
@@ -226,7 +274,21 @@ async def test_the_lineage_says_who_forked_whom(door, says):
         assert await page.locator(".forktable tbody tr").count() == 2  # its own fork and the one that it forked
 
 
-async def test_the_range_is_in_the_address_and_a_wrong_one_is_said(door, says):
+async def test_a_long_lineage_in_its_box_makes_the_page_no_longer_than_what_is_on_it(door, says, browser):
+    def fork(number):
+        event = says.fork(number, comm=f"job{number}", at=says.now - (100 - number) * SECOND)
+        return event | {"process_entity_id": f"{number:016x}", "parent_entity_id": "a" * 16}
+
+    await door.post(*map(fork, range(90)))
+    async with browser() as page:
+        await page.goto(door.url + ADDRESS)
+        assert await page.locator(".tree tbody tr").count() > 80
+        high = "[document.documentElement.scrollHeight, document.querySelector('.foot').getBoundingClientRect().bottom]"
+        whole, last = await page.evaluate(high)
+        assert whole <= max(900, last + 40)
+
+
+async def test_the_range_is_in_the_address_and_a_wrong_one_is_said(door, says, browser):
     await five_minutes(door, says)
     async with browser() as page:
         await page.goto(door.url + ADDRESS)
@@ -242,7 +304,7 @@ async def test_the_range_is_in_the_address_and_a_wrong_one_is_said(door, says):
         assert await page.input_value("input[name=from]") == "yesterday"
 
 
-async def test_an_older_pod_of_the_name_keeps_its_own_page(door, says):
+async def test_an_older_pod_of_the_name_keeps_its_own_page(door, says, browser):
     await door.post(says.summary(1, 5, uid="one", end=says.now - 100 * SECOND))
     await door.post(says.summary(1, 8, uid="two", cgroup=9))
     async with browser() as page:
@@ -250,11 +312,20 @@ async def test_an_older_pod_of_the_name_keeps_its_own_page(door, says):
         assert "8" in await texts(page, ".sums dd")
         await page.click(".others a:has-text('one')")
         await page.wait_for_selector("dd:text-is('5')")
-        assert "/pod/" in page.url
-        assert await texts(page, ".others a") in (["two"], [])
+        assert "pod_uid=one" in page.url
+        assert await texts(page, ".others a") == ["two"]
+        assert "newer, on node1" in await page.inner_text(".others li")
+        for choice in ("a:text-is('6 h')", "button:text-is('Show')"):  # whatever is chosen, it stays this one
+            await page.click(choice)
+            await until(lambda: first_is(page.locator(".range a[aria-current=true]"), "6 h"))
+            assert all(word in page.url for word in ("pod_uid=one", "cluster=demo", "from=-6h"))
+        assert "5" in await texts(page, ".sums dd") and "8" not in await texts(page, ".sums dd")
+        await page.goto(door.url)
+        links = await page.evaluate("[...document.querySelectorAll('tr.row a.main')].map(link => link.getAttribute('href'))")
+        assert sorted(link.partition("pod_uid=")[2] for link in links) == ["one", "two"]
 
 
-async def test_a_pod_that_nobody_heard_of_is_a_page_of_its_own(door):
+async def test_a_pod_that_nobody_heard_of_is_a_page_of_its_own(door, browser):
     async with browser() as page:
         answer = await page.goto(door.url + "/pods/no/such")
         assert answer.status == 404

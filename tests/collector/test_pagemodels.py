@@ -3,6 +3,7 @@
 import hashlib
 import re
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import orjson
 import pytest
@@ -51,7 +52,8 @@ def test_a_lane_says_each_step_and_keeps_unknown_apart_from_nothing():
     (lane,) = lanes_of([row("c1", 0, 50), row("c1", 2, 0)], [container("c1", "app")], Span(NOW, NOW + 4 * STEP), STEP)
     assert [step["cells"][0] for step in lane["steps"]] == ["50", "–", "0", "–"]  # noqa: RUF001
     assert [step["value"] for step in lane["steps"]] == ["5", "", "0", ""]
-    assert lane["line_says"] == "at most 5.0 forks a second, at last 0"
+    assert [step["threads"] for step in lane["steps"]] == ["0.1", "", "0.1", ""]
+    assert lane["line_says"] == "at most 5.0 forks a second, at last 0; at most 0.1 threads"
 
 
 def test_a_container_that_was_started_anew_keeps_its_lane():
@@ -177,12 +179,16 @@ def test_an_address_keeps_all_that_was_wished_and_nothing_usual():
 
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "</a>", "a?b#c", "%2e%2e", "\u202e", "\ud800"])
 def test_no_name_leads_out_of_its_place(name):
-    entry = {"namespace": name, "pod": name, "key": 7, "cluster": name, "workload": {"kind": "Job", "name": name}}
+    entry = {"namespace": name, "pod": name, "key": 7, "cluster": name, "pod_uid": name}
+    entry["workload"] = {"kind": "Job", "name": name}
     for href in (pod_href(entry), workload_href(entry), node_href(name, name), search_href(comm=name)):
         path = href.partition("?")[0]
         assert href.isascii() and not re.search(r"[<>\"'\s#]", href)
         assert not {".", ".."} & set(path.split("/"))
-    assert pod_href(entry) == "pod/7" if name in (".", "..") else pod_href(entry).count("/") == 2
+    path, _, words = pod_href(entry).partition("?")
+    assert path == "pod/7" if name in (".", "..") else path.count("/") == 2
+    assert not words or parse_qs(words) == {word: [name.replace("\ud800", "?")] for word in ("cluster", "pod_uid")}
+    assert pod_href(entry | {"pod_uid": None}) == "pod/7"
 
 
 def test_the_chart_library_is_the_one_that_was_noted():

@@ -16,7 +16,18 @@ async def test_it_is_heard_of_and_its_counts_are_unknown_and_not_nought(running,
         pods = await door.pods()
         vm, cart = pods["vm-1"], pods["cart-1"]
         assert (vm["observable"], cart["observable"]) == (False, True)
-        for count in ("processes", "threads", "emitted", "filtered", "suppressed", "lost", "entered", "rate"):
+        for count in (
+            "processes",
+            "threads",
+            "emitted",
+            "filtered",
+            "suppressed",
+            "lost",
+            "entered",
+            "rate",
+            "delivered",
+            "since",
+        ):
             assert vm[count] is None
         assert cart["processes"] == 0 and cart["delivered"] == 1
         assert vm["workload"] == {"kind": "Deployment", "name": "cart"}
@@ -24,10 +35,13 @@ async def test_it_is_heard_of_and_its_counts_are_unknown_and_not_nought(running,
 
 async def test_what_the_node_counts_of_its_sandbox_is_not_taken_for_its_own(running, says):
     async with running() as door:
-        await door.post(not_observable(says), says.summary(1, 40, now=40, pod="vm-1", cgroup=901, container=None))
+        of = {"pod": "vm-1", "cgroup": 901, "container": None}
+        await door.post(not_observable(says), says.fork(1, **of), says.summary(1, 40, now=40, **of))
         vm = await door.get("/v1/pods/shop/vm-1")
-        assert vm["observable"] is False and vm["processes"] is None
-        assert all(container["processes"] is None for container in vm["containers"])
+        assert vm["observable"] is False and vm["processes"] is None and vm["delivered"] is None and vm["top"] == []
+        assert vm["containers"] and all(
+            container[count] is None for container in vm["containers"] for count in ("processes", "delivered", "rate")
+        )
         (gap,) = [gap for gap in vm["gaps"] if gap["reason"] == "not_observable"]
         assert gap["count"] in (0, None)
 

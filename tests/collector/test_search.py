@@ -3,12 +3,13 @@
 from urllib.parse import quote
 
 import pytest
+import pytest_asyncio
 
 SECOND = 1_000_000_000
 HOSTILE = ["<script>alert(1)</script>", "a'b\"c; DROP TABLE fork; --", "x\n\r\t\x1b[31m", "ü\u202e%00 _%\\", "=1+1", "{a:1}"]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def few(running, says):
     """Three forks of two pods, one of them a thread's, a second apart; the newest first by name: c, b, a."""
     async with running() as door:
@@ -209,13 +210,45 @@ async def test_a_tree_that_is_cut_says_so_and_keeps_the_newest(running, says):
         assert not (await door.get("/v1/pods/shop/cart-1/tree?limit=6"))["cut"]
 
 
-async def test_a_tree_or_timeline_of_another_cluster_or_uid_is_not_mixed_up(running, says):
+@pytest.mark.parametrize("part", ["", "/tree", "/timeline"])
+async def test_each_life_of_a_name_and_each_cluster_can_be_asked_for(running, says, part):
+    """Two lives of a StatefulSet's pod in one cluster, and the newest of all in another."""
     async with running() as door:
-        await door.post(says.fork(1, uid="old", cgroup=1), says.fork(2, uid="new", cgroup=2))
-        for uid in ("old", "new"):
-            assert (await door.get(f"/v1/pods/shop/cart-1/timeline?pod_uid={uid}"))["pod_uid"] == uid
-        await door.get("/v1/pods/shop/cart-1/tree?cluster=other", status=404)
-        await door.get("/v1/pods/shop/cart-2/tree", status=404)
+        lives = [("demo", "old", 100, 1), ("demo", "new", 50, 2), ("other", "far", 10, 3)]
+        for cluster, uid, ago, number in lives:
+            at = says.now - ago * SECOND
+            events = [
+                says.fork(number, uid=uid, cgroup=number, at=at),
+                says.summary(1, 10 * number, uid=uid, cgroup=number, end=at),
+            ]
+            for event in events:
+                event["k8s"]["cluster"] = cluster
+                event["id"] = event["id"].replace(says.stream, f"{says.stream[:-1]}{number}")
+            assert (await door.post(*events))["accepted"] == 2
+        path = f"/v1/pods/shop/cart-1{part}"
+        queries = {
+            "": 3,
+            "cluster=demo": 2,
+            "cluster=demo&pod_uid=old": 1,
+            "pod_uid=new": 2,
+            "pod_uid=far": 3,
+            "cluster=other": 3,
+        }
+        for query, number in queries.items():
+            said = await door.get(f"{path}?{query}")
+            assert (said["cluster"], said["pod_uid"]) == lives[number - 1][:2], query
+            if part == "/tree":
+                assert said["processes"] == 1 and said["others"] == 2
+            elif part == "/timeline":
+                assert sum(filter(None, said["totals"]["processes"])) == 10 * number and said["others"] == 2
+            else:
+                assert said["processes"] == 10 * number
+                others = {(other["cluster"], other["pod_uid"]) for other in said["others"]}
+                assert others == {life[:2] for life in lives} - {lives[number - 1][:2]}
+        for query in ("cluster=none", "pod_uid=none", "cluster=other&pod_uid=old"):
+            assert "of that cluster and uid" in (await door.get(f"{path}?{query}", status=404))["error"]
+        assert "uid" not in (await door.get(f"/v1/pods/shop/cart-2{part}", status=404))["error"]
+        assert "pod_uid" in (await door.get(f"{path}?uid=old", status=400))["error"]
 
 
 async def test_a_timeline_has_the_exact_sums_and_the_storms_and_gaps_of_its_time(running, says):

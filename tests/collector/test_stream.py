@@ -4,7 +4,8 @@ import asyncio
 import json
 import re
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 
 import aiohttp
 import pytest
@@ -137,13 +138,98 @@ async def test_ticks_come_with_news_and_bring_no_forks_to_who_wants_none(running
         assert time.time() - before < 5
 
 
+@pytest.mark.parametrize("kind", ["summary", "gap", "node_gap", "storm", "node", "fork"])
+async def test_whatever_is_filed_makes_a_tick_and_what_was_here_already_makes_none(running, says, kind):
+    event = {
+        "summary": lambda: says.summary(1, 9),
+        "gap": lambda: says.gap(4, 4),
+        "node_gap": lambda: says.node_gap(7, 7),
+        "storm": lambda: says.storm(1, "start", start=says.now - 10**9, end=says.now, processes=3000),
+        "node": lambda: says.node(1, heads={0: 0}),
+        "fork": lambda: says.fork(1),
+    }[kind]()
+    async with running() as door, listening(door, "events=pods") as reader:
+        assert (await door.post(event))["accepted"] == 1
+        async with asyncio.timeout(2):
+            await reader.next("pods")
+        if kind != "fork":  # a look for forks of other collectors sees it for a while
+            assert (await door.post(event))["accepted"] == 0
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await reader.next("pods")
+
+
+async def test_on_a_server_a_tick_waits_until_what_was_filed_can_be_seen(running, says, monkeypatch):
+    monkeypatch.setattr(Store, "late", 0.6)
+    async with running() as door, listening(door, "events=pods") as reader:
+        for number in range(2):  # the second while the first still waits
+            await door.post(says.summary(number, 9))
+            begun = time.monotonic()
+            await asyncio.sleep(0.3 * (1 - number))
+        await reader.next("pods")
+        assert time.monotonic() - begun < 0.6  # for the first
+        await reader.next("pods")
+        assert time.monotonic() - begun >= 0.6
+
+
+async def test_ticks_come_at_most_once_a_second_however_much_is_filed(running, says, monkeypatch):
+    monkeypatch.setattr(stream, "LOOK", 0.4)  # the second
+
+    async def file(door):
+        for number in range(10_000):
+            await door.post(says.summary(number, number), says.fork(number))
+
+    async with running() as door, listening(door) as reader:
+        filing = asyncio.create_task(file(door))
+        came = []
+        for _ in range(5):
+            await reader.next("pods")
+            came.append(time.monotonic())
+        filing.cancel()
+        assert all(later - earlier > 0.35 for earlier, later in pairwise(came))
+
+
+async def comments_of(reader, seconds):
+    """What comes beside them is read and passed over."""
+    before = reader.comments
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while True:
+                await reader.next("fork", "pods", "lost")
+    return reader.comments - before
+
+
 async def test_silence_is_broken_by_a_comment(running, monkeypatch):
     monkeypatch.setattr(stream, "HEARTBEAT", 0.1)
     async with running() as door, listening(door) as reader:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.6):
-                await reader.next("fork", "pods", "lost")
-        assert 2 <= reader.comments <= 8
+        assert 2 <= await comments_of(reader, 0.6) <= 8
+
+
+@pytest.mark.parametrize("query", ["events=fork&namespace=elsewhere", "events=fork&comm=another", "events=fork", ""])
+async def test_a_heartbeat_comes_on_a_busy_cluster_too_whether_anything_fits_or_not(running, says, monkeypatch, query):
+    monkeypatch.setattr(stream, "HEARTBEAT", 0.25)
+
+    async def file(door):
+        for number in range(10_000):
+            await door.post(says.fork(number))
+            await asyncio.sleep(0.02)
+
+    async with running() as door, listening(door, query) as reader:
+        filing = asyncio.create_task(file(door))
+        assert 2 <= await comments_of(reader, 1.5) <= 7
+        assert not filing.done()
+        filing.cancel()
+
+
+async def test_a_heartbeat_comes_while_the_store_thinks(running, says, monkeypatch):
+    async def news(*_):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(stream, "HEARTBEAT", 0.1)
+    async with running() as door:
+        monkeypatch.setattr(Store, "news", news)
+        async with listening(door) as reader:
+            assert await comments_of(reader, 0.6) >= 2
 
 
 class Flood:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,8 @@ def test_the_tables_of_settings_are_the_code_s() -> None:
 
 def test_its_pictures_are_there() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    pictures = [line.split("](")[1].split(")")[0] for line in readme.splitlines() if line.startswith("![")]
-    assert pictures
+    pictures = set(re.findall(r"(?:src|srcset)=\"(docs/images/[\w-]+\.png)\"", readme))
+    assert pictures == {f"docs/images/{path.name}" for path in (ROOT / "docs/images").iterdir()}  # and no other
     for picture in pictures:
-        assert (ROOT / picture).stat().st_size > 10_000
+        assert 10_000 < (ROOT / picture).stat().st_size < 200_000
+    assert all(re.search(r"alt=\"[^\"]{10,}\"", tag) for tag in re.findall(r"<img [^>]*>", readme))

@@ -207,11 +207,18 @@ async def test_a_pod_s_own_screen_has_its_pairs_lineage_and_latest_forks(three):
 
 
 async def test_another_pod_of_the_same_name_is_not_shown_for_it(three):
-    three.answers[f"{PODS}/shop/api-1"] = detail(pod("api-1", pod_uid="another", node="elsewhere"), latest=[fork(1)])
+    """A collector is asked for this very pod, and may have forgotten it."""
+
+    def told(request):
+        if request.query.get("pod_uid") == "uid-of-api-1" and request.query.get("cluster") == "demo":
+            return 404, {"error": "no pod of that name, of that cluster and uid, has been heard of"}
+        return detail(pod("api-1", pod_uid="another", node="elsewhere"), latest=[fork(1)])
+
+    three.answers[f"{PODS}/shop/api-1"] = told
     three.answers[f"{PODS}/shop/api-1/tree"] = tree()
     async with shown(three) as screen:
         await screen.press("enter")
-        await screen.until(lambda: "another pod has its name" in screen.text("#in-latest"))
+        await screen.until(lambda: "of that cluster and uid" in screen.text("#trouble"))
         assert "elsewhere" not in screen.text("#in-overview")
 
 

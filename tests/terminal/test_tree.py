@@ -131,6 +131,19 @@ async def test_what_goes_wrong_has_its_sentence_and_its_code(collector, forklore
     assert ended.err.count("\n") == 1 and harmless(ended.err)
 
 
+async def test_others_of_the_name_are_told_of_unless_one_was_named(collector, forklore):
+    collector.answers[PATH] = tree(node(7001)) | {"cluster": "de\x1bmo", "pod_uid": "uid-2", "others": 3}
+    ended = await forklore("tree", "shop/cart-1", "--cluster", "de")
+    assert ended.code == 0 and "3 more of that name: this is --pod-uid uid-2, cluster de\\x1bmo" in ended.err
+    assert dict(collector.asked[0].query) == {"cluster": "de"}
+    assert (await forklore("tree", "shop/cart-1", "--pod-uid", "uid-2")).err == ""
+
+
+async def test_the_tree_of_a_pod_that_no_one_sees_into_says_whose_it_is(collector, forklore):
+    collector.answers[PATH] = tree(node(7001)) | {"observable": False}
+    assert "of its sandbox: the pod has a kernel of its own" in (await forklore("tree", "shop/cart-1")).lines[0]
+
+
 async def test_answers_of_the_wrong_shape_are_no_crash(collector, forklore):
     for answer in ([], {}, {"roots": [{}]}, {"roots": {"a": 1}}, {"roots": [1, None], "processes": "x"}, None, 7):
         collector.answers[PATH] = answer

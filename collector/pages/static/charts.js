@@ -12,15 +12,27 @@ const plots = new Map(); // element -> uPlot
 function dataOf(plot) {
   const step = Number(plot.dataset.step);
   const rows = [...plot.closest("figure").querySelectorAll("tr[data-at]")].reverse();
+  const known = (text) => (text === "" ? null : Number(text));
   return [
     rows.map((row) => Number(row.dataset.at) + step / 2),
-    rows.map((row) => (row.dataset.value === "" ? null : Number(row.dataset.value))),
+    rows.map((row) => known(row.dataset.value)),
+    rows.map((row) => known(row.dataset.threads)),
   ];
 }
 
 const rate = (value) => (value >= 100 ? Math.round(value).toLocaleString("en") : value >= 10 ? value.toFixed(0) : value.toFixed(1).replace(/\.0$/, ""));
 
-function options(plot, top, isLast) {
+// A line of points that are known; `place`: of its values in the data.
+function line(place, look) {
+  return {
+    ...look, spanGaps: false, paths: uPlot.paths.stepped({ align: 0 }),
+    points: { show: (u) => single(u.data[place]).length > 0, size: 4, filter: (u) => single(u.data[place]) },
+  };
+}
+
+// `tops`: the highest of all lanes, of processes and of threads. Threads are often ten times as many: they have a scale of their own,
+// at the right, which is there when there are any.
+function options(plot, tops, isLast, threaded) {
   const axis = { stroke: () => colour("--soft"), font: '11px system-ui, sans-serif', ticks: { show: false } };
   return {
     width: plot.clientWidth,
@@ -31,7 +43,8 @@ function options(plot, top, isLast) {
     cursor: { sync: { key: "lanes" }, y: false, drag: { setScale: false }, points: { size: 6 } },
     scales: {
       x: { time: true, range: () => [Number(plot.dataset.from), Number(plot.dataset.to)] },
-      y: { range: () => [0, top() * 1.08 || 1] },
+      y: { range: () => [0, tops()[0] * 1.08 || 1] },
+      threads: { range: () => [0, tops()[1] * 1.08 || 1] },
     },
     axes: [
       {
@@ -39,14 +52,12 @@ function options(plot, top, isLast) {
         values: [[86400, "{MM}-{DD}", null, null, null, null, null, null, 1], [60, "{HH}:{mm}", null, null, null, null, null, null, 1], [1, "{HH}:{mm}:{ss}", null, null, null, null, null, null, 1]],
       },
       { ...axis, size: 46, space: 26, grid: { stroke: () => colour("--hair"), width: 1 }, values: (_, splits) => splits.map(rate) },
+      { ...axis, scale: "threads", side: 1, show: threaded, size: 42, space: 26, stroke: () => colour("--threads"), grid: { show: false }, values: (_, splits) => splits.map(rate) },
     ],
     series: [
       {},
-      {
-        stroke: () => colour("--live"), fill: () => colour("--area"), width: 1.5, spanGaps: false,
-        points: { show: (u, _series, first, last) => alone(u.data[1], first, last), size: 4, filter: (u) => single(u.data[1]) },
-        paths: uPlot.paths.stepped({ align: 0 }),
-      },
+      line(1, { stroke: () => colour("--live"), fill: () => colour("--area"), width: 1.5 }),
+      line(2, { scale: "threads", show: threaded, stroke: () => colour("--threads"), width: 1.25, dash: [5, 3] }),
     ],
     hooks: { setSize: [bands], setScale: [bands], setCursor: [reading] },
   };
@@ -54,7 +65,6 @@ function options(plot, top, isLast) {
 
 // A step with nothing known on either side of it is no line: it gets a point.
 const single = (values) => values.flatMap((value, place) => (value !== null && (values[place - 1] ?? null) === null && (values[place + 1] ?? null) === null ? [place] : []));
-const alone = (values) => single(values).length > 0;
 
 function bands(u) {
   const width = u.over.clientWidth;
@@ -79,16 +89,18 @@ function reading(u) {
   const out = u.root.querySelector(".reading");
   const place = u.cursor.idx;
   if (!out) return;
-  const value = place == null ? null : u.data[1][place];
+  const [value, threads] = place == null ? [null, null] : [u.data[1][place], u.data[2][place]];
   const at = place == null ? "" : new Date((u.data[0][place] - Number(u.root.parentNode.dataset.step) / 2) * 1000).toISOString().slice(11, 19);
-  out.textContent = place == null || u.cursor.left < 0 ? "" : `${at}  ${value === null ? "not known" : `${rate(value)}/s`}`;
+  out.textContent = place == null || u.cursor.left < 0 ? "" : `${at}  ${value === null ? "not known" : `${rate(value)}/s`}${threads ? `, ${rate(threads)} threads/s` : ""}`;
 }
 
 function draw() {
   const found = [...document.querySelectorAll(".plot")];
   const all = found.map(dataOf);
   // One scale for all lanes: what is small beside the others looks small.
-  const highest = Math.max(0, ...all.flatMap(([, values]) => values));
+  const highest = [1, 2].map((place) => Math.max(0, ...all.flatMap((data) => data[place])));
+  const threaded = highest[1] > 0;
+  for (const legend of document.querySelectorAll(".legend")) legend.hidden = !threaded;
   for (const [plot, u] of plots) {
     if (!found.includes(plot)) {
       u.destroy();
@@ -98,13 +110,13 @@ function draw() {
   found.forEach((plot, place) => {
     const isLast = place === found.length - 1;
     let u = plots.get(plot);
-    if (u && u.isLast !== isLast) {
+    if (u && (u.isLast !== isLast || u.threaded !== threaded)) {
       u.destroy();
       u = undefined;
     }
     if (!u) {
-      u = new uPlot(options(plot, () => u?.highest ?? highest, isLast), all[place], plot);
-      u.isLast = isLast;
+      u = new uPlot(options(plot, () => u?.highest ?? highest, isLast, threaded), all[place], plot);
+      Object.assign(u, { isLast, threaded });
       const out = document.createElement("output");
       out.className = "reading";
       out.setAttribute("aria-hidden", "true");

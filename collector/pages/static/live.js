@@ -6,6 +6,8 @@ const PATIENCE_MS = 8000; // for one answer
 const STALE_MS = 5000; // without a line to the collector, after which the page says so
 const TYPING_MS = 200; // of rest, after which what was typed is looked for
 const REST_MS = 1000; // between two answers, at least
+const REST = 3; // times as long as the answer took: a page is a quarter of its collector's work at most
+const REFUSED_MS = 5000; // after which a line that was refused is tried again
 const AGE_MS = 10000; // after which a page is asked for anew, told or not: "heard 5 s ago" ages, and so does an agent's silence
 
 const main = document.getElementById("main");
@@ -16,6 +18,7 @@ const said = document.getElementById("said");
 const hold = document.getElementById("hold");
 
 let source = null;
+let listened = 0; // when a line was last asked for
 let answered = Date.now();
 let wellSince = Date.now(); // the last moment at which nothing was wrong
 let well = true;
@@ -79,6 +82,7 @@ async function ask(soft = false) {
     return;
   }
   const mine = ++asked;
+  const begun = Date.now();
   asking = true;
   again = false;
   const address = location.pathname + location.search;
@@ -102,11 +106,12 @@ async function ask(soft = false) {
     if (mine === asked && !held && !document.hidden) setTimeout(ask, REST_MS * 2);
   }
   if (mine === asked) {
+    const rest = well ? Math.min(AGE_MS, Math.max(REST_MS, REST * (Date.now() - begun))) : REST_MS;
     setTimeout(() => {
       if (mine !== asked) return;
       asking = false;
       if (again && !held) ask();
-    }, REST_MS);
+    }, rest);
   }
   return undefined;
 }
@@ -118,6 +123,7 @@ function listen() {
   source?.close();
   source = null;
   if (!wanted) return;
+  listened = Date.now();
   source = new EventSource(main.dataset.live);
   source.addEventListener("pods", () => ask());
 }
@@ -125,7 +131,8 @@ function listen() {
 function tick() {
   const live = Boolean(main.dataset.live);
   if (!live || held || document.hidden || (well && source?.readyState === EventSource.OPEN)) wellSince = Date.now();
-  if (source?.readyState === EventSource.CLOSED) listen(); // refused, and a browser does not try again by itself
+  // Refused, and a browser does not try again by itself.
+  if (source?.readyState === EventSource.CLOSED && Date.now() - listened > REFUSED_MS) listen();
   if (live && !held && !document.hidden && !asking && Date.now() - answered > AGE_MS) ask();
   const lost = Date.now() - wellSince > STALE_MS;
   const state = held ? "held" : lost ? "stale" : "live";
@@ -190,6 +197,8 @@ document.addEventListener("keydown", (event) => {
 
 hold.addEventListener("click", () => {
   held = !held;
+  asked++; // what is on its way comes too late
+  asking = again = false;
   hold.setAttribute("aria-pressed", String(held));
   tick();
   listen();
