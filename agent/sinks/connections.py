@@ -187,7 +187,6 @@ class Connection:
         quiet, answer = now + limits.quiet, now + limits.answer
         later: asyncio.TimerHandle | None = None
         async with asyncio.timeout_at(min(quiet, answer)) as deadline:
-
             # Handed to itself: by naming itself it would be a cycle, one a try, and Python looks for those once an hour.
             def watch(again: Callable[..., None]) -> None:
                 nonlocal moved, quiet, answer, later
