@@ -47,6 +47,7 @@ CLONE_FLAGS: Final = {
 }
 _U32: Final = 0xFFFFFFFF
 _U64: Final = 0xFFFFFFFFFFFFFFFF
+_ENTRANTS: Final = 128  # subjects, each of which keeps its pod though that be gone
 _ORIGINS: Final = 1024  # tasks whose decoded half is kept, twice over; each takes 1.6 KB in all
 
 
@@ -179,7 +180,7 @@ class Enricher:
         """The same subject, told by the move and not by the fork."""
         if subject.state == "host":
             return subject
-        if len(self._entrants) > _ORIGINS:
+        if len(self._entrants) >= _ENTRANTS:
             self._entrants.clear()
         found = self._entrants.get(subject)
         if found is None:

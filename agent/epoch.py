@@ -51,6 +51,7 @@ class Epoch:
         self._held = b""
         self._reached = (probe.forks.cursor, probe.changes_taken)
         self._kept: bytes | None = None
+        self._short = self._unseen = 0
         self._told: dict[str, int] | None = None  # how far /proc/stat and the ring had come by the tally that was last told
 
     def restore(self, position: bytes | None, said: bytes | None, waiting: Mapping[int | str, bytes]) -> int:
@@ -69,6 +70,7 @@ class Epoch:
             self.summaries.restore(before["summaries"])
             self.storms.restore(before["storms"])
             self._told = before["snapshot"]
+            self._unseen = before["snapshot"].get("unseen", 0)
             for cgroup in self.summaries.retired:  # the commit that saved this may have been the last thing that was done
                 self.probe.forget(cgroup)
         for one in waiting_of(waiting):
@@ -141,7 +143,11 @@ class Epoch:
         self.hear()  # after the rows were read: each of their cgroups has been told of by now
         told = self.captured(snapshot)
         tasks = told.captured + told.kernel_workers + told.misses
-        self._told = {"proc_stat": self.probe.meta.attached[1] + tasks, "emitted": told.emitted}
+        # A task may be on its way from /proc/stat's count to its hook. One that is missing an interval later is not.
+        short, self._short = self._short, snapshot.proc_stat[0] - self.probe.meta.attached[1] - tasks
+        self._unseen = max(self._unseen, min(short, self._short))
+        tasks += self._unseen
+        self._told = {"proc_stat": self.probe.meta.attached[1] + tasks, "emitted": told.emitted, "unseen": self._unseen}
         events = self.summaries.next(snapshot.rows, interval)
         if snapshot.orphaned:
             events += self.summaries.gap(interval, "orphaned", snapshot.orphaned)
@@ -162,7 +168,8 @@ class Epoch:
         counted = totals([self.summaries.total(snapshot.rows)])
         # Tasks are read before the tally: what was made in between is no worker.
         workers = max(0, snapshot.tasks_made - counted["processes"] - counted["threads"] - snapshot.orphaned)
-        return Captured(**counted, misses=snapshot.misses, kernel_workers=workers, orphaned=snapshot.orphaned)
+        seen = {"misses": snapshot.misses, "kernel_workers": workers, "orphaned": snapshot.orphaned}
+        return Captured(**counted, **seen, unseen=self._unseen)
 
 
 def waiting_shelf(stream: str) -> str:

@@ -53,7 +53,8 @@ class Account:
 @dataclass(frozen=True)
 class Captured:
     """The kernel's side at one moment, summed over cgroups. `misses`: the probe was skipped, and what it missed is not in
-    `processes` and `threads` either. `orphaned`: counted while no agent was alive, and of nobody's row."""
+    `processes` and `threads` either. `orphaned`: counted while no agent was alive, and of nobody's row. `unseen`: tasks that
+    /proc/stat has and none of these: the kernel called no hook for them."""
 
     processes: int
     threads: int
@@ -65,6 +66,7 @@ class Captured:
     misses: int = 0
     kernel_workers: int = 0
     orphaned: int = 0
+    unseen: int = 0
 
     @property
     def captured(self) -> int:

@@ -265,4 +265,9 @@ def _measures_of(sink: Sink) -> SinkMeasures:
 
 def _lost(captured: Captured) -> dict[str, int]:
     """Before any sink."""
-    return {"ring": captured.lost, "recursion": captured.misses, "orphaned": captured.orphaned}
+    return {
+        "ring": captured.lost,
+        "recursion": captured.misses,
+        "orphaned": captured.orphaned,
+        "unseen": captured.unseen,
+    }

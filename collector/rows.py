@@ -46,8 +46,9 @@ __all__ = [
 ]
 
 HOST: Final = -1  # stands in a holder's key for a cgroup's id: everything of a node that is outside pods
-# Why a gap's forks never had a number and are in no tally: capture was away, it only counted, the probe was skipped.
-UNNUMBERED: Final = ("restart", "orphaned", "recursion")
+# Why a gap's forks never had a number and are in no tally: capture was away, it only counted, the probe was skipped, the kernel
+# did not call it.
+UNNUMBERED: Final = ("restart", "orphaned", "recursion", "unseen")
 
 
 class Tally(NamedTuple):

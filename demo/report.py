@@ -22,6 +22,7 @@ NUMBERS = (
     "proc_stat_delta",
     "proc_stat_bracket",
     "kernel_workers",
+    "unseen",
 )
 
 
@@ -35,22 +36,23 @@ def from_ledger(ledger: Json, ran: Sequence[Ran]) -> Json:
     """Counts of forks (processes and threads) from the attach on.
 
     `captured = delivered + queued + lost + suppressed + filtered` is for `complaints` to find true, as is
-    `proc_stat_bracket` <= captured + kernel_workers: [at least, at most] what /proc/stat's `processes` grew by. `complaints`
-    says in words what does not add up; an empty list is a pass.
+    `proc_stat_bracket` <= captured + kernel_workers + unseen: [at least, at most] what /proc/stat's `processes` grew by.
+    `complaints` says in words what does not add up; an empty list is a pass.
     """
-    sink = ledger["sinks"][SINK]
+    sink, before = ledger["sinks"][SINK], _lost(ledger)
     (attach_before, attach_after), (now_before, now_after) = ledger["proc_stat"]["attach"], ledger["proc_stat"]["now"]
     report: Json = {
         "captured": ledger["captured"],
         "delivered": sink["delivered"],
         "queued": sum(sink["queued"].values()),
-        "lost": sum(ledger["lost"].values()) + sum(sink["lost"].values()),
+        "lost": sum(before.values()) + sum(sink["lost"].values()),
         "suppressed": ledger["suppressed"],
         "filtered": sum(sink["filtered"].values()),
         "kernel_workers": ledger["kernel_workers"],
+        "unseen": ledger["lost"]["unseen"],
         "proc_stat_delta": now_after - attach_after,
         "proc_stat_bracket": [now_before - attach_after, now_after - attach_before],
-        "lost_by_reason": {**ledger["lost"], **sink["lost"]},
+        "lost_by_reason": {**before, **sink["lost"]},
         "filtered_by_reason": sink["filtered"],
         "pods": [
             {
@@ -68,9 +70,14 @@ def from_ledger(ledger: Json, ran: Sequence[Ran]) -> Json:
 def line(ledger: Json, collector_pods: int) -> str:
     """One line of live counts."""
     sink = ledger["sinks"][SINK]
-    queued, lost = sum(sink["queued"].values()), sum(ledger["lost"].values()) + sum(sink["lost"].values())
+    queued, lost = sum(sink["queued"].values()), sum(_lost(ledger).values()) + sum(sink["lost"].values())
     counts = {"captured": ledger["captured"], "delivered": sink["delivered"], "queued": queued, "lost": lost}
     return "  ".join(f"{name} {count:,}" for name, count in counts.items()) + f"  pods at the collector {collector_pods}"
+
+
+def _lost(ledger: Json) -> Json:
+    """Before the sink, by reason. What is unseen was nobody's to capture: the kernel called no tracepoint for it."""
+    return {reason: count for reason, count in ledger["lost"].items() if reason != "unseen"}
 
 
 def _unbalanced(ledger: Json, report: Json) -> list[str]:
@@ -81,8 +88,8 @@ def _unbalanced(ledger: Json, report: Json) -> list[str]:
     if report["captured"] != accounted:
         complaints.append(f"captured {report['captured']}, but accounted for {accounted}")
     low, high = report["proc_stat_bracket"]
-    if not low <= (counted := report["captured"] + report["kernel_workers"]) <= high:
-        complaints.append(f"captured and kernel workers are {counted}, but /proc/stat says {low} to {high}")
+    if not low <= (counted := report["captured"] + report["kernel_workers"] + report["unseen"]) <= high:
+        complaints.append(f"captured, kernel workers and unseen are {counted}, but /proc/stat says {low} to {high}")
     if report["lost"]:
         complaints.append(f"lost {report['lost']}: {report['lost_by_reason']}")
     return complaints

@@ -194,7 +194,8 @@ class SinkLedger(TypedDict):
 
 
 class Ledger(TypedDict):
-    """Of one epoch, in forks. `lost` here is before any sink: ring, recursion."""
+    """Of one epoch, in forks. `lost` here is before any sink: ring and orphaned, and what is not in `captured`: recursion and
+    unseen."""
 
     captured: int
     suppressed: int

@@ -1,7 +1,7 @@
 """/metrics: every family with its name, its help and its labels. Read at scrape time; nothing is kept but the pods' places.
 
 Counters are those of the probe in charge, so that at every scrape, for each sink, captured = delivered + queued + lost +
-suppressed + filtered. Must not live here: arithmetic.
+suppressed + filtered, but for what was lost before it was counted. Must not live here: arithmetic.
 """
 
 from __future__ import annotations

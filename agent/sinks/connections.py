@@ -187,8 +187,8 @@ class Connection:
         quiet, answer = now + limits.quiet, now + limits.answer
         later: asyncio.TimerHandle | None = None
         async with asyncio.timeout_at(min(quiet, answer)) as deadline:
-
-            def watch() -> None:
+            # Handed to itself: by naming itself it would be a cycle, one a try, and Python looks for those once an hour.
+            def watch(again: Callable[..., None]) -> None:
                 nonlocal moved, quiet, answer, later
                 before, moved, now = moved, self._moved(), loop.time()
                 if moved != before:
@@ -197,9 +197,9 @@ class Connection:
                     answer = now + limits.answer
                 if not deadline.expired():
                     deadline.reschedule(min(quiet, answer))
-                    later = loop.call_later(every, watch)
+                    later = loop.call_later(every, again, again)
 
-            watch()
+            watch(watch)
             try:
                 yield
             finally:

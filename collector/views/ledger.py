@@ -178,8 +178,8 @@ def _holes(holes: Sequence[HoleRow], account: Account) -> dict[str, Any]:
 
 def _reported(said: Mapping[str, Any]) -> dict[str, Any]:
     """The agent's ledger with each sink's sum: captured = delivered + queued + lost + suppressed + filtered."""
-    # What the probe was skipped for is in no tally, so it is not in `captured`, either.
-    before = sum(amount for reason, amount in said["lost"].items() if reason != "recursion")
+    # What the probe was not run for is in no tally, so it is not in `captured`, either.
+    before = sum(amount for reason, amount in said["lost"].items() if reason not in ("recursion", "unseen"))
     sinks = {}
     for name, sink in said["sinks"].items():
         queued, lost, filtered = (sum(sink[part].values()) for part in ("queued", "lost", "filtered"))

@@ -16,6 +16,7 @@ __all__ = ["gap_text", "reason_badge", "reason_words"]
 _TITLES: Final = {
     "ring_full": "lost in the kernel: the ring had no room",
     "recursion": "not counted: the probe was already running on that CPU",
+    "unseen": "not counted: /proc/stat has these tasks, and the kernel called no tracepoint for them",
     "suppressed": "held back by the storm limit; counted, not sent",
     "journal_full": "the agent's journal for this sink was full, and the oldest went",
     "journal_corrupt": "the agent's journal could not be read again",

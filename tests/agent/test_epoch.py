@@ -55,6 +55,7 @@ class Probe:
         self.forks = Ring()
         self.counts = Counter()
         self.raged = {}
+        self.made_beyond = 0  # tasks that /proc/stat has and no hook was called for, or not yet
 
     def fork(self, cgroup):
         self.forks.records.append(Records().fork(len(self.forks.records), cgroup))
@@ -62,7 +63,7 @@ class Probe:
 
     def snapshot(self):
         rows = {cgroup: TallyRow(count, 0, count, 0, 0, 0, 0) for cgroup, count in self.counts.items()}
-        return Snapshot(rows, (), 0, (sum(self.counts.values()),) * 2)
+        return Snapshot(rows, (), 0, (sum(self.counts.values()) + self.made_beyond,) * 2)
 
     def reopened(self):
         self.forks.cursor = self.forks.consumed
@@ -208,3 +209,30 @@ def test_a_storm_of_a_pod_that_is_long_gone_is_not_told_again():
     assert look(60) == ["stop"]
     node.epoch.let_go(9)
     assert [look(700), look(701)] == [[], []]
+
+
+def unseen(node):
+    node.step("summarise")
+    return node.epoch.captured(node.probe.snapshot()).unseen
+
+
+def test_a_task_that_is_missing_an_interval_later_is_unseen_and_one_that_was_on_its_way_to_its_hook_is_not():
+    node = Node()
+    node.probe.fork(1)
+    node.probe.made_beyond = 5
+    assert unseen(node) == 0
+    node.probe.made_beyond = 3  # two came to their hooks
+    node.probe.fork(1)
+    node.probe.fork(1)
+    assert unseen(node) == 3
+    assert unseen(node) == 3
+
+
+def test_the_next_agent_goes_on_with_what_was_unseen():
+    node = Node()
+    node.probe.made_beyond = 3
+    assert [unseen(node), unseen(node)] == [0, 3]
+    node.step("commit")
+    node.begin()
+    assert node.epoch.captured(node.probe.snapshot()).unseen == 3
+    assert unseen(node) == 3

@@ -16,7 +16,7 @@ def ledger(**changes):
         "suppressed": 3,
         "kernel_workers": 2,
         "closed": True,
-        "lost": {"ring": 0},
+        "lost": {"ring": 0, "unseen": 0},
         "filtered": {"threads": 30},
         "sinks": {
             "collector": {
@@ -68,7 +68,14 @@ def test_what_adds_up_passes_and_says_its_numbers():
         "proc_stat_delta": 106,
         "proc_stat_bracket": [100, 110],
         "kernel_workers": 2,
+        "unseen": 0,
     }
+
+
+def test_tasks_that_called_no_tracepoint_are_said_and_are_no_loss_of_ours():
+    told = {"lost": {"ring": 0, "unseen": 5}, "proc_stat": {"attach": [1000, 1004], "now": [1110, 1114]}}
+    result = report.from_ledger(ledger(**told), [CART])
+    assert (result["complaints"], result["unseen"], result["lost"]) == ([], 5, 0)
 
 
 def test_pods_are_the_named_rows_with_what_was_delivered():
@@ -85,7 +92,8 @@ def test_pods_are_the_named_rows_with_what_was_delivered():
         ({"sinks": sink(delivered=59)}, "accounted for 99"),
         ({"proc_stat": {"attach": [1000, 1004], "now": [1107, 1110]}}, "/proc/stat says 103 to 110"),
         ({"proc_stat": {"attach": [1000, 1004], "now": [1099, 1101]}}, "/proc/stat says 95 to 101"),
-        ({"lost": {"ring": 5}, "captured": 105, "kernel_workers": 0}, "lost 5: {'ring': 5}"),
+        ({"lost": {"ring": 5, "unseen": 0}, "captured": 105, "kernel_workers": 0}, "lost 5: {'ring': 5}"),
+        ({"lost": {"ring": 0, "unseen": 9}}, "unseen are 111, but /proc/stat says 100 to 110"),
         ({"sinks": sink(delivered=58, lost={"rejected": 2})}, "lost 2: {'ring': 0, 'rejected': 2}"),
     ],
 )

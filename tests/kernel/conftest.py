@@ -14,6 +14,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,11 @@ from isal import igzip
 
 from agent.identity.cgroups import Hierarchy, choose_hierarchy
 from agent.kernel.capture import CannotCapture, Capture, open_capture
+from agent.kernel.libbpf import load_libbpf
 from agent.kernel.probe import Probe
 from demo.containers import Runtime
+
+from .witness import Witness
 
 PATIENCE = float(os.environ.get("TEST_PATIENCE", "20"))  # seconds for what takes one at the most, on a busy machine
 
@@ -137,6 +141,25 @@ class Receiver:
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+
+
+@pytest.fixture
+def witness() -> Iterator[Witness]:
+    """From the test's beginning on."""
+    with Witness() as here:
+        yield here
+
+
+@contextmanager
+def pinned(folder: Path, name: str) -> Iterator[int]:
+    """The descriptor of a pinned map of the one probe, or of the dispatcher."""
+    (pin,) = folder.glob(f"*/{name}")
+    descriptor = load_libbpf().bpf_obj_get(os.fsencode(pin))
+    assert descriptor >= 0
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @pytest.fixture

@@ -21,14 +21,14 @@ from typing import Any
 
 import pytest
 
-from agent.kernel.libbpf import load_libbpf
 from agent.kernel.maps import BpfMap
 from agent.kernel.probe import META_BYTES
 from agent.kernel.records import CONFIG, CPU_ROW
 from demo.containers import Runtime
 
-from .conftest import Agent, until
+from .conftest import Agent, pinned, until
 from .scenes import FORKER, Scene, caught_up, has_forked, killed, loop_mounted, scene, settled
+from .witness import Witness
 
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(90)]
 Start = Callable[..., Agent]
@@ -62,18 +62,6 @@ def verdict(agent: Agent, path: str) -> str:
     return "ok\n"
 
 
-@contextmanager
-def pinned(folder: Path, name: str) -> Iterator[int]:
-    """The descriptor of a pinned map of the one probe."""
-    (pin,) = folder.glob(f"*/{name}")
-    descriptor = load_libbpf().bpf_obj_get(os.fsencode(pin))
-    assert descriptor >= 0
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def counted(stream: dict[str, Any]) -> int:
     """Tasks of a stream that somebody was told of: the heartbeat's sum, and events that came after it; but not those that were
     in the ring then and are gone with it, for they are in a gap."""
@@ -87,15 +75,15 @@ def counted(stream: dict[str, Any]) -> int:
     return int(told - twice - stream["explained"].get("restart", 0))
 
 
-def bracket(first: dict[str, Any], last: dict[str, Any]) -> tuple[int, int]:
+def bracket(first: dict[str, Any], last: dict[str, Any], witness: Witness) -> tuple[int, int]:
     """What /proc/stat grew by from the first ledger's attach to the last one's now, at least and at most. A fork that is
-    between its two tracepoints when a probe stops is in no count: one a CPU."""
+    between its two tracepoints when a probe stops is in no count: one a CPU. Nor is what called no tracepoint."""
     (begun_before, begun_after), (now_before, now_after) = first["proc_stat"]["attach"], last["proc_stat"]["now"]
-    return now_before - begun_after - (os.cpu_count() or 1), now_after - begun_before
+    return now_before - begun_after - (os.cpu_count() or 1) - witness.unseen(), now_after - begun_before
 
 
 async def test_sigterm_ships_what_was_captured_and_takes_the_probe_away(
-    capture: dict[str, Any], pins: Path, start_agent: Start, runtime: Runtime, tmp_path: Path
+    capture: dict[str, Any], pins: Path, start_agent: Start, runtime: Runtime, tmp_path: Path, witness: Witness
 ) -> None:
     async with scene(runtime, tmp_path) as here:
         forker = await here.forker("cart", 1000)
@@ -117,7 +105,7 @@ async def test_sigterm_ships_what_was_captured_and_takes_the_probe_away(
     assert (node["missing"], node["received"]) == (0, node["given"])
     assert pod["delivered"] == pod["processes"] < made, "nobody was there for a while"
     assert pod["unknown_share"]["restart"] >= made - pod["processes"]
-    least, most = bracket(begun, last)
+    least, most = bracket(begun, last, witness)
     assert least <= sum(map(counted, after["streams"])) + after["never_numbered"]["restart"] <= most
     assert after["unexplained"] == 0
 
@@ -167,7 +155,7 @@ async def test_sigterm_leaves_the_probe_at_work_for_the_next_agent_when_that_is_
 
 @pytest.mark.parametrize("keep", [True, False])
 async def test_the_second_sigterm_leaves_at_once_and_the_next_agent_delivers_what_was_left(
-    capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path, keep: bool
+    capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path, keep: bool, witness: Witness
 ) -> None:
     capture["keep"] = keep
     async with scene(runtime, tmp_path) as here:
@@ -202,12 +190,12 @@ async def test_the_second_sigterm_leaves_at_once_and_the_next_agent_delivers_wha
     else:
         unseen = node["never_numbered"]["restart"]
         assert 0 < made - pod["processes"] <= unseen
-        least, most = bracket(begun, last)
+        least, most = bracket(begun, last, witness)
         assert least <= sum(map(counted, node["streams"])) + unseen <= most
 
 
 async def test_a_sick_agent_ends_with_one_clear_line_and_the_next_one_says_what_is_missing(
-    capture: dict[str, Any], pins: Path, start_agent: Start, runtime: Runtime, tmp_path: Path
+    capture: dict[str, Any], pins: Path, start_agent: Start, runtime: Runtime, tmp_path: Path, witness: Witness
 ) -> None:
     async with scene(runtime, tmp_path) as here:
         forker = await here.forker("cart", 1000)
@@ -232,13 +220,13 @@ async def test_a_sick_agent_ends_with_one_clear_line_and_the_next_one_says_what_
     unseen = node["never_numbered"]["restart"]
     assert made - unseen <= pod["processes"] + pod["since"] <= made
     assert pod["delivered"] > 0
-    least, most = bracket(begun, last)
+    least, most = bracket(begun, last, witness)
     assert least <= sum(map(counted, node["streams"])) + unseen <= most
     assert node["unexplained"] == 0
 
 
 async def test_what_a_probe_saw_that_the_next_version_can_not_read_is_told_as_a_number(
-    capture: dict[str, Any], pins: Path, start_agent: Start, runtime: Runtime, tmp_path: Path
+    capture: dict[str, Any], pins: Path, start_agent: Start, runtime: Runtime, tmp_path: Path, witness: Witness
 ) -> None:
     async with scene(runtime, tmp_path) as here:
         forker = await here.forker("cart", 1000)
@@ -260,7 +248,7 @@ async def test_what_a_probe_saw_that_the_next_version_can_not_read_is_told_as_a_
     assert not last["taken_over"]
     assert pod["processes"] < made
     assert node["unexplained"] == 0
-    least, most = bracket(begun, last)
+    least, most = bracket(begun, last, witness)
     assert least <= sum(map(counted, node["streams"])) + node["never_numbered"]["restart"] <= most
 
 
@@ -302,7 +290,7 @@ async def test_a_hung_disk_is_noticed_by_the_liveness_probe_and_costs_no_fork(
 
 
 async def test_what_was_forked_while_no_agent_was_there_for_too_long_is_told_exactly(
-    capture: dict[str, Any], pins: Path, start_agent: Start, runtime: Runtime, tmp_path: Path
+    capture: dict[str, Any], pins: Path, start_agent: Start, runtime: Runtime, tmp_path: Path, witness: Witness
 ) -> None:
     async with scene(runtime, tmp_path) as here:
         forker = await here.forker("cart", 1000)
@@ -331,7 +319,7 @@ async def test_what_was_forked_while_no_agent_was_there_for_too_long_is_told_exa
     assert 500 < made - pod["processes"] <= orphans
     assert pod["unknown_share"] == {"orphaned": orphans}
     (stream,) = node["streams"]
-    least, most = bracket(begun, last)
+    least, most = bracket(begun, last, witness)
     assert least <= counted(stream) <= most, "captured has the orphans in it"
     assert (node["missing"], node["received"]) == (0, node["given"])
 
@@ -352,7 +340,7 @@ async def a_heartbeat(here: Scene) -> None:
 
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_what_nobody_saw_after_the_kill_of_an_agent_without_pins_is_told_as_a_number_that_fits_proc_stat(
-    start_agent: Start, runtime: Runtime, tmp_path: Path, at_once: bool
+    start_agent: Start, runtime: Runtime, tmp_path: Path, at_once: bool, witness: Witness
 ) -> None:
     """`at_once`: killed just after a heartbeat, before what had been counted by then was all committed."""
     capture = {"pin": None, "summary_interval": "1s", "storm_limit": 0}
@@ -375,5 +363,5 @@ async def test_what_nobody_saw_after_the_kill_of_an_agent_without_pins_is_told_a
     assert not last["taken_over"]
     assert made > pod["processes"] > 0
     assert node["unexplained"] == 0, node
-    least, most = bracket(begun, last)
+    least, most = bracket(begun, last, witness)
     assert least <= sum(map(counted, node["streams"])) + node["never_numbered"]["restart"] <= most

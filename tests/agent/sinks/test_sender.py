@@ -1,6 +1,7 @@
 """What a sender does with a batch for each answer: at least once, in order, and each fork exactly once in the account."""
 
 import asyncio
+import gc
 import logging
 from datetime import UTC, datetime
 
@@ -36,6 +37,21 @@ async def test_batches_arrive_in_their_order(receiver):
     ids = [way.put().id for _ in range(5)]
     await way.ship()
     assert [one for one, _, _ in receiver.tries] == ids
+
+
+async def test_a_try_leaves_nothing_that_only_the_collector_of_cycles_would_find(receiver):
+    """The agent makes so little of that kind that Python would come for it once an hour."""
+    way = Way(receiver.url)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            way.put()
+            await way.ship()
+        limits = [one for one in gc.get_objects() if isinstance(one, asyncio.Timeout)]
+    finally:
+        gc.enable()
+    assert len(limits) < 5
 
 
 async def test_a_request_says_what_it_carries(receiver):
