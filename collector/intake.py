@@ -172,7 +172,7 @@ class Intake:
         except StoreAway as wrong:
             self._metrics.store_errors.inc()
             _log.error("a batch was not kept: %s", wrong)
-            failed(503, "the store does not answer; nothing of this batch was kept", {"Retry-After": "5"})
+            failed(503, "the store does not answer; send this batch again", {"Retry-After": "5"})
         return lines, filed.accepted, filed.duplicate
 
     def _too_large(self) -> NoReturn:

@@ -83,6 +83,8 @@ def _fork(line: dict[str, Any], into: CheckedLines) -> None:
         stream, cpu, sequence = parse_fork_id(text(line.get("id"), "id", ID))
     except ValueError as wrong:
         raise Refused(f"id: {quoted(str(wrong))}") from None
+    if cpu >= CPUS:
+        raise Refused(f"id: {cpu} is not the number of a CPU")
     if sequence > 2**63 - 2:
         raise Refused(f"id: sequence {sequence} is over 63 bits")
     time = nanoseconds(line.get("timestamp"), "timestamp")
@@ -309,7 +311,7 @@ def _amounts(value: object, name: str) -> dict[str, int]:
 def _heads(value: object) -> dict[str, int]:
     heads = mapping(value, "heads", CPUS)
     for cpu in heads:
-        if not (cpu.isascii() and cpu.isdigit() and len(cpu) <= 5 and str(int(cpu)) == cpu):
+        if not (cpu.isascii() and cpu.isdigit() and len(cpu) <= 4 and str(int(cpu)) == cpu and int(cpu) < CPUS):
             _not_a_cpu(cpu)
     return {cpu: amount(head, f"heads.{cpu}") for cpu, head in heads.items()}
 

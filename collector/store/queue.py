@@ -80,6 +80,7 @@ class Queue:
             self._file(batches)
 
     def _file(self, batches: Sequence[tuple[_Waiting, CheckedLines]]) -> None:
+        self._begun = time.time_ns()  # before the commit's own time: who asks in between must not take it for written
         try:
             filed = self._filing.file([(checked, one.sink) for one, checked in batches], time.time_ns())
         except BaseException as wrong:  # it is those who wait that must hear of it
@@ -89,5 +90,7 @@ class Queue:
             else:
                 batches[0][0].answer.set_exception(told(wrong) if isinstance(wrong, (OSError, ClickHouseError)) else wrong)
             return
+        finally:
+            self._begun = None
         for (one, checked), answer in zip(batches, filed, strict=True):
             one.answer.set_result((checked, answer))

@@ -121,6 +121,7 @@ def test_any_bytes_are_lines_that_are_counted(noise):
         (("event",), "fork_flood", "'fork_flood' is a kind that this collector does not know; it knows sched_process_fork"),
         (("event",), ["sched_process_fork"], "a kind that this collector does not know"),
         (("id",), "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68.0.9999999999999999999", "over 63 bits"),
+        (("id",), "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68.8192.1", "8192 is not the number of a CPU"),
         (("id",), "GGc846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68.0.1", "not a fork"),
         (("id",), "17", "not a fork"),
     ],
@@ -145,6 +146,7 @@ def test_what_is_wrong_is_named(says, path, value, says_why):
         ("gap", ("count",), 2**53, "count: 9007199254740992"),
         ("gap", ("sink",), "", "sink: is empty"),
         ("node_summary", ("heads", "007"), 1, "heads: '007' is not the number of a CPU"),
+        ("node_summary", ("heads", "8192"), 1, "heads: '8192' is not the number of a CPU"),
         ("node_summary", ("heads", "0"), 2**53, "heads.0: 9007199254740992"),
     ],
 )

@@ -168,7 +168,7 @@ async def test_while_the_store_does_not_answer_nothing_is_acknowledged(running, 
         await door.post(says.fork(1))
         other = Engine.open(f"chdb://{tmp_path}/store")
         other.writer.command("RENAME TABLE came_in TO hidden")
-        assert "nothing of this batch was kept" in (await door.post(says.fork(2), says.summary(1, 2), status=503))["error"]
+        assert "send this batch again" in (await door.post(says.fork(2), says.summary(1, 2), status=503))["error"]
         other.writer.command("RENAME TABLE hidden TO came_in")
         assert await door.post(says.fork(2), says.summary(1, 2)) == {"accepted": 2, "duplicate": 0, "rejected": []}
         assert (await door.pods())["cart-1"]["delivered"] == 2

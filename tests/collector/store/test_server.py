@@ -223,7 +223,7 @@ async def test_a_batch_in_whose_midst_the_server_dies_is_not_acknowledged_and_is
     async with running(store=server.dsn(database)) as door:
         server.fault(statement, when)
         gone = await door.post(*batch, status=503)
-        assert gone == {"error": "the store does not answer; nothing of this batch was kept"}
+        assert gone == {"error": "the store does not answer; send this batch again"}
         await door.get("/readyz", status=503)
         await door.get("/v1/pods", status=503)
         server.restart()
