@@ -174,6 +174,7 @@ class Sink:
             self.account(stream).lose("sink_changed", forks)
         else:
             self._add(stream, self._framing.items(state[_HEAD.size + 8 * count :]), cgroups, opened)
+        self._saved = count  # or the journal would go on holding as open what has become a batch
 
     def _state(self) -> bytes:
         # A framing may want them in another order, and what is read back is in that order.

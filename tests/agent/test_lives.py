@@ -13,7 +13,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from isal import igzip
 
@@ -185,6 +185,11 @@ def quick():
         yield lambda: Path(tempfile.mkdtemp(dir=folder))
 
 
+# What was open at one agent's death became a batch of the next, and was still open to the one after that.
+TWICE = [("fork", 1), ("turn", None), ("name", 1), ("turn", None), ("commit", 2), ("turn", None), ("commit", 2)]
+
+
+@example(life=TWICE)
 @settings(max_examples=LIVES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(steps, min_size=5, max_size=40))
 def test_whoever_dies_and_when_each_fork_arrives_at_each_sink_or_is_said_to_be_lost(quick, life):
