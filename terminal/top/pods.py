@@ -88,6 +88,8 @@ class PodsScreen(Screen[None]):
             except Trouble as trouble:
                 self.app.exit(trouble)
                 return
+            if not self.is_attached:  # somebody left meanwhile
+                return
             self._fresh, self._rows = time.monotonic(), rows_of(self._answer)
             self._say("")
             self._draw()
@@ -112,7 +114,8 @@ class PodsScreen(Screen[None]):
             self._say(f"waiting for {self._collector.shown}; these are {age:.0f} s old")
 
     def _say(self, text: str) -> None:
-        self.query_one("#news", Static).update(Text(text, style="bold red"))
+        for line in self.query("#news").results(Static):  # none while the screen is being taken down
+            line.update(Text(text, style="bold red"))
 
     def action_sort(self, sort: str) -> None:
         """By that; or, where it already is, the other way round."""

@@ -26,6 +26,8 @@ KNOWN = re.compile(
     r"|\x1bP[=+$]?[0-9a-z;]*\x1b\\"  # DCS: whether it draws whole screens at once
     r"|\x1b\]22;[a-z]+\x07"  # OSC: the pointer's shape
 )
+# A control sequence that goes on in the next read.
+UNFINISHED = re.compile(rb"\x1b(P[^\x1b]*\x1b?|\[[?>=<]?[0-9;]*[$]?|\][^\x07\x1b]*\x1b?)?\Z")
 
 
 class Terminal:
@@ -34,7 +36,7 @@ class Terminal:
     def __init__(self, collector, *arguments, **environment):
         self.screen = pyte.Screen(COLUMNS, LINES)
         self._stream = pyte.ByteStream(self.screen)
-        self.raw = b""
+        self.raw = self._begun = b""
         self._collector, self._arguments, self._environment = collector, arguments, environment
 
     async def __aenter__(self):
@@ -61,8 +63,11 @@ class Terminal:
     def _read(self):
         piece = os.read(self.own, 65536)
         self.raw += piece
+        whole = self._begun + piece
+        cut = UNFINISHED.search(whole)
+        whole, self._begun = (whole[: cut.start()], cut[0]) if cut else (whole, b"")
         # pyte knows no private modes of other letters than h and l, and no device control strings.
-        self._stream.feed(re.sub(rb"\x1bP[^\x1b]*\x1b\\|\x1b\[[?>=<][0-9;]*[$]?[a-gi-km-z]", b"", piece))
+        self._stream.feed(re.sub(rb"\x1bP[^\x1b]*\x1b\\|\x1b\[[?>=<][0-9;]*[$]?[a-gi-km-z]", b"", whole))
 
     @property
     def text(self):
@@ -72,9 +77,11 @@ class Terminal:
         os.write(self.own, keys)
 
     async def until(self, words):
-        async with asyncio.timeout(20):
-            while words not in self.text:  # noqa: ASYNC110 - a terminal rings no bell
-                await asyncio.sleep(0.05)
+        for _ in range(20 * 20):
+            if words in self.text:
+                return
+            await asyncio.sleep(0.05)
+        pytest.fail(f"no {words!r} in\n{self.text}")
 
     async def ended(self):
         async with asyncio.timeout(20):
