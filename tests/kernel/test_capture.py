@@ -228,8 +228,9 @@ def test_an_orphan_only_counts_and_goes_on_when_somebody_comes(open_pinned: Open
     probe.start(threads=False, storm_limit=0, alive_ns=MINUTES)
     made = fork(23)
     assert children(probe) == made
+    probe.stop()
     after = probe.snapshot()
-    assert after.orphaned - begin_again <= 2  # others may have forked between the two lines above
+    assert after.orphaned - begin_again < len(made)  # others may have forked before it began again
     counted = sum(row.processes + row.threads for row in after.rows.values())
     assert after.tasks_made >= counted + after.orphaned
 

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.kernel
 
 def agent(folder: Path, *before: str, **settings: object) -> subprocess.CompletedProcess[str]:
     config = folder / "agent.yaml"
-    defaults = {"status": "127.0.0.1:0", "kubernetes": {"enabled": False}, "state_dir": str(folder / "state")}
-    config.write_text(yaml.safe_dump({**defaults, **settings}))
+    defaults = {"status": "127.0.0.1:0", "kubernetes": {"enabled": False}, "capture": {"pin": None}}
+    config.write_text(yaml.safe_dump({**defaults, "state_dir": str(folder / "state"), **settings}))
     command = [*before, sys.executable, "-m", "forklore", "agent", "--config", str(config)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
@@ -70,9 +70,14 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
 def test_it_needs_no_kernel_headers(tmp_path: Path) -> None:
     everywhere = hidden("/usr/include", "/usr/src", "/lib/modules")
     config = tmp_path / "agent.yaml"
-    config.write_text(yaml.safe_dump({"status": "127.0.0.1:0", "kubernetes": {"enabled": False}, "state_dir": str(tmp_path)}))
-    agent = [sys.executable, "-m", "forklore", "agent", "--config", str(config)]
-    command = ["timeout", "--preserve-status", "4", *everywhere, *agent]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert answer.returncode == 0, answer.stderr
-    assert "capturing" in answer.stderr
+    settings = {"status": "127.0.0.1:0", "kubernetes": {"enabled": False}, "state_dir": str(tmp_path), "capture": {"pin": None}}
+    config.write_text(yaml.safe_dump(settings))
+    command = [*everywhere, sys.executable, "-m", "forklore", "agent", "--config", str(config)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as agent:
+        assert agent.stderr
+        said = [next(agent.stderr)]
+        while "capturing" not in said[-1]:
+            said += [next(agent.stderr)]
+        agent.terminate()
+        said += agent.stderr
+    assert agent.returncode == 0, said
