@@ -4,7 +4,7 @@
 
 Two pods fork at half the rate each; a third comes and goes all the time, with a new name and new cgroups. Prints a line every
 so often, and in the end what memory grows by. Exit code: 0 all is accounted for, 1 it is not. What /proc/stat has beyond the
-agent's count must be what perf's counter missed, too (docs/decisions/0010-unseen.md). Must not live here: pytest's tests.
+agent's count must be what ftrace missed, too (docs/decisions/0010-unseen.md). Must not live here: pytest's tests.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ async def run(here: Scene, agent: Agent, witness: Witness, forkers: list[Forker]
     sys.stdout.write(f"{number} guests. Memory, once warm: {slope(warm) * 60 / 1024:+.1f} KiB a minute\n")
     sys.stdout.write(f"Descriptors, once warm: {warm[0].descriptors} at first, {warm[-1].descriptors} in the end\n")
     told = ledger["lost"]["unseen"]
-    sys.stdout.write(f"Tasks that called no tracepoint: {unseen} by perf's counter and /proc/stat, {told} by the agent\n")
+    sys.stdout.write(f"Tasks that called no tracepoint: {unseen} by ftrace and /proc/stat, {told} by the agent\n")
     return complaints(ledger, unseen, await here.node(), [await here.pod(forker) for forker in forkers], made)
 
 
@@ -160,7 +160,7 @@ def complaints(
     if not now_before - attach_after - unseen <= counted <= now_after - attach_before:
         found.append(f"counted {counted}, but /proc/stat says {now_before - attach_after} to {now_after - attach_before}")
     if ledger["lost"]["unseen"] > unseen:
-        found.append(f"the agent says that {ledger['lost']['unseen']} tasks called no tracepoint, perf's counter {unseen}")
+        found.append(f"the agent says that {ledger['lost']['unseen']} tasks called no tracepoint, ftrace {unseen}")
     for pod, forks in zip(pods, made, strict=True):
         if not pod["processes"] == pod["delivered"] + sum(pod["missing"].values()) == forks:
             found.append(f"{pod['pod']} forked {forks} times: counted {pod['processes']}, came {pod['delivered']}")
