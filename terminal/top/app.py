@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from textual.app import App
-from textual.events import Resize
 from textual.screen import Screen
 
 from terminal.collector import Collector, Query
@@ -27,7 +26,3 @@ class Top(App[Trouble]):
 
     def get_default_screen(self) -> Screen[None]:
         return self._first
-
-    def on_ready(self) -> None:
-        # Textual 8 drops the terminal's size when it comes while the first screen is being put up: 80 columns it stays.
-        self.screen.post_message(Resize(self.size, self.size))

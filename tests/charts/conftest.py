@@ -99,11 +99,14 @@ class Chart:
         self, case: str | None = None, values: dict[str, Any] | None = None, kubernetes: str = NEW, *, fresh: bool = False
     ) -> Render:
         key = json.dumps([case, values, kubernetes])
-        if fresh or key not in self._rendered:
-            code, text, error = self._template(case, values, kubernetes)
-            assert code == 0, error
-            self._rendered[key] = Render(text)
-        return self._rendered[key]
+        if not fresh and key in self._rendered:
+            return self._rendered[key]
+        code, text, error = self._template(case, values, kubernetes)
+        assert code == 0, error
+        made = Render(text)
+        if not fresh:  # its caller means to change it
+            self._rendered[key] = made
+        return made
 
     def refusal(self, values: dict[str, Any], kubernetes: str = NEW) -> str:
         """What helm says instead of rendering."""

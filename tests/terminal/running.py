@@ -18,7 +18,8 @@ class Ended:
 
 
 def environment_of(collector, **more):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FORKLORE_")}
+    # pytest-xdist sets the size of a terminal, which would go before that of the test's own.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FORKLORE_", "COLUMNS", "LINES"))}
     return {**kept, "FORKLORE_COLLECTOR": collector.url if collector else "http://127.0.0.1:9", "LC_ALL": "C.UTF-8", **more}
 
 
