@@ -88,7 +88,7 @@ class PodsScreen(Screen[None]):
             except Trouble as trouble:
                 self.app.exit(trouble)
                 return
-            if not self.is_attached:  # somebody left meanwhile
+            if not self.query(PodTable):  # somebody left meanwhile, and the screen is being taken down
                 return
             self._fresh, self._rows = time.monotonic(), rows_of(self._answer)
             self._say("")
