@@ -70,8 +70,12 @@ class PodScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self._show("overview", overview_lines(self._row.entry))
-        self.call_after_refresh(self.action_pane, PANES[0])
+        self.call_after_refresh(self._settle)
         self._live()
+
+    def _settle(self) -> None:
+        """On the first pane, or on the one that somebody was quick to ask for."""
+        self.action_pane(self.query_one(TabbedContent).active or PANES[0])
 
     def action_pane(self, pane: str) -> None:
         self.query_one(TabbedContent).active = pane

@@ -14,6 +14,7 @@ from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
 from textual.events import Key
 from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
@@ -88,11 +89,10 @@ class PodsScreen(Screen[None]):
             except Trouble as trouble:
                 self.app.exit(trouble)
                 return
-            if not self.query(PodTable):  # somebody left meanwhile, and the screen is being taken down
-                return
             self._fresh, self._rows = time.monotonic(), rows_of(self._answer)
             self._say("")
-            self._draw()
+            with suppress(NoMatches):  # somebody left meanwhile, and the screen is being taken down, piece by piece
+                self._draw()
 
     def _asked(self) -> Query:
         """The filter is the collector's too, which knows more pods than it tells at once."""
