@@ -156,7 +156,7 @@ def test_the_container_may_what_the_chart_says_and_the_agent_gives_up_the_rest(
     installation.remove(stand_in)
 
     agent = installation.start_agent(render, api.account)
-    until(lambda: agent.get(STATUS, "/v1/ledger")["privileges"]["no_new_privs"], "the agent has given up what it can")
+    until(lambda: agent.get(STATUS, "/v1/ledger")["privileges"].get("no_new_privs"), "the agent has given up what it can")
     pid = agent.pid()
     assert [int(status_of(pid, key), 16) for key in ("CapEff", "CapPrm", "CapInh", "CapAmb")] == [0, 0, 0, 0]
     assert status_of(pid, "NoNewPrivs") == "1"
