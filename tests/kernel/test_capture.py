@@ -230,7 +230,7 @@ def test_an_orphan_only_counts_and_goes_on_when_somebody_comes(open_pinned: Open
     assert children(probe) == made
     probe.stop()
     after = probe.snapshot()
-    assert after.orphaned - begin_again < len(made)  # others may have forked before it began again
+    assert after.orphaned - begin_again <= 2  # others may have forked between the two lines above
     counted = sum(row.processes + row.threads for row in after.rows.values())
     assert after.tasks_made >= counted + after.orphaned
 
