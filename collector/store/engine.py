@@ -34,12 +34,26 @@ _OPTIONS: Final[dict[str, Any]] = {
 _SETTINGS: Final[dict[str, Any]] = {
     "max_threads": 2,
     "max_insert_threads": 1,
+    # Rows and bytes from which two threads read: rows with bitmaps are few and long.
+    "merge_tree_min_rows_for_concurrent_read": 2048,
+    "merge_tree_min_bytes_for_concurrent_read": 4 << 20,
+    # Questions are short: to compile one, at the third time that it is asked, takes longer than all that it would save.
+    "compile_expressions": 0,
+    "compile_aggregate_expressions": 0,
+    "compile_sort_description": 0,
     "max_memory_usage": 1_000_000_000,  # bytes of one query
     "max_bytes_before_external_group_by": 400_000_000,
     "max_bytes_before_external_sort": 400_000_000,
     # A view gets its rows even where the table that it looks at has had them: a writer may have died between the two.
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     "async_insert": 0,  # a server may have it on, which answers before the rows are safe
+}
+# Such as a server of an older version may not know.
+_EMBEDDED: Final[dict[str, Any]] = {
+    # It would want a gibibyte free for each thread of a question, and may not have two in all (see `_memory`): one thread each.
+    "max_threads_min_free_memory_per_thread": 128 << 20,
+    # All marks at once before reading, not each as it is come to: a Bloom filter over a week takes two thirds of the time.
+    "use_skip_indexes_on_data_read": 0,
 }
 _REMOTE: Final[dict[str, Any]] = {
     "distributed_foreground_insert": 1,  # an answer means that the shard has it, not that it is in a queue
@@ -192,7 +206,9 @@ def _memory() -> int:
 
 def _embedded(path: Path) -> Client:
     options = _OPTIONS | {"max_server_memory_usage": _memory()}
-    client = clickhouse_connect.get_client(interface="chdb", path=str(path), chdb_options=options, settings=_SETTINGS)
+    client = clickhouse_connect.get_client(
+        interface="chdb", path=str(path), chdb_options=options, settings=_SETTINGS | _EMBEDDED
+    )
     try:
         client.command(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
     except BaseException:
