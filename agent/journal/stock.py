@@ -6,20 +6,27 @@ Bodies in memory are bounded in bytes over all sinks. Must not live here: the or
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from agent.journal.rows import Changes, NewBatch, Saved, counts_of, packed
 from agent.nouns import Batch
-
-if TYPE_CHECKING:
-    from agent.journal.queue import Queue
 
 __all__ = ["UNSAVED", "Entry", "Stock"]
 
 UNSAVED: Final = 32 << 20  # bytes of bodies that may be in memory only: a quarter of the agent's memory
 _CACHE: Final = 8 << 20  # bytes of saved bodies kept for the senders: what comes and goes within seconds is never read back
+
+
+class Waiting(Protocol):
+    """Where an entry waits for its sink: an `agent.journal.queue`, as far as it matters here."""
+
+    sink: str
+
+    def lose(self, entries: Sequence[Entry], reason: str) -> None: ...
+
+    def __iter__(self) -> Iterator[Entry]: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -29,7 +36,7 @@ class Entry:
 
     id: int
     place: int
-    queue: Queue
+    queue: Waiting
     stream: str
     since: float
     events: int
@@ -62,14 +69,14 @@ class Stock:
         self._gone: set[int] = set()
         self._last = 0
 
-    def enter(self, queue: Queue, place: int, batch: Batch, *, ready: bool) -> Entry:
+    def enter(self, queue: Waiting, place: int, batch: Batch, *, ready: bool) -> Entry:
         self._last += 1
         size, forks = len(batch.body), packed(batch.forks)
         entry = Entry(self._last, place, queue, batch.stream, batch.since, batch.events, size, forks, batch, ready)
         self._keep(entry)
         return entry
 
-    def found(self, queues: dict[str, Queue], batches: Iterable[Saved]) -> list[Entry]:
+    def found(self, queues: Mapping[str, Waiting], batches: Iterable[Saved]) -> list[Entry]:
         """What the file has of these queues; the rest of it goes. What came in before it could be read is numbered anew."""
         entries = []
         highest = 0

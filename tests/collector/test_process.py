@@ -1,12 +1,8 @@
 """A collector as a process of its own: how it starts, stops, and dies."""
 
 import asyncio
-import os
 import signal
 import socket
-import sys
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import aiohttp
 import orjson
@@ -15,34 +11,7 @@ import pytest
 from collector.store.engine import Engine
 from collector.store.schema import VERSION
 from tests.collector.conftest import empty_store
-
-ROOT = Path(__file__).parents[2]
-
-
-@asynccontextmanager
-async def process(*arguments, **settings):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FORKLORE_")}
-    environment |= {f"FORKLORE_COLLECTOR_{key.upper()}": value for key, value in settings.items()}
-    running = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "collector", *arguments, cwd=ROOT, env=environment, stdout=-1, stderr=-1
-    )
-    try:
-        yield running
-    finally:
-        if running.returncode is None:
-            running.kill()
-            await running.wait()
-
-
-async def address(running):
-    return (await running.stdout.readline()).decode().split()[-1]
-
-
-async def post(session, url, *events):
-    async with session.post(
-        f"{url}/v1/events", data=b"\n".join(map(orjson.dumps, events)), headers={"Content-Type": "application/x-ndjson"}
-    ) as answer:
-        return answer.status, await answer.json()
+from tests.collector.processes import address, ended, post, process
 
 
 async def delivered(session, url):
@@ -130,11 +99,6 @@ async def test_told_to_stop_it_finishes_what_it_began(tmp_path, says):
         aiohttp.ClientSession() as session,
     ):
         assert await delivered(session, await address(running)) == [2]
-
-
-async def ended(running):
-    out, err = await running.communicate()
-    return running.returncode, out.decode(), err.decode().splitlines()
 
 
 async def test_a_port_in_use_is_one_line_and_69():

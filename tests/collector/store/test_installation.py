@@ -1,17 +1,12 @@
 """A collector in installations that lack packages: as the image has it, and as one without the embedded engine would."""
 
-import asyncio
-import os
 import socket
-import sys
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import aiohttp
-import orjson
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.collector.processes import address, ended, post, process
+
 COLLECTOR = """
 import runpy, sys
 sys.modules.update(dict.fromkeys({without!r}))  # whoever imports one of them is told that it is not there
@@ -19,19 +14,8 @@ runpy.run_module("collector", run_name="__main__")
 """
 
 
-@asynccontextmanager
-async def collector(store, without):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FORKLORE_")}
-    environment |= {"FORKLORE_COLLECTOR_LISTEN": "127.0.0.1:0", "FORKLORE_COLLECTOR_STORE": store}
-    running = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", COLLECTOR.format(without=without), cwd=ROOT, env=environment, stdout=-1, stderr=-1
-    )
-    try:
-        yield running
-    finally:
-        if running.returncode is None:
-            running.kill()
-        await running.wait()
+def collector(store, without):
+    return process(python=("-c", COLLECTOR.format(without=without)), listen="127.0.0.1:0", store=store)
 
 
 async def test_what_the_locks_leave_out_is_not_missed(tmp_path, says):
@@ -40,12 +24,9 @@ async def test_what_the_locks_leave_out_is_not_missed(tmp_path, says):
         collector(f"chdb://{tmp_path}/store", ["numpy", "pandas", "pyarrow"]) as running,
         aiohttp.ClientSession() as http,
     ):
-        url = (await running.stdout.readline()).decode().split()[-1]
-        events = [says.fork(number) for number in range(20)] + [says.summary(1, 20)]
-        async with http.post(
-            f"{url}/v1/events", data=b"\n".join(map(orjson.dumps, events)), headers={"Content-Type": "application/x-ndjson"}
-        ) as answer:
-            assert (await answer.json())["accepted"] == 21
+        url = await address(running)
+        _, answer = await post(http, url, *(says.fork(number) for number in range(20)), says.summary(1, 20))
+        assert answer["accepted"] == 21
         async with http.get(f"{url}/v1/pods") as answer:
             (pod,) = (await answer.json())["pods"]
         async with http.get(f"{url}/v1/forks", params={"from": "-1h", "limit": "100"}) as answer:
@@ -62,7 +43,6 @@ async def test_without_the_embedded_engine_a_server_is_all_that_can_be_a_store(t
         port = taken.getsockname()[1]
     store = f"http://127.0.0.1:{port}/x" if scheme == "http" else f"chdb://{tmp_path}/store"
     async with collector(store, ["chdb"]) as running:
-        out, err = await asyncio.wait_for(running.communicate(), 20)
-    (*_, line) = err.decode().splitlines()
-    assert (running.returncode, out) == (69, b"")
-    assert line.startswith("forklore collector: ") and why in line and "Traceback" not in err.decode()
+        code, out, (*before, line) = await ended(running)
+    assert (code, out) == (69, "")
+    assert line.startswith("forklore collector: ") and why in line and not any("Traceback" in one for one in before)

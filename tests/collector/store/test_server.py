@@ -16,10 +16,10 @@ from collector.store import Store, StoreAway
 from collector.store.filing import Filing
 from collector.store.schema import VERSION
 from tests.collector.conftest import SECOND, Says, empty_store, lines_of
+from tests.collector.processes import address, ended, post, process
 from tests.collector.store.bridge import PASSWORD, READER, USER, Server
 from tests.collector.store.lives import ALWAYS, answers, life, without_clock
 from tests.collector.store.test_schema import made_older
-from tests.collector.test_process import address, ended, post, process
 
 NAMES = map("db{}".format, itertools.count())
 
