@@ -30,6 +30,8 @@ from agent.summaries import Interval, Summaries
 from agent.wiring import sink_of
 from tests.agent.test_epoch import CGROUPS, LAYOUT, STREAM, Probe
 
+pytestmark = pytest.mark.slow
+
 LIVES = int(os.environ.get("LIVES", "1000"))
 # One with small batches, one that holds much back: their journals are never in step.
 SINKS = tuple(

@@ -13,6 +13,8 @@ from bench import burst, virtual_time
 from bench.api_servers import LIST_SEATS, QUEUE, SEATS, Answer, ApiServers, Costs, speaking_to
 from bench.fleet import EVERY_SECOND, Scene, cut, most, play, stop_all, stop_one
 
+pytestmark = pytest.mark.slow
+
 AGENTS = 300
 
 

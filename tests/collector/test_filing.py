@@ -6,6 +6,7 @@ import random
 import re
 import time
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from collector.rows import Filter
 from collector.store.reading import find_pods, snapshot
 from collector.views.pods import pod_entries
 from tests.collector.conftest import lines_of, look
+
+pytestmark = pytest.mark.slow
 
 SECOND = 1_000_000_000  # ns
 

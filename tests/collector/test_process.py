@@ -13,6 +13,8 @@ from collector.store.schema import VERSION
 from tests.collector.conftest import empty_store
 from tests.collector.processes import address, ended, post, process
 
+pytestmark = pytest.mark.slow
+
 
 async def delivered(session, url):
     async with session.get(f"{url}/v1/pods") as answer:

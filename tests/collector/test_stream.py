@@ -14,6 +14,8 @@ from collector import stream
 from collector.rows import FoundFork, Place
 from collector.store import Store, StoreAway
 
+pytestmark = pytest.mark.slow
+
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 
 

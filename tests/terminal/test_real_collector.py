@@ -24,6 +24,8 @@ from wire.batch import CONTENT_TYPE, EVENTS_PATH
 from .answers import EXAMPLES
 from .running import ran, started
 
+pytestmark = pytest.mark.slow
+
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 TOKEN = "right-token"
 SECOND = 1_000_000_000

@@ -18,6 +18,8 @@ import pytest
 from .answers import HOSTILE, detail, fork, node, pod, pods, tree
 from .running import environment_of
 
+pytestmark = pytest.mark.slow
+
 COLUMNS, LINES = 160, 40
 # What a screen's library says to a terminal: modes, cursor, colours, the title, requests for its abilities.
 KNOWN = re.compile(

@@ -15,6 +15,8 @@ from .answers import EXAMPLES, HOSTILE, fork
 from .running import harmless, ran, started
 from .standing_in import event
 
+pytestmark = pytest.mark.slow
+
 STREAM, FORKS = "/v1/stream", "/v1/forks"
 
 

@@ -20,6 +20,8 @@ from wire.names import UNKNOWN
 from .answers import GAP, HOSTILE, STORM, detail, fork, node, pod, pods, tree
 from .running import harmless, ran
 
+pytestmark = pytest.mark.slow
+
 PODS = "/v1/pods"
 TITLES = [column.title for column in COLUMNS]
 

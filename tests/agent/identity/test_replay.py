@@ -16,7 +16,7 @@ from agent.identity.cgroups import Cgroups
 from agent.identity.pods import KEEP_GONE_S
 from agent.identity.subjects import Subjects
 
-pytestmark = pytest.mark.replay
+pytestmark = pytest.mark.slow
 
 TIME = re.compile(rb'(?<!"deletionTimestamp":)"(20\d\d-[^"]+Z)"')  # a deletionTimestamp lies in the future
 QUICKER = 36  # the recording's 107 seconds in three

@@ -22,6 +22,8 @@ from agent.ledger import FORGOTTEN
 from agent.nouns import Batch
 from tests.agent.journal.batches import a_batch, counts
 
+pytestmark = pytest.mark.slow
+
 LIVES = int(os.environ.get("LIVES", "1000"))
 LIMITS = {"siem": 30_000, "collector": 9_000}
 SINKS, STREAMS, SHELVES = tuple(LIMITS), ("0f2a.1", "0f2a.2"), ("a", "b")

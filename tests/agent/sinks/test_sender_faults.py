@@ -17,6 +17,8 @@ from tests.faults import Close, Drip, FaultProxy, Forward, Garbage, Half, Reset,
 
 from .sending import Receiver, Way, until
 
+pytestmark = pytest.mark.slow
+
 QUICK = Limits(connect=5.0, quiet=0.3, answer=1.0)
 GARBAGE = [
     b"\x00\x01\x02",

@@ -13,6 +13,8 @@ from collector.store.ledger import ledger_rows
 from collector.store.naming import keys_of_pods
 from tests.collector.conftest import SECOND, empty_store, lines_of, look
 
+pytestmark = pytest.mark.slow
+
 ALWAYS = Span(0, 2**63 - 1)
 EVIL = "'; DROP TABLE fork; --\\\"{x:String}\u202e%s"
 

@@ -8,6 +8,8 @@ from collector.store.engine import Engine
 from collector.store.schema import NEVER, TABLES, VERSION, Stale, prepare
 from tests.collector.conftest import empty_store, lines_of
 
+pytestmark = pytest.mark.slow
+
 WEEK = 604800
 ALWAYS = Span(0, NEVER)
 _WHO = "LowCardinality(String), cgroup Int64, kind LowCardinality(String), comm LowCardinality(Nullable(String)), cpu UInt16"

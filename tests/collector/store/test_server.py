@@ -21,6 +21,8 @@ from tests.collector.store.bridge import PASSWORD, READER, USER, Server
 from tests.collector.store.lives import ALWAYS, answers, life, without_clock
 from tests.collector.store.test_schema import made_older
 
+pytestmark = pytest.mark.slow
+
 NAMES = map("db{}".format, itertools.count())
 
 
