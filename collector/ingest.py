@@ -21,7 +21,7 @@ class TooManyLines(Exception):
 
 def checked_lines(body: bytes, max_line: int, max_lines: int) -> CheckedLines:
     """NDJSON, a line per event, the last newline being optional; `max_line` in bytes. Raises `TooManyLines`."""
-    checked = CheckedLines()
+    checked = CheckedLines(size=len(body))
     if body.endswith(b"\n"):
         body = body[:-1]
     elif not body:

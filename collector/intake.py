@@ -34,6 +34,8 @@ TYPES: Final = (
     "text/plain",
 )
 PATIENCE: Final = 5.0  # seconds that a batch waits for a place
+SMALL: Final = 32 << 10  # bytes of a body: a second of an ordinary node
+MANY: Final = 32  # of those in the memory of a larger one; what they unpack to is bounded where they are read
 _SINK: Final = re.compile(r"[a-z0-9-]{1,32}")  # as the agent's settings have it
 _log = logging.getLogger(__name__)
 
@@ -50,12 +52,12 @@ class Limits(NamedTuple):
 
 
 class Intake:
-    """Takes batches in; `limits.batches` at once, so that memory is bounded however many agents there are. `news` is called
-    when anything was filed."""
+    """Takes batches in; so many at once that memory is bounded however many agents there are, but of small ones as many as go
+    well together in a commit. `news` is called when anything was filed."""
 
     def __init__(self, store: Store, metrics: Metrics, limits: Limits, news: Callable[[], None]) -> None:
         self._store, self._metrics, self._limits, self._news = store, metrics, limits, news
-        self._places = asyncio.Semaphore(limits.batches)
+        self._places, self._small = asyncio.Semaphore(limits.batches), asyncio.Semaphore(limits.batches * MANY)
         self._running = 0
         self._stopping = False
         self._idle = asyncio.Event()
@@ -105,7 +107,8 @@ class Intake:
             failed(415, f"Content-Encoding {encoding[:80]!r}: gzip, zstd and identity are read here")
         if (request.content_length or 0) > self._limits.max_body:
             self._too_large()
-        async with self._place():
+        small = request.content_length is not None and request.content_length <= SMALL
+        async with self._place(self._small if small else self._places):
             body = await self._body(request)
             lines, accepted, duplicate = await self._filed(body, encoding, _sink(request.headers.get(SINK, "")))
         if accepted:
@@ -127,10 +130,10 @@ class Intake:
         return told(receipt)
 
     @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
+    async def _place(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(PATIENCE):
-                await self._places.acquire()
+                await places.acquire()
         except TimeoutError:
             failed(503, "too many batches at once", {"Retry-After": "1"})
         self._metrics.waiting.inc()
@@ -138,7 +141,7 @@ class Intake:
             yield
         finally:
             self._metrics.waiting.dec()
-            self._places.release()
+            places.release()
 
     async def _body(self, request: web.Request) -> bytes:
         body = bytearray()

@@ -136,7 +136,7 @@ class Settings(BaseSettings):
     """How long a request's body may take to come in."""
 
     batches: Annotated[int, Field(ge=1, le=1000)] = 8
-    """Requests that are held in memory at once, `max_batch` each at worst; more wait, and are told 503 after 5 s."""
+    """Requests that are held in memory at once, and 32 times as many of at most 32Ki; more wait, and are told 503 after 5 s."""
 
     stop_timeout: Duration = "10s"  # type: ignore[assignment]
     """How long running requests may go on after SIGTERM. Shorter than Kubernetes' 30 s."""

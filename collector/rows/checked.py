@@ -119,7 +119,8 @@ class CheckedStorm(NamedTuple):
 
 @dataclass(slots=True)
 class CheckedLines:
-    """A batch sorted by kind, filled while its lines are read. `refused`: line number counted from 0, and why."""
+    """A batch sorted by kind, filled while its lines are read. `refused`: line number counted from 0, and why. `size`: bytes of
+    its body, unpacked."""
 
     forks: list[CheckedFork] = field(default_factory=list)
     summaries: list[CheckedSummary] = field(default_factory=list)
@@ -127,6 +128,7 @@ class CheckedLines:
     gaps: list[CheckedGap] = field(default_factory=list)
     storms: list[CheckedStorm] = field(default_factory=list)
     refused: list[tuple[int, str]] = field(default_factory=list)
+    size: int = 0
 
     def __len__(self) -> int:
         taken = len(self.forks) + len(self.summaries) + len(self.nodes) + len(self.gaps) + len(self.storms)

@@ -1,11 +1,13 @@
 """The writer's thread: one at a time, and batches that wait are written as one commit.
 
-A commit costs some 20 ms however little it holds, so what comes meanwhile goes along with the next. Must not live here: SQL.
+A commit costs some 30 ms however little it holds, so what comes meanwhile goes along with the next, and between two small ones
+there is a rest: a hundred agents that post once a second would keep a core busy with nothing else. Must not live here: SQL.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -24,6 +26,9 @@ __all__ = ["Queue"]
 
 _T = TypeVar("_T")
 _LINES: Final = 50_000  # of one commit, or one batch
+_BYTES: Final = 64 << 20  # of their bodies, unpacked
+_ENOUGH: Final = 1000  # lines that are worth a commit at once
+REST = 0.25  # s between commits of less; an agent that has little to say posts once a second
 
 
 class _Waiting(NamedTuple):
@@ -40,6 +45,7 @@ class Queue:
         self._thread = ThreadPoolExecutor(1, "store-writer")
         self._waiting: deque[_Waiting] = deque()
         self._begun: int | None = None  # when the commit that is being written began
+        self._ended = -math.inf  # when the last one was written, of the monotonic clock
 
     def settled(self, now: int) -> int:
         """What was filed up to this moment is written in all its tables. `now`, ns, was read before this was asked."""
@@ -63,9 +69,20 @@ class Queue:
         self._thread.shutdown()
 
     def _commit(self) -> None:
-        batches: list[tuple[_Waiting, CheckedLines]] = []
-        lines = 0
-        while self._waiting and lines < _LINES:
+        batches = self._gathered([])
+        rest = self._ended + REST - time.monotonic()
+        if batches and rest > 0 and sum(len(checked) for _, checked in batches) < _ENOUGH:
+            time.sleep(rest)
+            batches = self._gathered(batches)
+        if batches:
+            self._file(batches)
+            self._ended = time.monotonic()
+
+    def _gathered(self, batches: list[tuple[_Waiting, CheckedLines]]) -> list[tuple[_Waiting, CheckedLines]]:
+        """With those that wait, as far as they may go together."""
+        lines = sum(len(checked) for _, checked in batches)
+        size = sum(checked.size for _, checked in batches)
+        while self._waiting and lines < _LINES and size < _BYTES:
             one = self._waiting.popleft()
             if not one.answer.set_running_or_notify_cancel():
                 continue
@@ -75,9 +92,8 @@ class Queue:
                 one.answer.set_exception(wrong)
                 continue
             batches.append((one, checked))
-            lines += len(checked)
-        if batches:
-            self._file(batches)
+            lines, size = lines + len(checked), size + checked.size
+        return batches
 
     def _file(self, batches: Sequence[tuple[_Waiting, CheckedLines]]) -> None:
         self._begun = time.time_ns()  # before the commit's own time: who asks in between must not take it for written

@@ -24,7 +24,7 @@ from collector import stream
 from collector.ingest import checked_lines
 from collector.server import running_collector
 from collector.settings import Settings
-from collector.store import Store
+from collector.store import Store, queue
 from collector.store.engine import Engine
 from collector.store.filing import Filing
 from collector.store.looks import Look
@@ -250,6 +250,12 @@ class SharedStore:
 
 
 SHARED = SharedStore()
+
+
+@pytest.fixture(autouse=True)
+def _no_rest(monkeypatch):
+    """Tests post batch after batch, and nobody counts their commits."""
+    monkeypatch.setattr(queue, "REST", 0)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -54,6 +54,11 @@ def test_every_kind_of_the_contract_is_taken(says):
     assert [len(kind) for kind in kinds] == [1, 1, 1, 1, 1]
 
 
+def test_a_batch_tells_how_much_was_unpacked_for_it(says):
+    body = orjson.dumps(says.fork(1)) + b"\nno event\n"
+    assert checked_lines(body, 10**6, 10).size == len(body)
+
+
 def test_a_fork_is_kept_as_it_was_sent_with_every_key_of_the_contract(says):
     sent = says.example("sched_process_fork")
     (fork,) = checked(orjson.dumps(sent)).forks

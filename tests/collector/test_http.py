@@ -7,6 +7,7 @@ import orjson
 import pytest
 import zstandard
 
+from collector import intake
 from collector.store.engine import Engine
 from tests.collector.conftest import empty_store
 
@@ -65,6 +66,27 @@ async def test_a_body_that_does_not_come_is_not_waited_for(running):
 
     async with running(body_timeout="200ms") as door:
         assert "did not come" in (await door.raw(slow(), status=408))["error"]
+
+
+async def test_who_has_much_to_say_keeps_nobody_out_who_has_little(running, says, monkeypatch):
+    monkeypatch.setattr(intake, "PATIENCE", 0.2)
+    released = asyncio.Event()
+
+    async def slow():
+        yield b"\n".join(orjson.dumps(says.fork(n)) for n in range(100)) + b"\n"
+        await released.wait()
+        yield orjson.dumps(says.fork(100))
+
+    async with running(batches=1) as door:
+        first = asyncio.create_task(door.raw(slow()))
+        await door.metrics_say("forklore_collector_batches_open 1.0")
+        body = gzip.compress(b"\n".join(orjson.dumps(says.fork(n)) for n in range(200, 400)))
+        large = body + bytes(intake.SMALL)  # what follows a gzip member is nothing, and would be told so if it were read
+        assert "too many batches" in (await door.raw(large, status=503, Content_Encoding="gzip"))["error"]
+        assert (await door.raw(body, Content_Encoding="gzip"))["accepted"] == 200
+        released.set()
+        assert (await first)["accepted"] == 101
+        assert (await door.post(*(says.fork(n) for n in range(400, 440))))["accepted"] == 40
 
 
 async def test_an_empty_batch_is_a_batch(door):

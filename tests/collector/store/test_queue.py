@@ -1,10 +1,12 @@
 """What looks may count on while the writer's thread is at work."""
 
+import asyncio
 import time
 
 import pytest
 
 from collector.rows import CheckedLines
+from collector.store import queue as queues
 from collector.store.queue import Queue
 
 
@@ -39,3 +41,63 @@ async def test_a_commit_that_failed_holds_nothing_up(queue):
         await queue.file(CheckedLines, None)
     now = time.time_ns()
     assert queue.settled(now) == now - 1
+
+
+@pytest.fixture
+def commits(queue):
+    """How many batches went into each."""
+    made = []
+
+    class Filing:
+        def file(self, batches, now):
+            made.append(len(batches))
+            return [None for _ in batches]
+
+    queue._filing = Filing()
+    return made
+
+
+def lines(count, size=0):
+    return CheckedLines(refused=[(number, "no event") for number in range(count)], size=size)
+
+
+async def test_after_a_commit_what_comes_within_the_rest_goes_together(queue, commits, monkeypatch):
+    monkeypatch.setattr(queues, "REST", 0.5)
+    await queue.file(CheckedLines, None)
+    waiting = [asyncio.create_task(queue.file(CheckedLines, None))]
+    await asyncio.sleep(0.1)
+    waiting += [asyncio.create_task(queue.file(CheckedLines, None)) for _ in range(20)]
+    await asyncio.gather(*waiting)
+    assert commits == [1, 21]
+
+
+@pytest.mark.timeout(20)
+async def test_what_is_enough_for_a_commit_does_not_rest(queue, commits, monkeypatch):
+    monkeypatch.setattr(queues, "REST", 30)
+    await queue.file(CheckedLines, None)
+    await queue.file(lambda: lines(1000), None)
+    assert commits == [1, 1]
+
+
+async def test_a_commit_holds_no_more_than_there_is_memory_for(queue, commits, monkeypatch):
+    monkeypatch.setattr(queues, "REST", 0.5)
+    await queue.file(CheckedLines, None)
+    await asyncio.gather(
+        *(queue.file(lambda: lines(1, 40 << 20), None) for _ in range(3)),
+        *(queue.file(lambda: lines(30_000), None) for _ in range(3)),
+    )
+    assert commits == [1, 2, 3, 1]  # 80 MiB; 40 MiB and 60,000 lines; 30,000 lines
+
+
+async def test_a_batch_that_cannot_be_read_holds_no_other_up(queue, commits, monkeypatch):
+    monkeypatch.setattr(queues, "REST", 0.2)
+
+    def broken():
+        raise ValueError("no batch")
+
+    await queue.file(CheckedLines, None)
+    answers = await asyncio.gather(
+        *(queue.file(made, None) for made in (CheckedLines, broken, CheckedLines)), return_exceptions=True
+    )
+    assert [isinstance(answer, ValueError) for answer in answers] == [False, True, False]
+    assert commits == [1, 2]
