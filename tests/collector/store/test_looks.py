@@ -262,3 +262,10 @@ async def test_a_batch_that_cannot_be_read_does_not_take_its_neighbours_along(st
     with pytest.raises(ValueError, match="broken"):
         await store.file(broken)
     assert [(await one).accepted for one in good] == [1] * 5
+
+
+def test_two_threads_answer_a_question_to_the_embedded_engine():
+    """It would be one where the engine wants more free memory for each than it may have in all."""
+    with look() as (_, here):
+        plan = here.rows("EXPLAIN PIPELINE SELECT sum(number) FROM numbers_mt(100000000)")
+    assert any("\u00d7 2" in line for (line,) in plan), plan
