@@ -37,7 +37,7 @@ from collector.views.pods import pod_entries
 
 DAY = 86_400_000_000_000  # ns
 KEPT = 60 * 86400  # s: longer than anyone keeps a folder between two askings. What a look sees is its last 7 days
-TIMES = 20  # that each view is asked
+TIMES = 60  # that each view is asked
 
 
 class Load(NamedTuple):

@@ -35,8 +35,8 @@ _SETTINGS: Final[dict[str, Any]] = {
     "max_threads": 2,
     "max_insert_threads": 1,
     # Rows and bytes from which two threads read: rows with bitmaps are few and long.
-    "merge_tree_min_rows_for_concurrent_read": 2048,
-    "merge_tree_min_bytes_for_concurrent_read": 4 << 20,
+    "merge_tree_min_rows_for_concurrent_read": 256,
+    "merge_tree_min_bytes_for_concurrent_read": 1 << 20,
     # Questions are short: to compile one, at the third time that it is asked, takes longer than all that it would save.
     "compile_expressions": 0,
     "compile_aggregate_expressions": 0,

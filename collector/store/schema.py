@@ -74,7 +74,7 @@ min_age_to_force_merge_seconds = 1800, min_age_to_force_merge_on_partition_only 
     stream LowCardinality(String), cgroup Int64, kind LowCardinality(String), comm LowCardinality(Nullable(String)),
     numbers AggregateFunction(groupBitmap, UInt64), seen SimpleAggregateFunction(max, {_NS})
 ) ENGINE = AggregatingMergeTree ORDER BY (stream, cgroup, kind, comm) SETTINGS allow_nullable_key = 1, {_ONCE},
-index_granularity = 8""",
+index_granularity = 4, min_compress_block_size = 4096, max_compress_block_size = 65536, min_age_to_force_merge_seconds = 900""",
     """CREATE TABLE made_in (stream LowCardinality(String), cgroup Int64, kind LowCardinality(String),
     comm LowCardinality(Nullable(String)), numbers Array(UInt64), seen DateTime64(9, 'UTC')) ENGINE = Null""",
     """CREATE MATERIALIZED VIEW made_of TO made AS

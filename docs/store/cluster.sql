@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS forklore.made_local ON CLUSTER forklore (
     stream LowCardinality(String), cgroup Int64, kind LowCardinality(String), comm LowCardinality(Nullable(String)),
     numbers AggregateFunction(groupBitmap, UInt64), seen SimpleAggregateFunction(max, DateTime64(9, 'UTC'))
 ) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/forklore/made', '{replica}') ORDER BY (stream, cgroup, kind, comm) TTL toDateTime(seen) + toIntervalSecond(1209720) SETTINGS allow_nullable_key = 1, replicated_deduplication_window = 10000,
-index_granularity = 8;
+index_granularity = 4, min_compress_block_size = 4096, max_compress_block_size = 65536, min_age_to_force_merge_seconds = 900;
 
 CREATE TABLE IF NOT EXISTS forklore.made ON CLUSTER forklore AS forklore.made_local
 ENGINE = Distributed(forklore, forklore, made_local, cityHash64(stream));
