@@ -1,7 +1,8 @@
 """The writer's thread: one at a time, and batches that wait are written as one commit.
 
 A commit costs some 30 ms however little it holds, so what comes meanwhile goes along with the next, and between two small ones
-there is a rest: a hundred agents that post once a second would keep a core busy with nothing else. Must not live here: SQL.
+there is a rest: a hundred agents that post once a second would keep a core busy with nothing else. One alone that has much to
+catch up with posts again when it is answered, and is not kept waiting. Must not live here: SQL.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Queue:
         self._waiting: deque[_Waiting] = deque()
         self._begun: int | None = None  # when the commit that is being written began
         self._ended = -math.inf  # when the last one was written, of the monotonic clock
+        self._whose: set[str] = set()  # the streams that it was of
 
     def settled(self, now: int) -> int:
         """What was filed up to this moment is written in all its tables. `now`, ns, was read before this was asked."""
@@ -71,12 +73,16 @@ class Queue:
     def _commit(self) -> None:
         batches = self._gathered([])
         rest = self._ended + REST - time.monotonic()
-        if batches and rest > 0 and sum(len(checked) for _, checked in batches) < _ENOUGH:
+        if batches and rest > 0 and not self._again(batches) and sum(len(checked) for _, checked in batches) < _ENOUGH:
             time.sleep(rest)
             batches = self._gathered(batches)
         if batches:
             self._file(batches)
-            self._ended = time.monotonic()
+            self._ended, self._whose = time.monotonic(), _streams(batches)
+
+    def _again(self, batches: Sequence[tuple[_Waiting, CheckedLines]]) -> bool:
+        """They are of the one stream that the last commit was of."""
+        return len(self._whose) == 1 and _streams(batches) == self._whose
 
     def _gathered(self, batches: list[tuple[_Waiting, CheckedLines]]) -> list[tuple[_Waiting, CheckedLines]]:
         """With those that wait, as far as they may go together."""
@@ -110,3 +116,9 @@ class Queue:
             self._begun = None
         for (one, checked), answer in zip(batches, filed, strict=True):
             one.answer.set_result((checked, answer))
+
+
+def _streams(batches: Sequence[tuple[_Waiting, CheckedLines]]) -> set[str]:
+    """An agent's batch is of one stream."""
+    of_each = ((checked.forks, checked.summaries, checked.nodes, checked.gaps, checked.storms) for _, checked in batches)
+    return {kind[0].stream for kinds in of_each for kind in kinds if kind}

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -57,6 +59,10 @@ def commits(queue):
     return made
 
 
+def of(stream):
+    return CheckedLines(gaps=[SimpleNamespace(stream=stream)])
+
+
 def lines(count, size=0):
     return CheckedLines(refused=[(number, "no event") for number in range(count)], size=size)
 
@@ -77,6 +83,17 @@ async def test_what_is_enough_for_a_commit_does_not_rest(queue, commits, monkeyp
     await queue.file(CheckedLines, None)
     await queue.file(lambda: lines(1000), None)
     assert commits == [1, 1]
+
+
+@pytest.mark.timeout(20)
+async def test_one_agent_that_catches_up_does_not_rest_until_another_comes(queue, commits, monkeypatch):
+    monkeypatch.setattr(queues, "REST", 30)
+    for _ in range(3):
+        await queue.file(lambda: of("one"), None)
+    assert commits == [1, 1, 1]
+    monkeypatch.setattr(queues, "REST", 0.5)
+    await asyncio.gather(*(queue.file(partial(of, stream), None) for stream in ("other", "one", "third")))
+    assert commits == [1, 1, 1, 3]
 
 
 async def test_a_commit_holds_no_more_than_there_is_memory_for(queue, commits, monkeypatch):
