@@ -12,26 +12,12 @@ from typing import Any, Final
 import orjson
 
 from wire.names import UNKNOWN
+from wire.numbers import number, per_second
 
 __all__ = ["clock", "json_line", "number", "padded", "per_second", "spark", "width_of"]
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _NOT_SAID: Final = "·"  # an interval of which nothing is known: a hole, which no low bar may pass for
-
-
-def number(value: int | None) -> str:
-    return UNKNOWN if value is None else f"{value:,}"
-
-
-def per_second(rate: float | None) -> str:
-    """A rate with as many digits as tell something."""
-    if rate is None:
-        return UNKNOWN
-    if rate == 0:
-        return "0"
-    if rate < 0.1:
-        return f"{rate:.2f}" if rate >= 0.005 else "<0.01"
-    return f"{rate:.1f}" if rate < 100 else f"{rate:,.0f}"
 
 
 def clock(stamp: str | None) -> str:

@@ -7,23 +7,9 @@ from __future__ import annotations
 
 from collector.views.times import SECOND
 from wire.names import UNKNOWN, visible
+from wire.numbers import number, per_second
 
 __all__ = ["UNKNOWN", "ago", "number", "per_second", "visible"]
-
-
-def number(value: int | None) -> str:
-    return UNKNOWN if value is None else f"{value:,}"
-
-
-def per_second(rate: float | None) -> str:
-    """A rate with as many digits as tell something."""
-    if rate is None:
-        return UNKNOWN
-    if rate == 0:
-        return "0"
-    if rate < 0.1:
-        return f"{rate:.2f}" if rate >= 0.005 else "<0.01"
-    return f"{rate:.1f}" if rate < 100 else f"{rate:,.0f}"
 
 
 def ago(moment: int | None, now: int) -> str:
