@@ -21,16 +21,17 @@ ENV PIP_BREAK_SYSTEM_PACKAGES=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_IGNORE_INSTA
 WORKDIR /src
 
 FROM pip AS wheel
-COPY requirements/build.txt requirements/
+COPY dev/requirements/build.txt dev/requirements/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca,target=/run/secrets/ca \
-    python3 -m venv /build && /build/bin/pip install --require-hashes --no-deps -r requirements/build.txt
+    python3 -m venv /build && /build/bin/pip install --require-hashes --no-deps -r dev/requirements/build.txt
 COPY . .
-RUN PIP_ONLY_BINARY= /build/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheel .
+RUN for image in agent collector; do FORKLORE_WHEEL=$image PIP_ONLY_BINARY= \
+    /build/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheel/$image . || exit; done
 
 FROM pip AS agent-packages
-COPY requirements/agent.txt requirements/
+COPY dev/requirements/agent.txt dev/requirements/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca,target=/run/secrets/ca \
-    pip install --require-hashes --no-deps -r requirements/agent.txt
+    pip install --require-hashes --no-deps -r dev/requirements/agent.txt
 # The Kubernetes client is 75 MB of classes, one for each kind of object and each group of the API; they are imported when somebody
 # asks for one by name. The agent asks for CoreV1Api: what that imports stays.
 RUN cd /usr/local/lib/python3*/dist-packages && python3 -B -c "import pathlib, sys; from kubernetes.aio.client import CoreV1Api; \
@@ -39,35 +40,30 @@ RUN cd /usr/local/lib/python3*/dist-packages && python3 -B -c "import pathlib, s
      for file in pathlib.Path('kubernetes', place, kind).resolve().glob('*.py') if str(file) not in used]"
 RUN find /usr/local/lib -name '*.so' -exec strip --strip-unneeded {} + # symbols for debuggers, a quarter of all
 COPY --from=wheel /wheel /wheel
-# Each image has its own part only. A package's RECORD is what scanners list.
-RUN pip install --no-index --no-deps /wheel/*.whl \
-    && cd /usr/local/lib/python3*/dist-packages \
-    && rm -r collector demo terminal && sed -i -E '/^(collector|demo|terminal)\//d' forklore-*.dist-info/RECORD
+RUN pip install --no-index --no-deps /wheel/agent/*.whl
 
 FROM pip AS collector-packages
-COPY requirements/collector.txt requirements/
+COPY dev/requirements/collector.txt dev/requirements/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca,target=/run/secrets/ca \
-    pip install --require-hashes --no-deps -r requirements/collector.txt
+    pip install --require-hashes --no-deps -r dev/requirements/collector.txt
 # Who keeps forks in a ClickHouse server of their own can have an image of a fifth the size: `--build-arg WITHOUT=chdb-core`.
 ARG WITHOUT=
 RUN [ -z "$WITHOUT" ] || pip uninstall -y "$WITHOUT"
 RUN find /usr/local/lib -name '*.so' ! -name '_chdb.*' -exec strip --strip-unneeded {} + # chDB's comes stripped
 COPY --from=wheel /wheel /wheel
-RUN pip install --no-index --no-deps /wheel/*.whl \
-    && cd /usr/local/lib/python3*/dist-packages \
-    && rm -r agent demo && sed -i -E '/^(agent|demo)\//d' forklore-*.dist-info/RECORD
+RUN pip install --no-index --no-deps /wheel/collector/*.whl
 
 # --- What an image holds, made smaller before it becomes one layer
 
 FROM debian AS agent-root
 RUN apt-get install -y --no-install-recommends python3-bpfcc
 COPY --from=agent-packages /usr/local /usr/local
-COPY setup/strip /strip
+COPY dev/setup/strip /strip
 RUN /strip
 
 FROM debian AS collector-root
 COPY --from=collector-packages /usr/local /usr/local
-COPY setup/strip /strip
+COPY dev/setup/strip /strip
 RUN /strip \
     && echo 'forklore:x:65532:65532::/nonexistent:/usr/sbin/nologin' >>/etc/passwd \
     && echo 'forklore:x:65532:' >>/etc/group

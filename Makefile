@@ -1,4 +1,4 @@
-# The two commands: `make run` and `make test`, on a fresh Debian 12 or 13, as root. Each installs what it needs (setup/prepare).
+# The two commands: `make run` and `make test`, on a fresh Debian 12 or 13, as root. Each installs what it needs (dev/setup/prepare).
 #
 #   make run [FOR=20] [REPORT=out.json]   the whole product on this machine; KUBECONFIG=... for a cluster instead of the stand-in
 #   make test                             everything that this machine can show, within 20 minutes
@@ -10,51 +10,51 @@
 #   make image                            both images, with buildah
 #   make kernels                          the kernel tests on Debian's 5.10, 6.1 and 6.12, in qemu
 #   make manifests                        renders manifests/ and the chart's tables anew
-#   make lock [UPGRADE=1]                 renews requirements/*.txt
+#   make lock [UPGRADE=1]                 renews dev/requirements/*.txt
 #   make clean                            removes what these made
 #
 # make itself always ends with 2 when something failed, and prints the real code (`Error 77`); where a script needs that,
-# it calls setup/run instead: 0 all accounted for, 3 something lost, 69 a package can't be had, 77 not root.
+# it calls dev/setup/run instead: 0 all accounted for, 3 something lost, 69 a package can't be had, 77 not root.
 
 .PHONY: run test check bench bench-fleet bench-store soak image kernels manifests lock clean
 export FOR REPORT UPGRADE
 
 run:
-	@exec setup/run
+	@exec dev/setup/run
 
 test:
-	@exec setup/test
+	@exec dev/setup/test
 
 check:
-	@exec setup/check
+	@exec dev/setup/check
 
 bench:
-	@setup/prepare bench
-	@exec .venv/bin/python -m bench
+	@dev/setup/prepare bench
+	@exec .venv/bin/python -m dev.bench
 
 bench-store:
-	@setup/prepare bench
-	@exec .venv/bin/python -m bench.store
+	@dev/setup/prepare bench
+	@exec .venv/bin/python -m dev.bench.store
 
 bench-fleet:
-	@setup/prepare check
-	@exec .venv/bin/python -m bench.fleet
+	@dev/setup/prepare check
+	@exec .venv/bin/python -m dev.bench.api_server.fleet
 
 soak:
-	@exec setup/soak
+	@exec dev/setup/soak
 
 image:
-	@exec setup/image
+	@exec dev/setup/image
 
 kernels:
-	@exec setup/kernels
+	@exec dev/setup/kernels
 
 manifests:
-	@setup/prepare test
-	@exec setup/manifests
+	@dev/setup/prepare test
+	@exec dev/setup/manifests
 
 lock:
-	@exec setup/lock
+	@exec dev/setup/lock
 
 clean:
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

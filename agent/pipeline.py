@@ -20,27 +20,27 @@ from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 
-from agent import past
-from agent.directories import CGROUPS, Directories
-from agent.enrich import Enricher, Layout
-from agent.epoch import POSITIONS, SAID, Epoch, waiting_shelf
-from agent.identity.cgroups import Hierarchy, choose_hierarchy
-from agent.identity.pods import PodWatch
+from agent.attribution.cgroups import Hierarchy, choose_hierarchy
+from agent.attribution.enricher import Enricher, Layout
+from agent.attribution.metadata_cache import CGROUPS, MetadataCache
+from agent.attribution.pods import PodWatch
 from agent.journal import Journal
 from agent.kernel.capture import Capture, open_capture
 from agent.kernel.clock import Clock, separation
-from agent.kernel.probe import Probe, boot_id
-from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, ORIGIN
-from agent.needs import confine, first_threads
-from agent.nouns import NOBODY, Event, Fork, state_of
-from agent.reports import Reporter
+from agent.kernel.programs import LoadedPrograms, boot_id
+from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT
+from agent.lifecycle import recovery
+from agent.lifecycle.build import kept_annotations, serve_status, sink_of
+from agent.lifecycle.confinement import confine, first_threads
+from agent.model import NOBODY, Event, Fork, state_of
+from agent.program_instance import POSITIONS, SAID, ProgramInstance, waiting_table
+from agent.reporting.reporter import Reporter
+from agent.reporting.storms import Storms
+from agent.reporting.summaries import Interval, Summaries
 from agent.settings import Settings
-from agent.sinks.native import whose
+from agent.sinks.encoders.native import whose
+from agent.sinks.encoders.times import Rfc3339
 from agent.sinks.sink import FORMS, OPEN
-from agent.sinks.times import Rfc3339
-from agent.storms import Storms
-from agent.summaries import Interval, Summaries
-from agent.wiring import kept_annotations, serve_status, sink_of
 from wire import VERSION
 
 __all__ = ["Pipeline", "run"]
@@ -48,7 +48,7 @@ __all__ = ["Pipeline", "run"]
 log = logging.getLogger(__name__)
 
 CLOCK = "clock"  # shelf: boot id -> the clock's history
-_LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, ORIGIN.unpack, NUMBERS.unpack)
+_LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
 _PAUSE_S = 0.1  # between turns when there is nothing more to take; a turn that finds nothing costs 0.1 ms
 _COMMIT_S = 1.0  # between commits when no batch is due; the ring keeps what is not committed
 _FULL = 0.25  # of the ring: then a commit is due, whatever the batches say
@@ -74,7 +74,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         take = settings.capture
         # A probe whose history the journal does not know is not taken over: its successor begins with a clean account, and
         # what it leaves behind is drained and told.
-        known = {str(stream) for stream in journal.shelf(POSITIONS)}
+        known = {str(stream) for stream in journal.table(POSITIONS)}
         capture = await asyncio.to_thread(
             open_capture, take.ring_bytes, hierarchy.number, hierarchy.controller, take.pin, known
         )
@@ -100,22 +100,32 @@ class Pipeline:
         self._boot_id = boot_id()
         self._clock = Clock(separation())
         kubernetes = settings.kubernetes
-        self._directories = Directories(hierarchy.root, api=kubernetes.enabled)
+        self._metadata_cache = MetadataCache(hierarchy.root, api=kubernetes.enabled)
         annotations = kept_annotations(settings.sinks)
         self._watch = (
-            PodWatch(self._directories.pods, settings.node, kubernetes.kubeconfig, annotations) if kubernetes.enabled else None
+            PodWatch(self._metadata_cache.pods, settings.node, kubernetes.kubeconfig, annotations)
+            if kubernetes.enabled
+            else None
         )
         self._sinks = [sink_of(one, journal, settings.cluster, settings.node, annotations) for one in settings.sinks]
         self._time = Rfc3339()
         self._changes_lost = 0
         self._former_since = time.monotonic()
         self._committed = 0.0
-        self._epochs: list[Epoch] = []
-        self._ended = past.Ended(journal, self._new_summaries)
-        self._forgettable: list[tuple[Epoch, int]] = []
+        self._instances: list[ProgramInstance] = []
+        self._ended = recovery.ClosedInstances(journal, self._new_summaries)
+        self._forgettable: list[tuple[ProgramInstance, int]] = []
         agent = {"version": VERSION, "kernel": os.uname().release, "started": self._time(time.time_ns())}
         self.reports = Reporter(
-            capture, journal, self._epochs, self._sinks, self._watch, self._directories, agent, settings.cluster, settings.node
+            capture,
+            journal,
+            self._instances,
+            self._sinks,
+            self._watch,
+            self._metadata_cache,
+            agent,
+            settings.cluster,
+            settings.node,
         )
         journal.rewrite = partial(self._keep, everything=True)
 
@@ -126,7 +136,7 @@ class Pipeline:
         async with asyncio.TaskGroup() as rooms:
             tasks = [rooms.create_task(sink.sender.run(), name=f"sink {sink.name}") for sink in self._sinks]
             self._start()
-            left = await confine(self._capture, self._journal, self._settings, self._directories.root, threads)
+            left = await confine(self._capture, self._journal, self._settings, self._metadata_cache.root, threads)
             self.reports.privileges = left.in_words()
             if self._watch:
                 tasks.append(rooms.create_task(self._watch.run(), name="pods"))
@@ -138,24 +148,24 @@ class Pipeline:
 
     def _start(self) -> None:
         """What the last agent left is taken up first; then capture begins, or goes on."""
-        journal, kept = self._journal, self._journal.shelf
+        journal, kept = self._journal, self._journal.table
         same_boot = self._boot_id in kept(CLOCK)
         self._clock.restore(kept(CLOCK).get(self._boot_id))
-        self._directories.restore(journal, time.monotonic(), cgroups=same_boot)
+        self._metadata_cache.restore(journal, time.monotonic(), cgroups=same_boot)
         for sink in self._sinks:
             sink.restore(kept(FORMS).get(sink.name), kept(OPEN).get(sink.name))
-        for probe in (self._capture.current, *self._capture.former):
-            epoch = self._epoch(probe)
-            waiting = kept(waiting_shelf(probe.stream))
-            unkept = epoch.restore(kept(POSITIONS).get(probe.stream), kept(SAID).get(probe.stream), waiting)
-            epoch.summaries.go_on(int(time.time()))  # less than one a second was used
+        for programs in (self._capture.current, *self._capture.former):
+            instance = self._instance(programs)
+            waiting = kept(waiting_table(programs.stream))
+            unkept = instance.restore(kept(POSITIONS).get(programs.stream), kept(SAID).get(programs.stream), waiting)
+            instance.summaries.go_on(int(time.time()))  # less than one a second was used
             for sink in self._sinks if unkept else ():
-                sink.account(epoch.stream).lose("journal_failed", {NOBODY: unkept})
-            self._epochs.append(epoch)
-        self._directories.walk(self._mark, _boot_ns())
+                sink.account(instance.stream).lose("journal_failed", {NOBODY: unkept})
+            self._instances.append(instance)
+        self._metadata_cache.walk(self._mark, _boot_ns())
         self._keep_alive()
         self.reports.capturing = True
-        self._bury(same_boot=same_boot)
+        self._recover_instances(same_boot=same_boot)
         journal.clear(CLOCK)
         self._keep(everything=True)
         # What is here now stays; the forks that come and go by the thousand hold no cycles. Saves a twentieth of the CPU.
@@ -165,32 +175,34 @@ class Pipeline:
         if self._capture.unpinned and self._settings.capture.pin:
             log.warning("capture will not outlive this agent: %s", self._capture.unpinned)
         how = "taken over" if self._capture.taken_over else "new"
-        log.info("capturing: %s, epoch %s (%s)", self._directories.root, self._capture.current.meta.epoch, how)
+        log.info("capturing: %s, epoch %s (%s)", self._metadata_cache.root, self._capture.current.meta.epoch, how)
 
-    def _bury(self, *, same_boot: bool) -> None:
+    def _recover_instances(self, *, same_boot: bool) -> None:
         """What nothing more can be read of is brought to its end, and what is missing of it is said."""
         journal, wall = self._journal, self._time(time.time_ns())
-        directories = self._directories
+        metadata_cache = self._metadata_cache
         if not same_boot:
-            directories = Directories(self._directories.root, api=False)
-            directories.restore(journal, time.monotonic(), cgroups=True)
+            metadata_cache = MetadataCache(self._metadata_cache.root, api=False)
+            metadata_cache.restore(journal, time.monotonic(), cgroups=True)
             journal.clear(CGROUPS)
-        alive = {epoch.stream for epoch in self._epochs}
-        dead = past.dead_streams(journal, alive)
+        alive = {instance.stream for instance in self._instances}
+        dead = recovery.dead_streams(journal, alive)
         for stream in (journal.streams() | {*dead}) - alive:
             self._ended.add(stream)
         for stream in dead:
-            self._hand_over(stream, past.waited(journal, stream, self._enricher(stream, directories), _boot_ns()))
+            self._hand_over(stream, recovery.waited(journal, stream, self._enricher(stream, metadata_cache), _boot_ns()))
             if stream.partition(".")[0] == self._boot_id:  # of another boot nobody can say how many there were
                 began = self._capture.current.meta.attached[0]
-                self._tell(stream, past.missed(journal, stream, self._ended.add(stream), began, wall))
-            past.drop(journal, stream)
-        for epoch in self._epochs[1:]:
-            if epoch.stream not in journal.shelf(POSITIONS):
-                accounts = past.last_accounts(self._settings.state_dir, epoch.stream)
-                past.lose_unknown(epoch, self._sinks, accounts)
-        ends = {epoch.probe.meta.stopped[1]: epoch for epoch in self._epochs[1:] if epoch.probe.meta.stopped}
-        if ends and (unseen := self._epochs[0].probe.meta.attached[0] - max(ends)) > 0:
+                self._tell(stream, recovery.missed(journal, stream, self._ended.add(stream), began, wall))
+            recovery.drop(journal, stream)
+        for instance in self._instances[1:]:
+            if instance.stream not in journal.table(POSITIONS):
+                accounts = recovery.last_accounts(self._settings.state_dir, instance.stream)
+                recovery.lose_unknown(instance, self._sinks, accounts)
+        ends = {
+            instance.programs.meta.stopped[1]: instance for instance in self._instances[1:] if instance.programs.meta.stopped
+        }
+        if ends and (unseen := self._instances[0].programs.meta.attached[0] - max(ends)) > 0:
             last = ends[max(ends)]  # its agent had stopped it, and was ended before it could take it away
             self._tell(last.stream, last.summaries.gap(Interval(last.interval_start, wall), "restart", unseen))
         for left in self._capture.unreadable:
@@ -206,12 +218,12 @@ class Pipeline:
             busy = self._turn()
             if time.monotonic() >= next_second:
                 next_second = time.monotonic() + 1
-                self._look_around()
+                self._housekeeping()
                 await self._close_drained()
             if not -every < next_summary - time.time_ns() <= every:  # somebody stepped the clock
                 next_summary = time.time_ns()
             if time.time_ns() >= next_summary:
-                self._summarise(self._epochs[0])
+                self._summarise(self._instances[0])
                 next_summary += every
                 await self._commit()
                 await asyncio.to_thread(self.reports.write_ledger, self._settings.state_dir)
@@ -222,16 +234,16 @@ class Pipeline:
     def _turn(self) -> bool:
         """One round of the data's way. True when there is more to take at once."""
         now = _boot_ns()
-        for epoch in self._epochs:
-            self._hand_over(epoch.stream, epoch.turn(now))
+        for instance in self._instances:
+            self._hand_over(instance.stream, instance.turn(now))
         self.reports.last_turn = time.monotonic()
-        return any(epoch.busy for epoch in self._epochs)
+        return any(instance.busy for instance in self._instances)
 
     def _hand_over(self, stream: str, forks: Sequence[Fork]) -> None:
         if forks:
             for sink in self._sinks:
                 sink.take(stream, forks, time.time())
-            self.reports.enrichment.update(Counter(state_of(fork.subject, fork.lag_ms) for fork in forks))
+            self.reports.enrichment.update(Counter(state_of(fork.attribution, fork.lag_ms) for fork in forks))
 
     def _tell(self, stream: str, events: Sequence[Event]) -> None:
         for event in events:
@@ -243,7 +255,7 @@ class Pipeline:
         return (
             any(sink.due(now) for sink in self._sinks)
             or not 0 <= now - self._committed < _COMMIT_S
-            or any(epoch.probe.forks.fill > _FULL for epoch in self._epochs)
+            or any(instance.programs.forks.fill > _FULL for instance in self._instances)
         )
 
     async def _commit(self, *, all_of_it: bool = False) -> None:
@@ -252,14 +264,14 @@ class Pipeline:
             for sink in self._sinks:
                 sink.close()
         self._keep()
-        reached = [(epoch, epoch.reached) for epoch in self._epochs]
+        reached = [(instance, instance.reached) for instance in self._instances]
         forgettable, self._forgettable = self._forgettable, []
         await self._journal.commit()  # when it can't write it says so, and holds in memory what it can: capture goes on
-        for epoch, position in reached:
-            epoch.publish(position)
-        for epoch, cgroup in forgettable:
-            epoch.probe.forget(cgroup)
-            epoch.summaries.gone(cgroup)
+        for instance, position in reached:
+            instance.publish(position)
+        for instance, cgroup in forgettable:
+            instance.programs.forget(cgroup)
+            instance.summaries.gone(cgroup)
         self._committed = time.time()
 
     def _keep(self, *, everything: bool = False) -> None:
@@ -267,13 +279,13 @@ class Pipeline:
         now = time.time()
         for sink in self._sinks:
             sink.keep(self._journal, now, everything=everything)
-        for epoch in self._epochs:
-            epoch.keep(self._journal, everything=everything)
-        self._directories.keep(self._journal, everything=everything)
+        for instance in self._instances:
+            instance.keep(self._journal, everything=everything)
+        self._metadata_cache.keep(self._journal, everything=everything)
         self._journal.keep(CLOCK, self._boot_id, self._clock.state())
 
-    def _hear_of_cgroups(self, probe: Probe) -> None:
-        self._directories.hear(probe.changes(), self._mark)
+    def _hear_of_cgroups(self, programs: LoadedPrograms) -> None:
+        self._metadata_cache.hear(programs.changes(), self._mark)
 
     def _mark(self, cgroup: int, counted: int, pod: int, is_pod: bool) -> None:
         self._capture.current.mark(cgroup, counted, pod, is_pod=is_pod)
@@ -283,80 +295,80 @@ class Pipeline:
         take = self._settings.capture
         self._capture.current.start(threads=take.threads, storm_limit=take.storm_limit, alive_ns=_ALIVE_NS)
 
-    def _look_around(self) -> None:
+    def _housekeeping(self) -> None:
         """Once a second: the clock, storms, lost births, what has been gone for long."""
-        now, current = _boot_ns(), self._epochs[0]
+        now, current = _boot_ns(), self._instances[0]
         self._keep_alive()
         if self._clock.remeasure(now, separation()):
             self.reports.clock_steps = self._clock.steps
             log.warning("wall time was stepped; forks from here on carry the new time")
-        snapshot = current.probe.snapshot()
+        snapshot = current.programs.snapshot()
         lost = sum(cpu.changes_lost for cpu in snapshot.cpus)
         if lost != self._changes_lost:
             self._changes_lost = lost
-            self._directories.walk(self._mark, now)
+            self._metadata_cache.walk(self._mark, now)
             self.reports.walks += 1
-        if storms := current.look_for_storms(snapshot, now, self._time(time.time_ns()), self._directories.marks):
+        if storms := current.look_for_storms(snapshot, now, self._time(time.time_ns()), self._metadata_cache.tracked_cgroups):
             self._tell(current.stream, storms)
             current.keep_said(self._journal)
-        for cgroup in self._directories.forget(now, time.monotonic()):
-            for epoch in self._epochs:
-                epoch.let_go(cgroup)
+        for cgroup in self._metadata_cache.forget(now, time.monotonic()):
+            for instance in self._instances:
+                instance.let_go(cgroup)
             for sink in self._sinks:
                 sink.account(current.stream).forget(cgroup)
 
     async def _close_drained(self) -> None:
         """Another probe took over from these, and their rings are empty: their last word."""
-        for epoch in self._epochs[1:]:
-            if epoch.drained and time.monotonic() - self._former_since > _QUIET_S:
-                self._summarise(epoch)
-                past.drop(self._journal, epoch.stream)
-                self._epochs.remove(epoch)
-                self._ended.take_over(epoch.stream, epoch.summaries)
+        for instance in self._instances[1:]:
+            if instance.drained and time.monotonic() - self._former_since > _QUIET_S:
+                self._summarise(instance)
+                recovery.drop(self._journal, instance.stream)
+                self._instances.remove(instance)
+                self._ended.take_over(instance.stream, instance.summaries)
                 await self._commit()
-                self._capture.retire(epoch.probe)
-                log.info("the epoch %s is drained and closed", epoch.stream)
+                self._capture.retire(instance.programs)
+                log.info("the epoch %s is drained and closed", instance.stream)
 
-    def _summarise(self, epoch: Epoch) -> None:
-        snapshot = epoch.probe.snapshot()
+    def _summarise(self, instance: ProgramInstance) -> None:
+        snapshot = instance.programs.snapshot()
         end = self._time(time.time_ns())
-        interval = Interval(epoch.interval_start, end)
-        epoch.interval_start = end
-        self._tell(epoch.stream, epoch.summarise(snapshot, interval))
-        if epoch is self._epochs[0]:
-            sandboxes = self._directories.sandboxed(self._settings.kubernetes.sandboxes)
-            self._tell(epoch.stream, epoch.summaries.sandboxed(sandboxes, interval))
+        interval = Interval(instance.interval_start, end)
+        instance.interval_start = end
+        self._tell(instance.stream, instance.summarise(snapshot, interval))
+        if instance is self._instances[0]:
+            sandboxes = self._metadata_cache.sandboxed(self._settings.kubernetes.sandboxes)
+            self._tell(instance.stream, instance.summaries.sandboxed(sandboxes, interval))
         for sink in self._sinks:
-            for event in epoch.summaries.sink_gaps(sink.name, sink.account(epoch.stream).lost, interval):
-                sink.tell(epoch.stream, event, time.time())
+            for event in instance.summaries.sink_gaps(sink.name, sink.account(instance.stream).lost, interval):
+                sink.tell(instance.stream, event, time.time())
         heads = {str(cpu): row.sequence for cpu, row in enumerate(snapshot.cpus)}
         lag_ms = int(self.reports.lag_s() * 1000)
-        heartbeat = self.reports.heartbeat(epoch, snapshot)
-        node = epoch.summaries.node(snapshot.rows, interval, self.reports.agent, lag_ms, heads, heartbeat)
-        self._tell(epoch.stream, [node])
-        for cgroup in self._directories.cgroups.dead_since(_boot_ns() - _ROW_GRACE_NS):
-            if cgroup in snapshot.rows and cgroup not in epoch.summaries.retired:
-                epoch.summaries.forget(cgroup, snapshot.rows[cgroup])
-                self._forgettable.append((epoch, cgroup))
-        epoch.keep_said(self._journal)
+        heartbeat = self.reports.heartbeat(instance, snapshot)
+        node = instance.summaries.node(snapshot.rows, interval, self.reports.agent, lag_ms, heads, heartbeat)
+        self._tell(instance.stream, [node])
+        for cgroup in self._metadata_cache.cgroups.dead_since(_boot_ns() - _ROW_GRACE_NS):
+            if cgroup in snapshot.rows and cgroup not in instance.summaries.retired:
+                instance.summaries.forget(cgroup, snapshot.rows[cgroup])
+                self._forgettable.append((instance, cgroup))
+        instance.keep_said(self._journal)
         self._ended.tell(self._sinks, interval.start, end, time.time())
 
     async def _leave(self) -> None:
         """Drain, say the last counts, ship until the time is up. What is left stays in the journal for the next start."""
-        current, keep = self._epochs[0], self._settings.capture.keep
+        current, keep = self._instances[0], self._settings.capture.keep
         if not keep:
-            current.probe.stop()
+            current.programs.stop()
             await asyncio.sleep(_PAUSE_S)  # a fork that was being told when the probe stopped
         self.reports.capturing = False
         deadline = time.monotonic() + _SHIP_S
-        ends = [(epoch, epoch.probe.forks.end) for epoch in self._epochs]  # what comes later is the next agent's
-        while any(epoch.reached[0] < end for epoch, end in ends) and time.monotonic() < deadline:
+        ends = [(instance, instance.programs.forks.end) for instance in self._instances]  # what comes later is the next agent's
+        while any(instance.reached[0] < end for instance, end in ends) and time.monotonic() < deadline:
             self._turn()
             if self._commit_is_due():
                 await self._commit()
             await asyncio.sleep(0)
-        for epoch in self._epochs[bool(keep) :]:  # what the next agent goes on with may go on waiting
-            self._hand_over(epoch.stream, epoch.enricher.give_up_all(_boot_ns()))
+        for instance in self._instances[bool(keep) :]:  # what the next agent goes on with may go on waiting
+            self._hand_over(instance.stream, instance.enricher.give_up_all(_boot_ns()))
         await self._close_drained()
         self._summarise(current)
         await self._commit(all_of_it=True)
@@ -370,25 +382,25 @@ class Pipeline:
         self.reports.write_ledger(self._settings.state_dir)
         self.reports.say_goodbye()
 
-    def _epoch(self, probe: Probe) -> Epoch:
-        stream, limit = probe.stream, self._settings.capture.storm_limit
-        storms = Storms(stream, limit, self._directories.subjects.best, self._whose, probe.meta.made)
-        enricher, summaries = self._enricher(stream, self._directories), self._new_summaries(stream)
-        return Epoch(probe, enricher, summaries, storms, self._hear_of_cgroups, self._time(time.time_ns()))
+    def _instance(self, programs: LoadedPrograms) -> ProgramInstance:
+        stream, limit = programs.stream, self._settings.capture.storm_limit
+        storms = Storms(stream, limit, self._metadata_cache.attributions.best, self._whose, programs.meta.made)
+        enricher, summaries = self._enricher(stream, self._metadata_cache), self._new_summaries(stream)
+        return ProgramInstance(programs, enricher, summaries, storms, self._hear_of_cgroups, self._time(time.time_ns()))
 
     def _new_summaries(self, stream: str) -> Summaries:
-        return Summaries(stream, self._directories.subjects.best, self._whose)
+        return Summaries(stream, self._metadata_cache.attributions.best, self._whose)
 
-    def _enricher(self, stream: str, directories: Directories) -> Enricher:
-        kubernetes, subjects = self._settings.kubernetes, directories.subjects
+    def _enricher(self, stream: str, metadata_cache: MetadataCache) -> Enricher:
+        kubernetes, attributions = self._settings.kubernetes, metadata_cache.attributions
         return Enricher(
             _LAYOUT,
             int(stream.partition(".")[0].replace("-", "")[:16], 16),
             self._clock.wall,
-            subjects.of,
-            subjects.best,
-            subjects.give_up,
-            directories.entrants.cgroup_of,
+            attributions.of,
+            attributions.best,
+            attributions.give_up,
+            metadata_cache.attached_tasks.cgroup_of,
             int(kubernetes.wait * 1e9) if kubernetes.enabled else 0,
             _WAITING,
         )

@@ -22,7 +22,7 @@
 #define PATH 960		/* the longest cgroup path that is carried whole */
 
 enum kind { PROCESS = 0, THREAD = 1 };
-enum change { BORN = 1, DIED = 2, ENTERED = 3 };
+enum change { CREATED = 1, REMOVED = 2, ATTACHED = 3 };
 
 /* User space's words to the probe. One row, written whole. */
 struct config {
@@ -114,7 +114,7 @@ struct change_record {
 	u32 change;
 	u32 length;		/* of the path, its NUL included; PATH means cut off */
 	u64 sequence;		/* of this CPU's changes */
-	u64 start;		/* ENTERED: start_boottime and number of the task that came in: together no two tasks have them */
+	u64 start;		/* ATTACHED: start_boottime and number of the task that came in: together no two tasks have them */
 	u32 tid;
 	u32 unused;
 	char path[PATH];
@@ -469,7 +469,7 @@ int on_cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx)
 		}
 		subjects.update(&id, &subject);
 	}
-	return tell_change(ctx->args[0], ctx->args[1], 0, BORN);
+	return tell_change(ctx->args[0], ctx->args[1], 0, CREATED);
 }
 
 int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx)
@@ -480,7 +480,7 @@ int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	id = cgroup_id(ctx->args[0]);
 	subjects.delete(&id);	/* nobody can fork in it any more */
-	return tell_change(ctx->args[0], ctx->args[1], 0, DIED);
+	return tell_change(ctx->args[0], ctx->args[1], 0, REMOVED);
 }
 
 /* args: struct cgroup *dst, const char *path, struct task_struct *leader, bool threadgroup. A runtime forks some of a container's
@@ -502,7 +502,7 @@ int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 	row = row_of(&counted);
 	if (row)
 		COUNT(row->entered);
-	return tell_change(ctx->args[0], ctx->args[1], ctx->args[2], ENTERED);
+	return tell_change(ctx->args[0], ctx->args[1], ctx->args[2], ATTACHED);
 }
 
 _Static_assert(sizeof(struct fork_record) == 248, "agent/kernel/records.py says FORK_SLOT = 256");

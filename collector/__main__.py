@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from collector.server import CannotListen, running_collector
+from collector.server.app import CannotListen, running_collector
 from collector.settings import Settings, WrongSettings, load
 from collector.store import StoreAway
 

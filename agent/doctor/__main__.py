@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from agent.doctor.findings import Verdict, fail, ok
-from agent.doctor.paper import as_json, as_text
+from agent.doctor.check_result import Verdict, fail, ok
+from agent.doctor.report import as_json, as_text
 from agent.settings import SettingsWrong, load
 
 __all__ = ["main"]
@@ -48,13 +48,13 @@ def main(arguments: Sequence[str]) -> int:
         findings = [fail("settings", line, "see the README's table of settings") for line in error.lines]
     # Not at the top: what cleans up is a pod with little memory, and Kubernetes' client alone would fill it.
     if options.clean and settings:
-        from agent.doctor.cleaning import clean  # noqa: PLC0415
+        from agent.doctor.clean import clean  # noqa: PLC0415
 
         return clean(settings.capture.pin, yes=options.yes)
     if not options.clean:
-        from agent.doctor.visit import visit  # noqa: PLC0415
+        from agent.doctor.run_checks import run_checks  # noqa: PLC0415
 
-        findings += visit(settings)
+        findings += run_checks(settings)
     if options.json:
         sys.stdout.write(as_json(findings, settings.node if settings else os.uname().nodename).decode())
     else:

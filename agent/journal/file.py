@@ -19,9 +19,9 @@ from zlib import crc32
 import zstandard
 
 from agent.journal import rows
-from agent.journal.place import Away, Damaged, JournalTaken
+from agent.journal.folder import Away, Damaged, JournalTaken
 from agent.journal.rows import AccountRow, Changes, Content, Key, NewBatch, Saved
-from agent.nouns import Batch
+from agent.model import Batch
 
 __all__ = ["File"]
 
@@ -141,12 +141,12 @@ class File:
             for stream, sink, what, reason, cgroup, forks in self._checked("SELECT * FROM accounts"):
                 names = (rows.text_of(stream), rows.text_of(sink), rows.text_of(what), rows.text_of(reason))
                 accounts.append(AccountRow(*names, rows.from_signed(cgroup), forks))
-            shelves: dict[str, dict[Key, bytes]] = {}
-            for shelf, key, value, total in self._sql.execute("SELECT * FROM shelves"):
-                if not isinstance(value, bytes) or rows.value_sum(value, shelf, key) != total:
+            state_tables: dict[str, dict[Key, bytes]] = {}
+            for table, key, value, total in self._sql.execute("SELECT * FROM shelves"):
+                if not isinstance(value, bytes) or rows.value_sum(value, table, key) != total:
                     raise Damaged("is corrupt (an item does not match its checksum)")
-                shelves.setdefault(rows.text_of(shelf), {})[rows.from_key(key)] = value
-            return Content(batches, accounts, shelves)
+                state_tables.setdefault(rows.text_of(table), {})[rows.from_key(key)] = value
+            return Content(batches, accounts, state_tables)
 
     def write(self, changes: Changes, *, forced: bool = False) -> bool:
         """One transaction: all of it or nothing. False: there was nothing to write.
@@ -316,19 +316,19 @@ class File:
             "DELETE FROM accounts WHERE stream = ? AND sink = ? AND what = ? AND reason = ? AND cgroup = ?",
             (row[:-1] for row in counts if not row[-1]),
         )
-        for name, (cleared, items) in changes.shelves.items():
-            shelf = rows.as_text(name)
+        for name, (cleared, items) in changes.state_tables.items():
+            table = rows.as_text(name)
             if cleared:
-                self._sql.execute("DELETE FROM shelves WHERE shelf = ?", (shelf,))
+                self._sql.execute("DELETE FROM shelves WHERE shelf = ?", (table,))
             many(
                 "DELETE FROM shelves WHERE shelf = ? AND key = ?",
-                ((shelf, rows.to_key(key)) for key, value in items.items() if value is None),
+                ((table, rows.to_key(key)) for key, value in items.items() if value is None),
             )
             many(
                 "INSERT OR REPLACE INTO shelves VALUES (?, ?, ?, ?)",
-                (_item(shelf, rows.to_key(key), value) for key, value in items.items() if value is not None),
+                (_item(table, rows.to_key(key), value) for key, value in items.items() if value is not None),
             )
-        shelved = sum(512 + len(value or b"") for _, items in changes.shelves.values() for value in items.values())
+        shelved = sum(512 + len(value or b"") for _, items in changes.state_tables.values() for value in items.values())
         self._written += _COMMON + 256 * len(counts) + shelved
 
     def _insert(self, new: NewBatch) -> None:
@@ -354,5 +354,5 @@ class File:
         self._written += len(batch.body) + len(cgroups) + _PAGE
 
 
-def _item(shelf: bytes, key: int | bytes, value: bytes) -> tuple[bytes, int | bytes, bytes, int]:
-    return shelf, key, value, rows.value_sum(value, shelf, key)
+def _item(table: bytes, key: int | bytes, value: bytes) -> tuple[bytes, int | bytes, bytes, int]:
+    return table, key, value, rows.value_sum(value, table, key)

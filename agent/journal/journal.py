@@ -18,17 +18,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, ParamSpec, TypeVar
 
-from agent.durations import Durations
+from agent.histogram import Durations
 from agent.journal.accounts import Accounts
+from agent.journal.batch_index import BatchIndex, Entry
 from agent.journal.file import File
-from agent.journal.place import Away, Damaged, JournalTaken, Lock, set_aside
+from agent.journal.folder import Away, Damaged, JournalTaken, Lock, set_aside
 from agent.journal.queue import Queue
 from agent.journal.rows import Changes, Content, Key, counts_of
 from agent.journal.salvage import adopt_draft, salvage
-from agent.journal.shelves import Shelves
-from agent.journal.stock import Entry, Stock
+from agent.journal.state_tables import StateTables
 from agent.ledger import Account
-from agent.nouns import Batch
+from agent.model import Batch
 
 __all__ = ["Journal"]
 
@@ -50,11 +50,11 @@ class Journal:
     def __init__(self, file: Path | None, limits: Mapping[str, int], now: Callable[[], float] = time.time) -> None:
         self._path = file
         self._now = now
-        self._stock = Stock("journal_failed" if file else "journal_full")
+        self._batch_index = BatchIndex("journal_failed" if file else "journal_full")
         self._accounts = Accounts()
-        self._shelves = Shelves()
+        self._state_tables = StateTables()
         self._found: Mapping[str, Mapping[Key, bytes]] | None = {}
-        queues = {sink: Queue(sink, most, self._stock, self._accounts, self._load) for sink, most in limits.items()}
+        queues = {sink: Queue(sink, most, self._batch_index, self._accounts, self._load) for sink, most in limits.items()}
         self.queues: Mapping[str, Queue] = MappingProxyType(queues)
         self.removed: dict[str, dict[str, Counter[int]]] = {}
         self.rewrite: Callable[[], None] | None = None
@@ -84,7 +84,7 @@ class Journal:
         async with self._busy:
             try:
                 await self._open()
-                self._stock.from_memory = False
+                self._batch_index.from_memory = False
             except JournalTaken:
                 await self._shut()
                 raise
@@ -114,21 +114,21 @@ class Journal:
         self._accounts.forget(stream)
         return True
 
-    def shelf(self, name: str) -> Mapping[Key, bytes]:
+    def table(self, name: str) -> Mapping[Key, bytes]:
         """What was kept at the last run, whatever was kept since. To be read before the first commit, which lets go of it."""
         if self._found is None:
             raise RuntimeError("what the last run kept is to be read before the first commit")
         return self._found.get(name, {})
 
-    def keep(self, shelf: str, key: Key, value: bytes | None) -> None:
+    def keep(self, table: str, key: Key, value: bytes | None) -> None:
         """An item for the next run; None takes it away. `key`: text, or 0 to 2**64 - 1."""
         if self._path is not None:
-            self._shelves.keep(shelf, key, value)
+            self._state_tables.keep(table, key, value)
 
-    def clear(self, shelf: str) -> None:
+    def clear(self, table: str) -> None:
         """All its items go."""
         if self._path is not None:
-            self._shelves.clear(shelf)
+            self._state_tables.clear(table)
 
     async def commit(self) -> bool:
         """Saves all that was staged before, in one transaction. False: it could not, and all of it stays staged.
@@ -166,16 +166,16 @@ class Journal:
             upkeep, self._upkeep = self._upkeep, None
             with suppress(Away):  # it is done again after this commit
                 await asyncio.wrap_future(upkeep)
-        changes = Changes(*self._stock.take(), *self._accounts.take(), self._shelves.take())
+        changes = Changes(*self._batch_index.take(), *self._accounts.take(), self._state_tables.take())
         began = time.monotonic()
         try:
             written = await self._run(self._file.write, changes, forced=self.trouble is not None)
         except BaseException:
-            for staged in (self._stock, self._accounts, self._shelves):
+            for staged in (self._batch_index, self._accounts, self._state_tables):
                 staged.failed(changes)
             raise
-        self._stock.committed(changes)
-        self._shelves.committed(changes)
+        self._batch_index.committed(changes)
+        self._state_tables.committed(changes)
         self.commits += written
         if written:
             self.durations.observe(time.monotonic() - began)
@@ -186,9 +186,9 @@ class Journal:
             log.info("the journal works again")
         self.trouble = None
         self._pause = self._again = 0.0
-        self._stock.from_memory = False
+        self._batch_index.from_memory = False
         for queue in self.queues.values():
-            queue.stir()
+            queue.notify()
 
     def _failing(self, trouble: str) -> None:
         if trouble != self.trouble:
@@ -196,17 +196,17 @@ class Journal:
         self.trouble = trouble
         self._pause = min(_PAUSE_S[1], self._pause * 2 or _PAUSE_S[0])
         self._again = time.monotonic() + self._pause
-        self._stock.from_memory = True
-        self._stock.relieve()
+        self._batch_index.from_memory = True
+        self._batch_index.relieve()
         for queue in self.queues.values():
-            queue.stir()
+            queue.notify()
 
     async def _open(self) -> None:
         """Raises Away, JournalTaken, Damaged (what was begun anew does not last either)."""
         content = await self._run(self._opened)
         queues = dict(self.queues)
         batches = [one for one in content.batches if one.id not in self._salvaged]
-        entries = self._stock.found(queues, batches)
+        entries = self._batch_index.found(queues, batches)
         for queue in queues.values():
             if mine := [entry for entry in entries if entry.queue is queue]:
                 queue.found(mine)
@@ -220,12 +220,12 @@ class Journal:
             left = sum(forks.total() for forks in streams.values())
             log.error("the journal: %d forks were left for %r, which is no sink any more: lost", left, sink)
         if self._found is not None:
-            self._found = content.shelves
-            for name, items in content.shelves.items():
-                self._shelves.found(name, items.keys())
+            self._found = content.state_tables
+            for name, items in content.state_tables.items():
+                self._state_tables.found(name, items.keys())
         else:
-            for name in content.shelves:  # too late: all that was kept since is newer
-                self._shelves.outdated(name)
+            for name in content.state_tables:  # too late: all that was kept since is newer
+                self._state_tables.outdated(name)
 
     def _opened(self) -> Content:
         """On the thread."""
@@ -279,7 +279,7 @@ class Journal:
             if gone := [entry for entry in queue if entry.batch is None and entry.id not in self._salvaged]:
                 log.error("the journal: %d batches for %s are lost with it", len(gone), queue.sink)
                 queue.lose(gone, "journal_corrupt")
-        self._stock.start_anew((entry for queue in self.queues.values() for entry in queue), self._salvaged)
+        self._batch_index.start_anew((entry for queue in self.queues.values() for entry in queue), self._salvaged)
         self._accounts.start_anew()
         if self.rewrite is not None:
             self.rewrite()

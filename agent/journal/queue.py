@@ -13,9 +13,9 @@ from types import MappingProxyType
 from typing import Final
 
 from agent.journal.accounts import Accounts
+from agent.journal.batch_index import BatchIndex, Entry
 from agent.journal.rows import counts_of
-from agent.journal.stock import Entry, Stock
-from agent.nouns import Batch
+from agent.model import Batch
 
 __all__ = ["Queue"]
 
@@ -26,19 +26,24 @@ class Queue:
     """`sink`: its name. `most`: bytes of bodies; `bytes` and `forks`: what is here."""
 
     def __init__(
-        self, sink: str, most: int, stock: Stock, accounts: Accounts, load: Callable[[Entry], Awaitable[Batch | None]]
+        self,
+        sink: str,
+        most: int,
+        batch_index: BatchIndex,
+        accounts: Accounts,
+        load: Callable[[Entry], Awaitable[Batch | None]],
     ) -> None:
         self.sink = sink
         self.bytes = 0
         self.forks = 0
         self._most = most
-        self._stock = stock
+        self._batch_index = batch_index
         self._accounts = accounts
         self._load = load
         self._entries: deque[Entry] = deque()
         self._handed: tuple[Entry, Batch] | None = None  # the head, once it was asked for: in the sender's hands
         self._by_stream: dict[str, Counter[int]] = {}
-        self._stirred = asyncio.Event()
+        self._changed = asyncio.Event()
         self._emptied = asyncio.Event()
 
     def __len__(self) -> int:
@@ -64,17 +69,17 @@ class Queue:
         self._entries.append(self._enter(place, batch, ready=False))
         while self.bytes > self._most and len(self._entries) > 1:
             self.lose([self._entries[0]], "journal_full")
-        self._stock.relieve()
-        self.stir()
+        self._batch_index.relieve()
+        self.notify()
 
     async def head(self) -> Batch:
         """The oldest, which stays; waits for one. Only what a commit has saved, or a crash would send its forks once more in
         another body; while the disk is in trouble, what is in memory."""
         while self._handed is None:
             entry = self._entries[0] if self._entries else None
-            if entry is None or not (entry.ready or self._stock.from_memory):
-                self._stirred.clear()
-                await self._stirred.wait()
+            if entry is None or not (entry.ready or self._batch_index.from_memory):
+                self._changed.clear()
+                await self._changed.wait()
                 continue
             batch = entry.batch or await self._load(entry)
             if self._entries and self._entries[0] is entry:
@@ -104,7 +109,7 @@ class Queue:
         for number, part in enumerate(reversed(instead)):
             # A sender may have it at once: after a crash the whole is split as it was.
             self._entries.appendleft(self._enter(entry.place - number, part, ready=True))
-        self.stir()
+        self.notify()
         return True
 
     async def empty(self) -> None:
@@ -124,7 +129,7 @@ class Queue:
             self._entries = deque(entry for entry in self._entries if entry not in going)
         for entry in entries:
             self._accounts.of(entry.stream, self.sink).lose(reason, entry.counts())
-        self.stir()
+        self.notify()
 
     def found(self, entries: Sequence[Entry]) -> None:
         """What was in the file, in its order: it comes before what is here."""
@@ -134,7 +139,7 @@ class Queue:
         self._handed = None
         for entry in entries:
             self._count(entry, 1)
-        self.stir()
+        self.notify()
 
     def hold(self) -> None:
         """What is in the sender's hands is in memory, for a new file too."""
@@ -142,14 +147,14 @@ class Queue:
             entry, batch = self._handed
             entry.batch = batch
 
-    def stir(self) -> None:
+    def notify(self) -> None:
         """Whoever waits looks again."""
-        self._stirred.set()
+        self._changed.set()
         if not self._entries:
             self._emptied.set()
 
     def _enter(self, place: int, batch: Batch, *, ready: bool) -> Entry:
-        entry = self._stock.enter(self, place, batch, ready=ready)
+        entry = self._batch_index.enter(self, place, batch, ready=ready)
         self._count(entry, 1)
         return entry
 
@@ -157,7 +162,7 @@ class Queue:
         """All but its place in the order."""
         if self._handed is not None and self._handed[0] is entry:
             self._handed = None
-        self._stock.leave(entry)
+        self._batch_index.leave(entry)
         self._count(entry, -1)
 
     def _count(self, entry: Entry, sign: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from agent.nouns import Batch
+from agent.model import Batch
 
 __all__ = [
     "APPLICATION",
@@ -24,7 +24,7 @@ __all__ = [
     "Key",
     "NewBatch",
     "Saved",
-    "ShelfChanges",
+    "TableChanges",
     "as_text",
     "counts_of",
     "from_key",
@@ -86,7 +86,7 @@ class AccountRow(NamedTuple):
     forks: int
 
 
-class ShelfChanges(NamedTuple):
+class TableChanges(NamedTuple):
     """`cleared`: all that was there goes first. None: the item goes."""
 
     cleared: bool
@@ -100,7 +100,7 @@ class Changes(NamedTuple):
     batches: list[NewBatch]
     forgotten: list[str]
     accounts: list[AccountRow]
-    shelves: dict[str, ShelfChanges]
+    state_tables: dict[str, TableChanges]
 
     def __bool__(self) -> bool:
         return any(self)
@@ -111,7 +111,7 @@ class Content(NamedTuple):
 
     batches: list[Saved]
     accounts: list[AccountRow]
-    shelves: dict[str, dict[Key, bytes]]
+    state_tables: dict[str, dict[Key, bytes]]
 
 
 def packed(forks: Mapping[int, int]) -> bytes:

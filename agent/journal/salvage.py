@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from agent.journal.batch_index import Entry
 from agent.journal.file import File
-from agent.journal.place import BESIDE, Away, Damaged
+from agent.journal.folder import BESIDE, Away, Damaged
 from agent.journal.rows import Changes, NewBatch
-from agent.journal.stock import Entry
 
 __all__ = ["adopt_draft", "salvage"]
 

@@ -23,14 +23,14 @@ from agent.kernel.libbpf import load_libbpf
 from agent.kernel.loader import DISPATCHER, HOOKS, digest
 from agent.kernel.maps import BpfMap, ProgramStats, program_stats
 from agent.kernel.pins import DISPATCH, CannotPin, Pins, PinsTaken
-from agent.kernel.probe import (
+from agent.kernel.programs import (
     CHANGES_BYTES,
     LAYOUT,
     META_BYTES,
+    MOST_CGROUP_COUNTERS,
     STORM_ROWS,
-    TALLY_ROWS,
+    LoadedPrograms,
     Meta,
-    Probe,
     boot_id,
     forks_since_boot,
 )
@@ -62,8 +62,8 @@ class Capture:
         self.unpinned = unpinned
         self._slots = BpfMap(held["slots"], 4, 4, 2 * _HALF)
         self._base = BpfMap(held["base"], 4, 4, 1)
-        self.current: Probe
-        self.former: list[Probe] = []
+        self.current: LoadedPrograms
+        self.former: list[LoadedPrograms] = []
         self.unreadable: list[Unreadable] = []
         self.taken_over = False
 
@@ -75,15 +75,15 @@ class Capture:
         """What the kernel says of each hook, the probe's part included, by its tracepoint."""
         return {tracepoint: program_stats(self._held[f"hook-{tracepoint}"]) for tracepoint, _ in HOOKS}
 
-    def retire(self, probe: Probe) -> None:
+    def retire(self, programs: LoadedPrograms) -> None:
         """It has been drained and accounted for: it goes for good."""
-        self.former.remove(probe)
-        if all(other.meta.base != probe.meta.base for other in (self.current, *self.former)):
+        self.former.remove(programs)
+        if all(other.meta.base != programs.meta.base for other in (self.current, *self.former)):
             for number in range(len(HOOKS)):
-                self._slots.remove((probe.meta.base + number).to_bytes(4, sys.byteorder))
+                self._slots.remove((programs.meta.base + number).to_bytes(4, sys.byteorder))
         if self._pins:
-            self._pins.remove(probe.meta.epoch)
-        probe.close()
+            self._pins.remove(programs.meta.epoch)
+        programs.close()
 
     def close(self, *, keep: bool) -> None:
         """`keep`: capture goes on, if it is pinned, for the next agent to take over. Else everything is detached."""
@@ -91,17 +91,17 @@ class Capture:
             if not keep:
                 self._pins.remove_all()
             self._pins.close()
-        for probe in (self.current, *self.former):
-            probe.close()
+        for programs in (self.current, *self.former):
+            programs.close()
         for descriptor in self._held.values():
             os.close(descriptor)
 
     def find(self) -> None:
         """All probes that are pinned, as `former`. What the crash of a start left half made goes."""
-        for epoch in self._pins.probes() if self._pins else ():
+        for epoch in self._pins.instance_ids() if self._pins else ():
             descriptors = self._pins.get(epoch) if self._pins else {}
             try:
-                self.former.append(Probe(descriptors, None, self.misses))
+                self.former.append(LoadedPrograms(descriptors, None, self.misses))
             except ValueError as error:
                 if left := left_in(descriptors):
                     log.error("the probe %s can't be read: %s; %d forks lie there", epoch, error, left.forks)
@@ -110,24 +110,24 @@ class Capture:
                     os.close(descriptor)
                 if self._pins:
                     self._pins.remove(epoch)
-        self.former.sort(key=lambda probe: probe.meta.made)
+        self.former.sort(key=lambda programs: programs.meta.made)
 
-    def in_charge(self) -> Probe | None:
+    def in_charge(self) -> LoadedPrograms | None:
         """Of those that were found: the newest of its half, for a probe takes a half over that is not in charge."""
         base = int.from_bytes(self._base.get(_FIRST) or bytes(4), sys.byteorder)
-        return next((probe for probe in reversed(self.former) if probe.meta.base == base), None)
+        return next((programs for programs in reversed(self.former) if programs.meta.base == base), None)
 
-    def take_over(self, probe: Probe) -> None:
-        self.current, self.taken_over = probe, True
-        self.former.remove(probe)
+    def take_over(self, programs: LoadedPrograms) -> None:
+        self.current, self.taken_over = programs, True
+        self.former.remove(programs)
         for former in self.former:
             if former.meta.stopped is None:  # its agent died just after the change
-                former.stopped(probe.meta.attached)
+                former.stopped(programs.meta.attached)
 
-    def put_in_charge(self, meta: Meta, loaded: dict[str, int], before: Probe | None) -> None:
+    def put_in_charge(self, meta: Meta, loaded: dict[str, int], before: LoadedPrograms | None) -> None:
         """All hooks at once, by one write. `before`: the one that was; it is former from then on, and no fork falls between."""
         maps = {name: descriptor for name, descriptor in loaded.items() if name.startswith("map-")}
-        self.current = Probe(maps, meta, self.misses)
+        self.current = LoadedPrograms(maps, meta, self.misses)
         if self._pins:
             self._pins.put(meta.epoch, maps)
         for number, (_, function) in enumerate(HOOKS):
@@ -173,7 +173,7 @@ def orders_of(ring_bytes: int, hierarchy: int, controller: str | None) -> dict[s
     return {
         "ring_bytes": ring_bytes,
         "changes_bytes": CHANGES_BYTES,
-        "tally_rows": TALLY_ROWS,
+        "tally_rows": MOST_CGROUP_COUNTERS,
         "storm_rows": STORM_ROWS,
         "hierarchy": hierarchy,
         "controller": controller,

@@ -87,7 +87,7 @@ def flags(orders: dict[str, Any]) -> list[str]:
         "PAGE_SIZE": page,
         "RING_PAGES": orders["ring_bytes"] // page,
         "CHANGES_PAGES": orders["changes_bytes"] // page,
-        "TALLY_ROWS": orders["tally_rows"],
+        "MOST_CGROUP_COUNTERS": orders["tally_rows"],
         "STORM_ROWS": orders["storm_rows"],
         "HIERARCHY": orders["hierarchy"],
     }
@@ -114,11 +114,11 @@ def load(orders: dict[str, Any], dispatcher: bool) -> tuple[dict[str, int], obje
         raise Refused("bcc", f"this Python has no BCC ({error}): it is the distribution's package, not PyPI's `bcc`") from error
     include = f"-I{folder / 'include'}"
     try:
-        probe = compiled(text=(folder / "fork.c").read_bytes(), cflags=[*cflags, include])
-        named = {f"map-{name}": probe.get_table(name.encode()).map_fd for name in MAPS}
+        programs = compiled(text=(folder / "fork.c").read_bytes(), cflags=[*cflags, include])
+        named = {f"map-{name}": programs.get_table(name.encode()).map_fd for name in MAPS}
         for _, function in HOOKS:
-            named[f"program-{function}"] = probe.load_func(function.encode(), compiled.RAW_TRACEPOINT).fd
-        alive = [probe]
+            named[f"program-{function}"] = programs.load_func(function.encode(), compiled.RAW_TRACEPOINT).fd
+        alive = [programs]
         if dispatcher:
             door = compiled(text=(folder / "dispatch.c").read_bytes(), cflags=[*cflags, include])
             named |= {f"dispatch-{name}": door.get_table(name.encode()).map_fd for name in DISPATCHER}

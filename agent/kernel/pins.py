@@ -20,7 +20,7 @@ from typing import Final
 
 from agent.kernel.libbpf import load_libbpf
 
-__all__ = ["DISPATCH", "STANDARD", "CannotPin", "Pins", "PinsTaken", "opened", "probes"]
+__all__ = ["DISPATCH", "STANDARD", "CannotPin", "Pins", "PinsTaken", "instance_ids", "opened"]
 
 DISPATCH: Final = "dispatch"
 STANDARD: Final = Path("/sys/fs/bpf")  # where every distribution with systemd has it mounted
@@ -60,9 +60,9 @@ class Pins:
         """Lets go of the lock. What is pinned stays."""
         os.close(self._lock)
 
-    def probes(self) -> list[str]:
+    def instance_ids(self) -> list[str]:
         """The epochs that have pins here, whole or not."""
-        return probes(self.folder)
+        return instance_ids(self.folder)
 
     def put(self, group: str, descriptors: Mapping[str, int]) -> None:
         """Raises OSError. A group that is half there after a crash is completed or removed by the next agent."""
@@ -86,7 +86,7 @@ class Pins:
 
     def remove_all(self) -> list[str]:
         """Detaches whatever is pinned here, and takes the folder away. Returns the groups that were there."""
-        groups = [DISPATCH, *self.probes()]
+        groups = [DISPATCH, *self.instance_ids()]
         found = [group for group in groups if (self.folder / group).is_dir()]
         for group in groups:
             self.remove(group)
@@ -95,7 +95,7 @@ class Pins:
         return found
 
 
-def probes(folder: Path) -> list[str]:
+def instance_ids(folder: Path) -> list[str]:
     """The epochs that have pins in it, whole or not. Raises OSError."""
     return sorted(entry.name for entry in folder.iterdir() if _EPOCH.fullmatch(entry.name))
 

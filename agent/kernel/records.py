@@ -9,37 +9,29 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 __all__ = [
-    "BORN",
+    "CGROUP_COUNTERS",
     "CHAIN",
     "CHANGE",
     "CHANGE_PATH",
     "CHANGE_SLOT",
     "CONFIG",
     "CPU_ROW",
-    "DIED",
-    "ENTERED",
     "FORK",
     "FORK_SLOT",
     "NUMBERS",
-    "ORIGIN",
+    "PARENT_CONTEXT",
     "STORM",
     "SUBJECT",
-    "TALLY_ROW",
     "UNKNOWN_32",
     "UNKNOWN_64",
-    "CgroupChange",
+    "CgroupCounters",
     "CpuRow",
     "StormRow",
-    "TallyRow",
 ]
 
 UNKNOWN_32: Final = 0xFFFFFFFF
 UNKNOWN_64: Final = 0xFFFFFFFFFFFFFFFF
 CHAIN: Final = 8
-BORN: Final = 1
-DIED: Final = 2
-ENTERED: Final = 3
-
 RING_HEADER: Final = 8  # struct bpf_ringbuf_hdr: u32 len, u32 pg_off
 
 # sequence time cgroup parent_cgroup | tid ns_tid pid ns_pid start | chain below the host's | cpu levels kind counted |
@@ -48,21 +40,21 @@ FORK: Final = Struct(f"={RING_HEADER}x 4Q 4IQ {4 * (CHAIN - 1)}s HBBQ 152s")
 FORK_SLOT: Final = 256
 NUMBERS: Final = Struct(f"={CHAIN - 1}I")  # the chain of a fork
 # parent, parent_process, leader: tid ns_tid pid ns_pid start | flags comm parent_comm uid gid | pid mnt net user uts ipc cgroup
-ORIGIN: Final = Struct("=4IQ 4IQ 4IQ Q16s16s2I 7I4x")
+PARENT_CONTEXT: Final = Struct("=4IQ 4IQ 4IQ Q16s16s2I 7I4x")
 
 CHANGE_PATH: Final = 960
 # cgroup parent time change length sequence start tid | path
 CHANGE: Final = Struct(f"={RING_HEADER}x 3Q2I2QI4x {CHANGE_PATH}s")
 CHANGE_SLOT: Final = 1024
 
-TALLY_ROW: Final = Struct("=7Q")
+CGROUP_COUNTERS: Final = Struct("=7Q")
 CPU_ROW: Final = Struct("=6Q")
 CONFIG: Final = Struct("=4Q")  # enabled threads storm_limit alive_until
 SUBJECT: Final = Struct("=3Q")  # counted pod is_pod
 STORM: Final = Struct("=4Q")  # second count over since
 
 
-class TallyRow(NamedTuple):
+class CgroupCounters(NamedTuple):
     """Exact counts of one cgroup since the probe's epoch, as wire.events.Counts names them."""
 
     processes: int
@@ -96,18 +88,3 @@ class StormRow(NamedTuple):
 
     over: int
     since: int
-
-
-class CgroupChange(NamedTuple):
-    """A cgroup of the chosen hierarchy was born, died or was entered. `path` from the hierarchy's root, bytes that a container
-    may have chosen; `time` in ns of CLOCK_BOOTTIME; `whole` is False when the path was cut off. `tid`, `start`: of the task
-    that came in."""
-
-    cgroup: int
-    parent: int
-    time: int
-    change: int
-    path: bytes
-    whole: bool
-    tid: int
-    start: int

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from agent.settings.selecting import Keys, Patterns, SelectSettings
+from agent.settings.selection import Keys, Patterns, SelectSettings
 from agent.settings.values import Part, between, duration, size
 
 __all__ = ["CHOICES", "BatchSettings", "SinkSettings"]

@@ -13,9 +13,9 @@ from typing import Any
 
 import orjson
 
-from agent.nouns import Event, Fork, Subject
-from agent.sinks.encoders import Encoder, Item
-from agent.sinks.fragments import SUBJECTS, Fragments
+from agent.model import Attribution, Event, Fork
+from agent.sinks.encoders.encoder import Encoder, Item
+from agent.sinks.encoders.fragments import ATTRIBUTIONS, Fragments
 
 __all__ = ["Allowed", "Redacted", "Without"]
 
@@ -41,11 +41,11 @@ class Redacted:
         self._encoder = encoder
         self._labels = labels
         self._annotations = annotations
-        self._subjects: Fragments[Subject, Subject] = Fragments(self._subject, SUBJECTS)
+        self._attributions: Fragments[Attribution, Attribution] = Fragments(self._attribution, ATTRIBUTIONS)
 
     def forks(self, stream: str, forks: Sequence[Fork]) -> Sequence[Item]:
-        subjects = self._subjects
-        return self._encoder.forks(stream, [fork._replace(subject=subjects[fork.subject]) for fork in forks])
+        attributions = self._attributions
+        return self._encoder.forks(stream, [fork._replace(attribution=attributions[fork.attribution]) for fork in forks])
 
     def event(self, event: Event) -> Item:
         k8s = dict(event["k8s"])
@@ -56,12 +56,12 @@ class Redacted:
             del k8s["annotations"]
         return self._encoder.event({**event, "k8s": k8s})
 
-    def _subject(self, subject: Subject) -> Subject:
-        pod = subject.pod
+    def _attribution(self, attribution: Attribution) -> Attribution:
+        pod = attribution.pod
         if pod is None:
-            return subject
+            return attribution
         kept = replace(pod, labels=self._labels.of(pod.labels), annotations=self._annotations.of(pod.annotations))
-        return replace(subject, pod=kept)
+        return replace(attribution, pod=kept)
 
 
 class Without:

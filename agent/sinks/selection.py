@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 
-from agent.nouns import Event, Subject
-from agent.sinks.fragments import SUBJECTS, Fragments
+from agent.model import Attribution, Event
+from agent.sinks.encoders.fragments import ATTRIBUTIONS, Fragments
 from wire.events import GAP, KINDS, NODE_SUMMARY
 
 __all__ = ["Requirement", "Selection"]
@@ -41,11 +41,11 @@ class Selection:
         self._labels = labels
         self._host = host
         self._kinds = frozenset(kinds)
-        self._subjects: Fragments[Subject, bool] = Fragments(self._subject, SUBJECTS)
-        self.all_subjects = host and not (include or exclude or labels)
+        self._attributions: Fragments[Attribution, bool] = Fragments(self._attribution, ATTRIBUTIONS)
+        self.all_attributions = host and not (include or exclude or labels)
 
-    def takes(self, subject: Subject) -> bool:
-        return self._subjects[subject]
+    def takes(self, attribution: Attribution) -> bool:
+        return self._attributions[attribution]
 
     def wants(self, kind: str) -> bool:
         """Whether events of this kind are asked for at all."""
@@ -66,9 +66,9 @@ class Selection:
         k8s = event["k8s"]
         return self._holds(event["enrichment"]["state"] == "host", k8s["namespace"], k8s["labels"])
 
-    def _subject(self, subject: Subject) -> bool:
-        namespace, labels = (subject.pod.namespace, subject.pod.labels) if subject.pod else (None, None)
-        return self._holds(subject.state == "host", namespace, labels)
+    def _attribution(self, attribution: Attribution) -> bool:
+        namespace, labels = (attribution.pod.namespace, attribution.pod.labels) if attribution.pod else (None, None)
+        return self._holds(attribution.state == "host", namespace, labels)
 
     def _holds(self, host: bool, namespace: str | None, labels: Mapping[str, str] | None) -> bool:
         if host:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from agent.ledger import Account
-from agent.nouns import NOBODY, Batch, Event, Fork, Subject
-from agent.sinks.bodies import Packer
-from agent.sinks.encoders import Encoder, Item
+from agent.model import NOBODY, Attribution, Batch, Event, Fork
+from agent.sinks.delivery.sender import Sender
+from agent.sinks.encoders.encoder import Encoder, Item
 from agent.sinks.framing import Framing
-from agent.sinks.sender import Sender
+from agent.sinks.packer import Packer
 from wire.events import FORK
 
 __all__ = ["FORMS", "OPEN", "Choice", "Queue", "Sink"]
@@ -49,16 +49,16 @@ class Queue(Protocol):
     async def empty(self) -> None: ...
 
 
-class Keeper(Protocol):
-    def keep(self, shelf: str, key: int | str, value: bytes | None) -> None: ...
+class StateWriter(Protocol):
+    def keep(self, table: str, key: int | str, value: bytes | None) -> None: ...
 
 
 class Choice(Protocol):
     """What an operator wants to have there, and what not."""
 
-    all_subjects: bool
+    all_attributions: bool
 
-    def takes(self, subject: Subject) -> bool: ...
+    def takes(self, attribution: Attribution) -> bool: ...
 
     def wants(self, kind: str) -> bool: ...
 
@@ -120,7 +120,7 @@ class Sink:
         chosen: Sequence[Fork] = ()
         if self._choice.wants(FORK):
             takes = self._choice.takes
-            chosen = forks if self._choice.all_subjects else [fork for fork in forks if takes(fork.subject)]
+            chosen = forks if self._choice.all_attributions else [fork for fork in forks if takes(fork.attribution)]
         if len(chosen) < len(forks):
             left_out = Counter(fork.counted for fork in forks)
             left_out.subtract(fork.counted for fork in chosen)
@@ -144,7 +144,7 @@ class Sink:
             self.queue.put(batch)
         self._items, self._cgroups, self._bytes = [], array("Q"), 0
 
-    def keep(self, journal: Keeper, now: float, *, everything: bool = False) -> None:
+    def keep(self, journal: StateWriter, now: float, *, everything: bool = False) -> None:
         """Before a commit: what is due becomes batches, what is not is saved as it is."""
         if self.due(now):
             self.close()

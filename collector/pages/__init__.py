@@ -13,27 +13,27 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from collector.access import Access, Scope
-from collector.pages.asking import asked_forks, asked_pod, asked_range, asked_wish, words_of
+from collector.api.query_params import cursor
+from collector.model import Filter, PodPage
 from collector.pages.rendering import Rendering, html
+from collector.pages.request_params import asked_forks, asked_pod, asked_range, asked_wish, words_of
 from collector.pages.signin import SignIn
-from collector.questions import cursor
-from collector.rows import Filter, PodPage
+from collector.server.access import Access, Scope
 from collector.store import Store
-from collector.views.details import host_model, pod_model, range_model
-from collector.views.display import pods_model
-from collector.views.findings import search_model
-from collector.views.forest import forest_rows, pair_rows
-from collector.views.lineage import forest
-from collector.views.multiples import workload_model
-from collector.views.nodecards import node_card
-from collector.views.nodepages import ledger_model, node_of, nodes_model
-from collector.views.pairs import pairs_json
-from collector.views.pods import host_json, pod_json
-from collector.views.timelane import step_of
-from collector.views.timelines import aligned
+from collector.views.links import PodListQuery, exactly, search_href
+from collector.views.nodes.cards import node_card
+from collector.views.nodes.pages import ledger_model, node_of, nodes_model
+from collector.views.pods.entries import host_json, pod_json
+from collector.views.pods.lineage import forest
+from collector.views.pods.list_page import pods_model
+from collector.views.pods.pairs import pairs_json
+from collector.views.pods.pod_page import host_model, pod_model, range_model
+from collector.views.pods.tree import forest_rows, pair_rows
+from collector.views.pods.workload_page import workload_model
+from collector.views.search_page import search_model
+from collector.views.timeline.lanes import step_of
+from collector.views.timeline.series import aligned
 from collector.views.times import SECOND, stamp
-from collector.views.wishes import Wish, exactly, search_href
 from collector.views.words import number, visible
 
 __all__ = ["Pages"]
@@ -113,8 +113,8 @@ class Pages:
             said = pod_json(page, now)
             grown = forest(sorted(tasks, key=lambda task: -task.time)[:TASKS])
             rows, hidden = forest_rows(grown.roots)
-            sought = {name: said[name] for name in ("cluster", "namespace", "pod", "pod_uid") if said[name]}
-            sought |= {name: words[name] for name in ("from", "to") if name in words}
+            fork_query = {name: said[name] for name in ("cluster", "namespace", "pod", "pod_uid") if said[name]}
+            fork_query |= {name: words[name] for name in ("from", "to") if name in words}
             return {
                 "model": pod_model(said, lane_rows, wide, step, now),
                 "range": range_model(words.get("from", ""), words.get("to", ""), within, step, exactly(words)),
@@ -127,8 +127,8 @@ class Pages:
                     "fan_out": number(grown.fan_out),
                 },
                 "span": [moment / SECOND for moment in wide],
-                "pairs": pair_rows(pairs_json(pairs), sought),
-                "search": search_href(**sought),
+                "pairs": pair_rows(pairs_json(pairs), fork_query),
+                "search": search_href(**fork_query),
                 "wrong": visible(wrong or wrong_range),
             }
 
@@ -159,7 +159,7 @@ class Pages:
             return {
                 "card": node_card(entry, entry["streams"], now),
                 "model": host_model(host, now) if host else None,
-                "pods_href": Wish(Filter(cluster=entry["cluster"], node=node)).href(),
+                "pods_href": PodListQuery(Filter(cluster=entry["cluster"], node=node)).href(),
             }
 
         return await self._page("node", request, words_and_model)
@@ -170,13 +170,13 @@ class Pages:
 
     async def _search(self, request: web.Request) -> web.Response:
         words, now = words_of(request), time.time_ns()
-        sought, behind, wrong = asked_forks(words, now, SEEKS_BACK) if words else (None, None, "")
+        fork_query, behind, wrong = asked_forks(words, now, SEEKS_BACK) if words else (None, None, "")
         found, after = None, ""
-        if sought is not None:
-            found = await self._store.search(sought, FOUND + 1, behind)  # one more: is there a next page?
+        if fork_query is not None:
+            found = await self._store.search(fork_query, FOUND + 1, behind)  # one more: is there a next page?
             after = cursor(found[FOUND - 1].place) if len(found) > FOUND else ""
             found = found[:FOUND]
-        within = (stamp(sought.span.start), stamp(sought.span.end)) if sought else None
+        within = (stamp(fork_query.span.start), stamp(fork_query.span.end)) if fork_query else None
         asked = list(words.items())
         return await self._page("search", request, lambda: {"model": search_model(asked, found, after, within, wrong)})
 

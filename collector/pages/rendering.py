@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from collector.answers import failed
+from collector.server.responses import failed
 
 __all__ = ["Rendering", "root_of"]
 

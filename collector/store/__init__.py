@@ -14,9 +14,10 @@ from typing import Final, NamedTuple, TypeVar
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from collector.rows import (
+from collector.model import (
     CheckedLines,
     Filter,
+    ForkQuery,
     FoundFork,
     LedgerRows,
     PairRow,
@@ -24,19 +25,21 @@ from collector.rows import (
     PodPage,
     PodRow,
     Snapshot,
-    Sought,
     Span,
     TaskRow,
     TimelineRow,
 )
-from collector.store import history, reading, searching, sweeping
+from collector.query import forks as fork_queries
+from collector.query import history
+from collector.query import pods as pod_queries
+from collector.query.ledger import ledger_rows
+from collector.query.read_context import Look
+from collector.store import retention as cleanup
 from collector.store.commit import Filed
 from collector.store.engine import Engine, StoreAway, told, wrong_dsn
-from collector.store.ledger import ledger_rows
-from collector.store.looks import Look
 from collector.store.naming import keys_of_pods
-from collector.store.queue import Queue
 from collector.store.schema import Stale, prepare, retain
+from collector.store.write_queue import Queue
 
 __all__ = ["Filed", "Sizes", "Store", "StoreAway", "wrong_dsn"]
 
@@ -106,12 +109,12 @@ class Store:
 
     async def pods(self, limit: int, wish: Filter = Filter()) -> Snapshot:  # noqa: B008 - frozen
         """The `limit` most recently seen pods that are wished, and all hosts and nodes."""
-        return await self._read(lambda look: self._snapshot(look, *reading.find_pods(look, wish, limit)))
+        return await self._read(lambda look: self._snapshot(look, *pod_queries.find_pods(look, wish, limit)))
 
     async def workload(self, cluster: str, namespace: str, kind: str, name: str, limit: int) -> Snapshot:
         """Its pods, newest first."""
         wish = Filter(cluster=cluster, namespace=namespace, workload=f"{kind}/{name}")
-        return await self._read(lambda look: self._snapshot(look, *reading.find_pods(look, wish, limit, by="first_seen")))
+        return await self._read(lambda look: self._snapshot(look, *pod_queries.find_pods(look, wish, limit, by="first_seen")))
 
     async def pod(self, namespace: str, name: str, limit: int, cluster: str = "", uid: str = "") -> PodPage | None:
         """The newest pod of that name, of that cluster and uid where they are said, with its `limit` latest forks; and the
@@ -119,17 +122,17 @@ class Store:
 
         def ask(look: Look) -> PodPage | None:
             named = Filter(namespace=namespace, pod=name)
-            all_, in_all = reading.find_pods(look, named, 100, by="first_seen")
+            all_, in_all = pod_queries.find_pods(look, named, 100, by="first_seen")
             found = [one for one in all_ if cluster in ("", one.cluster) and uid in ("", one.uid)]
             if not found and in_all > len(all_):
-                found, _ = reading.find_pods(look, named._replace(cluster=cluster, pod_uid=uid), 1, by="first_seen")
+                found, _ = pod_queries.find_pods(look, named._replace(cluster=cluster, pod_uid=uid), 1, by="first_seen")
             return self._page(look, found[:1], [one for one in all_ if one != found[0]], limit) if found else None
 
         return await self._read(ask)
 
     async def pod_by_id(self, pod: int, limit: int) -> PodPage | None:
         def ask(look: Look) -> PodPage | None:
-            found, _ = reading.find_pods(look, Filter(), 1, owner=pod)
+            found, _ = pod_queries.find_pods(look, Filter(), 1, owner=pod)
             return self._page(look, found, [], limit) if found else None
 
         return await self._read(ask)
@@ -138,11 +141,11 @@ class Store:
         """A node's forks outside pods."""
 
         def ask(look: Look) -> PodPage:
-            snapshot, chosen = reading.snapshot(look, [], 0, time.time_ns() - POINTS)
+            snapshot, chosen = pod_queries.snapshot(look, [], 0, time.time_ns() - POINTS)
             mine = [key for key, one in chosen.mine.items() if (one.cluster, one.node) == (cluster, node)]
             sinks = {stream.name: stream.sink for stream in snapshot.ledger.streams}
-            latest = searching.latest_forks(look, mine, [(cluster, "", "")], limit)
-            return PodPage(snapshot, [], latest, reading.gaps_of(look, chosen, mine, sinks, limit), [])
+            latest = fork_queries.latest_forks(look, mine, [(cluster, "", "")], limit)
+            return PodPage(snapshot, [], latest, pod_queries.gaps_of(look, chosen, mine, sinks, limit), [])
 
         return await self._read(ask)
 
@@ -172,55 +175,55 @@ class Store:
 
         return await self._read(ask)
 
-    async def search(self, sought: Sought, limit: int, after: Place | None = None) -> list[FoundFork]:
+    async def search(self, fork_query: ForkQuery, limit: int, after: Place | None = None) -> list[FoundFork]:
         """Newest first; `after`: where the last answer ended."""
-        return await self._read(lambda look: searching.search(look, sought, limit, after))
+        return await self._read(lambda look: fork_queries.search(look, fork_query, limit, after))
 
     async def news(self, wish: Filter, since: int, limit: int) -> tuple[list[FoundFork], int]:
         """Filed after `since` (ns, the store's clock), oldest first, and the next `since`. On a server what other collectors
         file is among it, and all of it 2 s late. `limit`: 100 at least, or some may be left out."""
-        return await self._read(lambda look: searching.news(look, wish, since, limit))
+        return await self._read(lambda look: fork_queries.news(look, wish, since, limit))
 
     async def ledger(self) -> LedgerRows:
         return await self._read(lambda look: ledger_rows(look, HOLES, by_cpu=True))
 
     async def sizes(self) -> Sizes:
-        return Sizes(*await self._read(reading.sizes))
+        return Sizes(*await self._read(pod_queries.sizes))
 
     async def sweep(self, retention: float) -> int:
         """Forgets what is older than `retention` seconds; how many forks."""
         self._retention, now = int(retention * 1e9), time.time_ns()
         after, before = self._swept, now - self._retention
         await self._queue.run(lambda writer: retain(writer, max(1, int(retention))))
-        await self._queue.run(lambda writer: sweeping.tell_again(writer, before, now))
-        forgotten = await self._queue.run(lambda writer: sweeping.forgotten(writer, after, before))
+        await self._queue.run(lambda writer: cleanup.tell_again(writer, before, now))
+        forgotten = await self._queue.run(lambda writer: cleanup.forgotten(writer, after, before))
         self._swept = before
         return forgotten
 
     async def check(self) -> None:
         """Raises `StoreAway` when nothing can be written."""
-        await self._queue.run(sweeping.try_writing)
+        await self._queue.run(cleanup.try_writing)
 
     @staticmethod
     def _of(look: Look, pod: int) -> tuple[list[PodRow], history.Mine]:
-        found, _ = reading.find_pods(look, Filter(), 1, owner=pod)
-        return found, reading.subjects_of(look, found)
+        found, _ = pod_queries.find_pods(look, Filter(), 1, owner=pod)
+        return found, pod_queries.attributions_of(look, found)
 
     @staticmethod
     def _snapshot(look: Look, pods: list[PodRow], in_all: int) -> Snapshot:
-        return reading.snapshot(look, pods, in_all, time.time_ns() - POINTS)[0]
+        return pod_queries.snapshot(look, pods, in_all, time.time_ns() - POINTS)[0]
 
     @staticmethod
     def _page(look: Look, pods: list[PodRow], others: list[PodRow], limit: int) -> PodPage:
-        snapshot, chosen = reading.snapshot(look, pods, 1, time.time_ns() - POINTS)
+        snapshot, chosen = pod_queries.snapshot(look, pods, 1, time.time_ns() - POINTS)
         mine = chosen.of_pods()
         sinks = {stream.name: stream.sink for stream in snapshot.ledger.streams}
         return PodPage(
             snapshot,
             others,
-            searching.latest_forks(look, list(mine), keys_of_pods(pods, mine), limit),
-            reading.gaps_of(look, chosen, list(mine), sinks, limit),
-            reading.storms_of(look, chosen.pods, limit)[0],
+            fork_queries.latest_forks(look, list(mine), keys_of_pods(pods, mine), limit),
+            pod_queries.gaps_of(look, chosen, list(mine), sinks, limit),
+            pod_queries.storms_of(look, chosen.pods, limit)[0],
         )
 
     async def _read(self, ask: Callable[[Look], _T]) -> _T:

@@ -12,11 +12,11 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from collector.rows import HOST, CheckedFork, CheckedGap, CheckedLines, CheckedNode, CheckedStorm, CheckedSummary, Subject
-from collector.runs import Run, runs_of
-from collector.store.known import Known, Lane
+from collector.model import HOST, Attribution, CheckedFork, CheckedGap, CheckedLines, CheckedNode, CheckedStorm, CheckedSummary
+from collector.store.fork_columns import packed
 from collector.store.naming import keys_of, numbered, owner_of, short_hash
-from collector.store.packing import packed
+from collector.store.number_ranges import Run, runs_of
+from collector.store.received_ids import Known, Lane
 from collector.store.schema import NEVER
 
 __all__ = ["NO_CGROUP", "Commit", "Filed"]
@@ -35,14 +35,14 @@ class Filed(NamedTuple):
     duplicate: int
 
 
-class _Holder:
-    """`subject`: whose it is by the best word of this commit, which was `said` with this `rank`."""
+class _CounterSource:
+    """`attribution`: whose it is by the best word of this commit, which was `said` with this `rank`."""
 
-    __slots__ = ("first", "last", "newest", "rank", "said", "subject")
+    __slots__ = ("attribution", "first", "last", "newest", "rank", "said")
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, attribution: Attribution) -> None:
         self.first, self.last = NEVER, 0
-        self.rank, self.said, self.subject = -1, 0, subject
+        self.rank, self.said, self.attribution = -1, 0, attribution
         self.newest: tuple[Any, ...] = _UNTOLD
 
 
@@ -66,8 +66,8 @@ class Commit:
         self._known, self._sinks, self.received, self._untold = known, sinks, received, untold
         self._sink: str | None = None
         self._came: list[tuple[str, Lane, Run]] = []
-        self._subjects: dict[Subject, tuple[int, str, str]] = {}
-        self._holders: dict[tuple[str, int], _Holder] = {}
+        self._attributions: dict[Attribution, tuple[int, str, str]] = {}
+        self._counter_sources: dict[tuple[str, int], _CounterSource] = {}
         self._streams: dict[str, _Stream] = {}
         self._made: defaultdict[tuple[str, int, str, str | None], list[int]] = defaultdict(list)
         self._forks: list[tuple[Any, ...]] = []
@@ -93,12 +93,13 @@ class Commit:
     def columns(self) -> dict[str, list[Sequence[Any]]]:
         """Nothing of a table without rows."""
         received = self.received
-        holders = [
-            (*key, self._whose(key[1], one), one.newest, one.first, one.last, received) for key, one in self._holders.items()
+        counter_sources = [
+            (*key, self._whose(key[1], one), one.newest, one.first, one.last, received)
+            for key, one in self._counter_sources.items()
         ]
         rows = self._told | {
             "made_in": [(*key, numbers, received) for key, numbers in self._made.items()],
-            "holder": holders,
+            "holder": counter_sources,
             "stream": [
                 (name, one.newest, one.heads, one.whose, one.said, one.only, one.before, received)
                 for name, one in self._streams.items()
@@ -128,7 +129,7 @@ class Commit:
             by_cpu.setdefault((fork.stream, fork.cpu), {}).setdefault(fork.sequence, fork)
         accepted = 0
         for (stream, cpu), by_sequence in by_cpu.items():
-            self._stream(stream, next(iter(by_sequence.values())).subject)
+            self._stream(stream, next(iter(by_sequence.values())).attribution)
             for run in runs_of(by_sequence):
                 for new in self._known.add(stream, (cpu, ""), run):
                     self._came.append((stream, (cpu, ""), new))
@@ -138,37 +139,51 @@ class Commit:
         return accepted
 
     def _take_fork(self, fork: CheckedFork) -> None:
-        stream, cpu, sequence, holder, subject, rank, time, is_process, parent_comm, said, made_by = fork
-        self._hold(stream, holder, subject, rank, time, time)
-        counted = holder
+        stream, cpu, sequence, counter_source, attribution, rank, time, is_process, parent_comm, said, made_by = fork
+        self._hold(stream, counter_source, attribution, rank, time, time)
+        counted = counter_source
         if made_by is not None:
             counted = HOST
             self._hold(stream, HOST, made_by, 0, time, time)
         # By comm only where it is asked for.
         kind, comm = ("process", parent_comm) if is_process else ("thread", None)
         self._made[stream, counted, kind, comm].append(numbered(cpu, sequence))
-        number, namespace, pod = self._subjects.get(subject) or self._subject(subject)
-        if holder == HOST:
+        number, namespace, pod = self._attributions.get(attribution) or self._attribution(attribution)
+        if counter_source == HOST:
             namespace = pod = ""
         elif not pod:
-            pod = f"cgroup-{holder}"
+            pod = f"cgroup-{counter_source}"
         self._forks.append(
-            (subject.cluster, namespace, pod, time, stream, cpu, sequence, subject.node, holder, number, *packed(said, time))
+            (
+                attribution.cluster,
+                namespace,
+                pod,
+                time,
+                stream,
+                cpu,
+                sequence,
+                attribution.node,
+                counter_source,
+                number,
+                *packed(said, time),
+            )
         )
 
     def _take_summary(self, said: CheckedSummary) -> None:
-        self._stream(said.stream, said.subject)
-        holder = self._hold(said.stream, said.holder, said.subject, said.rank, said.time, said.end)
+        self._stream(said.stream, said.attribution)
+        counter_source = self._hold(said.stream, said.counter_source, said.attribution, said.rank, said.time, said.end)
         counts, totals = said.counts, said.totals
         grown = totals.processes + totals.threads + totals.entered
         newest = (grown, said.end, said.number, said.start, self.received, list(counts), list(totals))
-        holder.newest = max(holder.newest, newest)
+        counter_source.newest = max(counter_source.newest, newest)
         sums = [
             number
             for name in ("processes", "threads", "suppressed", "lost")
             for number in (getattr(counts, name), getattr(totals, name))
         ]
-        self._told["summary"].append((said.stream, said.holder, said.start, said.end, said.number, self.received, *sums))
+        self._told["summary"].append(
+            (said.stream, said.counter_source, said.start, said.end, said.number, self.received, *sums)
+        )
 
     def _take_node(self, said: CheckedNode) -> None:
         """Which of the agent's sinks we are, where it said no more than its only one's name; and what it had delivered to that
@@ -188,55 +203,59 @@ class Commit:
             stream.heads[cpu] = max(stream.heads.get(cpu, 0), given)
 
     def _take_gap(self, said: CheckedGap) -> None:
-        self._stream(said.stream, said.subject)
-        subject, owner, holder = said.subject, 0, NO_CGROUP
-        if said.holder is not None:
-            holder = said.holder
-            self._hold(said.stream, holder, subject, said.rank, said.time, said.end)
-        elif subject.pod_uid is not None:
-            owner = owner_of(subject)
+        self._stream(said.stream, said.attribution)
+        attribution, owner, counter_source = said.attribution, 0, NO_CGROUP
+        if said.counter_source is not None:
+            counter_source = said.counter_source
+            self._hold(said.stream, counter_source, attribution, said.rank, said.time, said.end)
+        elif attribution.pod_uid is not None:
+            owner = owner_of(attribution)
         begin, _, number = said.id.rpartition(".")
         source = begin if number == str(said.by_now) else said.id
         self._told["gap"].append(
             (
-                said.stream, said.id, subject.cluster, subject.node, holder, owner, subject.namespace or "", subject.pod or "",
-                subject.pod_uid or "", said.missing, said.reason, said.sink or "", short_hash(source), said.amount, said.by_now,
+                said.stream, said.id, attribution.cluster, attribution.node, counter_source, owner, attribution.namespace or
+                "", attribution.pod or "",
+                attribution.pod_uid or "", said.missing, said.reason, said.sink or "", short_hash(source), said.amount,
+                said.by_now,
                 said.start, said.end, self.received,
             )
         )  # fmt: skip
 
     def _take_storm(self, said: CheckedStorm) -> None:
-        self._stream(said.stream, said.subject)
-        subject = said.subject
+        self._stream(said.stream, said.attribution)
+        attribution = said.attribution
         whose = (
-            said.rank, owner_of(subject), subject.cluster, subject.node, subject.namespace or "", subject.pod or "",
-            subject.pod_uid or "",
+            said.rank, owner_of(attribution), attribution.cluster, attribution.node, attribution.namespace or "",
+            attribution.pod or "",
+            attribution.pod_uid or "",
         )  # fmt: skip
         newest = (int(said.is_over), said.end, said.limit, said.hold, said.start, list(said.counts), list(said.totals))
         self._told["storm"].append((said.stream, said.cgroup, said.number, newest, whose, self.received))
 
-    def _hold(self, stream: str, cgroup: int, subject: Subject, rank: int, said: int, seen: int) -> _Holder:
+    def _hold(self, stream: str, cgroup: int, attribution: Attribution, rank: int, said: int, seen: int) -> _CounterSource:
         """The holder, knowing whose it is as well as the best that was said of it."""
-        one = self._holders.get((stream, cgroup))
+        one = self._counter_sources.get((stream, cgroup))
         if one is None:
-            one = self._holders[stream, cgroup] = _Holder(subject)
+            one = self._counter_sources[stream, cgroup] = _CounterSource(attribution)
         if seen < one.first:
             one.first = seen
         if seen > one.last:
             one.last = seen
         if rank > one.rank or (rank == one.rank and said >= one.said):
-            one.rank, one.said, one.subject = rank, said, subject
+            one.rank, one.said, one.attribution = rank, said, attribution
         return one
 
-    def _whose(self, cgroup: int, one: _Holder) -> tuple[Any, ...]:
-        subject = one.subject
-        of_pod = subject.pod_uid is not None or (one.rank < 2 and cgroup >= 0)
+    def _whose(self, cgroup: int, one: _CounterSource) -> tuple[Any, ...]:
+        attribution = one.attribution
+        of_pod = attribution.pod_uid is not None or (one.rank < 2 and cgroup >= 0)
         return (
-            one.rank, one.said, owner_of(subject) if of_pod else 0, subject.cluster, subject.node, subject.namespace or "",
-            subject.pod or "", subject.pod_uid or "", self._subject(subject)[0],
+            one.rank, one.said, owner_of(attribution) if of_pod else 0, attribution.cluster, attribution.node,
+            attribution.namespace or "",
+            attribution.pod or "", attribution.pod_uid or "", self._attribution(attribution)[0],
         )  # fmt: skip
 
-    def _stream(self, name: str, whose: Subject | CheckedNode) -> _Stream:
+    def _stream(self, name: str, whose: Attribution | CheckedNode) -> _Stream:
         one = self._streams.get(name)
         if one is None:
             one = self._streams[name] = _Stream()
@@ -246,14 +265,14 @@ class Commit:
             self._sinks[name] = self._sink
         return one
 
-    def _subject(self, subject: Subject) -> tuple[int, str, str]:
+    def _attribution(self, attribution: Attribution) -> tuple[int, str, str]:
         """Its number, and the namespace and pod that its forks are filed under."""
-        known = self._subjects.get(subject)
+        known = self._attributions.get(attribution)
         if known is None:
-            number = int.from_bytes(blake2b(subject.body, digest_size=8).digest(), "big")
-            known = self._subjects[subject] = number, *keys_of(subject)
+            number = int.from_bytes(blake2b(attribution.body, digest_size=8).digest(), "big")
+            known = self._attributions[attribution] = number, *keys_of(attribution)
             if self._untold(number):
-                self._told["subject"].append((number, self.received, *_words(subject)))
+                self._told["subject"].append((number, self.received, *_words(attribution)))
         return known
 
     def _is_new(self, stream: str, name: str) -> bool:
@@ -267,12 +286,12 @@ class Commit:
         return True
 
 
-def _words(subject: Subject) -> tuple[str, str, dict[str, str], str, str]:
+def _words(attribution: Attribution) -> tuple[str, str, dict[str, str], str, str]:
     """Kind and name of its workload, its labels, its container's name, its body."""
-    said = orjson.loads(subject.body)
+    said = orjson.loads(attribution.body)
     k8s, container = said["k8s"], said["container"] or {}
     workload = k8s.get("workload") or {}
     return (
         workload.get("kind") or "", workload.get("name") or "", k8s.get("labels") or {}, container.get("name") or "",
-        subject.body.decode(),
+        attribution.body.decode(),
     )  # fmt: skip

@@ -11,12 +11,12 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
-from collector.rows import Filter, PodRow, Subject
+from collector.model import Attribution, Filter, PodRow
 
 __all__ = [
     "KEYS",
-    "holder_id",
-    "holders",
+    "counter_source_id",
+    "counter_sources",
     "keys_of",
     "keys_of_pods",
     "numbered",
@@ -31,7 +31,7 @@ _BITS: Final = 53
 _BLOCKS: Final = 2**35 - 1
 
 # Each holder once. `owner` 0: outside pods. Times in ns; `since` is what is not hidden for its age.
-_HOLDERS: Final = (
+_COUNTER_SOURCES: Final = (
     "SELECT stream, cgroup, whose AS w, newest AS n, first_seen AS first, last_seen AS last FROM holder FINAL "
     "WHERE toUnixTimestamp64Nano(seen) >= {since:Int64}"
 )
@@ -42,12 +42,13 @@ KEYS: Final = (
 )
 
 
-def holders(fits: str = "1") -> str:
+def counter_sources(fits: str = "1") -> str:
     """Each holder once for whose `w` it holds; asked for those alone of which it was ever said, which are quickly found."""
     if fits == "1":
-        return _HOLDERS
+        return _COUNTER_SOURCES
     said = fits.replace("tupleElement(w, ", "tupleElement(whose, ")
-    return f"SELECT * FROM ({_HOLDERS} AND (stream, cgroup) IN (SELECT stream, cgroup FROM holder WHERE {said})) WHERE {fits}"
+    known = f"SELECT stream, cgroup FROM holder WHERE {said}"
+    return f"SELECT * FROM ({_COUNTER_SOURCES} AND (stream, cgroup) IN ({known})) WHERE {fits}"
 
 
 @lru_cache(1 << 16)
@@ -63,7 +64,7 @@ def numbered(cpu: int, sequence: int) -> int:
     return ((sequence >> 16 & _BLOCKS) << 29) | cpu << 16 | sequence & 0xFFFF
 
 
-def holder_id(stream: str, cgroup: int) -> int:
+def counter_source_id(stream: str, cgroup: int) -> int:
     return short_hash("holder", stream, cgroup)
 
 
@@ -71,24 +72,24 @@ def stream_id(stream: str) -> int:
     return short_hash("stream", stream)
 
 
-def owner_of(subject: Subject) -> int:
+def owner_of(attribution: Attribution) -> int:
     """Its pod's row: by cluster and uid, or by cluster, node and cgroup where no uid is known."""
-    own = subject.pod_uid if subject.pod_uid is not None else f"{subject.node}/cgroup-{subject.cgroup}"
-    return short_hash("pod", subject.cluster, own)
+    own = attribution.pod_uid if attribution.pod_uid is not None else f"{attribution.node}/cgroup-{attribution.cgroup}"
+    return short_hash("pod", attribution.cluster, own)
 
 
-def keys_of(subject: Subject) -> tuple[str, str]:
+def keys_of(attribution: Attribution) -> tuple[str, str]:
     """Namespace and pod that a fork is filed under: what stands for the pod where its name is not known; a host has neither."""
-    if subject.pod is not None:
-        return subject.namespace or "", subject.pod
-    if subject.pod_uid is not None:
-        return "", subject.pod_uid
+    if attribution.pod is not None:
+        return attribution.namespace or "", attribution.pod
+    if attribution.pod_uid is not None:
+        return "", attribution.pod_uid
     return "", ""
 
 
-def keys_of_pods(pods: Iterable[PodRow], holders: Iterable[tuple[str, int]]) -> list[tuple[str, str, str]]:
+def keys_of_pods(pods: Iterable[PodRow], counter_sources: Iterable[tuple[str, int]]) -> list[tuple[str, str, str]]:
     """As `KEYS`, of pods and their holders that are known already."""
-    cgroups = {cgroup for _, cgroup in holders}
+    cgroups = {cgroup for _, cgroup in counter_sources}
     found = set()
     for pod in pods:
         found |= {(pod.cluster, pod.namespace or "", pod.name or ""), (pod.cluster, "", pod.uid or "")}

@@ -16,14 +16,14 @@ from typing import Any, Final
 
 from clickhouse_connect.driver.client import Client
 
-from collector.rows import Tally
+from collector.model import TaskCounts
 
 __all__ = ["NEVER", "TABLES", "VERSION", "Stale", "prepare", "retain", "whole"]
 
 GRACE: Final = 120  # seconds that what is too old stays on the disk, so that a sweep can count it
 NEVER: Final = 2**63 - 1  # ns: later than anything, where the earliest is kept
 _NS: Final = "DateTime64(9, 'UTC')"
-_TALLY: Final = f"Array(UInt64) /* {', '.join(Tally._fields)} */"
+_TALLY: Final = f"Array(UInt64) /* {', '.join(TaskCounts._fields)} */"
 # What a replayed batch is known by, for as many batches: an agent has one on its way, a journal's replay a few.
 _ONCE: Final = "non_replicated_deduplication_window = 1000"
 # A day's parts go as a whole: nothing is rewritten to forget.

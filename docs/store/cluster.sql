@@ -1,4 +1,5 @@
--- forklore's tables, version 2, on a replicated, sharded ClickHouse cluster. Made by `python -m docs.store_sql`.
+-- forklore's tables, version 2, on a replicated, sharded ClickHouse cluster. Made by `python -m
+dev.generate.store_sql`.
 --
 -- Here the cluster is called `forklore` (in ON CLUSTER and Distributed), and `retention` is 7d: its seconds, and twice as
 -- many, with two minutes of grace, are in the TTLs. {shard} and {replica} are macros of each server's settings. Run it

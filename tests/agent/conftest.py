@@ -8,7 +8,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, settings
 
-from agent.kernel.records import CHAIN, FORK, NUMBERS, ORIGIN
+from agent.kernel.records import CHAIN, FORK, NUMBERS, PARENT_CONTEXT
 
 # Seconds for the whole folder, not minutes: a run in CI finds what many runs would, only later. No deadline: machines differ.
 settings.register_profile(
@@ -38,17 +38,19 @@ def recorded_events():
 class Records:
     """Raw records as the probe lays them out: of a process in two pid namespaces, where nothing else is said."""
 
-    def fork(self, sequence=0, cgroup=1, *, origin=None, **fields):
+    def fork(self, sequence=0, cgroup=1, *, parent_context=None, **fields):
         given = {"time": 100, "parent_cgroup": cgroup, "child": (50, 5, 50, 5, 90), "chain": (50, 5), "levels": 2}
         given |= {"cpu": 0, "kind": 0, "counted": cgroup, **fields}
         below = (*given["chain"][1:], *[0] * CHAIN)[: CHAIN - 1]
         head = (sequence, given["time"], cgroup, given["parent_cgroup"], *given["child"], NUMBERS.pack(*below))
-        return FORK.pack(*head, given["cpu"], given["levels"], given["kind"], given["counted"], origin or self.origin())
+        return FORK.pack(
+            *head, given["cpu"], given["levels"], given["kind"], given["counted"], parent_context or self.parent_context()
+        )
 
-    def origin(self, parent=(40, 4, 40, 4, 80), process=(40, 4, 40, 4, 80), leader=(0, 0, 0, 0, 0), flags=0, **fields):
+    def parent_context(self, parent=(40, 4, 40, 4, 80), process=(40, 4, 40, 4, 80), leader=(0, 0, 0, 0, 0), flags=0, **fields):
         given = {"comm": b"sh\0", "parent_comm": b"bash\0", "uid": 0, "gid": 0, "namespaces": range(11, 18), **fields}
         words = (flags, given["comm"], given["parent_comm"], given["uid"], given["gid"], *given["namespaces"])
-        return ORIGIN.pack(*parent, *process, *leader, *words)
+        return PARENT_CONTEXT.pack(*parent, *process, *leader, *words)
 
 
 @pytest.fixture(scope="session")

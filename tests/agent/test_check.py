@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 def forklore(*arguments, **environment):
     known = {name: value for name, value in os.environ.items() if not name.startswith("FORKLORE_")}
-    command = [sys.executable, "-m", "forklore", *map(str, arguments)]
+    command = [sys.executable, "-m", "cli", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=known | environment, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -17,18 +17,18 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from isal import igzip
 
-from agent.enrich import Enricher
-from agent.epoch import POSITIONS, SAID, Epoch, waiting_shelf
+from agent.attribution.enricher import Enricher
 from agent.journal import Journal
 from agent.ledger import Queued, closed
-from agent.nouns import Subject
+from agent.lifecycle.build import sink_of
+from agent.model import Attribution
+from agent.program_instance import POSITIONS, SAID, ProgramInstance, waiting_table
+from agent.reporting.storms import Storms
+from agent.reporting.summaries import Interval, Summaries
 from agent.settings import SinkSettings
-from agent.sinks.native import whose
+from agent.sinks.encoders.native import whose
 from agent.sinks.sink import FORMS, OPEN
-from agent.storms import Storms
-from agent.summaries import Interval, Summaries
-from agent.wiring import sink_of
-from tests.agent.test_epoch import CGROUPS, LAYOUT, STREAM, Probe
+from tests.agent.test_program_instance import CGROUPS, LAYOUT, STREAM, LoadedPrograms
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,7 @@ class Node:
 
     def __init__(self, folder):
         self.folder = folder
-        self.probe = Probe()
+        self.programs = LoadedPrograms()
         self.now, self.lives = 0, 0
         self.known = set()
         self.arrived = {sink.name: Counter() for sink in SINKS}
@@ -57,26 +57,26 @@ class Node:
     async def begin(self):
         """An agent starts, as agent.pipeline does."""
 
-        def subject(cgroup):
-            return Subject(cgroup, "/", "resolved", "status")
+        def attribution(cgroup):
+            return Attribution(cgroup, "/", "resolved", "status")
 
         def of(cgroup):
-            return subject(cgroup) if cgroup in self.known else None
+            return attribution(cgroup) if cgroup in self.known else None
 
         self.lives += 1
-        self.probe.reopened()
+        self.programs.reopened()
         place = self.folder / str(self.lives)
         self.journal = Journal(place / MARKED[0], {sink.name: sink.journal_bytes for sink in SINKS}, lambda: float(self.now))
         await self.journal.open()
         assert self.journal.trouble is None
-        kept = self.journal.shelf
+        kept = self.journal.table
         self.sinks = [sink_of(sink, self.journal, "test", "node1", ()) for sink in SINKS]
         for sink in self.sinks:
             sink.restore(kept(FORMS).get(sink.name), kept(OPEN).get(sink.name))
-        enricher = Enricher(LAYOUT, 1, lambda at: at, of, subject, subject, lambda _tid, _start: None, 5 * 10**9, 10)
-        storms, summaries = Storms(STREAM, 0, subject, WHOSE), Summaries(STREAM, subject, WHOSE)
-        self.epoch = Epoch(self.probe, enricher, summaries, storms, lambda _probe: None, "t0")
-        assert self.epoch.restore(kept(POSITIONS).get(STREAM), kept(SAID).get(STREAM), kept(waiting_shelf(STREAM))) == 0
+        enricher = Enricher(LAYOUT, 1, lambda at: at, of, attribution, attribution, lambda _tid, _start: None, 5 * 10**9, 10)
+        storms, summaries = Storms(STREAM, 0, attribution, WHOSE), Summaries(STREAM, attribution, WHOSE)
+        self.epoch = ProgramInstance(self.programs, enricher, summaries, storms, lambda _programs: None, "t0")
+        assert self.epoch.restore(kept(POSITIONS).get(STREAM), kept(SAID).get(STREAM), kept(waiting_table(STREAM))) == 0
         self.epoch.summaries.go_on(100 * self.lives)
 
     async def end(self):
@@ -91,7 +91,7 @@ class Node:
             (after / name).write_bytes(content)
 
     async def fork(self, cgroup):
-        self.probe.fork(cgroup)
+        self.programs.fork(cgroup)
 
     async def name(self, cgroup):
         self.known.add(cgroup)
@@ -103,7 +103,7 @@ class Node:
             sink.take(STREAM, forks, float(self.now))
 
     async def summarise(self, _):
-        snapshot = self.probe.snapshot()
+        snapshot = self.programs.snapshot()
         for event in self.epoch.summarise(snapshot, Interval("t0", "t1")):
             for sink in self.sinks:
                 sink.tell(STREAM, event, float(self.now))
@@ -147,7 +147,7 @@ class Node:
             sink.queue.settle(batch, delivered={}, instead=halves)
 
     def adds_up(self):
-        captured = self.epoch.captured(self.probe.snapshot())
+        captured = self.epoch.captured(self.programs.snapshot())
         for sink in self.sinks:
             queued = Queued(captured.emitted - self.epoch.received, self.epoch.enricher.waiting, sink.queued(STREAM))
             assert closed(captured, self.journal.account(STREAM, sink.name), queued) == 0
@@ -210,7 +210,7 @@ def test_whoever_dies_and_when_each_fork_arrives_at_each_sink_or_is_said_to_be_l
         return node
 
     node = asyncio.run(live())
-    made = {f"{STREAM}.0.{number}" for number in range(sum(node.probe.counts.values()))}
+    made = {f"{STREAM}.0.{number}" for number in range(sum(node.programs.counts.values()))}
     for sink in node.sinks:
         account = node.journal.account(STREAM, sink.name)
         lost = sum(account.lost_by_reason().values())

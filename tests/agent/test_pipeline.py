@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from agent.identity.cgroups import Hierarchy
+from agent.attribution.cgroups import Hierarchy
 from agent.journal import Journal
 from agent.pipeline import Pipeline
 from agent.settings import Settings

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from agent.privileges import NAMES, privileges
+from agent.lifecycle.capabilities import NAMES, privileges
 
 STATUS = """Name:\tforklore
 Umask:\t0022
@@ -52,7 +52,7 @@ def test_names_are_at_their_numbers():
 
 GIVEN_UP = """
 import os, subprocess, threading
-from agent.privileges import give_up, of_process
+from agent.lifecycle.capabilities import give_up, of_process
 give_up({keep})
 left = of_process()
 print(sorted(left.permitted), sorted(left.effective), sorted(left.bounding), sorted(left.inheritable), left.no_new_privs)
@@ -80,7 +80,7 @@ def test_a_thread_that_was_there_before_is_told_of():
     """It has what it had: whoever calls has to see to it."""
     program = """
 import threading
-from agent.privileges import give_up, of_process
+from agent.lifecycle.capabilities import give_up, of_process
 go, gone = threading.Event(), threading.Event()
 threading.Thread(target=lambda: (go.wait(), give_up(set()), gone.set()), daemon=True).start()
 give_up(set())
@@ -100,7 +100,7 @@ def test_what_fails_without_a_capability_is_found_by_trying(tmp_path):
     tmp_path.chmod(0o755)
     program = f"""
 from pathlib import Path
-from agent.privileges import give_up, needed, of_process
+from agent.lifecycle.capabilities import give_up, needed, of_process
 read = Path({str(theirs)!r}).read_bytes
 def broken(): raise FileNotFoundError
 def refused(): raise PermissionError

@@ -3,13 +3,13 @@
 import orjson
 import pytest
 
-from agent.directories import Directories
-from agent.identity.pod_objects import pod_from_json, pod_of, pod_to_json
-from agent.kernel.records import BORN, DIED, CgroupChange
+from agent.attribution.metadata_cache import MetadataCache
+from agent.attribution.pod_objects import pod_from_json, pod_of, pod_to_json
+from agent.model import CREATED, REMOVED, CgroupEvent
+from agent.reporting.summaries import Interval, Summaries
 from agent.settings import KubernetesSettings
-from agent.sinks.forms import Wanted, form
-from agent.sinks.native import whose
-from agent.summaries import Interval, Summaries
+from agent.sinks.encoders.native import whose
+from agent.sinks.formats import Wanted, form
 from wire.events import Gap
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
@@ -25,24 +25,24 @@ def a_pod(name, runtime_class):
 @pytest.fixture
 def node(tmp_path):
     """A node's directories; `node.start(number, name, class)` starts a pod whose own cgroup has that number."""
-    directories = Directories(tmp_path, api=True)
+    metadata_cache = MetadataCache(tmp_path, api=True)
 
     def change(what, number, name):
         path = f"/kubepods/pod{name}-uid".encode()
-        return CgroupChange(cgroup=number, parent=1, time=number, change=what, path=path, whole=True, tid=0, start=0)
+        return CgroupEvent(cgroup=number, parent=1, time=number, change=what, path=path, whole=True, tid=0, start=0)
 
     def start(number, name, runtime_class):
-        directories.pods.put(pod_of(a_pod(name, runtime_class)))
-        directories.hear([change(BORN, number, name)], lambda *_: None)
+        metadata_cache.pods.put(pod_of(a_pod(name, runtime_class)))
+        metadata_cache.hear([change(CREATED, number, name)], lambda *_: None)
 
-    directories.start = start
-    directories.end = lambda number, name: directories.hear([change(DIED, number, name)], lambda *_: None)
-    return directories
+    metadata_cache.start = start
+    metadata_cache.end = lambda number, name: metadata_cache.hear([change(REMOVED, number, name)], lambda *_: None)
+    return metadata_cache
 
 
 @pytest.fixture
 def summaries(node):
-    return Summaries(STREAM, node.subjects.best, lambda subject: whose(subject, cluster="demo", node="node1"))
+    return Summaries(STREAM, node.attributions.best, lambda attribution: whose(attribution, cluster="demo", node="node1"))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The chart as helm renders it. helm comes from PyPI (setup/helm); without it these tests are skipped by name.
+"""The chart as helm renders it. helm comes from PyPI (dev/setup/helm); without it these tests are skipped by name.
 
 Must not live here: what a render should be.
 """
@@ -133,7 +133,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @functools.cache
 def _binaries() -> tuple[int, str]:
-    done = subprocess.run([ROOT / "setup/helm"], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([ROOT / "dev/setup/helm"], capture_output=True, text=True, timeout=300, check=False)
     return done.returncode, done.stderr.strip()
 
 

@@ -16,18 +16,18 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_table_of_values_and_the_schema_s_words_are_the_comments_of_values_yaml() -> None:
-    spec = importlib.util.spec_from_file_location("values", ROOT / "charts/values.py")
+    spec = importlib.util.spec_from_file_location("values", ROOT / "dev/generate/chart_values.py")
     assert spec and spec.loader
     values = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(values)
     for file, text in values.made().items():
-        assert file.read_text(encoding="utf-8") == text, "run setup/manifests"
+        assert file.read_text(encoding="utf-8") == text, "run dev/setup/manifests"
     table = (ROOT / "charts/forklore/README.md").read_text(encoding="utf-8")
     assert "| `leastPrivilege` | `false` |" in table
 
 
 def test_every_value_has_words() -> None:
-    spec = importlib.util.spec_from_file_location("values", ROOT / "charts/values.py")
+    spec = importlib.util.spec_from_file_location("values", ROOT / "dev/generate/chart_values.py")
     assert spec and spec.loader
     values = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(values)
@@ -43,11 +43,11 @@ def test_every_value_has_words() -> None:
 
 
 def test_the_manifests_are_the_chart_s_default_render(chart: Chart, tmp_path: Path) -> None:
-    subprocess.run([ROOT / "setup/manifests", tmp_path], check=True, timeout=60)
+    subprocess.run([ROOT / "dev/setup/manifests", tmp_path], check=True, timeout=60)
     made = sorted(file.name for file in tmp_path.iterdir())
     assert made == ["forklore.yaml", "uninstall.yaml"]
     for name in made:
-        assert (tmp_path / name).read_text() == (ROOT / "manifests" / name).read_text(), "run setup/manifests"
+        assert (tmp_path / name).read_text() == (ROOT / "manifests" / name).read_text(), "run dev/setup/manifests"
     kinds = [one["kind"] for one in yaml.safe_load_all((tmp_path / "forklore.yaml").read_text()) if one]
     assert kinds[0] == "Namespace" and kinds.count("DaemonSet") == 1 and "Job" not in kinds and "Pod" not in kinds
 

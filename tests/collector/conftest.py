@@ -20,15 +20,15 @@ import pytest
 import pytest_asyncio
 
 import wire
-from collector import stream
-from collector.ingest import checked_lines
-from collector.server import running_collector
+from collector.api import stream
+from collector.ingest.lines import checked_lines
+from collector.query.read_context import Look
+from collector.server.app import running_collector
 from collector.settings import Settings
-from collector.store import Store, queue
+from collector.store import Store, write_queue
 from collector.store.engine import Engine
-from collector.store.filing import Filing
-from collector.store.looks import Look
 from collector.store.schema import TABLES
+from collector.store.writer import Filing
 from tests.collector.browsing import shared_chromium
 from wire.batch import CONTENT_TYPE, EVENTS_PATH
 
@@ -52,7 +52,7 @@ class Says:
     def example(self, kind):
         return deepcopy(self.examples[kind])
 
-    def subject(self, event, *, pod="cart-1", namespace="shop", uid=None, cgroup=4821, container="app", node="node1"):
+    def attribution(self, event, *, pod="cart-1", namespace="shop", uid=None, cgroup=4821, container="app", node="node1"):
         k8s = event["k8s"]
         k8s.update(node=node, namespace=namespace, pod=pod, pod_uid=uid or f"uid-of-{pod}")
         event["cgroup"]["id"] = cgroup
@@ -72,14 +72,14 @@ class Says:
         return event
 
     def fork(self, sequence, cpu=0, *, stream=None, at=None, comm="sh", kind="process", pid=None, **whose):
-        event = self.subject(self.example("sched_process_fork"), **whose)
+        event = self.attribution(self.example("sched_process_fork"), **whose)
         event.update(id=f"{stream or self.stream}.{cpu}.{sequence}", timestamp=stamp(at or self.now + sequence), kind=kind)
         event.update(comm=comm, parent_comm=comm, child_pid=pid or 7000 + sequence, child_ns_pid=100 + sequence)
         return event
 
     def summary(self, number, total, *, stream=None, end=None, seconds=10, now=None, threads=0, lost=0, suppressed=0, **whose):
         """`total` processes since the epoch, `now` of them in this interval."""
-        event = self.subject(self.example("fork_summary"), **whose)
+        event = self.attribution(self.example("fork_summary"), **whose)
         end = self.now if end is None else end
         cgroup = event["cgroup"]["id"]
         rest = {"threads": threads, "filtered": threads, "lost": lost, "suppressed": suppressed, "entered": 0}
@@ -99,7 +99,7 @@ class Says:
 
     def gap(self, by_now, count, reason="ring_full", *, sink=None, stream=None, end=None, seconds=10, **whose):
         """`count` forks more, `by_now` of them in all."""
-        event = self.subject(self.example("gap"), **whose)
+        event = self.attribution(self.example("gap"), **whose)
         end = self.now if end is None else end
         own = f"{sink or '-'}.{reason}.{event['cgroup']['id']}.{by_now}"
         event.update(id=f"{stream or self.stream}.gap.{own}", count=count, reason=reason, sink=sink)
@@ -116,7 +116,7 @@ class Says:
 
     def storm(self, number, phase, *, start, end, processes, limit=2000, stream=None, cgroup=4790, **whose):
         """`processes` since `start`, all of them only counted."""
-        event = self.subject(self.example("gap"), cgroup=cgroup, **whose)
+        event = self.attribution(self.example("gap"), cgroup=cgroup, **whose)
         counts = {"processes": processes, "threads": 0, "emitted": 0, "filtered": 0, "lost": 0, "entered": 0}
         return {
             **{key: event[key] for key in ("cgroup", "k8s", "enrichment")},
@@ -255,7 +255,7 @@ SHARED = SharedStore()
 @pytest.fixture(autouse=True)
 def _no_rest(monkeypatch):
     """Tests post batch after batch, and nobody counts their commits."""
-    monkeypatch.setattr(queue, "REST", 0)
+    monkeypatch.setattr(write_queue, "REST", 0)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from collector.places import BURST, Full, Places, Rates
+from collector.server.limits import BURST, Full, Places, Rates
 from collector.settings import Settings
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.rows import LedgerRows, LossRow, NodeRow, StreamRow
-from collector.views.accounts import accounts, united
+from collector.model import LedgerRows, LossRow, NodeRow, StreamRow
+from collector.views.nodes.accounts import accounts, united
 
 SECOND = 1_000_000_000
 NOW = 1_800_000_000 * SECOND

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from isal import isal_zlib
 
-from collector.bodies import ENCODINGS, Broken, TooLarge, Unknown, plain
+from collector.ingest.bodies import ENCODINGS, Broken, TooLarge, Unknown, plain
 
 MIB = 2**20
 PACK = {"gzip": gzip.compress, "zstd": zstandard.compress, "identity": bytes, "": bytes}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collector.ingest import TooManyLines, checked_lines
+from collector.ingest.lines import TooManyLines, checked_lines
 from wire.events import KINDS, Fork
 
 MAX_LINE, MAX_LINES = 256 * 1024, 1000
@@ -62,7 +62,7 @@ def test_a_batch_tells_how_much_was_unpacked_for_it(says):
 def test_a_fork_is_kept_as_it_was_sent_with_every_key_of_the_contract(says):
     sent = says.example("sched_process_fork")
     (fork,) = checked(orjson.dumps(sent)).forks
-    kept = fork.said | orjson.loads(fork.subject.body)
+    kept = fork.said | orjson.loads(fork.attribution.body)
     assert kept == sent
     assert set(kept) == set(Fork.__annotations__)
 
@@ -71,7 +71,7 @@ def test_annotations_are_kept_where_an_operator_asked_for_some(says):
     sent = says.example("sched_process_fork")
     sent["k8s"]["annotations"] = {"team.example/owner": "shop\u202e"}
     (fork,) = checked(orjson.dumps(sent)).forks
-    assert orjson.loads(fork.subject.body)["k8s"] == sent["k8s"]
+    assert orjson.loads(fork.attribution.body)["k8s"] == sent["k8s"]
     for wrong in ([], {"a": 1}, {"a": "x" * 2049}, {str(n): "" for n in range(65)}):
         sent["k8s"]["annotations"] = wrong
         assert "k8s.annotations" in reason(sent)
@@ -79,7 +79,7 @@ def test_annotations_are_kept_where_an_operator_asked_for_some(says):
 
 def test_events_that_say_the_same_of_their_pod_share_one_subject(says):
     one, two, other = checked(*(orjson.dumps(event) for event in (says.fork(1), says.fork(2), says.fork(3, pod="web")))).forks
-    assert one.subject is two.subject is not other.subject
+    assert one.attribution is two.attribution is not other.attribution
 
 
 @pytest.mark.parametrize("kind", KINDS)

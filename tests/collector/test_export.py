@@ -8,9 +8,9 @@ import json
 import aiohttp
 import pytest
 
-from collector import search
-from collector.exports import FORMS
-from collector.rows import FoundFork, Place
+from collector.api import search
+from collector.api.exports import FORMS
+from collector.model import FoundFork, Place
 from collector.store import Store, StoreAway
 
 

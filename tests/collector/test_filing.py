@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from collector.rows import Filter
-from collector.store.reading import find_pods, snapshot
-from collector.views.pods import pod_entries
+from collector.model import Filter
+from collector.query.pods import find_pods, snapshot
+from collector.views.pods.entries import pod_entries
 from tests.collector.conftest import lines_of, look
 
 pytestmark = pytest.mark.slow
@@ -72,7 +72,7 @@ def test_any_order_and_any_repetition_by_any_collector_file_the_same_set(says):
             )
             assert kept == rows == len(sent)
             (whole, _) = snapshot(asked, *find_pods(asked, Filter(pod_uid=world), 10), 0)
-            assert sum(holder.filed for holder in whole.holders) == len(sent)
+            assert sum(counter_source.filed for counter_source in whole.counter_sources) == len(sent)
             assert sum(parent.forks for parent in whole.parents) == len(sent)
             filed_of = {row.name: row.filed for row in whole.ledger.streams}
             assert filed_of.get(stream, 0) == len(sent)

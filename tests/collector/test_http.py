@@ -7,7 +7,7 @@ import orjson
 import pytest
 import zstandard
 
-from collector import intake
+from collector.ingest import endpoint
 from collector.store.engine import Engine
 from tests.collector.conftest import empty_store
 
@@ -69,7 +69,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(running):
 
 
 async def test_who_has_much_to_say_keeps_nobody_out_who_has_little(running, says, monkeypatch):
-    monkeypatch.setattr(intake, "PATIENCE", 0.2)
+    monkeypatch.setattr(endpoint, "PATIENCE", 0.2)
     released = asyncio.Event()
 
     async def slow():
@@ -81,7 +81,7 @@ async def test_who_has_much_to_say_keeps_nobody_out_who_has_little(running, says
         first = asyncio.create_task(door.raw(slow()))
         await door.metrics_say("forklore_collector_batches_open 1.0")
         body = gzip.compress(b"\n".join(orjson.dumps(says.fork(n)) for n in range(200, 400)))
-        large = body + bytes(intake.SMALL)  # what follows a gzip member is nothing, and would be told so if it were read
+        large = body + bytes(endpoint.SMALL)  # what follows a gzip member is nothing, and would be told so if it were read
         assert "too many batches" in (await door.raw(large, status=503, Content_Encoding="gzip"))["error"]
         assert (await door.raw(body, Content_Encoding="gzip"))["accepted"] == 200
         released.set()

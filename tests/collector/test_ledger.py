@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from collector.store.ledger import ledger_rows
+from collector.query.ledger import ledger_rows
 from tests.collector.conftest import lines_of, look
 
 SECOND = 1_000_000_000

@@ -4,10 +4,10 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.rows import LedgerRows, PairRow, PodPage, PodRow, Snapshot, Span, TaskRow, TimelineRow
-from collector.views.lineage import SHOWN, forest
-from collector.views.pairs import pairs_json
-from collector.views.timelines import aligned, series, timeline_json, usual_step
+from collector.model import LedgerRows, PairRow, PodPage, PodRow, Snapshot, Span, TaskRow, TimelineRow
+from collector.views.pods.lineage import SHOWN, forest
+from collector.views.pods.pairs import pairs_json
+from collector.views.timeline.series import aligned, series, timeline_json, usual_step
 
 SECOND = 1_000_000_000
 

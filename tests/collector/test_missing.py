@@ -1,29 +1,31 @@
 """What a pod lacks: each fork under one reason, and none laid at the door of a pod that nobody saw it with."""
 
-from collector.rows import GapRow, HolderRow, LossRow, PodRow, Tally
-from collector.views.missing import declared_here, missing_elsewhere, missing_here, shared_gaps
+from collector.model import CounterSourceRow, GapRow, LossRow, PodRow, TaskCounts
+from collector.views.pods.missing import declared_here, missing_elsewhere, missing_here, shared_gaps
 
 SECOND = 1_000_000_000
 NOW = 1_800_000_000 * SECOND
-NOTHING = Tally(0, 0, 0, 0, 0, 0, 0)
+NOTHING = TaskCounts(0, 0, 0, 0, 0, 0, 0)
 
 
-def holder(one, *, lost=0, suppressed=0):
+def counter_source(one, *, lost=0, suppressed=0):
     totals = NOTHING._replace(lost=lost, suppressed=suppressed)
-    return HolderRow(one, 1, one, 1, "demo", "node1", b"{}", 0, 0, NOW, None, None, None, NOTHING, totals)
+    return CounterSourceRow(one, 1, one, 1, "demo", "node1", b"{}", 0, 0, NOW, None, None, None, NOTHING, totals)
 
 
-def loss(amount, reason="ring_full", *, holder=1, sink=None, ours=True, missing="sched_process_fork"):
-    return LossRow(1, 1, holder, missing, reason, sink, ours, amount)
+def loss(amount, reason="ring_full", *, counter_source=1, sink=None, ours=True, missing="sched_process_fork"):
+    return LossRow(1, 1, counter_source, missing, reason, sink, ours, amount)
 
 
 def test_a_loss_of_the_ring_is_counted_once_though_it_is_told_twice():
-    assert missing_here([holder(1, lost=20)], [loss(20)]) == {"ring_full": 20}
+    assert missing_here([counter_source(1, lost=20)], [loss(20)]) == {"ring_full": 20}
 
 
 def test_a_gap_that_has_not_come_and_a_summary_that_has_not_come_are_made_good_by_each_other():
-    assert missing_here([holder(1, lost=30), holder(2, lost=5)], [loss(20), loss(9, holder=2)]) == {"ring_full": 39}
-    assert missing_here([holder(1)], [loss(7), loss(2, holder=None)]) == {"ring_full": 9}
+    assert missing_here([counter_source(1, lost=30), counter_source(2, lost=5)], [loss(20), loss(9, counter_source=2)]) == {
+        "ring_full": 39
+    }
+    assert missing_here([counter_source(1)], [loss(7), loss(2, counter_source=None)]) == {"ring_full": 9}
 
 
 def test_every_reason_stands_for_itself():
@@ -32,19 +34,19 @@ def test_every_reason_stands_for_itself():
         loss(2, "unreadable"),
         loss(3, missing="fork_summary", reason="rejected"),
     ]
-    assert missing_here([holder(1, lost=1, suppressed=5)], told) == {
+    assert missing_here([counter_source(1, lost=1, suppressed=5)], told) == {
         "fork_summary: rejected": 3,
         "journal_full": 4,
         "ring_full": 1,
         "suppressed": 5,
         "unreadable": 2,
     }
-    assert missing_here([holder(1)], []) == {}
+    assert missing_here([counter_source(1)], []) == {}
 
 
 def test_what_another_sink_lacks_is_not_missing_here():
     told = [loss(4, "journal_full", sink="siem", ours=False), loss(1, "rejected", sink="siem", ours=False)]
-    assert missing_here([holder(1)], told) == {}
+    assert missing_here([counter_source(1)], told) == {}
     assert missing_elsewhere([*told, loss(3)]) == {"siem": {"journal_full": 4, "rejected": 1}}
 
 

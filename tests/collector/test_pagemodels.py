@@ -11,15 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import collector.pages
-from collector.rows import Filter, HolderRow, LedgerRows, LossRow, PodRow, PointRow, Snapshot, Span, Tally, TaskRow, TimelineRow
-from collector.views.display import COLUMNS, ROWS, pods_model
-from collector.views.forest import ROWS as TREE_ROWS
-from collector.views.forest import forest_rows
-from collector.views.lineage import forest
-from collector.views.lines import drawn, filled
-from collector.views.multiples import workload_model
-from collector.views.timelane import MOST, lanes_of, step_of
-from collector.views.wishes import SORTS, Wish, node_href, pod_href, search_href, workload_href
+from collector.model import (
+    CounterSourceRow,
+    Filter,
+    LedgerRows,
+    LossRow,
+    PodRow,
+    PointRow,
+    Snapshot,
+    Span,
+    TaskCounts,
+    TaskRow,
+    TimelineRow,
+)
+from collector.views.links import SORTS, PodListQuery, node_href, pod_href, search_href, workload_href
+from collector.views.pods.lineage import forest
+from collector.views.pods.list_page import COLUMNS, ROWS, pods_model
+from collector.views.pods.tree import ROWS as TREE_ROWS
+from collector.views.pods.tree import forest_rows
+from collector.views.pods.workload_page import workload_model
+from collector.views.timeline.lanes import MOST, lanes_of, step_of
+from collector.views.timeline.sparkline import drawn, filled
 
 SECOND = 1_000_000_000
 NOW = 1_800_000_000 * SECOND
@@ -98,16 +110,18 @@ def test_a_chain_and_a_crowd_end_somewhere_and_it_is_said_how_many_are_left():
 
 
 def workload(rates):
-    pods, holders, points = [], [], []
+    pods, counter_sources, points = [], [], []
     for one, rate in enumerate(rates, 1):
         pods.append(PodRow(one, "demo", "node1", "shop", f"cart-{one}", f"uid{one}", 0, NOW))
         k8s = {"workload": {"kind": "Deployment", "name": "cart"}}
-        subject = orjson.dumps({"cgroup": {"id": one}, "container": {"id": f"c{one}"}, "k8s": k8s})
-        nothing = Tally(0, 0, 0, 0, 0, 0, 0)
-        holders.append(HolderRow(one, 1, one, one, "demo", "node1", subject, 0, 0, NOW, NOW - STEP, NOW, NOW, nothing, nothing))
+        attribution = orjson.dumps({"cgroup": {"id": one}, "container": {"id": f"c{one}"}, "k8s": k8s})
+        nothing = TaskCounts(0, 0, 0, 0, 0, 0, 0)
+        counter_sources.append(
+            CounterSourceRow(one, 1, one, one, "demo", "node1", attribution, 0, 0, NOW, NOW - STEP, NOW, NOW, nothing, nothing)
+        )
         points += [PointRow(one, NOW - (n + 1) * STEP, NOW - n * STEP, rate * 10) for n in range(30)]
     ledger = LedgerRows([], [], [], [], [], [])
-    return Snapshot(pods, len(pods), holders, [], points, [], [], {}, ledger)
+    return Snapshot(pods, len(pods), counter_sources, [], points, [], [], {}, ledger)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +146,11 @@ def test_the_odd_one_out_is_far_from_the_others_and_not_only_busy(rates, odd):
 def test_all_of_a_workload_are_drawn_on_one_scale_and_one_stretch_of_time():
     shot = workload([10, 20, 40])
     late = [
-        point._replace(start=point.start - 5 * STEP, end=point.end - 5 * STEP) for point in shot.points if point.holder == 1
+        point._replace(start=point.start - 5 * STEP, end=point.end - 5 * STEP)
+        for point in shot.points
+        if point.counter_source == 1
     ]
-    shot = shot._replace(points=late + [point for point in shot.points if point.holder != 1])
+    shot = shot._replace(points=late + [point for point in shot.points if point.counter_source != 1])
     drawings = {pod["name"]: pod["draw"] for pod in workload_model(shot, NAMES, NOW)["pods"]}
     ends = {
         name: [tuple(map(float, pair)) for pair in re.findall(r"([\d.]+) ([\d.]+)", path)][-1]
@@ -143,7 +159,7 @@ def test_all_of_a_workload_are_drawn_on_one_scale_and_one_stretch_of_time():
     assert ends["cart-2"][0] == ends["cart-3"][0] == 220.0
     assert ends["cart-1"][0] < 190  # it fell silent earlier, and that is seen
     slow = [PointRow(1, NOW - (n + 1) * 30 * SECOND, NOW - n * 30 * SECOND, 300) for n in range(10)]
-    shot = shot._replace(points=slow + [one for one in shot.points if one.holder != 1])
+    shot = shot._replace(points=slow + [one for one in shot.points if one.counter_source != 1])
     (summed_up_seldom,) = [pod["draw"] for pod in workload_model(shot, NAMES, NOW)["pods"] if pod["name"] == "cart-1"]
     assert summed_up_seldom.startswith("M0.0 ")  # its 5 minutes are the others', too
     heights = [64 - ends[f"cart-{n}"][1] for n in (1, 2, 3)]
@@ -153,7 +169,7 @@ def test_all_of_a_workload_are_drawn_on_one_scale_and_one_stretch_of_time():
 def test_a_pod_that_can_not_be_observed_is_not_shown_as_still():
     shot = workload([10])
     unseen = LossRow(1, 1, None, "sched_process_fork", "not_observable", None, True, 0)
-    (told,) = pods_model(shot._replace(losses=[unseen]), Wish(), NOW)["rows"]
+    (told,) = pods_model(shot._replace(losses=[unseen]), PodListQuery(), NOW)["rows"]
     assert (told["forks"], told["threads"], told["rate"]) == ("–", "–", "–")  # noqa: RUF001
     assert [badge["text"] for badge in told["missing"]] == ["not observable"]
     assert (told["complete"], told["line"]) == ("", "")
@@ -161,7 +177,7 @@ def test_a_pod_that_can_not_be_observed_is_not_shown_as_still():
 
 def test_more_pods_than_fit_are_counted_and_sorted_all_the_same():
     shot = workload(range(ROWS + 50))
-    model = pods_model(shot._replace(pods_in_all=20_000), Wish(sort="rate", order="desc"), NOW)
+    model = pods_model(shot._replace(pods_in_all=20_000), PodListQuery(sort="rate", order="desc"), NOW)
     assert model["count"] == f"20,000 pods, {ROWS} shown, of the {ROWS + 50} seen last"
     assert len(model["rows"]) == ROWS
 
@@ -171,10 +187,10 @@ def test_every_column_that_sorts_is_one_that_an_address_may_name():
 
 
 def test_an_address_keeps_all_that_was_wished_and_nothing_usual():
-    wish = Wish(Filter(namespace="a&b", labels=(("app", "x=y"),)), "rate", "asc")
+    wish = PodListQuery(Filter(namespace="a&b", labels=(("app", "x=y"),)), "rate", "asc")
     assert wish.href() == "?namespace=a%26b&label=app%3Dx%3Dy&sort=rate&order=asc"
-    assert Wish().href() == "?"
-    assert wish.turned("rate").endswith("sort=rate") and Wish().turned("name").endswith("sort=name")
+    assert PodListQuery().href() == "?"
+    assert wish.turned("rate").endswith("sort=rate") and PodListQuery().turned("name").endswith("sort=name")
 
 
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "</a>", "a?b#c", "%2e%2e", "\u202e", "\ud800"])

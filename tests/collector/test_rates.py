@@ -4,29 +4,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.rows import HolderRow, PointRow, Tally
-from collector.views.rates import POINTS, line_of, rate_now
+from collector.model import CounterSourceRow, PointRow, TaskCounts
+from collector.views.timeline.rates import POINTS, line_of, rate_now
 
 SECOND = 1_000_000_000
 NOW = 1_800_000_000 * SECOND
-NOTHING = Tally(0, 0, 0, 0, 0, 0, 0)
+NOTHING = TaskCounts(0, 0, 0, 0, 0, 0, 0)
 
 
-def holder(one, *, stream=1, cgroup=1, end=NOW, seconds=10, now=0, received=NOW):
+def counter_source(one, *, stream=1, cgroup=1, end=NOW, seconds=10, now=0, received=NOW):
     start = None if end is None else end - seconds * SECOND
     counts = NOTHING._replace(processes=now)
-    return HolderRow(one, stream, cgroup, 1, "demo", "node1", b"{}", 0, 0, NOW, start, end, received, counts, NOTHING)
+    return CounterSourceRow(one, stream, cgroup, 1, "demo", "node1", b"{}", 0, 0, NOW, start, end, received, counts, NOTHING)
 
 
 def test_a_rate_is_the_sum_over_the_cgroups():
-    assert rate_now([holder(1, now=23), holder(2, cgroup=2, now=10, seconds=5)], NOW) == 2.3 + 2.0
+    assert rate_now([counter_source(1, now=23), counter_source(2, cgroup=2, now=10, seconds=5)], NOW) == 2.3 + 2.0
 
 
 def test_the_last_interval_of_an_agent_that_was_replaced_is_no_rate_beside_the_new_ones():
-    old = holder(1, stream=1, now=100, end=NOW - 10 * SECOND)
-    assert rate_now([old, holder(2, stream=2, now=100)], NOW) == 10
-    assert rate_now([holder(2, stream=2, now=100), old], NOW) == 10
-    assert rate_now([old, holder(2, stream=2, end=None)], NOW) == 10  # the new one has not summed up yet
+    old = counter_source(1, stream=1, now=100, end=NOW - 10 * SECOND)
+    assert rate_now([old, counter_source(2, stream=2, now=100)], NOW) == 10
+    assert rate_now([counter_source(2, stream=2, now=100), old], NOW) == 10
+    assert rate_now([old, counter_source(2, stream=2, end=None)], NOW) == 10  # the new one has not summed up yet
 
 
 @pytest.mark.parametrize(
@@ -39,11 +39,11 @@ def test_the_last_interval_of_an_agent_that_was_replaced_is_no_rate_beside_the_n
     ],
 )
 def test_a_rate_is_unknown_when_three_intervals_passed_without_a_word(end, received, rate):
-    assert rate_now([holder(1, now=23, end=end, received=received)], NOW) == rate
+    assert rate_now([counter_source(1, now=23, end=end, received=received)], NOW) == rate
 
 
 def test_a_quiet_pod_has_the_rate_nought_and_not_unknown():
-    assert rate_now([holder(1, now=0)], NOW) == 0
+    assert rate_now([counter_source(1, now=0)], NOW) == 0
 
 
 def point(start, end, processes, one=1):

@@ -10,8 +10,8 @@ from itertools import pairwise
 import aiohttp
 import pytest
 
-from collector import stream
-from collector.rows import FoundFork, Place
+from collector.api import stream
+from collector.model import FoundFork, Place
 from collector.store import Store, StoreAway
 
 pytestmark = pytest.mark.slow

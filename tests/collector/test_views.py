@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.rows import GapRow, HolderRow, LedgerRows, LossRow, NodeRow, PodRow, Snapshot, StreamRow, Tally
-from collector.views.display import pod_name, pods_model
-from collector.views.ledger import ledger_json, node_entries
-from collector.views.nodecards import node_card
-from collector.views.pods import pod_entries
+from collector.model import CounterSourceRow, GapRow, LedgerRows, LossRow, NodeRow, PodRow, Snapshot, StreamRow, TaskCounts
+from collector.views.links import PodListQuery
+from collector.views.nodes.cards import node_card
+from collector.views.nodes.ledger import ledger_json, node_entries
+from collector.views.pods.entries import pod_entries
+from collector.views.pods.list_page import pod_name, pods_model
 from collector.views.times import moment, span, stamp
-from collector.views.wishes import Wish
 from collector.views.words import UNKNOWN, ago, number, per_second, visible
 
 SECOND = 1_000_000_000
@@ -19,15 +19,15 @@ NOW = 1_800_000_000 * SECOND
 POD = PodRow(1, "demo", "node1", "shop", "cart-1", "uid", 0, NOW)
 
 
-def tally(processes=0, *, lost=0, suppressed=0):
-    return Tally(processes, 0, processes - lost - suppressed, 0, suppressed, lost, 0)
+def counters(processes=0, *, lost=0, suppressed=0):
+    return TaskCounts(processes, 0, processes - lost - suppressed, 0, suppressed, lost, 0)
 
 
-def holder(one, *, end=NOW, seconds=10, now=0, received=NOW, total=0, lost=0, suppressed=0, filed=0):
-    subject = orjson.dumps({"cgroup": {"id": one}, "container": {"id": f"c{one}"}, "k8s": {}})
+def counter_source(one, *, end=NOW, seconds=10, now=0, received=NOW, total=0, lost=0, suppressed=0, filed=0):
+    attribution = orjson.dumps({"cgroup": {"id": one}, "container": {"id": f"c{one}"}, "k8s": {}})
     start = None if end is None else end - seconds * SECOND
-    counts, totals = tally(now), tally(total, lost=lost, suppressed=suppressed)
-    return HolderRow(one, 1, one, 1, "demo", "node1", subject, filed, 0, NOW, start, end, received, counts, totals)
+    counts, totals = counters(now), counters(total, lost=lost, suppressed=suppressed)
+    return CounterSourceRow(one, 1, one, 1, "demo", "node1", attribution, filed, 0, NOW, start, end, received, counts, totals)
 
 
 def loss(amount, reason="ring_full"):
@@ -39,18 +39,18 @@ def ledger(node=None, *, gaps=()):
     return LedgerRows([node[0]] if node else [], [node[1]] if node else [], [], list(gaps), [], [])
 
 
-def snapshot(*holders, pods=(POD,), losses=(), of=None):
-    return Snapshot(list(pods), len(pods), list(holders), [], [], list(losses), [], {}, of or ledger())
+def snapshot(*counter_sources, pods=(POD,), losses=(), of=None):
+    return Snapshot(list(pods), len(pods), list(counter_sources), [], [], list(losses), [], {}, of or ledger())
 
 
-def entry(*holders, **rest):
-    return pod_entries(snapshot(*holders, **rest), NOW)[0]
+def entry(*counter_sources, **rest):
+    return pod_entries(snapshot(*counter_sources, **rest), NOW)[0]
 
 
 def node(*, received=NOW, captured=10, delivered=10, lost=None, sink_lost=None, queued=None, came=12):
     sink = {"delivered": delivered, "queued": queued or {}, "lost": sink_lost or {}, "filtered": {}}
     said = {"captured": captured, "suppressed": 0, "kernel_workers": 0, "lost": lost or {}, "sinks": {"collector": sink}}
-    totals = tally(12)._asdict()
+    totals = counters(12)._asdict()
     body = {"agent": {}, "lag_ms": 0, "counts": {}, "totals": totals, "heads": {"0": 12}, "ledger": said}
     row = NodeRow(1, "demo", "node1", NOW - 10 * SECOND, NOW, received, orjson.dumps(body))
     return row, StreamRow(1, "boot-id.epoch-id", "demo", "node1", "collector", 0, 12, came, came)
@@ -62,34 +62,36 @@ def card(rows):
 
 
 def test_what_was_sent_and_is_not_here_is_awaited():
-    assert entry(holder(1, total=100, lost=10, filed=85))["awaited"] == 5
+    assert entry(counter_source(1, total=100, lost=10, filed=85))["awaited"] == 5
     # A deeper cgroup of the container has forks and no summary of its own.
-    assert entry(holder(1, total=100, filed=40), holder(2, end=None, filed=60))["awaited"] == 0
+    assert entry(counter_source(1, total=100, filed=40), counter_source(2, end=None, filed=60))["awaited"] == 0
 
 
 def test_what_is_here_and_in_no_summary_hides_nothing_that_another_stream_awaits():
-    ended = holder(2, total=50, filed=70)._replace(stream=2)
-    pod = entry(holder(1, total=100, filed=90), ended)
+    ended = counter_source(2, total=50, filed=70)._replace(stream=2)
+    pod = entry(counter_source(1, total=100, filed=90), ended)
     assert (pod["awaited"], pod["since"], pod["delivered"]) == (10, 20, 160)
 
 
 @pytest.mark.parametrize(
     ("of", "gaps", "said"),
     [
-        (holder(1, total=9, filed=9), [], "nothing"),
-        (holder(1, total=9, filed=7), [], "2 not here yet"),
-        (holder(1, end=None, filed=7), [], "not summed up yet"),
-        (holder(1, total=9, lost=2, filed=7), [loss(2)], ""),
+        (counter_source(1, total=9, filed=9), [], "nothing"),
+        (counter_source(1, total=9, filed=7), [], "2 not here yet"),
+        (counter_source(1, end=None, filed=7), [], "not summed up yet"),
+        (counter_source(1, total=9, lost=2, filed=7), [loss(2)], ""),
     ],
 )
 def test_a_row_is_complete_only_when_everything_is_here(of, gaps, said):
-    (row,) = pods_model(snapshot(of, losses=gaps), Wish(), NOW)["rows"]
+    (row,) = pods_model(snapshot(of, losses=gaps), PodListQuery(), NOW)["rows"]
     assert (row["complete"], [badge["text"] for badge in row["missing"]]) == (said, ["2 ring full"] if gaps else [])
 
 
 def test_a_row_is_not_complete_while_its_share_of_what_the_node_lost_is_unknown():
     away = GapRow("g", 1, "demo", "node1", None, None, "sched_process_fork", "restart", None, True, 1700, NOW - SECOND, NOW)
-    (row,) = pods_model(snapshot(holder(1, total=9, filed=9), of=ledger(node(), gaps=[away])), Wish(), NOW)["rows"]
+    (row,) = pods_model(snapshot(counter_source(1, total=9, filed=9), of=ledger(node(), gaps=[away])), PodListQuery(), NOW)[
+        "rows"
+    ]
     assert (row["complete"], row["missing"], row["share"]) == ("", [], "its share of 1,700 is not known")
 
 

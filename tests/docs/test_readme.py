@@ -10,12 +10,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_tables_of_settings_are_the_code_s() -> None:
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs/tables.py")
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "dev/generate/docs_tables.py")
     assert spec and spec.loader
     tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tables)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme == tables.rendered(readme), "run .venv/bin/python docs/tables.py"
+    assert readme == tables.rendered(readme), "run .venv/bin/python dev/generate/docs_tables.py"
     assert "`capture.threads`" in readme and "`retention`" in readme
 
 

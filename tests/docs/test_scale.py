@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.identity import pods as pods_module
+from agent.attribution import pods as pods_module
 from agent.settings.sinks import BatchSettings, SinkSettings
-from bench import burst, virtual_time, volume
-from bench.fleet import SCENES, line, play
+from dev.bench import volume
+from dev.bench.api_server import burst, virtual_time
+from dev.bench.api_server.fleet import SCENES, line, play
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
@@ -21,7 +22,7 @@ TEXT = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def scale():
-    spec = importlib.util.spec_from_file_location("scale", ROOT / "docs/scale.py")
+    spec = importlib.util.spec_from_file_location("scale", ROOT / "dev/generate/docs_scale.py")
     assert spec and spec.loader
     module = sys.modules["scale"] = importlib.util.module_from_spec(spec)  # where dataclasses look for it
     spec.loader.exec_module(module)
@@ -41,7 +42,7 @@ def cell(name, row, column):
 
 
 def test_every_table_follows_from_the_inputs(scale):
-    assert scale.rendered(TEXT) == TEXT, "run .venv/bin/python docs/scale.py"
+    assert scale.rendered(TEXT) == TEXT, "run .venv/bin/python dev/generate/docs_scale.py"
 
 
 def test_with_other_inputs_they_are_other_tables(scale):
@@ -49,7 +50,9 @@ def test_with_other_inputs_they_are_other_tables(scale):
 
 
 def test_the_tables_are_right_when_computed_by_hand(inputs):
-    """What docs/scale.py makes, once more without it: events, volume, journal, collector, savings of 5,000 ordinary nodes."""
+    """What dev/generate/docs_scale.py makes, once more without it: events, volume, journal, collector, savings of 5,000
+    ordinary nodes.
+    """
     events = 50 + (30 * 3 + 2) / 10
     assert cell("rates", "ordinary", 2) == pytest.approx(events, rel=0.01)
     assert cell("rates", "ordinary", 3) == pytest.approx(5000 * events, rel=0.01)

@@ -28,7 +28,7 @@ _HIERARCHIES = {"v1": "v1", "v2": "v2", "both": "v1 and v2"}
 
 @dataclass(frozen=True)
 class Row:
-    """`name`: <kernel>-<hierarchy>-<cpus>, as setup/kernels has it. `tests`: what came of each, by pytest's id."""
+    """`name`: <kernel>-<hierarchy>-<cpus>, as dev/setup/kernels has it. `tests`: what came of each, by pytest's id."""
 
     name: str
     first: dict[str, Any]

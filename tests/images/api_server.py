@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from demo.cluster import Cluster
-from demo.kubernetes_api import KubernetesApi
+from dev.demo.kubernetes.api_server import KubernetesApi
+from dev.demo.kubernetes.cluster import Cluster
 from tests.certificates import Authority
 
 from .kubelet import Account

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from demo import leftovers
+from dev.demo.containers import leftovers
 
 from .kubelet import RECURSIVE, Placed, container_config, sandbox_config
 from .runtime_interface import Refused, RuntimeInterface

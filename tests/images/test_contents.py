@@ -73,7 +73,7 @@ def image(name: str) -> Image:
 
 def locked(name: str) -> dict[str, str]:
     """What the lock says for this Python on Linux."""
-    lines = (ROOT / f"requirements/{name}.txt").read_text().splitlines()
+    lines = (ROOT / f"dev/requirements/{name}.txt").read_text().splitlines()
     pins = [re.match(r"([a-z0-9-]+)==([^ ;\\]+)( *;.*)?", line) for line in lines]
     return {pin[1]: pin[2] for pin in pins if pin and "win32" not in (pin[3] or "")}
 

@@ -17,7 +17,7 @@ def test_its_version_is_the_products() -> None:
 
 def test_it_names_no_registry_but_debians() -> None:
     """Mirrors, proxies and certificates come with the build's own secrets and arguments."""
-    for file in (DOCKERFILE, (ROOT / "setup/strip").read_text(), (ROOT / ".dockerignore").read_text()):
+    for file in (DOCKERFILE, (ROOT / "dev/setup/strip").read_text(), (ROOT / ".dockerignore").read_text()):
         assert set(re.findall(r"https?://([\w.-]+)", file)) <= {"github.com"}
     assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)[0] == "${DEBIAN}"
 

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from agent.privileges import NAMES
-from demo.pod_objects import Pod
+from agent.lifecycle.capabilities import NAMES
+from dev.demo.kubernetes.pod_objects import Pod
 from tests.kernel.scenes import FORKER
 
 from .api_server import ApiServer

@@ -19,10 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from demo import pod_objects
-from demo.bundles import Driver, Qos
-from demo.cluster import Cluster
-from demo.containers import Container, Runtime
+from dev.demo.containers.bundles import Driver, Qos
+from dev.demo.containers.runtime import Container, Runtime
+from dev.demo.kubernetes import pod_objects
+from dev.demo.kubernetes.cluster import Cluster
 
 PLACES: tuple[tuple[Driver, Qos], ...] = (
     ("cgroupfs", "burstable"),

@@ -24,11 +24,11 @@ import yaml
 from aiohttp import web
 from isal import igzip
 
-from agent.identity.cgroups import Hierarchy, choose_hierarchy
+from agent.attribution.cgroups import Hierarchy, choose_hierarchy
 from agent.kernel.capture import CannotCapture, Capture, open_capture
 from agent.kernel.libbpf import load_libbpf
-from agent.kernel.probe import Probe
-from demo.containers import Runtime
+from agent.kernel.programs import LoadedPrograms
+from dev.demo.containers.runtime import Runtime
 
 from .witness import Witness
 
@@ -59,11 +59,11 @@ def hierarchy() -> Hierarchy:
 
 
 @pytest.fixture
-def open_the_door() -> Iterator[Callable[..., Probe]]:
+def open_the_door() -> Iterator[Callable[..., LoadedPrograms]]:
     """Opens probes that are closed at the end of the test."""
     opened: list[Capture] = []
 
-    def door(ring_bytes: int = 1 << 20, *, threads: bool = False, storm_limit: int = 0) -> Probe:
+    def door(ring_bytes: int = 1 << 20, *, threads: bool = False, storm_limit: int = 0) -> LoadedPrograms:
         here = hierarchy()
         try:
             capture = open_capture(ring_bytes, here.number, here.controller, None)
@@ -130,7 +130,7 @@ class Receiver:
         """Events of the forks that were made in this container, by its id."""
         return [event for event in self._of(container) if event["enrichment"]["by"] != "attach"]
 
-    def entrants(self, container: str) -> list[dict[str, Any]]:
+    def attached_tasks(self, container: str) -> list[dict[str, Any]]:
         """Events of the processes that were made elsewhere and moved in."""
         return [event for event in self._of(container) if event["enrichment"]["by"] == "attach"]
 
@@ -184,7 +184,7 @@ class Agent:
         config.write_text(yaml.safe_dump(everything))
         self.log = folder / "agent.log"
         with self.log.open("wb") as log:
-            run = [*command, sys.executable, "-m", "forklore", "agent", "--config", str(config)]
+            run = [*command, sys.executable, "-m", "cli", "agent", "--config", str(config)]
             self.process = subprocess.Popen(run, stderr=log, stdout=log)
 
     def get(self, path: str) -> dict[str, Any]:

@@ -22,12 +22,12 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from collector.server import running_collector
+from collector.server.app import running_collector
 from collector.settings import Settings
-from demo.cluster import Cluster
-from demo.containers import Container, Runtime
-from demo.kubernetes_api import KubernetesApi
-from demo.pod_objects import Pod
+from dev.demo.containers.runtime import Container, Runtime
+from dev.demo.kubernetes.api_server import KubernetesApi
+from dev.demo.kubernetes.cluster import Cluster
+from dev.demo.kubernetes.pod_objects import Pod
 from tests.faults import FaultProxy
 
 from .conftest import Agent, until

@@ -22,7 +22,7 @@ from typing import Any
 
 from agent.kernel.pins import STANDARD, Pins
 from agent.settings.values import duration
-from demo.containers import Runtime
+from dev.demo.containers.runtime import Runtime
 
 from .conftest import Agent
 from .scenes import Forker, Scene, caught_up, scene, settled

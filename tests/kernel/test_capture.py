@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.kernel import probe as probe_module
+from agent.kernel import programs as probe_module
 from agent.kernel.capture import Capture, PinsTaken, open_capture
 from agent.kernel.pins import CannotPin, Pins
-from agent.kernel.probe import Probe
+from agent.kernel.programs import LoadedPrograms
 from agent.kernel.records import FORK
 
 from .conftest import hierarchy, until
@@ -46,7 +46,7 @@ def open_pinned(pins: Path) -> Iterator[Open]:
             capture.close(keep=False)
 
 
-def begin(capture: Capture, *, storm_limit: int = 0, alive_ns: int = MINUTES) -> Probe:
+def begin(capture: Capture, *, storm_limit: int = 0, alive_ns: int = MINUTES) -> LoadedPrograms:
     capture.current.start(threads=False, storm_limit=storm_limit, alive_ns=alive_ns)
     return capture.current
 
@@ -62,7 +62,7 @@ def fork(times: int) -> list[int]:
     return pids
 
 
-def children(probe: Probe, *parents: int | None) -> list[int]:
+def children(probe: LoadedPrograms, *parents: int | None) -> list[int]:
     """The pids of these processes' forks (of this one's own) in the ring, in the order of their making; all are taken out."""
     found = []
     while raw := probe.forks.take(4096):
@@ -178,8 +178,8 @@ def test_a_probe_whose_history_nobody_knows_is_put_out_of_charge_and_can_be_read
     second = open_pinned(known=set())
     assert not second.taken_over
     (former,) = second.former
-    lying = former.lying()
-    assert lying.total() >= 23
+    pending_by_cgroup = former.pending_by_cgroup()
+    assert pending_by_cgroup.total() >= 23
     assert children(former)[:23] == made  # the one after these is the loader of its successor
     assert former.meta.stopped is not None
     more = fork(5)
@@ -312,8 +312,8 @@ def test_above_its_limit_a_pod_is_only_counted_and_others_lose_nothing(open_pinn
 def test_a_full_tally_counts_the_rest_for_nobody_and_loses_no_count(
     open_pinned: Open, cgroup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("agent.kernel.probe", "agent.kernel.capture"):
-        monkeypatch.setattr(f"{module}.TALLY_ROWS", 16)
+    for module in ("agent.kernel.programs", "agent.kernel.capture"):
+        monkeypatch.setattr(f"{module}.MOST_CGROUP_COUNTERS", 16)
     probe = begin(open_pinned())
     before = probe.snapshot()
     for number in range(40):

@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from demo.cluster import Cluster
-from demo.containers import Runtime
-from demo.kubernetes_api import KubernetesApi
+from dev.demo.containers.runtime import Runtime
+from dev.demo.kubernetes.api_server import KubernetesApi
+from dev.demo.kubernetes.cluster import Cluster
 
 from .churn import Node, Ran, comm, draw_pods
 from .conftest import PATIENCE, Agent, Receiver
 
-# 20 s alone; but beside other tests with containers it stands in line for the one lock of demo.leftovers.
+# 20 s alone; but beside other tests with containers it stands in line for the one lock of dev.demo.containers.leftovers.
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(300)]
 
 SEED = 20260
@@ -46,7 +46,7 @@ class Judgement(NamedTuple):
     untold: Counter[str]
     unnamed: Counter[int]  # unresolved ones by the container's number
     made: dict[str, Counter[str]]  # by container id, what the agent should have counted: process, thread
-    entrants: Counter[str]  # by container id, the processes that were made outside and moved in
+    attached_tasks: Counter[str]  # by container id, the processes that were made outside and moved in
     faults: list[str]
 
     @property
@@ -83,7 +83,7 @@ def judge(events: list[Event], node: Node, *, api: bool) -> Judgement:
         if why:
             found.faults.append(f"{verdict}: container {ran.life.number} ({ran.life.shape}, pod {ran.pod.name}): {why}")
         if container in by_id and event["enrichment"]["by"] == "attach":
-            found.entrants[container] += 1
+            found.attached_tasks[container] += 1
         elif container in by_id:
             found.made[container][event["kind"]] += 1
             if inside(event):
@@ -192,7 +192,7 @@ def table(title: str, found: Judgement, node: Node, counted: Counter[str]) -> st
         f"  the workloads meant to make {planned} tasks; their pid namespaces numbered {own} after the marker, {inside} in all",
         f"  forked in the containers, by events {made}, by the agent's /v1/pods"
         f" {counted['processes']} processes + {counted['threads']} threads, {counted['lost']} lost;"
-        f" moved in: {found.entrants.total()} of {counted['entered']}",
+        f" moved in: {found.attached_tasks.total()} of {counted['entered']}",
         "",
     ]
     return "\n".join(lines)
@@ -210,14 +210,14 @@ def check_totals(ledger: dict[str, Any], found: Judgement, node: Node, *, api: b
         assert (entry["processes"], entry["threads"]) == (made["process"], made["thread"]), entry
         assert entry["emitted"] == entry["delivered"]["test"] == made.total(), entry
         # The runtime moves its first process in; when it was slow to, that one's fork had been told as the host's by then.
-        assert found.entrants[ran.life.id] <= entry["entered"]
+        assert found.attached_tasks[ran.life.id] <= entry["entered"]
         name = ran.life.name if ran.life.told_after is not None else None
         kind = "app" if name else "sandbox" if ran.life.name is None else None
         names = (ran.pod.namespace, ran.pod.name, name, kind) if api else (None, None, None, None)
         if ran.life.number not in node.told_too_late(WAIT):
             assert (entry["namespace"], entry["pod"], entry["container"], entry["kind"]) == names
         assert entry["pod_uid"] == ran.pod.uid
-    assert found.entrants
+    assert found.attached_tasks
     mine = ledger["sinks"]["test"]
     assert ledger["closed"]
     # Whatever else storms on this machine meanwhile is not told one by one.

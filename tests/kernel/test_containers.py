@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from demo.containers import Container, Runtime
+from dev.demo.containers.runtime import Container, Runtime
 
 from .conftest import Agent, Receiver, until
 from .witness import Witness
@@ -216,10 +216,10 @@ def test_kubectl_exec_is_counted_as_entered_and_not_as_the_pod_s_fork(
     after = agent.container(container.id)
     entered = after["entered"] - before["entered"]
     assert entered >= 1
-    until(lambda: len(receiver.entrants(container.id)) >= after["entered"], "the entrants' events arrive")
-    entrants = receiver.entrants(container.id)
-    assert len(entrants) == after["entered"]
-    for event in entrants:
+    until(lambda: len(receiver.attached_tasks(container.id)) >= after["entered"], "the entrants' events arrive")
+    attached_tasks = receiver.attached_tasks(container.id)
+    assert len(attached_tasks) == after["entered"]
+    for event in attached_tasks:
         assert event["cgroup"]["path"].endswith(container.id)
         assert container.id not in event["parent_cgroup"]["path"]
     assert len(told(agent, receiver, container, after["processes"])) == after["processes"]

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from demo.containers import Runtime
+from dev.demo.containers.runtime import Runtime
 from tests.faults import Forward, Say
 
 from .conftest import Agent, until

@@ -25,8 +25,8 @@ from aiohttp import web
 from agent.kernel.libbpf import load_libbpf
 from agent.kernel.maps import BpfMap
 from agent.kernel.records import CONFIG
-from demo.cluster import Cluster
-from demo.kubernetes_api import KubernetesApi
+from dev.demo.kubernetes.api_server import KubernetesApi
+from dev.demo.kubernetes.cluster import Cluster
 
 from .conftest import Agent, Receiver, until
 from .test_refusals import hidden
@@ -66,7 +66,7 @@ class Diagnosis:
 
 
 def run(config: Path, *arguments: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    command = [*before, sys.executable, "-m", "forklore", "doctor", "--config", str(config), *arguments]
+    command = [*before, sys.executable, "-m", "cli", "doctor", "--config", str(config), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
 
 
@@ -167,7 +167,7 @@ def test_what_keeps_it_from_capturing_is_named_and_alone(
 def test_another_user_is_told_to_be_root(tmp_path: Path) -> None:
     places = {"FORKLORE_STATE_DIR": "/root/forklore", "FORKLORE_STATUS": f"127.0.0.1:{free_port()}"}
     anybody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-    command = [*anybody, sys.executable, "-B", "-m", "forklore", "doctor", "--json"]
+    command = [*anybody, sys.executable, "-B", "-m", "cli", "doctor", "--json"]
     environment = {**os.environ, **places, "FORKLORE_KUBERNETES__ENABLED": "false"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
     said = Diagnosis(done)
@@ -249,8 +249,8 @@ def test_what_an_agent_left_is_found_and_removed(left: Path, pins: Path) -> None
     assert (asked.returncode, [*pins.iterdir()] != []) == (2, True), "nobody said yes"
     removed = run(left, "--clean", "--yes")
     assert removed.returncode == 0
-    lying = int(removed.stdout.split(" forks lie in its ring")[0].split()[-1].replace(",", ""))
-    assert lying >= 100, "it says what goes with it"
+    pending_by_cgroup = int(removed.stdout.split(" forks lie in its ring")[0].split()[-1].replace(",", ""))
+    assert pending_by_cgroup >= 100, "it says what goes with it"
     assert not pins.exists()
     assert diagnosis(left).of("warn") == []
     assert run(left, "--clean").stdout.endswith(f"nothing is pinned in {pins}\n")

@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 
 from agent.kernel.maps import BpfMap
-from agent.kernel.probe import META_BYTES
+from agent.kernel.programs import META_BYTES
 from agent.kernel.records import CONFIG, CPU_ROW
-from demo.containers import Runtime
+from dev.demo.containers.runtime import Runtime
 
 from .conftest import Agent, pinned, until
 from .scenes import FORKER, Scene, caught_up, has_forked, killed, loop_mounted, scene, settled

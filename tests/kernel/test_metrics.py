@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from demo.containers import Runtime
+from dev.demo.containers.runtime import Runtime
 
 from .conftest import Agent, Receiver, until
 from .scenes import scene

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent.privileges import NAMES, Privileges, privileges
+from agent.lifecycle.capabilities import NAMES, Privileges, privileges
 
 from .conftest import Agent, Receiver, until
 

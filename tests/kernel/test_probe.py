@@ -14,18 +14,18 @@ from typing import Any
 
 import pytest
 
-from agent.enrich import Enricher, Layout, clone_names
+from agent.attribution.enricher import Enricher, Layout, clone_names
 from agent.kernel.clock import Clock, separation
-from agent.kernel.probe import Probe
-from agent.kernel.records import BORN, DIED, ENTERED, FORK, FORK_SLOT, NUMBERS, ORIGIN
-from agent.nouns import Fork, Subject
+from agent.kernel.programs import LoadedPrograms
+from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT
+from agent.model import ATTACHED, CREATED, REMOVED, Attribution, Fork
 
 from .conftest import hierarchy
 
 pytestmark = pytest.mark.kernel
 
-Door = Callable[..., Probe]
-LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, ORIGIN.unpack, NUMBERS.unpack)
+Door = Callable[..., LoadedPrograms]
+LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE, IO_URING_SETUP = 56, 425  # x86-64 and, for io_uring, everywhere
 
@@ -38,13 +38,15 @@ def fork_one() -> int:
     return pid
 
 
-def taken(probe: Probe) -> list[Fork]:
+def taken(probe: LoadedPrograms) -> list[Fork]:
     """Everything that is in the ring, decoded."""
 
-    def subject(cgroup: int) -> Subject:
-        return Subject(cgroup, None, "host", None)
+    def attribution(cgroup: int) -> Attribution:
+        return Attribution(cgroup, None, "host", None)
 
-    enricher = Enricher(LAYOUT, 1, Clock(separation()).wall, subject, subject, subject, lambda tid, start: None, 0, 10)
+    enricher = Enricher(
+        LAYOUT, 1, Clock(separation()).wall, attribution, attribution, attribution, lambda tid, start: None, 0, 10
+    )
     forks: list[Fork] = []
     while raw := probe.forks.take(4096):
         forks += enricher.take(raw, 0)
@@ -52,8 +54,8 @@ def taken(probe: Probe) -> list[Fork]:
     return forks
 
 
-def mine(probe: Probe) -> list[Fork]:
-    return [fork for fork in taken(probe) if fork.origin.parent.pid == os.getpid()]
+def mine(probe: LoadedPrograms) -> list[Fork]:
+    return [fork for fork in taken(probe) if fork.parent_context.parent.pid == os.getpid()]
 
 
 def test_every_task_that_proc_stat_counts_is_counted(open_the_door: Door) -> None:
@@ -108,19 +110,19 @@ def test_a_fork_carries_what_proc_says_of_both_sides(open_the_door: Door) -> Non
 
     fork = next(fork for fork in mine(probe) if fork.child.pid == child)
     assert fork.child[:4] == (child, child, child, child)
-    assert fork.origin.parent[:4] == (os.getpid(),) * 4
-    assert fork.origin.parent_process[:4] == (os.getpid(),) * 4
-    assert fork.origin.leader is None
-    assert (fork.origin.uid, fork.origin.gid) == (os.geteuid(), os.getegid())
-    assert fork.origin.comm == fork.origin.parent_comm == Path("/proc/self/comm").read_text().rstrip("\n")
+    assert fork.parent_context.parent[:4] == (os.getpid(),) * 4
+    assert fork.parent_context.parent_process[:4] == (os.getpid(),) * 4
+    assert fork.parent_context.leader is None
+    assert (fork.parent_context.uid, fork.parent_context.gid) == (os.geteuid(), os.getegid())
+    assert fork.parent_context.comm == fork.parent_context.parent_comm == Path("/proc/self/comm").read_text().rstrip("\n")
     names = ("pid", "mnt", "net", "user", "uts", "ipc", "cgroup")
-    assert fork.origin.namespaces == tuple(Path(f"/proc/self/ns/{name}").stat().st_ino for name in names)
+    assert fork.parent_context.namespaces == tuple(Path(f"/proc/self/ns/{name}").stat().st_ino for name in names)
     assert fork.chain == (child,)
     # Times are real: the fork's own between two looks at the clock, the starts as /proc has them, in ticks of 10 ms.
     assert before <= fork.time <= after
     assert fork.child.start is not None and before <= fork.child.start <= fork.time
     offset = separation()
-    for task, pid in ((fork.child, child), (fork.origin.parent_process, os.getpid())):
+    for task, pid in ((fork.child, child), (fork.parent_context.parent_process, os.getpid())):
         assert task.start is not None and (task.start - offset) // 10**7 == ticks[pid]
 
 
@@ -133,11 +135,11 @@ def test_a_thread_names_its_leader_and_its_process(open_the_door: Door) -> None:
     fork = next(fork for fork in mine(probe) if fork.child.tid == ids[0])
     assert fork.thread
     assert fork.child.pid == os.getpid()
-    assert fork.origin.leader is not None
-    assert fork.origin.leader[:4] == (os.getpid(),) * 4
-    assert fork.origin.parent_process.pid == os.getppid()
-    assert fork.origin.clone is not None and {"THREAD", "VM", "SIGHAND"} <= set(fork.origin.clone)
-    assert fork.child.entity == fork.origin.leader.entity
+    assert fork.parent_context.leader is not None
+    assert fork.parent_context.leader[:4] == (os.getpid(),) * 4
+    assert fork.parent_context.parent_process.pid == os.getppid()
+    assert fork.parent_context.clone is not None and {"THREAD", "VM", "SIGHAND"} <= set(fork.parent_context.clone)
+    assert fork.child.entity == fork.parent_context.leader.entity
 
 
 def test_threads_are_counted_and_not_sent_unless_asked_for(open_the_door: Door) -> None:
@@ -162,11 +164,11 @@ def test_clone_flags_arrive_by_name(open_the_door: Door) -> None:
     vforked = subprocess.Popen(["/bin/true"], close_fds=True)  # CPython uses vfork for this
     vforked.wait()
     by_child = {fork.child.pid: fork for fork in mine(probe)}
-    assert by_child[child].origin.clone == ("NEWUTS", "NEWIPC", "NEWPID")
+    assert by_child[child].parent_context.clone == ("NEWUTS", "NEWIPC", "NEWPID")
     assert by_child[child].child.ns_pid == 1
     assert by_child[child].chain == (child, 1)
     # glibc adds the third from 2.38 on.
-    assert {"VM", "VFORK"} <= set(by_child[vforked.pid].origin.clone or ()) <= {"VM", "VFORK", "CLEAR_SIGHAND"}
+    assert {"VM", "VFORK"} <= set(by_child[vforked.pid].parent_context.clone or ()) <= {"VM", "VFORK", "CLEAR_SIGHAND"}
     assert clone_names(0xFFFFFFFFFFFFFFFF) is None
 
 
@@ -179,8 +181,8 @@ def test_credentials_are_the_effective_ones(open_the_door: Door) -> None:
         fork_one()
         os._exit(0)
     os.waitpid(parent, 0)
-    fork = next(fork for fork in taken(probe) if fork.origin.parent.pid == parent)
-    assert (fork.origin.uid, fork.origin.gid) == (12345, 54321)
+    fork = next(fork for fork in taken(probe) if fork.parent_context.parent.pid == parent)
+    assert (fork.parent_context.uid, fork.parent_context.gid) == (12345, 54321)
 
 
 def test_a_shorter_name_leaves_nothing_of_the_longer_one_behind_it(open_the_door: Door) -> None:
@@ -192,7 +194,7 @@ def test_a_shorter_name_leaves_nothing_of_the_longer_one_behind_it(open_the_door
         child = fork_one()
     finally:
         Path("/proc/self/comm").write_bytes(before.rstrip(b"\n"))
-    assert next(fork for fork in mine(probe) if fork.child.pid == child).origin.comm == "ab"
+    assert next(fork for fork in mine(probe) if fork.child.pid == child).parent_context.comm == "ab"
 
 
 def test_what_a_full_ring_had_no_room_for_is_counted_exactly(open_the_door: Door) -> None:
@@ -248,7 +250,7 @@ def test_a_cgroup_tells_of_its_birth_its_entrants_and_its_death(open_the_door: D
             time.sleep(0.01)
         folder.rmdir()
     told = [change for change in probe.changes() if change.cgroup == number]
-    assert [change.change for change in told] == [BORN, ENTERED, DIED]
+    assert [change.change for change in told] == [CREATED, ATTACHED, REMOVED]
     assert {change.path.decode() for change in told} == {f"/{folder.name}"}
     assert told[1].tid == sleeper.pid
 

@@ -17,7 +17,7 @@ def agent(folder: Path, *before: str, **settings: object) -> subprocess.Complete
     config = folder / "agent.yaml"
     defaults = {"status": "127.0.0.1:0", "kubernetes": {"enabled": False}, "capture": {"pin": None}}
     config.write_text(yaml.safe_dump({**defaults, "state_dir": str(folder / "state"), **settings}))
-    command = [*before, sys.executable, "-m", "forklore", "agent", "--config", str(config)]
+    command = [*before, sys.executable, "-m", "cli", "agent", "--config", str(config)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -72,7 +72,7 @@ def test_it_needs_no_kernel_headers(tmp_path: Path) -> None:
     config = tmp_path / "agent.yaml"
     settings = {"status": "127.0.0.1:0", "kubernetes": {"enabled": False}, "state_dir": str(tmp_path), "capture": {"pin": None}}
     config.write_text(yaml.safe_dump(settings))
-    command = [*everywhere, sys.executable, "-m", "forklore", "agent", "--config", str(config)]
+    command = [*everywhere, sys.executable, "-m", "cli", "agent", "--config", str(config)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as agent:
         assert agent.stderr
         said = [next(agent.stderr)]

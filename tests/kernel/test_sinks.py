@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from demo.containers import Runtime
+from dev.demo.containers.runtime import Runtime
 from tests.certificates import Authority
 from tests.faults import Close, Drip, Fault, Forward, Garbage, Half, Reset, Say, Stall, TooLarge
 

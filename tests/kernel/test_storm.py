@@ -25,10 +25,10 @@ import yaml
 
 from agent.kernel.libbpf import load_libbpf
 from agent.kernel.maps import BpfMap
-from agent.kernel.probe import TALLY_ROWS
-from agent.kernel.records import TALLY_ROW
-from demo import leftovers
-from demo.containers import Runtime
+from agent.kernel.programs import MOST_CGROUP_COUNTERS
+from agent.kernel.records import CGROUP_COUNTERS
+from dev.demo.containers import leftovers
+from dev.demo.containers.runtime import Runtime
 
 from .conftest import Agent, hierarchy, until
 from .scenes import FORKER, caught_up, has_forked, scene, settled
@@ -223,8 +223,8 @@ def tally(folder: Path) -> dict[int, tuple[int, ...]]:
     descriptor = load_libbpf().bpf_obj_get(os.fsencode(pin))
     assert descriptor >= 0
     try:
-        rows = BpfMap(descriptor, 8, TALLY_ROW.size, TALLY_ROWS).items()
-        return {int.from_bytes(key, "little"): TALLY_ROW.unpack(value) for key, value in rows}
+        rows = BpfMap(descriptor, 8, CGROUP_COUNTERS.size, MOST_CGROUP_COUNTERS).items()
+        return {int.from_bytes(key, "little"): CGROUP_COUNTERS.unpack(value) for key, value in rows}
     finally:
         os.close(descriptor)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from demo.containers import Runtime
+from dev.demo.containers.runtime import Runtime
 
 from .conftest import Agent
 from .scenes import Forker, Scene, scene, settled

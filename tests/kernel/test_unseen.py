@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent.kernel.maps import BpfMap
-from agent.kernel.probe import forks_since_boot
+from agent.kernel.programs import forks_since_boot
 
 from .conftest import Agent, Receiver, pinned, until
 

@@ -17,12 +17,12 @@ from typing import Any
 import orjson
 import pytest
 
-from collector.server import running_collector
+from collector.server.app import running_collector
 from collector.settings import Settings
-from demo.cluster import Cluster
-from demo.containers import Runtime
-from demo.kubernetes_api import KubernetesApi
-from demo.pod_objects import Owner, Pod
+from dev.demo.containers.runtime import Runtime
+from dev.demo.kubernetes.api_server import KubernetesApi
+from dev.demo.kubernetes.cluster import Cluster
+from dev.demo.kubernetes.pod_objects import Owner, Pod
 from tests.collector.browsing import Chromium, shared_chromium
 
 from .conftest import Agent

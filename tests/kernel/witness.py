@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from agent.kernel.probe import forks_since_boot
+from agent.kernel.programs import forks_since_boot
 
 __all__ = ["Witness"]
 

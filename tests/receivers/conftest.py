@@ -18,7 +18,7 @@ TOKEN = "0a1b2c3d-0a1b-2c3d-4e5f-0a1b2c3d4e5f"
 @pytest.fixture(scope="session", autouse=True)
 def _receivers() -> None:
     """Skips by name where they can't be had; everything else here would fail for one and the same reason."""
-    done = subprocess.run([ROOT / "setup/receivers"], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([ROOT / "dev/setup/receivers"], capture_output=True, text=True, timeout=300, check=False)
     if done.returncode == 69:
         pytest.skip(done.stderr.strip().rpartition("\n")[2])
     assert done.returncode == 0, done.stderr

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from agent.journal import Journal
+from agent.lifecycle.build import sink_of
 from agent.settings import SinkSettings
-from agent.wiring import sink_of
-from tests.agent.sinks.nouns import a_fork, a_task, an_origin
+from tests.agent.sinks.nouns import a_fork, a_parent_context, a_task
 
 __all__ = ["Line", "line", "until"]
 
@@ -42,7 +42,7 @@ class Line:
         first = len(self.ids)
         names = [*comms, *["sh"] * (many - len(comms))]
         forks = [
-            a_fork(sequence=number, child=a_task(100 + number), origin=an_origin(comm=comm), counted=_CGROUP)
+            a_fork(sequence=number, child=a_task(100 + number), parent_context=a_parent_context(comm=comm), counted=_CGROUP)
             for number, comm in enumerate(names, first)
         ]
         made = [f"{self.stream}.0.{fork.sequence}" for fork in forks]

@@ -1,6 +1,6 @@
 """Real receivers as processes of their own: Tenzir (with Fluent Bit inside) and osmem, an OpenSearch in memory.
 
-setup/receivers puts them into .cache. Must not live here: what they are sent.
+dev/setup/receivers puts them into .cache. Must not live here: what they are sent.
 """
 
 from __future__ import annotations

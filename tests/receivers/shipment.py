@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from demo.cluster import Cluster
-from demo.containers import Container, Runtime
-from demo.kubernetes_api import KubernetesApi
-from demo.pod_objects import Owner, Pod, scheduled
+from dev.demo.containers.runtime import Container, Runtime
+from dev.demo.kubernetes.api_server import KubernetesApi
+from dev.demo.kubernetes.cluster import Cluster
+from dev.demo.kubernetes.pod_objects import Owner, Pod, scheduled
 from tests.faults import FaultProxy, Forward, Reset, Say
 from tests.kernel.conftest import Agent, Receiver
 from tests.kernel.test_containers import FORK_23, SCRIPT, THREADS_23

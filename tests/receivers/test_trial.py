@@ -13,8 +13,8 @@ import aiohttp
 import pytest
 import yaml
 
-from agent.trial import NODE, main
-from collector.server import running_collector
+from agent.doctor.send_test_event import NODE, main
+from collector.server.app import running_collector
 from collector.settings import Settings as CollectorSettings
 from tests.agent.sinks import ecs_documents
 

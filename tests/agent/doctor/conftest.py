@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.doctor.findings import Verdict
+from agent.doctor.check_result import Verdict
 
 
 class Said:

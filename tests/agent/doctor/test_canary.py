@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.doctor.canary import FORKS, Counted, Found, judge_canary
+from agent.doctor.checks.canary import FORKS, Counted, Found, judge_canary
 
 
 @pytest.mark.parametrize(

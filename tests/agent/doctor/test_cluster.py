@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from agent.doctor.cluster import judge_access
-from agent.identity.access import Access, try_access
-from demo.cluster import Cluster
-from demo.kubernetes_api import KubernetesApi
+from agent.attribution.api_access import Access, try_access
+from agent.doctor.checks.cluster import judge_access
+from dev.demo.kubernetes.api_server import KubernetesApi
+from dev.demo.kubernetes.cluster import Cluster
 
 NAME = "Kubernetes API"
 

@@ -19,7 +19,7 @@ POWERLESS = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid(
 
 def doctor(*arguments):
     known = {name: value for name, value in os.environ.items() if not name.startswith(("FORKLORE_", "KUBERNETES_"))}
-    command = [*POWERLESS, sys.executable, "-m", "forklore", "doctor", *map(str, arguments)]
+    command = [*POWERLESS, sys.executable, "-m", "cli", "doctor", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=known, capture_output=True, text=True, timeout=60, check=False)
 
 

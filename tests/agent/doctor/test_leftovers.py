@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.doctor.cleaning import clean
-from agent.doctor.leftovers import Left, Pinned, judge_pinned, read_pinned
-from agent.doctor.locks import Holder
+from agent.doctor.checks.locks import Holder
+from agent.doctor.checks.pinned_capture import Left, Pinned, judge_pinned, read_pinned
+from agent.doctor.clean import clean
 
 FOLDER = Path("/sys/fs/bpf/forklore")
 NONE = Pinned(FOLDER, is_bpffs=True, standard=True, can_mount=True, trouble=None)
-PROBE = Left("9f3c51d2a7e04b68", made=1_795_000_000.0, same=True, telling=True, lying=1234)
+PROBE = Left("9f3c51d2a7e04b68", made=1_795_000_000.0, same=True, telling=True, pending=1234)
 
 
 def test_where_nothing_is_pinned_all_is_well(said):
@@ -36,7 +36,7 @@ def test_an_agent_s_pins_are_in_use(said):
         (PROBE, "tells; 1,234 forks lie in its ring"),
         (replace(PROBE, telling=False, orphaned=70_000), "only counts; 1,234 forks lie in its ring, 70,000 were counted"),
         (replace(PROBE, same=False), "of another version or other settings"),
-        (Left("9f3c51d2a7e04b68", lying=77, trouble="of layout 2"), "can't be read (of layout 2); 77 forks lie in its ring"),
+        (Left("9f3c51d2a7e04b68", pending=77, trouble="of layout 2"), "can't be read (of layout 2); 77 forks lie in its ring"),
         (Left("9f3c51d2a7e04b68", trouble="Operation not permitted"), "can't be read (Operation not permitted)"),
     ],
 )  # fmt: skip

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from agent.doctor.neighbour import Neighbour, judge_neighbour, read_neighbour, samples
+from agent.doctor.checks.status_port import StatusPort, judge_status_port, read_status_port, samples
 from wire import VERSION
 
 METRICS = f"""# HELP forklore_agent_info The agent.
@@ -40,7 +40,7 @@ def serving(answers):
 
 
 def look(where, said):
-    return said([judge_neighbour(read_neighbour(where))])["status port"]
+    return said([judge_status_port(read_status_port(where))])["status port"]
 
 
 def test_an_agent_that_is_ready_is_fine(said):
@@ -116,7 +116,7 @@ def test_an_agent_is_found_by_whatever_name_its_address_has(said, host):
 
 
 def test_an_address_of_another_machine_cannot_be_had(said):
-    assert said([judge_neighbour(Neighbour("192.0.2.1:9911", "", taken="Cannot assign requested address"))]).failed
+    assert said([judge_status_port(StatusPort("192.0.2.1:9911", "", taken="Cannot assign requested address"))]).failed
 
 
 def test_a_proxy_in_the_environment_is_not_asked(monkeypatch):

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from agent.doctor.node import EPERM, Node, judge_node, read_node
-from agent.privileges import NAMES, Privileges
+from agent.doctor.checks.node import EPERM, Node, judge_node, read_node
+from agent.lifecycle.capabilities import NAMES, Privileges
 
 ALL = frozenset(NAMES)
 SOUND = Node(

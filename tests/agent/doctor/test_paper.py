@@ -7,8 +7,8 @@ import json
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.doctor.findings import fail, ok, skipped, warn
-from agent.doctor.paper import as_json, as_text
+from agent.doctor.check_result import fail, ok, skipped, warn
+from agent.doctor.report import as_json, as_text
 
 FINDINGS = [
     ok("kernel", "Linux 6.1"),

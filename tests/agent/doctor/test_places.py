@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.doctor.locks import Holder, holder
-from agent.doctor.places import Cgroups, State, judge_cgroups, judge_state, read_state
-from agent.identity.cgroups import Hierarchy
+from agent.attribution.cgroups import Hierarchy
+from agent.doctor.checks.directories import Cgroups, State, judge_cgroups, judge_state, read_state
+from agent.doctor.checks.locks import Holder, holder
 from agent.journal import Journal
 
 V1, V2 = Hierarchy(8, "pids", Path("/sys/fs/cgroup/pids")), Hierarchy(0, None, Path("/sys/fs/cgroup/unified"))

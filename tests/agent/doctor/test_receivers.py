@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from agent.doctor.receivers import judge_receivers, try_receivers
+from agent.doctor.checks.receivers import judge_receivers, try_receivers
 from agent.settings import Settings
-from agent.sinks.connections import Limits
-from collector.server import running_collector
+from agent.sinks.delivery.connections import Limits
+from collector.server.app import running_collector
 from collector.settings import Settings as CollectorSettings
 from tests.certificates import Authority
 from tests.faults import FaultProxy

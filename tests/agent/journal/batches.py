@@ -6,7 +6,7 @@ import asyncio
 from array import array
 from collections import Counter
 
-from agent.nouns import NOBODY, Batch
+from agent.model import NOBODY, Batch
 
 STREAM = "0f2a.1"
 

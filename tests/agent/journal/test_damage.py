@@ -41,7 +41,7 @@ async def test_noise_at_rest_is_moved_aside_said_and_counted(place, caplog):
     await journal.close()
     overwrite(place.file)
     journal = await place.opened(now=lambda: NOON)
-    assert (journal.corruptions, len(journal.queue("siem")), journal.shelf("shelf")) == (1, 0, {})
+    assert (journal.corruptions, len(journal.queue("siem")), journal.table("shelf")) == (1, 0, {})
     assert journal.trouble == f"it is corrupt (file is not a database) and was moved aside to {NOON_NAME}"
     assert [record.getMessage() for record in caplog.records] == [f"the journal: {journal.trouble}"]
     assert place.aside() == [NOON_NAME]
@@ -170,7 +170,7 @@ async def test_a_write_ahead_log_that_is_left_alone_is_not_played_into_a_new_fil
     place.file.unlink()
     journal = await place.opened()
     assert "has lost its first part" in journal.trouble
-    assert (journal.corruptions, journal.shelf("shelf")) == (1, {})
+    assert (journal.corruptions, journal.table("shelf")) == (1, {})
 
 
 def hit(place, how):
@@ -221,7 +221,7 @@ async def test_whatever_happens_to_the_file_while_it_is_used_the_next_commit_beg
     assert lost == 0 or how in ("noise", "noise in the log", "truncated", "emptied log")
     await journal.commit()
     journal = await place.again(journal)
-    assert (journal.corruptions, journal.shelf("shelf")) == (0, {1: b"once more"})
+    assert (journal.corruptions, journal.table("shelf")) == (0, {1: b"once more"})
     names = [batch.id for batch in await drained(journal.queue("siem"))]
     assert names[-2:] == ["young", "new"]
     assert len(names) == len(left)
@@ -416,8 +416,8 @@ async def test_noise_anywhere_at_rest_is_found_or_does_no_harm(quick, seed):
     queue = journal.queue("siem")
     if journal.trouble:
         assert (len(queue), journal.corruptions) == (0, 1)
-    elif target.name == file.name or "number" in journal.shelf("model"):
-        last = int(journal.shelf("model")["number"])
+    elif target.name == file.name or "number" in journal.table("model"):
+        last = int(journal.table("model")["number"])
         assert [batch.counts() for batch in queue] == saved[last]
         account = journal.account(STREAM, "siem")
         assert account.delivered == dict.fromkeys(range(last + 1), 1)

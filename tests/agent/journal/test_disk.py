@@ -12,8 +12,8 @@ import pytest
 
 from agent.journal import Journal
 from agent.journal.file import File
-from agent.journal.place import Away, Damaged
-from agent.journal.rows import Changes, ShelfChanges
+from agent.journal.folder import Away, Damaged
+from agent.journal.rows import Changes, TableChanges
 from tests.agent.journal.batches import STREAM, a_batch, at_once, counts, drained, nothing_yet, told
 from tests.agent.journal.conftest import Place
 
@@ -55,7 +55,7 @@ async def test_what_could_not_be_written_is_said_stays_staged_and_is_written_whe
     await committed(journal)
     assert (journal.trouble, journal.corruptions) == (None, 0)
     journal = await place.again(journal)
-    assert (journal.shelf("shelf"), journal.shelf("other"), journal.streams()) == ({1: b"one"}, {}, {STREAM})
+    assert (journal.table("shelf"), journal.table("other"), journal.streams()) == ({1: b"one"}, {}, {STREAM})
     assert counts(journal.account(STREAM, "siem")) == {("filtered", "select"): {7: 9}}
     assert [batch.id for batch in await drained(journal.queue("siem"))] == ["first", "second"]
 
@@ -67,14 +67,14 @@ async def test_what_is_cleared_while_a_commit_fails_stays_cleared(place):
     journal.keep("shelf", 2, bytes(50_000))
     with failing_disk():
         commit = asyncio.create_task(journal.commit())
-        while journal._shelves._shelves["shelf"].items:  # noqa: ASYNC110  it sets no event
+        while journal._state_tables._state_tables["shelf"].items:  # noqa: ASYNC110  it sets no event
             await asyncio.sleep(0)
         journal.clear("shelf")
         journal.keep("shelf", 3, b"new")
         assert not await commit
     await committed(journal)
     journal = await place.again(journal)
-    assert journal.shelf("shelf") == {3: b"new"}
+    assert journal.table("shelf") == {3: b"new"}
 
 
 async def test_it_works_again_only_when_something_could_be_written(place):
@@ -185,8 +185,8 @@ async def test_a_long_failure_leaves_nothing_behind_in_memory(place):
             journal.account(STREAM, "siem").forget(number)
             if number % 40:
                 journal.keep("shelf", number, None)
-    gone, batches = journal._stock.take()
-    assert (gone, batches, journal._shelves.take()) == ([], [], {})
+    gone, batches = journal._batch_index.take()
+    assert (gone, batches, journal._state_tables.take()) == ([], [], {})
 
 
 async def test_what_came_and_went_leaves_nothing_behind_in_memory(place):
@@ -198,9 +198,9 @@ async def test_what_came_and_went_leaves_nothing_behind_in_memory(place):
         await drained(journal.queue("siem"))
         journal.keep("shelf", number, None)
         await journal.commit()
-    assert journal._shelves._shelves == {}
-    assert journal._stock.take() == ([], [])
-    assert not (journal._stock._cached or journal._stock._cached_bytes or journal._stock._unsaved_bytes)
+    assert journal._state_tables._state_tables == {}
+    assert journal._batch_index.take() == ([], [])
+    assert not (journal._batch_index._cached or journal._batch_index._cached_bytes or journal._batch_index._unsaved_bytes)
 
 
 async def test_a_batch_that_can_not_be_read_is_waited_for_while_the_disk_is_away_and_lost_when_it_is_that_batch(
@@ -237,7 +237,7 @@ async def test_a_batch_that_can_not_be_read_is_waited_for_while_the_disk_is_away
 def test_a_log_that_can_not_be_played_into_the_file_is_waited_for_and_at_last_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr("agent.journal.file._CHECKPOINT", 1)
     file = File(tmp_path / "journal.sqlite3")
-    assert file.write(Changes([], [], [], [], {"shelf": ShelfChanges(False, {1: bytes(50_000)})}))
+    assert file.write(Changes([], [], [], [], {"shelf": TableChanges(False, {1: bytes(50_000)})}))
     with failing_disk():
         with pytest.raises(Away, match="input/output error"):
             file.upkeep()
@@ -262,7 +262,7 @@ async def test_a_place_that_can_not_be_written_is_said_and_it_goes_on_in_memory(
     journal.queue("siem").put(a_batch(forks={7: 1}))
     journal.keep("shelf", 1, b"one")
     assert not await journal.commit()
-    assert journal.shelf
+    assert journal.table
     assert len(await drained(journal.queue("siem"))) == 1
     await journal.close()
 
@@ -295,7 +295,7 @@ async def test_a_place_that_can_be_written_later_gets_all_of_it_and_what_lay_the
     await journal.commit()
     await journal.close()
     journal = await place.opened()
-    assert journal.shelf("shelf") == {2: b"new"}
+    assert journal.table("shelf") == {2: b"new"}
     assert [batch.id for batch in await drained(journal.queue("siem"))] == ["old", "older", "young", "younger"]
     await journal.close()
 
@@ -391,7 +391,7 @@ async def test_without_a_file_nothing_is_kept_and_nothing_fails():
     await journal.open()
     journal.keep("shelf", 1, b"one")
     journal.clear("shelf")
-    assert journal.shelf("shelf") == {}
+    assert journal.table("shelf") == {}
     assert await journal.commit()
     assert journal.trouble is None
     await journal.close()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agent.journal import Journal, JournalTaken
 from agent.ledger import FORGOTTEN
-from agent.nouns import NOBODY, Batch
+from agent.model import NOBODY, Batch
 from tests.agent.journal.batches import STREAM, a_batch, at_once, counts, drained
 
 text = st.text(st.characters(), max_size=20) | st.sampled_from(
@@ -45,7 +45,7 @@ async def test_what_was_not_committed_has_not_been(place):
     journal.queue("siem").put(a_batch("later"))
     journal.keep("shelf", 1, b"later")
     journal = await place.again(journal)
-    assert journal.shelf("shelf") == {1: b"saved"}
+    assert journal.table("shelf") == {1: b"saved"}
     assert counts(journal.account(STREAM, "siem")) == {}
     assert [batch.id for batch in await drained(journal.queue("siem"))] == ["saved"]
 
@@ -120,7 +120,7 @@ async def test_on_a_shelf_the_last_word_counts(place):
     journal.keep("b", 3, b"stays")
     await journal.commit()
     journal = await place.again(journal)
-    assert (journal.shelf("a"), journal.shelf("b"), journal.shelf("c")) == ({1: b"uno", "1": b"text"}, {3: b"stays"}, {})
+    assert (journal.table("a"), journal.table("b"), journal.table("c")) == ({1: b"uno", "1": b"text"}, {3: b"stays"}, {})
 
 
 async def test_a_shelf_says_what_the_last_run_kept_until_the_first_commit_and_then_nothing_wrong(place):
@@ -130,12 +130,12 @@ async def test_a_shelf_says_what_the_last_run_kept_until_the_first_commit_and_th
     journal = await place.again(journal)
     journal.keep("a", 1, None)
     journal.clear("a")
-    assert journal.shelf("a") == {1: b"one"}
+    assert journal.table("a") == {1: b"one"}
     await journal.commit()
     with pytest.raises(RuntimeError, match="before the first commit"):
-        journal.shelf("a")
+        journal.table("a")
     journal = await place.again(journal)
-    assert journal.shelf("a") == {}
+    assert journal.table("a") == {}
 
 
 async def test_an_item_of_the_last_run_can_be_taken_away(place):
@@ -147,7 +147,7 @@ async def test_an_item_of_the_last_run_can_be_taken_away(place):
     journal.keep("a", 1, None)
     await journal.commit()
     journal = await place.again(journal)
-    assert journal.shelf("a") == {2**64 - 1: b"two"}
+    assert journal.table("a") == {2**64 - 1: b"two"}
 
 
 async def test_accounts_are_saved_with_what_they_count_and_go_on(place):
@@ -217,27 +217,27 @@ async def test_a_smaller_limit_holds_from_the_next_batch_on(place):
     sink=text,
     stream=text,
     name=text,
-    shelf=text,
+    table=text,
     key=text | u64,
     reason=text,
     cgroup=u64,
     value=st.binary(),
 )
-def test_any_name_comes_back_as_it_was(quick, sink, stream, name, shelf, key, reason, cgroup, value):
+def test_any_name_comes_back_as_it_was(quick, sink, stream, name, table, key, reason, cgroup, value):
     file = quick() / "journal.sqlite3"
 
     async def live():
         journal = Journal(file, {sink: 1000})
         await journal.open()
         journal.queue(sink).put(a_batch(name, forks={cgroup: 2}, stream=stream))
-        journal.keep(shelf, key, value)
+        journal.keep(table, key, value)
         journal.account(stream, sink).lose(reason, {cgroup: 3})
         assert await journal.commit()
         await journal.close()
         journal = Journal(file, {sink: 1000})
         await journal.open()
         assert journal.trouble is None
-        assert journal.shelf(shelf) == {key: value}
+        assert journal.table(table) == {key: value}
         assert journal.account(stream, sink).lost == {reason: {cgroup: 3}}
         batch = await at_once(journal.queue(sink).head())
         assert (batch.id, batch.stream, batch.forks) == (name, stream, {cgroup: 2})
@@ -320,6 +320,6 @@ async def test_what_comes_and_goes_while_a_commit_is_under_way_is_the_next_ones(
     assert await commit
     assert await journal.commit()
     journal = await place.again(journal, siem=120_000)
-    assert journal.shelf("shelf") == {2: b"two"}
+    assert journal.table("shelf") == {2: b"two"}
     assert counts(journal.account(STREAM, "siem")) == {("lost", "journal_full"): {7: 1}}
     assert [batch.id for batch in await drained(journal.queue("siem"))] == ["second"]

@@ -30,7 +30,7 @@ async def test_killed_again_and_again_it_goes_on_where_it_stopped(disk):
         told_of = killed(disk.file, kill)
         journal = await disk.opened(**LIMITS)
         assert (journal.trouble, journal.corruptions) == (None, 0)
-        saved = int(journal.shelf("number")["put"])
+        saved = int(journal.table("number")["put"])
         assert saved >= told_of
         put = sum((forks_of(number) for number in range(saved + 1)), Counter())
         for sink in LIMITS:
@@ -38,7 +38,7 @@ async def test_killed_again_and_again_it_goes_on_where_it_stopped(disk):
             assert +told(journal, sink, "0f2a.1") == +put
             numbers = [saved - len(queue) + 1 + at for at in range(len(queue))]
             assert [entry.counts() for entry in queue] == [+forks_of(number) for number in numbers]
-        assert max(journal.shelf("waiting")) == saved + 19
+        assert max(journal.table("waiting")) == saved + 19
         await journal.close()
     journal = await disk.opened(**LIMITS)
     numbers = [int(batch.id) for batch in await drained(journal.queue("siem"))]

@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 
 from agent.journal import Journal
 from agent.ledger import FORGOTTEN
-from agent.nouns import Batch
+from agent.model import Batch
 from tests.agent.journal.batches import a_batch, counts
 
 pytestmark = pytest.mark.slow
 
 LIVES = int(os.environ.get("LIVES", "1000"))
 LIMITS = {"siem": 30_000, "collector": 9_000}
-SINKS, STREAMS, SHELVES = tuple(LIMITS), ("0f2a.1", "0f2a.2"), ("a", "b")
+SINKS, STREAMS, TABLES = tuple(LIMITS), ("0f2a.1", "0f2a.2"), ("a", "b")
 SIZES = (1, 100, 2000, 8000)
 WORK = ("put", "put", "put", "put_many", "take", "take", "take_partly", "set_aside", "split", "overtake")
 KEEPING = ("keep", "keep", "clear", "forget")
@@ -42,12 +42,12 @@ class Model:
     waiting: dict[str, list[tuple[Batch, bool]]] = field(default_factory=lambda: {sink: [] for sink in LIMITS})
     accounts: dict[tuple[str, str], dict[tuple[str, str], Counter]] = field(default_factory=dict)
     put: Counter = field(default_factory=Counter)
-    shelves: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    state_tables: dict[str, dict[int, bytes]] = field(default_factory=dict)
 
     def copy(self):
         waiting = {sink: list(batches) for sink, batches in self.waiting.items()}
         accounts = {key: {what: forks.copy() for what, forks in kinds.items()} for key, kinds in self.accounts.items()}
-        return Model(waiting, accounts, self.put.copy(), {name: items.copy() for name, items in self.shelves.items()})
+        return Model(waiting, accounts, self.put.copy(), {name: items.copy() for name, items in self.state_tables.items()})
 
     def count(self, stream, sink, what, reason, forks):
         self.accounts.setdefault((stream, sink), {}).setdefault((what, reason), Counter()).update(forks)
@@ -127,16 +127,16 @@ class Life:
         await self.take(one, other, how="overtake")
 
     async def keep(self, one, other):
-        shelf, key, value = SHELVES[one % 2], one // 2 % 5, None if other % 3 == 0 else b"%d" % other * (1 + other)
-        self.journal.keep(shelf, key, value)
-        items = self.now.shelves.setdefault(shelf, {})
+        table, key, value = TABLES[one % 2], one // 2 % 5, None if other % 3 == 0 else b"%d" % other * (1 + other)
+        self.journal.keep(table, key, value)
+        items = self.now.state_tables.setdefault(table, {})
         items.pop(key, None)
         if value is not None:
             items[key] = value
 
     async def clear(self, one, _):
-        self.journal.clear(SHELVES[one % 2])
-        self.now.shelves.pop(SHELVES[one % 2], None)
+        self.journal.clear(TABLES[one % 2])
+        self.now.state_tables.pop(TABLES[one % 2], None)
 
     async def forget(self, one, other):
         sink, stream, cgroup = SINKS[one % 2], STREAMS[one // 2 % 2], 1 + other % 3
@@ -243,7 +243,7 @@ class Life:
     def _number(self):
         self.commits += 1
         self.journal.keep("number", 0, b"%d" % self.commits)
-        self.now.shelves["number"] = {0: b"%d" % self.commits}
+        self.now.state_tables["number"] = {0: b"%d" % self.commits}
 
     def _was_saved(self):
         self.failing = False
@@ -264,13 +264,13 @@ class Life:
         for name, content in zip(("journal.sqlite3", "journal.sqlite3-wal"), image, strict=True):
             (self.folder / name).write_bytes(content)
         await self.start()
-        number = self.journal.shelf("number").get(0)
-        models = [model for model in perhaps if model.shelves.get("number", {}).get(0) == number]
+        number = self.journal.table("number").get(0)
+        models = [model for model in perhaps if model.state_tables.get("number", {}).get(0) == number]
         assert models, f"what was left is of commit {number}"
         self.saved = models[0]
         self.now = self.saved.copy()
-        for shelf in (*SHELVES, "number"):
-            assert self.journal.shelf(shelf) == self.now.shelves.get(shelf, {})
+        for table in (*TABLES, "number"):
+            assert self.journal.table(table) == self.now.state_tables.get(table, {})
 
     def all_is_as_the_model_says(self):
         for sink, waiting in self.now.waiting.items():
@@ -290,7 +290,7 @@ class Life:
 def small():
     """Bounds that a short life meets: bodies are read back, the log is played into the file, room is given back."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agent.journal.stock._CACHE", 3000)
+        patch.setattr("agent.journal.batch_index._CACHE", 3000)
         patch.setattr("agent.journal.file._CHECKPOINT", 40_000)
         patch.setattr("agent.journal.file._SPARE", 4)
         patch.setattr("agent.journal.file._STEP", 3)

@@ -22,7 +22,7 @@ async def live(file: Path, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311  a life to be told again
     journal = Journal(file, LIMITS)
     await journal.open()
-    last = int(journal.shelf("number").get("put", b"-1"))
+    last = int(journal.table("number").get("put", b"-1"))
     for number in range(last + 1, 1_000_000):
         body = chance.randbytes(chance.choice([100, 5000, 60_000]))
         for sink in LIMITS:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import model
 from agent.kernel import records
 
 SOURCE = (Path(__file__).parents[3] / "bpf/fork.c").read_text()
@@ -61,7 +62,7 @@ def test_a_record_and_its_header_fill_a_slot_that_is_a_power_of_two(name, struct
 @pytest.mark.parametrize(
     ("name", "struct"),
     [
-        ("tally_row", records.TALLY_ROW),
+        ("tally_row", records.CGROUP_COUNTERS),
         ("cpu_row", records.CPU_ROW),
         ("config", records.CONFIG),
         ("subject", records.SUBJECT),
@@ -72,7 +73,7 @@ def test_a_row_is_as_long_as_the_kernels(name, struct):
     assert ctypes.sizeof(c_struct(name)) == struct.size
 
 
-@pytest.mark.parametrize(("name", "row"), [("tally_row", records.TallyRow), ("cpu_row", records.CpuRow)])
+@pytest.mark.parametrize(("name", "row"), [("tally_row", records.CgroupCounters), ("cpu_row", records.CpuRow)])
 def test_a_rows_columns_have_the_kernels_names_in_the_kernels_order(name, row):
     assert row._fields == tuple(inner for inner, _, _ in leaves(c_struct(name)))
 
@@ -96,7 +97,7 @@ def test_each_field_of_an_origin_is_read_from_its_place():
     tasks = [f"{who}.{one}" for who in ("parent", "parent_process", "leader") for one in in_task]
     names = [*tasks, "flags", "comm", "parent_comm", "uid", "gid"]
     names += [f"ns_{one}" for one in ("pid", "mnt", "net", "user", "uts", "ipc", "cgroup")]
-    assert list(records.ORIGIN.unpack(blob)) == [field("fork_record", name) for name in names]
+    assert list(records.PARENT_CONTEXT.unpack(blob)) == [field("fork_record", name) for name in names]
 
 
 def test_each_field_of_a_cgroups_change_is_read_from_its_place():
@@ -110,4 +111,4 @@ def test_the_numbers_that_mean_something_are_the_probes():
     assert f"#define UNKNOWN_32 {records.UNKNOWN_32:#x}u" in SOURCE
     assert f"#define UNKNOWN_64 {records.UNKNOWN_64:#x}ull" in SOURCE
     changes = re.findall(r"(\w+) = (\d+)", re.search(r"enum change \{(.*?)\}", SOURCE)[1])
-    assert changes == [(name, str(getattr(records, name))) for name in ("BORN", "DIED", "ENTERED")]
+    assert changes == [(name, str(getattr(model, name))) for name in ("CREATED", "REMOVED", "ATTACHED")]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import orjson
 from hypothesis import strategies as st
 
-from agent.nouns import Batch
+from agent.model import Batch
 
 NOW = datetime(2026, 11, 22, 20, 0, 0, tzinfo=UTC)
 

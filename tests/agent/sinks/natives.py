@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
-from agent.nouns import state_of
-from agent.sinks.native import NativeEncoder, whose
-from tests.agent.sinks.nouns import forks, hostile, subjects, texts
+from agent.model import state_of
+from agent.sinks.encoders.native import NativeEncoder, whose
+from tests.agent.sinks.nouns import attributions, forks, hostile, texts
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 NAMESPACES = ("pid", "mnt", "net", "user", "uts", "ipc", "cgroup")
@@ -32,24 +32,26 @@ def task(task):
     return task._make([*numbers, *task[4:]])
 
 
-def origin(origin):
-    leader = origin.leader and task(origin.leader)
-    return replace(origin, parent=task(origin.parent), parent_process=task(origin.parent_process), leader=leader)
+def parent_context(parent_context):
+    leader = parent_context.leader and task(parent_context.leader)
+    return replace(
+        parent_context, parent=task(parent_context.parent), parent_process=task(parent_context.parent_process), leader=leader
+    )
 
 
 @st.composite
-def real_subjects(draw):
-    subject = draw(subjects)
-    if subject.pod:
+def real_attributions(draw):
+    attribution = draw(attributions)
+    if attribution.pod:
         pod = replace(
-            subject.pod,
+            attribution.pod,
             labels=draw(st.dictionaries(keys, hostile, max_size=4)),
             annotations=draw(st.dictionaries(keys, hostile, max_size=2)),
         )
-        subject = replace(subject, pod=pod)
-    if subject.container:
-        subject = replace(subject, container=replace(subject.container, image_id=draw(st.sampled_from(IMAGES))))
-    return replace(subject, pod_uid=draw(st.sampled_from(UIDS) | texts))
+        attribution = replace(attribution, pod=pod)
+    if attribution.container:
+        attribution = replace(attribution, container=replace(attribution.container, image_id=draw(st.sampled_from(IMAGES))))
+    return replace(attribution, pod_uid=draw(st.sampled_from(UIDS) | texts))
 
 
 @st.composite
@@ -57,11 +59,11 @@ def real_forks(draw):
     fork = draw(forks())
     return fork._replace(
         sequence=fork.sequence % 2**63,
-        thread=fork.origin.leader is not None,
+        thread=fork.parent_context.leader is not None,
         child=task(fork.child),
         chain=tuple(number if number is None else number % PIDS for number in fork.chain),
-        origin=origin(fork.origin),
-        subject=draw(real_subjects()),
+        parent_context=parent_context(fork.parent_context),
+        attribution=draw(real_attributions()),
     )
 
 
@@ -75,13 +77,13 @@ def times(draw):
 def own_events(draw):
     """One of any kind, with the keys of wire.events in any case: tests/wire compares the examples with that."""
     kind = draw(st.sampled_from(["fork_summary", "fork_storm", "gap", "node_summary"]))
-    subject = draw(real_subjects())
+    attribution = draw(real_attributions())
     event = {
         "event": kind,
         "timestamp": draw(times()),
         "interval": {"start": draw(times()), "end": draw(times())},
-        **whose(subject, "demo", "node1"),
-        "enrichment": {"state": state_of(subject, None), "by": subject.by, "lag_ms": 0},
+        **whose(attribution, "demo", "node1"),
+        "enrichment": {"state": state_of(attribution, None), "by": attribution.by, "lag_ms": 0},
     }
     if draw(st.booleans()):
         event["cgroup"] = None

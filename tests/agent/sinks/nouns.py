@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from agent.nouns import Container, Fork, Origin, Pod, Subject, Task
+from agent.model import Attribution, Container, Fork, ParentContext, Pod, Task
 
 u32, u64, moments = st.integers(0, 2**32 - 2), st.integers(0, 2**64 - 2), st.integers(0, 4 * 10**18)
 # All that a container may choose: any text that decoding with replacement can give.
@@ -26,8 +26,8 @@ def tasks(known=False):
     )
 
 
-origins = st.builds(
-    Origin,
+parent_contexts = st.builds(
+    ParentContext,
     parent=tasks(),
     parent_process=tasks(),
     leader=st.none() | tasks(),
@@ -56,8 +56,8 @@ pods = st.builds(
     qos=texts,
     annotations=st.dictionaries(hostile, hostile, max_size=2),
 )
-subjects = st.builds(
-    Subject,
+attributions = st.builds(
+    Attribution,
     cgroup=u64,
     path=texts,
     state=st.sampled_from(["resolved", "host", "unresolved"]),
@@ -76,8 +76,8 @@ def forks(draw):
     middle = tuple(draw(u32) for _ in range(min(levels, 8) - 2))
     chain = {0: (), 1: (child.tid,), 2: (child.tid, child.ns_tid)}.get(levels, (child.tid, *middle, child.ns_tid))
     return Fork(
-        draw(u64), draw(moments), draw(st.integers(0, 4095)), draw(st.booleans()), child, chain, levels, draw(origins),
-        draw(subjects), draw(st.none() | subjects), draw(st.none() | st.integers(0, 60_000)), draw(u64),
+        draw(u64), draw(moments), draw(st.integers(0, 4095)), draw(st.booleans()), child, chain, levels, draw(parent_contexts),
+        draw(attributions), draw(st.none() | attributions), draw(st.none() | st.integers(0, 60_000)), draw(u64),
     )  # fmt: skip
 
 
@@ -85,12 +85,12 @@ def a_task(number, start=10**18):
     return Task(number, number, number, number, start, f"{number:016x}")
 
 
-def an_origin(**fields):
+def a_parent_context(**fields):
     usual = {
         "parent": a_task(40), "parent_process": a_task(40), "leader": None, "clone": (), "comm": "sh", "parent_comm": "sh",
         "uid": 0, "gid": 0, "namespaces": tuple(range(1, 8)),
     }  # fmt: skip
-    return Origin(**(usual | fields))
+    return ParentContext(**(usual | fields))
 
 
 def a_pod(**fields):
@@ -102,5 +102,5 @@ def a_pod(**fields):
 
 
 def a_fork(**fields):
-    subject = Subject(7, "/init.scope", "host", None)
-    return Fork(1, 10**18, 0, False, a_task(50), (50, 50), 2, an_origin(), subject, None, None, 7)._replace(**fields)
+    attribution = Attribution(7, "/init.scope", "host", None)
+    return Fork(1, 10**18, 0, False, a_task(50), (50, 50), 2, a_parent_context(), attribution, None, None, 7)._replace(**fields)

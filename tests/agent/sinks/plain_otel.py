@@ -7,8 +7,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from agent.sinks.native import NativeEncoder
-from agent.sinks.otel.whose import image_parts
+from agent.sinks.encoders.native import NativeEncoder
+from agent.sinks.encoders.otel.resource import image_parts
 from agent.sinks.printable import printable
 from agent.sinks.protobuf import fields
 from tests.agent.sinks.natives import STREAM
@@ -181,7 +181,7 @@ def expected_of(fork):
     who = f"{'?' if comm is None else printable(comm, 64)} ({'?' if pid is None else pid})"
     what = f"{'started thread' if fork.thread else 'forked'} {'?' if tid is None else tid}"
     body = f"{who} {what} {where(event['k8s'], event['container'])}"
-    return expected(event, body, led=fork.origin.leader is not None)
+    return expected(event, body, led=fork.parent_context.leader is not None)
 
 
 def same(item, reference):

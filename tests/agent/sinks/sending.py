@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from agent.durations import Durations
-from agent.nouns import NOBODY
-from agent.sinks.answers import http
-from agent.sinks.authorization import authorization
-from agent.sinks.bodies import Packer
-from agent.sinks.connections import LIMITS, Destination
+from agent.histogram import Durations
+from agent.model import NOBODY
+from agent.sinks.delivery.authorization import authorization
+from agent.sinks.delivery.connections import LIMITS, Destination
+from agent.sinks.delivery.responses import http
+from agent.sinks.delivery.sender import Sender
 from agent.sinks.framing.lines import Ndjson
-from agent.sinks.sender import Sender
+from agent.sinks.packer import Packer
 from wire.batch import BATCH_ID
 
 KEY = BATCH_ID.lower()

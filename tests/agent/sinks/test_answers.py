@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sinks.answers import retry_after
-from agent.sinks.answers.answer import is_misdirected, is_page, told
+from agent.sinks.delivery.responses import retry_after
+from agent.sinks.delivery.responses.response import is_misdirected, is_page, told
 from agent.sinks.printable import printable
 
 NOW = datetime(2026, 11, 22, 20, 0, 0, tzinfo=UTC)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sinks.answers import MOST_BYTES, Fate
-from agent.sinks.answers.elastic import answer
+from agent.sinks.delivery.responses import MOST_BYTES, Fate
+from agent.sinks.delivery.responses.elastic import answer
 from tests.agent.sinks.answering import asked, content_types, holds, hostile_bodies
 
 MAPPING, STRICT, CONFLICT, BUSY = (

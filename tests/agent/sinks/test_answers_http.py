@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sinks.answers import Fate
-from agent.sinks.answers.http import answer
+from agent.sinks.delivery.responses import Fate
+from agent.sinks.delivery.responses.http import answer
 from tests.agent.sinks.answering import asked, content_types, holds, hostile_bodies
 
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsPartialSuccess, ExportLogsServiceResponse
 
-from agent.sinks.answers import Fate
-from agent.sinks.answers.otlp import answer
+from agent.sinks.delivery.responses import Fate
+from agent.sinks.delivery.responses.otlp import answer
 from agent.sinks.protobuf import nested
 from tests.agent.sinks.answering import asked, content_types, holds, hostile_bodies
 

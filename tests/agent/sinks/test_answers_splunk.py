@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sinks.answers import MOST_BYTES, Fate
-from agent.sinks.answers.splunk import answer
+from agent.sinks.delivery.responses import MOST_BYTES, Fate
+from agent.sinks.delivery.responses.splunk import answer
 from tests.agent.sinks.answering import asked, content_types, holds, hostile_bodies
 
 # (status, code, Splunk's own text, fate)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sinks.authorization import authorization
+from agent.sinks.delivery.authorization import authorization
 
 KEY = base64.b64encode(b"id:key").decode()
 

@@ -10,11 +10,11 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.nouns import NOBODY
-from agent.sinks.bodies import ENCODINGS, Packer
+from agent.model import NOBODY
 from agent.sinks.framing.json_array import JsonArray
 from agent.sinks.framing.lines import Bulk, Ndjson
 from agent.sinks.framing.otlp import Otlp
+from agent.sinks.packer import ENCODINGS, Packer
 
 OPEN = {
     "none": bytes,

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.nouns import Container, Subject, Task
-from agent.sinks.ecs import EcsEncoder
+from agent.model import Attribution, Container, Task
+from agent.sinks.encoders.ecs import EcsEncoder
 from tests.agent.sinks.ecs_documents import OURS, WORKLOADS, complaints, fork_again, leaves, own_again
 from tests.agent.sinks.natives import STREAM, labels_again, natives, own_events, real_forks
-from tests.agent.sinks.nouns import a_fork, a_pod, a_task, an_origin, forks
+from tests.agent.sinks.nouns import a_fork, a_parent_context, a_pod, a_task, forks
 
 EXAMPLES = json.loads((Path(__file__).parents[3] / "wire/examples.json").read_text())
 
@@ -71,12 +71,12 @@ def test_the_golden_events_are_ecs(event):
 def test_every_field_that_the_component_template_maps_is_in_some_document():
     """And so it maps nothing that there is not."""
     container = Container("7b", "app", "a/b:1", "docker-pullable://b", "app", "containerd")
-    subjects = [
-        Subject(7, "/p", "resolved", "status", "u", a_pod(workload=(kind, "x"), annotations={"a": "b"}), container)
+    attributions = [
+        Attribution(7, "/p", "resolved", "status", "u", a_pod(workload=(kind, "x"), annotations={"a": "b"}), container)
         for kind in WORKLOADS
     ]
-    origin = an_origin(leader=a_task(40), parent_process=a_task(30))
-    made = [a_fork(subject=one, thread=True, origin=origin, parent_subject=one) for one in subjects]
+    parent_context = a_parent_context(leader=a_task(40), parent_process=a_task(30))
+    made = [a_fork(attribution=one, thread=True, parent_context=parent_context, parent_attribution=one) for one in attributions]
     gap = next(one for one in EXAMPLES if one["event"] == "gap") | {"sink": "siem"}
     told = [*documents(made), *map(document, [gap, *(one for one in EXAMPLES if one["event"] != "sched_process_fork")])]
     seen = {path for one in told for path, _ in leaves(one)}
@@ -119,24 +119,26 @@ def test_two_labels_that_become_one_field_keep_both_values_there(encoder):
         " ": "e",
         "..": "f",
     }
-    subject = Subject(7, "/p", "resolved", "status", "u", a_pod(labels=labels))
-    told = json.loads(encoder.forks(STREAM, [a_fork(subject=subject)])[0])
+    attribution = Attribution(7, "/p", "resolved", "status", "u", a_pod(labels=labels))
+    told = json.loads(encoder.forks(STREAM, [a_fork(attribution=attribution)])[0])
     assert told["kubernetes"]["labels"] == {"app": "a", "app_kubernetes_io/x": ["b", "c", "d"], "__": "f"}
     assert told["orchestrator"]["resource"]["label"] == [f"{key}:{value}" for key, value in labels.items()]
 
 
 def test_a_pod_may_have_very_many_and_very_long_labels(encoder):
     labels = {f"{number}.{'k' * 300}": "v" * 70_000 for number in range(200)}
-    subject = Subject(7, "/p", "resolved", "status", "u", a_pod(labels=labels))
-    told = json.loads(encoder.forks(STREAM, [a_fork(subject=subject)])[0])
+    attribution = Attribution(7, "/p", "resolved", "status", "u", a_pod(labels=labels))
+    told = json.loads(encoder.forks(STREAM, [a_fork(attribution=attribution)])[0])
     assert list(complaints(told)) == []
     assert labels_again(told["orchestrator"]["resource"]["label"], ":") == labels
 
 
 def test_a_thread_is_a_change_of_its_process_and_no_start(encoder):
     leader, thread = a_task(40, 10**18), Task(50, 50, 40, 40, 2 * 10**18, "0" * 15 + "a")
-    origin = an_origin(parent=a_task(40), parent_process=a_task(30), leader=leader)
-    process, told = map(json.loads, encoder.forks(STREAM, [a_fork(), a_fork(thread=True, child=thread, origin=origin)]))
+    parent_context = a_parent_context(parent=a_task(40), parent_process=a_task(30), leader=leader)
+    process, told = map(
+        json.loads, encoder.forks(STREAM, [a_fork(), a_fork(thread=True, child=thread, parent_context=parent_context)])
+    )
     assert (process["event"]["type"], told["event"]["type"]) == (["start"], ["change"])
     assert (told["process"]["pid"], told["process"]["thread"]["id"]) == (40, 50)
     assert told["process"]["start"] == told["forklore"]["leader_start_time"] != told["forklore"]["start_time"]
@@ -145,9 +147,11 @@ def test_a_thread_is_a_change_of_its_process_and_no_start(encoder):
 
 
 def test_the_parent_bears_the_caller_s_name_only_when_it_called(encoder):
-    called, another = an_origin(), an_origin(parent=a_task(41))
-    unknown = an_origin(parent=Task(*[None] * 6), parent_process=Task(*[None] * 6))
-    told = [json.loads(one) for one in encoder.forks(STREAM, [a_fork(origin=one) for one in (called, another, unknown)])]
+    called, another = a_parent_context(), a_parent_context(parent=a_task(41))
+    unknown = a_parent_context(parent=Task(*[None] * 6), parent_process=Task(*[None] * 6))
+    told = [
+        json.loads(one) for one in encoder.forks(STREAM, [a_fork(parent_context=one) for one in (called, another, unknown)])
+    ]
     assert [one["process"]["parent"].get("name") for one in told] == ["sh", None, None]
     assert told[2]["process"]["parent"] == {}
     assert told[2]["message"] == "sh (?) forked 50"
@@ -174,8 +178,8 @@ def test_a_child_that_could_not_be_read_is_a_fork_all_the_same(encoder):
     ],
 )
 def test_an_image_s_tag_is_what_follows_its_name(encoder, image, tag):
-    subject = Subject(7, "/p", "resolved", "status", "u", a_pod(), Container("7b", "app", image))
-    told = json.loads(encoder.forks(STREAM, [a_fork(subject=subject)])[0])["container"]["image"]
+    attribution = Attribution(7, "/p", "resolved", "status", "u", a_pod(), Container("7b", "app", image))
+    told = json.loads(encoder.forks(STREAM, [a_fork(attribution=attribution)])[0])["container"]["image"]
     assert (told["name"], told.get("tag")) == (image, tag)
 
 
@@ -188,8 +192,8 @@ def test_an_image_s_tag_is_what_follows_its_name(encoder, image, tag):
     ],
 )
 def test_an_image_s_digest_is_one_of_its_hashes_and_any_other_id_is_ours(encoder, image_id, hashes, left):
-    subject = Subject(7, "/p", "resolved", "status", "u", a_pod(), Container("7b", "app", "busybox", image_id))
-    told = json.loads(encoder.forks(STREAM, [a_fork(subject=subject)])[0])
+    attribution = Attribution(7, "/p", "resolved", "status", "u", a_pod(), Container("7b", "app", "busybox", image_id))
+    told = json.loads(encoder.forks(STREAM, [a_fork(attribution=attribution)])[0])
     assert told["container"]["image"].get("hash") == (hashes and {"all": hashes})
     assert told["forklore"].get("container", {}).get("image_id") == left
 
@@ -218,8 +222,8 @@ def test_only_the_beginning_of_a_storm_is_an_alert():
 
 
 def test_a_new_finding_about_a_cgroup_is_told_from_then_on(encoder):
-    subject = Subject(7, "/p", "unresolved", "cgroup", "u")
-    better = replace(subject, state="resolved", by="status", pod=a_pod())
-    first, second = map(json.loads, encoder.forks(STREAM, [a_fork(subject=subject), a_fork(subject=better)]))
+    attribution = Attribution(7, "/p", "unresolved", "cgroup", "u")
+    better = replace(attribution, state="resolved", by="status", pod=a_pod())
+    first, second = map(json.loads, encoder.forks(STREAM, [a_fork(attribution=attribution), a_fork(attribution=better)]))
     assert "namespace" not in first["orchestrator"]
     assert second["orchestrator"]["namespace"] == "shop"

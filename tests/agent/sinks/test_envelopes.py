@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sinks.envelopes import BulkEnvelope, HecEnvelope
-from agent.sinks.native import NativeEncoder
-from agent.sinks.times import Rfc3339
+from agent.sinks.encoders.envelopes import BulkEnvelope, HecEnvelope
+from agent.sinks.encoders.native import NativeEncoder
+from agent.sinks.encoders.times import Rfc3339
 from tests.agent.sinks.nouns import a_fork, forks, hostile
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"

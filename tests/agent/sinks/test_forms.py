@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from agent.nouns import NOBODY, Subject
+from agent.model import NOBODY, Attribution
 from agent.settings.sinks import CHOICES, SinkSettings
-from agent.sinks.answers import Fate
-from agent.sinks.bodies import Packer
-from agent.sinks.forms import Wanted, form
+from agent.sinks.delivery.responses import Fate
+from agent.sinks.formats import Wanted, form
+from agent.sinks.packer import Packer
 from tests.agent.sinks.nouns import a_fork, a_pod, forks
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
@@ -211,7 +211,7 @@ def test_each_protocol_reads_its_own_answers(protocol, status, body, fate):
 
 SECRET = "s3cr3t"
 POD = a_pod(labels={"app": "cart", "team": SECRET}, annotations={"example.com/owner": "shop", "other": SECRET})
-FORK = a_fork(subject=Subject(7, "/p", "resolved", "status", POD.uid, POD))
+FORK = a_fork(attribution=Attribution(7, "/p", "resolved", "status", POD.uid, POD))
 
 
 @pytest.mark.parametrize(("protocol", "schema"), PAIRS)
@@ -229,7 +229,7 @@ def test_labels_and_annotations_that_were_not_asked_for_are_in_no_body_of_any_sc
 
 def test_labels_alone_are_enough_to_redact():
     pod = a_pod(labels=POD.labels)
-    fork = a_fork(subject=Subject(7, "/p", "resolved", "status", pod.uid, pod))
+    fork = a_fork(attribution=Attribution(7, "/p", "resolved", "status", pod.uid, pod))
     assert SECRET.encode() not in a_batch(a_form(labels=["app"]), [fork]).body
 
 

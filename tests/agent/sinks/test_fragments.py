@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.sinks.fragments import Fragments
+from agent.sinks.encoders.fragments import Fragments
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.nouns import Container, Subject
-from agent.sinks.native import NativeEncoder, whose
-from tests.agent.sinks.nouns import a_fork, a_pod, a_task, an_origin, forks
+from agent.model import Attribution, Container
+from agent.sinks.encoders.native import NativeEncoder, whose
+from tests.agent.sinks.nouns import a_fork, a_parent_context, a_pod, a_task, forks
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 EXAMPLES = json.loads((Path(__file__).parents[3] / "wire/examples.json").read_text())
@@ -32,31 +32,36 @@ def task_words(prefix, task):
 
 def expected(fork):
     """The event as a dict, key by key from wire.events, without a thought of speed."""
-    origin, subject, pod, container = fork.origin, fork.subject, fork.subject.pod, fork.subject.container
+    parent_context, attribution, pod, container = (
+        fork.parent_context,
+        fork.attribution,
+        fork.attribution.pod,
+        fork.attribution.container,
+    )
     child = task_words("child", fork.child)
-    late = fork.lag_ms is not None and subject.state == "resolved"
-    parent = fork.parent_subject
+    late = fork.lag_ms is not None and attribution.state == "resolved"
+    parent = fork.parent_attribution
     return {
         "event": "sched_process_fork",
         "id": f"{STREAM}.{fork.cpu}.{fork.sequence}",
         "timestamp": rfc3339(fork.time),
         "kind": "thread" if fork.thread else "process",
-        **task_words("parent", origin.parent),
+        **task_words("parent", parent_context.parent),
         **{key: value for key, value in child.items() if key != "child_start_time"},
         "start_time": child["child_start_time"],
-        **task_words("parent_process", origin.parent_process),
-        **task_words("leader", origin.leader or fork.child),
-        "comm": origin.comm,
-        "parent_comm": origin.parent_comm,
-        "uid": origin.uid,
-        "gid": origin.gid,
+        **task_words("parent_process", parent_context.parent_process),
+        **task_words("leader", parent_context.leader or fork.child),
+        "comm": parent_context.comm,
+        "parent_comm": parent_context.parent_comm,
+        "uid": parent_context.uid,
+        "gid": parent_context.gid,
         "child_ns_pids": list(fork.chain),
         "child_ns_pids_truncated": fork.levels > len(fork.chain),
-        "namespaces": dict(zip(NAMESPACES, origin.namespaces, strict=True)),
-        "clone": None if origin.clone is None else list(origin.clone),
+        "namespaces": dict(zip(NAMESPACES, parent_context.namespaces, strict=True)),
+        "clone": None if parent_context.clone is None else list(parent_context.clone),
         "process_entity_id": fork.child.entity,
-        "parent_entity_id": origin.parent_process.entity,
-        "cgroup": {"id": subject.cgroup, "path": subject.path},
+        "parent_entity_id": parent_context.parent_process.entity,
+        "cgroup": {"id": attribution.cgroup, "path": attribution.path},
         "parent_cgroup": parent and {"id": parent.cgroup, "path": parent.path},
         "container": container
         and {name: getattr(container, name) for name in ("id", "name", "image", "image_id", "kind", "runtime")},
@@ -65,14 +70,14 @@ def expected(fork):
             "node": "node1",
             "namespace": pod and pod.namespace,
             "pod": pod and pod.name,
-            "pod_uid": subject.pod_uid,
+            "pod_uid": attribution.pod_uid,
             "labels": pod and pod.labels,
             **({"annotations": pod.annotations} if pod and pod.annotations else {}),
             "workload": pod and pod.workload and {"kind": pod.workload[0], "name": pod.workload[1]},
             "service_account": pod and pod.service_account,
             "qos": pod and pod.qos,
         },
-        "enrichment": {"state": "late" if late else subject.state, "by": subject.by, "lag_ms": fork.lag_ms or 0},
+        "enrichment": {"state": "late" if late else attribution.state, "by": attribution.by, "lag_ms": fork.lag_ms or 0},
     }
 
 
@@ -82,8 +87,8 @@ def encoder():
 
 
 def test_a_line_has_the_keys_of_the_golden_example_on_every_level(encoder):
-    subject = Subject(7, "/p", "resolved", "status", "uid", a_pod(), Container("7b"))
-    (line,) = encoder.forks(STREAM, [a_fork(subject=subject)])
+    attribution = Attribution(7, "/p", "resolved", "status", "uid", a_pod(), Container("7b"))
+    (line,) = encoder.forks(STREAM, [a_fork(attribution=attribution)])
 
     def keys(value):
         return {key: keys(inner) for key, inner in value.items() if key != "labels"} if isinstance(value, dict) else None
@@ -123,14 +128,14 @@ def test_an_id_is_that_of_the_stream_that_is_given_with_the_call(those_of_one, t
 
 def test_annotations_are_told_where_there_are_any(encoder):
     pods = [a_pod(annotations=annotations) for annotations in ({"example.com/owner": "shop"}, {})]
-    several = [a_fork(subject=Subject(7, "/p", "resolved", "status", pod.uid, pod)) for pod in pods]
+    several = [a_fork(attribution=Attribution(7, "/p", "resolved", "status", pod.uid, pod)) for pod in pods]
     first, second = (json.loads(line)["k8s"] for line in encoder.forks(STREAM, several))
     assert first["annotations"] == {"example.com/owner": "shop"}
     assert "annotations" not in second
 
 
 def test_a_comm_can_not_write_a_field(encoder):
-    (line,) = encoder.forks(STREAM, [a_fork(origin=an_origin(comm='","uid":1', parent_comm="x\n"))])
+    (line,) = encoder.forks(STREAM, [a_fork(parent_context=a_parent_context(comm='","uid":1', parent_comm="x\n"))])
     assert (json.loads(line)["comm"], json.loads(line)["uid"]) == ('","uid":1', 0)
 
 
@@ -140,8 +145,8 @@ def test_of_a_process_the_leader_is_the_child_itself(encoder):
 
 
 def test_of_a_thread_the_leader_is_another_task(encoder):
-    origin = an_origin(parent_process=a_task(30), leader=a_task(40), clone=None)
-    event = json.loads(encoder.forks(STREAM, [a_fork(thread=True, origin=origin)])[0])
+    parent_context = a_parent_context(parent_process=a_task(30), leader=a_task(40), clone=None)
+    event = json.loads(encoder.forks(STREAM, [a_fork(thread=True, parent_context=parent_context)])[0])
     assert (event["kind"], event["leader_tid"], event["child_tid"], event["clone"]) == ("thread", 40, 50, None)
 
 
@@ -150,8 +155,8 @@ def test_of_a_thread_the_leader_is_another_task(encoder):
     [("resolved", None, "resolved"), ("resolved", 0, "late"), ("unresolved", 5000, "unresolved"), ("host", 3, "host")],
 )
 def test_the_state_says_whether_it_had_to_wait(encoder, state, lag_ms, told):
-    subject = Subject(7, "/p", state, None)
-    event = json.loads(encoder.forks(STREAM, [a_fork(subject=subject, lag_ms=lag_ms)])[0])
+    attribution = Attribution(7, "/p", state, None)
+    event = json.loads(encoder.forks(STREAM, [a_fork(attribution=attribution, lag_ms=lag_ms)])[0])
     assert event["enrichment"] == {"state": told, "by": None, "lag_ms": lag_ms or 0}
 
 
@@ -166,6 +171,6 @@ def test_an_event_of_the_agents_own_is_one_line(encoder):
 
 
 def test_the_host_is_an_object_with_cluster_and_node_too():
-    told = whose(Subject(7, None, "host", None), "demo", "node1")
+    told = whose(Attribution(7, None, "host", None), "demo", "node1")
     assert told["container"] is None
     assert {key for key, value in told["k8s"].items() if value is not None} == {"cluster", "node"}

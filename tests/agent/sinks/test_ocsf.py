@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
-from agent.nouns import Container, Subject, Task
-from agent.sinks.ocsf import OcsfEncoder
+from agent.model import Attribution, Container, Task
+from agent.sinks.encoders.ocsf import OcsfEncoder
 from tests.agent.sinks.natives import NAMESPACES, STREAM, UIDS, labels_again, natives, own_events, real_forks
-from tests.agent.sinks.nouns import a_fork, a_pod, a_task, an_origin
+from tests.agent.sinks.nouns import a_fork, a_parent_context, a_pod, a_task
 
 EXAMPLES = json.loads((Path(__file__).parents[3] / "wire/examples.json").read_text())
 CLASSES = {
@@ -269,8 +269,8 @@ def test_the_validator_would_find_what_is_wrong():
 
 def test_a_thread_is_no_launch():
     leader, thread = a_task(40, 10**18), Task(50, 50, 40, 40, 2 * 10**18, "0" * 15 + "a")
-    origin = an_origin(parent=a_task(40), parent_process=a_task(30), leader=leader)
-    (event,) = told([a_fork(thread=True, child=thread, origin=origin)])
+    parent_context = a_parent_context(parent=a_task(40), parent_process=a_task(30), leader=leader)
+    (event,) = told([a_fork(thread=True, child=thread, parent_context=parent_context)])
     assert list(complaints(event)) == []
     assert (event["type_uid"], event["activity_name"], "launch_type_id" in event) == (100799, "Start Thread", False)
     assert (event["process"]["pid"], event["process"]["ptid"]) == (40, 50)
@@ -279,7 +279,7 @@ def test_a_thread_is_no_launch():
 
 def test_a_thread_that_calls_is_younger_than_its_process():
     caller = Task(41, 41, 40, 40, 2 * 10**18, None)
-    (event,) = told([a_fork(origin=an_origin(parent=caller, parent_process=caller))])
+    (event,) = told([a_fork(parent_context=a_parent_context(parent=caller, parent_process=caller))])
     assert list(complaints(event)) == []
     assert (event["actor"]["process"]["pid"], event["actor"]["process"]["ptid"]) == (40, 41)
     assert "created_time" not in event["actor"]["process"]
@@ -287,8 +287,8 @@ def test_a_thread_that_calls_is_younger_than_its_process():
 
 
 def test_a_static_pod_s_uid_is_no_uuid_and_is_told_elsewhere():
-    subjects = [Subject(7, "/p", "resolved", "status", uid, a_pod(), Container("7b")) for uid in UIDS]
-    containers = [event["process"]["container"] for event in told([a_fork(subject=one) for one in subjects])]
+    attributions = [Attribution(7, "/p", "resolved", "status", uid, a_pod(), Container("7b")) for uid in UIDS]
+    containers = [event["process"]["container"] for event in told([a_fork(attribution=one) for one in attributions])]
     assert [one.get("pod_uuid") for one in containers] == [UIDS[0], None]
     assert [{"name": "k8s.pod.uid", "value": uid} in one["tags"] for one, uid in zip(containers, UIDS, strict=True)] == [
         True
@@ -296,16 +296,16 @@ def test_a_static_pod_s_uid_is_no_uuid_and_is_told_elsewhere():
 
 
 def test_an_image_without_an_id_is_told_elsewhere():
-    subject = Subject(7, "/p", "resolved", "status", "u", a_pod(), Container("7b", "app", "busybox"))
-    (event,) = told([a_fork(subject=subject)])
+    attribution = Attribution(7, "/p", "resolved", "status", "u", a_pod(), Container("7b", "app", "busybox"))
+    (event,) = told([a_fork(attribution=attribution)])
     assert list(complaints(event)) == []
     assert "image" not in event["process"]["container"]
     assert event["unmapped"]["container"]["image"] == "busybox"
 
 
 def test_labels_are_told_once_in_the_container_or_else_in_the_pod():
-    bare, inside = (Subject(7, "/p", "resolved", "status", "u", a_pod(), one) for one in (None, Container("7b")))
-    first, second = told([a_fork(subject=bare), a_fork(subject=inside)])
+    bare, inside = (Attribution(7, "/p", "resolved", "status", "u", a_pod(), one) for one in (None, Container("7b")))
+    first, second = told([a_fork(attribution=bare), a_fork(attribution=inside)])
     storm = told_own(next(one for one in EXAMPLES if one["event"] == "fork_storm"))
     assert first["unmapped"]["k8s"]["labels"] == second["process"]["container"]["labels"] == ["app=cart"]
     assert "labels" not in second["unmapped"]["k8s"]
@@ -314,8 +314,8 @@ def test_labels_are_told_once_in_the_container_or_else_in_the_pod():
 
 
 def test_what_could_not_be_read_at_all_is_still_a_process_and_an_actor():
-    origin = an_origin(parent=UNKNOWN, parent_process=UNKNOWN, comm=None, parent_comm=None, uid=None, gid=None)
-    (event,) = told([a_fork(child=UNKNOWN, chain=(), origin=origin)])
+    parent_context = a_parent_context(parent=UNKNOWN, parent_process=UNKNOWN, comm=None, parent_comm=None, uid=None, gid=None)
+    (event,) = told([a_fork(child=UNKNOWN, chain=(), parent_context=parent_context)])
     assert list(complaints(event)) == []
     assert event["actor"] == {"app_name": "unknown"}
     assert event["process"] == {"uid": event["metadata"]["uid"]}
@@ -339,7 +339,7 @@ def test_both_ends_of_a_storm_are_one_finding_and_only_its_beginning_is_an_alert
 
 def test_a_pod_may_have_very_many_and_very_long_labels():
     labels = {f"{number}.{'k' * 300}": "v" * 70_000 for number in range(200)}
-    subject = Subject(7, "/p", "resolved", "status", "u", a_pod(labels=labels), Container("7b"))
-    (event,) = told([a_fork(subject=subject)])
+    attribution = Attribution(7, "/p", "resolved", "status", "u", a_pod(labels=labels), Container("7b"))
+    (event,) = told([a_fork(attribution=attribution)])
     assert list(complaints(event)) == []
     assert labels_again(event["process"]["container"]["labels"], "=") == labels

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.nouns import Container, Subject, Task
-from agent.sinks.otel import OtelEncoder
+from agent.model import Attribution, Container, Task
+from agent.sinks.encoders.otel import OtelEncoder
 from tests.agent.sinks.natives import STREAM, own_events
-from tests.agent.sinks.nouns import a_fork, a_pod, a_task, an_origin, forks
+from tests.agent.sinks.nouns import a_fork, a_parent_context, a_pod, a_task, forks
 from tests.agent.sinks.plain_otel import NAMES, body_of, expected, expected_of, nanoseconds, parsed, same, told
 
 EXAMPLES = json.loads((Path(__file__).parents[3] / "wire/examples.json").read_text())
@@ -47,7 +47,7 @@ def test_a_number_is_right_however_many_bytes_it_takes(encoder, pid, thread, lev
         child = Task(pid ^ 1 if thread else pid, ns_pid ^ 1 if thread else ns_pid, pid, ns_pid, 10**18, "00000000000000ff")
         leader = a_task(pid, 10**17) if thread else None
         chain = (child.tid, child.ns_tid)[:levels]
-        fork = a_fork(child=child, chain=chain, levels=levels, thread=thread, origin=an_origin(leader=leader))
+        fork = a_fork(child=child, chain=chain, levels=levels, thread=thread, parent_context=a_parent_context(leader=leader))
         assert same(encoder.forks(STREAM, [fork])[0], expected_of(fork))
 
 
@@ -98,7 +98,7 @@ def test_a_summary_has_its_numbers_as_numbers(encoder):
 
 
 def test_what_is_unknown_is_absent_and_what_is_none_is_empty(encoder):
-    unknown = a_fork(child=Task(50, 1, 50, 1, None, None), origin=an_origin(clone=None, comm=None, uid=None))
+    unknown = a_fork(child=Task(50, 1, 50, 1, None, None), parent_context=a_parent_context(clone=None, comm=None, uid=None))
     (_, of_unknown), (_, of_known) = map(parsed, encoder.forks(STREAM, [unknown, a_fork()]))
     names = {
         "process.creation.time",
@@ -119,14 +119,14 @@ def test_what_is_unknown_is_absent_and_what_is_none_is_empty(encoder):
 
 def test_a_thread_was_started_later_than_its_process_was_created(encoder):
     child = Task(51, 51, 50, 50, 2 * 10**18, "00000000000000ff")
-    thread = a_fork(child=child, chain=(51, 51), thread=True, origin=an_origin(leader=a_task(50, 10**18)))
+    thread = a_fork(child=child, chain=(51, 51), thread=True, parent_context=a_parent_context(leader=a_task(50, 10**18)))
     named = told(parsed(encoder.forks(STREAM, [thread])[0])[1])
     assert (named["process.pid"], named["forklore.child_tid"]) == (50, 51)
     assert (named["process.creation.time"][:4], named["forklore.start_time"][:4]) == ("2001", "2033")
 
 
 def test_a_number_beyond_otlps_is_told_in_words_and_never_wrong(encoder):
-    forks = [a_fork(subject=Subject(cgroup, "/p", "host", None)) for cgroup in (2**63 - 1, 2**63, 2**64 - 1)]
+    forks = [a_fork(attribution=Attribution(cgroup, "/p", "host", None)) for cgroup in (2**63 - 1, 2**63, 2**64 - 1)]
     cgroups = [told(parsed(item)[1])["forklore.cgroup.id"] for item in encoder.forks(STREAM, forks)]
     assert cgroups == [2**63 - 1, str(2**63), str(2**64 - 1)]
 
@@ -141,7 +141,7 @@ def test_a_clock_that_was_set_to_nonsense_gives_the_nearest_time_there_is(encode
 
 def test_a_comm_can_neither_end_the_line_nor_move_the_cursor_and_is_told_as_it_is_beside_it(encoder):
     comm = "x\n\x1b[2Jroot\u202e"
-    record = parsed(encoder.forks(STREAM, [a_fork(origin=an_origin(parent_comm=comm, comm=comm))])[0])[1]
+    record = parsed(encoder.forks(STREAM, [a_fork(parent_context=a_parent_context(parent_comm=comm, comm=comm))])[0])[1]
     assert record.body.string_value == "x\\n\\x1b[2Jroot\\u202e (40) forked 50 on node1"
     assert told(record)["process.executable.name"] == told(record)["forklore.parent_comm"] == comm
 
@@ -153,7 +153,7 @@ def test_no_body_can_end_the_line_or_move_the_cursor(event):
 
 def test_what_is_not_utf8_and_was_overlooked_does_not_spoil_the_body(encoder):
     surrogate = "/p\udcff"
-    (item,) = encoder.forks(STREAM, [a_fork(subject=Subject(7, surrogate, "host", None))])
+    (item,) = encoder.forks(STREAM, [a_fork(attribution=Attribution(7, surrogate, "host", None))])
     assert told(parsed(item)[1])["forklore.cgroup.path"] == "/p?"
 
 
@@ -165,12 +165,12 @@ def test_what_is_left_out_is_nowhere_and_all_else_is_as_it_was():
         "body", "process.pid", "forklore.child_ns_pids", "process.executable.name", "forklore.parent_comm", "k8s.pod.label.app",
         "forklore.cgroup.path", "forklore.kind", "process.creation.time", "forklore.counts.lost",
     }  # fmt: skip
-    subject = Subject(7, "/p", "resolved", "status", "u", a_pod(), Container("7b", "app"))
-    unusual = a_fork(subject=subject, chain=(50, 60, 70), levels=3)
-    threads = a_fork(subject=subject, thread=True, origin=an_origin(leader=a_task(49)))
+    attribution = Attribution(7, "/p", "resolved", "status", "u", a_pod(), Container("7b", "app"))
+    unusual = a_fork(attribution=attribution, chain=(50, 60, 70), levels=3)
+    threads = a_fork(attribution=attribution, thread=True, parent_context=a_parent_context(leader=a_task(49)))
     summary = next(example for example in EXAMPLES if example["event"] == "fork_summary")
     whole, partial = OtelEncoder("demo", "node1"), OtelEncoder("demo", "node1", left_out)
-    for fork in (a_fork(subject=subject), a_fork(subject=subject, chain=(50,), levels=1), unusual, threads):
+    for fork in (a_fork(attribution=attribution), a_fork(attribution=attribution, chain=(50,), levels=1), unusual, threads):
         (before,), (after,) = whole.forks(STREAM, [fork]), partial.forks(STREAM, [fork])
         for one, other in zip(parsed(before), parsed(after), strict=True):
             assert told(other) == {name: value for name, value in told(one).items() if name not in left_out}

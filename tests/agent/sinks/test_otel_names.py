@@ -12,11 +12,11 @@ from hypothesis import given
 from opentelemetry.semconv._incubating import attributes as incubating
 from opentelemetry.semconv.schemas import Schemas
 
-from agent.nouns import Container, Subject
+from agent.model import Attribution, Container
+from agent.sinks.encoders.native import whose
+from agent.sinks.encoders.otel import OtelEncoder
+from agent.sinks.encoders.otel.resource import image_parts
 from agent.sinks.framing.otlp import SCHEMA_URL
-from agent.sinks.native import whose
-from agent.sinks.otel import OtelEncoder
-from agent.sinks.otel.whose import image_parts
 from tests.agent.sinks.natives import STREAM, own_events
 from tests.agent.sinks.nouns import a_fork, a_pod, forks, hostile
 from tests.agent.sinks.plain_otel import WORKLOADS, parsed, told
@@ -63,8 +63,8 @@ def test_every_name_is_of_the_conventions_or_our_own(fork, event):
 
 @pytest.mark.parametrize("kind", WORKLOADS)
 def test_every_workload_has_a_name_of_the_conventions(encoder, kind):
-    subject = Subject(7, "/p", "resolved", "status", "u", a_pod(workload=(kind, "only-here")), None)
-    resource, _ = parsed(encoder.forks(STREAM, [a_fork(subject=subject)])[0])
+    attribution = Attribution(7, "/p", "resolved", "status", "u", a_pod(workload=(kind, "only-here")), None)
+    resource, _ = parsed(encoder.forks(STREAM, [a_fork(attribution=attribution)])[0])
     mine = {name for name, value in told(resource).items() if value == "only-here" and name.startswith("k8s.")}
     assert len(mine) == 1
     assert mine < KNOWN
@@ -76,31 +76,31 @@ def test_the_conventions_are_those_that_the_schema_url_names():
 
 def test_one_container_is_one_resource_whichever_of_its_cgroups_forked(encoder):
     pod, box = a_pod(), Container("7b", "app")
-    one, other = (Subject(n, f"/p/{n}", "resolved", "status", "u", pod, box) for n in (7, 8))
-    sidecar = Subject(9, "/p/9", "resolved", "status", "u", pod, Container("8c", "sidecar"))
-    resources = [parsed(item)[0] for item in encoder.forks(STREAM, [a_fork(subject=s) for s in (one, other, sidecar)])]
+    one, other = (Attribution(n, f"/p/{n}", "resolved", "status", "u", pod, box) for n in (7, 8))
+    sidecar = Attribution(9, "/p/9", "resolved", "status", "u", pod, Container("8c", "sidecar"))
+    resources = [parsed(item)[0] for item in encoder.forks(STREAM, [a_fork(attribution=s) for s in (one, other, sidecar)])]
     assert resources[0] == resources[1] != resources[2]
 
 
 def test_an_event_of_the_agents_own_is_of_the_same_resource_as_the_container_s_forks(encoder):
-    subject = Subject(7, "/p", "resolved", "status", "u", a_pod(), Container("7b", "app", "busybox:1.36"))
+    attribution = Attribution(7, "/p", "resolved", "status", "u", a_pod(), Container("7b", "app", "busybox:1.36"))
     summary = next(example for example in EXAMPLES if example["event"] == "fork_summary")
-    (fork,) = encoder.forks(STREAM, [a_fork(subject=subject)])
-    assert parsed(encoder.event({**summary, **whose(subject, "demo", "node1")}))[0] == parsed(fork)[0]
+    (fork,) = encoder.forks(STREAM, [a_fork(attribution=attribution)])
+    assert parsed(encoder.event({**summary, **whose(attribution, "demo", "node1")}))[0] == parsed(fork)[0]
 
 
 @pytest.mark.parametrize(
-    ("subject", "service"),
+    ("attribution", "service"),
     [
-        (Subject(7, "/p", "resolved", "status", "u", a_pod()), "cart"),
-        (Subject(7, "/p", "resolved", "status", "u", a_pod(workload=None)), "cart-1"),
-        (Subject(7, "/p", "unresolved", "cgroup", "u"), "unknown_service"),
-        (Subject(7, "/p", "host", None), "forklore"),
+        (Attribution(7, "/p", "resolved", "status", "u", a_pod()), "cart"),
+        (Attribution(7, "/p", "resolved", "status", "u", a_pod(workload=None)), "cart-1"),
+        (Attribution(7, "/p", "unresolved", "cgroup", "u"), "unknown_service"),
+        (Attribution(7, "/p", "host", None), "forklore"),
     ],
     ids=["workload", "pod alone", "pod without a name", "host"],
 )
-def test_the_service_is_the_workload_or_what_comes_nearest(encoder, subject, service):
-    assert told(parsed(encoder.forks(STREAM, [a_fork(subject=subject)])[0])[0])["service.name"] == service
+def test_the_service_is_the_workload_or_what_comes_nearest(encoder, attribution, service):
+    assert told(parsed(encoder.forks(STREAM, [a_fork(attribution=attribution)])[0])[0])["service.name"] == service
 
 
 @pytest.mark.parametrize(

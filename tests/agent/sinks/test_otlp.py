@@ -9,10 +9,10 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from agent.nouns import NOBODY, Subject
-from agent.sinks.bodies import Packer
+from agent.model import NOBODY, Attribution
+from agent.sinks.encoders.otel import OtelEncoder
 from agent.sinks.framing.otlp import SCHEMA_URL, Otlp
-from agent.sinks.otel import OtelEncoder
+from agent.sinks.packer import Packer
 from agent.sinks.protobuf import fields, nested, unsigned, varint
 from tests.agent.sinks.nouns import a_fork, a_pod, forks
 from wire import VERSION
@@ -117,8 +117,8 @@ def test_real_items_come_back_too(several):
 
 
 def test_a_batch_of_two_pods_halves_into_its_own_items_with_each_forks_own_cgroup():
-    subjects = [Subject(cgroup, "/p", "resolved", "status", "u", a_pod(name=f"cart-{cgroup}")) for cgroup in (7, 8)]
-    several = [a_fork(sequence=n, subject=subjects[n % 2], counted=7 + n % 2) for n in range(5)]
+    attributions = [Attribution(cgroup, "/p", "resolved", "status", "u", a_pod(name=f"cart-{cgroup}")) for cgroup in (7, 8)]
+    several = [a_fork(sequence=n, attribution=attributions[n % 2], counted=7 + n % 2) for n in range(5)]
     many = OtelEncoder("demo", "node1").forks("boot.epoch", several)
     packer = Packer(OTLP, "gzip", 100, 1 << 20)
     (batch,) = packer.pack("boot.epoch", [*many, many[0]], [*(fork.counted for fork in several), NOBODY], 0.0)

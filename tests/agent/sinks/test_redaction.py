@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.nouns import Subject
-from agent.sinks.native import NativeEncoder, whose
+from agent.model import Attribution
+from agent.sinks.encoders.native import NativeEncoder, whose
 from agent.sinks.redaction import Allowed, Redacted, Without
 from tests.agent.sinks.nouns import a_fork, a_pod, forks, hostile
 
@@ -18,7 +18,7 @@ LABELS = {"app": "cart", "app.kubernetes.io/name": "cart", "app.kubernetes.io/pa
 
 def of_pod(**fields):
     pod = a_pod(**fields)
-    return a_fork(subject=Subject(7, "/p", "resolved", "status", pod.uid, pod))
+    return a_fork(attribution=Attribution(7, "/p", "resolved", "status", pod.uid, pod))
 
 
 def told(encoder, *several):
@@ -66,7 +66,7 @@ def test_a_subject_stays_one_subject_so_that_what_is_made_of_it_is_made_once():
 
     class Encoder(NativeEncoder):
         def forks(self, stream, forks):
-            seen.extend(fork.subject for fork in forks)
+            seen.extend(fork.attribution for fork in forks)
             return super().forks(stream, forks)
 
     encoder, fork = Redacted(Encoder("demo", "node1"), NONE, NONE), of_pod(labels=LABELS)
@@ -76,8 +76,8 @@ def test_a_subject_stays_one_subject_so_that_what_is_made_of_it_is_made_once():
 
 
 def test_the_agents_own_events_are_redacted_too_and_their_makers_copy_is_not():
-    subject = of_pod(labels=LABELS, annotations={"secret": "s3cr3t"}).subject
-    event = {"event": "gap", "id": "1", **whose(subject, "demo", "node1")}
+    attribution = of_pod(labels=LABELS, annotations={"secret": "s3cr3t"}).attribution
+    event = {"event": "gap", "id": "1", **whose(attribution, "demo", "node1")}
     before = json.dumps(event)
     item = json.loads(redacted(Allowed(["app"])).event(event))
     assert item["k8s"]["labels"] == {"app": "cart"}
@@ -87,7 +87,7 @@ def test_the_agents_own_events_are_redacted_too_and_their_makers_copy_is_not():
 
 
 def test_an_event_of_no_pod_has_nothing_to_redact():
-    event = {"event": "gap", "id": "1", **whose(Subject(7, None, "host", None), "demo", "node1")}
+    event = {"event": "gap", "id": "1", **whose(Attribution(7, None, "host", None), "demo", "node1")}
     assert json.loads(redacted(NONE).event(event)) == event
 
 

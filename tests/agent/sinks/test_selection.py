@@ -7,32 +7,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.nouns import Subject
-from agent.sinks.native import whose
+from agent.model import Attribution
+from agent.sinks.encoders.native import whose
 from agent.sinks.selection import Selection
-from tests.agent.sinks.nouns import a_pod, subjects
+from tests.agent.sinks.nouns import a_pod, attributions
 from wire.events import FORK, FORK_SUMMARY, GAP, KINDS, NODE_SUMMARY
 
 EXAMPLES = json.loads((Path(__file__).parents[3] / "wire/examples.json").read_text())
-HOST = Subject(7, "/init.scope", "host", None)
-UNNAMED = Subject(9, "/kubepods/pod1/c", "unresolved", "cgroup", "1")
-LOST = Subject(0, None, "unresolved", None)
+HOST = Attribution(7, "/init.scope", "host", None)
+UNNAMED = Attribution(9, "/kubepods/pod1/c", "unresolved", "cgroup", "1")
+LOST = Attribution(0, None, "unresolved", None)
 
 
-def a_subject(**fields):
-    return Subject(8, "/p", "resolved", "status", "1", a_pod(**fields))
+def an_attribution(**fields):
+    return Attribution(8, "/p", "resolved", "status", "1", a_pod(**fields))
 
 
-def a_gap(subject, **fields):
-    told = {**whose(subject, "demo", "node1"), "enrichment": {"state": subject.state, "by": subject.by, "lag_ms": 0}}
+def a_gap(attribution, **fields):
+    told = {
+        **whose(attribution, "demo", "node1"),
+        "enrichment": {"state": attribution.state, "by": attribution.by, "lag_ms": 0},
+    }
     return {"event": GAP, "id": "1", "sink": None, **told, **fields}
 
 
-@given(subjects)
-def test_a_selection_of_nothing_in_particular_takes_all(subject):
+@given(attributions)
+def test_a_selection_of_nothing_in_particular_takes_all(attribution):
     selection = Selection()
-    assert selection.all_subjects
-    assert selection.takes(subject)
+    assert selection.all_attributions
+    assert selection.takes(attribution)
     assert all(selection.tells(event) and selection.wants(event["event"]) for event in EXAMPLES)
 
 
@@ -50,9 +53,9 @@ def test_a_selection_of_nothing_in_particular_takes_all(subject):
 )
 def test_namespaces_are_names_or_patterns(include, exclude, taken):
     selection = Selection(include, exclude)
-    found = [one for one in ("kube-system", "shop", "team-a", "team-b") if selection.takes(a_subject(namespace=one))]
+    found = [one for one in ("kube-system", "shop", "team-a", "team-b") if selection.takes(an_attribution(namespace=one))]
     assert found == taken
-    assert not selection.all_subjects
+    assert not selection.all_attributions
 
 
 @pytest.mark.parametrize(
@@ -68,12 +71,12 @@ def test_namespaces_are_names_or_patterns(include, exclude, taken):
 def test_a_label_must_or_must_not_be_one_of_some_values(requirement, taken):
     selection = Selection(labels=[requirement])
     labels = {"cart": {"app": "cart"}, "pay": {"app": "pay"}, None: {"tier": "web"}}
-    assert [name for name, those in labels.items() if selection.takes(a_subject(labels=those))] == taken
+    assert [name for name, those in labels.items() if selection.takes(an_attribution(labels=those))] == taken
 
 
 def test_all_of_the_labels_requirements_must_hold():
     selection = Selection(labels=[("app", None, True), ("tier", frozenset(["web"]), True)])
-    both, one = a_subject(labels={"app": "x", "tier": "web"}), a_subject(labels={"app": "x"})
+    both, one = an_attribution(labels={"app": "x", "tier": "web"}), an_attribution(labels={"app": "x"})
     assert (selection.takes(both), selection.takes(one)) == (True, False)
 
 
@@ -81,8 +84,8 @@ def test_the_host_is_taken_or_not_whatever_is_said_of_pods():
     assert Selection(include=["shop"], labels=[("app", None, True)]).takes(HOST)
     without = Selection(host=False)
     assert not without.takes(HOST)
-    assert not without.all_subjects
-    assert Selection(host=False).takes(a_subject())
+    assert not without.all_attributions
+    assert Selection(host=False).takes(an_attribution())
 
 
 @pytest.mark.parametrize("unknown", [UNNAMED, LOST])
@@ -103,8 +106,8 @@ def test_a_subject_is_looked_at_once():
             return super().get(key, default)
 
     labels = Labels(app="cart")
-    selection, subject = Selection(labels=[("app", frozenset(["cart"]), True)]), a_subject(labels=labels)
-    assert [selection.takes(subject) for _ in range(3)] == [True] * 3
+    selection, attribution = Selection(labels=[("app", frozenset(["cart"]), True)]), an_attribution(labels=labels)
+    assert [selection.takes(attribution) for _ in range(3)] == [True] * 3
     assert labels.looks == 1
 
 
@@ -117,22 +120,22 @@ selections = st.builds(
 )
 namespaces = st.sampled_from(["shop", "kube-system"])
 labels = st.sampled_from([{}, {"app": "cart"}, {"app": "pay"}])
-those = st.sampled_from([HOST, UNNAMED, LOST]) | st.builds(a_subject, namespace=namespaces, labels=labels)
+those = st.sampled_from([HOST, UNNAMED, LOST]) | st.builds(an_attribution, namespace=namespaces, labels=labels)
 
 
 @given(selections, those)
-def test_what_is_told_of_a_subject_is_taken_out_with_its_forks(selection, subject):
+def test_what_is_told_of_a_subject_is_taken_out_with_its_forks(selection, attribution):
     for kind in (FORK_SUMMARY, "fork_storm"):
-        assert selection.tells(a_gap(subject, event=kind)) == selection.takes(subject)
-    assert selection.tells(a_gap(subject)) == selection.takes(subject) or subject is LOST
+        assert selection.tells(a_gap(attribution, event=kind)) == selection.takes(attribution)
+    assert selection.tells(a_gap(attribution)) == selection.takes(attribution) or attribution is LOST
 
 
 @pytest.mark.parametrize("cgroup", [None, {"id": 0, "path": None}])
 def test_what_is_missing_and_nobodys_in_particular_is_always_told(cgroup):
     selection = Selection(include=["shop"], labels=[("app", None, True)], host=False)
-    for subject in (HOST, LOST):
-        assert selection.tells(a_gap(subject, cgroup=cgroup))
-        assert not selection.tells(a_gap(subject, event=FORK_SUMMARY, cgroup=cgroup))
+    for attribution in (HOST, LOST):
+        assert selection.tells(a_gap(attribution, cgroup=cgroup))
+        assert not selection.tells(a_gap(attribution, event=FORK_SUMMARY, cgroup=cgroup))
 
 
 def test_what_the_sink_itself_has_lost_is_told_whoever_it_was_counted_for():

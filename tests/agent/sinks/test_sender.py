@@ -9,8 +9,8 @@ import orjson
 import pytest
 from aiohttp import web
 
-from agent.nouns import NOBODY
-from agent.sinks.answers import Answer, Fate, http
+from agent.model import NOBODY
+from agent.sinks.delivery.responses import Answer, Fate, http
 
 from .sending import Way, numbers_of, until
 
@@ -385,7 +385,7 @@ async def test_trouble_that_goes_on_is_logged_once_and_so_is_its_end(receiver, c
     receiver.answers = [500] * 5 + [401] * 5
     way.put()
     await way.ship()
-    assert [record.getMessage() for record in caplog.records if record.name == "agent.sinks.sender"] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "agent.sinks.delivery.sender"] == [
         "sink siem: retry: 500",
         "sink siem: hold: 401",
         "sink siem: answers again after 10 tries",
@@ -399,7 +399,7 @@ async def test_the_same_trouble_is_logged_again_when_it_comes_again(receiver, ca
     way.put()
     way.put()
     await way.ship()
-    assert [record.getMessage() for record in caplog.records if record.name == "agent.sinks.sender"] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "agent.sinks.delivery.sender"] == [
         "sink siem: retry: 500",
         "sink siem: answers again after 1 tries",
     ] * 2

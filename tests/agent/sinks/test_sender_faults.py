@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.sinks.connections import Limits
+from agent.sinks.delivery.connections import Limits
 from tests.faults import Close, Drip, FaultProxy, Forward, Garbage, Half, Reset, Say, Slow, Stall, TooLarge
 
 from .sending import Receiver, Way, until

@@ -3,7 +3,7 @@
 import asyncio
 
 from agent.journal import Journal
-from agent.sinks.connections import Limits
+from agent.sinks.delivery.connections import Limits
 from tests.faults import Close, FaultProxy, Forward, Half, Reset, Say, TooLarge
 
 from .sending import Way, until

@@ -8,7 +8,7 @@ from base64 import b64encode
 
 import pytest
 
-from agent.sinks.connections import Destination, Limits
+from agent.sinks.delivery.connections import Destination, Limits
 from tests.certificates import Authority
 from tests.faults import Close, FaultProxy, Forward, Reset, Say
 from tests.messages import fields_of, read_head

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 
-from agent.sinks.connections import Limits
+from agent.sinks.delivery.connections import Limits
 from tests.certificates import Authority
 from tests.faults import FaultProxy, Forward, Garbage, Reset, Say
 

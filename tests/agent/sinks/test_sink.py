@@ -7,21 +7,23 @@ import json
 import pytest
 
 from agent.journal import Journal
-from agent.nouns import Fork, Origin, Subject, Task
+from agent.lifecycle.build import sink_of
+from agent.model import Attribution, Fork, ParentContext, Task
 from agent.settings.sinks import SinkSettings
 from agent.sinks.sink import FORMS, OPEN
-from agent.wiring import sink_of
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 OTHER_STREAM = STREAM[:-1] + "9"
 TASK = Task(1, 1, 1, 1, 10**18, "0" * 16)
-ORIGIN = Origin(TASK, TASK, None, (), "sh", "sh", 0, 0, (1,) * 7)
-HOST, INSIDE = Subject(7, "/", "host", None), Subject(8, "/p", "unresolved", "attach")
+PARENT_CONTEXT = ParentContext(TASK, TASK, None, (), "sh", "sh", 0, 0, (1,) * 7)
+HOST, INSIDE = Attribution(7, "/", "host", None), Attribution(8, "/p", "unresolved", "attach")
 GAP = {"event": "gap", "id": "x.5", "cgroup": None, "k8s": {"namespace": None, "labels": None}, "enrichment": {"state": "host"}}
 
 
-def a_fork(sequence=0, subject=HOST, counted=None):
-    return Fork(sequence, 10**18, 0, False, TASK, (1,), 1, ORIGIN, subject, None, None, counted or subject.cgroup)
+def a_fork(sequence=0, attribution=HOST, counted=None):
+    return Fork(
+        sequence, 10**18, 0, False, TASK, (1,), 1, PARENT_CONTEXT, attribution, None, None, counted or attribution.cgroup
+    )
 
 
 class Ground:
@@ -36,7 +38,7 @@ class Ground:
         self.journal = Journal(self.folder / "journal.sqlite3", {"siem": self.settings.journal_bytes})
         await self.journal.open()
         self.sink = sink_of(self.settings, self.journal, "demo", "node1", ())
-        self.sink.restore(self.journal.shelf(FORMS).get("siem"), self.journal.shelf(OPEN).get("siem"))
+        self.sink.restore(self.journal.table(FORMS).get("siem"), self.journal.table(OPEN).get("siem"))
         return self.sink
 
     async def commit(self, now, **how):

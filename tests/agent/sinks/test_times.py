@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.sinks.times import Rfc3339
+from agent.sinks.encoders.times import Rfc3339
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

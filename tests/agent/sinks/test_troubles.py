@@ -9,8 +9,8 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
-from agent.sinks.credentials import FileWrong
-from agent.sinks.troubles import in_words
+from agent.sinks.delivery.credentials import FileWrong
+from agent.sinks.delivery.failures import in_words
 
 SECRET = "http://user:hunter2@siem.example:8088/hunter2?token=hunter2"
 KEY = ConnectionKey("siem.example", 8088, False, True, URL("http://user:hunter2@proxy:1"), None, None)

@@ -5,7 +5,7 @@ Must not live here: which stores.
 
 import asyncio
 
-from collector.rows import Filter, Sought, Span
+from collector.model import Filter, ForkQuery, Span
 from tests.collector.conftest import SECOND
 
 ALWAYS = Span(0, 2**63 - 1)
@@ -50,7 +50,7 @@ async def answers(store, minute):
     pods = await store.pods(10)
     ids, span = sorted(pod.id for pod in pods.pods), Span(minute, minute + 300 * SECOND)
     labels = (("app", "web"), (EVIL, EVIL))
-    first = await store.search(Sought(Filter(), ALWAYS), 50)
+    first = await store.search(ForkQuery(Filter(), ALWAYS), 50)
     await asyncio.sleep(store.late)
     news, since = [], 0
     while page := await store.news(Filter(), since, 100):
@@ -67,9 +67,9 @@ async def answers(store, minute):
         "timeline": [await store.timeline(pod, span, step * SECOND) for pod in ids for step in (10, 60)],
         "pairs": [await store.pairs(pod, ALWAYS, 30) for pod in ids],
         "lineage": [await store.lineage(pod, ALWAYS, 200) for pod in ids],
-        "search": first + await store.search(Sought(Filter(), ALWAYS), 500, first[-1].place),
+        "search": first + await store.search(ForkQuery(Filter(), ALWAYS), 500, first[-1].place),
         "sought": [
-            await store.search(Sought(Filter(), ALWAYS, **wish), 500)
+            await store.search(ForkQuery(Filter(), ALWAYS, **wish), 500)
             for wish in ({"comm": EVIL}, {"kind": "thread"}, {"pid": 7012}, {"entity": f"{20:016x}"})
         ],
         "ledger": await store.ledger(),

@@ -1,6 +1,6 @@
 """The DDL for a cluster is the collector's own, and the engine can read it."""
 
-from docs.store_sql import FILE, cluster_sql
+from dev.generate.store_sql import FILE, cluster_sql
 from tests.collector.conftest import look
 
 

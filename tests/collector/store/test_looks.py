@@ -6,10 +6,13 @@ import random
 import orjson
 import pytest
 
-from collector.ingest import checked_lines
-from collector.rows import Filter, Sought, Span
-from collector.store import Store, history, reading, searching
-from collector.store.ledger import ledger_rows
+from collector.ingest.lines import checked_lines
+from collector.model import Filter, ForkQuery, Span
+from collector.query import forks as fork_queries
+from collector.query import history
+from collector.query import pods as pod_queries
+from collector.query.ledger import ledger_rows
+from collector.store import Store
 from collector.store.naming import keys_of_pods
 from tests.collector.conftest import SECOND, empty_store, lines_of, look
 
@@ -116,21 +119,21 @@ async def many(store, says):
 )  # fmt: skip
 async def test_forks_and_pods_are_found_by_whose_they_are(store, many, wish, found):
     wish = Filter(**wish)
-    assert len(await store.search(Sought(wish, ALWAYS), 100)) == found
+    assert len(await store.search(ForkQuery(wish, ALWAYS), 100)) == found
     assert len((await store.news(wish, 0, 1000))[0]) == found
     pods = (await store.pods(10, wish)).pods
     assert len(pods) == {77: 2, 70: 2, 50: 1, 20: 1, 0: 0}[found]
 
 
 @pytest.mark.parametrize(
-    ("sought", "found"),
+    ("fork_query", "found"),
     [
         ({"comm": EVIL}, 20), ({"parent_comm": "sh"}, 57), ({"kind": "thread"}, 0), ({"pid": 7049}, 1), ({"pid": 2**40}, 0),
         ({"entity": "44745a63f5162050"}, 77), ({"entity": "f" * 16}, 0), ({"comm": "sh", "kind": "process", "pid": 6039}, 57),
     ],
 )  # fmt: skip
-async def test_forks_are_found_by_what_they_are(store, many, sought, found):
-    assert len(await store.search(Sought(Filter(), ALWAYS, **sought), 100)) == found
+async def test_forks_are_found_by_what_they_are(store, many, fork_query, found):
+    assert len(await store.search(ForkQuery(Filter(), ALWAYS, **fork_query), 100)) == found
 
 
 async def test_pages_of_a_search_are_the_whole_once_and_newest_first(store, says, many):
@@ -138,7 +141,7 @@ async def test_pages_of_a_search_are_the_whole_once_and_newest_first(store, says
     same = [says.fork(n, cpu=6, at=says.now) for n in range(9)]
     await file(store, *old, *same)
     found, after = [], None
-    while page := await store.search(Sought(Filter(), Span(0, says.now + 100 * SECOND)), 7, after):
+    while page := await store.search(ForkQuery(Filter(), Span(0, says.now + 100 * SECOND)), 7, after):
         found += page
         after = page[-1].place
     assert [fork.place for fork in found] == sorted({fork.place for fork in found}, reverse=True)
@@ -163,9 +166,9 @@ async def test_a_fork_is_found_by_what_its_cgroup_turned_out_to_be(store, says):
     nameless = says.unresolved(says.fork(1))
     nameless["k8s"]["pod_uid"] = None
     await file(store, nameless, says.unresolved(says.fork(2)))
-    assert await store.search(Sought(Filter(pod="cart-1"), ALWAYS), 9) == []
+    assert await store.search(ForkQuery(Filter(pod="cart-1"), ALWAYS), 9) == []
     await file(store, says.fork(3))
-    assert [fork.place.sequence for fork in await store.search(Sought(Filter(pod="cart-1"), ALWAYS), 9)] == [3, 2, 1]
+    assert [fork.place.sequence for fork in await store.search(ForkQuery(Filter(pod="cart-1"), ALWAYS), 9)] == [3, 2, 1]
     assert len(await store.lineage(await the_pod(store), ALWAYS, 9)) == 3
 
 
@@ -180,17 +183,19 @@ def test_what_two_collectors_filed_is_found_once_however_little_is_asked_for(say
                 own = says.fork(place + 10 * number, cpu=9, pod="other", cgroup=9, at=says.now - 10**9)
                 collector.file([(lines_of(own, *(forks if number else [])), None)], says.now)
         assert asked.rows("SELECT count() FROM fork WHERE cpu != 9") == [(180,)]
-        found, _ = reading.find_pods(asked, Filter(pod="cart-1"), 10)
-        mine = reading.subjects_of(asked, found)
+        found, _ = pod_queries.find_pods(asked, Filter(pod="cart-1"), 10)
+        mine = pod_queries.attributions_of(asked, found)
         keys = keys_of_pods(found, mine)
         for limit in (1, 7, 59, 60, 61, 200):
             newest = ids[::-1][:limit]
-            sought = Sought(Filter(pod="cart-1"), ALWAYS)
-            assert [one.body["id"] for one in searching.search(asked, sought, limit, None)] == newest
-            assert [one["id"] for one in searching.latest_forks(asked, list(mine), keys, limit)] == newest
-            assert len(searching.search(asked, sought._replace(entity="44745a63f5162050"), limit, None)) == min(limit, 60)
+            fork_query = ForkQuery(Filter(pod="cart-1"), ALWAYS)
+            assert [one.body["id"] for one in fork_queries.search(asked, fork_query, limit, None)] == newest
+            assert [one["id"] for one in fork_queries.latest_forks(asked, list(mine), keys, limit)] == newest
+            assert len(fork_queries.search(asked, fork_query._replace(entity="44745a63f5162050"), limit, None)) == min(
+                limit, 60
+            )
             assert len(history.lineage(asked, mine, keys, ALWAYS, limit)) == min(limit, 60)
-        told, _ = searching.news(asked, Filter(pod="cart-1"), 0, 1000)
+        told, _ = fork_queries.news(asked, Filter(pod="cart-1"), 0, 1000)
         assert sorted(one.body["id"] for one in told) == sorted(ids)
         assert sum(pair.forks for pair in history.pairs(asked, mine, keys, ALWAYS, 10)) == 60
         asked.client.command("SYSTEM START MERGES fork")
@@ -204,8 +209,10 @@ async def test_what_a_cgroup_was_taken_for_once_is_not_told_of_that_pod(store, s
     await file(store, says.fork(3, pod="new", cgroup=5, at=says.now + SECOND), says.summary(2, 19, pod="new", cgroup=5))
     for name, forks in (("old", [1]), ("new", [2])):
         found = await store.pods(10, Filter(pod=name))
-        assert [holder.filed for holder in found.holders] == forks
-        assert {row.holder for row in (*found.parents, *found.points)} <= {holder.id for holder in found.holders}
+        assert [counter_source.filed for counter_source in found.counter_sources] == forks
+        assert {row.counter_source for row in (*found.parents, *found.points)} <= {
+            counter_source.id for counter_source in found.counter_sources
+        }
     store._engine.writer.command("SYSTEM START MERGES")
 
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from collector.rows import CheckedLines
-from collector.store import queue as queues
-from collector.store.queue import Queue
+from collector.model import CheckedLines
+from collector.store import write_queue as queues
+from collector.store.write_queue import Queue
 
 
 @pytest.fixture

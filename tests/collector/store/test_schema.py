@@ -2,7 +2,7 @@
 
 import pytest
 
-from collector.rows import Filter, Sought, Span
+from collector.model import Filter, ForkQuery, Span
 from collector.store import Store
 from collector.store.engine import Engine
 from collector.store.schema import NEVER, TABLES, VERSION, Stale, prepare
@@ -65,7 +65,7 @@ async def everything(dsn):
     try:
         snapshot = await store.pods(100)
         whole = [await store.pod(pod.namespace, pod.name, 1000) for pod in snapshot.pods]
-        found = await store.search(Sought(Filter(), ALWAYS), 1000)
+        found = await store.search(ForkQuery(Filter(), ALWAYS), 1000)
         return snapshot, whole, found, await store.ledger()
     finally:
         store.close()
@@ -109,7 +109,7 @@ class Dies:
 async def test_a_store_of_the_first_version_holds_the_same_in_the_shape_of_today(filled, tmp_path):
     dsn, events = filled
     before = await everything(dsn)
-    assert sum(holder.filed for holder in before[0].holders) == 4 * 61 + 4
+    assert sum(counter_source.filed for counter_source in before[0].counter_sources) == 4 * 61 + 4
     made_older(dsn)
     assert shapes(dsn) != shapes(empty_store(tmp_path / "new"))
     assert await everything(dsn) == before
@@ -122,7 +122,7 @@ async def test_a_store_of_the_first_version_holds_the_same_in_the_shape_of_today
     assert (await store.file(lambda: lines_of(*events)))[1].accepted == len(events)
     again = await store.pods(100)
     store.close()
-    assert [(one.id, one.filed) for one in again.holders] == [(one.id, one.filed) for one in before[0].holders]
+    assert [(one.id, one.filed) for one in again.counter_sources] == [(one.id, one.filed) for one in before[0].counter_sources]
     assert sorted(again.parents) == sorted(before[0].parents)
 
 

@@ -11,10 +11,10 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from collector.rows import Filter, Sought
+from collector.model import Filter, ForkQuery
 from collector.store import Store, StoreAway
-from collector.store.filing import Filing
 from collector.store.schema import VERSION
+from collector.store.writer import Filing
 from tests.collector.conftest import SECOND, Says, empty_store, lines_of
 from tests.collector.processes import address, ended, post, process
 from tests.collector.store.bridge import PASSWORD, READER, USER, Server
@@ -245,7 +245,7 @@ async def test_an_insert_whose_answer_got_lost_is_sent_again_and_counts_once(ser
     with opened(server.dsn(database)) as store:
         server.fault(f"INSERT INTO {table}", "unanswered")
         assert (await file(store, *(says.fork(n) for n in range(30)))).accepted == 30
-        assert (await store.pods(1)).holders[0].filed == 30
+        assert (await store.pods(1)).counter_sources[0].filed == 30
     assert server.ask(database, "SELECT count() FROM fork") == ["30"]
     assert server.ask(database, "SELECT groupBitmapMerge(numbers) FROM came") == ["30"]
 
@@ -294,7 +294,7 @@ async def test_a_pod_of_more_cgroups_than_fit_into_a_field_is_shown(server, data
         await file(store, *(says.fork(n, cgroup=4_000_000_000 + n) for n in range(2500)))
         page = await store.pod("shop", "cart-1", 3000)
         pod = page.snapshot.pods[0].id
-        assert (len(page.latest), len(page.snapshot.holders)) == (2500, 2500)
+        assert (len(page.latest), len(page.snapshot.counter_sources)) == (2500, 2500)
         assert len(await store.lineage(pod, ALWAYS, 3000)) == 2500
         assert sum(row.forks for row in await store.pairs(pod, ALWAYS, 10)) == 2500
 
@@ -311,7 +311,7 @@ async def test_retention_is_the_servers_too(server, database, says):
         await file(store, *(says.fork(n) for n in range(9)))
         await asyncio.sleep(0.3)
         assert await store.sweep(0.2) == 9
-        assert (await store.pods(10)).pods == [] and await store.search(Sought(Filter(), ALWAYS), 10) == []
+        assert (await store.pods(10)).pods == [] and await store.search(ForkQuery(Filter(), ALWAYS), 10) == []
 
 
 @pytest.mark.parametrize("statement", ["INSERT INTO made SELECT", "INSERT INTO version"])

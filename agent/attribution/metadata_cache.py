@@ -1,0 +1,124 @@
+"""Everything that is asked whose a fork is: cgroups, what entered them, pods, and the answer made of them. Refreshed here
+and kept.
+
+The dead ones can't be listed any more, so they go into the journal with the forks that ask for them. Must not live here:
+how any of the directories works (identity).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final, Protocol
+
+import orjson
+
+from agent.attribution.attached_tasks import AttachedTasks
+from agent.attribution.attributions import Attributions
+from agent.attribution.cgroup_paths import place_of
+from agent.attribution.cgroups import Cgroup, Cgroups
+from agent.attribution.pod_objects import pod_from_json, pod_to_json
+from agent.attribution.pods import Pods
+from agent.attribution.tracked_cgroups import TrackedCgroups
+from agent.model import CREATED, REMOVED, CgroupEvent
+
+__all__ = ["CGROUPS", "MarkIt", "MetadataCache", "StateWriter"]
+
+CGROUPS: Final = "cgroups"  # shelf: id -> path, born, died, parent
+PODS: Final = "pods"  # shelf: uid -> the pod, and whether it is gone
+MarkIt = Callable[[int, int, int, bool], None]  # cgroup, counted, pod, is_pod
+
+
+class StateWriter(Protocol):
+    """As the journal does it."""
+
+    def keep(self, table: str, key: int | str, value: bytes | None) -> None: ...
+
+    def table(self, name: str) -> Mapping[int | str, bytes]: ...
+
+
+class MetadataCache:
+    """`root`: where the chosen cgroup hierarchy is mounted. `api`: whether there is a Kubernetes API to hear from.
+    `annotations`: those of pods that are kept, by their keys."""
+
+    def __init__(self, root: Path, annotations: Collection[str] = (), *, api: bool) -> None:
+        self.root = root
+        self._annotations = annotations
+        self.cgroups = Cgroups()
+        self.attached_tasks = AttachedTasks()
+        self.pods = Pods()
+        self.tracked_cgroups = TrackedCgroups()
+        self.attributions = Attributions(self.cgroups, self.pods, api=api)
+
+    def restore(self, kept: StateWriter, monotonic: float, *, cgroups: bool) -> None:
+        """What the last agent knew. `cgroups`: whether it ran on this boot, whose cgroups have these ids. `monotonic`: the
+        loop's clock, s: pods that were gone stay for as long from here on."""
+        for key, value in kept.table(CGROUPS).items() if cgroups else ():
+            path, born, died, parent = orjson.loads(value)
+            cgroup = self.cgroups.remember(Cgroup(int(key), path, place_of(path), born, died, parent))
+            self.tracked_cgroups.of(cgroup)
+        for uid, value in kept.table(PODS).items():
+            said = orjson.loads(value)
+            self.pods.put(pod_from_json(said["pod"], self._annotations))
+            if said["gone"]:
+                self.pods.remove(str(uid), monotonic)
+
+    def hear(self, changes: Iterable[CgroupEvent], mark: MarkIt) -> None:
+        for change in changes:
+            if change.change == CREATED:
+                self._known(self.cgroups.born(change.cgroup, change.path, change.time, change.parent), mark)
+            elif change.change == REMOVED:
+                self.cgroups.died(change.cgroup, change.time)
+            else:
+                self.attached_tasks.entered(change.tid, change.start, change.cgroup, change.time)
+
+    def walk(self, mark: MarkIt, now: int) -> None:
+        """Reads the hierarchy as it is. `now`: boot clock ns."""
+        self.cgroups.walk(self.root, now)
+        for number in self.cgroups.known():
+            cgroup = self.cgroups.get(number)
+            if cgroup and cgroup.died is None:
+                self._known(cgroup, mark)
+
+    def forget(self, now: int, monotonic: float) -> list[int]:
+        """Drops what has been gone for long; returns the cgroups. Times: boot clock ns, loop's clock s."""
+        gone = self.cgroups.forget(now)
+        for cgroup in gone:
+            self.attributions.cgroup_changed(cgroup)
+            self.tracked_cgroups.forget(cgroup)
+        self.pods.forget(monotonic)
+        return gone
+
+    def pods_there(self) -> set[str]:
+        """The uids of pods that have a cgroup, as the API calls them where it is known to."""
+        living = (cgroup for number in self.cgroups.known() if (cgroup := self.cgroups.get(number)) and cgroup.died is None)
+        return {uid for cgroup in living if cgroup.place.pod and (uid := self.attributions.best(cgroup.id).pod_uid)}
+
+    def sandboxed(self, classes: Collection[str]) -> list[int]:
+        """The directories of living pods with a kernel of their own, by cgroup id. `classes`: patterns of RuntimeClasses."""
+        found = []
+        for number in self.tracked_cgroups.pods():
+            cgroup, pod = self.cgroups.get(number), self.attributions.best(number).pod
+            name = pod.runtime_class if pod else None
+            if cgroup and cgroup.died is None and name and any(fnmatchcase(name.lower(), one.lower()) for one in classes):
+                found.append(number)
+        return found
+
+    def keep(self, journal: StateWriter, *, everything: bool = False) -> None:
+        """Stages what changed since the last time, or all there is."""
+        for number in self.cgroups.known() if everything else self.cgroups.changed:
+            cgroup = self.cgroups.get(number)
+            facts = cgroup and [cgroup.path, cgroup.born, cgroup.died, cgroup.parent]
+            journal.keep(CGROUPS, number, orjson.dumps(facts) if facts else None)
+        self.cgroups.changed.clear()
+        for uid in self.pods.known() if everything else self.pods.changed:
+            pod = self.pods.get(uid)
+            facts_of_it = pod and {"pod": pod_to_json(pod), "gone": self.pods.is_gone(uid)}
+            journal.keep(PODS, uid, orjson.dumps(facts_of_it) if facts_of_it else None)
+        self.pods.changed.clear()
+
+    def _known(self, cgroup: Cgroup, mark: MarkIt) -> None:
+        self.attributions.cgroup_changed(cgroup.id)
+        if found := self.tracked_cgroups.of(cgroup):
+            mark(cgroup.id, *found)

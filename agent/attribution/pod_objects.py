@@ -1,0 +1,121 @@
+"""A Pod object, as the API writes it, read into a noun. Pure.
+
+What a user of the cluster can write there is hostile: a field of another type than the API's schema says is taken as not there.
+Source of the fields: Kubernetes API v1.Pod. Must not live here: requests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import asdict
+from typing import Any, Final
+
+from agent.model import Container, ContainerKind, Pod
+
+__all__ = ["as_object", "pod_from_json", "pod_of", "pod_to_json"]
+
+_STATUSES: Final[tuple[tuple[str, ContainerKind], ...]] = (
+    ("initContainerStatuses", "init"),
+    ("containerStatuses", "app"),
+    ("ephemeralContainerStatuses", "ephemeral"),
+)
+# The hash of a static pod's manifest is its uid on the node; the API's mirror of it has another.
+_ALIASES: Final = ("kubernetes.io/config.hash", "kubernetes.io/config.mirror")
+_MOST_ANNOTATION: Final = 1024  # characters of one; the API allows 256 KiB, which every fork would carry
+_CRON_JOB: Final = re.compile(r"(.+)-\d{8,10}")  # the controller appends minutes since 1970
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def pod_of(item: Any, keep: Collection[str] = ()) -> Pod | None:  # noqa: ANN401  it is whatever the server sent
+    """None when it has no uid, namespace or name: then it is no pod. `keep`: the annotations that are kept, by their keys."""
+    metadata = as_object(as_object(item).get("metadata"))
+    uid, namespace, name = (_text(metadata.get(key)) for key in ("uid", "namespace", "name"))
+    if not (uid and namespace and name):
+        return None
+    annotations = _strings(metadata.get("annotations"))
+    labels = _strings(metadata.get("labels"))
+    spec, status = as_object(as_object(item).get("spec")), as_object(as_object(item).get("status"))
+    return Pod(
+        uid=uid,
+        namespace=namespace,
+        name=name,
+        aliases=frozenset([uid, *(annotations[key] for key in _ALIASES if annotations.get(key))]),
+        labels=labels,
+        workload=_workload(metadata, labels),
+        service_account=_text(spec.get("serviceAccountName")),
+        qos=_text(status.get("qosClass")),
+        containers={one.id: one for one in _containers(spec, status)},
+        annotations={key: annotations[key][:_MOST_ANNOTATION] for key in keep if key in annotations},
+        runtime_class=_text(spec.get("runtimeClassName")),
+    )
+
+
+def _workload(metadata: dict[str, Any], labels: dict[str, str]) -> tuple[str, str] | None:
+    """The owner that a person would name, without asking the API for the owner's owner."""
+    for owner in _list(metadata.get("ownerReferences")):
+        kind, name = _text(as_object(owner).get("kind")), _text(as_object(owner).get("name"))
+        if not kind or not name or as_object(owner).get("controller") is not True:
+            continue
+        suffix = "-" + labels.get("pod-template-hash", "")
+        if kind == "ReplicaSet" and len(suffix) > 1 and name.endswith(suffix) and len(name) > len(suffix):
+            return "Deployment", name.removesuffix(suffix)
+        if kind == "Job" and (cron := _CRON_JOB.fullmatch(name)):
+            return "CronJob", cron[1]
+        return kind, name
+    return None
+
+
+def _containers(spec: dict[str, Any], status: dict[str, Any]) -> Iterator[Container]:
+    firsts = map(as_object, _list(spec.get("initContainers")))
+    sidecars = {_text(one.get("name")) for one in firsts if one.get("restartPolicy") == "Always"}
+    for field, usual in _STATUSES:
+        for one in map(as_object, _list(status.get(field))):
+            name = _text(one.get("name"))
+            kind: ContainerKind = "sidecar" if usual == "init" and name in sidecars else usual
+            image_id = _text(one.get("imageID"))
+            digest = _DIGEST.search(image_id or "")
+            # A restarted container's former id first: the present one says more.
+            for state in (one.get("lastState"), one.get("state")):
+                ended = as_object(as_object(state).get("terminated"))
+                yield from _named(ended.get("containerID"), name, None, None, kind)
+            yield from _named(one.get("containerID"), name, _text(one.get("image")), digest[0] if digest else image_id, kind)
+
+
+def _named(
+    full_id: object, name: str | None, image: str | None, image_id: str | None, kind: ContainerKind
+) -> Iterator[Container]:
+    runtime, separator, container = (_text(full_id) or "").partition("://")
+    if separator and container:
+        yield Container(container, name, image, image_id, kind, runtime)
+
+
+def as_object(value: object) -> dict[str, Any]:
+    """Empty when it is anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _strings(value: object) -> dict[str, str]:
+    return {key: text for key, text in as_object(value).items() if isinstance(text, str)}
+
+
+def pod_to_json(pod: Pod) -> dict[str, Any]:
+    """As the journal keeps it."""
+    return {**asdict(pod), "aliases": sorted(pod.aliases)}
+
+
+def pod_from_json(kept: dict[str, Any], keep: Collection[str] = ()) -> Pod:
+    """`keep`: the annotations that are wanted by now."""
+    containers = {key: Container(**one) for key, one in kept["containers"].items()}
+    workload = kept["workload"] and (kept["workload"][0], kept["workload"][1])
+    annotations = {key: text for key, text in kept["annotations"].items() if key in keep}
+    read = {"aliases": frozenset(kept["aliases"]), "containers": containers, "workload": workload, "annotations": annotations}
+    return Pod(**{**kept, **read})

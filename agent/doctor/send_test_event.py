@@ -1,0 +1,138 @@
+"""`forklore sinks test`: one marked event to each sink, and what its receiver says, in words that tell what to mend.
+
+It speaks as the agent would: with the same settings, schema, protocol, headers and files. It needs no root, and touches neither
+journal nor kernel. 0 every sink took it; 1 one did not; 2 wrong arguments; 78 wrong settings. Must not live here: the words
+(agent.sinks.delivery.advice).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from agent.lifecycle.build import destination_of, form_of, kept_annotations
+from agent.model import NOBODY, Attribution, Batch, Event
+from agent.settings import Settings, SettingsWrong, SinkSettings, load
+from agent.sinks.delivery.advice import Spoken, about_answer, about_trouble
+from agent.sinks.delivery.connections import Connection, Limits
+from agent.sinks.delivery.credentials import FileWrong
+from agent.sinks.delivery.failures import in_words
+from agent.sinks.delivery.responses import Fate
+from agent.sinks.encoders.native import whose
+from agent.sinks.encoders.times import Rfc3339
+from agent.sinks.formats import Form
+from agent.sinks.packer import Packer
+from agent.sinks.printable import printable
+from wire.events import FORK, GAP
+
+__all__ = ["NODE", "Outcome", "main", "marked", "tried"]
+
+OK, NOT_TAKEN, WRONG_ARGUMENTS, WRONG_SETTINGS = 0, 1, 2, 78
+# The node of the marked event: a real one's would have its account disturbed, and alarms on silent nodes set off.
+NODE: Final = "forklore-sinks-test"
+_LIMITS: Final = Limits(connect=5.0, quiet=10.0, answer=15.0)  # somebody sits and waits
+_MOST_TEXT: Final = 400  # characters of an answer
+
+
+class Outcome(NamedTuple):
+    """`text`: what was answered, or what was in the way; `advice`: what to mend, if that is not said yet."""
+
+    taken: bool
+    text: str
+    advice: str = ""
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="forklore sinks", description="Tries the sinks of the settings.")
+    commands = parser.add_subparsers(required=True, metavar="test")
+    test = commands.add_parser("test", help="sends one marked event to each sink, and says what it answers")
+    test.add_argument("--config", type=Path, metavar="FILE", help="the agent's settings (YAML); FORKLORE_* go before it")
+    test.add_argument("--sink", action="append", metavar="NAME", help="only this one; may be given more than once")
+    options = parser.parse_args(arguments)
+    try:
+        settings = load(options.config)
+    except SettingsWrong as error:
+        for line in error.lines:
+            sys.stderr.write(f"forklore sinks: settings: {line}\n")
+        return WRONG_SETTINGS
+    names = [sink.name for sink in settings.sinks]
+    if unknown := [name for name in options.sink or () if name not in names]:
+        known = ", ".join(names) or "none"
+        sys.stderr.write(f"forklore sinks: there is no sink {unknown[0]}; the settings have: {known}\n")
+        return WRONG_ARGUMENTS
+    if not names:
+        sys.stderr.write("forklore sinks: settings: sinks: there are none\n")
+        return WRONG_SETTINGS
+    chosen = [sink for sink in settings.sinks if not options.sink or sink.name in options.sink]
+    return asyncio.run(_report(settings, chosen))
+
+
+async def _report(settings: Settings, chosen: Sequence[SinkSettings]) -> int:
+    annotations = kept_annotations(settings.sinks)
+    forms = [form_of(sink, settings.cluster, NODE, annotations) for sink in chosen]
+    events = [marked(sink.name, settings.cluster, time.time_ns()) for sink in chosen]
+    tries = [tried(*one) for one in zip(chosen, forms, events, strict=True)]
+    outcomes = await asyncio.gather(*tries)
+    for sink, form, event, outcome in zip(chosen, forms, events, outcomes, strict=True):
+        sys.stdout.write(f"{sink.name}: {'taken' if outcome.taken else 'NOT taken'}: {outcome.text}\n")
+        sys.stdout.write(f"    {sink.protocol}, {sink.schema_}, to {urlsplit(form.url).netloc}\n")
+        if outcome.taken:
+            sys.stdout.write(f"    look there for {NODE}, or for the event's id: {event['id']}\n")
+        elif outcome.advice:
+            sys.stdout.write(f"    {outcome.advice}\n")
+    return OK if all(outcome.taken for outcome in outcomes) else NOT_TAKEN
+
+
+def marked(sink: str, cluster: str, now: int) -> Event:
+    """A gap of nothing: it is valid in every schema, and 0 disturbs no sum. `now`: ns since 1970.
+
+    Its id is new each time, and of a boot that never was, so no receiver has it already.
+    """
+    moment = Rfc3339()(now)
+    return {
+        "event": GAP,
+        "id": f"{uuid.uuid4()}.{secrets.token_hex(8)}.gap.{sink}.test.0.0",
+        "timestamp": moment,
+        "interval": {"start": moment, "end": moment},
+        "missing": FORK,
+        "count": 0,
+        "reason": "test",
+        "sink": sink,
+        **whose(Attribution(0, None, "unresolved", None), cluster, NODE),
+        "cgroup": None,
+        "enrichment": {"state": "unresolved", "by": None, "lag_ms": 0},
+    }
+
+
+async def tried(sink: SinkSettings, form: Form, event: Event, limits: Limits = _LIMITS) -> Outcome:
+    packer = Packer(form.framing, sink.compression, 1, sink.batch.bytes)
+    (batch,) = packer.pack(event["id"], [form.encoder.event(event)], [NOBODY], 0.0)
+    async with Connection(destination_of(sink, form), form.authorization, limits) as connection:
+        outcome = await _answered(sink, form, batch, connection)
+        text = printable(connection.discreet(outcome.text), _MOST_TEXT)
+        return outcome._replace(text=text, advice=connection.discreet(outcome.advice))
+
+
+async def _answered(sink: SinkSettings, form: Form, batch: Batch, connection: Connection) -> Outcome:
+    try:
+        reply = await connection.post(batch.body, form.headers_of(batch))
+    except (FileWrong, aiohttp.ClientError, OSError, ValueError) as error:
+        trouble = in_words(error, connection.receiver, connection.proxy)
+        return Outcome(taken=False, text=trouble.text, advice=about_trouble(trouble))
+    answer = form.answer(reply.status, reply.headers, reply.body, datetime.now(UTC), batch)
+    taken = answer.fate is Fate.TAKEN and not (answer.refused or answer.again or answer.rejected)
+    given = urlsplit(sink.url).path
+    own_path = urlsplit(form.url).path if given in ("", "/") else None
+    how = (sink.protocol, sink.schema_, sink.framing, sink.compression, sink.auth, sink.token_file)
+    return Outcome(taken, answer.text, about_answer(reply.status, answer, reply.headers, Spoken(*how, own_path, form.headers)))

@@ -1,0 +1,82 @@
+"""Other rooms' small things: what of them is to be written with the next commit.
+
+An item that comes and goes between two commits is never written. Must not live here: the file; what an item's bytes mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass, field
+
+from agent.journal.rows import Changes, Key, TableChanges
+
+__all__ = ["StateTables"]
+
+
+@dataclass(slots=True)
+class _StateTable:
+    """`items`: staged, None: it goes; `cleared`: what the file has goes first; `kept`: keys that are in the file, or may be."""
+
+    items: dict[Key, bytes | None] = field(default_factory=dict)
+    cleared: bool = False
+    kept: set[Key] = field(default_factory=set)
+    fresh: set[Key] = field(default_factory=set)  # of `kept`: only if the commit under way succeeds
+
+
+class StateTables:
+    """By name."""
+
+    def __init__(self) -> None:
+        self._state_tables: dict[str, _StateTable] = {}
+
+    def keep(self, name: str, key: Key, value: bytes | None) -> None:
+        table = self._state_tables.get(name)
+        if table is None:
+            table = self._state_tables[name] = _StateTable()
+        if value is None and key not in table.kept:
+            table.items.pop(key, None)
+        else:
+            table.items[key] = value
+
+    def clear(self, name: str) -> None:
+        table = self._state_tables.setdefault(name, _StateTable())
+        table.items.clear()
+        table.kept.clear()
+        table.cleared = True
+
+    def found(self, name: str, keys: Set[Key]) -> None:
+        self._state_tables.setdefault(name, _StateTable()).kept |= keys
+
+    def outdated(self, name: str) -> None:
+        """What the file has goes, and what is staged stays."""
+        self._state_tables.setdefault(name, _StateTable()).cleared = True
+
+    def take(self) -> dict[str, TableChanges]:
+        """For a commit."""
+        taken = {}
+        for name, table in self._state_tables.items():
+            if table.items or table.cleared:
+                taken[name] = TableChanges(table.cleared, table.items)
+                table.fresh = {key for key, value in table.items.items() if value is not None} - table.kept
+                table.kept |= table.fresh
+                table.items, table.cleared = {}, False
+        return taken
+
+    def committed(self, changes: Changes) -> None:
+        for name, (_, items) in changes.state_tables.items():
+            table = self._state_tables[name]
+            table.kept.difference_update([key for key, value in items.items() if value is None])
+            if not (table.kept or table.items or table.cleared):
+                del self._state_tables[name]  # a stream's own, once it is over
+
+    def failed(self, changes: Changes) -> None:
+        """What was taken is staged again, beneath what came since."""
+        for name, (cleared, items) in changes.state_tables.items():
+            table = self._state_tables[name]
+            table.kept -= table.fresh
+            if table.cleared:
+                continue
+            since = {key: value for key, value in table.items.items() if value is not None or key not in table.fresh}
+            gone = table.items.keys() - since.keys()
+            table.items = {key: value for key, value in items.items() if key not in gone} | since
+            table.cleared = cleared

@@ -1,0 +1,1 @@
+"""What the agent reports about itself: events of its own, status endpoints, metrics."""

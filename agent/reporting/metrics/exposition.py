@@ -1,0 +1,187 @@
+"""/metrics: every family with its name, its help and its labels. Read at scrape time; nothing is kept but the pods' places.
+
+Counters are those of the probe in charge, so that at every scrape, for each sink, captured = delivered + queued + lost +
+suppressed + filtered, but for what was lost before it was counted. Must not live here: arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from agent.histogram import BOUNDS, Durations
+from agent.reporting.metrics.measures import Measures, Reports, SinkMeasures
+from agent.reporting.metrics.pods import PodSeries
+
+__all__ = ["Exposition"]
+
+_LONGEST: Final = 253  # characters of a label: Kubernetes' longest name
+_STATUSES: Final = frozenset(str(status.value) for status in HTTPStatus)
+_OTHER: Final = "other"  # statuses that nobody has heard of: whoever answers must not be able to make series
+
+Samples = Sequence[tuple[Sequence[str], float]]
+
+
+class Exposition(Collector):
+    """`most_pods`: pods that get series of their own; 0: none, and nothing is said of pods."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self, reports: Reports, most_pods: int = 0) -> None:
+        self._reports = reports
+        self._pods = PodSeries(most_pods) if most_pods else None
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: to be registered must not ask for the state, which is not there yet."""
+        yield from ()
+
+    def collect(self) -> Iterator[Metric]:
+        ledger, measures = self._reports.ledger(), self._reports.measures()
+        agent = {"version": ledger["agent"]["version"], "kernel": ledger["agent"]["kernel"], "node": ledger["node"]}
+        labels = {name: _label(value) for name, value in agent.items()}
+        yield InfoMetricFamily("forklore_agent", "The agent's version, its node and that node's kernel.", labels)
+        yield from _captured(ledger, measures)
+        yield from _sinks(ledger, measures.sinks)
+        yield from _journal(measures)
+        yield from _names(ledger, measures)
+        if self._pods is not None:
+            self._pods.update(self._reports.pod_counts())
+            yield from _of_pods(self._pods)
+
+
+def _captured(ledger: Mapping[str, Any], measures: Measures) -> Iterator[Metric]:
+    kinds = {"process": ledger["processes"], "thread": ledger["threads"], "orphaned": ledger["lost"]["orphaned"]}
+    captured = [([kind], count) for kind, count in kinds.items()]
+    text = "Forks, as the kernel counts them; orphaned: while no agent was there, of either kind."
+    yield _counter("forklore_captured_forks", text, captured, ["kind"])
+    yield _counter(
+        "forklore_entered_processes", "Processes that were moved into a container after their fork.", ledger["entered"]
+    )
+    yield _counter("forklore_suppressed_forks", "Forks above their pod's storm limit: counted, not sent.", ledger["suppressed"])
+    yield _gauge("forklore_storms", "Pods above their storm limit.", ledger["storms"])
+    yield _gauge("forklore_unaccounted_forks", "What the ledger is out by. Anything but 0 is a bug.", ledger["unaccounted"])
+    yield _gauge("forklore_ring_fill_ratio", "How full the kernel's ring is.", measures.ring_fill)
+    yield _gauge("forklore_ring_backlog_forks", "Forks in the kernel's ring that are not taken yet.", measures.ring_backlog)
+    yield _gauge("forklore_ring_size_bytes", "Size of the kernel's ring.", measures.ring_bytes)
+    yield _gauge("forklore_capture_pinned", "1: capture outlives the agent. 0: a restart misses forks.", measures.pinned)
+    yield _gauge("forklore_draining_probes", "Earlier agents' probes whose forks are still being sent.", len(ledger["former"]))
+    yield _counter("forklore_clock_steps", "Times that wall time was stepped.", measures.clock_steps)
+    yield _counter("forklore_cgroup_walks", "Times that all cgroups were read again, for news was lost.", measures.walks)
+
+
+def _sinks(ledger: Mapping[str, Any], measures: Mapping[str, SinkMeasures]) -> Iterator[Metric]:
+    sinks: Mapping[str, Any] = ledger["sinks"]
+
+    def told(what: str) -> Samples:
+        return [([name], sink[what]) for name, sink in sinks.items()]
+
+    def split(what: str) -> Samples:
+        return [([name, part], count) for name, sink in sinks.items() for part, count in _bounded(sink[what]).items()]
+
+    def measured(what: str) -> Samples:
+        return [([name], getattr(sink, what)) for name, sink in measures.items()]
+
+    lost = [*((["", reason], count) for reason, count in ledger["lost"].items()), *split("lost")]
+    yield _counter("forklore_lost_forks", "Forks that no event tells of; sink empty: of any sink.", lost, ["sink", "reason"])
+    yield _counter("forklore_filtered_forks", "Forks that settings leave out.", split("filtered"), ["sink", "reason"])
+    yield _counter("forklore_delivered_forks", "Forks that the sink has taken.", told("delivered"), ["sink"])
+    yield _gauge("forklore_queued_forks", "Forks on their way to the sink.", split("queued"), ["sink", "where"])
+    draining = [([name], sum(sum(one["sinks"][name]["queued"].values()) for one in ledger["former"])) for name in sinks]
+    yield _gauge("forklore_draining_forks", "Forks of earlier agents' probes on their way to the sink.", draining, ["sink"])
+    text = "What the sink answered: a status, or what went wrong."
+    yield _counter("forklore_sink_answers", text, split("answers"), ["sink", "answer"])
+    yield _gauge("forklore_journal_bytes", "Compressed bodies that wait for the sink.", told("journal_bytes"), ["sink"])
+    yield _gauge("forklore_journal_batches", "Batches that wait for the sink.", measured("batches"), ["sink"])
+    yield _counter("forklore_sink_tries", "Batches sent, again or for the first time.", measured("tries"), ["sink"])
+    yield _counter("forklore_sink_retries", "Batches sent again, for they had not been taken.", measured("retries"), ["sink"])
+    text = "Kept connections that the sink had closed meanwhile."
+    yield _counter("forklore_sink_reconnects", text, measured("reconnects"), ["sink"])
+    yield _counter("forklore_sink_sent_bytes", "Bytes of bodies that the sink answered to.", measured("sent_bytes"), ["sink"])
+    text = "How long the oldest event has waited for the sink."
+    yield _gauge("forklore_delivery_lag_seconds", text, measured("lag_s"), ["sink"])
+    text = "From a batch's first byte to its answer."
+    durations = {name: sink.durations for name, sink in measures.items()}
+    yield _histogram("forklore_sink_try_duration_seconds", text, [([name], one) for name, one in durations.items()], ["sink"])
+
+
+def _journal(measures: Measures) -> Iterator[Metric]:
+    yield _gauge("forklore_journal_disk_bytes", "The journal's size on the disk.", measures.journal_bytes)
+    text = "1: the journal can be written. 0: what comes is held in memory."
+    yield _gauge("forklore_journal_works", text, measures.journal_works)
+    yield _counter("forklore_journal_corruptions", "Times that the journal was begun anew.", measures.journal_corruptions)
+    text = "How long a commit to the journal took."
+    yield _histogram("forklore_journal_commit_duration_seconds", text, [([], measures.commits)])
+
+
+def _names(ledger: Mapping[str, Any], measures: Measures) -> Iterator[Metric]:
+    states = [([state], count) for state, count in ledger["enrichment"].items()]
+    yield _counter("forklore_enriched_forks", "Forks by how they were identified.", states, ["state"])
+    requests = [([what], count) for what, count in _bounded(ledger["kubernetes"]["requests"]).items()]
+    yield _counter("forklore_kubernetes_requests", "Requests to the Kubernetes API, and what ended them.", requests, ["what"])
+    if measures.synced is not None:
+        yield _gauge("forklore_kubernetes_synced", "1: this node's pods have been listed.", measures.synced)
+
+
+def _of_pods(pods: PodSeries) -> Iterator[Metric]:
+    captured, suppressed, lost = [], [], []
+    for name, counts in pods:
+        captured += [([*name, "process"], counts[0]), ([*name, "thread"], counts[1])]
+        suppressed.append((name, counts[2]))
+        lost.append((name, counts[3]))
+    names = ["namespace", "pod"]
+    yield _counter("forklore_pod_captured_forks", "Forks in the pod.", captured, [*names, "kind"])
+    yield _counter("forklore_pod_suppressed_forks", "Forks above the pod's storm limit.", suppressed, names)
+    yield _counter("forklore_pod_lost_forks", "Forks that the kernel's ring had no room for.", lost, names)
+    yield _gauge("forklore_pods_without_series", "Pods that forked, beyond metrics.pods.most.", pods.left_out)
+
+
+def _counter(name: str, text: str, value: float | Samples, labels: Sequence[str] = ()) -> Metric:
+    return _filled(CounterMetricFamily(name, text, labels=labels), value)
+
+
+def _gauge(name: str, text: str, value: float | Samples, labels: Sequence[str] = ()) -> Metric:
+    return _filled(GaugeMetricFamily(name, text, labels=labels), value)
+
+
+def _filled(family: CounterMetricFamily | GaugeMetricFamily, value: float | Samples) -> Metric:
+    for values, number in [([], value)] if isinstance(value, float | int) else value:
+        family.add_metric([_label(one) for one in values], number)
+    return family
+
+
+def _histogram(name: str, text: str, values: Sequence[tuple[Sequence[str], Durations]], labels: Sequence[str] = ()) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for of, durations in values:
+        family.add_metric([_label(one) for one in of], _buckets(durations), durations.total)
+    return family
+
+
+def _buckets(durations: Durations) -> list[tuple[str, float]]:
+    return [*zip([*map(str, BOUNDS), "+Inf"], durations.cumulative(), strict=True)]
+
+
+def _bounded(counts: Mapping[str, int]) -> dict[str, int]:
+    """Statuses that HTTP knows, and our own words; all other statuses are one."""
+    known: dict[str, int] = {}
+    for what, count in counts.items():
+        name = what if what in _STATUSES or not what[:1].isdigit() else _OTHER
+        known[name] = known.get(name, 0) + count
+    return known
+
+
+def _label(text: str) -> str:
+    """What can be written down: no lone surrogates, and no endless names."""
+    return text[:_LONGEST].encode(errors="replace").decode()

@@ -1,0 +1,67 @@
+"""The numbers that a scrape asks for, beyond those of the ledger. Plain values.
+
+Must not live here: how they are called in Prometheus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from agent.histogram import Durations
+
+__all__ = ["Measures", "PodCounts", "Reports", "SinkMeasures"]
+
+
+class SinkMeasures(NamedTuple):
+    """`lag_s`: how long the oldest item has been waiting. `durations`: of each try, from its first byte to its answer."""
+
+    tries: int
+    retries: int
+    reconnects: int
+    sent_bytes: int
+    batches: int
+    lag_s: float
+    durations: Durations
+
+
+@dataclass(frozen=True)
+class Measures:
+    """`ring_fill`: 0 to 1. `journal_bytes`: on the disk. `pinned`: capture outlives the agent. `commits`: each with its time.
+    `synced`: the pods have been listed once; None: nobody asks the API."""
+
+    ring_fill: float
+    ring_backlog: int
+    ring_bytes: int
+    journal_bytes: int
+    journal_corruptions: int
+    journal_works: bool
+    commits: Durations
+    pinned: bool
+    clock_steps: int
+    walks: int
+    synced: bool | None
+    sinks: Mapping[str, SinkMeasures]
+
+
+class PodCounts(NamedTuple):
+    """One row of the kernel's tally, of a cgroup that belongs to a pod. `alive`: the pod is there."""
+
+    uid: str
+    namespace: str
+    pod: str
+    cgroup: int
+    alive: bool
+    processes: int
+    threads: int
+    suppressed: int
+    lost: int
+
+
+class Reports(Protocol):
+    def ledger(self) -> dict[str, Any]: ...
+
+    def measures(self) -> Measures: ...
+
+    def pod_counts(self) -> Iterable[PodCounts]: ...

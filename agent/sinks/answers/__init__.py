@@ -1,9 +1,0 @@
-"""What a receiver's answer means for a batch: one module a protocol, each with one pure function `answer`.
-
-An answer's body is hostile input: whatever is in it, there is a fate and a line of text. What it does not say was taken never
-counts as delivered. Must not live here: requests, pauses.
-"""
-
-from agent.sinks.answers.answer import MOST_BYTES, Answer, Fate, retry_after
-
-__all__ = ["MOST_BYTES", "Answer", "Fate", "retry_after"]

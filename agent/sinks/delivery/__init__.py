@@ -1,0 +1,1 @@
+"""How a batch reaches its receiver, and what the answer means."""

@@ -1,0 +1,118 @@
+"""`protocol: otlp`: the specification's answers, over HTTP (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP Response").
+
+What it forbids to repeat is not repeated, except where the request was not the same (413) or did not arrive (408), and where a
+person can mend it (401, 403, 404). Must not live here: gRPC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+
+from agent.model import Batch
+from agent.sinks.delivery.responses.response import HOLD, Answer, Fate, is_misdirected, is_page, retry_after, told
+from agent.sinks.printable import printable
+from agent.sinks.protobuf import VARINT, fields, unsigned
+
+__all__ = ["answer"]
+
+_RETRY: Final = frozenset({408, 429, 502, 503, 504})
+_TOO_LARGE: Final = "request body too large"  # the official collector's words, with status 400
+_MOST_WORDS: Final = 200
+
+
+def answer(status: int, headers: Mapping[str, str], body: bytes, now: datetime, batch: Batch) -> Answer:
+    if 200 <= status < 300:
+        return _taken(status, headers, body, batch)
+    text = told(status, _message(headers, body) or body)
+    if status == 413 or (status == 400 and _TOO_LARGE in text):
+        return Answer(Fate.SPLIT, text)
+    if status in HOLD or 300 <= status < 400 or is_misdirected(text):
+        return Answer(Fate.HOLD, text)
+    if status in _RETRY:
+        return Answer(Fate.RETRY, text, retry_after(headers.get("Retry-After"), now))
+    return Answer(Fate.SET_ASIDE, text)
+
+
+def _taken(status: int, headers: Mapping[str, str], body: bytes, batch: Batch) -> Answer:
+    """An empty `partial_success` says that all were taken; so does no body at all (Loki's 204)."""
+    if is_page(body):
+        return Answer(Fate.HOLD, f"{told(status, body)}: a web page is no OTLP receiver: see the sink's url")
+    rejected, message = _partial_json(body) if _is_json(headers, body) else _partial_protobuf(headers, body)
+    rejected = min(max(rejected, 0), batch.events)
+    words = printable(message, _MOST_WORDS)
+    if rejected:
+        return Answer(Fate.TAKEN, f"{status} {rejected} of {batch.events} rejected: {words}", rejected=rejected)
+    return Answer(Fate.TAKEN, f"{status} warning: {words}" if words else str(status))
+
+
+def _partial_json(body: bytes) -> tuple[int, str]:
+    partial = _object(_object(_json(body)).get("partialSuccess"))
+    number, message = partial.get("rejectedLogRecords"), partial.get("errorMessage")
+    if isinstance(number, str) and number.isascii() and number.isdigit():  # as 64-bit numbers are in protobuf's JSON
+        number = int(number[:20])
+    return number if type(number) is int else 0, message if isinstance(message, str) else ""
+
+
+def _partial_protobuf(headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
+    """ExportLogsServiceResponse.partial_success = 1: rejected_log_records = 1, error_message = 2."""
+    rejected, message = 0, ""
+    if not _is_protobuf(headers):
+        return rejected, message
+    try:
+        for number, _, _, start, end in fields(body):
+            if number == 1:
+                for inner, wire, _, at, stop in fields(body, start, end):
+                    if inner == 1 and wire == VARINT:
+                        rejected = unsigned(body, at, stop)[0]
+                    elif inner == 2:
+                        message = _words(body, at, stop)
+    except ValueError:
+        pass  # what came before it was read
+    # int64: what is negative has no meaning.
+    return 0 if rejected >> 63 else rejected, message
+
+
+def _message(headers: Mapping[str, str], body: bytes) -> str:
+    """google.rpc.Status.message = 2, of what was refused as a whole."""
+    message = ""
+    if _is_json(headers, body):
+        said = _object(_json(body)).get("message")
+        message = said if isinstance(said, str) else ""
+    elif _is_protobuf(headers):
+        try:
+            for number, _, _, start, end in fields(body):
+                if number == 2:
+                    message = _words(body, start, end)
+        except ValueError:
+            pass
+    return message
+
+
+def _words(body: bytes, start: int, end: int) -> str:
+    return body[start : min(end, start + _MOST_WORDS * 4)].decode(errors="replace")
+
+
+def _is_json(headers: Mapping[str, str], body: bytes) -> bool:
+    """The Content-Type says it, or the first byte, which no answer in protobuf begins with."""
+    return "json" in headers.get("Content-Type", "") or body[:1] == b"{"
+
+
+def _is_protobuf(headers: Mapping[str, str]) -> bool:
+    """Or it does not say what it is."""
+    return "protobuf" in headers.get("Content-Type", "protobuf")
+
+
+def _json(body: bytes) -> object:
+    try:
+        reply: object = orjson.loads(body)
+    except ValueError:
+        return None
+    return reply
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,1 @@
+"""Events and numbers as text for a terminal."""

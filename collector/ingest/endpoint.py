@@ -1,0 +1,187 @@
+"""`POST /v1/events`: from a request to a committed batch and its receipt.
+
+Must not live here: who may come in (`tokens`), what an event is (`kinds`), SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple, NoReturn
+
+from aiohttp import web
+
+from collector.ingest.bodies import ENCODINGS, Broken, TooLarge, plain
+from collector.ingest.lines import TooManyLines, checked_lines
+from collector.model import CheckedLines
+from collector.server.metrics import Metrics
+from collector.server.responses import failed, told
+from collector.store import Store, StoreAway
+from wire.batch import CONTENT_TYPE, SINK, Receipt
+
+__all__ = ["Intake", "Limits"]
+
+TYPES: Final = (
+    CONTENT_TYPE,
+    "application/ndjson",
+    "application/jsonl",
+    "application/json",
+    "application/octet-stream",
+    "text/plain",
+)
+PATIENCE: Final = 5.0  # seconds that a batch waits for a place
+SMALL: Final = 32 << 10  # bytes of a body: a second of an ordinary node
+MANY: Final = 32  # of those in the memory of a larger one; what they unpack to is bounded where they are read
+_SINK: Final = re.compile(r"[a-z0-9-]{1,32}")  # as the agent's settings have it
+_log = logging.getLogger(__name__)
+
+
+class Limits(NamedTuple):
+    """As in `Settings`: bytes, lines, seconds, requests at once."""
+
+    max_body: int
+    max_batch: int
+    max_line: int
+    max_lines: int
+    body_timeout: float
+    batches: int
+
+
+class Intake:
+    """Takes batches in; so many at once that memory is bounded however many agents there are, but of small ones as many as go
+    well together in a commit. `news` is called when anything was filed."""
+
+    def __init__(self, store: Store, metrics: Metrics, limits: Limits, news: Callable[[], None]) -> None:
+        self._store, self._metrics, self._limits, self._news = store, metrics, limits, news
+        self._places, self._small = asyncio.Semaphore(limits.batches), asyncio.Semaphore(limits.batches * MANY)
+        self._running = 0
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 - what is not done by then is given up by the caller
+        """Takes nothing new and waits, at most `timeout` seconds, until what is coming in is filed and answered."""
+        self._stopping = True
+        try:
+            async with asyncio.timeout(timeout):
+                await self._idle.wait()
+        except TimeoutError:
+            _log.warning(
+                "%d batches did not come to their end in %g s; their senders were told nothing", self._running, timeout
+            )
+
+    async def post(self, request: web.Request) -> web.Response:
+        """200 with a `wire.batch.Receipt`; 400, 408, 413, 415, 503 with a reason."""
+        begun, status = time.perf_counter(), 500
+        self._running += 1
+        self._idle.clear()
+        try:
+            if self._stopping:
+                failed(503, "this collector is stopping", {"Retry-After": "1", "Connection": "close"})
+            answer = await self._take(request)
+            status = answer.status
+        except web.HTTPException as refused:
+            status = refused.status
+            raise
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+            self._metrics.batches.labels(str(status)).inc()
+            self._metrics.seconds.observe(time.perf_counter() - begun)
+        return answer
+
+    async def _take(self, request: web.Request) -> web.Response:
+        kind, encoding = request.headers.get("Content-Type"), request.headers.get("Content-Encoding", "")
+        if kind is not None and request.content_type not in TYPES:
+            failed(415, f"Content-Type {request.content_type[:80]!r}: a batch is {CONTENT_TYPE}")
+        if encoding.strip().lower() not in ENCODINGS:
+            failed(415, f"Content-Encoding {encoding[:80]!r}: gzip, zstd and identity are read here")
+        if (request.content_length or 0) > self._limits.max_body:
+            self._too_large()
+        small = request.content_length is not None and request.content_length <= SMALL
+        async with self._place(self._small if small else self._places):
+            body = await self._body(request)
+            lines, accepted, duplicate = await self._filed(body, encoding, _sink(request.headers.get(SINK, "")))
+        if accepted:
+            self._news()
+        receipt: Receipt = {
+            "accepted": accepted,
+            "duplicate": duplicate,
+            "rejected": [{"line": number, "reason": reason} for number, reason in lines.refused],
+        }
+        events = self._metrics.events
+        events.labels("accepted").inc(accepted)
+        events.labels("duplicate").inc(duplicate)
+        events.labels("rejected").inc(len(lines.refused))
+        if lines.refused:
+            number, reason = lines.refused[0]
+            _log.warning(
+                "%s: %d of %d lines refused; line %d: %s", request.remote, len(lines.refused), len(lines), number, reason
+            )
+        return told(receipt)
+
+    @asynccontextmanager
+    async def _place(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await places.acquire()
+        except TimeoutError:
+            failed(503, "too many batches at once", {"Retry-After": "1"})
+        self._metrics.waiting.inc()
+        try:
+            yield
+        finally:
+            self._metrics.waiting.dec()
+            places.release()
+
+    async def _body(self, request: web.Request) -> bytes:
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._limits.body_timeout):
+                async for piece in request.content.iter_any():
+                    body += piece
+                    if len(body) > self._limits.max_body:
+                        self._too_large()
+        except TimeoutError:
+            failed(408, f"the body did not come within {self._limits.body_timeout:g} s")
+        self._metrics.bytes.labels("wire").inc(len(body))
+        return bytes(body)
+
+    async def _filed(self, body: bytes, encoding: str, sink: str | None) -> tuple[CheckedLines, int, int]:
+        limits = self._limits
+
+        def prepared() -> CheckedLines:
+            unpacked = plain(body, encoding, limits.max_batch)
+            self._metrics.bytes.labels("plain").inc(len(unpacked))
+            return checked_lines(unpacked, limits.max_line, limits.max_lines)
+
+        try:
+            lines, filed = await self._store.file(prepared, sink)
+        except Broken as wrong:
+            failed(400, f"the body cannot be unpacked: {wrong}")
+        except TooLarge:
+            failed(413, f"the body unpacks to more than {limits.max_batch} bytes; send smaller batches")
+        except TooManyLines:
+            failed(413, f"more than {limits.max_lines} lines; send smaller batches")
+        except StoreAway as wrong:
+            self._metrics.store_errors.inc()
+            _log.error("a batch was not kept: %s", wrong)
+            failed(503, "the store does not answer; send this batch again", {"Retry-After": "5"})
+        return lines, filed.accepted, filed.duplicate
+
+    def _too_large(self) -> NoReturn:
+        failed(413, f"more than {self._limits.max_body} bytes; send smaller batches")
+
+
+def _sink(said: str) -> str | None:
+    """What the sender calls us; None when it did not say, or said what is no name: no reason to refuse its events."""
+    return said if _SINK.fullmatch(said) else None

@@ -1,0 +1,263 @@
+"""What the store gives back. Must not live here: what is made of it (`collector.views`)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from collector.model.counts import TaskCounts
+from collector.model.query import Place
+
+__all__ = [
+    "CounterSourceRow",
+    "CpuRow",
+    "FoundFork",
+    "GapRow",
+    "HoleRow",
+    "LedgerRows",
+    "LossRow",
+    "NodeRow",
+    "PairRow",
+    "ParentRow",
+    "PodPage",
+    "PodRow",
+    "PointRow",
+    "Snapshot",
+    "StormRow",
+    "StreamRow",
+    "TaskRow",
+    "TimelineRow",
+]
+
+
+class PodRow(NamedTuple):
+    id: int
+    cluster: str
+    node: str
+    namespace: str | None
+    name: str | None
+    uid: str | None
+    first_seen: int
+    last_seen: int
+
+
+class CounterSourceRow(NamedTuple):
+    """One cgroup of one stream, or a stream's host. `end` None: no summary of it yet. `received`: when that came."""
+
+    id: int
+    stream: int
+    cgroup: int
+    pod: int | None
+    cluster: str
+    node: str
+    attribution: bytes
+    filed: int
+    first_seen: int
+    last_seen: int
+    start: int | None
+    end: int | None
+    received: int | None
+    counts: TaskCounts
+    totals: TaskCounts
+
+
+class ParentRow(NamedTuple):
+    """`comm` None: unknown."""
+
+    counter_source: int
+    comm: str | None
+    forks: int
+
+
+class PointRow(NamedTuple):
+    """What one holder did in one interval."""
+
+    counter_source: int
+    start: int
+    end: int
+    processes: int
+
+
+class GapRow(NamedTuple):
+    """One gap as it was told. `sink` None: it is missing in all of them. `ours`: in all, or in the one that we are.
+
+    Neither `pod` nor `holder`: of a node as a whole, and nobody knows of which pods.
+    """
+
+    id: str
+    stream: int
+    cluster: str
+    node: str
+    pod: int | None
+    counter_source: int | None
+    missing: str
+    reason: str
+    sink: str | None
+    ours: bool
+    amount: int
+    start: int
+    end: int
+
+
+class LossRow(NamedTuple):
+    """All gaps of one holder (or pod, or node) for one reason in one sink, since the epoch. Otherwise as `GapRow`."""
+
+    stream: int
+    pod: int | None
+    counter_source: int | None
+    missing: str
+    reason: str
+    sink: str | None
+    ours: bool
+    amount: int
+
+
+class StormRow(NamedTuple):
+    """A storm as far as it was told. `limit`: forks a second. `hold`: seconds. `end`: its own, or the newest word's."""
+
+    stream: int
+    number: int
+    pod: int
+    cluster: str
+    node: str
+    is_over: bool
+    limit: int
+    hold: int
+    start: int
+    end: int
+    counts: TaskCounts
+    totals: TaskCounts
+
+
+class NodeRow(NamedTuple):
+    """The newest `node_summary` of one stream; `received` by our clock."""
+
+    stream: int
+    cluster: str
+    node: str
+    start: int
+    end: int
+    received: int
+    body: bytes
+
+
+class StreamRow(NamedTuple):
+    """What came of one stream. Numbers: those that each CPU gives to its forks, from 0 on.
+
+    `sink`: what its agent calls us, None where it has not said. `before`: forks that this sink had taken when we first heard of
+    the stream: another store's. `given`: numbers given out by the newest heartbeat, None without one. `received`: of these.
+    `filed`: forks in all, those with later numbers included.
+    """
+
+    id: int
+    name: str
+    cluster: str
+    node: str
+    sink: str | None
+    before: int
+    given: int | None
+    received: int
+    filed: int
+
+
+class CpuRow(NamedTuple):
+    """One CPU's part of a stream. `given` 0: no heartbeat has spoken of it yet."""
+
+    stream: int
+    cpu: int
+    given: int
+    received: int
+
+
+class HoleRow(NamedTuple):
+    """A run of numbers that were given out and did not come, both ends included."""
+
+    stream: int
+    cpu: int
+    first: int
+    last: int
+
+
+class LedgerRows(NamedTuple):
+    """`losses`: of forks, by stream and reason. `gaps`: the newest of whole nodes. `holes`: the first of each stream."""
+
+    nodes: list[NodeRow]
+    streams: list[StreamRow]
+    losses: list[LossRow]
+    gaps: list[GapRow]
+    holes: list[HoleRow]
+    cpus: list[CpuRow]
+
+
+class Snapshot(NamedTuple):
+    """What the store knew at one moment. `pods_in_all`: how many there are, of which `pods` are the most recently seen.
+
+    `storms`: the newest of each pod. `storms_in_all`: how many each pod has had.
+    """
+
+    pods: list[PodRow]
+    pods_in_all: int
+    counter_sources: list[CounterSourceRow]
+    parents: list[ParentRow]
+    points: list[PointRow]
+    losses: list[LossRow]
+    storms: list[StormRow]
+    storms_in_all: dict[int, int]
+    ledger: LedgerRows
+
+
+class PodPage(NamedTuple):
+    """One pod. `snapshot.pods`: it alone. `others`: of its name, any cluster, any uid. `latest`: forks as they were sent.
+
+    `gaps`, `storms`: the newest.
+    """
+
+    snapshot: Snapshot
+    others: list[PodRow]
+    latest: list[dict[str, Any]]
+    gaps: list[GapRow]
+    storms: list[StormRow]
+
+
+class FoundFork(NamedTuple):
+    """`body`: the event as it was sent."""
+
+    place: Place
+    body: dict[str, Any]
+
+
+class TimelineRow(NamedTuple):
+    """What one container did in one step, which begins at `start`. `container` None: the pod's other cgroups."""
+
+    container: str | None
+    name: str | None
+    start: int
+    processes: int
+    threads: int
+    suppressed: int
+    lost: int
+
+
+class PairRow(NamedTuple):
+    """Who forked whom, by comm. At its fork a child still bears its parent's comm, so `child` is what it was called when it
+    first forked itself; None: it never did. `first`, `last`: the times of such forks."""
+
+    parent: str | None
+    child: str | None
+    forks: int
+    first: int
+    last: int
+
+
+class TaskRow(NamedTuple):
+    """One forked process. `entity`, `parent`: 16 hex digits. `ns_pid`: in its pod."""
+
+    entity: str
+    parent: str | None
+    comm: str | None
+    parent_comm: str | None
+    pid: int
+    ns_pid: int | None
+    parent_pid: int | None
+    parent_ns_pid: int | None
+    time: int
+    container: str | None

@@ -1,0 +1,1 @@
+"""Views of nodes and of the ledger."""

@@ -1,0 +1,1 @@
+"""Views of pods, workloads and their forks."""

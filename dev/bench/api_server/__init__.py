@@ -1,0 +1,1 @@
+"""What API servers see of agents, measured and simulated."""

@@ -1,0 +1,141 @@
+"""What the API server sees of one agent: requests and bytes at the start, over a relist and in a quiet hour.
+
+The real PodWatch and the official client against the stand-in, with pods as a real cluster had them. `python -m
+dev.bench.api_server.traffic` runs it alone. Must not live here: timings of anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import json
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.attribution import pods as pods_module
+from agent.attribution.pods import Pods, PodWatch
+from dev.demo.kubernetes.api_server import KubernetesApi
+from dev.demo.kubernetes.cluster import Cluster
+from dev.demo.kubernetes.pod_objects import Json
+
+PODS = 110  # kubelet's default limit
+RECORDED = Path(__file__).parents[3] / "tests/data/kubernetes-1.36"
+QUICKER = 100  # how much shorter the quiet hour is
+BOOKMARKS_S = 60.0  # a real server's, about
+HOUR_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """`requests` by kind, as the server counts them; `sent`: bytes of the bodies it sent, uncompressed."""
+
+    requests: Counter[str]
+    sent: int
+
+    def __sub__(self, before: Traffic) -> Traffic:
+        return Traffic(self.requests - before.requests, self.sent - before.sent)
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.requests.items()))
+        return f"{self.requests.total():3} requests ({kinds}), {self.sent:,} bytes"
+
+
+def traffic(api: KubernetesApi) -> Traffic:
+    return Traffic(api.requests.copy(), api.bytes_sent)
+
+
+def pods_as_recorded() -> list[Json]:
+    """As many as a node holds, in the shapes of those recorded, each with a uid, a name and container ids of its own."""
+    models = json.loads((RECORDED / "list-running.json").read_bytes())["items"]
+    made = []
+    for number in range(PODS):
+        pod = copy.deepcopy(models[number % len(models)])
+        pod["metadata"]["uid"] = f"{pod['metadata']['uid'][:-4]}{number:04x}"
+        pod["metadata"]["name"] = f"{pod['metadata']['name'][:-3]}{number:03d}"
+        for one in pod["status"]["containerStatuses"]:
+            one["containerID"] = f"{one['containerID'][:-4]}{number:04x}"
+        made.append(pod)
+    return made
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():  # noqa: ASYNC110  what is waited for is in another room
+            await asyncio.sleep(0.005)
+
+
+@contextlib.asynccontextmanager
+async def watching(bookmarks: float) -> AsyncIterator[tuple[KubernetesApi, PodWatch, Pods]]:
+    """A server, and an agent's watch on it that has heard of all its pods."""
+    cluster, pods = Cluster(), Pods()
+    for pod in pods_as_recorded():
+        cluster.add_pod(pod)
+    with tempfile.TemporaryDirectory() as folder:
+        async with KubernetesApi(cluster, bookmarks=bookmarks) as api:
+            api.write_kubeconfig(Path(folder) / "kubeconfig")
+            watch = PodWatch(pods, "node1", Path(folder) / "kubeconfig")
+            task = asyncio.create_task(watch.run())
+            try:
+                await until(lambda: len(pods) == PODS and api.requests["watch"])
+                yield api, watch, pods
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+
+async def start_and_relist() -> tuple[Traffic, Traffic]:
+    """Counted at one server: from nothing to watching, and from an expired version to watching again."""
+    async with watching(BOOKMARKS_S) as (api, watch, pods):
+        started = traffic(api)
+        gone = next(iter(api.cluster))["metadata"]["uid"]
+        await api.stop()
+        api.cluster.delete_pod(gone)
+        api.compact()
+        await api.start()
+        await until(lambda: len(pods) == PODS - 1 and api.requests["watch"] == 3)
+        assert watch.requests["expired"] == 1
+        return started, traffic(api) - started
+
+
+async def quiet_hour() -> Traffic:
+    """An hour in which no pod changes, `QUICKER`: the intervals of server and agent are shortened, what is said is not."""
+    shortened = {name: getattr(pods_module, name) / QUICKER for name in ("_WATCH_S", "_SOUND_S")}
+    usual = {name: getattr(pods_module, name) for name in shortened}
+    vars(pods_module).update(shortened)
+    try:
+        async with watching(BOOKMARKS_S / QUICKER) as (api, watch, _):
+            before = traffic(api)
+            await asyncio.sleep(HOUR_S / QUICKER)
+            assert set(watch.requests) == {"list", "watch"}, f"not a quiet hour: {watch.requests}"
+            return traffic(api) - before
+    finally:
+        vars(pods_module).update(usual)
+
+
+async def measure() -> None:
+    started, relisted = await start_and_relist()
+    hour = await quiet_hour()
+    print(f"\nWhat the API server sees of one agent on a node with {PODS} pods in the shapes of a recorded cluster's\n")
+    print(f"  start          {started}")
+    print(f"  relist (410)   {relisted}")
+    print(f"  a quiet hour   {hour}")
+    least, most = pods_module._WATCH_S, 2 * pods_module._WATCH_S
+    print(
+        "\nBytes are of bodies before compression. Start and relist are counted as they happen. The hour is simulated, all of"
+        f"\nits intervals {QUICKER} times shortened: a bookmark each {BOOKMARKS_S:.0f} s, saying what bookmarks say, and a new"
+        f"\nwatch each {least} to {most} s. No pod changes in it: this is what being there costs; each change adds its line."
+    )
+
+
+def main() -> None:
+    logging.getLogger(pods_module.__name__).setLevel(logging.ERROR)  # the relist begins with a lost connection, on purpose
+    asyncio.run(measure())
+
+
+if __name__ == "__main__":
+    main()

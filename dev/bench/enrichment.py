@@ -1,0 +1,205 @@
+"""What identity adds to the enrichment of an event: the real Attributions beside a plain dict, on the same events, in turns.
+
+Must not live here: the kernel, HTTP. `python -m dev.bench.enrichment` runs it alone.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+from agent.attribution.attached_tasks import AttachedTasks
+from agent.attribution.attributions import Attributions
+from agent.attribution.cgroups import Cgroups
+from agent.attribution.enricher import Enricher, Layout
+from agent.attribution.pod_objects import pod_of
+from agent.attribution.pods import Pods
+from agent.kernel.clock import Clock
+from agent.kernel.records import CHAIN, FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT
+from dev.demo.kubernetes import pod_objects
+
+PODS = 250  # as many as a big node is allowed
+SERVICES = 40  # of the host: systemd's
+EVENTS = 20_000  # a round: a second of a very busy node
+ROUNDS = 21
+TURN = 4096  # events the agent takes at once
+CHANGE_EVERY = 100  # events between two MODIFIED: 200 a second, which no API server would tell of one node
+AIM_NS = 1000.0
+NOW = "2026-11-22T19:46:33Z"
+LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
+
+
+class Node:
+    """A node full of pods, by both path shapes: cgroups and pods as the agent holds them, and who forks. `things`: the API's
+    objects; `forking`: the cgroups of containers and services; `owners`: the container id that each has by its path."""
+
+    def __init__(self, chance: random.Random, pods: int = PODS) -> None:
+        self._chance = chance
+        self.cgroups, self.pods = Cgroups(), Pods()
+        self.things: list[pod_objects.Json] = []
+        self.forking: list[int] = []
+        self.owners: dict[int, str | None] = {}
+        self._sandboxes: list[int] = []
+        for number in range(SERVICES):
+            self._forks(self._born(f"/system.slice/service-{number}.service"), None)
+        for number in range(pods):
+            self._pod(number)
+        self.pods.replace([pod for thing in self.things if (pod := pod_of(thing))], 0.0)
+        self.attributions = Attributions(self.cgroups, self.pods, api=True)
+        for sandbox in self._sandboxes:  # their first forks have waited and gone: the answers lie with the others
+            assert self.attributions.give_up(sandbox).by == "birth"
+
+    def _pod(self, number: int) -> None:
+        uid = f"{self._chance.getrandbits(32):08x}-{number:04x}-4043-83a2-{self._chance.getrandbits(48):012x}"
+        name = self._chance.choice(["cart", "payments-eu-west", "db", "a" * 40, "otel-collector"])
+        template = f"{self._chance.getrandbits(36):09x}"
+        pod = pod_objects.Pod(
+            f"team-{number % 17}",
+            f"{name}-{template}-{number:05x}",
+            uid,
+            (("app", ("sleep", "1")), (f"proxy-{number % 3}", ("sleep", "1"))),
+            labels=(("app", name), ("app.kubernetes.io/part-of", "shop"), ("pod-template-hash", template)),
+            owner=pod_objects.Owner("ReplicaSet", f"{name}-{template}", "0"),
+        )
+        thing = pod_objects.scheduled(pod, NOW)
+        above = f"/kubepods/burstable/pod{uid}/"
+        scoped = f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{uid.replace('-', '_')}.slice/cri-containerd-"
+        for container in (None, "app", f"proxy-{number % 3}"):  # None: the sandbox, which forks nothing
+            made = f"{self._chance.getrandbits(256):064x}"
+            path = f"{scoped}{made}.scope" if number % 2 else above + made
+            if container is None:
+                self._sandboxes.append(self._born(path))
+            else:
+                self._forks(self._born(path), made)
+                thing = pod_objects.running(thing, container, made, NOW)
+        self.things.append(thing)
+
+    def _born(self, path: str) -> int:
+        return self.cgroups.born(4000 + len(self.cgroups), path.encode(), 0).id
+
+    def _forks(self, cgroup: int, container: str | None) -> None:
+        self.forking.append(cgroup)
+        self.owners[cgroup] = container
+
+    def modify(self) -> None:
+        """The API tells a change of some pod, as the watch would hand it on."""
+        at = self._chance.randrange(len(self.things))
+        metadata = {**self.things[at]["metadata"], "labels": {"turn": str(self._chance.random())}}
+        changed = pod_of({**self.things[at], "metadata": metadata})
+        assert changed is not None
+        self.pods.put(changed)
+
+    def records(self) -> tuple[list[int], bytes]:
+        """Events as they lie in the ring, each from a cgroup drawn at random, one in twenty into another than the parent's."""
+        drawn, raw = self._chance.choices(self.forking, k=EVENTS), bytearray()
+        for sequence, cgroup in enumerate(drawn):
+            task, comm = 10_000 + cgroup, f"worker-{cgroup % 97}".encode()
+            parent = (task, 7, task, 7, 80)
+            parent_context = PARENT_CONTEXT.pack(
+                *parent, *parent, 0, 0, 0, 0, 0, 0x1200011, comm, comm, 1000, 1000, *range(11, 18)
+            )
+            above = self.forking[0] if sequence % 20 == 0 else cgroup
+            tid = 20_000 + sequence
+            chain = NUMBERS.pack(9, *[0] * (CHAIN - 2))
+            raw += FORK.pack(
+                sequence, 10**9 + sequence, cgroup, above, tid, 9, tid, 9, 10**9, chain, 0, 2, 0, cgroup, parent_context
+            )
+        return drawn, bytes(raw)
+
+    def real(self) -> Enricher:
+        """As the pipeline builds it."""
+        return self._enricher(self.attributions.of, self.attributions.best, AttachedTasks().cgroup_of)
+
+    def plain(self) -> Enricher:
+        """The same subjects, but from a dict that is never asked to change: the least that anything could cost."""
+        constant = {cgroup: self.attributions.best(cgroup) for cgroup in self.forking}
+        return self._enricher(constant.get, constant.__getitem__, lambda _tid, _start: None)
+
+    def _enricher(self, attribution_of: Callable, best: Callable, entered: Callable) -> Enricher:
+        return Enricher(
+            LAYOUT, 7, Clock(10**18).wall, attribution_of, best, self.attributions.give_up, entered, 5 * 10**9, 50_000
+        )
+
+
+def asked(node: Node, drawn: list[int], turn: int, changed: Callable[[], None]) -> float:
+    """ns of CPU for each event of Attributions.of alone, the loop around it taken off."""
+    of, spent = node.attributions.of, 0
+    for at in range(0, len(drawn), turn):
+        changed()
+        some = drawn[at : at + turn]
+        began = time.thread_time_ns()
+        for cgroup in some:
+            of(cgroup)
+        middle = time.thread_time_ns()
+        for _ in some:
+            pass
+        spent += 2 * middle - began - time.thread_time_ns()
+    return spent / len(drawn)
+
+
+def taken(enricher: Enricher, raw: bytes, turn: int, changed: Callable[[], None]) -> float:
+    """ns of CPU for each event of Enricher.take as a whole; what `changed` does between the turns is not in it."""
+    spent = told = 0
+    for at in range(0, len(raw), turn * FORK_SLOT):
+        changed()
+        some = raw[at : at + turn * FORK_SLOT]
+        began = time.thread_time_ns()
+        forks = enricher.take(some, 2 * 10**9)
+        spent += time.thread_time_ns() - began
+        told += len(forks)
+    assert told == EVENTS
+    return spent / EVENTS
+
+
+def check(node: Node, raw: bytes) -> None:
+    """What is measured is right: each event has the container that its cgroup's path names."""
+    for fork in node.real().take(raw, 2 * 10**9):
+        container = fork.attribution.container
+        assert (container.id if container else None) == node.owners[fork.counted]
+        assert fork.attribution.state == ("resolved" if container else "host")
+
+
+def rounds(node: Node, turn: int, changed: Callable[[], None]) -> Iterator[tuple[float, ...]]:
+    """Attributions.of; take; take with a dict; what identity adds."""
+    drawn, raw = node.records()
+    check(node, raw)
+    real, plain = node.real(), node.plain()
+    for enricher in (real, plain):  # warm, both
+        taken(enricher, raw, turn, changed)
+    for number in range(ROUNDS):
+        gc.collect()
+        alone = asked(node, drawn, turn, changed)
+        if number % 2:  # neither is always the first
+            base, whole = taken(plain, raw, turn, changed), taken(real, raw, turn, changed)
+        else:
+            whole, base = taken(real, raw, turn, changed), taken(plain, raw, turn, changed)
+        yield alone, whole, base, whole - base
+
+
+def main() -> None:
+    node = Node(random.Random(23))  # noqa: S311  the same node each time
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)  # as the agent does
+    print(
+        f"\nEnrichment with {PODS} pods and {len(node.cgroups)} cgroups, "
+        f"half by either driver's path; {len(node.forking)} of them fork:"
+        f"\nns of CPU an event, median (least to most) of {ROUNDS} rounds of {EVENTS} events, in turns\n"
+    )
+    for title, turn, changed in (
+        ("pods as they are", TURN, lambda: None),
+        (f"a pod MODIFIED every {CHANGE_EVERY} events", CHANGE_EVERY, node.modify),
+    ):
+        print(f"{title}, taken {turn} at a time")
+        names = ("Attributions.of alone", "Enricher.take", "Enricher.take, a dict for identity", "what identity adds")
+        for name, values in zip(names, zip(*rounds(node, turn, changed), strict=True), strict=True):
+            middle = statistics.median(values)
+            aim = f"   aim < {AIM_NS:.0f}: {'yes' if middle < AIM_NS else 'NO'}" if name == names[-1] else ""
+            print(f"  {name:36} {middle:6.0f} ({min(values):.0f} to {max(values):.0f}){aim}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""What a fork costs in each protocol and schema: encoded, put into bodies and compressed; and how many bytes it is then.
+
+The forks are those of dev.bench.enrichment's node: 250 pods, half with either path shape, each event from one drawn at random.
+As
+they come, forks of one task share their ParentContext; at worst each is of a task that was never met before. Must not live
+here: the
+kernel, HTTP. `python -m dev.bench.schemas` runs it alone.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from agent.model import Fork
+from agent.sinks.formats import Form, Wanted, form
+from agent.sinks.packer import Packer
+from dev.bench.enrichment import TURN, Node
+
+PAIRS = (  # protocol, schema, framing, compression
+    ("http", "native", "ndjson", "gzip"),
+    ("http", "native", "ndjson", "zstd"),
+    ("http", "native", "json", "gzip"),
+    ("http", "ecs", "ndjson", "gzip"),
+    ("http", "ocsf", "ndjson", "gzip"),
+    ("splunk_hec", "native", "ndjson", "gzip"),
+    ("splunk_hec", "ocsf", "ndjson", "gzip"),
+    ("elasticsearch", "ecs", "ndjson", "gzip"),
+    ("otlp", "otel", "ndjson", "gzip"),
+)
+STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
+EVENTS = 8192  # a round: two of the agent's turns
+ROUNDS = 7
+BATCH = (5000, 4 << 20)  # events, bytes: the settings' defaults
+AIM_US = 12.0
+
+
+class Costs(NamedTuple):
+    """us of CPU an event, of each round: as forks come, and each of a new task. Bytes an event, before and after."""
+
+    usual: list[float]
+    worst: list[float]
+    plain: float
+    packed: float
+
+
+class Way:
+    """From forks to bodies, as a sink goes it."""
+
+    def __init__(self, protocol: str, schema: str, framing: str, compression: str) -> None:
+        how = {"protocol": protocol, "schema": schema, "framing": framing, "compression": compression}
+        wanted = Wanted(name="bench", url="http://siem", **how)
+        self.form: Form = form(wanted, "prod-eu-west", "worker-17.eu-west.example")
+        self.packer = Packer(self.form.framing, compression, *BATCH)
+
+    def taken(self, turns: Sequence[Sequence[Fork]]) -> tuple[float, int, int]:
+        """us of CPU an event; bytes in all, before and after compression."""
+        cgroups = [[fork.counted for fork in turn] for turn in turns]
+        began = time.thread_time_ns()
+        bodies = [
+            batch
+            for turn, counted in zip(turns, cgroups, strict=True)
+            for batch in self.packer.pack(STREAM, self.form.encoder.forks(STREAM, turn), counted, 0.0)
+        ]
+        spent = time.thread_time_ns() - began
+        assert sum(batch.events for batch in bodies) == sum(map(len, turns))
+        return spent / sum(map(len, turns)) / 1000, sum(b.uncompressed for b in bodies), sum(len(b.body) for b in bodies)
+
+
+def turns_of(forks: Sequence[Fork]) -> list[Sequence[Fork]]:
+    return [forks[at : at + TURN] for at in range(0, len(forks), TURN)]
+
+
+def strangers(forks: Sequence[Fork]) -> list[Fork]:
+    """The same forks, each of a task that no encoder has met."""
+    return [fork._replace(parent_context=replace(fork.parent_context)) for fork in forks]
+
+
+def measured(forks: Sequence[Fork]) -> Iterator[tuple[tuple[str, str, str, str], Costs]]:
+    ways = {pair: Way(*pair) for pair in PAIRS}
+    usual: dict[tuple[str, str, str, str], list[float]] = {pair: [] for pair in PAIRS}
+    worst: dict[tuple[str, str, str, str], list[float]] = {pair: [] for pair in PAIRS}
+    sizes = {pair: way.taken(turns_of(forks))[1:] for pair, way in ways.items()}  # and all are warm now
+    for _ in range(ROUNDS):  # in turns: what the machine does to one it does to all
+        for pair, way in ways.items():
+            gc.collect()
+            usual[pair].append(way.taken(turns_of(forks))[0])
+            worst[pair].append(way.taken(turns_of(strangers(forks)))[0])
+            way.taken(turns_of(forks))  # the strangers have driven out what was kept
+    for pair in PAIRS:
+        plain, packed = sizes[pair]
+        yield pair, Costs(usual[pair], worst[pair], plain / len(forks), packed / len(forks))
+
+
+def spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def main() -> None:
+    node = Node(random.Random(23))  # noqa: S311  the same node each time
+    _, raw = node.records()
+    forks = list(node.real().take(raw, 2 * 10**9))[:EVENTS]
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)  # as the agent does
+    print(
+        f"\nEncoded, framed and compressed, one core: us of CPU an event, median (least to most) of {ROUNDS} rounds of "
+        f"{EVENTS} forks\n"
+    )
+    print(f"{'':36} {'forks of known tasks':>24} {'each of a new task':>24} {'bytes':>7} {'sent':>6}")
+    slowest = worst = 0.0
+    for (protocol, schema, framing, compression), costs in measured(forks):
+        slowest, worst = max(slowest, statistics.median(costs.usual)), max(worst, statistics.median(costs.worst))
+        name = f"{protocol} x {schema}, {framing + ', ' if protocol == 'http' else ''}{compression}"
+        print(f"{name:36} {spread(costs.usual):>24} {spread(costs.worst):>24} {costs.plain:>7.0f} {costs.packed:>6.0f}")
+    for title, us in (("forks of known tasks", slowest), ("each of a new task", worst)):
+        print(f"slowest, {title}: {us:.1f} us; aim none above {AIM_US:.0f}: {'yes' if us <= AIM_US else 'NO'}")
+
+
+if __name__ == "__main__":
+    main()

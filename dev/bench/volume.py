@@ -1,0 +1,163 @@
+"""How many bytes a fork and a summary are: by schema, plain, packed and in the journal, and by how many forks share a batch.
+
+Real records of a node of 30 pods, through the real enricher, encoders, packers and journal: what 5,000 nodes have on average in
+the largest cluster that Kubernetes is tested with. Every fork is of a container drawn at random, which is as bad as it gets for
+compression. `python -m dev.bench.volume` runs it. Must not live here: the kernel, HTTP, time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from agent.journal import Journal
+from agent.model import NOBODY, Batch, Event, Fork, ParentContext
+from agent.reporting.summaries import Interval, Summaries
+from agent.sinks.encoders.encoder import Item
+from agent.sinks.encoders.native import whose
+from agent.sinks.formats import Form, Wanted, form
+from agent.sinks.packer import Packer
+from dev.bench.enrichment import Node
+
+PODS = 30  # 150,000 pods on 5,000 nodes
+BATCHES = (5, 50, 500, 2000)  # forks; with batch.wait: 1s, as many as the node forks in a second
+NOW_NS = 1_795_376_910_118_291_004
+FORKS_OF_A_PARENT = 10
+FORKS = 4000  # a multiple of all of these
+JOURNALLED = 50_000_000  # bytes: so much that the write-ahead log, 4 MB, does not matter
+INTERVAL = Interval("2026-11-22T19:48:30.000000000Z", "2026-11-22T19:48:40.000000000Z")
+STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
+EXAMPLES = Path(__file__).parents[2] / "wire/examples.json"
+SPARED = ("k8s.labels", "namespaces", "cgroup", "parent_cgroup", "container.id", "container.image", "container.image_id")
+WAYS = {  # schema, protocol, compression, fields that are dropped
+    "native": ("native", "http", "gzip", ()),
+    "native, zstd": ("native", "http", "zstd", ()),
+    "native, 7 fields dropped": ("native", "http", "gzip", SPARED),
+    "native for Splunk": ("native", "splunk_hec", "gzip", ()),
+    "OCSF for Splunk": ("ocsf", "splunk_hec", "gzip", ()),
+    "ECS for Elasticsearch": ("ecs", "elasticsearch", "gzip", ()),
+    "OpenTelemetry": ("otel", "otlp", "gzip", ()),
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes. `plain`: a fork, uncompressed; `packed`: a fork, by the batch's size; `summary`: one, plain and packed, where a
+    whole node's are in one batch."""
+
+    plain: float
+    packed: tuple[float, ...]
+    summary: tuple[float, float]
+
+
+class Traffic:
+    """A node's forks, and what its agent says at the end of an interval."""
+
+    def __init__(self, pods: int = PODS) -> None:
+        self._node = node = Node(random.Random(23), pods)  # noqa: S311  the same node each time
+        _, raw = node.records()
+        self.forks: Sequence[Fork] = [*as_they_come(node.real().take(raw, 2 * 10**9))]
+        # Each container that ever forked has a row in the kernel's tally; a runtime forks in the sandbox, too.
+        self._rows = [*node.owners, *node._sandboxes]
+        self.heartbeat = next(one for one in json.loads(EXAMPLES.read_bytes()) if one["event"] == "node_summary")
+        self.summaries = next(self.summaries_of(STREAM))
+
+    def summaries_of(self, stream: str) -> Iterator[list[Event]]:
+        """An interval's, and the next one's: a third of the containers forked in it."""
+        chance = random.Random(24)  # noqa: S311
+        told = Summaries(stream, self._node.attributions.best, partial(whose, cluster="prod-eu-west", node="worker-17"))
+        rows = {cgroup: [chance.randrange(10**5), chance.randrange(10**6)] for cgroup in self._rows}
+        while True:
+            for row in chance.sample([*rows.values()], len(rows) // 3):
+                row[0] += chance.randrange(100)
+            yield told.next({cgroup: (*row, row[0], row[1], 0, 0, 9) for cgroup, row in rows.items()}, INTERVAL)
+
+
+def as_they_come(forks: Sequence[Fork]) -> Iterator[Fork]:
+    """With what compression feels: moments to the nanosecond, and parents that change after ten forks or so."""
+    chance = random.Random(25)  # noqa: S311
+    now, parents = NOW_NS, dict[int, ParentContext]()
+    for fork in forks:
+        now += chance.randrange(1, 2_000_000)
+        if chance.random() < 1 / FORKS_OF_A_PARENT or fork.counted not in parents:
+            start, tid, entity = now - chance.randrange(10**9), chance.randrange(2, 2**22), f"{chance.getrandbits(64):016x}"
+            parent = fork.parent_context.parent._replace(tid=tid, pid=tid, start=start, entity=entity)
+            parents[fork.counted] = replace(fork.parent_context, parent=parent, parent_process=parent)
+        child = fork.child._replace(start=now - chance.randrange(1, 20_000), entity=f"{chance.getrandbits(64):016x}")
+        yield fork._replace(time=now, child=child, parent_context=parents[fork.counted])
+
+
+def form_of(way: str) -> Form:
+    schema, protocol, compression, dropped = WAYS[way]
+    wanted = Wanted(name="siem", url="http://siem", protocol=protocol, schema=schema, compression=compression)
+    return form(replace(wanted, drop_fields=dropped), "prod-eu-west", "worker-17")
+
+
+def batches(how: Form, items: Sequence[Item], cgroups: Sequence[int], size: int) -> list[Batch]:
+    """`size` items in each."""
+    packer = Packer(how.framing, how.headers["Content-Encoding"], 100_000, 1 << 40)
+    return [
+        batch
+        for at in range(0, len(items), size)
+        for batch in packer.pack(STREAM, items[at : at + size], cgroups[at : at + size], 0.0)
+    ]
+
+
+def sizes(traffic: Traffic, way: str) -> Sizes:
+    how, forks = form_of(way), traffic.forks[:FORKS]
+    items, cgroups = how.encoder.forks(STREAM, forks), [fork.counted for fork in forks]
+    by_size = [batches(how, items, cgroups, size) for size in BATCHES]
+    own = [how.encoder.event(event) for event in [*traffic.summaries, traffic.heartbeat]]
+    (said,) = batches(how, own, [NOBODY] * len(own), len(own))
+    return Sizes(
+        sum(batch.uncompressed for batch in by_size[-1]) / FORKS,
+        tuple(sum(len(batch.body) for batch in made) / FORKS for made in by_size),
+        (said.uncompressed / len(own), len(said.body) / len(own)),
+    )
+
+
+async def in_journal(traffic: Traffic, size: int) -> tuple[float, float]:
+    """Bytes of the file a fork, and of bodies, which is what `journal_bytes` bounds: native, gzip, `size` forks a batch."""
+    how, forks = form_of("native"), traffic.forks[:FORKS]
+    made = batches(how, how.encoder.forks(STREAM, forks), [fork.counted for fork in forks], size)
+    count = bodies = 0
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "journal.sqlite3", {"siem": 1 << 30})
+        await journal.open()
+        while bodies < JOURNALLED:
+            for batch in made:
+                journal.queue("siem").put(batch)
+            count += FORKS
+            bodies += sum(len(batch.body) for batch in made)
+            await journal.commit()
+        file = journal.bytes_on_disk
+        await journal.close()
+    return file / count, bodies / count
+
+
+def row(way: str, one: Sizes) -> str:
+    numbers = (one.plain, *one.packed, *one.summary)
+    return f"| {way} | {' | '.join(f'{number:.0f}' for number in numbers)} |"
+
+
+def main() -> None:
+    traffic = Traffic()
+    said = len(traffic.summaries) + 1
+    print(f"bytes, of a node with {PODS} pods, whose agent says {said} things an interval; packed with so many in a batch\n")
+    print(f"| | a fork | {' | '.join(map(str, BATCHES))} | a summary | packed |")
+    for way in WAYS:
+        print(row(way, sizes(traffic, way)))
+    print("\njournal, native, gzip: bytes a fork in the file, and how many of them are bodies")
+    for size in BATCHES:
+        file, bodies = asyncio.run(in_journal(traffic, size))
+        print(f"{size:5} in a batch: {file:.0f}, {bodies:.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Real containers, started by runc, and their removal."""

@@ -1,0 +1,300 @@
+"""A stand-in for a Kubernetes API server: pods over real HTTP, by list and watch, from an in-process `Cluster`.
+
+Own code, after a look at `kmock` (0.8): that one is good at canned answers and at storing objects, but its list has no true
+resourceVersion (it says "..."), and its watch begins with everything each time and knows no resourceVersion, bookmarks,
+timeoutSeconds, 410 or chunked lists, and those are just what an agent that must not load the API server relies on.
+Here they answer as the recorded 1.36 server does. Nothing of forklore's agent may be known here, and nothing of containers.
+"""
+
+import asyncio
+import base64
+import json
+import secrets
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from dev.demo.kubernetes.cluster import Cluster, Event, ExpiredError
+from dev.demo.kubernetes.pod_objects import Json
+
+LONGEST_WATCH = 1800.0  # seconds a watch lives when its client names no timeout; a real one takes 30 to 60 minutes
+VERSION = {"major": "1", "minor": "36", "gitVersion": "v1.36.2", "platform": "linux/amd64"}
+_REASONS = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    404: "NotFound",
+    410: "Expired",
+    429: "TooManyRequests",
+    500: "InternalError",
+    503: "ServiceUnavailable",
+    504: "Timeout",
+}
+Selector = Callable[[Json], bool]
+
+
+@dataclass
+class Faults:
+    """What a test makes the server do wrong. Set at any time; it holds from the next request, or line, on."""
+
+    refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)  # HTTP status and headers; one a request
+    speaking: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.speaking.set()
+
+    def refuse(self, count: int, status: int, retry_after: int | None = None) -> None:
+        """The next `count` requests get this status (429, 500, 503 ...); `retry_after` in seconds."""
+        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        self.refusals += [(status, headers)] * count
+
+    def silence(self) -> None:
+        """Watch streams send nothing from now on, not even bookmarks or an end, and stay open: a link that died unseen."""
+        self.speaking.clear()
+
+    def speak(self) -> None:
+        """Undoes `silence`: what was held back is sent."""
+        self.speaking.set()
+
+
+class KubernetesApi:
+    """Serves a cluster's pods on 127.0.0.1. An async context manager; `url` is known once it is entered.
+
+    `token` is the bearer token to ask for, None = none; it may be changed while serving. `requests` counts by kind (list,
+    watch, get, version, refused, unauthorized), `bytes_sent` adds up the bodies. `port` 0 takes a free one; after
+    `stop`, `start` listens on the same one again. `bookmarks` is their interval in seconds; a real server's is about 60.
+    """
+
+    def __init__(self, cluster: Cluster, *, token: str | None = None, port: int = 0, bookmarks: float = 60.0) -> None:
+        self.cluster = cluster
+        self.token = token
+        self.faults = Faults()
+        self.requests: Counter[str] = Counter()
+        self.bytes_sent = 0
+        self._port = port
+        self._bookmarks = bookmarks
+        self._snapshots: dict[str, tuple[int, list[Json]]] = {}  # by continue token: version, and the rest of the list
+        self._open: set[asyncio.Transport] = set()
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """`http://127.0.0.1:PORT`."""
+        return f"http://127.0.0.1:{self._port}"
+
+    async def __aenter__(self) -> "KubernetesApi":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Begins to listen."""
+        application = web.Application(middlewares=[self._door])
+        application.router.add_get("/version", self._version)
+        application.router.add_get("/api/v1/pods", self._pods)
+        application.router.add_get("/api/v1/namespaces/{namespace}/pods", self._pods)
+        application.router.add_get("/api/v1/namespaces/{namespace}/pods/{name}", self._pod)
+        # With cancellation a watch ends when its client goes; an idle one would not notice before its next line.
+        self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()
+        self._port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Stops listening and ends what is open: from here on connections are refused, as when the server is away."""
+        if self._runner is not None:
+            self.drop_connections()
+            await self._runner.cleanup()
+            self._runner = None
+
+    def drop_connections(self) -> None:
+        """Cuts every open request in the middle, without a goodbye."""
+        for transport in tuple(self._open):
+            transport.abort()
+
+    def write_kubeconfig(self, path: Path) -> None:
+        """The file that a client needs to speak to this server, as `kubectl` would write it (JSON is YAML)."""
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "demo",
+            "clusters": [{"name": "demo", "cluster": {"server": self.url}}],
+            "users": [{"name": "demo", "user": {"token": self.token} if self.token else {}}],
+            "contexts": [{"name": "demo", "context": {"cluster": "demo", "user": "demo"}}],
+        }
+        path.write_text(json.dumps(config, indent=1))
+
+    @web.middleware
+    async def _door(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
+        transport = request.transport
+        if transport is None:  # it is gone already
+            raise ConnectionResetError
+        self._open.add(transport)
+        try:
+            if self.faults.refusals:
+                self.requests["refused"] += 1
+                status, headers = self.faults.refusals.pop(0)
+                return self._status(status, "refused on purpose", headers)
+            scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+            if self.token is not None and (scheme.lower(), token) != ("bearer", self.token):  # in-cluster clients say `bearer`
+                self.requests["unauthorized"] += 1
+                return self._status(401, "Unauthorized")
+            answer: web.StreamResponse = await handler(request)
+        except _BadRequestError as error:
+            return self._status(400, str(error))
+        except web.HTTPNotFound:
+            return self._status(404, "the server could not find the requested resource")
+        else:
+            return answer
+        finally:
+            self._open.discard(transport)
+
+    async def _version(self, _request: web.Request) -> web.Response:
+        self.requests["version"] += 1
+        return self._json(VERSION)
+
+    async def _pod(self, request: web.Request) -> web.Response:
+        self.requests["get"] += 1
+        wanted = (request.match_info["namespace"], request.match_info["name"])
+        for pod in self.cluster:
+            if (pod["metadata"]["namespace"], pod["metadata"]["name"]) == wanted:
+                return self._json({"kind": "Pod", "apiVersion": "v1", **pod})
+        return self._status(404, f'pods "{wanted[1]}" not found')
+
+    async def _pods(self, request: web.Request) -> web.StreamResponse:
+        matches = _selector(request)
+        if request.query.get("watch") in {"true", "1", "True"}:
+            self.requests["watch"] += 1
+            return await self._watch(request, matches)
+        self.requests["list"] += 1
+        return self._list(request, matches)
+
+    def _list(self, request: web.Request, matches: Selector) -> web.Response:
+        wanted, limit = request.query.get("resourceVersion", ""), _number(request, "limit", 0)
+        token = request.query.get("continue", "")
+        if token:
+            if token not in self._snapshots:
+                return self._status(410, "The provided continue parameter is too old to display a consistent list result.")
+            version, pods = self._snapshots[token]
+        else:
+            if _number(request, "resourceVersion", 0) > self.cluster.version:
+                return self._status(504, f"Too large resource version: {wanted}, current: {self.cluster.version}")
+            version, pods = self.cluster.version, [pod for pod in self.cluster if matches(pod)]
+        metadata: Json = {"resourceVersion": str(version)}
+        if limit and wanted != "0":  # version 0 is answered whole from the watch cache, whatever the limit
+            pods, rest = pods[:limit], pods[limit:]
+            if rest:
+                metadata["continue"] = base64.urlsafe_b64encode(secrets.token_bytes(12)).decode()
+                metadata["remainingItemCount"] = len(rest)
+                self._snapshots[metadata["continue"]] = (version, rest)
+        return self._json({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": pods})
+
+    def compact(self) -> None:
+        """Forgets history: watches from an old version, and lists that were half read, get 410."""
+        self.cluster.compact()
+        self._snapshots.clear()
+
+    async def _watch(self, request: web.Request, matches: Selector) -> web.StreamResponse:
+        version = _number(request, "resourceVersion", 0)
+        seconds = _number(request, "timeoutSeconds", 0) or LONGEST_WATCH
+        bookmarks = request.query.get("allowWatchBookmarks") in {"true", "1", "True"}
+        answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await answer.prepare(request)
+
+        async def say(kind: str, thing: Json) -> None:
+            await self.faults.speaking.wait()
+            line = json.dumps({"type": kind, "object": thing}, separators=(",", ":")).encode() + b"\n"
+            self.bytes_sent += len(line)
+            await answer.write(line)
+
+        async def follow(version: int) -> None:
+            if not version:  # "whatever you have": the present state first
+                version, pods = self.cluster.version, [pod for pod in self.cluster if matches(pod)]
+                for pod in pods:
+                    await say("ADDED", {"kind": "Pod", "apiVersion": "v1", **pod})
+            while True:
+                try:
+                    events = self.cluster.events_after(version)
+                except ExpiredError as error:
+                    await say("ERROR", _status_object(410, str(error)))
+                    return
+                for event in events:
+                    version = event.version
+                    if (kind := _as_seen(event, matches)) is not None:
+                        await say(kind, {"kind": "Pod", "apiVersion": "v1", **event.pod})
+                try:
+                    await asyncio.wait_for(self.cluster.beyond(version), self._bookmarks if bookmarks else None)
+                except TimeoutError:
+                    version = max(version, self.cluster.version)
+                    await say("BOOKMARK", _bookmark(version))
+
+        try:
+            async with asyncio.timeout(seconds):
+                await follow(version)
+        except TimeoutError:
+            await self.faults.speaking.wait()  # then the stream ends in an orderly way, and the client comes again
+        await answer.write_eof()
+        return answer
+
+    def _json(self, thing: Json, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+        body = json.dumps(thing, separators=(",", ":")).encode()
+        self.bytes_sent += len(body)
+        return web.Response(body=body, status=status, content_type="application/json", headers=headers)
+
+    def _status(self, code: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
+        return self._json(_status_object(code, message), code, headers)
+
+
+class _BadRequestError(Exception):
+    pass
+
+
+def _status_object(code: int, message: str) -> Json:
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": _REASONS.get(code, ""),
+        "code": code,
+    }
+
+
+def _bookmark(version: int) -> Json:
+    metadata = {"resourceVersion": str(version)}
+    return {"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": {"containers": None}, "status": {}}
+
+
+def _as_seen(event: Event, matches: Selector) -> str | None:
+    """What a change is to a watcher with a selector: a pod that begins to match is ADDED, one that ceases to is DELETED."""
+    before = event.before is not None and matches(event.before)
+    after = event.change != "DELETED" and matches(event.pod)
+    return {(False, True): "ADDED", (True, True): "MODIFIED", (True, False): "DELETED"}.get((before, after))
+
+
+def _selector(request: web.Request) -> Selector:
+    """From the path's namespace and `fieldSelector`. Refuses what it can't honour, rather than overlook it."""
+    wanted = {}
+    for part in filter(None, request.query.get("fieldSelector", "").split(",")):
+        path, _, value = part.replace("==", "=").partition("=")
+        if path not in {"spec.nodeName", "metadata.name", "metadata.namespace", "status.phase"}:
+            raise _BadRequestError(f'field label not supported: "{path}"')
+        wanted[tuple(path.split("."))] = value
+    if "labelSelector" in request.query:
+        raise _BadRequestError("labelSelector is not supported by this stand-in")
+    if "namespace" in request.match_info:
+        wanted["metadata", "namespace"] = request.match_info["namespace"]
+    return lambda pod: all(pod[place].get(name) == value for (place, name), value in wanted.items())
+
+
+def _number(request: web.Request, name: str, default: int) -> int:
+    try:
+        return int(request.query.get(name) or default)
+    except ValueError:
+        raise _BadRequestError(f"invalid {name}: {request.query[name]!r}") from None

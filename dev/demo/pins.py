@@ -1,0 +1,51 @@
+"""A place for the demo's agent to pin its capture, and its removal: what was mounted for it is unmounted again.
+
+An undertaker process removes it when the demo is killed, for a probe that stays makes every fork slower. Must not live here:
+what is pinned.
+"""
+
+import contextlib
+import hashlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.kernel.pins import STANDARD, CannotPin, Pins, PinsTaken
+from dev.demo.containers.cleanup_process import CleanupProcess
+
+PATIENCE = 10.0  # seconds for an agent whose demo was killed to be gone, too
+
+
+@contextlib.contextmanager
+def place_for_pins(state: Path) -> Iterator[Path]:
+    """A folder of this demo's own, emptied of what an earlier one that was killed has left. Where there can be no BPF file
+    system the agent says so, and works without."""
+    mounted_before = STANDARD.is_mount()
+    folder = STANDARD / f"forklore-demo-{hashlib.sha256(bytes(state.resolve())).hexdigest()[:8]}"
+    _clear(folder)
+    cleanup_process = CleanupProcess("dev.demo.pins", folder)
+    try:
+        yield folder
+    finally:
+        cleanup_process.dismiss()
+        _clear(folder)
+        if not mounted_before and STANDARD.is_mount():
+            subprocess.run(["umount", str(STANDARD)], check=False, stderr=subprocess.DEVNULL)  # busy: somebody else's by now
+
+
+def _clear(folder: Path) -> None:
+    with contextlib.suppress(CannotPin, PinsTaken):
+        pins = Pins(folder)
+        try:
+            pins.remove_all()
+        finally:
+            pins.close()
+
+
+if __name__ == "__main__":
+    deserted, end = Path(sys.argv[1]), time.monotonic() + PATIENCE
+    while deserted.exists() and time.monotonic() < end:
+        _clear(deserted)
+        time.sleep(0.1)

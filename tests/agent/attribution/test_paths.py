@@ -1,0 +1,204 @@
+"""What a cgroup's path says, for every shape that kubelets and runtimes make, and for whatever a container makes below."""
+
+import string
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.attribution.cgroup_paths import HOST, Place, place_of
+
+UID, OTHER_UID = "a87d9c0e-19ae-4043-83a2-abda8b90c98e", "0fd2b1f3-3a3e-4f0a-9f5e-52b1e4a3c111"
+ID, OTHER_ID = "7b" * 32, "c4" * 32
+
+hexes = st.text("0123456789abcdef", min_size=64, max_size=64)
+# uuid4, a static pod's hash, and what somebody may write into a static pod's manifest.
+uids = (
+    st.uuids().map(str)
+    | st.text("0123456789abcdef", min_size=32, max_size=32)
+    | st.text(string.ascii_letters + string.digits + "-", min_size=1, max_size=60).filter(lambda uid: uid[0] != "-")
+)
+names = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=40).filter(lambda name: name not in {".", ".."})
+tails = st.lists(
+    names
+    | st.sampled_from(["init", "system.slice", "x.service", "kubepods", "kubepods.slice", "burstable", "docker", "container"])
+    | st.builds(lambda uid: f"pod{uid}", uids)
+    | st.builds(lambda uid: f"kubepods-burstable-pod{uid.replace('-', '_')}.slice", uids)
+    | st.builds(lambda container: f"cri-containerd-{container}.scope", hexes),
+    max_size=4,
+)
+
+
+class Kubelet(NamedTuple):
+    """How a node's kubelet and runtime name things: the rules of kubelet's cgroup_manager_linux.go, written once more."""
+
+    systemd: bool
+    root: tuple[str, ...]  # --cgroup-root, as directories
+    qos: str | None
+    runtime: str | None  # the scheme of a status' containerID; None: the path does not say
+    prefix: str  # of the runtime's scope; "" with a bare id
+    colon: bool = False
+
+    def pod(self, uid):
+        levels = [*self.root, "kubepods", *([self.qos] if self.qos else []), f"pod{uid}"]
+        if not self.systemd:
+            return "/" + "/".join(levels)
+        escaped = [level.replace("-", "_") for level in levels]
+        return "".join(f"/{'-'.join(escaped[: at + 1])}.slice" for at in range(len(escaped)))
+
+    def container(self, uid, container):
+        if self.colon:
+            return f"/system.slice/containerd.service/{self.pod(uid).rpartition('/')[2]}:{self.prefix}:{container}"
+        last = f"{self.prefix}-{container}.scope" if self.prefix else container
+        return f"{self.pod(uid)}/{last}"
+
+
+roots = st.sampled_from([(), ("kubelet",), ("k3s", "agent")])
+runtimes = st.sampled_from(
+    [("cri-containerd", "containerd"), ("crio", "cri-o"), ("docker", "docker"), ("nerdctl", "containerd"), ("libpod", "podman")]
+)
+qos = st.sampled_from([None, "burstable", "besteffort"])
+kubelets = (
+    st.builds(lambda root, qos: Kubelet(False, root, qos, None, ""), roots, qos)
+    | st.builds(lambda root, qos, named: Kubelet(False, root, qos, named[1], named[0]), roots, qos, runtimes)
+    | st.builds(lambda root, qos, named: Kubelet(True, root, qos, named[1], named[0]), roots, qos, runtimes)
+    | st.builds(lambda root, qos: Kubelet(True, root, qos, "containerd", "cri-containerd", colon=True), roots, qos)
+)
+# A node that is a container itself.
+outsides = hexes.flatmap(lambda node: st.sampled_from(["", f"/docker/{node}", f"/machine.slice/libpod-{node}.scope"]))
+
+
+@given(kubelets, outsides, uids, hexes)
+def test_every_kubelets_container_is_found(kubelet, outside, uid, container):
+    assert place_of(outside + kubelet.container(uid, container)) == Place(uid, container, kubelet.runtime)
+
+
+@given(kubelets.filter(lambda kubelet: not kubelet.colon), outsides, uids)
+def test_every_kubelets_pod_is_found_without_a_container(kubelet, outside, uid):
+    assert place_of(outside + kubelet.pod(uid)) == Place(uid)
+
+
+@given(kubelets, outsides, uids, hexes, tails)
+def test_nothing_that_a_container_makes_below_itself_changes_whose_it_is(kubelet, outside, uid, container, tail):
+    place = place_of("/".join([outside + kubelet.container(uid, container), *tail]))
+    assert (place.pod, place.container, place.runtime) == (uid, container, kubelet.runtime)
+
+
+@given(uids, names)
+def test_a_directory_in_a_pod_that_is_no_containers_is_the_pods(uid, name):
+    place = place_of(f"/kubepods/pod{uid}/x{name}")
+    assert place.pod == uid
+
+
+@given(st.text() | st.lists(names | st.sampled_from(["..", "", "kubepods", "pod", "burstable"])).map("/".join))
+def test_no_path_makes_it_raise(path):
+    assert isinstance(place_of(path), Place)
+
+
+@given(st.binary(max_size=1024))
+def test_no_bytes_make_it_raise(raw):
+    assert isinstance(place_of(raw.decode(errors="replace")), Place)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "",
+        "/init.scope",
+        "/user.slice/user-1000.slice/session-3.scope",
+        "/system.slice/kubelet.service",
+        "/system.slice/containerd.service",
+        f"/docker/{ID}",
+        f"/system.slice/docker-{ID}.scope",
+        "/kubepods",
+        "/kubepods/burstable",
+        "/kubepods.slice/kubepods-besteffort.slice",
+        "/kubepods/burstable/notapod",
+        "/kubepods/pod",
+        f"/pod{UID}/{ID}",
+        f"/burstable/pod{UID}/{ID}",
+        f"/mykubepods/pod{UID}/{ID}",
+        f"/kubepods/x/pod{UID}/{ID}",
+        f"/kubepods-burstable-pod{UID}.slicex/{ID}",
+    ],
+)
+def test_what_is_in_no_pod_is_the_hosts(path):
+    assert place_of(path) == HOST
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        (f"/kubepods/burstable/pod{UID}/{ID}", Place(UID, ID)),
+        (f"/kubepods/pod{UID}/{ID}/init", Place(UID, ID)),
+        (
+            f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID.replace('-', '_')}.slice"
+            f"/cri-containerd-{ID}.scope",
+            Place(UID, ID, "containerd"),
+        ),
+        (f"/kubepods.slice/kubepods-pod{UID.replace('-', '_')}.slice/crio-{ID}.scope/container", Place(UID, ID, "cri-o")),
+        (f"/kubepods.slice/kubepods-pod{UID.replace('-', '_')}.slice/crio-conmon-{ID}.scope", Place(UID)),
+        (f"/kubepods/pod{UID}/libpod-{ID}.scope/container", Place(UID, ID, "podman")),
+        (
+            f"/docker/{OTHER_ID}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice"
+            f"/kubelet-kubepods-besteffort-pod{UID.replace('-', '_')}.slice/cri-containerd-{ID}.scope",
+            Place(UID, ID, "containerd"),
+        ),
+        ("/kubepods/besteffort/pod21fdd1a722e0fcb32d3c6f8bb5bcd5ad/" + ID, Place("21fdd1a722e0fcb32d3c6f8bb5bcd5ad", ID)),
+    ],
+    ids=["v1", "below", "systemd", "crio", "conmon", "libpod", "kind", "static"],
+)
+def test_the_shapes_as_they_are_written_down(path, place):
+    assert place_of(path) == place
+
+
+@pytest.mark.parametrize("inner", [f"docker/{OTHER_ID}", f"system.slice/docker-{OTHER_ID}.scope", f"a/b/libpod-{OTHER_ID}"])
+def test_a_container_inside_the_container_is_the_outer_one_s(inner):
+    assert place_of(f"/kubepods/pod{UID}/{ID}/{inner}") == Place(UID, ID)
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        f"kubepods/burstable/pod{OTHER_UID}/{OTHER_ID}",
+        f"kubepods.slice/kubepods-pod{OTHER_UID.replace('-', '_')}.slice/cri-containerd-{OTHER_ID}.scope",
+        f"kubepods-pod{OTHER_UID.replace('-', '_')}.slice:cri-containerd:{OTHER_ID}",
+    ],
+)
+def test_a_container_that_names_a_directory_like_another_pods_stays_its_own_pods(below):
+    place = place_of(f"/kubepods/burstable/pod{UID}/{ID}/{below}")
+    assert (place.pod, place.container) == (UID, ID)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/kubepods/pod{UID}\n/{ID}",
+        f"/kubepods\n/pod{UID}/{ID}",
+        f"/kubepods/pod{UID}/../pod{OTHER_UID}\n/{ID}",
+        f"/kubepods/../pod{UID}/{ID}",
+    ],
+)
+def test_a_name_that_only_resembles_a_pods_is_none(path):
+    assert place_of(path).container is None
+
+
+def test_a_containers_name_with_a_newline_is_no_container():
+    assert place_of(f"/kubepods/pod{UID}/{ID}\n") == Place(UID)
+
+
+@pytest.mark.parametrize(
+    "part", ["a-" * 5_000, "kubepods-pod" * 900, "kubepods-burstable-poda-" * 450, "0" * 10_000, "/x" * 5_000]
+)
+@pytest.mark.parametrize("end", ["", ".slice", ".slice:cri-containerd:" + ID[:-1] + "x"])
+def test_a_path_of_ten_thousand_bytes_is_in_no_container_and_no_burden(part, end):
+    """The suite's own time limit is what would tell of a regular expression that goes over it again and again."""
+    assert place_of(f"/{part}{end}").container is None
+
+
+@pytest.mark.parametrize("root", ["my_root", "Nodes"])
+def test_a_cgroup_root_of_any_name_may_stand_before_kubepods(root):
+    path = f"/{root}.slice/{root}-kubepods.slice/{root}-kubepods-pod{UID.replace('-', '_')}.slice/cri-containerd-{ID}.scope"
+    assert place_of(path) == Place(UID, ID, "containerd")

@@ -1,0 +1,98 @@
+"""Identity against a real cluster: each process that ran in it belongs to the pod, container and kind that it truly had."""
+
+import pytest
+
+from agent.attribution.attributions import Attributions
+from agent.attribution.cgroups import Cgroups
+from agent.attribution.pod_objects import pod_of
+from agent.attribution.pods import Pods
+
+# What ran at the moment of the recording, told from workloads.yaml and the command lines, not from the agent.
+TRUTH = {
+    ("static-proxy-node1", "proxy", "app"): 2,
+    ("static-proxy-node1", None, "sandbox"): 1,
+    ("logs-hv7dp", "tail", "app"): 2,
+    ("logs-hv7dp", None, "sandbox"): 1,
+    ("cart-59855dd6c8-hnc27", "mesh", "sidecar"): 2,
+    ("cart-59855dd6c8-hnc27", "app", "app"): 2,
+    ("cart-59855dd6c8-hnc27", None, "sandbox"): 1,
+    ("cart-59855dd6c8-j77f6", "mesh", "sidecar"): 2,
+    ("cart-59855dd6c8-j77f6", "app", "app"): 2,
+    ("cart-59855dd6c8-j77f6", None, "sandbox"): 1,
+    ("crasher", None, "sandbox"): 1,
+    ("db-0", "pg", "app"): 2,
+    ("db-0", "dbg", "ephemeral"): 1,
+    ("db-0", None, "sandbox"): 1,
+}
+
+
+def path_of(process):
+    return next(line.split(":", 2)[2] for line in process["cgroup"] if ":pids:" in line)
+
+
+@pytest.fixture
+def processes(recorded):
+    return recorded("cgroups-running.json")
+
+
+@pytest.fixture
+def cgroups(processes):
+    """A walk gives no time of birth, but ids that rise; the recording's processes are in the order of their start."""
+    found, ids = Cgroups(), {}
+    for process in sorted(processes, key=lambda process: process["host_pid"]):
+        path = path_of(process)
+        if path not in ids:
+            ids[path] = found.born(len(ids) + 1, path.encode(), 0).id
+    found.ids = ids
+    return found
+
+
+@pytest.fixture
+def pods(recorded):
+    pods = Pods()
+    pods.replace([pod_of(item) for item in recorded("list-running.json")["items"]], 0.0)
+    return pods
+
+
+def test_every_process_is_told_with_its_pod_container_and_kind(processes, cgroups, pods):
+    attributions, told = Attributions(cgroups, pods, api=True), {}
+    for process in processes:
+        attribution = attributions.give_up(cgroups.ids[path_of(process)])
+        assert attribution.state == "resolved"
+        whose = (attribution.pod.name, attribution.container.name, attribution.container.kind)
+        told[whose] = told.get(whose, 0) + 1
+    assert told == TRUTH
+
+
+def test_only_sandboxes_had_to_be_given_up(processes, cgroups, pods):
+    attributions = Attributions(cgroups, pods, api=True)
+    for process in processes:
+        known = attributions.of(cgroups.ids[path_of(process)]) is not None
+        assert known == (process["comm"] != "pause")
+
+
+def test_without_the_api_every_process_still_says_its_pods_uid_and_its_containers_id(processes, cgroups):
+    attributions = Attributions(cgroups, Pods(), api=False)
+    for process in processes:
+        path = path_of(process)
+        attribution = attributions.of(cgroups.ids[path])
+        assert path == f"{path.rpartition('/pod')[0]}/pod{attribution.pod_uid}/{attribution.container.id}"
+
+
+def test_the_whole_recorded_life_ends_with_the_pods_that_were_there_at_its_end(recorded_events):
+    """ADDED, MODIFIED and DELETED in their order: what was deleted is gone, and its containers have names all the same."""
+    pods, alive, ids = Pods(), set(), {}
+    for event in recorded_events:
+        if event["type"] == "BOOKMARK":
+            continue
+        pod = pod_of(event["object"])
+        pods.put(pod)
+        ids |= {one.id: pod.uid for one in pod.containers.values()}
+        if event["type"] == "DELETED":
+            pods.remove(pod.uid, 0.0)
+            alive.discard(pod.uid)
+        else:
+            alive.add(pod.uid)
+    assert len(pods) == len(alive)
+    for container, uid in ids.items():
+        assert pods.get(uid).containers[container].name

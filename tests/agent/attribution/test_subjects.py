@@ -1,0 +1,273 @@
+"""Whose is this cgroup: both directories made into one answer, which is never awaited and never another pod's."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.attribution.attributions import Attributions
+from agent.attribution.cgroups import Cgroups
+from agent.attribution.pods import KEEP_GONE_S, Pods
+from agent.model import Container, Pod
+
+UID, OTHER_UID, HASH = "a87d9c0e-19ae-4043-83a2-abda8b90c98e", "0fd2b1f3-3a3e-4f0a-9f5e-52b1e4a3c111", "21fdd1a722e0fcb3" * 2
+SANDBOX, APP, LATER = "5a" * 32, "7b" * 32, "c4" * 32
+
+
+def a_pod(uid=UID, *containers, aliases=(), **fields):
+    given = {"namespace": "shop", "name": f"pod-{uid}", "labels": {}, "workload": None, "service_account": None, "qos": None}
+    named = {one: Container(one, "app", "busybox", None, "app", "containerd") for one in containers}
+    return Pod(uid=uid, aliases=frozenset([uid, *aliases]), containers=named, **{**given, **fields})
+
+
+class Node:
+    """Both directories and the answer, and a kernel that numbers cgroups upwards."""
+
+    def __init__(self, api=True):
+        self.cgroups, self.pods = Cgroups(), Pods()
+        self.attributions = Attributions(self.cgroups, self.pods, api=api)
+        self._last = 100
+
+    def born(self, path, number=None, time=None):
+        self._last += 1
+        number = number or self._last
+        self.cgroups.born(number, path.encode(), self._last if time is None else time)
+        self.attributions.cgroup_changed(number)
+        return number
+
+    def container(self, container, uid=UID, **more):
+        return self.born(f"/kubepods/burstable/pod{uid}/{container}", **more)
+
+
+@pytest.fixture
+def node():
+    return Node()
+
+
+def test_a_hosts_process_is_the_hosts_at_once(node):
+    cgroup = node.born("/system.slice/ssh.service")
+    attribution = node.attributions.of(cgroup)
+    assert (attribution.state, attribution.by, attribution.path, attribution.pod_uid) == (
+        "host",
+        None,
+        "/system.slice/ssh.service",
+        None,
+    )
+
+
+def test_a_containers_fork_is_pending_until_the_api_names_it(node):
+    cgroup = node.container(APP)
+    assert node.attributions.of(cgroup) is None
+    node.pods.put(a_pod())
+    assert node.attributions.of(cgroup) is None
+    node.pods.put(a_pod(UID, APP))
+    attribution = node.attributions.of(cgroup)
+    assert (attribution.state, attribution.by, attribution.pod.uid, attribution.container.name) == (
+        "resolved",
+        "status",
+        UID,
+        "app",
+    )
+
+
+def test_while_it_is_pending_the_best_that_can_be_said_is_what_the_path_says(node):
+    cgroup = node.container(APP)
+    best = node.attributions.best(cgroup)
+    assert (best.state, best.by, best.pod_uid, best.pod, best.container) == ("unresolved", "cgroup", UID, None, Container(APP))
+    assert node.attributions.of(cgroup) is None
+
+
+def test_what_was_given_up_stays_given_up_and_says_what_the_path_said(node):
+    cgroup = node.container(APP)
+    given_up = node.attributions.give_up(cgroup)
+    assert (given_up.state, given_up.by, given_up.pod_uid) == ("unresolved", "cgroup", UID)
+    assert node.attributions.of(cgroup) is given_up
+
+
+def test_what_was_given_up_is_resolved_when_the_api_says_more(node):
+    cgroup = node.container(APP)
+    node.attributions.give_up(cgroup)
+    node.pods.put(a_pod(UID, APP))
+    assert node.attributions.of(cgroup).state == "resolved"
+
+
+def test_news_of_another_pod_do_not_make_it_wait_again(node):
+    cgroup = node.container(APP)
+    given_up = node.attributions.give_up(cgroup)
+    node.pods.put(a_pod(OTHER_UID, LATER))
+    assert node.attributions.of(cgroup) is given_up
+
+
+def test_a_known_pods_first_born_in_no_status_is_its_sandbox_once_the_wait_is_over(node):
+    first, second = node.container(SANDBOX), node.container(LATER)
+    node.pods.put(a_pod(UID, APP))
+    assert node.attributions.of(first) is None
+    sandbox = node.attributions.give_up(first)
+    assert (sandbox.state, sandbox.by, sandbox.container.kind, sandbox.pod.uid) == ("resolved", "birth", "sandbox", UID)
+    assert node.attributions.give_up(second).state == "unresolved"
+
+
+def test_of_containers_older_than_the_agent_the_one_with_the_lowest_id_is_the_sandbox(node):
+    late, early = node.container(LATER, number=20, time=0), node.container(SANDBOX, number=10, time=0)
+    node.pods.put(a_pod())
+    assert node.attributions.give_up(late).state == "unresolved"
+    assert node.attributions.give_up(early).container.kind == "sandbox"
+
+
+def test_what_a_sandbox_makes_below_itself_is_the_sandbox_too(node):
+    node.container(SANDBOX)
+    below = node.born(f"/kubepods/burstable/pod{UID}/{SANDBOX}/init")
+    node.pods.put(a_pod())
+    assert node.attributions.give_up(below).container.kind == "sandbox"
+
+
+def test_without_the_pod_there_is_no_sandbox(node):
+    assert node.attributions.give_up(node.container(SANDBOX)).state == "unresolved"
+
+
+def test_the_first_born_of_another_pod_is_not_this_ones_sandbox(node):
+    node.container(SANDBOX, OTHER_UID)
+    own = node.container(APP)
+    node.pods.put(a_pod())
+    assert node.attributions.give_up(own).container.kind == "sandbox"
+
+
+def test_a_dead_sandbox_is_still_the_first_born(node):
+    sandbox, app = node.container(SANDBOX), node.container(APP)
+    node.cgroups.died(sandbox, 1000)
+    node.pods.put(a_pod())
+    assert node.attributions.give_up(app).state == "unresolved"
+
+
+def test_a_pods_own_directory_is_the_pods_without_a_container(node):
+    cgroup = node.born(f"/kubepods/burstable/pod{UID}")
+    node.pods.put(a_pod(UID, APP))
+    attribution = node.attributions.of(cgroup)
+    assert (attribution.state, attribution.pod.uid, attribution.container) == ("resolved", UID, None)
+
+
+def test_an_id_that_comes_again_is_never_the_old_pods(node):
+    cgroup = node.container(APP)
+    node.pods.put(a_pod(UID, APP))
+    assert node.attributions.of(cgroup).pod.uid == UID
+    node.cgroups.died(cgroup, 1000)
+    node.container(LATER, OTHER_UID, number=cgroup)
+    assert node.attributions.of(cgroup) is None
+    assert node.attributions.best(cgroup).pod_uid == OTHER_UID
+
+
+def test_an_id_that_comes_again_does_not_inherit_what_was_given_up(node):
+    cgroup = node.container(APP)
+    node.attributions.give_up(cgroup)
+    node.container(LATER, OTHER_UID, number=cgroup)
+    assert node.attributions.of(cgroup) is None
+
+
+def test_a_forgotten_id_is_nobodys(node):
+    cgroup = node.container(APP)
+    node.pods.put(a_pod(UID, APP))
+    node.attributions.of(cgroup)
+    node.cgroups.died(cgroup, 0)
+    for gone in node.cgroups.forget(10**15):
+        node.attributions.cgroup_changed(gone)
+    assert node.attributions.of(cgroup) is None
+    assert (node.attributions.give_up(cgroup).state, node.attributions.give_up(cgroup).path) == ("unresolved", None)
+
+
+def test_a_static_pods_process_is_its_mirrors(node):
+    cgroup = node.container(APP, HASH)
+    node.pods.put(a_pod(UID, APP, aliases=[HASH]))
+    attribution = node.attributions.of(cgroup)
+    assert (attribution.state, attribution.pod_uid) == ("resolved", UID)
+
+
+def test_a_label_that_changed_shows_on_the_next_fork_and_not_on_the_last(node):
+    cgroup = node.container(APP)
+    node.pods.put(a_pod(UID, APP, labels={"v": "1"}))
+    before = node.attributions.of(cgroup)
+    node.pods.put(a_pod(UID, APP, labels={"v": "2"}))
+    assert node.attributions.of(cgroup).pod.labels == {"v": "2"}
+    assert before.pod.labels == {"v": "1"}
+
+
+def test_the_same_subject_is_given_while_nothing_changes(node):
+    """Encoders keep its text by its identity."""
+    cgroup = node.container(APP)
+    node.pods.put(a_pod(UID, APP))
+    before = node.attributions.of(cgroup)
+    node.pods.put(a_pod(OTHER_UID, LATER))
+    assert node.attributions.of(cgroup) is before
+
+
+def test_a_deleted_pod_stays_resolvable_and_is_forgotten_in_the_end(node):
+    cgroup = node.container(APP)
+    node.pods.put(a_pod(UID, APP))
+    node.pods.remove(UID, 1000.0)
+    assert node.attributions.of(cgroup).pod.uid == UID
+    node.pods.forget(1000.0 + KEEP_GONE_S)
+    assert node.attributions.of(cgroup).pod.uid == UID
+    node.pods.forget(1001.0 + KEEP_GONE_S)
+    assert node.attributions.of(cgroup) is None
+
+
+def test_without_an_api_nothing_is_worth_waiting_for():
+    node = Node(api=False)
+    attribution = node.attributions.of(node.container(APP))
+    assert (attribution.state, attribution.by, attribution.pod_uid) == ("unresolved", "cgroup", UID)
+
+
+numbers, happenings = st.integers(1, 3), st.sampled_from(["born", "died", "pod", "gone", "give up"])
+
+
+@given(st.lists(st.tuples(happenings, numbers, numbers), max_size=30))
+def test_no_order_of_events_ever_gives_a_cgroup_to_another_pod(steps):
+    node, owner = Node(), {}
+    for what, number, pod in steps:
+        uid = f"uid-{pod}"
+        if what == "born":
+            node.container(APP, uid, number=number)
+            owner[number] = uid
+        elif what == "died":
+            node.cgroups.died(number, 1)
+        elif what == "pod":
+            node.pods.put(a_pod(uid, APP))
+        elif what == "gone":
+            node.pods.remove(uid, 0.0)
+            node.pods.forget(10_000.0)
+        else:
+            node.attributions.give_up(number)
+        for cgroup, uid in owner.items():
+            assert node.attributions.best(cgroup).pod_uid == uid
+
+
+def test_a_pod_can_not_take_another_pods_forks_by_an_annotation(node):
+    cgroup = node.container(APP)
+    node.pods.put(a_pod(UID, APP))
+    node.pods.put(a_pod(OTHER_UID, APP, aliases=[UID]))
+    assert node.attributions.best(cgroup).pod_uid == UID
+
+
+def test_a_container_that_a_walk_found_late_is_not_taken_for_the_sandbox(node):
+    node.container(SANDBOX)
+    app = node.container(APP, time=0)  # its birth was lost, and the walk that followed found it
+    node.pods.put(a_pod())
+    assert node.attributions.give_up(app).container.kind is None
+
+
+def test_a_sandbox_stays_one_when_its_pods_status_changes(node):
+    cgroup = node.container(SANDBOX)
+    node.pods.put(a_pod())
+    assert node.attributions.give_up(cgroup).container.kind == "sandbox"
+    node.pods.put(a_pod(UID, APP))
+    assert node.attributions.best(cgroup).container.kind == "sandbox"
+
+
+def test_a_sandbox_that_is_made_anew_is_one_too_and_a_container_beside_it_is_not(node):
+    """As when the first one crashed: the kubelet ends what is left of the pod, and begins again."""
+    first, app = node.container(SANDBOX), node.container(APP)
+    node.pods.put(a_pod(UID, APP))
+    for gone in (first, app):
+        node.cgroups.died(gone, node.cgroups.get(app).born + 1)
+    again = node.container("5b" * 32, time=node.cgroups.get(app).born + 2)
+    beside = node.container(LATER, time=node.cgroups.get(app).born + 3)
+    assert node.attributions.give_up(again).container.kind == "sandbox"
+    assert node.attributions.give_up(beside).state == "unresolved"

@@ -1,0 +1,265 @@
+"""`forklore sinks test` tells an operator what to mend; what it sends is valid everywhere, harmless, and easily found."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agent.doctor.send_test_event import NODE, main, marked, tried
+from agent.lifecycle.build import form_of
+from agent.settings import SinkSettings
+from agent.sinks.delivery.connections import Limits
+from collector.ingest.lines import checked_lines
+from tests.agent.sinks import ecs_documents, test_ocsf
+from tests.agent.sinks.plain_otel import parsed, told
+from tests.certificates import Authority
+from tests.faults import Close, FaultProxy, Garbage, Half, Reset, Say, Stall
+
+NOWHERE = ("127.0.0.1", 9)  # a receiver that is never asked
+TOKEN = "0a1b2c3d-0a1b-2c3d"
+Try = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def proxy() -> Iterator[FaultProxy]:
+    with FaultProxy(NOWHERE) as here:
+        yield here
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> Path:
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    return file
+
+
+@pytest.fixture
+def try_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Try:
+    """Tries sinks with these settings; exit code and output."""
+
+    def out(*sinks: dict[str, Any], arguments: tuple[str, ...] = ()) -> tuple[int, str]:
+        config = tmp_path / "agent.yaml"
+        given = [{"name": f"siem{at}", **sink} for at, sink in enumerate(sinks)]
+        config.write_text(yaml.safe_dump({"state_dir": str(tmp_path / "state"), "sinks": given}))
+        code = main(["test", "--config", str(config), *arguments])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return out
+
+
+# What is sent.
+
+
+def test_it_sends_one_event_of_a_node_that_there_is_not(proxy: FaultProxy, try_out: Try) -> None:
+    proxy.usual = Say(200)
+    code, said = try_out({"url": proxy.url("/in")})
+    assert code == 0
+    assert said.startswith("siem0: taken: 200\n    http, native, to 127.0.0.1:")
+    assert f"look there for {NODE}, or for the event's id: " in said
+    assert [request.path for request in proxy.requests] == ["/in"]
+
+
+def test_each_event_is_another_and_none_is_of_a_boot_that_was() -> None:
+    first, second = (marked("siem", "demo", 10**18) for _ in range(2))
+    assert first["id"] != second["id"]
+    assert first["id"].partition(".")[0] != Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def test_it_is_what_the_collector_takes_and_counts_for_nothing() -> None:
+    event = marked("siem", "demo", 10**18)
+    lines = checked_lines(json.dumps(event).encode() + b"\n", 1 << 18, 10)
+    assert (lines.refused, len(lines.gaps)) == ([], 1)
+    assert (lines.gaps[0].amount, lines.gaps[0].by_now) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "schema"), [("http", "ecs"), ("http", "ocsf"), ("elasticsearch", "ecs"), ("otlp", "otel")]
+)
+def test_it_is_valid_in_every_schema(protocol: str, schema: str) -> None:
+    event = marked("siem", "demo", 10**18)
+    sink = SinkSettings.model_validate({"name": "siem", "url": "http://x", "protocol": protocol, "schema": schema})
+    item = form_of(sink, "demo", NODE, ()).encoder.event(event)
+    match schema:
+        case "otel":
+            resource, record = parsed(item)
+            assert record.body.string_value == f"0 sched_process_fork missing on {NODE}: test (sink siem)"
+            assert told(resource)["host.name"] == NODE
+        case "ecs":
+            document = json.loads(str(item).splitlines()[-1])
+            assert list(ecs_documents.complaints(document)) == []
+            assert (document["host"]["name"], document["event"]["reason"]) == (NODE, "test")
+        case _:
+            document = json.loads(item)
+            assert list(test_ocsf.complaints(document)) == []
+            assert (document["device"]["hostname"], document["status_code"], document["count"]) == (NODE, "test", 0)
+
+
+# What went wrong, and what to mend.
+
+
+@pytest.mark.parametrize(
+    ("sink", "answer", "words"),
+    [
+        ({"protocol": "otlp"}, Say(401), ["NOT taken: 401", "it wants a token: set `token_file`"]),
+        ({"protocol": "otlp", "token": True}, Say(401), ["it does not know the token in {token}, shown as bearer: see `auth`"]),
+        ({"protocol": "otlp", "token": True}, Say(403), ["it knows the token in {token}, shown as bearer, and lets it do"]),
+        ({"protocol": "otlp"}, Say(404), ["there is nothing at /v1/logs", "port 4318"]),
+        ({}, Say(404), ["there is nothing at the path of `url`"]),
+        ({}, Say(405), ["takes no POST"]),
+        ({}, Say(410), ["was given up"]),
+        ({}, Say(413), ["its own limit is too low"]),
+        ({}, Say(415), ["does not take application/x-ndjson, gzip", "`framing`"]),
+        ({}, Say(400, body=b"error: invalid 'Content-Type'"), ["does not take application/x-ndjson, gzip"]),
+        ({}, Say(302, {"Location": "https://user:pass@login.example:8443/s3cr3t"}), ["elsewhere", "(https://login.example:8443?)"]),
+        ({}, Say(302, {"Location": "/login"}), ["give the right `url`\n"]),
+        ({}, Say(503, body=b"busy"), ["503 busy", "it is there, and busy or broken"]),
+        ({}, Say(422, body=b"no"), ["it refuses the event itself: does it expect native"]),
+        ({}, Say(407), ["the proxy wants other credentials"]),
+        (
+            {"protocol": "splunk_hec", "token": True},
+            Say(403, body=b'{"text":"Invalid token","code":4}'),
+            ["code 4, Invalid token: no such token", "token_file is {token}"],
+        ),
+        (
+            {"protocol": "splunk_hec", "token": True},
+            Say(400, body=b'{"text":"Incorrect index","code":7,"invalid-event-number":0}'),
+            ["code 7, Incorrect index", "see the sink's index"],
+        ),
+        (
+            {"protocol": "splunk_hec", "token": True},
+            Say(400, body=b'{"text":"Invalid data format","code":6,"invalid-event-number":0}'),
+            ["it refuses the event itself"],
+        ),
+        (
+            {"protocol": "splunk_hec"},
+            Say(200, body=b"<html>Sign in"),
+            ["something else answers at /services/collector/event", "8088"],
+        ),
+        (
+            {"protocol": "elasticsearch"},
+            Say(200, body=b"<html>Kibana"),
+            ["something else answers at /logs-forklore.process-default"],
+        ),
+        ({"protocol": "elasticsearch"}, Say(200, body=b'{"errors":true,"items":[{"create":{"status":404,"error":{"type":'
+         b'"index_not_found_exception"}}}]}'), ["set up the data stream"]),
+        ({"protocol": "elasticsearch"}, Say(403, body=b'{"error":{"type":"security_exception","reason":"no"},"status":403}'),
+         ["create_doc"]),
+        ({"protocol": "elasticsearch"}, Say(200, body=b'{"errors":true,"items":[{"create":{"status":400,"error":{"type":'
+         b'"document_parsing_exception"}}}]}'), ["1 refused", "component template"]),
+        ({"protocol": "otlp"}, Say(200, {"Content-Type": "application/json"}, b'{"partialSuccess":{"rejectedLogRecords":"1",'
+         b'"errorMessage":"too old"}}'), ["1 of 1 rejected: too old"]),
+        ({}, Reset("read"), ["broke the connection", "load balancer"]),
+        ({}, Close(), ["closed the connection without an answer", "load balancer"]),
+        ({}, Half(Say(200, body=b"x" * 100)), ["load balancer"]),
+        ({}, Garbage(), ["is it https://?"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_what_to_mend(
+    sink: dict[str, Any], answer: Any, words: list[str], proxy: FaultProxy, token: Path, try_out: Try
+) -> None:
+    proxy.usual = answer
+    given = {key: value for key, value in sink.items() if key != "token"} | (
+        {"token_file": str(token)} if "token" in sink else {}
+    )
+    path = "" if sink.get("protocol") else "/secret-path"
+    code, said = try_out({"url": proxy.url(path), **given})
+    assert code == 1
+    assert said.startswith("siem0: NOT taken: ")
+    for one in words:
+        assert one.format(token=token) in said, said
+    assert TOKEN not in said
+    assert "secret-path" not in said
+    assert "s3cr3t" not in said
+
+
+def test_a_host_that_is_not_known_and_a_port_that_nobody_listens_on(try_out: Try) -> None:
+    code, said = try_out({"url": "https://nowhere.invalid/"}, {"url": "http://127.0.0.1:9/"})
+    assert code == 1
+    assert "nowhere.invalid:443: the name is not known" in said
+    assert "the cluster's DNS" in said
+    assert "127.0.0.1:9 can't be reached: Connection refused" in said
+    assert "NetworkPolicy" in said
+
+
+def test_a_token_file_that_is_not_there_or_is_empty(proxy: FaultProxy, try_out: Try, tmp_path: Path) -> None:
+    proxy.usual = Say(200)
+    empty = tmp_path / "empty"
+    empty.touch()
+    code, said = try_out(
+        {"url": proxy.url("/"), "token_file": "/nowhere/token"}, {"url": proxy.url("/"), "token_file": str(empty)}
+    )
+    assert code == 1
+    assert "token_file /nowhere/token: No such file or directory" in said
+    assert f"token_file {empty}: the token file is empty" in said
+    assert proxy.requests == []
+
+
+def test_a_certificate_of_an_unknown_authority_and_then_of_a_known_one(try_out: Try, tmp_path: Path) -> None:
+    authority = Authority()
+    with FaultProxy(NOWHERE, tls=authority.server()) as proxy:
+        proxy.usual = Say(200)
+        code, said = try_out({"url": proxy.url("/")}, {"url": proxy.url("/"), "ca_file": str(authority.file(tmp_path))})
+    assert code == 1
+    assert "siem0: NOT taken: " in said
+    assert "from an unknown CA: give that CA as ca_file" in said
+    assert "siem1: taken: 200" in said
+
+
+def test_a_receiver_says_our_token_back_and_it_is_not_shown(proxy: FaultProxy, try_out: Try, token: Path) -> None:
+    proxy.usual = Say(401, body=f"no such token: {TOKEN}\x1b[2J".encode())
+    _, said = try_out({"url": proxy.url("/"), "token_file": str(token)})
+    assert "no such token: [secret]\\x1b[2J" in said
+    assert TOKEN not in said
+
+
+async def test_a_receiver_that_hangs_keeps_nobody_waiting_for_long(proxy: FaultProxy) -> None:
+    proxy.usual = Stall(5.0, Say(200))
+    sink = SinkSettings(name="siem", url=proxy.url("/"))
+    outcome = await tried(sink, form_of(sink, "demo", NODE, ()), marked("siem", "demo", 0), Limits(1.0, 0.3, 0.3))
+    assert outcome[:2] == (False, f"127.0.0.1:{proxy.address[1]} does not answer in time")
+    assert "NetworkPolicy" in outcome.advice
+
+
+# The command.
+
+
+def test_only_the_sink_that_was_named_is_tried_and_one_that_fails_is_enough(proxy: FaultProxy, try_out: Try) -> None:
+    proxy.usual = Say(200)
+    sinks = ({"url": proxy.url("/a")}, {"url": "http://127.0.0.1:9/"})
+    assert try_out(*sinks)[0] == 1
+    code, said = try_out(*sinks, arguments=("--sink", "siem0"))
+    assert (code, "siem1" in said) == (0, False)
+    code, said = try_out(*sinks, arguments=("--sink", "other"))
+    assert (code, said) == (2, "forklore sinks: there is no sink other; the settings have: siem0, siem1\n")
+
+
+def test_settings_that_are_wrong_or_without_sinks_are_said(try_out: Try) -> None:
+    assert try_out() == (78, "forklore sinks: settings: sinks: there are none\n")
+    code, said = try_out({"url": "nowhere"})
+    assert code == 78
+    assert "sinks.0.url" in said
+
+
+def test_it_needs_no_root_and_leaves_nothing_behind(proxy: FaultProxy, tmp_path: Path) -> None:
+    proxy.usual = Say(200)
+    config = tmp_path / "agent.yaml"
+    sinks = [{"name": "siem", "url": proxy.url("/")}]
+    config.write_text(yaml.safe_dump({"state_dir": str(tmp_path / "state"), "sinks": sinks}))
+    for place in (*tmp_path.parents, tmp_path):
+        if place.stat().st_uid == os.geteuid() and str(place).startswith("/tmp/"):
+            place.chmod(0o755)
+    nobody = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    command = [sys.executable, "-m", "cli", "sinks", "test", "--config", str(config)]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30, **nobody)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("siem: taken: 200\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["agent.yaml"]

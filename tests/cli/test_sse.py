@@ -1,0 +1,41 @@
+"""Server-sent events, however the network cuts them."""
+
+import pytest
+
+from cli.client.sse import LONGEST, ServerEvent, ServerEvents, TooLong
+
+STREAM = (
+    b'retry: 2000\n\nid: 41\n\n:\n\nevent: fork\ndata: {"a":\ndata: 1}\n\nid: 42\n\n'
+    b"event: lost\r\ndata:{}\r\n\r\ndata: \xc3\xa9\r\revent: none\n\n:heartbeat\n\ndata: cut o"
+)
+EVENTS = [ServerEvent("fork", '{"a":\n1}'), ServerEvent("lost", "{}"), ServerEvent("message", "é")]
+
+
+def test_a_stream_is_the_same_wherever_it_is_cut():
+    for cut in range(len(STREAM) + 1):
+        events = ServerEvents()
+        assert events.feed(STREAM[:cut]) + events.feed(STREAM[cut:]) == EVENTS, cut
+        assert events.last_id == "42"
+    events = ServerEvents()
+    assert [event for place in range(len(STREAM)) for event in events.feed(STREAM[place : place + 1])] == EVENTS
+
+
+def test_an_id_counts_when_its_event_has_ended_and_is_fit_for_a_header():
+    events = ServerEvents()
+    events.feed(b"id: 7\n\nid: 8\n")
+    assert events.last_id == "7"
+    events.feed(b"\nid: 9\x01\n\n")
+    assert events.last_id == "8"
+
+
+@pytest.mark.parametrize("piece", [b"data: " + b"x" * 65536, b"data: x\n" * 8192])
+def test_an_event_without_an_end_is_not_kept(piece):
+    events = ServerEvents()
+    with pytest.raises(TooLong):
+        for _ in range(LONGEST // 8192):
+            events.feed(piece)
+
+
+def test_long_streams_of_short_events_are_no_long_event():
+    events = ServerEvents()
+    assert sum(len(events.feed(b"data: x\n\n" * 4096)) for _ in range(LONGEST // 8192)) == LONGEST // 2

@@ -1,0 +1,211 @@
+"""Real containers: they are what a kubelet's would look like from the kernel, and nothing of them stays."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from dev.demo.containers import leftovers
+from dev.demo.containers.runtime import ContainerError, Runtime, cgroups_path, sweep
+
+pytestmark = pytest.mark.containers
+UID, ID = "a87d9c0e-19ae-4043-83a2-abda8b90c98e", "7b" * 32
+FOREVER = ("sleep", "1000")
+
+
+@pytest.fixture
+def runtime(tmp_path):
+    with Runtime(tmp_path / "runtime") as runtime:
+        yield runtime
+
+
+def alive(pid):
+    """A zombie is not: it waits for whoever adopted it, which is not ours to hurry."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("qos", "driver", "expected"),
+    [
+        ("burstable", "cgroupfs", f"/kubepods/burstable/pod{UID}/{ID}"),
+        ("guaranteed", "cgroupfs", f"/kubepods/pod{UID}/{ID}"),
+        (
+            "besteffort",
+            "systemd",
+            "/kubepods.slice/kubepods-besteffort.slice/"
+            f"kubepods-besteffort-pod{UID.replace('-', '_')}.slice/cri-containerd-{ID}.scope",
+        ),
+        ("guaranteed", "systemd", f"/kubepods.slice/kubepods-pod{UID.replace('-', '_')}.slice/cri-containerd-{ID}.scope"),
+    ],
+)
+def test_a_container_is_in_the_asked_cgroup_of_every_hierarchy(runtime, qos, driver, expected):
+    assert cgroups_path(UID, ID, qos=qos, driver=driver) == expected
+    container = runtime.start(FOREVER, pod_uid=UID, container_id=ID, qos=qos, driver=driver)
+    lines = Path(f"/proc/{container.pid}/cgroup").read_text().splitlines()
+    assert {line.split(":", 2)[2] for line in lines} == {expected}
+    assert len(leftovers.directories(expected)) == len(leftovers.hierarchies())
+
+
+def test_a_container_has_its_own_namespaces_and_is_pid_1_in_them(runtime):
+    container = runtime.start(FOREVER, own_network=True)
+    for kind in ("pid", "mnt", "uts", "ipc", "net"):
+        assert Path(f"/proc/{container.pid}/ns/{kind}").readlink() != Path(f"/proc/self/ns/{kind}").readlink(), kind
+    status = Path(f"/proc/{container.pid}/status").read_text()
+    assert f"NSpid:\t{container.pid}\t1\n" in status
+
+
+def test_without_a_network_of_its_own_it_is_in_the_host_s(runtime):
+    container = runtime.start(FOREVER)
+    assert Path(f"/proc/{container.pid}/ns/net").readlink() == Path("/proc/self/ns/net").readlink()
+
+
+def test_exec_runs_inside_and_hands_out_what_it_wrote(runtime):
+    container = runtime.start(FOREVER, name="cart")
+    answer = runtime.exec(container, ["sh", "-c", "hostname; readlink /proc/self/ns/pid; exit 7"])
+    assert answer.returncode == 7
+    assert answer.stdout.split() == ["cart", str(Path(f"/proc/{container.pid}/ns/pid").readlink())]
+
+
+def test_the_distribution_s_python_runs_inside_and_forks_a_pool(runtime):
+    program = "import multiprocessing as m; print(sum(m.Pool(2).map(abs, [-1, -2, -3])))"
+    container = runtime.start(["/usr/bin/python3", "-c", program])
+    assert runtime.wait(container, 60) == 0, container.log.read_text()
+    assert container.log.read_text() == "6\n"
+
+
+def test_files_go_in_and_out_through_work(runtime):
+    container = runtime.start(["sh", "-c", "echo $WORD > /work/out; touch /nowhere"], env={"WORD": "hello"})
+    assert runtime.wait(container, 30) == 1, "the root is read-only"
+    assert (container.work / "out").read_text() == "hello\n"
+
+
+def test_the_exit_code_tells_how_it_ended(runtime):
+    ended, killed = runtime.start(["sh", "-c", "exit 3"]), runtime.start(FOREVER)
+    runtime.kill(killed)
+    assert runtime.wait(ended, 30) == 3
+    assert runtime.wait(killed, 30) == 128 + signal.SIGKILL
+    assert runtime.running() == ()
+
+
+def test_what_runc_refuses_is_told_in_its_own_words(runtime):
+    with pytest.raises(ContainerError, match="no-such-program"):
+        runtime.start(["/no-such-program"])
+
+
+def test_only_a_privileged_container_may_nest_namespaces(runtime):
+    nest = ["unshare", "--pid", "--fork", "sh", "-c", "echo $$"]
+    ordinary, privileged = runtime.start(nest), runtime.start(nest, privileged=True)
+    assert runtime.wait(ordinary, 30) != 0
+    assert runtime.wait(privileged, 30) == 0
+    assert privileged.log.read_text() == "1\n"
+
+
+def test_several_start_side_by_side(runtime):
+    with ThreadPoolExecutor(4) as threads:
+        containers = list(threads.map(lambda _: runtime.start(FOREVER), range(4)))
+    assert {container.pid for container in runtime.running()} == {container.pid for container in containers}
+
+
+def test_two_runtimes_do_not_share_a_root(runtime):
+    with pytest.raises(BlockingIOError), Runtime(runtime.root):
+        pass
+    assert runtime.wait(runtime.start(["true"]), 30) == 0, "and the first one goes on"
+
+
+def test_deleting_a_container_keeps_its_pod_s_cgroup_for_the_others_in_it(runtime):
+    sandbox = runtime.start(FOREVER, pod_uid=UID)
+    app = runtime.start(FOREVER, pod_uid=UID)
+    pod = str(Path(sandbox.cgroups_path).parent)
+    runtime.delete(app)
+    assert leftovers.directories(app.cgroups_path) == ()
+    assert len(leftovers.directories(sandbox.cgroups_path)) == len(leftovers.hierarchies())
+    runtime.delete(sandbox)
+    assert leftovers.directories(pod) == ()
+    assert not Path(f"/proc/{sandbox.pid}").exists()
+
+
+def test_nothing_is_left_after_closing(tmp_path, traces):
+    with Runtime(tmp_path / "runtime") as runtime:
+        one = runtime.start(FOREVER)
+        two = runtime.start(["sh", "-c", "sleep 1000 & sleep 1000"], driver="systemd", qos="guaranteed")
+        runtime.wait(runtime.start(["true"]))
+    assert [pid for pid in (one.pid, two.pid) if Path(f"/proc/{pid}").exists()] == []
+    assert not (tmp_path / "runtime").exists()
+    assert traces.found(seconds=0) == []
+
+
+def test_a_cgroup_that_was_there_before_stays(tmp_path):
+    mine = leftovers.hierarchies()[0] / f"kubepods/burstable/pod{UID}"
+    made = [place for place in (mine, *mine.parents) if not place.exists()]
+    mine.mkdir(parents=True)
+    try:
+        with Runtime(tmp_path / "runtime") as runtime:
+            runtime.delete(runtime.start(FOREVER, pod_uid=UID))
+        assert mine.is_dir()
+    finally:
+        for place in made:
+            place.rmdir()
+
+
+CRASH = """
+import os, sys, threading, time
+from pathlib import Path
+from dev.demo.containers.runtime import Runtime
+with Runtime(Path(sys.argv[1])) as runtime:
+    runtime.start(["sleep", "1000"])
+    threading.Thread(target=runtime.start, args=(["sleep", "1000"],)).start()
+    time.sleep(float(sys.argv[2]))
+    if sys.argv[3] == "alone":
+        runtime._undertaker.dismiss()
+    os.kill(os.getpid(), 9)
+"""
+
+
+def crash(root, seconds_into_a_start, who):
+    """A process that is killed, with a container running and another one starting; then with its undertaker, or alone."""
+    crashed = subprocess.run([sys.executable, "-c", CRASH, root, seconds_into_a_start, who], check=False)
+    assert crashed.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("seconds_into_a_start", ["0", "0.01", "0.02", "0.5"])
+def test_nothing_is_left_after_its_process_was_killed(tmp_path, traces, seconds_into_a_start):
+    crash(tmp_path / "runtime", seconds_into_a_start, "swept")
+    assert traces.found() == []
+    assert not (tmp_path / "runtime").exists()
+
+
+def test_what_a_crash_left_is_swept_by_the_next_runtime(tmp_path, traces):
+    crash(tmp_path / "runtime", "0.5", "alone")
+    left = [json.loads(state.read_text())["init_process_pid"] for state in (tmp_path / "runtime/state").glob("*/state.json")]
+    assert len([pid for pid in left if alive(pid)]) == 2
+    with Runtime(tmp_path / "runtime"):
+        assert [pid for pid in left if alive(pid)] == []
+    assert traces.found() == []
+
+
+def test_a_sweep_finds_what_runc_no_longer_knows_of(tmp_path, traces):
+    crash(tmp_path / "runtime", "0.5", "alone")
+    shutil.rmtree(tmp_path / "runtime/state")
+    sweep(tmp_path / "runtime")
+    assert traces.found() == []
+
+
+def test_a_sweep_ends_a_runc_that_is_still_starting_something(tmp_path):
+    root = tmp_path / "runtime"
+    root.mkdir()
+    command = ["/bin/sh", "-c", "read -r _", "runc", "--root", root / "state", "run"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as starting:
+        # Popen returns in the middle of exec: for a moment the process has no command line to be known by.
+        while b"runc" not in Path(f"/proc/{starting.pid}/cmdline").read_bytes():
+            time.sleep(0.001)
+        sweep(root)
+        assert starting.wait(10) == -signal.SIGKILL

@@ -1,0 +1,135 @@
+"""From the agent's last ledger to report and exit code: what passes, and each way of not passing."""
+
+import copy
+
+import pytest
+
+from dev.demo import report
+from dev.demo.workloads import Ran
+
+CART = Ran("shop", "cart-1-a", "app", "c1" * 32, tasks=12)
+
+
+def ledger(**changes):
+    given = {
+        "captured": 100,
+        "suppressed": 3,
+        "kernel_workers": 2,
+        "closed": True,
+        "lost": {"ring": 0, "unseen": 0},
+        "filtered": {"threads": 30},
+        "sinks": {
+            "collector": {
+                "delivered": 60,
+                "queued": {"ring": 1, "waiting": 2, "journal": 4},
+                "lost": {},
+                "filtered": {"threads": 30},
+            }
+        },
+        "proc_stat": {"attach": [1000, 1004], "now": [1104, 1110]},
+        "pods": [
+            {
+                "namespace": "shop",
+                "pod": "cart-1-a",
+                "container": "app",
+                "container_id": CART.container_id,
+                "processes": 10,
+                "threads": 2,
+                "delivered": {"collector": 9},
+            },
+            {
+                "namespace": None,
+                "pod": None,
+                "container": None,
+                "container_id": None,
+                "processes": 60,
+                "threads": 28,
+                "delivered": {"collector": 51},
+            },
+        ],
+    }
+    return {**copy.deepcopy(given), **changes}
+
+
+def sink(**changes):
+    return {"collector": {**ledger()["sinks"]["collector"], **changes}}
+
+
+def test_what_adds_up_passes_and_says_its_numbers():
+    result = report.from_ledger(ledger(), [CART])
+    assert (result["complaints"], result["exit_code"]) == ([], 0)
+    assert {name: result[name] for name in report.NUMBERS} == {
+        "captured": 100,
+        "delivered": 60,
+        "queued": 7,
+        "lost": 0,
+        "suppressed": 3,
+        "filtered": 30,
+        "proc_stat_delta": 106,
+        "proc_stat_bracket": [100, 110],
+        "kernel_workers": 2,
+        "unseen": 0,
+    }
+
+
+def test_tasks_that_called_no_tracepoint_are_said_and_are_no_loss_of_ours():
+    told = {"lost": {"ring": 0, "unseen": 5}, "proc_stat": {"attach": [1000, 1004], "now": [1110, 1114]}}
+    result = report.from_ledger(ledger(**told), [CART])
+    assert (result["complaints"], result["unseen"], result["lost"]) == ([], 5, 0)
+
+
+def test_pods_are_the_named_rows_with_what_was_delivered():
+    assert report.from_ledger(ledger(), [])["pods"] == [
+        {"namespace": "shop", "pod": "cart-1-a", "container": "app", "processes": 10, "threads": 2, "delivered": 9}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"closed": False}, "own ledger"),
+        ({"captured": 101}, "captured 101, but accounted for 100"),
+        ({"sinks": sink(delivered=59)}, "accounted for 99"),
+        ({"proc_stat": {"attach": [1000, 1004], "now": [1107, 1110]}}, "/proc/stat says 103 to 110"),
+        ({"proc_stat": {"attach": [1000, 1004], "now": [1099, 1101]}}, "/proc/stat says 95 to 101"),
+        ({"lost": {"ring": 5, "unseen": 0}, "captured": 105, "kernel_workers": 0}, "lost 5: {'ring': 5}"),
+        ({"lost": {"ring": 0, "unseen": 9}}, "unseen are 111, but /proc/stat says 100 to 110"),
+        ({"sinks": sink(delivered=58, lost={"rejected": 2})}, "lost 2: {'ring': 0, 'rejected': 2}"),
+    ],
+)
+def test_what_does_not_add_up_is_said_and_exits_with_3(changes, complaint):
+    result = report.from_ledger(ledger(**changes), [CART])
+    assert result["exit_code"] == 3
+    assert len(result["complaints"]) == 1
+    assert complaint in result["complaints"][0]
+
+
+@pytest.mark.parametrize(
+    ("ran", "complaint"),
+    [
+        (Ran("shop", "cart-1-a", "app", "ff" * 32, 1), "does not know it"),
+        (Ran("shop", "cart-1-b", "app", CART.container_id, 1), "does not know it"),
+        (Ran("shop", "cart-1-a", "app", CART.container_id, 13), "made 13 tasks, but the agent counted 12"),
+    ],
+)
+def test_what_the_containers_know_of_themselves_is_held_against_it(ran, complaint):
+    result = report.from_ledger(ledger(), [ran])
+    assert result["exit_code"] == 3
+    assert complaint in result["complaints"][0]
+
+
+def test_a_pod_of_which_nothing_was_delivered_is_a_complaint():
+    told = ledger()
+    told["pods"][0]["delivered"] = {"collector": 0}
+    assert "nothing was delivered" in report.from_ledger(told, [CART])["complaints"][0]
+
+
+def test_a_failure_has_all_keys_with_what_is_known():
+    unknown, known = report.failed("no runc", 69), report.failed("the agent died", 70, ledger(), [CART])
+    assert set(unknown) >= {*report.NUMBERS, "pods", "error"}
+    assert (unknown["captured"], unknown["exit_code"]) == (None, 69)
+    assert (known["captured"], known["exit_code"], known["error"]) == (100, 70, "the agent died")
+
+
+def test_the_live_line_has_the_counts_that_matter():
+    assert report.line(ledger(), 3) == "captured 100  delivered 60  queued 7  lost 0  pods at the collector 3"

@@ -1,0 +1,125 @@
+"""The demo's node: real containers, and a cluster that hears of them as it would from a kubelet."""
+
+import asyncio
+
+import pytest
+
+from dev.demo.containers import leftovers
+from dev.demo.containers.runtime import ContainerError, Runtime
+from dev.demo.kubernetes.cluster import Cluster
+from dev.demo.workloads import CART, WORKER, Node, Workload
+
+pytestmark = pytest.mark.containers
+
+
+@pytest.fixture
+def runtime(tmp_path):
+    with Runtime(tmp_path / "runtime") as runtime:
+        yield runtime
+
+
+async def until(cluster, holds):
+    """Waits for a change of the cluster after which `holds()`."""
+    async with asyncio.timeout(60):
+        while not holds():
+            await cluster.beyond(cluster.version)
+
+
+def changes(cluster, namespace):
+    """What was told of this namespace's pods: change, name, and the first container's state and id."""
+    for event in cluster.events_after(1000):
+        if event.pod["metadata"]["namespace"] == namespace:
+            status = event.pod["status"]["containerStatuses"][0]
+            yield event.change, event.pod["metadata"]["name"], next(iter(status["state"])), status.get("containerID")
+
+
+async def test_a_pod_is_known_before_its_first_process_and_its_container_after(runtime):
+    cluster = Cluster()
+    async with Node(cluster, runtime) as node:
+        start = asyncio.create_task(node.start(CART))
+        await cluster.beyond(1000)
+        assert runtime.running() == (), "nothing runs yet"
+        await start
+        sandbox, app = sorted(runtime.running(), key=lambda container: container.name == "app")
+        assert [change[0] for change in changes(cluster, "shop")] == ["ADDED"], "no status yet"
+        await cluster.beyond(1001)
+        told = [change[2:] for change in changes(cluster, "shop")]
+    assert told == [("waiting", None), ("running", f"containerd://{app.id}")]
+    assert sandbox.id not in str(list(cluster)), "a sandbox is in no status"
+    assert sandbox.pod_uid == app.pod_uid == next(iter(cluster))["metadata"]["uid"]
+
+
+async def test_a_deployment_s_pod_is_owned_as_kubernetes_names_things(runtime):
+    cluster = Cluster()
+    async with Node(cluster, runtime, "node7") as node:
+        await node.start(WORKER)
+        (pod,) = cluster
+    owner = pod["metadata"]["ownerReferences"][0]
+    assert owner["kind"] == "ReplicaSet"
+    assert owner["name"] == f"worker-{pod['metadata']['labels']['pod-template-hash']}"
+    assert pod["metadata"]["name"].startswith(f"{owner['name']}-")
+    assert pod["spec"]["nodeName"] == "node7"
+
+
+async def test_the_cron_job_comes_and_goes_each_time_in_a_new_pod(runtime):
+    cluster = Cluster()
+    async with Node(cluster, runtime) as node:
+        node.run_cron()
+        await until(cluster, lambda: [change[0] for change in changes(cluster, "batch")].count("DELETED") == 1)
+        await node.stop()
+    told = list(changes(cluster, "batch"))
+    first = [change for change in told if change[1] == told[0][1]]
+    assert [change[0] for change in first] == ["ADDED", "MODIFIED", "MODIFIED", "DELETED"]
+    assert first[1][2] == "terminated", "it was over before any status could tell of it running"
+    assert len({change[1] for change in told}) >= 2
+    assert {one.tasks for one in node.ran()} == {6}, "five dates and a sleep; the last command takes the shell's place"
+
+
+async def test_what_a_container_did_is_counted_by_its_own_pid_namespace(runtime):
+    program = "; ".join(
+        ["cat /proc/sys/kernel/ns_last_pid >>/work/tasks", "(:); (:); (:); (:)", "cat /proc/sys/kernel/ns_last_pid"]
+    )
+    workload = Workload("shop", "exact", "app", ("sh", "-c", f"{program} >>/work/tasks; sleep 1000"), "besteffort")
+    cluster = Cluster()
+    async with Node(cluster, runtime) as node:
+        await node.start(workload)
+        await cluster.beyond(1001)
+        await node.stop()
+    assert [one.tasks for one in node.ran()] == [5], "four subshells and the cat that counted them"
+
+
+async def test_what_was_done_before_the_watching_is_not_counted(runtime):
+    cluster = Cluster()
+    async with Node(cluster, runtime) as node:
+        await node.start(WORKER)
+        await cluster.beyond(1001)
+        (container,) = runtime.running()
+        before = len((container.work / "tasks").read_text().split())
+        node.watched_from_now()
+        runtime.kill(container)
+        await node.stop()
+    assert before >= 1
+    assert node.ran()[0].tasks <= 25, "one round at most: twelve processes, or a pool with its threads"
+
+
+async def test_an_error_in_the_background_ends_the_node_and_is_raised(runtime):
+    class NoMore(Runtime):
+        def start(self, argv, **arguments):
+            raise ContainerError("no more")
+
+    with pytest.raises(ContainerError, match="no more"):
+        async with Node(Cluster(), NoMore(runtime.root)) as node:
+            node.run_cron()
+            await asyncio.sleep(60)
+
+
+async def test_nothing_runs_after_a_stop(runtime):
+    cluster = Cluster()
+    async with Node(cluster, runtime) as node:
+        await node.start(CART)
+        await node.start(WORKER)
+        node.run_cron()
+        containers = runtime.running()
+        await node.stop()
+    assert runtime.running() == ()
+    assert [leftovers.directories(container.cgroups_path) for container in containers] == [()] * len(containers)
