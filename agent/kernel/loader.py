@@ -87,7 +87,7 @@ def flags(orders: dict[str, Any]) -> list[str]:
         "PAGE_SIZE": page,
         "RING_PAGES": orders["ring_bytes"] // page,
         "CHANGES_PAGES": orders["changes_bytes"] // page,
-        "MOST_CGROUP_COUNTERS": orders["tally_rows"],
+        "TALLY_ROWS": orders["tally_rows"],
         "STORM_ROWS": orders["storm_rows"],
         "HIERARCHY": orders["hierarchy"],
     }
