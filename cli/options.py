@@ -17,13 +17,13 @@ from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from cli.client.errors import EXIT_CODES, WRONG_SETTINGS, Trouble
+from wire import units
 from wire.names import visible
 
 __all__ = ["ENVIRONMENT", "Access", "access_of", "asked", "fork_filters", "joined", "new_parser", "pod_filters", "time_text"]
 
 USUAL: Final = "http://127.0.0.1:9910"
 ENVIRONMENT: Final = ("FORKLORE_COLLECTOR", "FORKLORE_TOKEN_FILE", "FORKLORE_CA_FILE")
-_RELATIVE: Final = re.compile(r"-?\d{1,9}(?:ms|[smhdw])", re.ASCII)
 _MOMENT: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d(?:\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII | re.IGNORECASE
 )
@@ -115,7 +115,7 @@ def time_text(text: str) -> str:
     text = text.strip()
     if text == "now":
         return text
-    if _RELATIVE.fullmatch(text):
+    if units.is_offset(text):
         return f"-{text.removeprefix('-')}"
     if found := _MOMENT.fullmatch(text):
         day, minute, second, offset = found.groups()
@@ -132,7 +132,7 @@ def joined(arguments: Sequence[str], *names: str) -> list[str]:
     """`--from -15m` as `--from=-15m`: argparse would take the second for an option."""
     told: list[str] = []
     for argument in arguments:
-        if told and told[-1] in names and _RELATIVE.fullmatch(argument):
+        if told and told[-1] in names and units.is_offset(argument):
             told[-1] += f"={argument}"
         else:
             told.append(argument)

@@ -21,7 +21,8 @@ from cli.text.fork_line import compact
 from cli.text.output import Output
 from cli.text.pieces import Piece
 from cli.text.progress import Progress
-from cli.text.words import json_line, number
+from cli.text.words import json_line
+from wire.numbers import number
 
 __all__ = ["main"]
 

@@ -17,8 +17,9 @@ from cli.options import access_of, joined, new_parser, time_text
 from cli.text.output import Output
 from cli.text.progress import Progress
 from cli.text.tree_lines import heading, lineage
-from cli.text.words import json_line, number
+from cli.text.words import json_line
 from wire.names import visible
+from wire.numbers import number
 
 __all__ = ["main"]
 

@@ -19,12 +19,11 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from collector.server.tokens import tokens_in
 from collector.store import wrong_dsn
+from wire import units
 
 __all__ = ["Settings", "WrongSettings", "load"]
 
 PREFIX: Final = "FORKLORE_COLLECTOR_"
-_UNITS: Final = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "M": 10**6, "G": 10**9}
-_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 # Kubernetes puts these into every pod of a namespace that has a Service named `forklore-collector`. They are no settings.
 _SERVICE_LINK: Final = re.compile(r"SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?")
 
@@ -40,20 +39,20 @@ class WrongSettings(Exception):
 def _size(value: object) -> object:
     """`16Mi` -> bytes."""
     if isinstance(value, str):
-        found = re.fullmatch(r"(\d{1,15})\s*(Ki|Mi|Gi|k|M|G|)", value.strip(), re.ASCII)
-        if not found:
+        size_bytes = units.size(value)
+        if size_bytes is None:
             raise ValueError("a size is a whole number and a unit, such as 512Ki, 16Mi, 1Gi")
-        return int(found[1]) * _UNITS[found[2]]
+        return size_bytes
     return value
 
 
 def _duration(value: object) -> object:
     """`7d` -> seconds."""
     if isinstance(value, str):
-        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|s|m|h|d)", value.strip(), re.ASCII)
-        if not found:
+        seconds = units.seconds(value)
+        if seconds is None:
             raise ValueError("a duration is a number and a unit, such as 500ms, 10s, 5m, 12h, 7d")
-        return float(found[1]) * _SECONDS[found[2]]
+        return seconds
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise ValueError("a duration is a number and a unit, such as 500ms, 10s, 5m, 12h, 7d")
     raise ValueError(f"{value} of what? A duration has a unit, such as {value}s, {value}m, {value}h, {value}d")

@@ -1,6 +1,6 @@
-"""What the agent says and the collector hears: events, batches, ids, and golden examples of each.
+"""What agent, collector and commands share: events, batches, ids, golden examples, and how values are written and read.
 
-The one place where the two meet. Pure: no I/O, no clock, no threads, and nothing of the kernel, of Kubernetes or of a store.
+This package is pure: it must not do I/O, read a clock, start threads, or know the kernel, Kubernetes or a store.
 """
 
 VERSION = "0.1.0"

@@ -23,6 +23,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from agent.attribution.pod_objects import as_object, pod_of
 from agent.model import Container, Pod
+from wire.backoff import Backoff
 
 __all__ = ["TROUBLES", "PodWatch", "Pods", "core_api", "plain"]
 
@@ -37,7 +38,7 @@ _SILENCE_S: Final = 90.0  # bookmarks come about every minute; a stream that say
 _ANSWER_S: Final = 30.0  # for a watch to begin: where a server lost its power, the kernel would try for two minutes
 _SOUND_S: Final = 10.0  # a connection that held this long was no failure
 _REJOIN_S: Final = 2.0  # a stream that broke is taken up within so long: less than a fork waits for its name
-_BACKOFF_S: Final = (0.5, 30.0)  # first and longest pause between tries, with full jitter
+_BACKOFF: Final = Backoff(first_s=1.0, longest_s=30.0)
 
 
 # What asking may raise, and is tried again.
@@ -157,11 +158,10 @@ class PodWatch:
                 asked = _asked_for(error)
             # What held for a while was sound: only what fails soon after it began is a reason to wait longer each time.
             failures = 1 if asyncio.get_running_loop().time() - began > _SOUND_S else failures + 1
-            longest = min(_BACKOFF_S[1], _BACKOFF_S[0] * 2.0 ** min(failures, 10))
             if failures in (1, 5):
                 log.warning("Kubernetes API: %s; trying again", self.state)
             # Jitter, so that a fleet does not knock at once; after what was asked for, not before.
-            await asyncio.sleep(asked + random.uniform(0, longest))  # noqa: S311
+            await asyncio.sleep(asked + _BACKOFF.full_jitter(failures, random.uniform))
 
     async def _follow(self, core: PodRequests) -> None:
         """Lists, if there is nothing to go on from, and then watches, stream after stream, until something is wrong."""

@@ -5,21 +5,19 @@ A wrong value's text says what would be right. Must not live here: any one setti
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
-__all__ = ["Listen", "Part", "between", "duration", "ring_size", "size"]
+from wire import units
 
-_SIZES = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "k": 10**3, "M": 10**6, "G": 10**9}
-_DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+__all__ = ["Listen", "Part", "between", "duration", "ring_size", "size"]
 
 
 def size(value: object) -> int:
-    if isinstance(value, str) and (found := re.fullmatch(r"(\d{1,15})\s*(Ki|Mi|Gi|k|M|G|)", value.strip(), re.ASCII)):
-        return int(found[1]) * _SIZES[found[2]]
+    if isinstance(value, str) and (size_bytes := units.size(value)) is not None:
+        return size_bytes
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     raise ValueError("give bytes, as a number or like 512Ki, 16Mi, 1Gi")
@@ -33,8 +31,8 @@ def ring_size(value: object) -> int:
 
 
 def duration(value: object) -> float:
-    if isinstance(value, str) and (found := re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|s|m|h|d)", value.strip(), re.ASCII)):
-        return float(found[1]) * _DURATIONS[found[2]]
+    if isinstance(value, str) and (seconds := units.seconds(value)) is not None:
+        return seconds
     raise ValueError("give a time with its unit, like 500ms, 10s, 5m")
 
 

@@ -17,10 +17,11 @@ import orjson
 from cli.client.client import Collector, Query
 from cli.client.errors import Unavailable
 from cli.client.json_view import Said
+from wire.backoff import Backoff
 
 __all__ = ["Away", "Back", "Forks", "Item", "Known", "Lost", "follow"]
 
-FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before trying again: doubled each time, and a random part of it
+_BACKOFF: Final = Backoff(first_s=0.5, longest_s=30.0)
 KNOWN: Final = 20_000  # ids remembered: what a collector may send again after a break, at 1 KB each 20 MB at most
 
 
@@ -84,14 +85,14 @@ async def follow(
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncGenerator[Item]:
     """Without an end. Raises `Trouble` when the first try fails, and later on what no waiting mends."""
-    last_id, tries, gone = "", 0, None
+    last_id, failures, gone = "", 0, None
     while True:
         try:
             async with collector.stream(query, last_id) as stream:
                 yield Back(None if gone is None else time.monotonic() - gone, bool(last_id))
                 gone = 0.0
                 async for events, stands in stream:
-                    tries = 0
+                    failures = 0
                     forks: list[Said] = []
                     for event in events:
                         if event.name == "fork":
@@ -110,8 +111,8 @@ async def follow(
                 raise
             why, wait = str(trouble), trouble.wait
         gone = time.monotonic()
-        wait = max(wait, random.uniform(0.5, 1.0) * min(LONGEST_WAIT, FIRST_WAIT * 2**tries))  # noqa: S311 - nothing secret
-        tries = min(tries + 1, 10)
+        failures += 1
+        wait = max(wait, _BACKOFF.half_jitter(failures, random.uniform))
         yield Away(why, wait)
         await pause(wait)
 

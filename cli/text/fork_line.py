@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from cli.client.json_view import Said
 from cli.text.pieces import Piece
-from cli.text.words import clock
 from wire.names import UNKNOWN, visible
+from wire.times import clock
 
 __all__ = ["compact", "named", "pids", "whose"]
 

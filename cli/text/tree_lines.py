@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 from cli.client.json_view import Said
 from cli.text.fork_line import named, pids
 from cli.text.pieces import Piece
-from cli.text.words import clock, number
 from wire.names import UNKNOWN, visible
+from wire.numbers import number
+from wire.times import clock, span
 
 __all__ = ["FOLD", "heading", "lineage"]
 
@@ -36,10 +37,10 @@ ASCII: Final = Guides("|- ", "`- ", "|  ", "...")
 
 def heading(tree: Said) -> list[Piece]:
     """What is shown, in one line. `tree`: as the collector tells it."""
-    processes, span = tree["processes"].whole, _span(tree["from"].text, tree["to"].text)
+    processes, when = tree["processes"].whole, _from_to(tree["from"].text, tree["to"].text)
     counts = f"{number(processes)} process{'' if processes == 1 else 'es'} forked"
     shape = f"{number(tree['depth'].whole)} deep, at most {number(tree['fan_out'].whole)} out of one"
-    told = [Piece(counts, "strong"), Piece(f"{span}; {shape}" if processes else span)]
+    told = [Piece(counts, "strong"), Piece(f"{when}; {shape}" if processes else when)]
     if tree["observable"].raw is False:
         told.append(
             Piece("; of its sandbox: the pod has a kernel of its own, so what it forks itself is not observable", "warn")
@@ -128,8 +129,7 @@ def _where(node: Said, container: str | None) -> list[Piece]:
     return [Piece(f"  in {named(own[:12])}", "name")] if own and own != container else []
 
 
-def _span(start: str | None, end: str | None) -> str:
+def _from_to(start: str | None, end: str | None) -> str:
     if not start or not end:
         return ""
-    begun, ended = (visible(moment[:19].replace("T", " ")) for moment in (start, end))
-    return f" from {begun} to {ended[11:] if ended[:10] == begun[:10] else ended} UTC"
+    return f" from {visible(span(start, end))} UTC"

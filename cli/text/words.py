@@ -11,20 +11,10 @@ from typing import Any, Final
 
 import orjson
 
-from wire.names import UNKNOWN
-from wire.numbers import number, per_second
-
-__all__ = ["clock", "json_line", "number", "padded", "per_second", "spark", "width_of"]
+__all__ = ["json_line", "padded", "spark", "width_of"]
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _NOT_SAID: Final = "·"  # an interval of which nothing is known: a hole, which no low bar may pass for
-
-
-def clock(stamp: str | None) -> str:
-    """A sent time as the time of its day in UTC, to the millisecond; what is no time is unknown."""
-    if stamp is None or len(stamp) < 20 or not (stamp.isascii() and stamp.isprintable()):
-        return UNKNOWN
-    return stamp[11:23].rstrip("Z")
 
 
 def spark(rates: Sequence[float | None], width: int) -> str:

@@ -12,9 +12,11 @@ from typing import Final
 from cli.client.json_view import Said
 from cli.text.fork_line import compact, named
 from cli.text.pieces import Piece
-from cli.text.words import clock, number, padded, per_second, spark, width_of
+from cli.text.words import padded, spark, width_of
 from cli.top.rows import is_counted, is_hidden, missing_pieces
 from wire.names import visible
+from wire.numbers import number, per_second
+from wire.times import clock
 
 __all__ = ["latest_lines", "overview_lines", "pair_lines"]
 

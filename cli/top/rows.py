@@ -11,8 +11,9 @@ from typing import Any, Final, NamedTuple
 from cli.client.json_view import Said
 from cli.text.fork_line import named
 from cli.text.pieces import Piece, plain
-from cli.text.words import number, per_second, spark, width_of
+from cli.text.words import spark, width_of
 from wire.names import visible
+from wire.numbers import number, per_second
 
 __all__ = [
     "COLUMNS",

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from collector.ingest.fields import quoted
 from collector.model import Filter, ForkQuery, Place, Span
+from wire import units
 from wire.ids import parse_fork_id
 
 __all__ = [
@@ -37,8 +38,6 @@ LABELS: Final = 16  # in one question
 NAME: Final = 317  # characters, as Kubernetes allows in the longest of names, a label's key
 LAST: Final = 2**63 - 2  # ns: 2262, the end of what 64 bits can say
 _PID: Final = 2**31 - 1
-_UNITS: Final = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9, "w": 7 * 86400 * 10**9}
-_LENGTH: Final = re.compile(r"(\d{1,9})(ms|s|m|h|d|w)", re.ASCII)
 _MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _ENTITY: Final = re.compile(r"[0-9a-f]{16}")
 
@@ -119,10 +118,10 @@ def duration(query: Query, name: str, usual: int) -> int:
     said = _one(query, name)
     if said is None:
         return usual
-    found = _LENGTH.fullmatch(said)
-    if not found or not int(found[1]):
+    length = units.nanoseconds(said)
+    if not length:
         raise Wrong(f"{name}: {quoted(said)} is not a length of time such as 10s, 5m, 1h")
-    return int(found[1]) * _UNITS[found[2]]
+    return length
 
 
 def place(query: Query) -> Place | None:
@@ -150,9 +149,9 @@ def _moment(query: Query, name: str, usual: str, now: int) -> int:
     text = usual if said is None else said
     if text == "now":
         return now
-    if length := _LENGTH.fullmatch(text.removeprefix("now").removeprefix("-")):
+    if (length := units.nanoseconds(text.removeprefix("now").removeprefix("-"))) is not None:
         if text.startswith(("-", "now-")):
-            return max(0, now - int(length[1]) * _UNITS[length[2]])
+            return max(0, now - length)
     elif found := _MOMENT.fullmatch(text):
         try:
             seconds = int(datetime.fromisoformat(found[1] + found[3].replace("Z", "+00:00")).timestamp())

@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
+from wire import times
+from wire.times import span
+
 __all__ = ["SECOND", "clock", "moment", "span", "stamp"]
 
 SECOND: Final = 1_000_000_000  # ns
@@ -25,18 +28,10 @@ def _second(seconds: int) -> str:
 
 
 def clock(text: str | None) -> str:
-    """A sent time as the time of its day, to the millisecond."""
-    return "" if text is None else text[11:23].rstrip("Z")
+    """A sent time as the time of its day, to the millisecond; empty where there is none."""
+    return times.clock(text) if text else ""
 
 
 def moment(stamped: str) -> int:
     """What `stamp` made, as ns since 1970."""
     return int(datetime.fromisoformat(stamped[:19] + "+00:00").timestamp()) * SECOND + int(stamped[20:29])
-
-
-def span(start: str, end: str | None) -> str:
-    """From when to when, to the second; the day is said once where it is the same. `end` None: it goes on, or was not told."""
-    begun = f"{start[:10]} {start[11:19]}"
-    if end is None:
-        return f"since {begun}"
-    return f"{begun} to {end[11:19]}" if end[:10] == start[:10] else f"{begun} to {end[:10]} {end[11:19]}"

@@ -5,8 +5,10 @@ import json
 import pytest
 
 from cli.client.json_view import Said
-from cli.text.words import clock, json_line, padded, per_second, spark
+from cli.text.words import json_line, padded, spark
 from wire.names import UNKNOWN
+from wire.numbers import per_second
+from wire.times import clock
 
 from .answers import HOSTILE
 

@@ -22,17 +22,17 @@ from agent.sinks.delivery.credentials import FileWrong
 from agent.sinks.delivery.failures import in_words
 from agent.sinks.delivery.responses import Answer, Fate
 from agent.sinks.printable import printable
+from wire.backoff import Backoff, Uniform
 
 __all__ = ["Packer", "Queue", "Sender", "Speech"]
 
 log = logging.getLogger(__name__)
 
-_BACKOFF_S: Final = (0.5, 30.0)  # first and longest pause, with full jitter
+_BACKOFF: Final = Backoff(first_s=1.0, longest_s=30.0)
 _HOLD_S: Final = 30.0  # between tries while the settings are wrong
 _LOOK_S: Final = 1.0  # how often it is looked whether somebody has mended a file
 _MOST_TEXT: Final = 300  # characters of `state`
 
-_Jitter = Callable[[float, float], float]
 _Forks = Mapping[int, int]
 
 
@@ -111,7 +111,7 @@ class Sender:
         """Times that the receiver had closed the kept connection, and a try went out once more at once."""
         return self._connection.reconnected
 
-    async def run(self, jitter: _Jitter = random.uniform) -> None:
+    async def run(self, jitter: Uniform = random.uniform) -> None:
         """Forever: the oldest batch, again and again until it is taken or can't be. Cancelled at any moment, it leaves the
         queue as it was: a batch is settled when its answer is there in full, and in one step."""
         async with self._connection:
@@ -140,7 +140,7 @@ class Sender:
         self.bytes_sent += len(batch.body)
         return self._speech.answer(reply.status, reply.headers, reply.body, datetime.now(UTC), batch)
 
-    def _settle(self, batch: Batch, answer: Answer, jitter: _Jitter) -> float:
+    def _settle(self, batch: Batch, answer: Answer, jitter: Uniform) -> float:
         """Moves the queue on as the answer says; returns the pause until the next try, seconds."""
         text = printable(self._connection.discreet(answer.text), _MOST_TEXT)
         self.state = f"{answer.fate.value}: {text}"
@@ -178,16 +178,17 @@ class Sender:
         log.error("sink %s: set a batch of %d events aside: %s", self.name, batch.events, text)
         self._queue.settle(batch, delivered={}, lost={reason: batch.forks})
 
-    def _later(self, answer: Answer, jitter: _Jitter) -> float:
+    def _later(self, answer: Answer, jitter: Uniform) -> float:
         self._failures += 1
         if self.state != self._said:
             log.warning("sink %s: %s", self.name, self.state)
             self._said = self.state
         if answer.fate is Fate.HOLD:
             return jitter(_HOLD_S / 2, _HOLD_S)
-        longest = min(_BACKOFF_S[1], _BACKOFF_S[0] * 2.0 ** min(self._failures, 16))
+        if answer.pause_s is None:
+            return _BACKOFF.full_jitter(self._failures, jitter)
         # What was asked for is the least; a little more, so that not all come back in the same moment.
-        return jitter(0, longest) if answer.pause_s is None else answer.pause_s + jitter(0, 1)
+        return answer.pause_s + jitter(0, 1)
 
     async def _pause(self, seconds: float, *, watching: bool) -> None:
         """`watching`: over as soon as somebody has replaced a file, for that may be what was wrong."""

@@ -24,6 +24,7 @@ from agent.attribution import pods as pods_module
 from agent.attribution.pods import Pods, PodWatch
 from dev.bench.api_server import burst, virtual_time
 from dev.bench.api_server.servers import ApiServers, Costs, Seen, speaking_to
+from wire.backoff import Backoff
 
 SETTLED_S: Final = 30.0  # after the last agent's start, before anything happens to the servers
 LONGEST_S: Final = 600.0
@@ -129,7 +130,7 @@ def stop_all(api: ApiServers) -> None:
 
 
 SLOW_S: Final = 0.25
-EVERY_SECOND: Final = (("_BACKOFF_S", (1.0, 1.0)), ("_REJOIN_S", 0.0))
+EVERY_SECOND: Final = (("_BACKOFF", Backoff(1.0, 1.0)), ("_REJOIN_S", 0.0))
 SCENES: Final = (
     Scene("rolling restart, 50 pods a second", spread=100),
     Scene("all start within 30 s", spread=30),

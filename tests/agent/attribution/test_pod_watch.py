@@ -12,6 +12,7 @@ from agent.attribution.pods import Pods, PodWatch
 from dev.demo.kubernetes.api_server import KubernetesApi
 from dev.demo.kubernetes.cluster import Cluster
 from dev.demo.kubernetes.pod_objects import Pod
+from wire.backoff import Backoff
 
 NODE, ID = "node1", "7b" * 32
 
@@ -22,7 +23,7 @@ def a_pod(name, node=NODE):
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(pods_module, "_BACKOFF_S", (0.001, 0.005))
+    monkeypatch.setattr(pods_module, "_BACKOFF", Backoff(0.002, 0.005))
 
 
 @pytest.fixture

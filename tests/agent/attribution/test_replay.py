@@ -15,6 +15,7 @@ from agent.attribution import pods as pods_module
 from agent.attribution.attributions import Attributions
 from agent.attribution.cgroups import Cgroups
 from agent.attribution.pods import KEEP_GONE_S
+from wire.backoff import Backoff
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +25,7 @@ QUICKER = 36  # the recording's 107 seconds in three
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(pods_module, "_BACKOFF_S", (0.001, 0.005))
+    monkeypatch.setattr(pods_module, "_BACKOFF", Backoff(0.002, 0.005))
 
 
 def told(pods, uids):

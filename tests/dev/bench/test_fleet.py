@@ -111,7 +111,7 @@ def test_a_server_that_goes_takes_only_its_own_streams_with_it():
 def test_after_an_outage_each_agent_has_listed_once_within_the_longest_pause():
     outcome = played(act=stop_all, away=60)
     assert outcome.kinds == {"watch (410)": AGENTS, "list": AGENTS, "watch": AGENTS}
-    assert outcome.done < pods_module._BACKOFF_S[1] + 1.5
+    assert outcome.done < pods_module._BACKOFF.longest_s + 1.5
     assert outcome.most_in_a_second < 3 * AGENTS / 10
 
 
