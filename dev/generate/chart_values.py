@@ -94,7 +94,7 @@ def settings(part: str) -> dict[str, Any]:
     """What there may be in the settings of the agent or the collector: names and words. Their values are its own to judge."""
     tables = _tables()
     made: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": {}}
-    rows = [(key, words) for key, _default, words in tables.rows(tables.TABLES[part])]
+    rows = [(key, words) for key, _default, words in tables.rows(tables.SETTINGS[part])]
     for path, words in [*rows, *((path, "") for path in OWNED[part])]:
         place = made
         *above, last = path.replace("[]", "").split(".")

@@ -98,9 +98,11 @@ def test_the_inputs_are_what_the_code_says(inputs):
     assert inputs["batch_mib"] == BatchSettings().bytes / 2**20
     assert inputs["batch_events"] == BatchSettings().events
     assert inputs["journal_mib"] == defaults.journal_bytes / 2**20
+    assert "| `capture.summary_interval` | `10s` |" in (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+    cost = (ROOT / "docs/cost.md").read_text(encoding="utf-8")
+    (measured,) = re.findall(r"\| forklore, gzip \| ([\d.]+) .*\| (\d+) MiB \|", cost)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "| `capture.summary_interval` | `10s` |" in readme
-    (measured,) = re.findall(r"\| forklore, gzip \| ([\d.]+) .*\| (\d+) MiB \|", readme)
+    assert f"{inputs['agent_us']:g} us of CPU for each fork" in readme and f"{inputs['agent_mib']:g} MiB resident" in readme
     assert (inputs["agent_us"], inputs["agent_mib"]) == tuple(map(float, measured)), "make bench says something else by now"
     assert inputs["summary_interval"] == 10
     assert inputs["pods"] == volume.PODS

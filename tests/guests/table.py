@@ -1,5 +1,5 @@
 """Outside: what the guests told, as a table. `.venv/bin/python -m tests.guests.table FOLDER ROW...` prints it, and with
-WRITE=1 in the environment writes it into docs/kernels.md, and its short form into README.md, if all passed.
+WRITE=1 in the environment writes it into docs/kernels.md, and its short form into docs/requirements.md, if all passed.
 
 FOLDER has <row>.results (inside.py says what is in it). Exit code 1 when a test of a row failed, or a guest did not come to its
 end. Must not live here: which tests there are (columns).
@@ -17,10 +17,10 @@ from typing import Any, Final
 
 from tests.guests.columns import COLUMNS, Column
 
-__all__ = ["PAGE", "README", "Row", "drawn", "read", "shortened", "written"]
+__all__ = ["PAGE", "REQUIREMENTS", "Row", "drawn", "read", "shortened", "written"]
 
 PAGE: Final = Path(__file__).parents[2] / "docs/kernels.md"
-README: Final = Path(__file__).parents[2] / "README.md"
+REQUIREMENTS: Final = Path(__file__).parents[2] / "docs/requirements.md"
 _MARK, _END = "<!-- kernels: make kernels WRITE=1 -->\n", "<!-- end -->"
 
 _HIERARCHIES = {"v1": "v1", "v2": "v2", "both": "v1 and v2"}
@@ -134,7 +134,7 @@ def main() -> int:
         return 1
     if os.environ.get("WRITE"):
         PAGE.write_text(written(PAGE.read_text(), table))
-        README.write_text(written(README.read_text(), shortened(rows)))
+        REQUIREMENTS.write_text(written(REQUIREMENTS.read_text(), shortened(rows)))
     return 0
 
 

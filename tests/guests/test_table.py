@@ -11,7 +11,7 @@ import pytest
 
 from tests.guests import inside
 from tests.guests.columns import COLUMNS, chosen
-from tests.guests.table import PAGE, README, Row, drawn, read, shortened, written
+from tests.guests.table import PAGE, REQUIREMENTS, Row, drawn, read, shortened, written
 
 ROOT = Path(__file__).parents[2]
 FIRST = {"row": "5.10-v1-1", "kernel": "5.10.0-46-cloud-amd64", "controller": "pids"}
@@ -49,12 +49,12 @@ def test_the_short_table_has_a_line_a_kernel_with_all_that_was_tried_on_it(tmp_p
     assert shortened([row, other]).splitlines()[2:] == ["| 5.10.0-46 | v1, v1 and v2 | 2 of 3 |"]
 
 
-def test_the_readme_tells_of_the_kernels_that_the_page_does(tmp_path: Path) -> None:
+def test_the_requirements_name_the_same_kernels_as_the_page(tmp_path: Path) -> None:
     def kernels(page: Path) -> list[str]:
         table = page.read_text().partition("<!-- kernels: make kernels WRITE=1 -->\n")[2].partition("<!-- end -->")[0]
         return list(dict.fromkeys(line.split(" | ")[0].strip("| ") for line in table.splitlines()[2:]))
 
-    assert kernels(README) == kernels(PAGE) != []
+    assert kernels(REQUIREMENTS) == kernels(PAGE) != []
 
 
 def test_one_test_that_failed_is_named_with_its_reason(tmp_path: Path) -> None:
