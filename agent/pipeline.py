@@ -303,7 +303,7 @@ class Pipeline:
             self.reports.clock_steps = self._clock.steps
             log.warning("wall time was stepped; forks from here on carry the new time")
         snapshot = current.programs.snapshot()
-        lost = sum(cpu.changes_lost for cpu in snapshot.cpus)
+        lost = sum(cpu.cgroup_events_lost for cpu in snapshot.cpus)
         if lost != self._changes_lost:
             self._changes_lost = lost
             self._metadata_cache.walk(self._mark, now)

@@ -1,78 +1,77 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The probe: every fork of the node, counted first and then told.
+ * The BPF programs that capture forks: each fork is counted, then written to a ring buffer.
  *
- * It is compiled by BCC on the node itself, without kernel headers. All that it knows of the kernel's structures comes in as
+ * BCC compiles this file on the node, without kernel headers. The offsets of the kernel's structures are passed as
  * -D OFF_<struct>__<member>, read from the running kernel's BTF (agent/kernel/offsets.py). README.md beside this file lists
- * hooks, fields, kernel floor and capabilities; agent/kernel/records.py is the reader's side of the three structs below and
- * must say the same.
+ * tracepoints, fields, the oldest kernel and the capabilities. agent/kernel/records.py declares the same structs for the
+ * reader; a test compares the two.
  *
- * Must not live here: any judgement about pods. The kernel knows cgroups; whose they are is user space's to say.
+ * These programs know cgroups. User space decides which pod a cgroup belongs to.
  */
 #include <linux/types.h>
 
 #define UNKNOWN_32 0xffffffffu	/* no pid, uid or gid has this number */
 #define UNKNOWN_64 0xffffffffffffffffull
 
-#define CHAIN 8			/* pid namespaces nest up to 32 deep; more than 8 is told as truncated */
-#define BELOW 7			/* the host's number, the first of the chain, is child.tid */
+#define CHAIN 8			/* pid namespaces nest up to 32 deep; a chain of more than 8 numbers is truncated */
+#define BELOW 7			/* numbers below the host's, which is child.tid */
 #define SECOND 1000000000ull
-#define STORM_HOLD (5 * SECOND)	/* a storm is over when its pod was below the limit for so long */
+#define STORM_HOLD (5 * SECOND)	/* a storm ends when its pod was below the limit for this long */
 #define COMM 16			/* TASK_COMM_LEN */
-#define PATH 960		/* the longest cgroup path that is carried whole */
+#define PATH 960		/* bytes of a cgroup path; a longer one is cut off */
 
-enum kind { PROCESS = 0, THREAD = 1 };
-enum change { CREATED = 1, REMOVED = 2, ATTACHED = 3 };
+enum task_kind { PROCESS = 0, THREAD = 1 };
+enum cgroup_event_kind { CREATED = 1, REMOVED = 2, ATTACHED = 3 };
 
-/* User space's words to the probe. One row, written whole. */
+/* Written by user space, always whole. */
 struct config {
-	u64 enabled;		/* 0: count nothing, tell nothing (the moment between attach and start) */
+	u64 enabled;		/* 0: count and send nothing (between attach and start) */
 	u64 threads;		/* 1: a thread is sent as an event too; it is counted either way */
-	u64 storm_limit;	/* events a second of one pod above which it is only counted; 0: none */
-	u64 alive_until;	/* boottime, ns: moved on by a living agent. Later than that the probe is an orphan and only counts */
+	u64 storm_limit;	/* events of one pod in a second; more are only counted. 0: no limit */
+	u64 alive_until;	/* boottime, ns: extended by a running agent. Later forks are only counted, as `orphaned` */
 };
 
-/* Whose a cgroup is, as far as the kernel has to know: which row its forks are counted in, and which pod's limit holds for it.
- * User space marks the directories of pods; what is made below inherits, so that no container escapes its limit, or floods the
- * tally, by making cgroups. */
-struct subject {
-	u64 counted;		/* the container's cgroup id; the pod's own for what runs beside its containers */
+/* The cgroup whose counters count a cgroup's forks, and the pod whose storm limit applies. User space tracks the directories of
+ * pods; cgroups created below inherit. So a container cannot escape its limit, or fill the counters' map, by creating cgroups. */
+struct cgroup_attribution {
+	u64 counted_in;		/* the container's cgroup id; the pod's own for what runs beside its containers */
 	u64 pod;		/* the pod's cgroup id */
 	u64 is_pod;		/* 1: the pod's own directory, whose children are containers */
 };
 
-/* One pod's events of the running second. Numbers for a decision, not for a report: those come from the tally. */
+/* One pod's events in the current second. Used to apply the limit only: reports use the cgroup counters. */
 struct storm {
 	u64 second;
 	u64 count;
 	u64 over;		/* boottime, ns, of the last event above the limit; 0: never */
-	u64 since;		/* when the storm began that `over` belongs to */
+	u64 since;		/* boottime, ns: start of the storm that `over` belongs to */
 };
 
-/* Exact, monotonic, counted before anything can refuse. processes + threads = emitted + filtered + suppressed + lost. */
-struct tally_row {
+/* Exact and monotonic; counted before a fork can be dropped. processes + threads = emitted + filtered + suppressed + lost. */
+struct cgroup_counters {
 	u64 processes;
 	u64 threads;
-	u64 emitted;		/* handed to the ring */
-	u64 filtered;		/* threads that nobody asked for */
-	u64 suppressed;		/* held back by a storm limit */
-	u64 lost;		/* the ring had no room */
-	u64 entered;		/* processes that were moved into the cgroup after their fork */
+	u64 emitted;		/* written to the ring */
+	u64 filtered;		/* threads, unless config.threads is 1 */
+	u64 suppressed;		/* above the storm limit */
+	u64 lost;		/* the ring was full */
+	u64 entered;		/* processes attached to the cgroup after their fork (named as on the wire) */
 };
 
 /* Per CPU; no other CPU writes here. */
-struct cpu_row {
-	u64 sequence;		/* numbers given out: one for each fork that was to be sent, had it a place in the ring or not */
-	u64 newtasks;		/* every task ever made, those without a fork event among them */
+struct cpu_counters {
+	u64 sequence;		/* the next fork's number; lost forks have numbers, too */
+	u64 newtasks;		/* all new tasks, including those without sched_process_fork */
 	u64 unpaired;		/* forks whose task_newtask came before the start */
-	u64 changes;		/* cgroups that were born, died or were entered ... */
-	u64 changes_lost;	/* ... and had no place in the ring: a new walk is due */
-	u64 orphaned;		/* forks while no agent was alive: counted here and nowhere else */
+	u64 cgroup_events;	/* cgroups created, removed or attached to ... */
+	u64 cgroup_events_lost;	/* ... and dropped because their ring was full: user space walks the hierarchy again */
+	u64 orphaned;		/* forks while no agent was running: counted here and nowhere else */
 };
 
-/* clone's flags on their way from task_newtask to sched_process_fork: both run in the parent, one after the other. */
-struct handoff {
-	u64 child;
+/* Passes clone's flags from task_newtask to sched_process_fork: both run in the parent, one after the other. */
+struct new_task {
+	u64 task;
 	u64 flags;
 };
 
@@ -81,8 +80,8 @@ struct task {
 	u64 start;		/* start_boottime, ns */
 };
 
-/* 248 bytes, 256 with the ring's header: a power of two, so no record ever lies across the ring's end. From `parent` on it is
- * the same for all forks of one task: the reader decodes that part once a task, not once a fork. */
+/* 248 bytes, 256 with the ring's header: a power of two, so no record crosses the ring's end. The part from `parent` on is
+ * equal for all forks of one task: the reader decodes it once per task. */
 struct fork_record {
 	u64 sequence;
 	u64 time;		/* boottime, ns */
@@ -91,9 +90,9 @@ struct fork_record {
 	struct task child;
 	u32 chain[BELOW];	/* the child's number in each pid namespace below the host's, which is child.tid */
 	u16 cpu;
-	u8 levels;		/* how many numbers the chain has in truth, the host's included */
+	u8 levels;		/* numbers in the whole chain, the host's included */
 	u8 kind;
-	u64 counted;		/* the row that it was counted in */
+	u64 counted_in;		/* the cgroup whose counters it is in; 0: `other` */
 
 	struct task parent;
 	struct task parent_process;
@@ -107,14 +106,14 @@ struct fork_record {
 };
 
 /* 1016 bytes, 1024 with the ring's header. */
-struct change_record {
+struct cgroup_event {
 	u64 cgroup;
 	u64 parent;
 	u64 time;
-	u32 change;
+	u32 kind;
 	u32 length;		/* of the path, its NUL included; PATH means cut off */
-	u64 sequence;		/* of this CPU's changes */
-	u64 start;		/* ATTACHED: start_boottime and number of the task that came in: together no two tasks have them */
+	u64 sequence;		/* of this CPU's cgroup events */
+	u64 start;		/* ATTACHED: start_boottime of the attached task; unique together with its tid */
 	u32 tid;
 	u32 unused;
 	char path[PATH];
@@ -122,17 +121,17 @@ struct change_record {
 
 BPF_ARRAY(config, struct config, 1);
 BPF_RINGBUF_OUTPUT(forks, RING_PAGES);
-BPF_RINGBUF_OUTPUT(changes, CHANGES_PAGES);
-BPF_TABLE("hash", u64, struct tally_row, tally, TALLY_ROWS);	/* key 0: `other`, for when the table is full */
-BPF_PERCPU_ARRAY(cpus, struct cpu_row, 1);
-BPF_TABLE("lru_hash", u32, struct handoff, handoffs, 16384);
-BPF_TABLE("hash", u64, struct subject, subjects, TALLY_ROWS);
-BPF_TABLE("hash", u64, struct storm, storms, STORM_ROWS);
+BPF_RINGBUF_OUTPUT(cgroup_events, CGROUP_EVENT_PAGES);
+BPF_TABLE("hash", u64, struct cgroup_counters, cgroup_counters, MAX_CGROUPS);	/* key 0: `other`, used when the map is full */
+BPF_PERCPU_ARRAY(cpu_counters, struct cpu_counters, 1);
+BPF_TABLE("lru_hash", u32, struct new_task, new_tasks, 16384);
+BPF_TABLE("hash", u64, struct cgroup_attribution, cgroup_attributions, MAX_CGROUPS);
+BPF_TABLE("hash", u64, struct storm, storms, MAX_PODS);
 
 #define READ(to, base, offset) bpf_probe_read_kernel(&(to), sizeof(to), (void *)((base) + (offset)))
 #define COUNT(number) __sync_fetch_and_add(&(number), 1)
 
-/* A field whose structure is not there, or can't be read, is unknown, and never 0. */
+/* A field that cannot be read is unknown, never 0. */
 #define READ_OR(to, base, offset, unknown) do { \
 	if (!(base) || READ(to, base, offset)) \
 		(to) = (unknown); \
@@ -147,7 +146,7 @@ static __always_inline u64 follow(u64 base, u64 offset)
 	return to;
 }
 
-/* In the chosen hierarchy only: ids are unique within a hierarchy, not across them. */
+/* Call it for the chosen hierarchy only: ids are unique within one hierarchy. */
 static __always_inline u64 cgroup_id(u64 cgroup)
 {
 	u64 id = 0;
@@ -177,25 +176,25 @@ static __always_inline bool is_chosen(u64 cgroup)
 	return id == HIERARCHY;
 }
 
-/* The row is there before anything is counted, or the count goes to `other`: no fork is left out of the sum. `key` says where it
- * went. */
-static __always_inline struct tally_row *row_of(u64 *key)
+/* The cgroup's counters, created if needed. When the map is full they are those of `other`, and `cgroup` becomes 0: every fork
+ * is counted somewhere. */
+static __always_inline struct cgroup_counters *counters_of(u64 *cgroup)
 {
-	struct tally_row fresh = {}, *row = tally.lookup(key);
+	struct cgroup_counters fresh = {}, *counters = cgroup_counters.lookup(cgroup);
 
-	if (row)
-		return row;
-	tally.insert(key, &fresh);	/* refused when another CPU was quicker, or when the table is full */
-	row = tally.lookup(key);
-	if (row)
-		return row;
-	*key = 0;
-	return tally.lookup(key);
+	if (counters)
+		return counters;
+	cgroup_counters.insert(cgroup, &fresh);	/* fails when another CPU was first, or when the map is full */
+	counters = cgroup_counters.lookup(cgroup);
+	if (counters)
+		return counters;
+	*cgroup = 0;
+	return cgroup_counters.lookup(cgroup);
 }
 
-/* Whether this event of the pod is one too many. CPUs that begin a second at once may take some of each other's counts back: the
- * limit is a limit, not a measure. */
-static __always_inline bool is_too_many(u64 pod, u64 limit, u64 now)
+/* Whether this event exceeds the pod's storm limit. CPUs that begin a second at the same time may reset some of each other's
+ * counts: the limit is approximate, the cgroup counters are exact. */
+static __always_inline bool exceeds_limit(u64 pod, u64 limit, u64 now)
 {
 	struct storm fresh = {}, *storm = storms.lookup(&pod);
 	u64 second = now / SECOND;
@@ -203,7 +202,7 @@ static __always_inline bool is_too_many(u64 pod, u64 limit, u64 now)
 	if (!storm) {
 		storms.insert(&pod, &fresh);
 		storm = storms.lookup(&pod);
-		if (!storm)	/* more pods than rows: no limit for this one */
+		if (!storm)	/* the map is full: no limit for this pod */
 			return 0;
 	}
 	if (storm->second != second) {
@@ -212,7 +211,7 @@ static __always_inline bool is_too_many(u64 pod, u64 limit, u64 now)
 	}
 	COUNT(storm->count);
 	if (storm->count > limit) {
-		if (!storm->over || (s64)(now - storm->over) > (s64)STORM_HOLD)	/* another CPU's may be later than ours */
+		if (!storm->over || (s64)(now - storm->over) > (s64)STORM_HOLD)	/* another CPU's time may be later */
 			storm->since = now;
 		storm->over = now;
 		return 1;
@@ -220,8 +219,8 @@ static __always_inline bool is_too_many(u64 pod, u64 limit, u64 now)
 	return storm->over && (s64)(now - storm->over) <= (s64)STORM_HOLD;
 }
 
-/* The task's number in the innermost pid namespace that it is in. */
-static __always_inline u32 own_number(u64 task)
+/* The task's number in its innermost pid namespace. */
+static __always_inline u32 innermost_number(u64 task)
 {
 	u32 level = 0, number = UNKNOWN_32;
 	u64 pid = follow(task, OFF_task_struct__thread_pid);	/* NULL in a task that is being reaped */
@@ -238,8 +237,8 @@ static __always_inline void fill_task(struct task *to, u64 task, u64 leader)
 	READ_OR(to->tid, task, OFF_task_struct__pid, UNKNOWN_32);
 	READ_OR(to->pid, task, OFF_task_struct__tgid, UNKNOWN_32);
 	READ_OR(to->start, task, OFF_task_struct__start_boottime, UNKNOWN_64);
-	to->ns_tid = own_number(task);
-	to->ns_pid = leader == task ? to->ns_tid : own_number(leader);
+	to->ns_tid = innermost_number(task);
+	to->ns_pid = leader == task ? to->ns_tid : innermost_number(leader);
 }
 
 static __always_inline u32 inum(u64 ns, u64 offset)
@@ -254,10 +253,10 @@ static __always_inline u32 inum(u64 ns, u64 offset)
 static __always_inline void fill_comm(char *to, u64 task)
 {
 	if (bpf_probe_read_kernel(to, COMM, (void *)(task + OFF_task_struct__comm)))
-		__builtin_memset(to, 0xff, COMM);	/* a real one ends with NUL */
+		__builtin_memset(to, 0xff, COMM);	/* unknown: a comm that was read ends with NUL */
 }
 
-static __always_inline void fill(struct fork_record *to, u64 parent, u64 child)
+static __always_inline void fill_fork(struct fork_record *to, u64 parent, u64 child)
 {
 	u64 leader = follow(child, OFF_task_struct__group_leader);
 	u64 parent_leader = follow(parent, OFF_task_struct__group_leader);
@@ -302,7 +301,7 @@ static __always_inline void fill(struct fork_record *to, u64 parent, u64 child)
 	to->ns_cgroup = inum(follow(proxy, OFF_nsproxy__cgroup_ns), OFF_cgroup_namespace__ns);
 }
 
-static __always_inline struct config *active(void)
+static __always_inline struct config *enabled_config(void)
 {
 	u32 first = 0;
 	struct config *now = config.lookup(&first);
@@ -310,19 +309,19 @@ static __always_inline struct config *active(void)
 	return now && now->enabled ? now : 0;
 }
 
-/* args: struct task_struct *task, unsigned long clone_flags. Sees every new task, also those that never reach the fork
- * tracepoint (io_uring and vhost workers). */
+/* args: struct task_struct *task, unsigned long clone_flags. Called for every new task, including those without
+ * sched_process_fork (workers of io_uring and vhost). */
 int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 first = 0, tid = bpf_get_current_pid_tgid();
-	struct handoff handoff = { .child = ctx->args[0], .flags = ctx->args[1] };
-	struct cpu_row *cpu = cpus.lookup(&first);
-	struct config *now = active();
+	struct new_task new_task = { .task = ctx->args[0], .flags = ctx->args[1] };
+	struct cpu_counters *cpu = cpu_counters.lookup(&first);
+	struct config *now = enabled_config();
 
 	if (!cpu || !now || bpf_ktime_get_boot_ns() > now->alive_until)
 		return 0;
 	cpu->newtasks++;
-	handoffs.update(&tid, &handoff);
+	new_tasks.update(&tid, &new_task);
 	return 0;
 }
 
@@ -330,23 +329,23 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 int on_fork(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 first = 0, tid = bpf_get_current_pid_tgid(), pid = 0, tgid = 0;
-	u64 parent = ctx->args[0], child = ctx->args[1], cgroup, counted, pod = 0, sequence, flags = UNKNOWN_64, time;
-	struct config *now = active();
-	struct subject *subject;
-	struct cpu_row *cpu = cpus.lookup(&first);
-	struct tally_row *row;
+	u64 parent = ctx->args[0], child = ctx->args[1], cgroup, counted_in, pod = 0, sequence, flags = UNKNOWN_64, time;
+	struct config *now = enabled_config();
+	struct cgroup_attribution *attribution;
+	struct cpu_counters *cpu = cpu_counters.lookup(&first);
+	struct cgroup_counters *counters;
 	struct fork_record *record;
-	struct handoff *handoff;
+	struct new_task *new_task;
 	bool thread;
 
 	if (!now || !cpu)
 		return 0;
 
 	time = bpf_ktime_get_boot_ns();
-	handoff = handoffs.lookup(&tid);
-	if (handoff && handoff->child == child) {
-		flags = handoff->flags;
-		handoffs.delete(&tid);
+	new_task = new_tasks.lookup(&tid);
+	if (new_task && new_task->task == child) {
+		flags = new_task->flags;
+		new_tasks.delete(&tid);
 	} else {
 		cpu->unpaired++;
 	}
@@ -359,52 +358,52 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 	READ(tgid, child, OFF_task_struct__tgid);
 	thread = pid != tgid;
 	cgroup = cgroup_of(child);
-	counted = cgroup;
-	subject = subjects.lookup(&cgroup);
-	if (subject) {
-		counted = subject->counted;
-		pod = subject->pod;
+	counted_in = cgroup;
+	attribution = cgroup_attributions.lookup(&cgroup);
+	if (attribution) {
+		counted_in = attribution->counted_in;
+		pod = attribution->pod;
 	}
 
-	row = row_of(&counted);
-	if (!row)	/* `other` is put there before the start; the verifier can't know */
+	counters = counters_of(&counted_in);
+	if (!counters)	/* never: `other` exists before the start. The verifier requires the check */
 		return 0;
 	if (thread)
-		COUNT(row->threads);
+		COUNT(counters->threads);
 	else
-		COUNT(row->processes);
+		COUNT(counters->processes);
 
 	if (thread && !now->threads) {
-		COUNT(row->filtered);
+		COUNT(counters->filtered);
 		return 0;
 	}
 
-	if (pod && now->storm_limit && is_too_many(pod, now->storm_limit, time)) {
-		COUNT(row->suppressed);
+	if (pod && now->storm_limit && exceeds_limit(pod, now->storm_limit, time)) {
+		COUNT(counters->suppressed);
 		return 0;
 	}
 
-	/* The number is taken before the reserve: a hole in the numbers is a loss, and the last one shows in the head. */
+	/* Numbered before the reserve: a missing number is a lost fork, and `sequence` shows the last ones. */
 	sequence = cpu->sequence;
 	cpu->sequence = sequence + 1;
 
 	record = forks.ringbuf_reserve(sizeof(*record));
 	if (!record) {
-		COUNT(row->lost);
+		COUNT(counters->lost);
 		return 0;
 	}
 	record->sequence = sequence;
 	record->time = time;
 	record->cgroup = cgroup;
-	record->counted = counted;
+	record->counted_in = counted_in;
 	record->parent_cgroup = cgroup_of(parent);
 	record->cpu = bpf_get_smp_processor_id();
 	record->kind = thread ? THREAD : PROCESS;
 	record->flags = flags;
 	record->unused = 0;
-	fill(record, parent, child);
-	COUNT(row->emitted);
-	forks.ringbuf_submit(record, BPF_RB_NO_WAKEUP);	/* the reader comes by its own clock */
+	fill_fork(record, parent, child);
+	COUNT(counters->emitted);
+	forks.ringbuf_submit(record, BPF_RB_NO_WAKEUP);	/* the reader polls */
 	return 0;
 }
 
@@ -417,59 +416,59 @@ static __always_inline u64 parent_id(u64 cgroup)
 	return id;
 }
 
-static __always_inline int tell_change(u64 cgroup, u64 path, u64 task, u32 change)
+static __always_inline int emit_cgroup_event(u64 cgroup, u64 path, u64 task, u32 kind)
 {
 	u32 first = 0;
-	struct cpu_row *cpu = cpus.lookup(&first);
-	struct change_record *record;
+	struct cpu_counters *cpu = cpu_counters.lookup(&first);
+	struct cgroup_event *event;
 	u64 sequence;
 
 	if (!cpu)
 		return 0;
-	sequence = cpu->changes;
-	cpu->changes = sequence + 1;
-	record = changes.ringbuf_reserve(sizeof(*record));
-	if (!record) {
-		cpu->changes_lost++;
+	sequence = cpu->cgroup_events;
+	cpu->cgroup_events = sequence + 1;
+	event = cgroup_events.ringbuf_reserve(sizeof(*event));
+	if (!event) {
+		cpu->cgroup_events_lost++;
 		return 0;
 	}
-	record->cgroup = cgroup_id(cgroup);
-	record->parent = parent_id(cgroup);
-	record->time = bpf_ktime_get_boot_ns();
-	record->change = change;
-	record->sequence = sequence;
-	record->start = UNKNOWN_64;
-	record->tid = UNKNOWN_32;
-	record->unused = 0;
-	READ_OR(record->start, task, OFF_task_struct__start_boottime, UNKNOWN_64);
-	READ_OR(record->tid, task, OFF_task_struct__pid, UNKNOWN_32);
-	record->path[0] = 0;
-	record->length = bpf_probe_read_kernel_str(record->path, PATH, (void *)path);
-	changes.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	event->cgroup = cgroup_id(cgroup);
+	event->parent = parent_id(cgroup);
+	event->time = bpf_ktime_get_boot_ns();
+	event->kind = kind;
+	event->sequence = sequence;
+	event->start = UNKNOWN_64;
+	event->tid = UNKNOWN_32;
+	event->unused = 0;
+	READ_OR(event->start, task, OFF_task_struct__start_boottime, UNKNOWN_64);
+	READ_OR(event->tid, task, OFF_task_struct__pid, UNKNOWN_32);
+	event->path[0] = 0;
+	event->length = bpf_probe_read_kernel_str(event->path, PATH, (void *)path);
+	cgroup_events.ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 
-/* args of both: struct cgroup *cgrp, const char *path. They tell from the attach on, before `enabled`, so that the walk that
- * follows the attach misses nothing. */
+/* args of both: struct cgroup *cgrp, const char *path. They emit from the attach on, before `enabled`: user space walks the
+ * hierarchy after the attach, so it misses no cgroup. */
 int on_cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 id, parent;
-	struct subject *above, subject;
+	struct cgroup_attribution *above, attribution;
 
 	if (!is_chosen(ctx->args[0]))
 		return 0;
 	id = cgroup_id(ctx->args[0]);
 	parent = parent_id(ctx->args[0]);
-	above = subjects.lookup(&parent);
+	above = cgroup_attributions.lookup(&parent);
 	if (above) {
-		subject = *above;
-		if (subject.is_pod) {
-			subject.counted = id;
-			subject.is_pod = 0;
+		attribution = *above;
+		if (attribution.is_pod) {
+			attribution.counted_in = id;
+			attribution.is_pod = 0;
 		}
-		subjects.update(&id, &subject);
+		cgroup_attributions.update(&id, &attribution);
 	}
-	return tell_change(ctx->args[0], ctx->args[1], 0, CREATED);
+	return emit_cgroup_event(ctx->args[0], ctx->args[1], 0, CREATED);
 }
 
 int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx)
@@ -479,33 +478,34 @@ int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx)
 	if (!is_chosen(ctx->args[0]))
 		return 0;
 	id = cgroup_id(ctx->args[0]);
-	subjects.delete(&id);	/* nobody can fork in it any more */
-	return tell_change(ctx->args[0], ctx->args[1], 0, REMOVED);
+	cgroup_attributions.delete(&id);	/* it has no tasks */
+	return emit_cgroup_event(ctx->args[0], ctx->args[1], 0, REMOVED);
 }
 
 /* args: struct cgroup *dst, const char *path, struct task_struct *leader, bool threadgroup. A runtime forks some of a container's
- * processes outside of it and moves them in: counted as entered, apart from the container's forks, and told so that the fork's
- * event can name the container after all. */
+ * processes outside of it and moves them in. They are counted as `entered`, not as the container's forks; the event lets user
+ * space name the container in the fork's event. */
 int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct config *now = active();
-	struct subject *subject;
-	struct tally_row *row;
-	u64 counted;
+	struct config *now = enabled_config();
+	struct cgroup_attribution *attribution;
+	struct cgroup_counters *counters;
+	u64 counted_in;
 
 	if (!now || bpf_ktime_get_boot_ns() > now->alive_until || !is_chosen(ctx->args[0]))
 		return 0;
-	counted = cgroup_id(ctx->args[0]);
-	subject = subjects.lookup(&counted);
-	if (subject)
-		counted = subject->counted;
-	row = row_of(&counted);
-	if (row)
-		COUNT(row->entered);
-	return tell_change(ctx->args[0], ctx->args[1], ctx->args[2], ATTACHED);
+	counted_in = cgroup_id(ctx->args[0]);
+	attribution = cgroup_attributions.lookup(&counted_in);
+	if (attribution)
+		counted_in = attribution->counted_in;
+	counters = counters_of(&counted_in);
+	if (counters)
+		COUNT(counters->entered);
+	return emit_cgroup_event(ctx->args[0], ctx->args[1], ctx->args[2], ATTACHED);
 }
 
-_Static_assert(sizeof(struct fork_record) == 248, "agent/kernel/records.py says FORK_SLOT = 256");
-_Static_assert(sizeof(struct change_record) == 1016, "agent/kernel/records.py says CHANGE_SLOT = 1024");
-_Static_assert(sizeof(struct tally_row) == 56 && sizeof(struct cpu_row) == 48, "agent/kernel/records.py has seven and six");
-_Static_assert(sizeof(struct config) == 32 && sizeof(struct subject) == 24 && sizeof(struct storm) == 32, "agent/kernel/records.py");
+/* The sizes of agent/kernel/records.py. */
+_Static_assert(sizeof(struct fork_record) == 248, "FORK_SLOT is 256");
+_Static_assert(sizeof(struct cgroup_event) == 1016, "CGROUP_EVENT_SLOT is 1024");
+_Static_assert(sizeof(struct cgroup_counters) == 56 && sizeof(struct cpu_counters) == 48, "seven and six counters");
+_Static_assert(sizeof(struct config) == 32 && sizeof(struct cgroup_attribution) == 24 && sizeof(struct storm) == 32, "map values");

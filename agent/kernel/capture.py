@@ -20,9 +20,9 @@ from typing import Any, Final, NamedTuple
 
 from agent.kernel.compiler import CannotCapture, NotPermitted, compiled
 from agent.kernel.libbpf import load_libbpf
-from agent.kernel.loader import DISPATCHER, HOOKS, digest
+from agent.kernel.loader import DISPATCHER_MAPS, TRACEPOINTS, digest
 from agent.kernel.maps import BpfMap, ProgramStats, program_stats
-from agent.kernel.pins import DISPATCH, CannotPin, Pins, PinsTaken
+from agent.kernel.pins import DISPATCH, MAP_PINS, CannotPin, Pins, PinsTaken
 from agent.kernel.programs import (
     CHANGES_BYTES,
     LAYOUT,
@@ -73,13 +73,13 @@ class Capture:
 
     def programs(self) -> dict[str, ProgramStats]:
         """What the kernel says of each hook, the probe's part included, by its tracepoint."""
-        return {tracepoint: program_stats(self._held[f"hook-{tracepoint}"]) for tracepoint, _ in HOOKS}
+        return {tracepoint: program_stats(self._held[f"hook-{tracepoint}"]) for tracepoint, _ in TRACEPOINTS}
 
     def retire(self, programs: LoadedPrograms) -> None:
         """It has been drained and accounted for: it goes for good."""
         self.former.remove(programs)
         if all(other.meta.base != programs.meta.base for other in (self.current, *self.former)):
-            for number in range(len(HOOKS)):
+            for number in range(len(TRACEPOINTS)):
                 self._slots.remove((programs.meta.base + number).to_bytes(4, sys.byteorder))
         if self._pins:
             self._pins.remove(programs.meta.epoch)
@@ -130,7 +130,7 @@ class Capture:
         self.current = LoadedPrograms(maps, meta, self.misses)
         if self._pins:
             self._pins.put(meta.epoch, maps)
-        for number, (_, function) in enumerate(HOOKS):
+        for number, (_, function) in enumerate(TRACEPOINTS):
             program = loaded[f"program-{function}"]
             self._slots.put((meta.base + number).to_bytes(4, sys.byteorder), program.to_bytes(4, sys.byteorder))
             os.close(program)  # the slot has it now
@@ -182,7 +182,7 @@ def orders_of(ring_bytes: int, hierarchy: int, controller: str | None) -> dict[s
 
 def _opened(orders: dict[str, Any], pins: Pins | None, unpinned: str | None, known: Collection[str] | None) -> Capture:
     held = pins.get(DISPATCH) if pins else {}
-    whole = {*DISPATCHER, *(f"{kind}-{tracepoint}" for tracepoint, _ in HOOKS for kind in ("hook", "link"))}
+    whole = {*DISPATCHER_MAPS, *(f"{kind}-{tracepoint}" for tracepoint, _ in TRACEPOINTS for kind in ("hook", "link"))}
     fresh: dict[str, int] = {}
     was_attached = held.keys() == whole
     if not was_attached:  # none, or the start that made it was cut off
@@ -209,7 +209,7 @@ def _opened(orders: dict[str, Any], pins: Pins | None, unpinned: str | None, kno
 def _attached(dispatcher: dict[str, int], pins: Pins | None) -> dict[str, int]:
     """Hangs it on the hooks, in their order, and pins it. Nothing is behind it yet. Raises CannotCapture, NotPermitted."""
     held = {name.removeprefix("dispatch-"): descriptor for name, descriptor in dispatcher.items()}
-    for tracepoint, _ in HOOKS:
+    for tracepoint, _ in TRACEPOINTS:
         link = load_libbpf().bpf_raw_tracepoint_open(tracepoint.encode(), held[f"hook-{tracepoint}"])
         if link < 0:
             refused = NotPermitted if -link in (errno.EPERM, errno.EACCES) else CannotCapture
@@ -225,7 +225,7 @@ def left_in(descriptors: dict[str, int]) -> Unreadable | None:
     """What lies in the ring of a probe whose records can't be read: counted by its positions. None: it is no probe at all."""
     try:
         said = json.loads((BpfMap(descriptors["meta"], 4, META_BYTES, 1).get(_FIRST) or b"").rstrip(b"\0"))
-        ring = Ring(descriptors["map-forks"], int(said["ring_bytes"]), int(said["slot"]))
+        ring = Ring(descriptors[MAP_PINS["forks"]], int(said["ring_bytes"]), int(said["slot"]))
         stream = f"{said['boot_id']}.{said['epoch']}"
     except (KeyError, OSError, ValueError, TypeError):
         return None

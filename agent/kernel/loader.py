@@ -18,20 +18,20 @@ from typing import Any, Final
 
 from agent.kernel.libbpf import load_libbpf
 from agent.kernel.offsets import Btf, BtfMissing, offset_flags
+from agent.kernel.pins import MAP_PINS
 
-__all__ = ["HOOKS", "MAPS", "digest", "main", "sources"]
+__all__ = ["TRACEPOINTS", "digest", "main", "sources"]
 
-# (raw tracepoint, program of fork.c); the place is the hook's number in dispatch.c. They are attached in this order: who is
-# told first must be there first.
-HOOKS: Final = (
+# (raw tracepoint, program of fork.c), in the order of dispatch.c's numbers. They are attached in this order: the events of
+# cgroups must be there before the forks in them, and clone's flags before their fork.
+TRACEPOINTS: Final = (
     ("cgroup_mkdir", "on_cgroup_mkdir"),
     ("cgroup_rmdir", "on_cgroup_rmdir"),
     ("task_newtask", "on_newtask"),
     ("sched_process_fork", "on_fork"),
     ("cgroup_attach_task", "on_cgroup_attach"),
 )
-MAPS: Final = ("config", "forks", "changes", "tally", "cpus", "subjects", "storms")
-DISPATCHER: Final = ("slots", "base")
+DISPATCHER_MAPS: Final = ("slots", "base")
 
 _MAKERS: Final = ("loader.py", "offsets.py", "records.py")  # of this folder: what they say goes into the probe
 _RINGBUF: Final = 27  # BPF_MAP_TYPE_RINGBUF
@@ -86,9 +86,9 @@ def flags(orders: dict[str, Any]) -> list[str]:
     given = {
         "PAGE_SIZE": page,
         "RING_PAGES": orders["ring_bytes"] // page,
-        "CHANGES_PAGES": orders["changes_bytes"] // page,
-        "TALLY_ROWS": orders["tally_rows"],
-        "STORM_ROWS": orders["storm_rows"],
+        "CGROUP_EVENT_PAGES": orders["changes_bytes"] // page,
+        "MAX_CGROUPS": orders["tally_rows"],
+        "MAX_PODS": orders["storm_rows"],
         "HIERARCHY": orders["hierarchy"],
     }
     if orders["controller"] is not None:
@@ -115,15 +115,15 @@ def load(orders: dict[str, Any], dispatcher: bool) -> tuple[dict[str, int], obje
     include = f"-I{folder / 'include'}"
     try:
         programs = compiled(text=(folder / "fork.c").read_bytes(), cflags=[*cflags, include])
-        named = {f"map-{name}": programs.get_table(name.encode()).map_fd for name in MAPS}
-        for _, function in HOOKS:
+        named = {pin: programs.get_table(name.encode()).map_fd for name, pin in MAP_PINS.items()}
+        for _, function in TRACEPOINTS:
             named[f"program-{function}"] = programs.load_func(function.encode(), compiled.RAW_TRACEPOINT).fd
         alive = [programs]
         if dispatcher:
             door = compiled(text=(folder / "dispatch.c").read_bytes(), cflags=[*cflags, include])
-            named |= {f"dispatch-{name}": door.get_table(name.encode()).map_fd for name in DISPATCHER}
-            for number, (tracepoint, _) in enumerate(HOOKS):
-                named[f"hook-{tracepoint}"] = door.load_func(f"hook_{number}".encode(), compiled.RAW_TRACEPOINT).fd
+            named |= {f"dispatch-{name}": door.get_table(name.encode()).map_fd for name in DISPATCHER_MAPS}
+            for number, (tracepoint, _) in enumerate(TRACEPOINTS):
+                named[f"hook-{tracepoint}"] = door.load_func(f"tracepoint_{number}".encode(), compiled.RAW_TRACEPOINT).fd
             alive.append(door)
     except Exception as error:  # BCC raises nothing narrower
         raise Refused("kernel", f"BCC could not load the probe: {error}") from error

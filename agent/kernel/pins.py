@@ -20,9 +20,20 @@ from typing import Final
 
 from agent.kernel.libbpf import load_libbpf
 
-__all__ = ["DISPATCH", "STANDARD", "CannotPin", "Pins", "PinsTaken", "instance_ids", "opened"]
+__all__ = ["DISPATCH", "MAP_PINS", "STANDARD", "CannotPin", "Pins", "PinsTaken", "instance_ids", "opened"]
 
 DISPATCH: Final = "dispatch"
+# The maps of fork.c, and the names of their pins. Never change a pin's name: an upgraded agent opens what the version before
+# it has pinned.
+MAP_PINS: Final = {
+    "config": "map-config",
+    "forks": "map-forks",
+    "cgroup_events": "map-changes",
+    "cgroup_counters": "map-tally",
+    "cpu_counters": "map-cpus",
+    "cgroup_attributions": "map-subjects",
+    "storms": "map-storms",
+}
 STANDARD: Final = Path("/sys/fs/bpf")  # where every distribution with systemd has it mounted
 _EPOCH: Final = re.compile(r"[0-9a-f]{16}")
 _MOUNT_FLAGS: Final = 2 | 4 | 8  # MS_NOSUID | MS_NODEV | MS_NOEXEC, as systemd mounts it

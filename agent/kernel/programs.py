@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.kernel.maps import BpfMap, array_map, possible_cpus
+from agent.kernel.pins import MAP_PINS
 from agent.kernel.records import (
     CGROUP_COUNTERS,
     CHANGE,
@@ -129,13 +130,13 @@ class LoadedPrograms:
         try:
             self._meta_map = BpfMap(descriptors["meta"], 4, META_BYTES, 1)
             self.meta = meta if meta is not None else _meta_of(self._meta_map.get(_FIRST) or b"")
-            self._config = BpfMap(descriptors["map-config"], 4, CONFIG.size, 1)
-            self._tally = BpfMap(descriptors["map-tally"], 8, CGROUP_COUNTERS.size, MOST_CGROUP_COUNTERS)
-            self._cpus = BpfMap(descriptors["map-cpus"], 4, CPU_ROW.size * possible_cpus(), 1)
-            self._attributions = BpfMap(descriptors["map-subjects"], 8, SUBJECT.size, MOST_CGROUP_COUNTERS)
-            self._storms = BpfMap(descriptors["map-storms"], 8, STORM.size, STORM_ROWS)
-            self.forks = Ring(descriptors["map-forks"], self.meta.ring_bytes, FORK_SLOT)
-            self._changes = Ring(descriptors["map-changes"], CHANGES_BYTES, CHANGE_SLOT)
+            self._config = BpfMap(descriptors[MAP_PINS["config"]], 4, CONFIG.size, 1)
+            self._tally = BpfMap(descriptors[MAP_PINS["cgroup_counters"]], 8, CGROUP_COUNTERS.size, MOST_CGROUP_COUNTERS)
+            self._cpus = BpfMap(descriptors[MAP_PINS["cpu_counters"]], 4, CPU_ROW.size * possible_cpus(), 1)
+            self._attributions = BpfMap(descriptors[MAP_PINS["cgroup_attributions"]], 8, SUBJECT.size, MOST_CGROUP_COUNTERS)
+            self._storms = BpfMap(descriptors[MAP_PINS["storms"]], 8, STORM.size, STORM_ROWS)
+            self.forks = Ring(descriptors[MAP_PINS["forks"]], self.meta.ring_bytes, FORK_SLOT)
+            self._changes = Ring(descriptors[MAP_PINS["cgroup_events"]], CHANGES_BYTES, CHANGE_SLOT)
             if not (self.forks.sound and self._changes.sound):
                 raise ValueError("a ring has positions that no ring can have")
         except (KeyError, OSError) as error:

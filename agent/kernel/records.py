@@ -78,8 +78,8 @@ class CpuRow(NamedTuple):
     sequence: int
     newtasks: int
     unpaired: int
-    changes: int
-    changes_lost: int
+    cgroup_events: int
+    cgroup_events_lost: int
     orphaned: int
 
 

@@ -283,7 +283,7 @@ def another_build(here: Node) -> str:
     container = run("from", "--pull-never", "ghcr.io/forklore/agent:0.1.0")
     probe = Path(run("mount", container), "usr/local/lib/python3.13/dist-packages/agent/bpf/fork.c")
     source = probe.read_text()
-    changed = source.replace("struct tally_row fresh = {}", "struct tally_row fresh = { .entered = 0 }")
+    changed = source.replace("struct cgroup_counters fresh = {}", "struct cgroup_counters fresh = { .entered = 0 }")
     assert changed != source
     probe.write_text(changed)
     run("commit", "--rm", container, name)

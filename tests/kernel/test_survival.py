@@ -31,11 +31,14 @@ def killed(agent: Agent) -> None:
 
 
 def another_build(folder: Path) -> tuple[str, ...]:
-    """A copy of the product whose probe is another: how it is run."""
-    for part in ("agent", "bpf", "forklore", "wire"):
+    """A copy of the product with other BPF programs: the command that runs it."""
+    for part in ("agent", "bpf", "cli", "wire"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    probe = folder / "bpf/fork.c"
-    probe.write_text(probe.read_text().replace("struct tally_row fresh = {}", "struct tally_row fresh = { .entered = 0 }"))
+    source = folder / "bpf/fork.c"
+    text = source.read_text()
+    changed = text.replace("struct cgroup_counters fresh = {}", "struct cgroup_counters fresh = { .entered = 0 }")
+    assert changed != text
+    source.write_text(changed)
     return "env", "-C", str(folder)
 
 

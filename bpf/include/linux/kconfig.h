@@ -1,3 +1,2 @@
-/* BCC force-includes this file, and takes a folder that lacks it for no kernel source at all. helpers.h asks for one option:
- * without it there would be no BPF to load. */
+/* BCC includes this file always, and refuses a folder of kernel sources that lacks it. helpers.h checks one option. */
 #define CONFIG_BPF_SYSCALL 1

@@ -1,1 +1,1 @@
-/* BCC's helpers.h includes this file and needs nothing of it for the probe. */
+/* BCC's helpers.h includes this file, and our programs use nothing of it. */

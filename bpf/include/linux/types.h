@@ -1,4 +1,4 @@
-/* The fixed-width names that BCC's own headers and the probe use. */
+/* The fixed-width names that BCC's headers and our programs use. */
 #ifndef FORKLORE_TYPES_H
 #define FORKLORE_TYPES_H
 

@@ -52,7 +52,7 @@ def field(name, path):
 
 @pytest.mark.parametrize(
     ("name", "struct", "slot"),
-    [("fork_record", records.FORK, records.FORK_SLOT), ("change_record", records.CHANGE, records.CHANGE_SLOT)],
+    [("fork_record", records.FORK, records.FORK_SLOT), ("cgroup_event", records.CHANGE, records.CHANGE_SLOT)],
 )
 def test_a_record_and_its_header_fill_a_slot_that_is_a_power_of_two(name, struct, slot):
     assert ctypes.sizeof(c_struct(name)) + records.RING_HEADER == struct.size == slot
@@ -62,10 +62,10 @@ def test_a_record_and_its_header_fill_a_slot_that_is_a_power_of_two(name, struct
 @pytest.mark.parametrize(
     ("name", "struct"),
     [
-        ("tally_row", records.CGROUP_COUNTERS),
-        ("cpu_row", records.CPU_ROW),
+        ("cgroup_counters", records.CGROUP_COUNTERS),
+        ("cpu_counters", records.CPU_ROW),
         ("config", records.CONFIG),
-        ("subject", records.SUBJECT),
+        ("cgroup_attribution", records.SUBJECT),
         ("storm", records.STORM),
     ],
 )
@@ -73,7 +73,7 @@ def test_a_row_is_as_long_as_the_kernels(name, struct):
     assert ctypes.sizeof(c_struct(name)) == struct.size
 
 
-@pytest.mark.parametrize(("name", "row"), [("tally_row", records.CgroupCounters), ("cpu_row", records.CpuRow)])
+@pytest.mark.parametrize(("name", "row"), [("cgroup_counters", records.CgroupCounters), ("cpu_counters", records.CpuRow)])
 def test_a_rows_columns_have_the_kernels_names_in_the_kernels_order(name, row):
     assert row._fields == tuple(inner for inner, _, _ in leaves(c_struct(name)))
 
@@ -86,7 +86,7 @@ def test_each_field_of_a_fork_is_read_from_its_place():
         "cpu",
         "levels",
         "kind",
-        "counted",
+        "counted_in",
     ]
     assert list(read[:-1]) == [field("fork_record", name) for name in names]
 
@@ -101,14 +101,14 @@ def test_each_field_of_an_origin_is_read_from_its_place():
 
 
 def test_each_field_of_a_cgroups_change_is_read_from_its_place():
-    read = records.CHANGE.unpack(bytes(records.RING_HEADER) + filled("change_record"))
-    names = [name for name, _, _ in leaves(c_struct("change_record")) if name != "unused"]
-    assert list(read) == [field("change_record", name) for name in names]
+    read = records.CHANGE.unpack(bytes(records.RING_HEADER) + filled("cgroup_event"))
+    names = [name for name, _, _ in leaves(c_struct("cgroup_event")) if name != "unused"]
+    assert list(read) == [field("cgroup_event", name) for name in names]
 
 
 def test_the_numbers_that_mean_something_are_the_probes():
     assert (NUMBERS["CHAIN"], NUMBERS["BELOW"], NUMBERS["PATH"]) == (records.CHAIN, records.CHAIN - 1, records.CHANGE_PATH)
     assert f"#define UNKNOWN_32 {records.UNKNOWN_32:#x}u" in SOURCE
     assert f"#define UNKNOWN_64 {records.UNKNOWN_64:#x}ull" in SOURCE
-    changes = re.findall(r"(\w+) = (\d+)", re.search(r"enum change \{(.*?)\}", SOURCE)[1])
+    changes = re.findall(r"(\w+) = (\d+)", re.search(r"enum cgroup_event_kind \{(.*?)\}", SOURCE)[1])
     assert changes == [(name, str(getattr(model, name))) for name in ("CREATED", "REMOVED", "ATTACHED")]
