@@ -17,7 +17,7 @@ from typing import Final
 
 from collector.server.app import CannotListen, running_collector
 from collector.settings import Settings, WrongSettings, load
-from collector.store import StoreAway
+from collector.store import StoreUnavailable
 
 __all__ = ["main"]
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         asyncio.run(_run(settings))
-    except (CannotListen, StoreAway) as wrong:
+    except (CannotListen, StoreUnavailable) as wrong:
         sys.stderr.write(f"forklore collector: {wrong}\n")
         return UNAVAILABLE
     return STOPPED

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from collector.server.tokens import tokens_in
+from collector.http.tokens import tokens_in
 from collector.store import wrong_dsn
 from wire import units
 

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from collector.api.query_params import FILTERS, Query, Wrong, duration, only, pod_filter, span, whole
+from collector.http.query_params import FILTERS, InvalidParameter, Query, allow_only, duration, pod_filter, span, whole
+from collector.http.responses import json_response, refuse
 from collector.model import PodPage
-from collector.server.responses import failed, told
 from collector.store import Store
 from collector.views.nodes.ledger import ledger_json, node_entries
 from collector.views.pods.entries import host_entries, pod_entries, pod_json
@@ -50,12 +50,12 @@ class Readers:
 
     async def _pods(self, request: web.Request) -> web.Response:
         query: Query = request.query
-        only(query, (*FILTERS, "limit"))
+        allow_only(query, (*FILTERS, "limit"))
         wish, limit = pod_filter(query), whole(query, "limit", PODS, 1, MOST)
         snapshot, now = await self._store.pods(limit, wish), time.time_ns()
 
         def answer() -> web.Response:
-            return told(
+            return json_response(
                 {
                     "pods": [without_counts(pod) for pod in pod_entries(snapshot, now)],
                     "pods_in_all": snapshot.pods_in_all,
@@ -67,13 +67,13 @@ class Readers:
         return await asyncio.to_thread(answer)
 
     async def _pod(self, request: web.Request) -> web.Response:
-        only(request.query, ("limit", *EXACTLY))
+        allow_only(request.query, ("limit", *EXACTLY))
         page = await self._page(request, whole(request.query, "limit", LATEST, 1, MOST))
-        return told(without_counts(pod_json(page, time.time_ns())))
+        return json_response(without_counts(pod_json(page, time.time_ns())))
 
     async def _tree(self, request: web.Request) -> web.Response:
         query: Query = request.query
-        only(query, ("from", "to", "limit", *EXACTLY))
+        allow_only(query, ("from", "to", "limit", *EXACTLY))
         wish, limit = span(query, time.time_ns(), LOOKS_BACK), whole(query, "limit", TREE, 1, TREE_MOST)
         page = await self._page(request, 1)
         (pod,) = page.snapshot.pods
@@ -81,7 +81,7 @@ class Readers:
         rows.sort(key=lambda row: -row.time)
         grown = await asyncio.to_thread(forest, rows[:limit])
         pairs = await self._store.pairs(pod.id, wish, PAIRS)
-        return told(
+        return json_response(
             {
                 **_whose(page),
                 "from": stamp(wish.start),
@@ -97,22 +97,22 @@ class Readers:
 
     async def _timeline(self, request: web.Request) -> web.Response:
         query: Query = request.query
-        only(query, ("from", "to", "step", *EXACTLY))
+        allow_only(query, ("from", "to", "step", *EXACTLY))
         now = time.time_ns()
         asked = span(query, now, LOOKS_BACK)
         step = duration(query, "step", usual_step(asked))
         wish = aligned(asked, step)
         if step < SECOND or (wish.end - wish.start) // step > STEPS:
-            raise Wrong(f"step: a second at least, and long enough for {STEPS} steps between from and to")
+            raise InvalidParameter(f"step: a second at least, and long enough for {STEPS} steps between from and to")
         page = await self._page(request, TOLD)
         whose, (pod,) = _whose(page), page.snapshot.pods
         rows = await self._store.timeline(pod.id, wish, step) if whose["observable"] else []
-        return told({**whose, **await asyncio.to_thread(timeline_json, page, rows, wish, step, now)})
+        return json_response({**whose, **await asyncio.to_thread(timeline_json, page, rows, wish, step, now)})
 
     async def _ledger(self, request: web.Request) -> web.Response:
-        only(request.query, ())
+        allow_only(request.query, ())
         ledger = await self._store.ledger()
-        return told(await asyncio.to_thread(ledger_json, ledger, time.time_ns()))
+        return json_response(await asyncio.to_thread(ledger_json, ledger, time.time_ns()))
 
     async def _page(self, request: web.Request, limit: int) -> PodPage:
         """The newest pod of that name, in that cluster and of that uid, where they are said."""
@@ -120,7 +120,7 @@ class Readers:
         page = await self._store.pod(named["namespace"], named["pod"], limit, wish.cluster, wish.pod_uid)
         if page is None:
             exactly = ", of that cluster and uid," if wish.cluster or wish.pod_uid else ""
-            failed(404, f"no pod of that name{exactly} has been heard of; names are kept for the retention")
+            refuse(404, f"no pod of that name{exactly} has been heard of; names are kept for the retention")
         return page
 
 

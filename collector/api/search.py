@@ -14,12 +14,12 @@ from typing import Final, NoReturn
 from aiohttp import web
 
 from collector.api.exports import FORMS, Form
-from collector.api.query_params import FILTERS, FORKS, Query, choice, cursor, fork_query, only, place, whole
+from collector.http.limits import ConcurrencyLimit, LimitReached
+from collector.http.metrics import Metrics
+from collector.http.query_params import FILTERS, FORKS, Query, allow_only, choice, cursor, fork_query, place, whole
+from collector.http.responses import json_response, refuse
 from collector.model import ForkQuery, Place
-from collector.server.limits import Full, Places
-from collector.server.metrics import Metrics
-from collector.server.responses import failed, told
-from collector.store import Store, StoreAway
+from collector.store import Store, StoreUnavailable
 
 __all__ = ["Search"]
 
@@ -35,14 +35,14 @@ class Search:
 
     def __init__(self, store: Store, metrics: Metrics, exports: int, most: int) -> None:
         self._store, self._metrics, self._most = store, metrics, most
-        self._places = Places(exports, metrics.exports.set)
+        self._places = ConcurrencyLimit(exports, metrics.exports.set)
 
     def open(self, router: web.UrlDispatcher) -> None:
         router.add_get("/v1/forks", self._get, allow_head=False)
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         query: Query = request.query
-        only(query, (*FILTERS, *FORKS, "from", "to", "limit", "after", "format"))
+        allow_only(query, (*FILTERS, *FORKS, "from", "to", "limit", "after", "format"))
         wish, after = fork_query(query, time.time_ns(), LOOKS_BACK), place(query)
         form = FORMS.get(choice(query, "format", ("json", *FORMS), "json"))
         if form is None:
@@ -51,15 +51,15 @@ class Search:
         try:
             with self._places.one():
                 return await self._export(request, form, wish, limit, after)
-        except Full:
+        except LimitReached:
             self._metrics.turned_away.labels("places").inc()
-            failed(503, "too many exports at once; try again in a while", {"Retry-After": "10"})
+            refuse(503, "too many exports at once; try again in a while", {"Retry-After": "10"})
 
     async def _page(self, wish: ForkQuery, limit: int, after: Place | None) -> web.Response:
         found = await self._store.search(wish, limit + 1, after)  # one more: is there a next page?
         following = cursor(found[limit - 1].place) if len(found) > limit else None
         body = {"forks": [fork.body for fork in found[:limit]], "next": following}
-        return await asyncio.to_thread(told, body)
+        return await asyncio.to_thread(json_response, body)
 
     async def _export(
         self, request: web.Request, form: Form, wish: ForkQuery, limit: int, after: Place | None
@@ -90,7 +90,7 @@ class Search:
                     break
                 page = await self._store.search(wish, min(MOST, limit - written) + 1, last)
             await answer.write_eof()
-        except StoreAway as wrong:
+        except StoreUnavailable as wrong:
             self._metrics.store_errors.inc()
             _log.error("an export was broken off after %d forks: %s", written, wrong)
             _break_off(request)

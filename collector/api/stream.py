@@ -19,12 +19,12 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from collector.api.query_params import FILTERS, FORKS, Query, Wrong, choice, fork_query, only
+from collector.http.limits import ConcurrencyLimit, LimitReached
+from collector.http.metrics import Metrics
+from collector.http.query_params import FILTERS, FORKS, InvalidParameter, Query, allow_only, choice, fork_query
+from collector.http.responses import refuse
 from collector.model import Filter, ForkQuery, FoundFork
-from collector.server.limits import Full, Places
-from collector.server.metrics import Metrics
-from collector.server.responses import failed
-from collector.store import Store, StoreAway
+from collector.store import Store, StoreUnavailable
 from collector.views.times import stamp
 
 __all__ = ["Stream"]
@@ -48,7 +48,7 @@ class Stream:
 
     def __init__(self, store: Store, metrics: Metrics, readers: int, still_welcome: Callable[[web.Request], bool]) -> None:
         self._store, self._metrics, self._still_welcome = store, metrics, still_welcome
-        self._places = Places(readers, metrics.streams.set)
+        self._places = ConcurrencyLimit(readers, metrics.streams.set)
         self._looks = asyncio.Semaphore(LOOKS)
         self._news = asyncio.Event()  # replaced after each ring: who waits on it is woken once
         self._unseen: tuple[float, float] | None = None  # when the first and the last was filed here that was not yet rung for
@@ -89,7 +89,7 @@ class Stream:
                 continue
             try:
                 found, following = await self._store.news(Filter(), max(since, time.time_ns() - SKEW), 1)
-            except StoreAway as wrong:
+            except StoreUnavailable as wrong:
                 self._metrics.store_errors.inc()
                 _log.error("what is new could not be looked up, tried again in a while: %s", wrong)
                 continue
@@ -112,16 +112,16 @@ class Stream:
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         query: Query = request.query
-        only(query, (*FILTERS, *FORKS, "events"))
+        allow_only(query, (*FILTERS, *FORKS, "events"))
         wish = fork_query(query, time.time_ns(), "-1h")
         kind = choice(query, "events", ("fork", "pods"), "")
         since = _since(request.headers, time.time_ns())
         try:
             with self._places.one():
                 return await self._serve(request, wish, since, forks=kind != "pods", ticks=kind != "fork")
-        except Full:
+        except LimitReached:
             self._metrics.turned_away.labels("places").inc()
-            failed(503, "too many readers of the stream; try again in a while", {"Retry-After": "10"})
+            refuse(503, "too many readers of the stream; try again in a while", {"Retry-After": "10"})
 
     async def _serve(
         self, request: web.Request, wish: ForkQuery, since: int, *, forks: bool, ticks: bool
@@ -141,7 +141,7 @@ class Stream:
                 try:
                     if forks:
                         await reader.catch_up(self._look)
-                except StoreAway as wrong:
+                except StoreUnavailable as wrong:
                     self._metrics.store_errors.inc()
                     _log.error("a reader of the stream waits: %s", wrong)
                     patience = LOOK
@@ -239,12 +239,12 @@ class _Reader:
 
 
 def _since(headers: Mapping[str, str], now: int) -> int:
-    """Raises `Wrong`."""
+    """Raises `InvalidParameter`."""
     said = headers.get("Last-Event-ID", "")
     if not said:
         return now
     if not (said.isascii() and said.isdigit() and len(said) < 20):
-        raise Wrong("Last-Event-ID: is not the id of an event of this stream")
+        raise InvalidParameter("Last-Event-ID: is not the id of an event of this stream")
     return min(int(said), now)
 
 

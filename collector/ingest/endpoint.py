@@ -15,12 +15,12 @@ from typing import Final, NamedTuple, NoReturn
 
 from aiohttp import web
 
+from collector.http.metrics import Metrics
+from collector.http.responses import json_response, refuse
 from collector.ingest.bodies import ENCODINGS, Broken, TooLarge, plain
 from collector.ingest.lines import TooManyLines, checked_lines
 from collector.model import CheckedLines
-from collector.server.metrics import Metrics
-from collector.server.responses import failed, told
-from collector.store import Store, StoreAway
+from collector.store import Store, StoreUnavailable
 from wire.batch import CONTENT_TYPE, SINK, Receipt
 
 __all__ = ["Intake", "Limits"]
@@ -85,7 +85,7 @@ class Intake:
         self._idle.clear()
         try:
             if self._stopping:
-                failed(503, "this collector is stopping", {"Retry-After": "1", "Connection": "close"})
+                refuse(503, "this collector is stopping", {"Retry-After": "1", "Connection": "close"})
             answer = await self._take(request)
             status = answer.status
         except web.HTTPException as refused:
@@ -102,9 +102,9 @@ class Intake:
     async def _take(self, request: web.Request) -> web.Response:
         kind, encoding = request.headers.get("Content-Type"), request.headers.get("Content-Encoding", "")
         if kind is not None and request.content_type not in TYPES:
-            failed(415, f"Content-Type {request.content_type[:80]!r}: a batch is {CONTENT_TYPE}")
+            refuse(415, f"Content-Type {request.content_type[:80]!r}: a batch is {CONTENT_TYPE}")
         if encoding.strip().lower() not in ENCODINGS:
-            failed(415, f"Content-Encoding {encoding[:80]!r}: gzip, zstd and identity are read here")
+            refuse(415, f"Content-Encoding {encoding[:80]!r}: gzip, zstd and identity are read here")
         if (request.content_length or 0) > self._limits.max_body:
             self._too_large()
         small = request.content_length is not None and request.content_length <= SMALL
@@ -127,7 +127,7 @@ class Intake:
             _log.warning(
                 "%s: %d of %d lines refused; line %d: %s", request.remote, len(lines.refused), len(lines), number, reason
             )
-        return told(receipt)
+        return json_response(receipt)
 
     @asynccontextmanager
     async def _place(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
@@ -135,7 +135,7 @@ class Intake:
             async with asyncio.timeout(PATIENCE):
                 await places.acquire()
         except TimeoutError:
-            failed(503, "too many batches at once", {"Retry-After": "1"})
+            refuse(503, "too many batches at once", {"Retry-After": "1"})
         self._metrics.waiting.inc()
         try:
             yield
@@ -152,7 +152,7 @@ class Intake:
                     if len(body) > self._limits.max_body:
                         self._too_large()
         except TimeoutError:
-            failed(408, f"the body did not come within {self._limits.body_timeout:g} s")
+            refuse(408, f"the body did not come within {self._limits.body_timeout:g} s")
         self._metrics.bytes.labels("wire").inc(len(body))
         return bytes(body)
 
@@ -167,19 +167,19 @@ class Intake:
         try:
             lines, filed = await self._store.file(prepared, sink)
         except Broken as wrong:
-            failed(400, f"the body cannot be unpacked: {wrong}")
+            refuse(400, f"the body cannot be unpacked: {wrong}")
         except TooLarge:
-            failed(413, f"the body unpacks to more than {limits.max_batch} bytes; send smaller batches")
+            refuse(413, f"the body unpacks to more than {limits.max_batch} bytes; send smaller batches")
         except TooManyLines:
-            failed(413, f"more than {limits.max_lines} lines; send smaller batches")
-        except StoreAway as wrong:
+            refuse(413, f"more than {limits.max_lines} lines; send smaller batches")
+        except StoreUnavailable as wrong:
             self._metrics.store_errors.inc()
             _log.error("a batch was not kept: %s", wrong)
-            failed(503, "the store does not answer; send this batch again", {"Retry-After": "5"})
+            refuse(503, "the store does not answer; send this batch again", {"Retry-After": "5"})
         return lines, filed.accepted, filed.duplicate
 
     def _too_large(self) -> NoReturn:
-        failed(413, f"more than {self._limits.max_body} bytes; send smaller batches")
+        refuse(413, f"more than {self._limits.max_body} bytes; send smaller batches")
 
 
 def _sink(said: str) -> str | None:

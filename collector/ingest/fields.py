@@ -10,6 +10,8 @@ import calendar
 import re
 from typing import Any, Final
 
+from collector.http.quoting import quoted
+
 __all__ = [
     "MAX_AMOUNT",
     "MAX_COUNT",
@@ -23,7 +25,6 @@ __all__ = [
     "maybe_time",
     "nanoseconds",
     "one_of",
-    "quoted",
     "text",
 ]
 
@@ -40,13 +41,6 @@ _SECONDS_MOST: Final = 20_000
 
 class Refused(Exception):
     """A line that is not taken; its text is the reason that goes into the receipt."""
-
-
-def quoted(value: object) -> str:
-    """Any value, short and in ASCII, fit for a receipt or a log line."""
-    short = value if value is None or isinstance(value, (int, float)) else type(value).__name__
-    shown = ascii(value[:60] if isinstance(value, str) else short)
-    return shown if len(shown) <= 90 else shown[:87] + "..."
 
 
 def count(value: object, name: str) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 
 import orjson
 
+from collector.http.quoting import quoted
 from collector.ingest.attribution import attribution_of, host_of
 from collector.ingest.fields import (
     MAX_AMOUNT,
@@ -26,7 +27,6 @@ from collector.ingest.fields import (
     maybe_time,
     nanoseconds,
     one_of,
-    quoted,
     text,
 )
 from collector.model import (

@@ -1,4 +1,4 @@
-"""What is asked for. Must not live here: how it was put (`collector.api.query_params`)."""
+"""What is asked for. Must not live here: how it was put (`collector.http.query_params`)."""
 
 from __future__ import annotations
 

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from collector.api.query_params import cursor
+from collector.http.access import Access, Scope
+from collector.http.query_params import cursor
 from collector.model import Filter, PodPage
 from collector.pages.rendering import Rendering, html
 from collector.pages.request_params import asked_forks, asked_pod, asked_range, asked_wish, words_of
 from collector.pages.signin import SignIn
-from collector.server.access import Access, Scope
 from collector.store import Store
 from collector.views.links import PodListQuery, exactly, search_href
 from collector.views.nodes.cards import node_card

@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from collector.server.responses import failed
+from collector.http.responses import refuse
 
 __all__ = ["Rendering", "root_of"]
 
@@ -47,7 +47,7 @@ class Rendering:
     def file(self, request: web.Request) -> web.Response:
         found = self._static.get(request.match_info["name"])
         if found is None:
-            failed(404, "no such file")
+            refuse(404, "no such file")
         body, kind = found
         fresh = request.query.get("v") == self._mark
         kept = "public, max-age=31536000, immutable" if fresh else "no-cache"

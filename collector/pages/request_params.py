@@ -10,7 +10,7 @@ from typing import Final
 from aiohttp import web
 from multidict import MultiDict
 
-from collector.api.query_params import Wrong, fork_query, place, pod_filter, span
+from collector.http.query_params import InvalidParameter, fork_query, place, pod_filter, span
 from collector.model import Filter, ForkQuery, Place, Span
 from collector.views.links import SORTS, PodListQuery
 
@@ -40,7 +40,7 @@ def asked_wish(words: Words) -> tuple[PodListQuery, str]:
     order = order if order in ("asc", "desc") else SORTS[sort]
     try:
         return PodListQuery(pod_filter(words), sort, order), ""
-    except Wrong as wrong:
+    except InvalidParameter as wrong:
         return PodListQuery(Filter(), sort, order), str(wrong)
 
 
@@ -48,7 +48,7 @@ def asked_pod(words: Words) -> tuple[str, str, str]:
     """Cluster and uid, where several pods have one name; and what is wrong with them, in which case they are none."""
     try:
         wish = pod_filter(words)
-    except Wrong as wrong:
+    except InvalidParameter as wrong:
         return "", "", str(wrong)
     return wish.cluster, wish.pod_uid, ""
 
@@ -57,7 +57,7 @@ def asked_range(words: Words, now: int, usual: str) -> tuple[Span, str]:
     """`now` in ns."""
     try:
         return span(words, now, usual), ""
-    except Wrong as wrong:
+    except InvalidParameter as wrong:
         return span(MultiDict[str](), now, usual), str(wrong)
 
 
@@ -65,5 +65,5 @@ def asked_forks(words: Words, now: int, usual: str) -> tuple[ForkQuery | None, P
     """What is sought and from where on; None: not to be understood."""
     try:
         return fork_query(words, now, usual), place(words), ""
-    except Wrong as wrong:
+    except InvalidParameter as wrong:
         return None, None, str(wrong)

@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from collector.http.access import Access
+from collector.http.tokens import COOKIE
 from collector.pages.rendering import Rendering, html
-from collector.server.access import Access
-from collector.server.tokens import COOKIE
 
 __all__ = ["SignIn"]
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from collector.model import Filter, ForkQuery, FoundFork, Place
-from collector.query.read_context import Look
+from collector.query.read_context import ReadContext
 from collector.store.fork_columns import Packed, unpacked
 from collector.store.naming import KEYS, counter_sources, pods_where
 
@@ -36,14 +36,14 @@ _OF: Final = (
 
 
 def latest_forks(
-    look: Look, counter_sources: Sequence[tuple[str, int]], keys: Sequence[tuple[str, str, str]], limit: int
+    look: ReadContext, counter_sources: Sequence[tuple[str, int]], keys: Sequence[tuple[str, str, str]], limit: int
 ) -> list[dict[str, Any]]:
     """The newest forks of these holders, newest first, as they were sent. `keys`: what they may be filed under."""
     found = _newest(look, [_KEPT, _OF], {"mine": counter_sources, "keys": keys}, limit, None)
     return [fork.body for fork in _found(look, found)]
 
 
-def search(look: Look, fork_query: ForkQuery, limit: int, after: Place | None) -> list[FoundFork]:
+def search(look: ReadContext, fork_query: ForkQuery, limit: int, after: Place | None) -> list[FoundFork]:
     """Newest first. Looks back step by step, since the newest are what is mostly wanted and all of them may be many."""
     values: dict[str, Any] = {}
     terms = [_KEPT, "time >= fromUnixTimestamp64Nano({start:Int64}) AND time < fromUnixTimestamp64Nano({end:Int64})"]
@@ -77,7 +77,7 @@ def search(look: Look, fork_query: ForkQuery, limit: int, after: Place | None) -
     return _found(look, found)
 
 
-def _newest(look: Look, terms: Sequence[str], values: dict[str, Any], limit: int, after: Place | None) -> list[Any]:
+def _newest(look: ReadContext, terms: Sequence[str], values: dict[str, Any], limit: int, after: Place | None) -> list[Any]:
     """Rows for which all `terms` hold, each fork once: one that came twice lies there twice until its parts are merged."""
     found: dict[Place, Any] = {}
     while len(found) < limit:
@@ -100,7 +100,7 @@ def _place(row: Sequence[Any]) -> Place:
     return Place(time, stream, cpu, sequence)
 
 
-def news(look: Look, wish: Filter, since: int, limit: int) -> tuple[list[FoundFork], int]:
+def news(look: ReadContext, wish: Filter, since: int, limit: int) -> tuple[list[FoundFork], int]:
     """Filed after `since`, oldest first, and from when on to ask next."""
     values: dict[str, Any] = {}
     terms = " AND ".join(["1", *_terms(look, wish, values)])
@@ -121,7 +121,7 @@ def news(look: Look, wish: Filter, since: int, limit: int) -> tuple[list[FoundFo
     return _found(look, list(reversed(once.values()))), max([since, *(row[18] for row in rows)])
 
 
-def _terms(look: Look, wish: Filter, values: dict[str, Any]) -> list[str]:
+def _terms(look: ReadContext, wish: Filter, values: dict[str, Any]) -> list[str]:
     """Conditions for forks of the wished pods and hosts, by what their holders are known as now."""
     fits = pods_where(wish, values)
     if fits == "1":
@@ -133,7 +133,7 @@ def _terms(look: Look, wish: Filter, values: dict[str, Any]) -> list[str]:
     ]
 
 
-def _found(look: Look, rows: Sequence[Any]) -> list[FoundFork]:
+def _found(look: ReadContext, rows: Sequence[Any]) -> list[FoundFork]:
     wanted = sorted({row[17] for row in rows})
     question = "SELECT id, any(body) FROM subject WHERE id IN {subjects:Array(UInt64)} GROUP BY id"
     bodies = {key: orjson.loads(body) for key, body in look.rows(question, subjects=wanted)} if rows else {}

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from collector.model import PairRow, Span, TaskRow, TimelineRow
-from collector.query.read_context import Look
+from collector.query.read_context import ReadContext
 
 __all__ = ["Mine", "lineage", "pairs", "timeline"]
 
@@ -27,7 +27,7 @@ Mine = Mapping[tuple[str, int], bytes]  # whose a holder is, by stream and cgrou
 Keys = Sequence[tuple[str, str, str]]
 
 
-def timeline(look: Look, mine: Mine, span: Span, step: int) -> list[TimelineRow]:
+def timeline(look: ReadContext, mine: Mine, span: Span, step: int) -> list[TimelineRow]:
     """Steps in which something was told, oldest first. `step` in ns; an interval belongs to the step that it ends in."""
     earlier = -(-_BEFORE // step)
     by_minute = step % _MINUTE == 0 and span.start % _MINUTE == 0
@@ -67,7 +67,7 @@ def timeline(look: Look, mine: Mine, span: Span, step: int) -> list[TimelineRow]
     ]
 
 
-def pairs(look: Look, mine: Iterable[tuple[str, int]], keys: Keys, span: Span, limit: int) -> list[PairRow]:
+def pairs(look: ReadContext, mine: Iterable[tuple[str, int]], keys: Keys, span: Span, limit: int) -> list[PairRow]:
     """Processes by who forked them and what they were called when they first forked; most forks first."""
     rows = look.rows(
         "SELECT parent, if(named, child, NULL), count() AS forks, min(at), max(at) FROM (SELECT f.parent_comm AS parent, "
@@ -86,7 +86,7 @@ def pairs(look: Look, mine: Iterable[tuple[str, int]], keys: Keys, span: Span, l
     return [PairRow._make(row) for row in rows]
 
 
-def lineage(look: Look, mine: Mine, keys: Keys, span: Span, limit: int) -> list[TaskRow]:
+def lineage(look: ReadContext, mine: Mine, keys: Keys, span: Span, limit: int) -> list[TaskRow]:
     """The newest `limit` processes, newest first."""
     rows = look.rows(
         "SELECT entity, parent_entity, comm, parent_comm, pid, ns_pid, parent_pid, parent_ns_pid, toUnixTimestamp64Nano(time), "

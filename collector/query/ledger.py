@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from collector.model import CounterSourceRow, CpuRow, GapRow, HoleRow, LedgerRows, LossRow, NodeRow, StreamRow
-from collector.query.read_context import Look
+from collector.query.read_context import ReadContext
 from collector.store.naming import stream_id
 from collector.store.number_ranges import holes, runs_of
 
@@ -77,7 +77,7 @@ def gap_row(row: tuple[Any, ...], counter_source: CounterSourceRow | None, sinks
     return GapRow._make((name, stream_id(stream), cluster, node, *of, missing, reason, sink or None, ours, amount, start, end))
 
 
-def ledger_rows(look: Look, most_holes: int, *, by_cpu: bool) -> LedgerRows:
+def ledger_rows(look: ReadContext, most_holes: int, *, by_cpu: bool) -> LedgerRows:
     """All streams, the newest first. `most_holes` of each stream."""
     told = look.rows(_STREAMS)
     came: dict[str, dict[int, tuple[int, int]]] = {}
@@ -125,7 +125,7 @@ def _cpu(stream: str, cpu: int, heads: Mapping[int, int], came: Mapping[int, tup
     return CpuRow(stream_id(stream), cpu, heads.get(cpu, 0), came.get(cpu, (0, 0))[0])
 
 
-def _holes(look: Look, streams: list[str], heads: Mapping[str, Mapping[int, int]], most: int) -> list[HoleRow]:
+def _holes(look: ReadContext, streams: list[str], heads: Mapping[str, Mapping[int, int]], most: int) -> list[HoleRow]:
     """The first `most` of each stream. A full ring leaves a hole beside every fork that it took, so no more blocks are fetched
     than it must be: each that is not full has one, if only at its end."""
     found: dict[str, list[HoleRow]] = {}

@@ -22,7 +22,7 @@ from collector.model import (
     TaskCounts,
 )
 from collector.query.ledger import gap_row, ledger_rows
-from collector.query.read_context import Look
+from collector.query.read_context import ReadContext
 from collector.store.commit import NO_CGROUP
 from collector.store.naming import counter_source_id, counter_sources, pods_where, stream_id
 
@@ -103,7 +103,7 @@ class Chosen(NamedTuple):
         return {key: counter_source for key, counter_source in self.mine.items() if counter_source.pod is not None}
 
 
-def find_pods(look: Look, wish: Filter, limit: int, owner: int = 0, by: str = "last_seen") -> tuple[list[PodRow], int]:
+def find_pods(look: ReadContext, wish: Filter, limit: int, owner: int = 0, by: str = "last_seen") -> tuple[list[PodRow], int]:
     """Those that are wished, the most recently seen first, and how many there are in all."""
     values: dict[str, Any] = {"limit": limit}
     fits, among = pods_where(wish, values), counter_sources()
@@ -116,14 +116,14 @@ def find_pods(look: Look, wish: Filter, limit: int, owner: int = 0, by: str = "l
     return [PodRow._make(row[:8]) for row in rows], rows[0][8] if rows else 0
 
 
-def attributions_of(look: Look, pods: Sequence[PodRow]) -> dict[tuple[str, int], bytes]:
+def attributions_of(look: ReadContext, pods: Sequence[PodRow]) -> dict[tuple[str, int], bytes]:
     """Of the holders of pods alone: whose each is."""
     rows = look.rows(_OF_PODS, chosen=[pod.id for pod in pods])
     bodies = dict(look.rows(_BODIES, subjects=sorted({row[2] for row in rows})))
     return {(stream, cgroup): bodies.get(attribution, _NOBODY).encode() for stream, cgroup, attribution in rows}
 
 
-def choose(look: Look, pods: Sequence[PodRow]) -> Chosen:
+def choose(look: ReadContext, pods: Sequence[PodRow]) -> Chosen:
     chosen = [pod.id for pod in pods]
     rows = look.rows(_CHOSEN, chosen=chosen)
     bodies = dict(look.rows(_BODIES, subjects=sorted({row[5] for row in rows})))
@@ -162,7 +162,7 @@ def _counter_source(row: tuple[Any, ...], attribution: bytes, filed: int) -> Cou
     return CounterSourceRow(*whose, start, end, received, TaskCounts(*counts), TaskCounts(*totals))
 
 
-def snapshot(look: Look, pods: Sequence[PodRow], in_all: int, points_since: int) -> tuple[Snapshot, Chosen]:
+def snapshot(look: ReadContext, pods: Sequence[PodRow], in_all: int, points_since: int) -> tuple[Snapshot, Chosen]:
     """The given pods with the hosts and nodes, and their holders. `in_all`: how many pods there are. `points_since` in ns."""
     chosen = choose(look, pods)
     ledger = ledger_rows(look, 0, by_cpu=False)
@@ -183,7 +183,7 @@ def snapshot(look: Look, pods: Sequence[PodRow], in_all: int, points_since: int)
     return whole, chosen
 
 
-def _losses(look: Look, chosen: Chosen, sinks: dict[str, str | None]) -> list[LossRow]:
+def _losses(look: ReadContext, chosen: Chosen, sinks: dict[str, str | None]) -> list[LossRow]:
     """Asked for by cgroup alone, since a list of holders costs more to tell than a few rows too many do."""
     rows = look.rows(_LOSSES, chosen=chosen.pods, cgroups=sorted({cgroup for _, cgroup in chosen.mine}))
     return [_loss(row, chosen, sinks) for row in rows if row[0] in sinks and (row[1] == NO_CGROUP or row[:2] in chosen.mine)]
@@ -197,7 +197,7 @@ def _loss(row: tuple[Any, ...], chosen: Chosen, sinks: dict[str, str | None]) ->
     return LossRow._make((stream_id(stream), *of, missing, reason, sink or None, ours, amount))
 
 
-def storms_of(look: Look, pods: Sequence[int], limit: int) -> tuple[list[StormRow], dict[int, int]]:
+def storms_of(look: ReadContext, pods: Sequence[int], limit: int) -> tuple[list[StormRow], dict[int, int]]:
     """The newest of each pod, newest first, and how many each has had."""
     rows = look.rows(_STORMS, chosen=pods, limit=limit)
     storms = [
@@ -208,7 +208,7 @@ def storms_of(look: Look, pods: Sequence[int], limit: int) -> tuple[list[StormRo
 
 
 def gaps_of(
-    look: Look, chosen: Chosen, only: Sequence[tuple[str, int]], sinks: dict[str, str | None], limit: int
+    look: ReadContext, chosen: Chosen, only: Sequence[tuple[str, int]], sinks: dict[str, str | None], limit: int
 ) -> list[GapRow]:
     """The newest gaps told of the chosen pods and of `only` these holders; each for itself, newest first."""
     return [
@@ -217,7 +217,7 @@ def gaps_of(
     ]
 
 
-def sizes(look: Look) -> tuple[int, int, int]:
+def sizes(look: ReadContext) -> tuple[int, int, int]:
     """Forks as far as they are merged, pods, bytes on the disk."""
     ((forks, size),) = look.rows(
         "SELECT sumIf(rows, table IN ('fork', 'fork_local')), sum(bytes_on_disk) FROM system.parts "

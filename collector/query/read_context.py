@@ -12,14 +12,14 @@ from typing import Any, Final, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
-__all__ = ["Look"]
+__all__ = ["ReadContext"]
 
 # Bytes of a list in one parameter: a server takes 128 KiB in a field of a request, and quoting may double them.
 _FIELD: Final = 64 << 10
 _DIGITS: Final = 21  # of an integer at most, with its comma
 
 
-class Look(NamedTuple):
+class ReadContext(NamedTuple):
     """`since`: ns; what nobody has spoken of since then is forgotten. `until`: ns; filed after it may be half written, or still
     on its way from another collector."""
 

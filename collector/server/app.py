@@ -18,18 +18,18 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from collector.api.pods import Readers
-from collector.api.query_params import Wrong
 from collector.api.search import Search
 from collector.api.stream import Stream
+from collector.http.access import Access, Scope
+from collector.http.limits import RateLimit
+from collector.http.metrics import Metrics
+from collector.http.query_params import InvalidParameter
+from collector.http.responses import HEADERS, json_response, refuse
 from collector.ingest.endpoint import Intake, Limits
 from collector.pages import Pages
-from collector.server.access import Access, Scope
 from collector.server.http_server import Runner
-from collector.server.limits import Rates
-from collector.server.metrics import Metrics
-from collector.server.responses import HEADERS, failed, told
 from collector.settings import Settings
-from collector.store import Store, StoreAway
+from collector.store import Store, StoreUnavailable
 from wire.batch import EVENTS_PATH
 
 __all__ = ["CannotListen", "make_app", "running_collector"]
@@ -38,8 +38,8 @@ INTAKE: Final = web.AppKey("intake", Intake)
 METRICS: Final = web.AppKey("metrics", Metrics)
 STORE: Final = web.AppKey("store", Store)
 ACCESS: Final = web.AppKey("access", Access)
-API_RATES: Final = web.AppKey("api_rates", Rates)
-PAGE_RATES: Final = web.AppKey("page_rates", Rates)
+API_RATES: Final = web.AppKey("api_rates", RateLimit)
+PAGE_RATES: Final = web.AppKey("page_rates", RateLimit)
 GRACE: Final = 2.0  # seconds for answers other than a batch's to be read
 SWEEP: Final = 60.0  # seconds between two looks at what is too old, at most
 FREE: Final = ("/healthz", "/readyz")  # asked by the kubelet, which must not be told to come later
@@ -55,9 +55,16 @@ class CannotListen(Exception):
 def make_app(settings: Settings, store: Store) -> web.Application:
     """The application on an open store. The store stays the caller's to close, after the application."""
     app = web.Application(middlewares=[_guard], client_max_size=64 * 1024)
-    metrics, access = Metrics(), Access(settings)
+    metrics = Metrics()
+    access = Access(
+        settings.token_file,
+        settings.read_token_file,
+        settings.ingest_token_file,
+        settings.trusted_proxies,
+        is_open=settings.access == "open",
+    )
     app[METRICS], app[STORE], app[ACCESS] = metrics, store, access
-    app[API_RATES], app[PAGE_RATES] = Rates(settings.read_rate), Rates(settings.read_rate)
+    app[API_RATES], app[PAGE_RATES] = RateLimit(settings.read_rate), RateLimit(settings.read_rate)
     limits = Limits(
         settings.max_body, settings.max_batch, settings.max_line, settings.max_lines, settings.body_timeout, settings.batches
     )
@@ -78,7 +85,7 @@ def make_app(settings: Settings, store: Store) -> web.Application:
 
 @asynccontextmanager
 async def running_collector(settings: Settings) -> AsyncIterator[str]:
-    """A collector in this process for as long as the block runs; gives its URL. Raises `CannotListen`, `StoreAway`.
+    """A collector in this process for as long as the block runs; gives its URL. Raises `CannotListen`, `StoreUnavailable`.
 
     On the way out it takes no new requests, finishes the running ones (at most `stop_timeout`), and closes the store.
     """
@@ -119,18 +126,18 @@ async def _guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
         _admit(request)
         answer = await handler(request)
         status = answer.status
-    except Wrong as wrong:
+    except InvalidParameter as wrong:
         status = 400
-        failed(400, str(wrong))
-    except StoreAway as wrong:
+        refuse(400, str(wrong))
+    except StoreUnavailable as wrong:
         status = 503
         request.app[METRICS].store_errors.inc()
         _log.error("%s %s: %s", request.method, request.path, wrong)
-        failed(503, "the store does not answer", {"Retry-After": "5"})
+        refuse(503, "the store does not answer", {"Retry-After": "5"})
     except web.HTTPException as refusal:
         status = refusal.status
         if refusal.content_type == "text/plain" and request.path.startswith("/v1/"):  # aiohttp's own 404 and 405
-            return told({"error": refusal.reason}, refusal.status)
+            return json_response({"error": refusal.reason}, refusal.status)
         raise
     finally:
         _count(request, status, time.perf_counter() - begun)
@@ -156,7 +163,7 @@ def _admit(request: web.Request) -> None:
         _turn_away(request, "token", 401, "a token is wanted: Authorization: Bearer <token>", challenge)
 
 
-def _rates(path: str) -> web.AppKey[Rates]:
+def _rates(path: str) -> web.AppKey[RateLimit]:
     """Pages are counted apart, with the stream that keeps them live: a script must not shut its own user out of them."""
     is_api = path.startswith("/v1/") and path != "/v1/stream"
     return API_RATES if is_api or path == "/metrics" else PAGE_RATES
@@ -164,7 +171,7 @@ def _rates(path: str) -> web.AppKey[Rates]:
 
 def _turn_away(request: web.Request, why: str, status: int, reason: str, headers: Mapping[str, str] | None = None) -> NoReturn:
     request.app[METRICS].turned_away.labels(why).inc()
-    failed(status, reason, headers)
+    refuse(status, reason, headers)
 
 
 def _count(request: web.Request, status: int, seconds: float) -> None:
@@ -198,7 +205,7 @@ async def _sweep(app: web.Application, retention: float) -> None:
         await asyncio.sleep(min(SWEEP, retention / 4))
         try:
             app[METRICS].swept.inc(await app[STORE].sweep(retention))
-        except StoreAway as wrong:
+        except StoreUnavailable as wrong:
             app[METRICS].store_errors.inc()
             _log.error("what is too old could not be deleted, tried again in a while: %s", wrong)
 
@@ -214,12 +221,12 @@ async def _metrics(request: web.Request) -> web.Response:
 
 
 async def _healthz(_request: web.Request) -> web.Response:
-    return told({"ok": True})
+    return json_response({"ok": True})
 
 
 async def _readyz(request: web.Request) -> web.Response:
     """200 when the store can be written and batches are taken."""
     if request.app[INTAKE].stopping:
-        failed(503, "this collector is stopping")
+        refuse(503, "this collector is stopping")
     await request.app[STORE].check()
-    return told({"ok": True})
+    return json_response({"ok": True})

@@ -33,15 +33,15 @@ from collector.query import forks as fork_queries
 from collector.query import history
 from collector.query import pods as pod_queries
 from collector.query.ledger import ledger_rows
-from collector.query.read_context import Look
+from collector.query.read_context import ReadContext
 from collector.store import retention as cleanup
-from collector.store.commit import Filed
-from collector.store.engine import Engine, StoreAway, told, wrong_dsn
+from collector.store.commit import InsertCounts
+from collector.store.engine import Engine, StoreUnavailable, told, wrong_dsn
 from collector.store.naming import keys_of_pods
 from collector.store.schema import Stale, prepare, retain
 from collector.store.write_queue import Queue
 
-__all__ = ["Filed", "Sizes", "Store", "StoreAway", "wrong_dsn"]
+__all__ = ["InsertCounts", "Sizes", "Store", "StoreUnavailable", "wrong_dsn"]
 
 _T = TypeVar("_T")
 POINTS: Final = 900_000_000_000  # ns of the rate's line that are read: 30 intervals of 30 s
@@ -73,7 +73,9 @@ class Store:
 
     @classmethod
     def open(cls, dsn: str, retention: float = WEEK, password: str | None = None) -> Store:
-        """Makes the folder, the database and its tables where there are none. `retention` in seconds. Raises `StoreAway`."""
+        """Makes the folder, the database and its tables where there are none. `retention` in seconds.
+
+        Raises `StoreUnavailable`."""
         engine = Engine.open(dsn, password)
         try:
             prepare(engine.writer, max(1, int(retention)))
@@ -94,12 +96,13 @@ class Store:
         """Seconds after which what was filed is seen, if another collector could have filed it."""
         return 0.0 if self._engine.embedded else LATE / 1e9
 
-    async def file(self, prepared: Callable[[], CheckedLines], sink: str | None = None) -> tuple[CheckedLines, Filed]:
+    async def file(self, prepared: Callable[[], CheckedLines], sink: str | None = None) -> tuple[CheckedLines, InsertCounts]:
         """Checks and files a batch; when this returns, its rows are where a killed process does not take them along. `sink`:
         what the sender calls us.
 
         `prepared` makes the checked lines; it runs in the writer's thread too, because it is work of the same order and the
-        event loop should stay free. What it raises comes through. Batches that wait are written together. Raises `StoreAway`
+        event loop should stay free. What it raises comes through. Batches that wait are written together. Raises
+        `StoreUnavailable`
         when the batch must come again.
 
         The receipt tells what this collector knows: of events that another has filed in the same moments it may say that they
@@ -120,7 +123,7 @@ class Store:
         """The newest pod of that name, of that cluster and uid where they are said, with its `limit` latest forks; and the
         others of its name, whatever their cluster and uid."""
 
-        def ask(look: Look) -> PodPage | None:
+        def ask(look: ReadContext) -> PodPage | None:
             named = Filter(namespace=namespace, pod=name)
             all_, in_all = pod_queries.find_pods(look, named, 100, by="first_seen")
             found = [one for one in all_ if cluster in ("", one.cluster) and uid in ("", one.uid)]
@@ -131,7 +134,7 @@ class Store:
         return await self._read(ask)
 
     async def pod_by_id(self, pod: int, limit: int) -> PodPage | None:
-        def ask(look: Look) -> PodPage | None:
+        def ask(look: ReadContext) -> PodPage | None:
             found, _ = pod_queries.find_pods(look, Filter(), 1, owner=pod)
             return self._page(look, found, [], limit) if found else None
 
@@ -140,7 +143,7 @@ class Store:
     async def host(self, cluster: str, node: str, limit: int) -> PodPage:
         """A node's forks outside pods."""
 
-        def ask(look: Look) -> PodPage:
+        def ask(look: ReadContext) -> PodPage:
             snapshot, chosen = pod_queries.snapshot(look, [], 0, time.time_ns() - POINTS)
             mine = [key for key, one in chosen.mine.items() if (one.cluster, one.node) == (cluster, node)]
             sinks = {stream.name: stream.sink for stream in snapshot.ledger.streams}
@@ -152,7 +155,7 @@ class Store:
     async def timeline(self, pod: int, span: Span, step: int) -> list[TimelineRow]:
         """Exact sums by container and step (ns), oldest first; what was told in steps of a minute is quickest."""
 
-        def ask(look: Look) -> list[TimelineRow]:
+        def ask(look: ReadContext) -> list[TimelineRow]:
             return history.timeline(look, self._of(look, pod)[1], span, step)
 
         return await self._read(ask)
@@ -160,7 +163,7 @@ class Store:
     async def pairs(self, pod: int, span: Span, limit: int) -> list[PairRow]:
         """Who forked whom, most forks first."""
 
-        def ask(look: Look) -> list[PairRow]:
+        def ask(look: ReadContext) -> list[PairRow]:
             found, mine = self._of(look, pod)
             return history.pairs(look, mine, keys_of_pods(found, mine), span, limit)
 
@@ -169,7 +172,7 @@ class Store:
     async def lineage(self, pod: int, span: Span, limit: int) -> list[TaskRow]:
         """The newest `limit` processes, newest first."""
 
-        def ask(look: Look) -> list[TaskRow]:
+        def ask(look: ReadContext) -> list[TaskRow]:
             found, mine = self._of(look, pod)
             return history.lineage(look, mine, keys_of_pods(found, mine), span, limit)
 
@@ -201,20 +204,20 @@ class Store:
         return forgotten
 
     async def check(self) -> None:
-        """Raises `StoreAway` when nothing can be written."""
+        """Raises `StoreUnavailable` when nothing can be written."""
         await self._queue.run(cleanup.try_writing)
 
     @staticmethod
-    def _of(look: Look, pod: int) -> tuple[list[PodRow], history.Mine]:
+    def _of(look: ReadContext, pod: int) -> tuple[list[PodRow], history.Mine]:
         found, _ = pod_queries.find_pods(look, Filter(), 1, owner=pod)
         return found, pod_queries.attributions_of(look, found)
 
     @staticmethod
-    def _snapshot(look: Look, pods: list[PodRow], in_all: int) -> Snapshot:
+    def _snapshot(look: ReadContext, pods: list[PodRow], in_all: int) -> Snapshot:
         return pod_queries.snapshot(look, pods, in_all, time.time_ns() - POINTS)[0]
 
     @staticmethod
-    def _page(look: Look, pods: list[PodRow], others: list[PodRow], limit: int) -> PodPage:
+    def _page(look: ReadContext, pods: list[PodRow], others: list[PodRow], limit: int) -> PodPage:
         snapshot, chosen = pod_queries.snapshot(look, pods, 1, time.time_ns() - POINTS)
         mine = chosen.of_pods()
         sinks = {stream.name: stream.sink for stream in snapshot.ledger.streams}
@@ -226,10 +229,10 @@ class Store:
             pod_queries.storms_of(look, chosen.pods, limit)[0],
         )
 
-    async def _read(self, ask: Callable[[Look], _T]) -> _T:
+    async def _read(self, ask: Callable[[ReadContext], _T]) -> _T:
         now = time.time_ns()
         until = self._queue.settled(now) if self._engine.embedded else now - LATE
-        look = Look(self._engine.reader, now - self._retention, until)
+        look = ReadContext(self._engine.reader, now - self._retention, until)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reading, ask, look)
         except (OSError, ClickHouseError) as wrong:

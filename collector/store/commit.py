@@ -16,10 +16,10 @@ from collector.model import HOST, Attribution, CheckedFork, CheckedGap, CheckedL
 from collector.store.fork_columns import packed
 from collector.store.naming import keys_of, numbered, owner_of, short_hash
 from collector.store.number_ranges import Run, runs_of
-from collector.store.received_ids import Known, Lane
+from collector.store.received_ids import Lane, ReceivedIds
 from collector.store.schema import NEVER
 
-__all__ = ["NO_CGROUP", "Commit", "Filed"]
+__all__ = ["NO_CGROUP", "Commit", "InsertCounts"]
 
 NO_CGROUP: Final = -2
 _PEERS: Final = 100  # forks of one moment of filing at most, so that who reads on from there may ask for few
@@ -28,7 +28,7 @@ _MOMENT: Final = 7
 _UNTOLD: Final[tuple[Any, ...]] = (-1, 0, 0, 0, 0, [], [])
 
 
-class Filed(NamedTuple):
+class InsertCounts(NamedTuple):
     """Events: new ones, and ones that had come before."""
 
     accepted: int
@@ -62,7 +62,7 @@ class Commit:
     """`columns` by table, in their order; `received` in ns; `sinks`, what each stream's agent calls us, and `known`
     are of all commits."""
 
-    def __init__(self, known: Known, sinks: dict[str, str], received: int, untold: Callable[[int], bool]) -> None:
+    def __init__(self, known: ReceivedIds, sinks: dict[str, str], received: int, untold: Callable[[int], bool]) -> None:
         self._known, self._sinks, self.received, self._untold = known, sinks, received, untold
         self._sink: str | None = None
         self._came: list[tuple[str, Lane, Run]] = []
@@ -73,7 +73,7 @@ class Commit:
         self._forks: list[tuple[Any, ...]] = []
         self._told: dict[str, list[tuple[Any, ...]]] = {"subject": [], "summary": [], "gap": [], "storm": []}
 
-    def take(self, lines: CheckedLines, sink: str | None) -> Filed:
+    def take(self, lines: CheckedLines, sink: str | None) -> InsertCounts:
         """`sink`: what the sender calls us."""
         self._sink = sink
         accepted = self._take_forks(lines.forks)
@@ -88,7 +88,7 @@ class Commit:
                 if self._is_new(said.stream, said.id):
                     take(said)
                     accepted += 1
-        return Filed(accepted, len(lines) - len(lines.refused) - accepted)
+        return InsertCounts(accepted, len(lines) - len(lines.refused) - accepted)
 
     def columns(self) -> dict[str, list[Sequence[Any]]]:
         """Nothing of a table without rows."""

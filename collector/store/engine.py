@@ -19,7 +19,7 @@ from clickhouse_connect import common
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-__all__ = ["DATABASE", "Engine", "StoreAway", "told", "wrong_dsn"]
+__all__ = ["DATABASE", "Engine", "StoreUnavailable", "told", "wrong_dsn"]
 
 DATABASE: Final = "forklore"
 # Of the embedded engine, which shares its machine with the collector; a server has settings of its own. Bytes but for pools.
@@ -73,7 +73,7 @@ _SHARE: Final = 0.75  # of what the process may have, so that what refuses is th
 _LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-class StoreAway(Exception):
+class StoreUnavailable(Exception):
     """The store cannot be opened or does not answer; its text says why, and never a password."""
 
 
@@ -99,7 +99,7 @@ def wrong_dsn(dsn: str) -> str | None:
     return f"there is no store of the kind {scheme[:40]!r}; there are {there}"
 
 
-def told(wrong: BaseException, where: str = "") -> StoreAway:
+def told(wrong: BaseException, where: str = "") -> StoreUnavailable:
     """One sentence of what an engine said at length."""
     text = re.sub(r" with url: \S+", "", " ".join(str(wrong).split()))  # all settings, and no room for the reason after them
     code = getattr(wrong, "code", None)
@@ -113,7 +113,7 @@ def told(wrong: BaseException, where: str = "") -> StoreAway:
         text = "this process keeps another store; one at a time can be embedded"
     elif "No space left on device" in text:
         text = "the disk is full"
-    return StoreAway(f"{where}: {text[:500]}" if where else text[:500])
+    return StoreUnavailable(f"{where}: {text[:500]}" if where else text[:500])
 
 
 class Engine:
@@ -130,9 +130,9 @@ class Engine:
 
     @classmethod
     def open(cls, dsn: str, password: str | None = None) -> Engine:
-        """Makes folder and database where there are none. Raises `StoreAway`."""
+        """Makes folder and database where there are none. Raises `StoreUnavailable`."""
         if wrong := wrong_dsn(dsn):
-            raise StoreAway(wrong)
+            raise StoreUnavailable(wrong)
         common.set_setting("autogenerate_session_id", False)  # a session would make a server answer one query at a time
         if dsn.startswith("http"):
             return cls._remote(dsn, password)
@@ -189,11 +189,11 @@ class Engine:
 
 
 def _look_at(path: Path) -> None:
-    """Raises `StoreAway` for a folder of someone else's, in which the engine would make itself at home."""
+    """Raises `StoreUnavailable` for a folder of someone else's, in which the engine would make itself at home."""
     path.mkdir(parents=True, exist_ok=True)
     names = {entry.name for entry in path.iterdir()} - {"lost+found"}
     if names and not {"metadata", "store"} <= names:
-        raise StoreAway(f"{path}: is no store, and not empty: it holds {', '.join(sorted(names)[:3])}")
+        raise StoreUnavailable(f"{path}: is no store, and not empty: it holds {', '.join(sorted(names)[:3])}")
 
 
 def _memory() -> int:

@@ -17,7 +17,7 @@ from clickhouse_connect.driver.client import Client
 
 from collector.store.number_ranges import Run, runs_of, united, without
 
-__all__ = ["Known", "Lane"]
+__all__ = ["Lane", "ReceivedIds"]
 
 Lane = tuple[int, str]  # a fork's CPU, or -1 and what stands between an event's stream and its number
 MOST: Final = 1_000_000  # runs, some 100 MB at worst; the streams that were longest silent are forgotten first
@@ -29,7 +29,7 @@ _CAME: Final = (
 )
 
 
-class Known:
+class ReceivedIds:
     """Of one thread."""
 
     def __init__(self, most: int = MOST) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
-from collector.store.engine import StoreAway
+from collector.store.engine import StoreUnavailable
 
 __all__ = ["forgotten", "tell_again", "try_writing"]
 
@@ -49,7 +49,7 @@ def tell_again(client: Client, before: int, now: int) -> None:
 
 
 def try_writing(client: Client) -> None:
-    """Raises `StoreAway`, or ClickHouseError, when a batch would not find a place."""
+    """Raises `StoreUnavailable`, or ClickHouseError, when a batch would not find a place."""
     ((free,),) = client.query("SELECT min(free_space) FROM system.disks WHERE type = 'Local'").result_rows
     if free is not None and free < ROOM:
-        raise StoreAway(f"the disk is full: {free} bytes are free, at least {ROOM} are wanted")
+        raise StoreUnavailable(f"the disk is full: {free} bytes are free, at least {ROOM} are wanted")

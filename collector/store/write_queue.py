@@ -19,7 +19,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from collector.model import CheckedLines
-from collector.store.commit import Filed
+from collector.store.commit import InsertCounts
 from collector.store.engine import told
 from collector.store.writer import Filing
 
@@ -35,7 +35,7 @@ REST = 0.25  # s between commits of less; an agent that has little to say posts 
 class _Waiting(NamedTuple):
     prepared: Callable[[], CheckedLines]
     sink: str | None
-    answer: Future[tuple[CheckedLines, Filed]]
+    answer: Future[tuple[CheckedLines, InsertCounts]]
 
 
 class Queue:
@@ -54,8 +54,8 @@ class Queue:
         begun = self._begun
         return (now if begun is None else min(now, begun)) - 1
 
-    async def file(self, prepared: Callable[[], CheckedLines], sink: str | None) -> tuple[CheckedLines, Filed]:
-        answer: Future[tuple[CheckedLines, Filed]] = Future()
+    async def file(self, prepared: Callable[[], CheckedLines], sink: str | None) -> tuple[CheckedLines, InsertCounts]:
+        answer: Future[tuple[CheckedLines, InsertCounts]] = Future()
         self._waiting.append(_Waiting(prepared, sink, answer))
         self._thread.submit(self._commit)
         return await asyncio.wrap_future(answer)

@@ -13,8 +13,8 @@ from typing import Any, Final
 from clickhouse_connect.driver.client import Client
 
 from collector.model import CheckedLines
-from collector.store.commit import Commit, Filed
-from collector.store.received_ids import Known
+from collector.store.commit import Commit, InsertCounts
+from collector.store.received_ids import ReceivedIds
 
 __all__ = ["Filing"]
 
@@ -33,14 +33,14 @@ class Filing:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._known = Known()
+        self._known = ReceivedIds()
         self._sinks: dict[str, str] = {}
         self._asked: set[str] = set()
         self._columns: dict[str, tuple[list[str], list[Any]]] = {}
         self._attributions: dict[int, int] = {}
         self._clock = 0
 
-    def file(self, batches: Sequence[tuple[CheckedLines, str | None]], now: int) -> list[Filed]:
+    def file(self, batches: Sequence[tuple[CheckedLines, str | None]], now: int) -> list[InsertCounts]:
         """All of the batches; or, when it raises, perhaps some rows of them, which do no harm. `now` in ns. With each batch,
         what its sender calls us. Raises ClickHouseError."""
         streams = {event.stream for lines, _ in batches for event in _events(lines)}

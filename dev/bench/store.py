@@ -28,7 +28,7 @@ from collector.query import forks as fork_queries
 from collector.query import history
 from collector.query import pods as pod_queries
 from collector.query.ledger import ledger_rows
-from collector.query.read_context import Look
+from collector.query.read_context import ReadContext
 from collector.store.engine import Engine
 from collector.store.naming import keys_of_pods
 from collector.store.schema import prepare
@@ -85,7 +85,7 @@ def _file(filing: Filing, lines: CheckedLines, now: int) -> None:
 
 def views(engine: Engine, now: int) -> Iterator[tuple[str, Callable[[], object]]]:
     """Each thing that a page or a client asks; of a pod, a workload or a namespace of its own each time."""
-    look = Look(engine.reader, now - 7 * DAY, 2**63 - 1)
+    look = ReadContext(engine.reader, now - 7 * DAY, 2**63 - 1)
     draw, world = random.Random(2), World(2)  # noqa: S311
     week, hour = Span(now - 7 * DAY, now), Span(now - DAY // 24, now)
     entities = [row[0] for row in look.rows("SELECT entity FROM fork WHERE cpu = 0 ORDER BY cityHash64(entity) LIMIT 100")]

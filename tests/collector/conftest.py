@@ -22,7 +22,7 @@ import pytest_asyncio
 import wire
 from collector.api import stream
 from collector.ingest.lines import checked_lines
-from collector.query.read_context import Look
+from collector.query.read_context import ReadContext
 from collector.server.app import running_collector
 from collector.settings import Settings
 from collector.store import Store, write_queue
@@ -282,7 +282,7 @@ def lines_of(*events):
 def look(writers=1):
     """The writing side, as often as there are collectors, and a look at a store with nothing in it yet."""
     engine = SHARED.emptied()
-    yield *(Filing(engine.writer) for _ in range(writers)), Look(engine.reader, 0, 2**63 - 1)
+    yield *(Filing(engine.writer) for _ in range(writers)), ReadContext(engine.reader, 0, 2**63 - 1)
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from collector.server.limits import BURST, Full, Places, Rates
+from collector.http.limits import BURST, ConcurrencyLimit, LimitReached, RateLimit
 from collector.settings import Settings
 
 
@@ -225,7 +225,7 @@ async def test_behind_a_trusted_proxy_everyone_has_his_own_share(running, files)
 
 def test_a_bucket_fills_again_and_an_ipv6_client_is_its_network():
     now = [0.0]
-    rates = Rates(10, lambda: now[0])
+    rates = RateLimit(10, lambda: now[0])
     assert [rates.take("192.0.2.1") for _ in range(int(10 * BURST))] == [0] * int(10 * BURST)
     assert rates.take("192.0.2.1") == rates.take("::ffff:192.0.2.1") == pytest.approx(0.1)
     assert rates.take("192.0.2.2") == 0
@@ -237,22 +237,22 @@ def test_a_bucket_fills_again_and_an_ipv6_client_is_its_network():
 
 
 def test_more_addresses_than_are_remembered_take_no_more_memory():
-    rates = Rates(1)
+    rates = RateLimit(1)
     for n in range(20_000):
         rates.take(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}")
     assert len(rates._buckets) == 10_000
 
 
 def test_places_come_back_whatever_happens_in_them():
-    told = []
-    places = Places(1, told.append)
+    taken = []
+    places = ConcurrencyLimit(1, taken.append)
     with pytest.raises(ZeroDivisionError), places.one():
-        with pytest.raises(Full), places.one():
+        with pytest.raises(LimitReached), places.one():
             raise AssertionError
         raise ZeroDivisionError
     with places.one():
         pass
-    assert told == [1, 0, 1, 0]
+    assert taken == [1, 0, 1, 0]
 
 
 async def test_a_stranger_learns_no_version_and_sees_no_folder(running, files):

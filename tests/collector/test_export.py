@@ -11,7 +11,7 @@ import pytest
 from collector.api import search
 from collector.api.exports import FORMS
 from collector.model import FoundFork, Place
-from collector.store import Store, StoreAway
+from collector.store import Store, StoreUnavailable
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ async def test_an_export_that_the_store_breaks_off_does_not_look_whole(running, 
     async def breaks(self, *rest):
         calls.append(rest)
         if len(calls) > 2:
-            raise StoreAway("gone")
+            raise StoreUnavailable("gone")
         return await real(self, *rest)
 
     async with running() as door:

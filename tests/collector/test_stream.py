@@ -12,7 +12,7 @@ import pytest
 
 from collector.api import stream
 from collector.model import FoundFork, Place
-from collector.store import Store, StoreAway
+from collector.store import Store, StoreUnavailable
 
 pytestmark = pytest.mark.slow
 
@@ -343,7 +343,7 @@ async def test_a_store_that_is_away_for_a_while_ends_no_stream(running, says, mo
 
     async def news(*args):
         if away[0]:
-            raise StoreAway("gone")
+            raise StoreUnavailable("gone")
         return await real(*args)
 
     async with running() as door:

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from collector.model import Filter, ForkQuery
-from collector.store import Store, StoreAway
+from collector.store import Store, StoreUnavailable
 from collector.store.schema import VERSION
 from collector.store.writer import Filing
 from tests.collector.conftest import SECOND, Says, empty_store, lines_of
@@ -187,7 +187,7 @@ async def test_collectors_that_find_an_empty_server_together_all_open_it(server,
     ],
 )
 def test_whoever_may_not_write_is_told_so_without_the_password(server, database, caplog, user, password, why):
-    with pytest.raises(StoreAway, match=why) as told:
+    with pytest.raises(StoreUnavailable, match=why) as told:
         Store.open(server.dsn(database, user, password))
     assert str(told.value).startswith(f"{server.url}: ")
     for text in (str(told.value), caplog.text):
@@ -204,7 +204,7 @@ async def test_a_collector_that_is_not_let_in_ends_with_one_line(server, databas
 async def test_the_password_may_come_from_a_file(server, database, tmp_path, running, says):
     (tmp_path / "password").write_text(PASSWORD + "\n")
     dsn = server.dsn(database, password="")
-    with pytest.raises(StoreAway, match="user or password are wrong"):
+    with pytest.raises(StoreUnavailable, match="user or password are wrong"):
         Store.open(dsn)
     async with running(store=dsn, store_password_file=tmp_path / "password") as door:
         assert (await door.post(says.fork(1)))["accepted"] == 1
@@ -266,7 +266,7 @@ async def test_what_the_engine_refuses_is_told_and_not_acknowledged(server, data
             client.set_client_setting(key, value)
         other = f"{says.stream[:-1]}b"
         for asked in (file(store, says.fork(1, stream=other)), store.sweep(1000)):
-            with pytest.raises(StoreAway, match=why) as told:
+            with pytest.raises(StoreUnavailable, match=why) as told:
                 await asked
             assert PASSWORD not in str(told.value) and urllib.parse.quote(PASSWORD, safe="") not in str(told.value)
         for key, value in before.items():
@@ -324,7 +324,7 @@ async def test_an_older_database_is_brought_up_though_the_server_dies_on_the_way
         before = await store.pod("shop", "cart-1", 200), await store.ledger()
     made_older(server.dsn(database))
     server.fault(statement, "before")
-    with pytest.raises(StoreAway, match=r"refused|closed|aborted|reset"):
+    with pytest.raises(StoreUnavailable, match=r"refused|closed|aborted|reset"):
         Store.open(server.dsn(database))
     server.restart()
     with opened(server.dsn(database)) as store:
@@ -348,7 +348,7 @@ async def test_two_collectors_that_bring_an_older_database_up_at_once_lose_nothi
         before = await store.pod("shop", "cart-1", 200)
     made_older(server.dsn(database))
     both = await asyncio.gather(*(asyncio.to_thread(Store.open, dsn) for _ in range(2)), return_exceptions=True)
-    assert {type(one) for one in both} <= {Store, StoreAway} and Store in map(type, both)
+    assert {type(one) for one in both} <= {Store, StoreUnavailable} and Store in map(type, both)
     for store in both:
         if isinstance(store, Store):
             store.close()
@@ -362,6 +362,6 @@ async def test_a_database_of_a_newer_version_is_left_alone(server, database):
         server.ask(database, "INSERT INTO version (version) VALUES (99)")
     tables = "SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase() ORDER BY name"
     before = server.ask(database, tables)
-    with pytest.raises(StoreAway, match=f"holds tables of version 99, this collector keeps version {VERSION}"):
+    with pytest.raises(StoreUnavailable, match=f"holds tables of version 99, this collector keeps version {VERSION}"):
         Store.open(server.dsn(database))
     assert server.ask(database, tables) == before

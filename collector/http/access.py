@@ -8,12 +8,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from enum import Enum
+from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 
-from collector.server.tokens import COOKIE, TokenFile
-from collector.settings import Settings
+from collector.http.tokens import COOKIE, TokenFile
 
 __all__ = ["Access", "Scope"]
 
@@ -30,15 +30,20 @@ class Access:
     """`wanted`: a token, or a proxy's word, must be shown. Otherwise everyone who reaches us may do anything, which is by the
     settings either this machine alone or what somebody wished for in writing."""
 
-    def __init__(self, settings: Settings) -> None:
-        both, read, ingest = (
-            [TokenFile(path)] if path else []
-            for path in (settings.token_file, settings.read_token_file, settings.ingest_token_file)
-        )
+    def __init__(
+        self,
+        token_file: Path | None,
+        read_token_file: Path | None,
+        ingest_token_file: Path | None,
+        trusted_proxies: Iterable[str],
+        *,
+        is_open: bool,
+    ) -> None:
+        both, read, ingest = ([TokenFile(path)] if path else [] for path in (token_file, read_token_file, ingest_token_file))
         self._files = {Scope.READ: both + read, Scope.INGEST: both + ingest}
-        self._proxies = tuple(ipaddress.ip_network(proxy) for proxy in settings.trusted_proxies)
+        self._proxies = tuple(ipaddress.ip_network(proxy) for proxy in trusted_proxies)
         self.wanted = bool(both or read or ingest or self._proxies)
-        self._local_only = not self.wanted and settings.access != "open"
+        self._local_only = not self.wanted and not is_open
 
     def may(self, request: web.Request, scope: Scope) -> bool:
         """By its headers. A cookie and a proxy's word are good for looking only: a page elsewhere could send both along."""

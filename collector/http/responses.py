@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 import orjson
 from aiohttp import web
 
-__all__ = ["HEADERS", "failed", "told"]
+__all__ = ["HEADERS", "json_response", "refuse"]
 
 # Nothing from elsewhere, nothing inline, in no one's frame: the page shows names that strangers chose.
 HEADERS: Final = {
@@ -35,7 +35,7 @@ _REFUSALS: Final[dict[int, type[web.HTTPException]]] = {
 }
 
 
-def told(answer: object, status: int = 200) -> web.Response:
+def json_response(answer: object, status: int = 200) -> web.Response:
     """`answer` as JSON."""
     return web.Response(
         body=orjson.dumps(answer),
@@ -46,7 +46,7 @@ def told(answer: object, status: int = 200) -> web.Response:
     )
 
 
-def failed(status: int, reason: str, headers: Mapping[str, str] | None = None) -> NoReturn:
+def refuse(status: int, reason: str, headers: Mapping[str, str] | None = None) -> NoReturn:
     """Ends the request: `{"error": reason}`."""
     text, kind = orjson.dumps({"error": reason}).decode(), "application/json"
     if status == 413:  # aiohttp's own wants two numbers for a text that we do not use

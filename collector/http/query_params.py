@@ -10,7 +10,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Final, Protocol
 
-from collector.ingest.fields import quoted
+from collector.http.quoting import quoted
 from collector.model import Filter, ForkQuery, Place, Span
 from wire import units
 from wire.ids import parse_fork_id
@@ -18,13 +18,13 @@ from wire.ids import parse_fork_id
 __all__ = [
     "FILTERS",
     "FORKS",
+    "InvalidParameter",
     "Query",
-    "Wrong",
+    "allow_only",
     "choice",
     "cursor",
     "duration",
     "fork_query",
-    "only",
     "place",
     "pod_filter",
     "span",
@@ -42,7 +42,7 @@ _MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z
 _ENTITY: Final = re.compile(r"[0-9a-f]{16}")
 
 
-class Wrong(Exception):
+class InvalidParameter(Exception):
     """A question that cannot be answered; its text names the parameter and says what would be right."""
 
 
@@ -53,13 +53,13 @@ class Query(Protocol):
     def getall(self, key: str, default: list[str]) -> list[str]: ...
 
 
-def only(query: Query, known: Collection[str]) -> None:
-    """Raises `Wrong` of any other parameter, and of one that is given twice and can't be."""
+def allow_only(query: Query, known: Collection[str]) -> None:
+    """Raises `InvalidParameter` of any other parameter, and of one that is given twice and can't be."""
     for name in query.keys():  # noqa: SIM118  a multidict's keys, not its items
         if name not in known:
-            raise Wrong(f"{quoted(name)} is no parameter here; there are {', '.join(known) or 'none'}")
+            raise InvalidParameter(f"{quoted(name)} is no parameter here; there are {', '.join(known) or 'none'}")
         if name != "label" and len(query.getall(name, [])) > 1:
-            raise Wrong(f"{name} is given twice: give it once")
+            raise InvalidParameter(f"{name} is given twice: give it once")
 
 
 def pod_filter(query: Query) -> Filter:
@@ -67,10 +67,10 @@ def pod_filter(query: Query) -> Filter:
     for said in query.getall("label", []):
         key, equals, value = said.partition("=")
         if not key or not equals or len(said) > 2 * NAME or not _is_text(said):
-            raise Wrong(f"label: {quoted(said)} is not a key and a value, such as label=app=cart")
+            raise InvalidParameter(f"label: {quoted(said)} is not a key and a value, such as label=app=cart")
         labels.append((key, value))
     if len(labels) > LABELS:
-        raise Wrong(f"label: {len(labels)} of them; at most {LABELS} are taken")
+        raise InvalidParameter(f"label: {len(labels)} of them; at most {LABELS} are taken")
     words = {name: _text(query, name) for name in FILTERS if name != "label"}
     return Filter(**words, labels=tuple(labels))
 
@@ -79,7 +79,7 @@ def fork_query(query: Query, now: int, usual: str) -> ForkQuery:
     """`now` in ns; `usual`: where the span begins when nothing is said, as in `-1h`."""
     entity = _text(query, "entity")
     if entity and not _ENTITY.fullmatch(entity):
-        raise Wrong(f"entity: {quoted(entity)} is not 16 hex digits in lower case, such as 44745a63f5162050")
+        raise InvalidParameter(f"entity: {quoted(entity)} is not 16 hex digits in lower case, such as 44745a63f5162050")
     pid = whole(query, "pid", 0, 1, _PID) or None
     words = {name: _text(query, name) for name in ("comm", "parent_comm")}
     return ForkQuery(
@@ -91,7 +91,7 @@ def span(query: Query, now: int, usual: str) -> Span:
     """`from` and `to`, which is now when nothing is said."""
     start, end = _moment(query, "from", usual, now), _moment(query, "to", "now", now)
     if start >= end:
-        raise Wrong("from: is not before to; right would be from=-1h&to=now")
+        raise InvalidParameter("from: is not before to; right would be from=-1h&to=now")
     return Span(start, end)
 
 
@@ -100,7 +100,7 @@ def choice(query: Query, name: str, choices: Collection[str], usual: str) -> str
     if said is None:
         return usual
     if said not in choices:
-        raise Wrong(f"{name}: {quoted(said)} is none of {', '.join(choices)}")
+        raise InvalidParameter(f"{name}: {quoted(said)} is none of {', '.join(choices)}")
     return said
 
 
@@ -109,7 +109,7 @@ def whole(query: Query, name: str, usual: int, least: int, most: int) -> int:
     if said is None:
         return usual
     if not (said.isascii() and said.isdigit() and len(said) < 20 and least <= int(said) <= most):
-        raise Wrong(f"{name}: {quoted(said)} is not a whole number from {least} to {most}")
+        raise InvalidParameter(f"{name}: {quoted(said)} is not a whole number from {least} to {most}")
     return int(said)
 
 
@@ -120,7 +120,7 @@ def duration(query: Query, name: str, usual: int) -> int:
         return usual
     length = units.nanoseconds(said)
     if not length:
-        raise Wrong(f"{name}: {quoted(said)} is not a length of time such as 10s, 5m, 1h")
+        raise InvalidParameter(f"{name}: {quoted(said)} is not a length of time such as 10s, 5m, 1h")
     return length
 
 
@@ -135,7 +135,7 @@ def place(query: Query) -> Place | None:
             raise ValueError(said)
         fork = parse_fork_id(rest)
     except ValueError:
-        raise Wrong(f'after: {quoted(said)} is no cursor; take it as it stands in "next" of an answer') from None
+        raise InvalidParameter(f'after: {quoted(said)} is no cursor; take it as it stands in "next" of an answer') from None
     return Place(int(time), fork.stream, fork.cpu, fork.sequence)
 
 
@@ -160,13 +160,13 @@ def _moment(query: Query, name: str, usual: str, now: int) -> int:
         if 0 <= (time := seconds * 10**9 + int((found[2] or "").ljust(9, "0"))) <= LAST:
             return time
     hint = " (in an address, a plus is written %2B)" if " " in text else ""
-    raise Wrong(f"{name}: {quoted(text)} is no time; right would be now, -15m, or 2026-11-22T19:48:30Z{hint}")
+    raise InvalidParameter(f"{name}: {quoted(text)} is no time; right would be now, -15m, or 2026-11-22T19:48:30Z{hint}")
 
 
 def _text(query: Query, name: str) -> str:
     said = _one(query, name) or ""
     if len(said) > NAME or not _is_text(said):
-        raise Wrong(f"{name}: {quoted(said)} is not text of at most {NAME} characters")
+        raise InvalidParameter(f"{name}: {quoted(said)} is not text of at most {NAME} characters")
     return said
 
 

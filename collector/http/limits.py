@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["Full", "Places", "Rates"]
+__all__ = ["ConcurrencyLimit", "LimitReached", "RateLimit"]
 
 BURST: Final = 4.0  # seconds' worth that may come at once: a page with its parts, a few of them opened together
 ADDRESSES: Final = 10_000  # remembered, the most recent; a forgotten one begins anew with a full bucket
 
 
-class Full(Exception):
+class LimitReached(Exception):
     """All places are taken."""
 
 
-class Rates:
+class RateLimit:
     """`rate`: questions a second, on the average, by one client address. An IPv6 client is its /64: it has all of that."""
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,7 +41,7 @@ class Rates:
         return wait
 
 
-class Places:
+class ConcurrencyLimit:
     """So many at once, and no queue: who finds none is told to come again. `count` hears how many are taken."""
 
     def __init__(self, most: int, count: Callable[[int], object]) -> None:
@@ -50,9 +50,9 @@ class Places:
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Raises `Full`."""
+        """Raises `LimitReached`."""
         if self._taken >= self._most:
-            raise Full
+            raise LimitReached
         self._taken += 1
         self._count(self._taken)
         try:
