@@ -12,6 +12,7 @@ import random
 import re
 import shutil
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -66,13 +67,27 @@ def healthy(agent: Agent) -> None:
     assert metric(agent, "journal_works") == 1
 
 
-def fill(folder: Path) -> Path:
-    """Takes all the room there is."""
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    return filler
+@contextmanager
+def kept_full(folder: Path) -> Iterator[None]:
+    """Takes all the room there is, and what the agent frees meanwhile, until the block ends."""
+    filler, ended = folder / "filler", threading.Event()
+
+    def fill() -> None:
+        with filler.open("wb", buffering=0) as file:
+            while not ended.is_set():
+                with suppress(OSError):
+                    file.write(bytes(4096))
+                    continue
+                ended.wait(0.005)
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        filler.unlink()
 
 
 def overwrite(folder: Path) -> None:
@@ -98,18 +113,23 @@ def memory_mounted(place: Path, *options: str) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", place], check=True)
 
 
+async def delivered(here: Scene, forker: Forker) -> int:
+    """How many of the pod's forks the collector has; 0 while it knows no such pod."""
+    return sum(int(pod["delivered"]) for pod in (await here.get("/v1/pods"))["pods"] if pod["pod_uid"] == forker.uid)
+
+
+async def arrived(here: Scene, forker: Forker, forks: int) -> None:
+    """Waits until the collector has that many of the pod's forks."""
+
+    async def enough() -> bool:
+        return await delivered(here, forker) >= forks
+
+    await settled(enough)
+
+
 async def more_arrive(here: Scene, forker: Forker) -> None:
     """Waits until the collector has got more of the pod's forks than now."""
-
-    async def here_now() -> int:
-        return sum(int(pod["delivered"]) for pod in (await here.get("/v1/pods"))["pods"] if pod["pod_uid"] == forker.uid)
-
-    before = await here_now()
-
-    async def more() -> bool:
-        return await here_now() > before + 100
-
-    await settled(more)
+    await arrived(here, forker, await delivered(here, forker) + 101)
 
 
 async def left_whole(here: Scene, agent: Agent) -> dict[str, Any]:
@@ -164,13 +184,14 @@ async def test_a_full_disk_is_said_and_stops_nothing(
             agent = await asyncio.to_thread(start_agent, **settings)
             forker.go()
             await has_forked(agent, forker, 500)
-            here.proxy.away()
-            filler = fill(disk)
-            await asyncio.to_thread(in_trouble, agent, "No space left on device")
-            here.proxy.back()
-            await more_arrive(here, forker)
-            assert "No space left" in readiness(agent), "and they were not written to the disk"
-            filler.unlink()
+            here.proxy.away()  # nothing is delivered, so nothing that the journal holds can go: the trouble lasts
+            with kept_full(disk):
+                await asyncio.to_thread(in_trouble, agent, "No space left on device")
+                in_memory = agent.container(forker.container.id)["processes"] + 500
+                await has_forked(agent, forker, in_memory)
+                assert "No space left" in readiness(agent), "the last 500 are not on the disk"
+                here.proxy.back()
+                await arrived(here, forker, in_memory)
             await asyncio.to_thread(healthy, agent)
             made = await asyncio.to_thread(forker.stop)
             node = await left_whole(here, agent)
@@ -191,11 +212,11 @@ async def test_what_only_memory_held_when_an_agent_died_on_a_full_disk_is_declar
             forker.go()
             await has_forked(first, forker, 500)
             here.proxy.away()
-            filler = fill(disk)
-            await asyncio.to_thread(in_trouble, first, "No space left on device")
-            await has_forked(first, forker, 5000)  # some seconds: what it takes out of the ring it holds in memory only
-            killed(first)
-            filler.unlink()
+            with kept_full(disk):
+                await asyncio.to_thread(in_trouble, first, "No space left on device")
+                # What it takes out of the ring it holds in memory only.
+                await has_forked(first, forker, first.container(forker.container.id)["processes"] + 4000)
+                killed(first)
             here.proxy.back()
             second = await asyncio.to_thread(start_agent, **settings)
             made = await asyncio.to_thread(forker.stop)
