@@ -162,7 +162,7 @@ class Pipeline:
             for sink in self._sinks if unkept else ():
                 sink.account(instance.stream).lose("journal_failed", {NOBODY: unkept})
             self._instances.append(instance)
-        self._metadata_cache.walk(self._mark, _boot_ns())
+        self._metadata_cache.walk(self._capture.current, _boot_ns())
         self._keep_alive()
         self.reports.capturing = True
         self._recover_instances(same_boot=same_boot)
@@ -278,17 +278,14 @@ class Pipeline:
         """Stages what changed since the last time, or all of it."""
         now = time.time()
         for sink in self._sinks:
-            sink.keep(self._journal, now, everything=everything)
+            sink.stage(self._journal, now, everything=everything)
         for instance in self._instances:
-            instance.keep(self._journal, everything=everything)
-        self._metadata_cache.keep(self._journal, everything=everything)
-        self._journal.keep(CLOCK, self._boot_id, self._clock.state())
+            instance.stage(self._journal, everything=everything)
+        self._metadata_cache.stage(self._journal, everything=everything)
+        self._journal.put(CLOCK, self._boot_id, self._clock.state())
 
     def _hear_of_cgroups(self, programs: LoadedPrograms) -> None:
-        self._metadata_cache.hear(programs.changes(), self._mark)
-
-    def _mark(self, cgroup: int, counted: int, pod: int, is_pod: bool) -> None:
-        self._capture.current.mark(cgroup, counted, pod, is_pod=is_pod)
+        self._metadata_cache.apply(programs.changes(), self._capture.current)
 
     def _keep_alive(self) -> None:
         """The probe hears that somebody is there, and what is wanted."""
@@ -306,7 +303,7 @@ class Pipeline:
         lost = sum(cpu.cgroup_events_lost for cpu in snapshot.cpus)
         if lost != self._changes_lost:
             self._changes_lost = lost
-            self._metadata_cache.walk(self._mark, now)
+            self._metadata_cache.walk(self._capture.current, now)
             self.reports.walks += 1
         if storms := current.look_for_storms(snapshot, now, self._time(time.time_ns()), self._metadata_cache.tracked_cgroups):
             self._tell(current.stream, storms)
@@ -368,7 +365,7 @@ class Pipeline:
                 await self._commit()
             await asyncio.sleep(0)
         for instance in self._instances[bool(keep) :]:  # what the next agent goes on with may go on waiting
-            self._hand_over(instance.stream, instance.enricher.give_up_all(_boot_ns()))
+            self._hand_over(instance.stream, instance.enricher.resolve_all_waiting(_boot_ns()))
         await self._close_drained()
         self._summarise(current)
         await self._commit(all_of_it=True)
@@ -384,23 +381,21 @@ class Pipeline:
 
     def _instance(self, programs: LoadedPrograms) -> ProgramInstance:
         stream, limit = programs.stream, self._settings.capture.storm_limit
-        storms = Storms(stream, limit, self._metadata_cache.attributions.best, self._whose, programs.meta.made)
+        storms = Storms(stream, limit, self._metadata_cache.attributions.resolve_now, self._whose, programs.meta.made)
         enricher, summaries = self._enricher(stream, self._metadata_cache), self._new_summaries(stream)
         return ProgramInstance(programs, enricher, summaries, storms, self._hear_of_cgroups, self._time(time.time_ns()))
 
     def _new_summaries(self, stream: str) -> Summaries:
-        return Summaries(stream, self._metadata_cache.attributions.best, self._whose)
+        return Summaries(stream, self._metadata_cache.attributions.resolve_now, self._whose)
 
     def _enricher(self, stream: str, metadata_cache: MetadataCache) -> Enricher:
         kubernetes, attributions = self._settings.kubernetes, metadata_cache.attributions
         return Enricher(
             _LAYOUT,
             int(stream.partition(".")[0].replace("-", "")[:16], 16),
-            self._clock.wall,
-            attributions.of,
-            attributions.best,
-            attributions.give_up,
-            metadata_cache.attached_tasks.cgroup_of,
+            self._clock,
+            attributions,
+            metadata_cache.attached_tasks,
             int(kubernetes.wait * 1e9) if kubernetes.enabled else 0,
             _WAITING,
         )

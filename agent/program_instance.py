@@ -8,12 +8,13 @@ said. Must not live here: sinks, and turns.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Final
 
 import orjson
 
 from agent.attribution.enricher import Enricher, Waiting
 from agent.attribution.tracked_cgroups import TrackedCgroups
+from agent.interfaces import StateWriter
 from agent.kernel.programs import LoadedPrograms, Snapshot
 from agent.kernel.records import FORK_SLOT
 from agent.ledger import Captured, totals
@@ -21,17 +22,11 @@ from agent.model import Event, Fork
 from agent.reporting.storms import Storms
 from agent.reporting.summaries import Interval, Summaries
 
-__all__ = ["MOST", "POSITIONS", "SAID", "ProgramInstance", "StateWriter", "waiting_of", "waiting_table"]
+__all__ = ["MOST", "POSITIONS", "SAID", "ProgramInstance", "waiting_of", "waiting_table"]
 
 MOST: Final = 2048  # records a turn: 512 KiB, about 10 ms of work, and then the loop gets its say
 POSITIONS: Final = "positions"  # shelf: stream -> where it stands
 SAID: Final = "said"  # shelf: stream -> what was said of it
-
-
-class StateWriter(Protocol):
-    """The journal's side that keeps small things: staged at once, written with the next commit. None takes away."""
-
-    def keep(self, table: str, key: int | str, value: bytes | None) -> None: ...
 
 
 class ProgramInstance:
@@ -80,7 +75,7 @@ class ProgramInstance:
             for cgroup in self.summaries.retired:  # the commit that saved this may have been the last thing that was done
                 self.programs.forget(cgroup)
         for one in waiting_of(waiting):
-            self.enricher.keep(one)
+            self.enricher.add_waiting(one)
         return unkept
 
     def turn(self, now: int) -> list[Fork]:
@@ -91,7 +86,7 @@ class ProgramInstance:
         # After the forks: a cgroup's birth is always told before the first fork in it. What entered a container was forked
         # before it did, so what was taken in the last round is named in this one.
         self.hear()
-        ready = self.enricher.take(self._held, now) + self.enricher.settle(now)
+        ready = self.enricher.enrich(self._held, now) + self.enricher.resolve_waiting(now)
         self.received += len(self._held) // FORK_SLOT
         self._held = raw
         return ready
@@ -109,20 +104,20 @@ class ProgramInstance:
     def drained(self) -> bool:
         return not (self._held or self.programs.forks.backlog or self.enricher.waiting)
 
-    def keep(self, journal: StateWriter, *, everything: bool = False) -> None:
+    def stage(self, journal: StateWriter, *, everything: bool = False) -> None:
         """Stages what changed, or all that the next agent would need."""
         forks, changes = self._reached
         position = orjson.dumps({"forks": forks, "changes": changes, "received": self.received})
         if everything or position != self._kept:
-            journal.keep(POSITIONS, self.stream, position)
+            journal.put(POSITIONS, self.stream, position)
             self._kept = position
         table = waiting_table(self.stream)
-        for key, one in self.enricher.kept.items():
-            journal.keep(table, key, one and _raw(one))
-        self.enricher.kept.clear()
+        for key, one in self.enricher.changed.items():
+            journal.put(table, key, one and _raw(one))
+        self.enricher.changed.clear()
         if everything:
             for one in self.enricher.all_waiting():
-                journal.keep(table, one.key, _raw(one))
+                journal.put(table, one.key, _raw(one))
             self.keep_said(journal)
 
     def keep_said(self, journal: StateWriter) -> None:
@@ -133,7 +128,7 @@ class ProgramInstance:
             "storms": self.storms.state(),
             "snapshot": self._told or {"proc_stat": self.programs.meta.attached[1], "emitted": 0},
         }
-        journal.keep(SAID, self.stream, orjson.dumps(said))
+        journal.put(SAID, self.stream, orjson.dumps(said))
 
     def publish(self, reached: tuple[int, int]) -> None:
         """Gives the rings' room back to the kernel: the journal has what lies before."""
@@ -170,7 +165,7 @@ class ProgramInstance:
         """It has been gone for long: nobody will ask."""
         self.summaries.let_go(cgroup)
         self.storms.forget(cgroup)
-        self.programs.unmark(cgroup)  # its row of the tally went when that had been told, or is not told yet
+        self.programs.untrack(cgroup)  # its row of the tally went when that had been told, or is not told yet
 
     def captured(self, snapshot: Snapshot) -> Captured:
         counted = totals([self.summaries.total(snapshot.rows)])

@@ -23,7 +23,7 @@ class Attributions:
         self._given_up: dict[int, Attribution] = {}
         self._pods_version = -1
 
-    def of(self, cgroup: int) -> Attribution | None:
+    def find(self, cgroup: int) -> Attribution | None:
         """None: not known yet, and it may be soon."""
         if self._pods_version != self._pods.version:
             self._pods_changed()
@@ -35,13 +35,13 @@ class Attributions:
             self._settled[cgroup] = found
         return found
 
-    def best(self, cgroup: int) -> Attribution:
+    def resolve_now(self, cgroup: int) -> Attribution:
         """What can be said now, without giving anything up."""
-        return self.of(cgroup) or self._from_path(cgroup)
+        return self.find(cgroup) or self._from_path(cgroup)
 
-    def give_up(self, cgroup: int) -> Attribution:
+    def resolve_final(self, cgroup: int) -> Attribution:
         """Something has waited long enough. From here on nothing of this cgroup waits, until the API says more."""
-        found = self.of(cgroup)
+        found = self.find(cgroup)
         if found is None:
             found = self._given_up[cgroup] = self._sandbox(cgroup) or self._from_path(cgroup)
         return found

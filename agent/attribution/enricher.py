@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from agent.interfaces import AttachedTaskSource, AttributionSource, WallClock
 from agent.model import Attribution, Fork, ParentContext, Task
 
 __all__ = ["CLONE_FLAGS", "Enricher", "Layout", "Waiting", "clone_names", "entity_id"]
@@ -87,67 +88,66 @@ def clone_names(flags: int) -> tuple[str, ...] | None:
 
 
 class Enricher:
-    """`wall`: boot clock ns -> ns since 1970. `subject_of`, `best`, `give_up` as in Attributions; `entered` as
-    AttachedTasks.cgroup_of.
-    `wait_ns`, `most`: how long and how many forks may wait for their names. `boot_key`: 64 bits of the boot id."""
+    """`wait_ns`, `most`: how long and how many forks may wait for their pods. `boot_key`: 64 bits of the boot id.
+
+    `changed`: what began to wait, or (None) no longer waits, since the last time that it was emptied; by key.
+    """
 
     def __init__(
         self,
         layout: Layout,
         boot_key: int,
-        wall: Callable[[int], int],
-        attribution_of: Callable[[int], Attribution | None],
-        best: Callable[[int], Attribution],
-        give_up: Callable[[int], Attribution],
-        entered: Callable[[int, int], int | None],
+        clock: WallClock,
+        attributions: AttributionSource,
+        attached_tasks: AttachedTaskSource,
         wait_ns: int,
         most: int,
     ) -> None:
         self._layout = layout
         self._boot_key = boot_key
-        self._wall = wall
-        self._attribution_of = attribution_of
-        self._best = best
-        self._give_up = give_up
-        self._entered = entered
+        self._wall = clock.wall
+        self._find = attributions.find
+        self._resolve_now = attributions.resolve_now
+        self._resolve_final = attributions.resolve_final
+        self._cgroup_of = attached_tasks.cgroup_of
         self._attached_tasks: dict[Attribution, Attribution] = {}
         self._wait_ns = wait_ns
         self._most = most
         self._waiting: dict[int, deque[Waiting]] = {}
         self._next = 0
         self.waiting = 0
-        self.kept: dict[int, Waiting | None] = {}  # what began to wait or (None) went since somebody last emptied this, by key
+        self.changed: dict[int, Waiting | None] = {}
         self._parent_contexts: dict[bytes, ParentContext] = {}
         self._older_parent_contexts: dict[bytes, ParentContext] = {}
 
-    def take(self, raw: bytes, now: int) -> list[Fork]:
+    def enrich(self, raw: bytes, now: int) -> list[Fork]:
         """`raw`: whole records; `now`: boot clock ns. Returns those that can be told already, in their order."""
         ready: list[Fork] = []
-        attribution_of, settled, waiting = self._attribution_of, self._fork, self._waiting
+        find, settled, waiting = self._find, self._fork, self._waiting
         slot = self._layout.slot
         for at, values in enumerate(self._layout.unpack_fork(raw)):
             cgroup, moved = values[2], None
-            attribution = None if cgroup in waiting else attribution_of(cgroup)
+            attribution = None if cgroup in waiting else find(cgroup)
             if (
                 attribution is not None
                 and attribution.state == "host"
-                and (moved := self._entered(values[4], values[8])) is not None
+                and (moved := self._cgroup_of(values[4], values[8])) is not None
             ):
-                cgroup, attribution = moved, None if moved in waiting else attribution_of(moved)
+                cgroup, attribution = moved, None if moved in waiting else find(moved)
             if attribution is None:
                 self._next += 1
-                self.keep(Waiting(self._next, now, cgroup, moved is not None, raw[at * slot : (at + 1) * slot]))
+                self.add_waiting(Waiting(self._next, now, cgroup, moved is not None, raw[at * slot : (at + 1) * slot]))
             else:
                 ready.append(settled(values, attribution if moved is None else self._attached(attribution), None))
         while self.waiting > self._most:
             ready += self._release(next(iter(self._waiting)), now, 1)
         return ready
 
-    def settle(self, now: int) -> list[Fork]:
+    def resolve_waiting(self, now: int) -> list[Fork]:
         """Those that waited and whose subject is known now, or whose time is up. Oldest first within a cgroup."""
         ready: list[Fork] = []
         for cgroup, line in list(self._waiting.items()):
-            if self._attribution_of(cgroup) is not None:
+            if self._find(cgroup) is not None:
                 ready += self._release(cgroup, now, len(line))
             else:
                 due = sum(1 for one in line if now - one.since >= self._wait_ns)
@@ -155,27 +155,27 @@ class Enricher:
                     ready += self._release(cgroup, now, due)
         return ready
 
-    def give_up_all(self, now: int) -> list[Fork]:
+    def resolve_all_waiting(self, now: int) -> list[Fork]:
         """The house is closing: all that waits goes with what is known."""
         return [fork for cgroup, line in list(self._waiting.items()) for fork in self._release(cgroup, now, len(line))]
 
-    def keep(self, one: Waiting) -> None:
+    def add_waiting(self, one: Waiting) -> None:
         """It waits from now on; also one that waited already when an earlier agent died."""
         self._next = max(self._next, one.key)
         self._waiting.setdefault(one.cgroup, deque()).append(one)
         self.waiting += 1
-        self.kept[one.key] = one
+        self.changed[one.key] = one
 
     def all_waiting(self) -> Iterator[Waiting]:
         return (one for line in self._waiting.values() for one in line)
 
     def _release(self, cgroup: int, now: int, count: int) -> Iterator[Fork]:
         line = self._waiting[cgroup]
-        attribution = self._give_up(cgroup)
+        attribution = self._resolve_final(cgroup)
         for _ in range(count):
             one = line.popleft()
             self.waiting -= 1
-            self.kept[one.key] = None
+            self.changed[one.key] = None
             (values,) = self._layout.unpack_fork(one.raw)
             yield self._fork(
                 values, self._attached(attribution) if one.entered else attribution, (now - one.since) // 1_000_000
@@ -207,7 +207,7 @@ class Enricher:
             (child.tid,) if levels == 1 else (child.tid, child.ns_tid) if levels == 2 else self._chain(child, chain, levels)
         )
         # 0: it could not be read.
-        parent = None if parent_cgroup in (attribution.cgroup, 0) else self._best(parent_cgroup)
+        parent = None if parent_cgroup in (attribution.cgroup, 0) else self._resolve_now(parent_cgroup)
         wall = self._wall(time)
         return Fork(
             sequence, wall, cpu, thread == 1, child, numbers, levels, parent_context, attribution, parent, lag_ms, counted

@@ -7,10 +7,10 @@ how any of the directories works (identity).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import orjson
 
@@ -21,21 +21,13 @@ from agent.attribution.cgroups import Cgroup, Cgroups
 from agent.attribution.pod_objects import pod_from_json, pod_to_json
 from agent.attribution.pods import Pods
 from agent.attribution.tracked_cgroups import TrackedCgroups
+from agent.interfaces import CgroupTracker, StateReader, StateWriter
 from agent.model import CREATED, REMOVED, CgroupEvent
 
-__all__ = ["CGROUPS", "MarkIt", "MetadataCache", "StateWriter"]
+__all__ = ["CGROUPS", "PODS", "MetadataCache"]
 
 CGROUPS: Final = "cgroups"  # shelf: id -> path, born, died, parent
 PODS: Final = "pods"  # shelf: uid -> the pod, and whether it is gone
-MarkIt = Callable[[int, int, int, bool], None]  # cgroup, counted, pod, is_pod
-
-
-class StateWriter(Protocol):
-    """As the journal does it."""
-
-    def keep(self, table: str, key: int | str, value: bytes | None) -> None: ...
-
-    def table(self, name: str) -> Mapping[int | str, bytes]: ...
 
 
 class MetadataCache:
@@ -51,7 +43,7 @@ class MetadataCache:
         self.tracked_cgroups = TrackedCgroups()
         self.attributions = Attributions(self.cgroups, self.pods, api=api)
 
-    def restore(self, kept: StateWriter, monotonic: float, *, cgroups: bool) -> None:
+    def restore(self, kept: StateReader, monotonic: float, *, cgroups: bool) -> None:
         """What the last agent knew. `cgroups`: whether it ran on this boot, whose cgroups have these ids. `monotonic`: the
         loop's clock, s: pods that were gone stay for as long from here on."""
         for key, value in kept.table(CGROUPS).items() if cgroups else ():
@@ -64,22 +56,22 @@ class MetadataCache:
             if said["gone"]:
                 self.pods.remove(str(uid), monotonic)
 
-    def hear(self, changes: Iterable[CgroupEvent], mark: MarkIt) -> None:
+    def apply(self, changes: Iterable[CgroupEvent], tracker: CgroupTracker) -> None:
         for change in changes:
             if change.change == CREATED:
-                self._known(self.cgroups.born(change.cgroup, change.path, change.time, change.parent), mark)
+                self._known(self.cgroups.born(change.cgroup, change.path, change.time, change.parent), tracker)
             elif change.change == REMOVED:
                 self.cgroups.died(change.cgroup, change.time)
             else:
                 self.attached_tasks.entered(change.tid, change.start, change.cgroup, change.time)
 
-    def walk(self, mark: MarkIt, now: int) -> None:
+    def walk(self, tracker: CgroupTracker, now: int) -> None:
         """Reads the hierarchy as it is. `now`: boot clock ns."""
         self.cgroups.walk(self.root, now)
         for number in self.cgroups.known():
             cgroup = self.cgroups.get(number)
             if cgroup and cgroup.died is None:
-                self._known(cgroup, mark)
+                self._known(cgroup, tracker)
 
     def forget(self, now: int, monotonic: float) -> list[int]:
         """Drops what has been gone for long; returns the cgroups. Times: boot clock ns, loop's clock s."""
@@ -93,32 +85,32 @@ class MetadataCache:
     def pods_there(self) -> set[str]:
         """The uids of pods that have a cgroup, as the API calls them where it is known to."""
         living = (cgroup for number in self.cgroups.known() if (cgroup := self.cgroups.get(number)) and cgroup.died is None)
-        return {uid for cgroup in living if cgroup.place.pod and (uid := self.attributions.best(cgroup.id).pod_uid)}
+        return {uid for cgroup in living if cgroup.place.pod and (uid := self.attributions.resolve_now(cgroup.id).pod_uid)}
 
     def sandboxed(self, classes: Collection[str]) -> list[int]:
         """The directories of living pods with a kernel of their own, by cgroup id. `classes`: patterns of RuntimeClasses."""
         found = []
         for number in self.tracked_cgroups.pods():
-            cgroup, pod = self.cgroups.get(number), self.attributions.best(number).pod
+            cgroup, pod = self.cgroups.get(number), self.attributions.resolve_now(number).pod
             name = pod.runtime_class if pod else None
             if cgroup and cgroup.died is None and name and any(fnmatchcase(name.lower(), one.lower()) for one in classes):
                 found.append(number)
         return found
 
-    def keep(self, journal: StateWriter, *, everything: bool = False) -> None:
+    def stage(self, journal: StateWriter, *, everything: bool = False) -> None:
         """Stages what changed since the last time, or all there is."""
         for number in self.cgroups.known() if everything else self.cgroups.changed:
             cgroup = self.cgroups.get(number)
             facts = cgroup and [cgroup.path, cgroup.born, cgroup.died, cgroup.parent]
-            journal.keep(CGROUPS, number, orjson.dumps(facts) if facts else None)
+            journal.put(CGROUPS, number, orjson.dumps(facts) if facts else None)
         self.cgroups.changed.clear()
         for uid in self.pods.known() if everything else self.pods.changed:
             pod = self.pods.get(uid)
             facts_of_it = pod and {"pod": pod_to_json(pod), "gone": self.pods.is_gone(uid)}
-            journal.keep(PODS, uid, orjson.dumps(facts_of_it) if facts_of_it else None)
+            journal.put(PODS, uid, orjson.dumps(facts_of_it) if facts_of_it else None)
         self.pods.changed.clear()
 
-    def _known(self, cgroup: Cgroup, mark: MarkIt) -> None:
+    def _known(self, cgroup: Cgroup, tracker: CgroupTracker) -> None:
         self.attributions.cgroup_changed(cgroup.id)
         if found := self.tracked_cgroups.of(cgroup):
-            mark(cgroup.id, *found)
+            tracker.track(cgroup.id, found.counted, found.pod, is_pod=found.is_pod)

@@ -120,10 +120,10 @@ class Journal:
             raise RuntimeError("what the last run kept is to be read before the first commit")
         return self._found.get(name, {})
 
-    def keep(self, table: str, key: Key, value: bytes | None) -> None:
+    def put(self, table: str, key: Key, value: bytes | None) -> None:
         """An item for the next run; None takes it away. `key`: text, or 0 to 2**64 - 1."""
         if self._path is not None:
-            self._state_tables.keep(table, key, value)
+            self._state_tables.put(table, key, value)
 
     def clear(self, table: str) -> None:
         """All its items go."""

@@ -29,7 +29,7 @@ class StateTables:
     def __init__(self) -> None:
         self._state_tables: dict[str, _StateTable] = {}
 
-    def keep(self, name: str, key: Key, value: bytes | None) -> None:
+    def put(self, name: str, key: Key, value: bytes | None) -> None:
         table = self._state_tables.get(name)
         if table is None:
             table = self._state_tables[name] = _StateTable()

@@ -183,7 +183,7 @@ class LoadedPrograms:
         """It is no longer in charge, since the moment between these two readings of /proc/stat."""
         self.note(stopped=proc_stat, misses=(self.meta.misses[0], self._misses()))
 
-    def mark(self, cgroup: int, counted: int, pod: int, *, is_pod: bool) -> bool:
+    def track(self, cgroup: int, counted: int, pod: int, *, is_pod: bool) -> bool:
         """Whose a cgroup is: the row that its forks are counted in, and the pod whose limit holds. False: the table is full,
         and the cgroup counts for itself, without a limit."""
         try:
@@ -216,9 +216,9 @@ class LoadedPrograms:
     def forget(self, cgroup: int) -> None:
         """Drop a dead cgroup's rows. Only when its last counts have been taken over."""
         self._tally.remove(cgroup.to_bytes(8, sys.byteorder))
-        self.unmark(cgroup)
+        self.untrack(cgroup)
 
-    def unmark(self, cgroup: int) -> None:
+    def untrack(self, cgroup: int) -> None:
         """Drop what was said of a dead cgroup; what it counted stays."""
         key = cgroup.to_bytes(8, sys.byteorder)
         self._attributions.remove(key)

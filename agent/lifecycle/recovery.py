@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from agent.attribution.enricher import Enricher
+from agent.interfaces import StateStore
 from agent.ledger import totals
 from agent.model import NOBODY, Event, Fork
 from agent.program_instance import POSITIONS, SAID, ProgramInstance, waiting_of, waiting_table
@@ -27,12 +28,8 @@ log = logging.getLogger(__name__)
 LEDGER: Final = "ledger.json"  # in the state directory, beside the journal: the accounts' last known state, when that is gone
 
 
-class Journal(Protocol):
-    def table(self, name: str) -> Mapping[int | str, bytes]: ...
-
-    def clear(self, table: str) -> None: ...
-
-    def keep(self, table: str, key: int | str, value: bytes | None) -> None: ...
+class Journal(StateStore, Protocol):
+    """The journal, as far as streams that ended need it."""
 
     def streams(self) -> set[str]: ...
 
@@ -47,8 +44,8 @@ def dead_streams(journal: Journal, alive: Collection[str]) -> list[str]:
 def waited(journal: Journal, stream: str, enricher: Enricher, now: int) -> list[Fork]:
     """The forks that still waited for their names: they go with what is known."""
     for one in waiting_of(journal.table(waiting_table(stream))):
-        enricher.keep(one)
-    return enricher.give_up_all(now)
+        enricher.add_waiting(one)
+    return enricher.resolve_all_waiting(now)
 
 
 def missed(journal: Journal, stream: str, summaries: Summaries, proc_stat: int, wall: str) -> list[Event]:
@@ -67,7 +64,7 @@ def missed(journal: Journal, stream: str, summaries: Summaries, proc_stat: int, 
 
 def drop(journal: Journal, stream: str) -> None:
     """Nothing of it is to come any more; its batches may still be on their way, and get lost."""
-    journal.keep(POSITIONS, stream, None)
+    journal.put(POSITIONS, stream, None)
     journal.clear(waiting_table(stream))
 
 
@@ -106,10 +103,10 @@ class ClosedInstances:
                 sink.tell(stream, event, now)
             if events:
                 said = {"interval_start": start, "summaries": summaries.state(), "storms": None, "snapshot": None}
-                self._journal.keep(SAID, stream, orjson.dumps(said))
+                self._journal.put(SAID, stream, orjson.dumps(said))
             elif not any(sink.queued(stream) for sink in sinks):
                 self._journal.forget_stream(stream)
-                self._journal.keep(SAID, stream, None)
+                self._journal.put(SAID, stream, None)
                 del self._streams[stream]
 
 

@@ -139,7 +139,7 @@ class Reporter:
         accounts = {sink.name: sink.account(current.stream) for sink in self._sinks}
         entries: dict[tuple[str | None, str | None], dict[str, Any]] = {}
         for cgroup, row in rows.items():
-            attribution = self._metadata_cache.attributions.best(cgroup)
+            attribution = self._metadata_cache.attributions.resolve_now(cgroup)
             container = attribution.container
             entry = entries.setdefault(
                 (attribution.pod_uid, container.id if container else None),
@@ -218,7 +218,7 @@ class Reporter:
         current.hear()
         there = metadata_cache.pods_there()
         for cgroup, row in rows.items():
-            attribution = metadata_cache.attributions.best(cgroup)
+            attribution = metadata_cache.attributions.resolve_now(cgroup)
             if (uid := attribution.pod_uid) is not None:
                 counts = totals([row])
                 namespace, name = (attribution.pod.namespace, attribution.pod.name) if attribution.pod else ("", uid)

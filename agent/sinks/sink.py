@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
+from agent.interfaces import StateWriter
 from agent.ledger import Account
 from agent.model import NOBODY, Attribution, Batch, Event, Fork
 from agent.sinks.delivery.sender import Sender
@@ -47,10 +48,6 @@ class Queue(Protocol):
     def forks_of(self, stream: str) -> int: ...
 
     async def empty(self) -> None: ...
-
-
-class StateWriter(Protocol):
-    def keep(self, table: str, key: int | str, value: bytes | None) -> None: ...
 
 
 class Choice(Protocol):
@@ -144,14 +141,14 @@ class Sink:
             self.queue.put(batch)
         self._items, self._cgroups, self._bytes = [], array("Q"), 0
 
-    def keep(self, journal: StateWriter, now: float, *, everything: bool = False) -> None:
+    def stage(self, journal: StateWriter, now: float, *, everything: bool = False) -> None:
         """Before a commit: what is due becomes batches, what is not is saved as it is."""
         if self.due(now):
             self.close()
         if everything:
-            journal.keep(FORMS, self.name, self._form)
+            journal.put(FORMS, self.name, self._form)
         if everything or len(self._items) != self._saved:
-            journal.keep(OPEN, self.name, self._state() if self._items else None)
+            journal.put(OPEN, self.name, self._state() if self._items else None)
             self._saved = len(self._items)
 
     def restore(self, form: bytes | None, state: bytes | None) -> None:

@@ -17,8 +17,10 @@ from agent.attribution.cgroups import Cgroups
 from agent.attribution.enricher import Enricher, Layout
 from agent.attribution.pod_objects import pod_of
 from agent.attribution.pods import Pods
+from agent.interfaces import AttachedTaskSource, AttributionSource
 from agent.kernel.clock import Clock
 from agent.kernel.records import CHAIN, FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT
+from agent.model import Attribution
 from dev.demo.kubernetes import pod_objects
 
 PODS = 250  # as many as a big node is allowed
@@ -30,6 +32,21 @@ CHANGE_EVERY = 100  # events between two MODIFIED: 200 a second, which no API se
 AIM_NS = 1000.0
 NOW = "2026-11-22T19:46:33Z"
 LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
+
+
+class ConstantAttributions:
+    """From a dict that never changes."""
+
+    def __init__(self, attributions: dict[int, Attribution]) -> None:
+        self.find = attributions.get
+        self.resolve_now = self.resolve_final = attributions.__getitem__
+
+
+class NothingAttached:
+    """No task was moved."""
+
+    def cgroup_of(self, _tid: int, _start: int) -> int | None:
+        return None
 
 
 class Node:
@@ -50,7 +67,7 @@ class Node:
         self.pods.replace([pod for thing in self.things if (pod := pod_of(thing))], 0.0)
         self.attributions = Attributions(self.cgroups, self.pods, api=True)
         for sandbox in self._sandboxes:  # their first forks have waited and gone: the answers lie with the others
-            assert self.attributions.give_up(sandbox).by == "birth"
+            assert self.attributions.resolve_final(sandbox).by == "birth"
 
     def _pod(self, number: int) -> None:
         uid = f"{self._chance.getrandbits(32):08x}-{number:04x}-4043-83a2-{self._chance.getrandbits(48):012x}"
@@ -111,22 +128,20 @@ class Node:
 
     def real(self) -> Enricher:
         """As the pipeline builds it."""
-        return self._enricher(self.attributions.of, self.attributions.best, AttachedTasks().cgroup_of)
+        return self._enricher(self.attributions, AttachedTasks())
 
     def plain(self) -> Enricher:
         """The same subjects, but from a dict that is never asked to change: the least that anything could cost."""
-        constant = {cgroup: self.attributions.best(cgroup) for cgroup in self.forking}
-        return self._enricher(constant.get, constant.__getitem__, lambda _tid, _start: None)
+        constant = {cgroup: self.attributions.resolve_now(cgroup) for cgroup in self.forking}
+        return self._enricher(ConstantAttributions(constant), NothingAttached())
 
-    def _enricher(self, attribution_of: Callable, best: Callable, entered: Callable) -> Enricher:
-        return Enricher(
-            LAYOUT, 7, Clock(10**18).wall, attribution_of, best, self.attributions.give_up, entered, 5 * 10**9, 50_000
-        )
+    def _enricher(self, attributions: AttributionSource, attached_tasks: AttachedTaskSource) -> Enricher:
+        return Enricher(LAYOUT, 7, Clock(10**18), attributions, attached_tasks, 5 * 10**9, 50_000)
 
 
 def asked(node: Node, drawn: list[int], turn: int, changed: Callable[[], None]) -> float:
     """ns of CPU for each event of Attributions.of alone, the loop around it taken off."""
-    of, spent = node.attributions.of, 0
+    of, spent = node.attributions.find, 0
     for at in range(0, len(drawn), turn):
         changed()
         some = drawn[at : at + turn]
@@ -147,7 +162,7 @@ def taken(enricher: Enricher, raw: bytes, turn: int, changed: Callable[[], None]
         changed()
         some = raw[at : at + turn * FORK_SLOT]
         began = time.thread_time_ns()
-        forks = enricher.take(some, 2 * 10**9)
+        forks = enricher.enrich(some, 2 * 10**9)
         spent += time.thread_time_ns() - began
         told += len(forks)
     assert told == EVENTS

@@ -71,7 +71,7 @@ class Traffic:
     def summaries_of(self, stream: str) -> Iterator[list[Event]]:
         """An interval's, and the next one's: a third of the containers forked in it."""
         chance = random.Random(24)  # noqa: S311
-        told = Summaries(stream, self._node.attributions.best, partial(whose, cluster="prod-eu-west", node="worker-17"))
+        told = Summaries(stream, self._node.attributions.resolve_now, partial(whose, cluster="prod-eu-west", node="worker-17"))
         rows = {cgroup: [chance.randrange(10**5), chance.randrange(10**6)] for cgroup in self._rows}
         while True:
             for row in chance.sample([*rows.values()], len(rows) // 3):

@@ -28,6 +28,7 @@ from agent.reporting.summaries import Interval, Summaries
 from agent.settings import SinkSettings
 from agent.sinks.encoders.native import whose
 from agent.sinks.sink import FORMS, OPEN
+from tests.agent.fakes import FakeAttachedTasks, FakeAttributions, FakeWallClock
 from tests.agent.test_program_instance import CGROUPS, LAYOUT, STREAM, LoadedPrograms
 
 pytestmark = pytest.mark.slow
@@ -60,7 +61,7 @@ class Node:
         def attribution(cgroup):
             return Attribution(cgroup, "/", "resolved", "status")
 
-        def of(cgroup):
+        def find(cgroup):
             return attribution(cgroup) if cgroup in self.known else None
 
         self.lives += 1
@@ -73,7 +74,7 @@ class Node:
         self.sinks = [sink_of(sink, self.journal, "test", "node1", ()) for sink in SINKS]
         for sink in self.sinks:
             sink.restore(kept(FORMS).get(sink.name), kept(OPEN).get(sink.name))
-        enricher = Enricher(LAYOUT, 1, lambda at: at, of, attribution, attribution, lambda _tid, _start: None, 5 * 10**9, 10)
+        enricher = Enricher(LAYOUT, 1, FakeWallClock(), FakeAttributions(attribution, find), FakeAttachedTasks(), 5 * 10**9, 10)
         storms, summaries = Storms(STREAM, 0, attribution, WHOSE), Summaries(STREAM, attribution, WHOSE)
         self.epoch = ProgramInstance(self.programs, enricher, summaries, storms, lambda _programs: None, "t0")
         assert self.epoch.restore(kept(POSITIONS).get(STREAM), kept(SAID).get(STREAM), kept(waiting_table(STREAM))) == 0
@@ -113,8 +114,8 @@ class Node:
         """In three steps, after each of which it may be killed; 3: it lives on."""
         if crash_after > 0:
             for sink in self.sinks:
-                sink.keep(self.journal, float(self.now))
-            self.epoch.keep(self.journal)
+                sink.stage(self.journal, float(self.now))
+            self.epoch.stage(self.journal)
             reached = self.epoch.reached
         if crash_after > 1:
             assert await self.journal.commit()

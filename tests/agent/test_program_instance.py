@@ -14,6 +14,7 @@ from agent.program_instance import POSITIONS, SAID, ProgramInstance, waiting_tab
 from agent.reporting.storms import Storms
 from agent.reporting.summaries import Interval, Summaries
 from tests.agent.conftest import Records
+from tests.agent.fakes import FakeAttachedTasks, FakeAttributions, FakeWallClock
 
 LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
@@ -78,9 +79,9 @@ class LoadedPrograms:
 
     def forget(self, cgroup):
         self.counts.pop(cgroup)
-        self.unmark(cgroup)
+        self.untrack(cgroup)
 
-    def unmark(self, cgroup):
+    def untrack(self, cgroup):
         self.raged.pop(cgroup, None)
 
     def storms(self):
@@ -93,7 +94,7 @@ class Journal:
     def __init__(self):
         self.state_tables, self.staged, self.batches, self.open = {}, [], [], []
 
-    def keep(self, table, key, value):
+    def put(self, table, key, value):
         self.staged.append((table, key, value))
 
     def commit(self):
@@ -122,10 +123,10 @@ class Node:
         def attribution(cgroup):
             return Attribution(cgroup, "/", "resolved", "status")
 
-        def of(cgroup):
+        def find(cgroup):
             return attribution(cgroup) if cgroup in self.known else None
 
-        enricher = Enricher(LAYOUT, 1, lambda at: at, of, attribution, attribution, lambda _tid, _start: None, 5 * 10**9, 10)
+        enricher = Enricher(LAYOUT, 1, FakeWallClock(), FakeAttributions(attribution, find), FakeAttachedTasks(), 5 * 10**9, 10)
         summaries = Summaries(STREAM, attribution, lambda one: {"cgroup": {"id": one.cgroup}, "k8s": {}})
         storms = Storms(STREAM, 0, attribution, lambda _one: {})
         self.epoch = ProgramInstance(self.programs, enricher, summaries, storms, lambda _programs: None, "t0")
@@ -159,7 +160,7 @@ class Node:
                 act()
 
     def keep(self):
-        self.epoch.keep(self.journal)
+        self.epoch.stage(self.journal)
         self.reached = self.epoch.reached
 
     def publish(self):

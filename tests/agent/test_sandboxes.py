@@ -10,6 +10,7 @@ from agent.reporting.summaries import Interval, Summaries
 from agent.settings import KubernetesSettings
 from agent.sinks.encoders.native import whose
 from agent.sinks.formats import Wanted, form
+from tests.agent.fakes import FakeTracker
 from wire.events import Gap
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
@@ -33,16 +34,18 @@ def node(tmp_path):
 
     def start(number, name, runtime_class):
         metadata_cache.pods.put(pod_of(a_pod(name, runtime_class)))
-        metadata_cache.hear([change(CREATED, number, name)], lambda *_: None)
+        metadata_cache.apply([change(CREATED, number, name)], FakeTracker())
 
     metadata_cache.start = start
-    metadata_cache.end = lambda number, name: metadata_cache.hear([change(REMOVED, number, name)], lambda *_: None)
+    metadata_cache.end = lambda number, name: metadata_cache.apply([change(REMOVED, number, name)], FakeTracker())
     return metadata_cache
 
 
 @pytest.fixture
 def summaries(node):
-    return Summaries(STREAM, node.attributions.best, lambda attribution: whose(attribution, cluster="demo", node="node1"))
+    return Summaries(
+        STREAM, node.attributions.resolve_now, lambda attribution: whose(attribution, cluster="demo", node="node1")
+    )
 
 
 @pytest.mark.parametrize(

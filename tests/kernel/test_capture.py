@@ -268,7 +268,7 @@ def fork_inside(folder: Path, times: int) -> None:
 def test_what_a_container_makes_below_itself_counts_for_the_container(open_pinned: Open, cgroup: Path) -> None:
     probe = begin(open_pinned())
     pod = cgroup.stat().st_ino
-    assert probe.mark(pod, pod, pod, is_pod=True)
+    assert probe.track(pod, pod, pod, is_pod=True)
     container = cgroup / "container"
     deeper = container / "made/by/itself"
     deeper.mkdir(parents=True)
@@ -290,9 +290,9 @@ def test_above_its_limit_a_pod_is_only_counted_and_others_lose_nothing(open_pinn
         (pod / "one").mkdir(parents=True)
         (pod / "two").mkdir()
         number = pod.stat().st_ino
-        probe.mark(number, number, number, is_pod=True)
+        probe.track(number, number, number, is_pod=True)
         for container in ("one", "two"):
-            probe.mark((pod / container).stat().st_ino, (pod / container).stat().st_ino, number, is_pod=False)
+            probe.track((pod / container).stat().st_ino, (pod / container).stat().st_ino, number, is_pod=False)
         pods.append(pod)
     stormy, calm = pods
     for container in ("one", "two", "one"):  # the limit is the pod's, not a container's

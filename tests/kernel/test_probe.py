@@ -19,6 +19,7 @@ from agent.kernel.clock import Clock, separation
 from agent.kernel.programs import LoadedPrograms
 from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT
 from agent.model import ATTACHED, CREATED, REMOVED, Attribution, Fork
+from tests.agent.fakes import FakeAttachedTasks, FakeAttributions
 
 from .conftest import hierarchy
 
@@ -44,12 +45,10 @@ def taken(probe: LoadedPrograms) -> list[Fork]:
     def attribution(cgroup: int) -> Attribution:
         return Attribution(cgroup, None, "host", None)
 
-    enricher = Enricher(
-        LAYOUT, 1, Clock(separation()).wall, attribution, attribution, attribution, lambda tid, start: None, 0, 10
-    )
+    enricher = Enricher(LAYOUT, 1, Clock(separation()), FakeAttributions(attribution), FakeAttachedTasks(), 0, 10)
     forks: list[Fork] = []
     while raw := probe.forks.take(4096):
-        forks += enricher.take(raw, 0)
+        forks += enricher.enrich(raw, 0)
     probe.forks.publish(probe.forks.cursor)
     return forks
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from agent.attribution.enricher import Enricher, Layout
 from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT
 from agent.model import Attribution, Container, Pod
+from tests.agent.fakes import FakeAttachedTasks, FakeWallClock
 
 LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
 HOST, APP, OTHER = 1, 7, 8  # cgroups
@@ -24,16 +25,16 @@ class FakeAttributions:
         pod = Pod("uid", "shop", "cart", frozenset(["uid"]), {}, None, None, None)
         self.known[cgroup] = Attribution(cgroup, "/p", "resolved", "status", "uid", pod, Container("7b", "app"))
 
-    def of(self, cgroup):
+    def find(self, cgroup):
         return self.known.get(cgroup)
 
-    def best(self, cgroup):
-        return self.of(cgroup) or Attribution(cgroup, "/p", "unresolved", "cgroup", "uid")
+    def resolve_now(self, cgroup):
+        return self.find(cgroup) or Attribution(cgroup, "/p", "unresolved", "cgroup", "uid")
 
-    def give_up(self, cgroup):
+    def resolve_final(self, cgroup):
         if cgroup not in self.known:
             self.given_up.append(cgroup)
-            self.known[cgroup] = self.best(cgroup)
+            self.known[cgroup] = self.resolve_now(cgroup)
         return self.known[cgroup]
 
 
@@ -53,22 +54,19 @@ def enricher(attributions, moves):
 
 
 def an_enricher(attributions, most=100, moves=None):
-    moves = {} if moves is None else moves
     return Enricher(
         layout=LAYOUT,
         boot_key=0x0AC846B954B946DB,
-        wall=lambda boot_ns: boot_ns + 1_000_000,
-        attribution_of=attributions.of,
-        best=attributions.best,
-        give_up=attributions.give_up,
-        entered=lambda tid, start: moves.get((tid, start)),
+        clock=FakeWallClock(1_000_000),
+        attributions=attributions,
+        attached_tasks=FakeAttachedTasks(moves),
         wait_ns=WAIT * MS,
         most=most,
     )
 
 
 def one(enricher, raw):
-    (fork,) = enricher.take(raw, 0)
+    (fork,) = enricher.enrich(raw, 0)
     return fork
 
 
@@ -77,57 +75,57 @@ def sequences(forks):
 
 
 def test_a_fork_whose_container_is_not_known_waits_and_holds_up_no_other(enricher, records):
-    ready = enricher.take(records.fork(1, APP) + records.fork(2) + records.fork(3, APP) + records.fork(4), 0)
+    ready = enricher.enrich(records.fork(1, APP) + records.fork(2) + records.fork(3, APP) + records.fork(4), 0)
     assert sequences(ready) == [2, 4]
     assert enricher.waiting == 2
-    assert enricher.settle(1) == []
+    assert enricher.resolve_waiting(1) == []
 
 
 def test_once_it_is_known_those_that_waited_go_first_and_say_for_how_long(enricher, attributions, records):
-    enricher.take(records.fork(1, APP), 0)
-    enricher.take(records.fork(2, APP), 300 * MS)
+    enricher.enrich(records.fork(1, APP), 0)
+    enricher.enrich(records.fork(2, APP), 300 * MS)
     attributions.resolve(APP)
-    assert enricher.take(records.fork(3, APP), 900 * MS) == []
-    settled = enricher.settle(1000 * MS)
+    assert enricher.enrich(records.fork(3, APP), 900 * MS) == []
+    settled = enricher.resolve_waiting(1000 * MS)
     assert [(fork.sequence, fork.lag_ms) for fork in settled] == [(1, 1000), (2, 700), (3, 100)]
     assert enricher.waiting == 0
-    (at_once,) = enricher.take(records.fork(4, APP), 1100 * MS)
+    (at_once,) = enricher.enrich(records.fork(4, APP), 1100 * MS)
     assert (at_once.lag_ms, at_once.attribution.state) == (None, "resolved")
 
 
 def test_when_its_time_is_up_it_goes_with_what_the_path_said(enricher, attributions, records):
-    enricher.take(records.fork(1, APP), 0)
-    enricher.take(records.fork(2, APP), 1 * MS)
-    assert enricher.settle((WAIT - 1) * MS) == []
-    (first,) = enricher.settle(WAIT * MS)
+    enricher.enrich(records.fork(1, APP), 0)
+    enricher.enrich(records.fork(2, APP), 1 * MS)
+    assert enricher.resolve_waiting((WAIT - 1) * MS) == []
+    (first,) = enricher.resolve_waiting(WAIT * MS)
     assert (first.sequence, first.attribution.state, first.lag_ms) == (1, "unresolved", WAIT)
     assert attributions.given_up == [APP]
 
 
 def test_what_is_given_up_is_asked_for_once_and_not_for_each_fork(enricher, attributions, records):
-    enricher.take(records.fork(1, APP) + records.fork(2, APP) + records.fork(3, APP), 0)
-    assert sequences(enricher.settle(WAIT * MS)) == [1, 2, 3]
+    enricher.enrich(records.fork(1, APP) + records.fork(2, APP) + records.fork(3, APP), 0)
+    assert sequences(enricher.resolve_waiting(WAIT * MS)) == [1, 2, 3]
     assert attributions.given_up == [APP]
 
 
 def test_one_containers_end_of_waiting_is_not_anothers(enricher, records):
-    enricher.take(records.fork(1, APP), 0)
-    enricher.take(records.fork(2, OTHER), 100 * MS)
-    assert sequences(enricher.settle(WAIT * MS)) == [1]
+    enricher.enrich(records.fork(1, APP), 0)
+    enricher.enrich(records.fork(2, OTHER), 100 * MS)
+    assert sequences(enricher.resolve_waiting(WAIT * MS)) == [1]
     assert enricher.waiting == 1
 
 
 def test_no_more_wait_than_may_and_the_oldest_goes_first(attributions, records):
     enricher = an_enricher(attributions, most=2)
-    ready = enricher.take(b"".join(records.fork(number, APP) for number in range(5)), 0)
+    ready = enricher.enrich(b"".join(records.fork(number, APP) for number in range(5)), 0)
     assert sequences(ready) == [0, 1, 2]
     assert enricher.waiting == 2
-    assert sequences(enricher.settle(1)) == [3, 4]
+    assert sequences(enricher.resolve_waiting(1)) == [3, 4]
 
 
 def test_at_the_end_all_that_waits_goes(enricher, records):
-    enricher.take(records.fork(1, APP) + records.fork(2, OTHER) + records.fork(3, APP), 0)
-    assert sorted(sequences(enricher.give_up_all(10 * MS))) == [1, 2, 3]
+    enricher.enrich(records.fork(1, APP) + records.fork(2, OTHER) + records.fork(3, APP), 0)
+    assert sorted(sequences(enricher.resolve_all_waiting(10 * MS))) == [1, 2, 3]
     assert enricher.waiting == 0
 
 
@@ -138,12 +136,12 @@ def test_each_fork_comes_once_and_in_its_cgroups_order_whatever_happens(records,
     for now, (what, cgroup) in enumerate(steps):
         if what == "fork":
             sent.append((cgroup, now))
-            got += enricher.take(records.fork(now, cgroup), now * 1000 * MS)
+            got += enricher.enrich(records.fork(now, cgroup), now * 1000 * MS)
         elif what == "resolve":
             attributions.resolve(cgroup)
-        got += enricher.settle(now * 1000 * MS) if what == "settle" else []
+        got += enricher.resolve_waiting(now * 1000 * MS) if what == "settle" else []
         assert enricher.waiting == len(sent) - len(got) <= 5
-    got += enricher.give_up_all(10**15)
+    got += enricher.resolve_all_waiting(10**15)
     for cgroup in range(1, 5):
         assert [fork.sequence for fork in got if fork.attribution.cgroup == cgroup] == [at for one, at in sent if one == cgroup]
 
@@ -175,7 +173,7 @@ def test_a_process_that_entered_a_container_is_the_containers_and_was_counted_wh
 
 def test_an_entrant_waits_for_its_containers_name_and_is_told_as_one(enricher, attributions, moves, records):
     moves[50, 90] = APP
-    assert enricher.take(records.fork(1, HOST), 0) == []
+    assert enricher.enrich(records.fork(1, HOST), 0) == []
     attributions.resolve(APP)
-    (fork,) = enricher.settle(20 * MS)
+    (fork,) = enricher.resolve_waiting(20 * MS)
     assert (fork.attribution.cgroup, fork.attribution.by, fork.lag_ms, fork.counted) == (APP, "attach", 20, HOST)

@@ -5,6 +5,7 @@ import pytest
 from agent.attribution.enricher import Enricher, Layout
 from agent.kernel.records import CHAIN, FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT, UNKNOWN_32, UNKNOWN_64
 from agent.model import Attribution
+from tests.agent.fakes import FakeAttachedTasks, FakeAttributions, FakeWallClock
 
 HOST = Attribution(1, "/init.scope", "host", None)
 
@@ -15,18 +16,16 @@ def enricher():
     return Enricher(
         layout=Layout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack),
         boot_key=0x0AC846B954B946DB,
-        wall=lambda boot_ns: boot_ns + 1_000_000,
-        attribution_of=lambda cgroup: HOST,
-        best=lambda cgroup: HOST,
-        give_up=lambda cgroup: HOST,
-        entered=lambda tid, start: None,
+        clock=FakeWallClock(1_000_000),
+        attributions=FakeAttributions(lambda _cgroup: HOST),
+        attached_tasks=FakeAttachedTasks(),
         wait_ns=0,
         most=0,
     )
 
 
 def one(enricher, raw):
-    (fork,) = enricher.take(raw, 0)
+    (fork,) = enricher.enrich(raw, 0)
     return fork
 
 
@@ -171,6 +170,6 @@ def test_origins_are_kept_in_bounded_number(enricher, records):
     raw = b"".join(
         records.fork(pid, parent_context=records.parent_context(parent=(pid, 1, pid, 1, 80))) for pid in range(10_000)
     )
-    parents = [fork.parent_context.parent.tid for fork in enricher.take(raw, 0)]
+    parents = [fork.parent_context.parent.tid for fork in enricher.enrich(raw, 0)]
     assert parents == list(range(10_000))
     assert len(enricher._parent_contexts) + len(enricher._older_parent_contexts) <= 4096

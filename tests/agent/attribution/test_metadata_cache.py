@@ -17,7 +17,7 @@ class Kept:
     def __init__(self):
         self.state_tables, self.staged = {}, []
 
-    def keep(self, table, key, value):
+    def put(self, table, key, value):
         self.staged.append((table, key))
         items = self.state_tables.setdefault(table, {})
         items.pop(key, None)
@@ -34,7 +34,7 @@ class Kernel:
     def __init__(self):
         self.tracked_cgroups = {}
 
-    def mark(self, cgroup, counted, pod, is_pod):
+    def track(self, cgroup, counted, pod, *, is_pod):
         self.tracked_cgroups[cgroup] = (counted, pod, is_pod)
 
     @staticmethod
@@ -64,7 +64,7 @@ def here(tmp_path, kernel):
     metadata_cache = MetadataCache(tmp_path, api=True)
     metadata_cache.pods.put(a_pod())
     births = [kernel.born(4, POD, 3), kernel.born(5, f"{POD}/{ID}", 4), kernel.born(6, f"{POD}/{ID}/init", 5)]
-    metadata_cache.hear(births, kernel.mark)
+    metadata_cache.apply(births, kernel)
     return metadata_cache
 
 
@@ -75,7 +75,7 @@ def next_agent(tmp_path, kept, *, cgroups=True, monotonic=1000.0):
 
 
 def name_of(metadata_cache, cgroup):
-    attribution = metadata_cache.attributions.best(cgroup)
+    attribution = metadata_cache.attributions.resolve_now(cgroup)
     return attribution.pod and attribution.pod.name, attribution.container and attribution.container.name
 
 
@@ -86,12 +86,12 @@ def test_a_birth_is_named_and_the_kernel_is_told_where_it_counts(here, kernel):
 
 def test_an_id_that_comes_again_is_another_cgroup(here, kernel):
     assert name_of(here, 6) == ("cart", "app")
-    here.hear([kernel.born(6, "/system.slice/cron.service", 1)], kernel.mark)
-    assert here.attributions.of(6).state == "host"
+    here.apply([kernel.born(6, "/system.slice/cron.service", 1)], kernel)
+    assert here.attributions.find(6).state == "host"
 
 
 def test_what_enters_a_container_is_found_by_its_task(here, kernel):
-    here.hear([CgroupEvent(5, 0, 200, ATTACHED, b"", True, 77, 190)], kernel.mark)
+    here.apply([CgroupEvent(5, 0, 200, ATTACHED, b"", True, 77, 190)], kernel)
     assert here.attached_tasks.cgroup_of(77, 190) == 5
     assert here.attached_tasks.cgroup_of(77, 191) is None
 
@@ -99,17 +99,17 @@ def test_what_enters_a_container_is_found_by_its_task(here, kernel):
 def test_a_walk_finds_what_was_born_unheard_and_tells_the_kernel(tmp_path, kernel):
     (tmp_path / f"{POD}/{ID}/init"[1:]).mkdir(parents=True)
     metadata_cache = MetadataCache(tmp_path, api=True)
-    metadata_cache.walk(kernel.mark, 100)
+    metadata_cache.walk(kernel, 100)
     pod, container, inner = ((tmp_path / path[1:]).stat().st_ino for path in (POD, f"{POD}/{ID}", f"{POD}/{ID}/init"))
     assert kernel.tracked_cgroups == {pod: (pod, pod, True), container: (container, pod, False), inner: (container, pod, False)}
     assert metadata_cache.pods_there() == {UID}
 
 
 def test_the_next_agent_knows_what_died_and_went_meanwhile(here, kernel, tmp_path):
-    here.hear([kernel.died(5, 200)], kernel.mark)
+    here.apply([kernel.died(5, 200)], kernel)
     here.pods.remove(UID, 0.0)
     kept = Kept()
-    here.keep(kept)
+    here.stage(kept)
     after = next_agent(tmp_path, kept)
     assert name_of(after, 5) == ("cart", "app")
     assert after.cgroups.get(5) == here.cgroups.get(5)
@@ -122,7 +122,7 @@ def test_the_next_agent_knows_what_died_and_went_meanwhile(here, kernel, tmp_pat
 def test_a_pod_that_was_gone_stays_as_long_under_the_next_agent(here, tmp_path):
     here.pods.remove(UID, 0.0)
     kept = Kept()
-    here.keep(kept)
+    here.stage(kept)
     after = next_agent(tmp_path, kept, monotonic=1_000_000.0)
     after.forget(0, 1_000_000.0 + KEEP_GONE_S - 1)
     assert after.pods.get(UID)
@@ -132,7 +132,7 @@ def test_a_pod_that_was_gone_stays_as_long_under_the_next_agent(here, tmp_path):
 
 def test_after_a_boot_pods_are_known_and_cgroups_are_not(here, tmp_path):
     kept = Kept()
-    here.keep(kept)
+    here.stage(kept)
     after = next_agent(tmp_path, kept, cgroups=False)
     assert after.pods.known() == [UID]
     assert after.cgroups.known() == []
@@ -140,28 +140,28 @@ def test_after_a_boot_pods_are_known_and_cgroups_are_not(here, tmp_path):
 
 def test_only_what_changed_is_staged_again(here, kernel):
     kept = Kept()
-    here.keep(kept)
+    here.stage(kept)
     assert sorted(kept.staged) == [(CGROUPS, 4), (CGROUPS, 5), (CGROUPS, 6), (PODS, UID)]
     kept.staged.clear()
-    here.keep(kept)
+    here.stage(kept)
     assert kept.staged == []
-    here.hear([kernel.died(6, 200)], kernel.mark)
+    here.apply([kernel.died(6, 200)], kernel)
     here.pods.put(a_pod(OTHER))
-    here.keep(kept)
+    here.stage(kept)
     assert sorted(kept.staged) == [(CGROUPS, 6), (PODS, OTHER)]
     kept.staged.clear()
-    here.keep(kept, everything=True)
+    here.stage(kept, everything=True)
     assert len(kept.staged) == 5
 
 
 def test_what_is_forgotten_here_is_forgotten_there(here, kernel, tmp_path):
-    here.hear([kernel.died(6, 200)], kernel.mark)
+    here.apply([kernel.died(6, 200)], kernel)
     here.pods.remove(UID, 0.0)
     kept = Kept()
-    here.keep(kept)
+    here.stage(kept)
     assert here.forget(200 + KEEP_DEAD_NS + 1, KEEP_GONE_S + 1) == [6]
     assert list(here.tracked_cgroups.rows_of(4, {5: 5, 6: 6})) == [5]
-    here.keep(kept)
+    here.stage(kept)
     assert sorted(kept.table(CGROUPS)) == [4, 5]
     assert not kept.table(PODS)
     assert name_of(next_agent(tmp_path, kept), 5) == (None, None)

@@ -57,7 +57,7 @@ def pods(recorded):
 def test_every_process_is_told_with_its_pod_container_and_kind(processes, cgroups, pods):
     attributions, told = Attributions(cgroups, pods, api=True), {}
     for process in processes:
-        attribution = attributions.give_up(cgroups.ids[path_of(process)])
+        attribution = attributions.resolve_final(cgroups.ids[path_of(process)])
         assert attribution.state == "resolved"
         whose = (attribution.pod.name, attribution.container.name, attribution.container.kind)
         told[whose] = told.get(whose, 0) + 1
@@ -67,7 +67,7 @@ def test_every_process_is_told_with_its_pod_container_and_kind(processes, cgroup
 def test_only_sandboxes_had_to_be_given_up(processes, cgroups, pods):
     attributions = Attributions(cgroups, pods, api=True)
     for process in processes:
-        known = attributions.of(cgroups.ids[path_of(process)]) is not None
+        known = attributions.find(cgroups.ids[path_of(process)]) is not None
         assert known == (process["comm"] != "pause")
 
 
@@ -75,7 +75,7 @@ def test_without_the_api_every_process_still_says_its_pods_uid_and_its_container
     attributions = Attributions(cgroups, Pods(), api=False)
     for process in processes:
         path = path_of(process)
-        attribution = attributions.of(cgroups.ids[path])
+        attribution = attributions.find(cgroups.ids[path])
         assert path == f"{path.rpartition('/pod')[0]}/pod{attribution.pod_uid}/{attribution.container.id}"
 
 

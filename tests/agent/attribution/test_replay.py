@@ -214,7 +214,7 @@ async def test_each_process_that_ran_then_is_its_own_pods_whichever_hierarchy_is
         attributions = Attributions(cgroups, pods, api=True)
         for path, number in ids.items():
             pod, container = re.fullmatch(r".*/pod([^/]+)/(\w+)", path).groups()
-            attribution = attributions.give_up(number)
+            attribution = attributions.resolve_final(number)
             name, kind = containers.get(container, (None, "sandbox"))
             assert (attribution.state, attribution.pod_uid, attribution.pod.uid) == ("resolved", uids[pod], uids[pod])
             assert (attribution.container.id, attribution.container.name, attribution.container.kind) == (container, name, kind)

@@ -45,7 +45,7 @@ def node():
 
 def test_a_hosts_process_is_the_hosts_at_once(node):
     cgroup = node.born("/system.slice/ssh.service")
-    attribution = node.attributions.of(cgroup)
+    attribution = node.attributions.find(cgroup)
     assert (attribution.state, attribution.by, attribution.path, attribution.pod_uid) == (
         "host",
         None,
@@ -56,11 +56,11 @@ def test_a_hosts_process_is_the_hosts_at_once(node):
 
 def test_a_containers_fork_is_pending_until_the_api_names_it(node):
     cgroup = node.container(APP)
-    assert node.attributions.of(cgroup) is None
+    assert node.attributions.find(cgroup) is None
     node.pods.put(a_pod())
-    assert node.attributions.of(cgroup) is None
+    assert node.attributions.find(cgroup) is None
     node.pods.put(a_pod(UID, APP))
-    attribution = node.attributions.of(cgroup)
+    attribution = node.attributions.find(cgroup)
     assert (attribution.state, attribution.by, attribution.pod.uid, attribution.container.name) == (
         "resolved",
         "status",
@@ -71,121 +71,127 @@ def test_a_containers_fork_is_pending_until_the_api_names_it(node):
 
 def test_while_it_is_pending_the_best_that_can_be_said_is_what_the_path_says(node):
     cgroup = node.container(APP)
-    best = node.attributions.best(cgroup)
-    assert (best.state, best.by, best.pod_uid, best.pod, best.container) == ("unresolved", "cgroup", UID, None, Container(APP))
-    assert node.attributions.of(cgroup) is None
+    now = node.attributions.resolve_now(cgroup)
+    assert (now.state, now.by, now.pod_uid, now.pod, now.container) == (
+        "unresolved",
+        "cgroup",
+        UID,
+        None,
+        Container(APP),
+    )
+    assert node.attributions.find(cgroup) is None
 
 
 def test_what_was_given_up_stays_given_up_and_says_what_the_path_said(node):
     cgroup = node.container(APP)
-    given_up = node.attributions.give_up(cgroup)
+    given_up = node.attributions.resolve_final(cgroup)
     assert (given_up.state, given_up.by, given_up.pod_uid) == ("unresolved", "cgroup", UID)
-    assert node.attributions.of(cgroup) is given_up
+    assert node.attributions.find(cgroup) is given_up
 
 
 def test_what_was_given_up_is_resolved_when_the_api_says_more(node):
     cgroup = node.container(APP)
-    node.attributions.give_up(cgroup)
+    node.attributions.resolve_final(cgroup)
     node.pods.put(a_pod(UID, APP))
-    assert node.attributions.of(cgroup).state == "resolved"
+    assert node.attributions.find(cgroup).state == "resolved"
 
 
 def test_news_of_another_pod_do_not_make_it_wait_again(node):
     cgroup = node.container(APP)
-    given_up = node.attributions.give_up(cgroup)
+    given_up = node.attributions.resolve_final(cgroup)
     node.pods.put(a_pod(OTHER_UID, LATER))
-    assert node.attributions.of(cgroup) is given_up
+    assert node.attributions.find(cgroup) is given_up
 
 
 def test_a_known_pods_first_born_in_no_status_is_its_sandbox_once_the_wait_is_over(node):
     first, second = node.container(SANDBOX), node.container(LATER)
     node.pods.put(a_pod(UID, APP))
-    assert node.attributions.of(first) is None
-    sandbox = node.attributions.give_up(first)
+    assert node.attributions.find(first) is None
+    sandbox = node.attributions.resolve_final(first)
     assert (sandbox.state, sandbox.by, sandbox.container.kind, sandbox.pod.uid) == ("resolved", "birth", "sandbox", UID)
-    assert node.attributions.give_up(second).state == "unresolved"
+    assert node.attributions.resolve_final(second).state == "unresolved"
 
 
 def test_of_containers_older_than_the_agent_the_one_with_the_lowest_id_is_the_sandbox(node):
     late, early = node.container(LATER, number=20, time=0), node.container(SANDBOX, number=10, time=0)
     node.pods.put(a_pod())
-    assert node.attributions.give_up(late).state == "unresolved"
-    assert node.attributions.give_up(early).container.kind == "sandbox"
+    assert node.attributions.resolve_final(late).state == "unresolved"
+    assert node.attributions.resolve_final(early).container.kind == "sandbox"
 
 
 def test_what_a_sandbox_makes_below_itself_is_the_sandbox_too(node):
     node.container(SANDBOX)
     below = node.born(f"/kubepods/burstable/pod{UID}/{SANDBOX}/init")
     node.pods.put(a_pod())
-    assert node.attributions.give_up(below).container.kind == "sandbox"
+    assert node.attributions.resolve_final(below).container.kind == "sandbox"
 
 
 def test_without_the_pod_there_is_no_sandbox(node):
-    assert node.attributions.give_up(node.container(SANDBOX)).state == "unresolved"
+    assert node.attributions.resolve_final(node.container(SANDBOX)).state == "unresolved"
 
 
 def test_the_first_born_of_another_pod_is_not_this_ones_sandbox(node):
     node.container(SANDBOX, OTHER_UID)
     own = node.container(APP)
     node.pods.put(a_pod())
-    assert node.attributions.give_up(own).container.kind == "sandbox"
+    assert node.attributions.resolve_final(own).container.kind == "sandbox"
 
 
 def test_a_dead_sandbox_is_still_the_first_born(node):
     sandbox, app = node.container(SANDBOX), node.container(APP)
     node.cgroups.died(sandbox, 1000)
     node.pods.put(a_pod())
-    assert node.attributions.give_up(app).state == "unresolved"
+    assert node.attributions.resolve_final(app).state == "unresolved"
 
 
 def test_a_pods_own_directory_is_the_pods_without_a_container(node):
     cgroup = node.born(f"/kubepods/burstable/pod{UID}")
     node.pods.put(a_pod(UID, APP))
-    attribution = node.attributions.of(cgroup)
+    attribution = node.attributions.find(cgroup)
     assert (attribution.state, attribution.pod.uid, attribution.container) == ("resolved", UID, None)
 
 
 def test_an_id_that_comes_again_is_never_the_old_pods(node):
     cgroup = node.container(APP)
     node.pods.put(a_pod(UID, APP))
-    assert node.attributions.of(cgroup).pod.uid == UID
+    assert node.attributions.find(cgroup).pod.uid == UID
     node.cgroups.died(cgroup, 1000)
     node.container(LATER, OTHER_UID, number=cgroup)
-    assert node.attributions.of(cgroup) is None
-    assert node.attributions.best(cgroup).pod_uid == OTHER_UID
+    assert node.attributions.find(cgroup) is None
+    assert node.attributions.resolve_now(cgroup).pod_uid == OTHER_UID
 
 
 def test_an_id_that_comes_again_does_not_inherit_what_was_given_up(node):
     cgroup = node.container(APP)
-    node.attributions.give_up(cgroup)
+    node.attributions.resolve_final(cgroup)
     node.container(LATER, OTHER_UID, number=cgroup)
-    assert node.attributions.of(cgroup) is None
+    assert node.attributions.find(cgroup) is None
 
 
 def test_a_forgotten_id_is_nobodys(node):
     cgroup = node.container(APP)
     node.pods.put(a_pod(UID, APP))
-    node.attributions.of(cgroup)
+    node.attributions.find(cgroup)
     node.cgroups.died(cgroup, 0)
     for gone in node.cgroups.forget(10**15):
         node.attributions.cgroup_changed(gone)
-    assert node.attributions.of(cgroup) is None
-    assert (node.attributions.give_up(cgroup).state, node.attributions.give_up(cgroup).path) == ("unresolved", None)
+    assert node.attributions.find(cgroup) is None
+    assert (node.attributions.resolve_final(cgroup).state, node.attributions.resolve_final(cgroup).path) == ("unresolved", None)
 
 
 def test_a_static_pods_process_is_its_mirrors(node):
     cgroup = node.container(APP, HASH)
     node.pods.put(a_pod(UID, APP, aliases=[HASH]))
-    attribution = node.attributions.of(cgroup)
+    attribution = node.attributions.find(cgroup)
     assert (attribution.state, attribution.pod_uid) == ("resolved", UID)
 
 
 def test_a_label_that_changed_shows_on_the_next_fork_and_not_on_the_last(node):
     cgroup = node.container(APP)
     node.pods.put(a_pod(UID, APP, labels={"v": "1"}))
-    before = node.attributions.of(cgroup)
+    before = node.attributions.find(cgroup)
     node.pods.put(a_pod(UID, APP, labels={"v": "2"}))
-    assert node.attributions.of(cgroup).pod.labels == {"v": "2"}
+    assert node.attributions.find(cgroup).pod.labels == {"v": "2"}
     assert before.pod.labels == {"v": "1"}
 
 
@@ -193,25 +199,25 @@ def test_the_same_subject_is_given_while_nothing_changes(node):
     """Encoders keep its text by its identity."""
     cgroup = node.container(APP)
     node.pods.put(a_pod(UID, APP))
-    before = node.attributions.of(cgroup)
+    before = node.attributions.find(cgroup)
     node.pods.put(a_pod(OTHER_UID, LATER))
-    assert node.attributions.of(cgroup) is before
+    assert node.attributions.find(cgroup) is before
 
 
 def test_a_deleted_pod_stays_resolvable_and_is_forgotten_in_the_end(node):
     cgroup = node.container(APP)
     node.pods.put(a_pod(UID, APP))
     node.pods.remove(UID, 1000.0)
-    assert node.attributions.of(cgroup).pod.uid == UID
+    assert node.attributions.find(cgroup).pod.uid == UID
     node.pods.forget(1000.0 + KEEP_GONE_S)
-    assert node.attributions.of(cgroup).pod.uid == UID
+    assert node.attributions.find(cgroup).pod.uid == UID
     node.pods.forget(1001.0 + KEEP_GONE_S)
-    assert node.attributions.of(cgroup) is None
+    assert node.attributions.find(cgroup) is None
 
 
 def test_without_an_api_nothing_is_worth_waiting_for():
     node = Node(api=False)
-    attribution = node.attributions.of(node.container(APP))
+    attribution = node.attributions.find(node.container(APP))
     assert (attribution.state, attribution.by, attribution.pod_uid) == ("unresolved", "cgroup", UID)
 
 
@@ -234,31 +240,31 @@ def test_no_order_of_events_ever_gives_a_cgroup_to_another_pod(steps):
             node.pods.remove(uid, 0.0)
             node.pods.forget(10_000.0)
         else:
-            node.attributions.give_up(number)
+            node.attributions.resolve_final(number)
         for cgroup, uid in owner.items():
-            assert node.attributions.best(cgroup).pod_uid == uid
+            assert node.attributions.resolve_now(cgroup).pod_uid == uid
 
 
 def test_a_pod_can_not_take_another_pods_forks_by_an_annotation(node):
     cgroup = node.container(APP)
     node.pods.put(a_pod(UID, APP))
     node.pods.put(a_pod(OTHER_UID, APP, aliases=[UID]))
-    assert node.attributions.best(cgroup).pod_uid == UID
+    assert node.attributions.resolve_now(cgroup).pod_uid == UID
 
 
 def test_a_container_that_a_walk_found_late_is_not_taken_for_the_sandbox(node):
     node.container(SANDBOX)
     app = node.container(APP, time=0)  # its birth was lost, and the walk that followed found it
     node.pods.put(a_pod())
-    assert node.attributions.give_up(app).container.kind is None
+    assert node.attributions.resolve_final(app).container.kind is None
 
 
 def test_a_sandbox_stays_one_when_its_pods_status_changes(node):
     cgroup = node.container(SANDBOX)
     node.pods.put(a_pod())
-    assert node.attributions.give_up(cgroup).container.kind == "sandbox"
+    assert node.attributions.resolve_final(cgroup).container.kind == "sandbox"
     node.pods.put(a_pod(UID, APP))
-    assert node.attributions.best(cgroup).container.kind == "sandbox"
+    assert node.attributions.resolve_now(cgroup).container.kind == "sandbox"
 
 
 def test_a_sandbox_that_is_made_anew_is_one_too_and_a_container_beside_it_is_not(node):
@@ -269,5 +275,5 @@ def test_a_sandbox_that_is_made_anew_is_one_too_and_a_container_beside_it_is_not
         node.cgroups.died(gone, node.cgroups.get(app).born + 1)
     again = node.container("5b" * 32, time=node.cgroups.get(app).born + 2)
     beside = node.container(LATER, time=node.cgroups.get(app).born + 3)
-    assert node.attributions.give_up(again).container.kind == "sandbox"
-    assert node.attributions.give_up(beside).state == "unresolved"
+    assert node.attributions.resolve_final(again).container.kind == "sandbox"
+    assert node.attributions.resolve_final(beside).state == "unresolved"

@@ -23,7 +23,7 @@ async def filled(place, batches=20, size=20_000, **limits):
     journal = await place.opened(**limits)
     for number in range(batches):
         journal.queue("siem").put(a_batch(f"{number}", forks={7: 2, 8: 1}, body=os.urandom(size), since=number))
-    journal.keep("shelf", 1, b"one")
+    journal.put("shelf", 1, b"one")
     journal.account(STREAM, "siem").deliver({9: 5})
     await journal.commit()
     return await place.again(journal, **limits)
@@ -161,7 +161,7 @@ async def test_a_folder_where_the_file_should_be_is_moved_aside(place):
 
 async def test_a_write_ahead_log_that_is_left_alone_is_not_played_into_a_new_file(place):
     journal = await filled(place)
-    journal.keep("shelf", 2, b"two")
+    journal.put("shelf", 2, b"two")
     await journal.commit()
     shutil.copytree(place.folder, place.folder.with_name("copy"))
     await journal.close()
@@ -200,10 +200,10 @@ HITS = ["noise", "noise in the log", "truncated", "emptied log", "deleted", "log
 async def test_whatever_happens_to_the_file_while_it_is_used_the_next_commit_begins_it_anew_and_all_is_counted(place, how):
     journal = await filled(place)
     queue = journal.queue("siem")
-    journal.rewrite = lambda: journal.keep("shelf", 1, b"once more")
+    journal.rewrite = lambda: journal.put("shelf", 1, b"once more")
     in_hand = await at_once(queue.head())
     queue.put(a_batch("young", forks={7: 2, 8: 1}, since=99.0))
-    journal.keep("shelf", 2, b"two")
+    journal.put("shelf", 2, b"two")
     await journal.commit()
     journal._upkeep.result()
     hit(place, how)
@@ -234,7 +234,7 @@ async def test_what_is_in_a_senders_hands_is_not_lost_with_the_file(place):
     queue = journal.queue("siem")
     in_hand = await at_once(queue.head())
     overwrite(place.file)
-    journal.keep("shelf", 2, b"two")
+    journal.put("shelf", 2, b"two")
     assert await journal.commit()
     assert counts(journal.account(STREAM, "siem")) == {("delivered", ""): {9: 5}, ("lost", "journal_corrupt"): {7: 2, 8: 1}}
     assert queue.settle(in_hand, delivered=in_hand.forks)
@@ -362,7 +362,7 @@ async def test_noise_anywhere_while_it_is_used_stops_nothing_and_all_is_counted(
         bodies[name] = noise.randbytes(noise.choice([50, 3000, 30_000]))
         journal.queue("siem").put(a_batch(name, forks={number % 3: 3}, body=bodies[name]))
         put[number % 3] += 3
-        journal.keep("shelf", number, bytes(100))
+        journal.put("shelf", number, bytes(100))
         await journal.commit()
         if number == 19:  # what is in the file, and not in memory
             await journal.close()
@@ -398,7 +398,7 @@ async def test_noise_anywhere_at_rest_is_found_or_does_no_harm(quick, seed):
             bodies[name] = noise.randbytes(noise.choice([50, 3000, 30_000]))
             journal.queue("siem").put(a_batch(name, forks={part: 3}, body=bodies[name]))
         journal.account(STREAM, "siem").deliver({number: 1})
-        journal.keep("model", "number", b"%d" % number)
+        journal.put("model", "number", b"%d" % number)
         await journal.commit()
         saved.append([batch.counts() for batch in journal.queue("siem")])
     killed, copy = seed % 3 == 0, quick()

@@ -38,14 +38,14 @@ async def committed(journal):
 
 async def test_what_could_not_be_written_is_said_stays_staged_and_is_written_when_it_can(place):
     journal = await place.opened()
-    journal.keep("shelf", 0, b"goes")
-    journal.keep("other", 0, b"goes")
+    journal.put("shelf", 0, b"goes")
+    journal.put("other", 0, b"goes")
     journal.account("old", "siem").deliver({7: 1})
     await journal.commit()
     journal.queue("siem").put(a_batch("first", 50_000, {7: 1}))
     journal.clear("other")
-    journal.keep("shelf", 0, None)
-    journal.keep("shelf", 1, b"one")
+    journal.put("shelf", 0, None)
+    journal.put("shelf", 1, b"one")
     journal.account(STREAM, "siem").leave_out("select", {7: 9})
     assert journal.forget_stream("old")
     with failing_disk():
@@ -62,15 +62,15 @@ async def test_what_could_not_be_written_is_said_stays_staged_and_is_written_whe
 
 async def test_what_is_cleared_while_a_commit_fails_stays_cleared(place):
     journal = await place.opened()
-    journal.keep("shelf", 1, b"saved")
+    journal.put("shelf", 1, b"saved")
     await journal.commit()
-    journal.keep("shelf", 2, bytes(50_000))
+    journal.put("shelf", 2, bytes(50_000))
     with failing_disk():
         commit = asyncio.create_task(journal.commit())
         while journal._state_tables._state_tables["shelf"].items:  # noqa: ASYNC110  it sets no event
             await asyncio.sleep(0)
         journal.clear("shelf")
-        journal.keep("shelf", 3, b"new")
+        journal.put("shelf", 3, b"new")
         assert not await commit
     await committed(journal)
     journal = await place.again(journal)
@@ -80,9 +80,9 @@ async def test_what_is_cleared_while_a_commit_fails_stays_cleared(place):
 async def test_it_works_again_only_when_something_could_be_written(place):
     journal = await place.opened()
     with failing_disk():
-        journal.keep("shelf", 1, bytes(50_000))
+        journal.put("shelf", 1, bytes(50_000))
         assert not await journal.commit()
-        journal.keep("shelf", 1, None)
+        journal.put("shelf", 1, None)
         await asyncio.sleep(0.11)
         assert not await journal.commit()
         assert journal.trouble
@@ -124,7 +124,7 @@ async def test_order_is_kept_while_it_fails_what_is_saved_comes_first(place):
 
 async def test_it_is_tried_again_after_a_tenth_of_a_second_and_then_once_a_second(place):
     journal = await place.opened()
-    journal.keep("shelf", 1, bytes(50_000))
+    journal.put("shelf", 1, bytes(50_000))
     tries = []
     with failing_disk():
         until = time.monotonic() + 1
@@ -167,24 +167,24 @@ async def test_a_long_failure_leaves_nothing_behind_in_memory(place):
     """What comes and goes for hours while nothing can be written must not add up."""
     journal = await place.opened()
     queue = journal.queue("siem")
-    journal.keep("shelf", 1000, b"saved")
+    journal.put("shelf", 1000, b"saved")
     await journal.commit()
     with failing_disk():
         for number in range(200):
             queue.put(a_batch(f"{number}", forks={number: 1}))
-            journal.keep("shelf", number, b"x")
+            journal.put("shelf", number, b"x")
             journal._again = 0.0 if number % 20 == 0 else journal._again
             commit = asyncio.create_task(journal.commit())
             if number % 40 == 0:  # while it is tried
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
-                journal.keep("shelf", number, None)
+                journal.put("shelf", number, None)
                 queue.lose(list(queue), "test")
             assert not await commit
             await drained(queue)
             journal.account(STREAM, "siem").forget(number)
             if number % 40:
-                journal.keep("shelf", number, None)
+                journal.put("shelf", number, None)
     gone, batches = journal._batch_index.take()
     assert (gone, batches, journal._state_tables.take()) == ([], [], {})
 
@@ -193,10 +193,10 @@ async def test_what_came_and_went_leaves_nothing_behind_in_memory(place):
     journal = await place.opened()
     for number in range(3):
         journal.queue("siem").put(a_batch(f"{number}"))
-        journal.keep("shelf", number, b"x")
+        journal.put("shelf", number, b"x")
         await journal.commit()
         await drained(journal.queue("siem"))
-        journal.keep("shelf", number, None)
+        journal.put("shelf", number, None)
         await journal.commit()
     assert journal._state_tables._state_tables == {}
     assert journal._batch_index.take() == ([], [])
@@ -224,7 +224,7 @@ async def test_a_batch_that_can_not_be_read_is_waited_for_while_the_disk_is_away
     waiting = asyncio.create_task(queue.head())
     with failing_disk():
         for _ in range(10):
-            journal.keep("shelf", 1, bytes(50_000))
+            journal.put("shelf", 1, bytes(50_000))
             assert not await journal.commit()
             await asyncio.sleep(0.01)
         assert len(queue) == 2
@@ -260,7 +260,7 @@ async def test_a_place_that_can_not_be_written_is_said_and_it_goes_on_in_memory(
     journal = await (await unwritable(tmp_path, what)).opened()
     assert journal.trouble == says
     journal.queue("siem").put(a_batch(forks={7: 1}))
-    journal.keep("shelf", 1, b"one")
+    journal.put("shelf", 1, b"one")
     assert not await journal.commit()
     assert journal.table
     assert len(await drained(journal.queue("siem"))) == 1
@@ -273,7 +273,7 @@ async def test_a_place_that_can_be_written_later_gets_all_of_it_and_what_lay_the
     for name in ("old", "older"):
         journal.queue("siem").put(a_batch(name, 100, {7: 1}))
     journal.account(STREAM, "siem").deliver({7: 10})
-    journal.keep("shelf", 1, b"old")
+    journal.put("shelf", 1, b"old")
     await journal.commit()
     await journal.close()
     place.folder.rename(tmp_path / "away")
@@ -284,7 +284,7 @@ async def test_a_place_that_can_be_written_later_gets_all_of_it_and_what_lay_the
     queue.put(a_batch("young", 100, {7: 1}))
     queue.put(a_batch("younger", 100, {7: 1}))
     journal.account(STREAM, "siem").deliver({7: 1})
-    journal.keep("shelf", 2, b"new")
+    journal.put("shelf", 2, b"new")
     in_hand = await at_once(queue.head())
     await journal.commit()
     place.folder.unlink()
@@ -389,7 +389,7 @@ async def test_a_file_system_that_becomes_read_only_is_said_and_it_goes_on_when_
 async def test_without_a_file_nothing_is_kept_and_nothing_fails():
     journal = Journal(None, {"siem": 100})
     await journal.open()
-    journal.keep("shelf", 1, b"one")
+    journal.put("shelf", 1, b"one")
     journal.clear("shelf")
     assert journal.table("shelf") == {}
     assert await journal.commit()

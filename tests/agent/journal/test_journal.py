@@ -39,11 +39,11 @@ async def test_a_batch_comes_back_byte_for_byte(disk):
 async def test_what_was_not_committed_has_not_been(place):
     journal = await place.opened()
     journal.queue("siem").put(a_batch("saved", forks={7: 1}))
-    journal.keep("shelf", 1, b"saved")
+    journal.put("shelf", 1, b"saved")
     await journal.commit()
     await drained(journal.queue("siem"))
     journal.queue("siem").put(a_batch("later"))
-    journal.keep("shelf", 1, b"later")
+    journal.put("shelf", 1, b"later")
     journal = await place.again(journal)
     assert journal.table("shelf") == {1: b"saved"}
     assert counts(journal.account(STREAM, "siem")) == {}
@@ -98,8 +98,8 @@ async def test_what_went_before_a_commit_is_never_written(place):
     journal = await place.opened(siem=100)
     for number in range(50):
         journal.queue("siem").put(a_batch(f"{number}", body=b"never written" * 7))
-        journal.keep("shelf", number, b"never written")
-        journal.keep("shelf", number, None)
+        journal.put("shelf", number, b"never written")
+        journal.put("shelf", number, None)
     journal.queue("siem").put(a_batch("last", 90))
     await journal.commit()
     assert b"never written" not in place.wal.read_bytes() + place.file.read_bytes()
@@ -108,16 +108,16 @@ async def test_what_went_before_a_commit_is_never_written(place):
 
 async def test_on_a_shelf_the_last_word_counts(place):
     journal = await place.opened()
-    journal.keep("a", 1, b"one")
-    journal.keep("a", 2, b"two")
-    journal.keep("a", "1", b"text")
-    journal.keep("b", 1, b"another")
+    journal.put("a", 1, b"one")
+    journal.put("a", 2, b"two")
+    journal.put("a", "1", b"text")
+    journal.put("b", 1, b"another")
     await journal.commit()
-    journal.keep("a", 1, b"uno")
-    journal.keep("a", 2, None)
-    journal.keep("b", 2, b"goes")
+    journal.put("a", 1, b"uno")
+    journal.put("a", 2, None)
+    journal.put("b", 2, b"goes")
     journal.clear("b")
-    journal.keep("b", 3, b"stays")
+    journal.put("b", 3, b"stays")
     await journal.commit()
     journal = await place.again(journal)
     assert (journal.table("a"), journal.table("b"), journal.table("c")) == ({1: b"uno", "1": b"text"}, {3: b"stays"}, {})
@@ -125,10 +125,10 @@ async def test_on_a_shelf_the_last_word_counts(place):
 
 async def test_a_shelf_says_what_the_last_run_kept_until_the_first_commit_and_then_nothing_wrong(place):
     journal = await place.opened()
-    journal.keep("a", 1, b"one")
+    journal.put("a", 1, b"one")
     await journal.commit()
     journal = await place.again(journal)
-    journal.keep("a", 1, None)
+    journal.put("a", 1, None)
     journal.clear("a")
     assert journal.table("a") == {1: b"one"}
     await journal.commit()
@@ -140,11 +140,11 @@ async def test_a_shelf_says_what_the_last_run_kept_until_the_first_commit_and_th
 
 async def test_an_item_of_the_last_run_can_be_taken_away(place):
     journal = await place.opened()
-    journal.keep("a", 1, b"one")
-    journal.keep("a", 2**64 - 1, b"two")
+    journal.put("a", 1, b"one")
+    journal.put("a", 2**64 - 1, b"two")
     await journal.commit()
     journal = await place.again(journal)
-    journal.keep("a", 1, None)
+    journal.put("a", 1, None)
     await journal.commit()
     journal = await place.again(journal)
     assert journal.table("a") == {2**64 - 1: b"two"}
@@ -230,7 +230,7 @@ def test_any_name_comes_back_as_it_was(quick, sink, stream, name, table, key, re
         journal = Journal(file, {sink: 1000})
         await journal.open()
         journal.queue(sink).put(a_batch(name, forks={cgroup: 2}, stream=stream))
-        journal.keep(table, key, value)
+        journal.put(table, key, value)
         journal.account(stream, sink).lose(reason, {cgroup: 3})
         assert await journal.commit()
         await journal.close()
@@ -308,14 +308,14 @@ async def test_what_comes_and_goes_while_a_commit_is_under_way_is_the_next_ones(
     journal = await place.opened(siem=120_000)
     queue, gate = journal.queue("siem"), threading.Event()
     queue.put(a_batch("first", 100_000, {7: 1}))
-    journal.keep("shelf", 1, b"one")
+    journal.put("shelf", 1, b"one")
     journal._thread.submit(gate.wait)
     commit = asyncio.create_task(journal.commit())
     while not next(iter(queue)).written:  # noqa: ASYNC110  it sets no event
         await asyncio.sleep(0)
     queue.put(a_batch("second", 100_000, {7: 1}))
-    journal.keep("shelf", 1, None)
-    journal.keep("shelf", 2, b"two")
+    journal.put("shelf", 1, None)
+    journal.put("shelf", 2, b"two")
     gate.set()
     assert await commit
     assert await journal.commit()

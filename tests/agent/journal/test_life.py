@@ -128,7 +128,7 @@ class Life:
 
     async def keep(self, one, other):
         table, key, value = TABLES[one % 2], one // 2 % 5, None if other % 3 == 0 else b"%d" % other * (1 + other)
-        self.journal.keep(table, key, value)
+        self.journal.put(table, key, value)
         items = self.now.state_tables.setdefault(table, {})
         items.pop(key, None)
         if value is not None:
@@ -242,7 +242,7 @@ class Life:
 
     def _number(self):
         self.commits += 1
-        self.journal.keep("number", 0, b"%d" % self.commits)
+        self.journal.put("number", 0, b"%d" % self.commits)
         self.now.state_tables["number"] = {0: b"%d" % self.commits}
 
     def _was_saved(self):

@@ -27,10 +27,10 @@ async def live(file: Path, seed: int) -> None:
         body = chance.randbytes(chance.choice([100, 5000, 60_000]))
         for sink in LIMITS:
             journal.queue(sink).put(a_batch(f"{number}", forks=forks_of(number), body=body))
-        journal.keep("number", "put", b"%d" % number)
+        journal.put("number", "put", b"%d" % number)
         for waiting in range(number, number + 20):
-            journal.keep("waiting", waiting, bytes(chance.choice([1, 248])))
-            journal.keep("waiting", waiting - 30, None)
+            journal.put("waiting", waiting, bytes(chance.choice([1, 248])))
+            journal.put("waiting", waiting - 30, None)
         if chance.random() < 0.4:
             continue
         assert await journal.commit()

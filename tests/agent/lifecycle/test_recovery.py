@@ -18,6 +18,7 @@ from agent.program_instance import POSITIONS, SAID, ProgramInstance, waiting_tab
 from agent.reporting.storms import Storms
 from agent.reporting.summaries import Interval, Summaries
 from agent.sinks.encoders.native import whose
+from tests.agent.fakes import FakeAttachedTasks, FakeAttributions, FakeWallClock
 
 LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
 STREAM, OTHER = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68", "0ac846b9-54b9-46db-ad41-e0a5f64de594.0000000000000001"
@@ -35,7 +36,7 @@ class Journal:
     def table(self, name):
         return dict(self.state_tables.get(name, {}))
 
-    def keep(self, table, key, value):
+    def put(self, table, key, value):
         items = self.state_tables.setdefault(table, {})
         items.pop(key, None)
         if value is not None:
@@ -99,7 +100,7 @@ def test_a_stream_that_no_probe_goes_on_with_is_dead():
 def test_what_still_waited_for_its_name_goes_with_what_is_known(records):
     raw = records.fork(7, 5)
     table = {2: (100).to_bytes(8, "little") + (5).to_bytes(8, "little") + b"\0" + raw}
-    enricher = Enricher(LAYOUT, 1, lambda at: at, lambda _: None, attribution, attribution, lambda *_: None, 5, 10)
+    enricher = Enricher(LAYOUT, 1, FakeWallClock(), FakeAttributions(attribution, lambda _: None), FakeAttachedTasks(), 5, 10)
     (fork,) = recovery.waited(Journal(**{waiting_table(STREAM): table}), STREAM, enricher, 200)
     assert (fork.sequence, fork.attribution.cgroup, fork.counted) == (7, 5, 5)
 

@@ -42,7 +42,7 @@ class Ground:
         return self.sink
 
     async def commit(self, now, **how):
-        self.sink.keep(self.journal, now, **how)
+        self.sink.stage(self.journal, now, **how)
         assert await self.journal.commit()
 
     async def again(self, **fields):

@@ -1,0 +1,106 @@
+"""Protocols: what one package of the agent expects of an object that it is given by another.
+
+The packages of one layer do not import each other; startup passes the objects. This module must hold protocols only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from agent.model import Attribution
+
+__all__ = [
+    "AttachedTaskSource",
+    "AttributionSource",
+    "CgroupTracker",
+    "Clock",
+    "StateReader",
+    "StateStore",
+    "StateWriter",
+    "WallClock",
+]
+
+Key = int | str
+
+
+class StateWriter(Protocol):
+    """The journal's state tables, as a part of the agent saves its own state: staged at once, written with the next commit."""
+
+    def put(self, table: str, key: Key, value: bytes | None) -> None:
+        """None removes the item. `key`: text, or 0 to 2**64 - 1."""
+
+
+class StateReader(Protocol):
+    """What the agent before had saved."""
+
+    def table(self, name: str) -> Mapping[Key, bytes]:
+        """The items of a state table, as of the last commit of the agent before. To be read before the first commit."""
+        ...
+
+
+class StateStore(StateReader, StateWriter, Protocol):
+    """State tables to read and to write."""
+
+    def clear(self, table: str) -> None:
+        """Removes all items of a table."""
+
+
+class Clock(Protocol):
+    """The time, as the loop reads it. Tests pass one that they move themselves."""
+
+    def boot_ns(self) -> int:
+        """CLOCK_BOOTTIME, ns: the clock of the kernel's records."""
+        ...
+
+    def wall_ns(self) -> int:
+        """CLOCK_REALTIME, ns since 1970. May be stepped."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """CLOCK_MONOTONIC, seconds."""
+        ...
+
+    def separation_ns(self) -> int:
+        """CLOCK_REALTIME less CLOCK_BOOTTIME, ns."""
+        ...
+
+
+class WallClock(Protocol):
+    """From the boot clock to wall time."""
+
+    def wall(self, boot_ns: int) -> int:
+        """Nanoseconds since 1970 of a moment of the boot clock."""
+        ...
+
+
+class AttributionSource(Protocol):
+    """From a cgroup id to its container and pod. All answers come from memory, at once."""
+
+    def find(self, cgroup: int) -> Attribution | None:
+        """None: not known yet, and it may be known soon."""
+        ...
+
+    def resolve_now(self, cgroup: int) -> Attribution:
+        """What is known at this moment; what is not known yet may still become known."""
+        ...
+
+    def resolve_final(self, cgroup: int) -> Attribution:
+        """What is known when the time to wait is up. From here on nothing waits for this cgroup."""
+        ...
+
+
+class AttachedTaskSource(Protocol):
+    """Tasks that were moved into a container's cgroup after their fork."""
+
+    def cgroup_of(self, tid: int, start: int) -> int | None:
+        """`start`: of the task, ns of the boot clock. None: it was not moved."""
+        ...
+
+
+class CgroupTracker(Protocol):
+    """The BPF programs' table of the cgroups of pods."""
+
+    def track(self, cgroup: int, counted: int, pod: int, *, is_pod: bool) -> bool:
+        """`counted`: the cgroup whose counters count; `pod`: the cgroup whose storm limit holds. False: the table is full."""
+        ...
