@@ -1,10 +1,11 @@
-"""Finds words that are gone from the tree (dev/words.txt): in identifiers, docstrings, comments, strings and documents.
+"""Finds words that are gone from the tree (dev/words.txt): in names, docstrings, comments, strings and documents.
 
 `.venv/bin/python -m dev.check_words [PATH ...]` prints a line for each, and exits with 1 when there is any.
 """
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import subprocess
@@ -18,14 +19,18 @@ from typing import Final, NamedTuple
 __all__ = ["Found", "Rules", "main", "read_rules", "violations"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-WORDS: Final = ROOT / "dev/words.txt"
-# What is read as text, beside Python: documents, pages, the BPF programs, the chart, scripts.
-TEXTS: Final = (".md", ".html", ".c", ".h", ".tpl", ".yaml", ".txt", ".js", ".css", "")
+WORDS: Final = "dev/words.txt"
+# What is read as text, beside Python: documents, pages, SQL, the BPF programs, the chart, scripts. JSON is left out: it is made
+# from what is checked, or was recorded elsewhere.
+TEXTS: Final = (".md", ".html", ".sql", ".c", ".h", ".tpl", ".yaml", ".toml", ".txt", ".js", ".css", "")
 _PART: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_F_STRING: Final = re.compile(r"\w*[fF]\w*['\"]")
+# Python 3.12 and newer take f-strings apart themselves, and name their text so.
+_TEXT_TOKENS: Final = (tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING))
 
 
 class Gone(NamedTuple):
-    """A word that must not occur. `where`: `name` (part of an identifier), `text`, or `both`."""
+    """A word that must not occur. `where`: `name` (parts of an identifier), `text`, or `both`."""
 
     where: str
     pattern: re.Pattern[str]
@@ -42,14 +47,14 @@ class Allowed(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What dev/words.txt says."""
+    """The content of dev/words.txt."""
 
     gone: tuple[Gone, ...]
     exceptions: tuple[Allowed, ...]
 
 
 class Found(NamedTuple):
-    """One occurrence. `line` counts from 1."""
+    """One occurrence. `line` counts from 1; 0 is the file's name."""
 
     file: str
     line: int
@@ -59,53 +64,77 @@ class Found(NamedTuple):
 
 
 def read_rules(text: str) -> Rules:
-    """Raises ValueError for a line of another shape, with its number."""
-    gone, exceptions = [], []
+    """Raises ValueError, with the line's number, for a line of another shape and for an exception to a word of no rule."""
+    gone: list[Gone] = []
+    exceptions: list[tuple[int, Allowed]] = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
-        fields = [field.strip() for field in line.split(" | ")]
-        match fields:
-            case [("name" | "text" | "both") as where, word, instead]:
-                gone.append(Gone(where, re.compile(rf"\b(?:{word})\b", re.IGNORECASE), word, instead))
+        match [field.strip() for field in line.split(" | ")]:
+            case [("name" | "text" | "both") as where, word, instead] if word and instead:
+                gone.append(Gone(where, _compiled(number, word), word, instead))
             case ["except", files, word, reason] if reason:
-                exceptions.append(Allowed(files, word, reason))
+                exceptions.append((number, Allowed(files, word, reason)))
             case _:
                 raise ValueError(
-                    f"dev/words.txt:{number}: a line is `name|text|both | word | instead` or `except | files | word | why`"
+                    f"{WORDS}:{number}: a line is `name|text|both | word | instead` or `except | files | word | reason`"
                 )
-    return Rules(tuple(gone), tuple(exceptions))
+    known = {one.word for one in gone}
+    for number, exception in exceptions:
+        if exception.word not in known:
+            raise ValueError(f"{WORDS}:{number}: an exception to {exception.word!r}, which no line above forbids")
+    return Rules(tuple(gone), tuple(exception for _, exception in exceptions))
 
 
 def violations(file: str, content: str, rules: Rules) -> Iterator[Found]:
     """`file`: its path from the checkout's root."""
     allowed = {one.word for one in rules.exceptions if fnmatchcase(file, one.files)}
     gone = [one for one in rules.gone if one.word not in allowed]
-    names = [one for one in gone if one.where != "text"]
-    texts = [one for one in gone if one.where != "name"]
-    pieces = (
-        _python(content)
-        if file.endswith(".py")
-        else ((line, "text", text) for line, text in enumerate(content.splitlines(), 1))
-    )
-    for line, kind, text in pieces:
-        for one in names if kind == "name" else texts:
-            if found := one.pattern.search(text):
-                yield Found(file, line, found[0], one.instead, kind)
+    pieces = _python(content) if file.endswith(".py") else [(1, "text", content)]
+    for start, kind, text in [(0, "name", _parts(file)), *pieces]:
+        for one in gone:
+            if one.where in (kind, "both"):
+                for match in one.pattern.finditer(text):
+                    yield Found(file, start + text.count("\n", 0, match.start()), " ".join(match[0].split()), one.instead, kind)
+
+
+def _compiled(number: int, word: str) -> re.Pattern[str]:
+    """A phrase is found across the end of a line, too."""
+    try:
+        return re.compile(rf"\b(?:{word})\b".replace(" ", r"\s+"), re.IGNORECASE)
+    except re.error as error:
+        raise ValueError(f"{WORDS}:{number}: {word!r} is no regular expression: {error}") from error
 
 
 def _python(content: str) -> Iterator[tuple[int, str, str]]:
-    """Identifiers as words, comments, and strings line by line: (line, `name` or `text`, words)."""
+    """Identifiers in parts, comments, and strings: (line, `name` or `text`, words)."""
     for token in tokenize.generate_tokens(io.StringIO(content).readline):
         if token.type == tokenize.NAME:
-            yield token.start[0], "name", " ".join(_PART.findall(token.string)).lower()
-        elif token.type in (tokenize.COMMENT, tokenize.STRING):
-            for offset, text in enumerate(token.string.splitlines()):
-                yield token.start[0] + offset, "text", text
+            yield token.start[0], "name", _parts(token.string)
+        elif token.type in _TEXT_TOKENS:
+            yield token.start[0], "text", token.string
+            if token.type == tokenize.STRING and _F_STRING.match(token.string):
+                for name in _names_in(token.string):
+                    yield token.start[0], "name", _parts(name)
+
+
+def _names_in(f_string: str) -> Iterator[str]:
+    """Identifiers between the braces, which Python 3.11 gives as a part of the string."""
+    for node in ast.walk(ast.parse(f"({f_string})", mode="eval")):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.keyword(arg=str() as name):
+                yield name
+            case _:
+                pass
+
+
+def _parts(name: str) -> str:
+    """`PodListQuery` and `pod_list_query` as `pod list query`."""
+    return " ".join(_PART.findall(name)).lower()
 
 
 def main(arguments: list[str]) -> int:
-    rules = read_rules(WORDS.read_text())
+    rules = read_rules((ROOT / WORDS).read_text())
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", *arguments],
         cwd=ROOT,
@@ -113,10 +142,10 @@ def main(arguments: list[str]) -> int:
         text=True,
         check=True,
     )
-    found = []
+    found: list[Found] = []
     for file in listed.stdout.splitlines():
         path = ROOT / file
-        if path.is_file() and (path.suffix == ".py" or path.suffix in TEXTS):
+        if file != WORDS and path.is_file() and (path.suffix == ".py" or path.suffix in TEXTS):
             found += violations(file, path.read_text(errors="replace"), rules)
     for one in found:
         sys.stdout.write(f"{one.file}:{one.line}: {one.where} {one.word!r} is gone: {one.instead}\n")
