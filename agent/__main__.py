@@ -21,7 +21,7 @@ from agent.attribution.cgroups import NoHierarchy
 from agent.journal import JournalTaken
 from agent.kernel.capture import CannotCapture, NotPermitted, PinsTaken
 from agent.pipeline import run
-from agent.settings import Settings, SettingsWrong, load
+from agent.settings import Settings, SettingsError, load
 
 __all__ = ["main"]
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = load(options.config)
-    except SettingsWrong as error:
+    except SettingsError as error:
         for line in error.lines:
             _say(f"settings: {line}")
         return WRONG_SETTINGS

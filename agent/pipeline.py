@@ -30,7 +30,7 @@ from agent.kernel.clock import Clock, separation
 from agent.kernel.programs import LoadedPrograms, boot_id
 from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT
 from agent.lifecycle import recovery
-from agent.lifecycle.build import kept_annotations, serve_status, sink_of
+from agent.lifecycle.build import build_sink, requested_annotations, serve_status
 from agent.lifecycle.confinement import confine, first_threads
 from agent.model import NOBODY, Event, Fork, state_of
 from agent.program_instance import POSITIONS, SAID, ProgramInstance, waiting_table
@@ -38,9 +38,9 @@ from agent.reporting.reporter import Reporter
 from agent.reporting.storms import Storms
 from agent.reporting.summaries import Interval, Summaries
 from agent.settings import Settings
-from agent.sinks.encoders.native import whose
+from agent.sinks.encoders.native import k8s_fields
 from agent.sinks.encoders.times import Rfc3339
-from agent.sinks.sink import FORMS, OPEN
+from agent.sinks.sink import FORMAT_TABLE, OPEN_TABLE
 from wire import VERSION
 
 __all__ = ["Pipeline", "run"]
@@ -101,13 +101,13 @@ class Pipeline:
         self._clock = Clock(separation())
         kubernetes = settings.kubernetes
         self._metadata_cache = MetadataCache(hierarchy.root, api=kubernetes.enabled)
-        annotations = kept_annotations(settings.sinks)
+        annotations = requested_annotations(settings.sinks)
         self._watch = (
             PodWatch(self._metadata_cache.pods, settings.node, kubernetes.kubeconfig, annotations)
             if kubernetes.enabled
             else None
         )
-        self._sinks = [sink_of(one, journal, settings.cluster, settings.node, annotations) for one in settings.sinks]
+        self._sinks = [build_sink(one, journal, settings.cluster, settings.node, annotations) for one in settings.sinks]
         self._time = Rfc3339()
         self._changes_lost = 0
         self._former_since = time.monotonic()
@@ -153,7 +153,7 @@ class Pipeline:
         self._clock.restore(kept(CLOCK).get(self._boot_id))
         self._metadata_cache.restore(journal, time.monotonic(), cgroups=same_boot)
         for sink in self._sinks:
-            sink.restore(kept(FORMS).get(sink.name), kept(OPEN).get(sink.name))
+            sink.restore(kept(FORMAT_TABLE).get(sink.name), kept(OPEN_TABLE).get(sink.name))
         for programs in (self._capture.current, *self._capture.former):
             instance = self._instance(programs)
             waiting = kept(waiting_table(programs.stream))
@@ -242,13 +242,13 @@ class Pipeline:
     def _hand_over(self, stream: str, forks: Sequence[Fork]) -> None:
         if forks:
             for sink in self._sinks:
-                sink.take(stream, forks, time.time())
+                sink.emit_forks(stream, forks, time.time())
             self.reports.enrichment.update(Counter(state_of(fork.attribution, fork.lag_ms) for fork in forks))
 
     def _tell(self, stream: str, events: Sequence[Event]) -> None:
         for event in events:
             for sink in self._sinks:
-                sink.tell(stream, event, time.time())
+                sink.emit_event(stream, event, time.time())
 
     def _commit_is_due(self) -> bool:
         now = time.time()
@@ -337,7 +337,7 @@ class Pipeline:
             self._tell(instance.stream, instance.summaries.sandboxed(sandboxes, interval))
         for sink in self._sinks:
             for event in instance.summaries.sink_gaps(sink.name, sink.account(instance.stream).lost, interval):
-                sink.tell(instance.stream, event, time.time())
+                sink.emit_event(instance.stream, event, time.time())
         heads = {str(cpu): row.sequence for cpu, row in enumerate(snapshot.cpus)}
         lag_ms = int(self.reports.lag_s() * 1000)
         heartbeat = self.reports.heartbeat(instance, snapshot)
@@ -381,12 +381,12 @@ class Pipeline:
 
     def _instance(self, programs: LoadedPrograms) -> ProgramInstance:
         stream, limit = programs.stream, self._settings.capture.storm_limit
-        storms = Storms(stream, limit, self._metadata_cache.attributions.resolve_now, self._whose, programs.meta.made)
+        storms = Storms(stream, limit, self._metadata_cache.attributions.resolve_now, self._k8s_fields, programs.meta.made)
         enricher, summaries = self._enricher(stream, self._metadata_cache), self._new_summaries(stream)
         return ProgramInstance(programs, enricher, summaries, storms, self._hear_of_cgroups, self._time(time.time_ns()))
 
     def _new_summaries(self, stream: str) -> Summaries:
-        return Summaries(stream, self._metadata_cache.attributions.resolve_now, self._whose)
+        return Summaries(stream, self._metadata_cache.attributions.resolve_now, self._k8s_fields)
 
     def _enricher(self, stream: str, metadata_cache: MetadataCache) -> Enricher:
         kubernetes, attributions = self._settings.kubernetes, metadata_cache.attributions
@@ -401,8 +401,8 @@ class Pipeline:
         )
 
     @property
-    def _whose(self) -> partial[dict[str, object]]:
-        return partial(whose, cluster=self._settings.cluster, node=self._settings.node)
+    def _k8s_fields(self) -> partial[dict[str, object]]:
+        return partial(k8s_fields, cluster=self._settings.cluster, node=self._settings.node)
 
 
 def _read(path: str) -> str:

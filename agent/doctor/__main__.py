@@ -15,7 +15,7 @@ from typing import Final
 
 from agent.doctor.check_result import Verdict, fail, ok
 from agent.doctor.report import as_json, as_text
-from agent.settings import SettingsWrong, load
+from agent.settings import SettingsError, load
 
 __all__ = ["main"]
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = load(options.config)
         findings = [ok("settings", str(options.config or "defaults and environment"))]
-    except SettingsWrong as error:
+    except SettingsError as error:
         settings = None
         findings = [fail("settings", line, "see the README's table of settings") for line in error.lines]
     # Not at the top: what cleans up is a pod with little memory, and Kubernetes' client alone would fill it.

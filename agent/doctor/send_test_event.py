@@ -21,17 +21,17 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from agent.lifecycle.build import destination_of, form_of, kept_annotations
+from agent.lifecycle.build import build_destination, build_sink_format, requested_annotations
 from agent.model import NOBODY, Attribution, Batch, Event
-from agent.settings import Settings, SettingsWrong, SinkSettings, load
-from agent.sinks.delivery.advice import Spoken, about_answer, about_trouble
-from agent.sinks.delivery.connections import Connection, Limits
-from agent.sinks.delivery.credentials import FileWrong
-from agent.sinks.delivery.failures import in_words
-from agent.sinks.delivery.responses import Fate
-from agent.sinks.encoders.native import whose
+from agent.settings import Settings, SettingsError, SinkSettings, load
+from agent.sinks.delivery.advice import RequestContext, advice_on_failure, advice_on_outcome
+from agent.sinks.delivery.connections import Connection, Timeouts
+from agent.sinks.delivery.credentials import FileError
+from agent.sinks.delivery.failures import describe_failure
+from agent.sinks.delivery.responses import Result
+from agent.sinks.encoders.native import k8s_fields
 from agent.sinks.encoders.times import Rfc3339
-from agent.sinks.formats import Form
+from agent.sinks.formats import SinkFormat
 from agent.sinks.packer import Packer
 from agent.sinks.printable import printable
 from wire.events import FORK, GAP
@@ -41,7 +41,7 @@ __all__ = ["NODE", "Outcome", "main", "marked", "tried"]
 OK, NOT_TAKEN, WRONG_ARGUMENTS, WRONG_SETTINGS = 0, 1, 2, 78
 # The node of the marked event: a real one's would have its account disturbed, and alarms on silent nodes set off.
 NODE: Final = "forklore-sinks-test"
-_LIMITS: Final = Limits(connect=5.0, quiet=10.0, answer=15.0)  # somebody sits and waits
+_TIMEOUTS: Final = Timeouts(connect=5.0, idle=10.0, response=15.0)  # somebody sits and waits
 _MOST_TEXT: Final = 400  # characters of an answer
 
 
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         settings = load(options.config)
-    except SettingsWrong as error:
+    except SettingsError as error:
         for line in error.lines:
             sys.stderr.write(f"forklore sinks: settings: {line}\n")
         return WRONG_SETTINGS
@@ -79,8 +79,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 async def _report(settings: Settings, chosen: Sequence[SinkSettings]) -> int:
-    annotations = kept_annotations(settings.sinks)
-    forms = [form_of(sink, settings.cluster, NODE, annotations) for sink in chosen]
+    annotations = requested_annotations(settings.sinks)
+    forms = [build_sink_format(sink, settings.cluster, NODE, annotations) for sink in chosen]
     events = [marked(sink.name, settings.cluster, time.time_ns()) for sink in chosen]
     tries = [tried(*one) for one in zip(chosen, forms, events, strict=True)]
     outcomes = await asyncio.gather(*tries)
@@ -109,30 +109,34 @@ def marked(sink: str, cluster: str, now: int) -> Event:
         "count": 0,
         "reason": "test",
         "sink": sink,
-        **whose(Attribution(0, None, "unresolved", None), cluster, NODE),
+        **k8s_fields(Attribution(0, None, "unresolved", None), cluster, NODE),
         "cgroup": None,
         "enrichment": {"state": "unresolved", "by": None, "lag_ms": 0},
     }
 
 
-async def tried(sink: SinkSettings, form: Form, event: Event, limits: Limits = _LIMITS) -> Outcome:
+async def tried(sink: SinkSettings, form: SinkFormat, event: Event, timeouts: Timeouts = _TIMEOUTS) -> Outcome:
     packer = Packer(form.framing, sink.compression, 1, sink.batch.bytes)
     (batch,) = packer.pack(event["id"], [form.encoder.event(event)], [NOBODY], 0.0)
-    async with Connection(destination_of(sink, form), form.authorization, limits) as connection:
+    async with Connection(build_destination(sink, form), form.authorization, timeouts) as connection:
         outcome = await _answered(sink, form, batch, connection)
-        text = printable(connection.discreet(outcome.text), _MOST_TEXT)
-        return outcome._replace(text=text, advice=connection.discreet(outcome.advice))
+        text = printable(connection.redact(outcome.text), _MOST_TEXT)
+        return outcome._replace(text=text, advice=connection.redact(outcome.advice))
 
 
-async def _answered(sink: SinkSettings, form: Form, batch: Batch, connection: Connection) -> Outcome:
+async def _answered(sink: SinkSettings, form: SinkFormat, batch: Batch, connection: Connection) -> Outcome:
     try:
-        reply = await connection.post(batch.body, form.headers_of(batch))
-    except (FileWrong, aiohttp.ClientError, OSError, ValueError) as error:
-        trouble = in_words(error, connection.receiver, connection.proxy)
-        return Outcome(taken=False, text=trouble.text, advice=about_trouble(trouble))
-    answer = form.answer(reply.status, reply.headers, reply.body, datetime.now(UTC), batch)
-    taken = answer.fate is Fate.TAKEN and not (answer.refused or answer.again or answer.rejected)
+        reply = await connection.post(batch.body, form.request_headers(batch))
+    except (FileError, aiohttp.ClientError, OSError, ValueError) as error:
+        trouble = describe_failure(error, connection.receiver, connection.proxy)
+        return Outcome(taken=False, text=trouble.text, advice=advice_on_failure(trouble))
+    outcome = form.interpret(reply.status, reply.headers, reply.body, datetime.now(UTC), batch)
+    taken = outcome.result is Result.ACCEPTED and not (outcome.rejected_items or outcome.retry_items or outcome.rejected_count)
     given = urlsplit(sink.url).path
     own_path = urlsplit(form.url).path if given in ("", "/") else None
     how = (sink.protocol, sink.schema_, sink.framing, sink.compression, sink.auth, sink.token_file)
-    return Outcome(taken, answer.text, about_answer(reply.status, answer, reply.headers, Spoken(*how, own_path, form.headers)))
+    return Outcome(
+        taken,
+        outcome.text,
+        advice_on_outcome(reply.status, outcome, reply.headers, RequestContext(*how, own_path, form.headers)),
+    )

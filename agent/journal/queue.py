@@ -86,7 +86,7 @@ class Queue:
                 self._handed = batch and (entry, batch)
         return self._handed[1]
 
-    def settle(
+    def complete(
         self,
         batch: Batch,
         *,

@@ -15,15 +15,15 @@ from agent.reporting import metrics, status
 from agent.settings import Settings, SinkSettings
 from agent.sinks.delivery.connections import Destination
 from agent.sinks.delivery.sender import Sender
-from agent.sinks.formats import Form, Wanted, form
+from agent.sinks.formats import FormatSpec, SinkFormat, sink_format
 from agent.sinks.packer import Packer
 from agent.sinks.selection import Selection
 from agent.sinks.sink import Sink
 
-__all__ = ["destination_of", "form_of", "kept_annotations", "serve_status", "sink_of"]
+__all__ = ["build_destination", "build_sink", "build_sink_format", "requested_annotations", "serve_status"]
 
 
-def kept_annotations(sinks: Sequence[SinkSettings]) -> tuple[str, ...]:
+def requested_annotations(sinks: Sequence[SinkSettings]) -> tuple[str, ...]:
     """Those that any sink wants."""
     return tuple(dict.fromkeys(key for sink in sinks for key in sink.annotations))
 
@@ -39,23 +39,23 @@ async def serve_status(reports: Reports, settings: Settings) -> web.AppRunner:
     return await status.serving(status.status_app(reports, exposition, settings.status_token_file), settings.status)
 
 
-def form_of(given: SinkSettings, cluster: str, node: str, annotations: Sequence[str]) -> Form:
+def build_sink_format(given: SinkSettings, cluster: str, node: str, annotations: Sequence[str]) -> SinkFormat:
     """How the sink's receiver is spoken to. `annotations`: those that the agent keeps of pods."""
-    same = given.model_dump(include=set(Wanted.__dataclass_fields__))
-    return form(Wanted(**{**same, "schema": given.schema_}), cluster, node, annotations)
+    same = given.model_dump(include=set(FormatSpec.__dataclass_fields__))
+    return sink_format(FormatSpec(**{**same, "schema": given.schema_}), cluster, node, annotations)
 
 
-def destination_of(given: SinkSettings, spoken: Form) -> Destination:
+def build_destination(given: SinkSettings, spoken: SinkFormat) -> Destination:
     files = {"ca_file": given.ca_file, "cert_file": given.cert_file, "key_file": given.key_file}
     return Destination(spoken.url, given.token_file, **files, proxy=given.proxy)
 
 
-def sink_of(given: SinkSettings, journal: Journal, cluster: str, node: str, annotations: Sequence[str]) -> Sink:
+def build_sink(given: SinkSettings, journal: Journal, cluster: str, node: str, annotations: Sequence[str]) -> Sink:
     """`annotations`: those that the agent keeps of pods."""
-    spoken = form_of(given, cluster, node, annotations)
+    spoken = build_sink_format(given, cluster, node, annotations)
     packer = Packer(spoken.framing, given.compression, given.batch.events, given.batch.bytes)
     queue = journal.queue(given.name)
-    destination = destination_of(given, spoken)
+    destination = build_destination(given, spoken)
     select = given.select
     namespaces = select.namespaces
     choice = Selection(namespaces.include, namespaces.exclude, select.labels, host=select.host, kinds=select.events)

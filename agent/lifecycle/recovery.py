@@ -100,7 +100,7 @@ class ClosedInstances:
                 for event in summaries.sink_gaps(sink.name, sink.account(stream).lost, Interval(start, wall))
             ]
             for sink, event in events:
-                sink.tell(stream, event, now)
+                sink.emit_event(stream, event, now)
             if events:
                 said = {"interval_start": start, "summaries": summaries.state(), "storms": None, "snapshot": None}
                 self._journal.put(SAID, stream, orjson.dumps(said))

@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from agent.settings.sinks import BatchSettings, SinkSettings
 from agent.settings.values import Listen, Part, between, duration, ring_size
 
-__all__ = ["BatchSettings", "CaptureSettings", "KubernetesSettings", "Settings", "SettingsWrong", "SinkSettings", "load"]
+__all__ = ["BatchSettings", "CaptureSettings", "KubernetesSettings", "Settings", "SettingsError", "SinkSettings", "load"]
 
 _CREDENTIALS = re.compile(r"//.*@")  # of a URL; they are never shown
 # What Kubernetes puts into every pod of a namespace for a Service called forklore-something. They are no settings.
@@ -103,7 +103,7 @@ class Settings(BaseSettings):
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=cls.file)
 
 
-class SettingsWrong(Exception):
+class SettingsError(Exception):
     """`lines`: one for each mistake: key, value, what would be right."""
 
     def __init__(self, lines: list[str]) -> None:
@@ -114,19 +114,19 @@ class SettingsWrong(Exception):
 def load(file: Path | None) -> Settings:
     """Raises SettingsWrong."""
     if file is not None and not file.is_file():
-        raise SettingsWrong([f"--config: {file} is not there"])
+        raise SettingsError([f"--config: {file} is not there"])
     bound = type("Settings", (Settings,), {"file": file, "__doc__": Settings.__doc__, "__module__": __name__})
     try:
         settings: Settings = bound()
     except ValidationError as error:
-        raise SettingsWrong([_line(one) for one in error.errors()]) from error
+        raise SettingsError([_line(one) for one in error.errors()]) from error
     except (yaml.YAMLError, OSError, UnicodeDecodeError, TypeError, ValueError) as error:
-        raise SettingsWrong([f"{file or 'environment'}: {' '.join(str(error).split())}"]) from error
+        raise SettingsError([f"{file or 'environment'}: {' '.join(str(error).split())}"]) from error
     if strangers := [key for key in os.environ if _is_stranger(key)]:
-        raise SettingsWrong([f"{key}: there is no such setting" for key in strangers])
+        raise SettingsError([f"{key}: there is no such setting" for key in strangers])
     names = [sink.name for sink in settings.sinks]
     if len(set(names)) < len(names):
-        raise SettingsWrong(["sinks: two have the same name; each needs its own"])
+        raise SettingsError(["sinks: two have the same name; each needs its own"])
     return settings
 
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from agent.model import Batch
 from agent.sinks.delivery.authorization import Authorization, authorization
-from agent.sinks.delivery.responses import Answer, elastic, http, otlp, splunk
+from agent.sinks.delivery.responses import Outcome, elastic, http, otlp, splunk
 from agent.sinks.encoders.ecs import EcsEncoder
 from agent.sinks.encoders.encoder import Encoder
 from agent.sinks.encoders.envelopes import BulkEnvelope, HecEnvelope
@@ -32,15 +32,15 @@ from agent.sinks.redaction import Allowed, Redacted, Without
 from wire import VERSION
 from wire.batch import BATCH_ID, SINK
 
-__all__ = ["Answerer", "Form", "Wanted", "form"]
+__all__ = ["FormatSpec", "ResponseInterpreter", "SinkFormat", "sink_format"]
 
-Answerer = Callable[[int, Mapping[str, str], bytes, datetime, Batch], Answer]
+ResponseInterpreter = Callable[[int, Mapping[str, str], bytes, datetime, Batch], Outcome]
 _DATA_STREAM: Final = "logs-forklore.process-default"
 _BRIEF: Final = "filter_path=errors,items.*.status,items.*.error.type"  # else an answer is a third as long as its batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class FormatSpec:
     """A sink as its settings have it; see there for what each means. `labels` None: all."""
 
     name: str
@@ -63,23 +63,23 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class SinkFormat:
     """`headers`: of every POST. `named`: whether a batch's id is one of them. `authorization`: a token's text -> headers."""
 
     url: str
     encoder: Encoder
     framing: Framing[Any]
-    answer: Answerer
+    interpret: ResponseInterpreter
     headers: Mapping[str, str]
     authorization: Authorization
     named: bool = False
 
-    def headers_of(self, batch: Batch) -> dict[str, str]:
+    def request_headers(self, batch: Batch) -> dict[str, str]:
         """Without what opens the door."""
         return {**self.headers, BATCH_ID: batch.id} if self.named else dict(self.headers)
 
 
-def form(wanted: Wanted, cluster: str, node: str, kept: Collection[str] = ()) -> Form:
+def sink_format(wanted: FormatSpec, cluster: str, node: str, kept: Collection[str] = ()) -> SinkFormat:
     """`kept`: the annotations that the agent keeps of pods, for this sink or for others."""
 
     def schema(data_stream: str | None = None) -> Encoder:
@@ -89,19 +89,27 @@ def form(wanted: Wanted, cluster: str, node: str, kept: Collection[str] = ()) ->
         case "splunk_hec":
             sourcetype = wanted.sourcetype or f"forklore:{wanted.schema}"
             envelope = HecEnvelope(schema(), node, wanted.source, sourcetype, wanted.index)
-            return _form(wanted, _with_path(wanted.url, "/services/collector/event"), envelope, Hec(), splunk.answer)
+            return _form(wanted, _with_path(wanted.url, "/services/collector/event"), envelope, Hec(), splunk.interpret)
         case "elasticsearch":
             url, target, named_there = _bulk_url(wanted)
             bulk = BulkEnvelope(schema(None if wanted.index else target), None if named_there else target)
-            return _form(wanted, url, bulk, Bulk(), elastic.answer)
+            return _form(wanted, url, bulk, Bulk(), elastic.interpret)
         case "otlp":
-            return _form(wanted, _with_path(wanted.url, "/v1/logs"), schema(), Otlp(), otlp.answer)
+            return _form(wanted, _with_path(wanted.url, "/v1/logs"), schema(), Otlp(), otlp.interpret)
         case _:
             framing = JsonArray() if wanted.framing == "json" else Ndjson()
-            return _form(wanted, wanted.url, schema(), framing, http.answer, named=True)
+            return _form(wanted, wanted.url, schema(), framing, http.interpret, named=True)
 
 
-def _form(wanted: Wanted, url: str, encoder: Encoder, framing: Framing[Any], answer: Answerer, *, named: bool = False) -> Form:
+def _form(
+    wanted: FormatSpec,
+    url: str,
+    encoder: Encoder,
+    framing: Framing[Any],
+    interpret: ResponseInterpreter,
+    *,
+    named: bool = False,
+) -> SinkFormat:
     ours = {"Content-Type": framing.content_type}
     if wanted.compression != "none":
         ours["Content-Encoding"] = wanted.compression
@@ -110,10 +118,10 @@ def _form(wanted: Wanted, url: str, encoder: Encoder, framing: Framing[Any], ans
     theirs = {name.lower() for name in wanted.headers}
     headers = {name: value for name, value in ours.items() if name.lower() not in theirs} | dict(wanted.headers)
     show = authorization(wanted.auth, wanted.username, wanted.token_header)
-    return Form(url, encoder, framing, answer, headers, show, named)
+    return SinkFormat(url, encoder, framing, interpret, headers, show, named)
 
 
-def _schema(wanted: Wanted, cluster: str, node: str, data_stream: str | None, kept: Collection[str]) -> Encoder:
+def _schema(wanted: FormatSpec, cluster: str, node: str, data_stream: str | None, kept: Collection[str]) -> Encoder:
     """What is redacted, and in the order in which it costs least."""
     encoder: Encoder
     match wanted.schema:
@@ -138,7 +146,7 @@ def _with_path(url: str, path: str, query: str = "") -> str:
     return url if parts.path not in ("", "/") else parts._replace(path=path, query=parts.query or query).geturl()
 
 
-def _bulk_url(wanted: Wanted) -> tuple[str, str | None, bool]:
+def _bulk_url(wanted: FormatSpec) -> tuple[str, str | None, bool]:
     """The URL, the data stream or index that documents go to, and whether the URL is what names it.
 
     A path is taken as it is: what stands before its `_bulk` may be an index or a proxy's own, so only what the settings name

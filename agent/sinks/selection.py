@@ -42,23 +42,23 @@ class Selection:
         self._host = host
         self._kinds = frozenset(kinds)
         self._attributions: Fragments[Attribution, bool] = Fragments(self._attribution, ATTRIBUTIONS)
-        self.all_attributions = host and not (include or exclude or labels)
+        self.selects_all_attributions = host and not (include or exclude or labels)
 
-    def takes(self, attribution: Attribution) -> bool:
+    def selects_attribution(self, attribution: Attribution) -> bool:
         return self._attributions[attribution]
 
-    def wants(self, kind: str) -> bool:
+    def selects_kind(self, kind: str) -> bool:
         """Whether events of this kind are asked for at all."""
         return kind in self._kinds
 
-    def tells(self, event: Event) -> bool:
+    def selects_event(self, event: Event) -> bool:
         """Of an event of the agent's own: is its kind asked for, and what it tells of?
 
         The node's heartbeat, and what is missing and is nobody's in particular, are no subject's: only `kinds` takes them out.
         Nor does anything else take out what this sink itself has lost: it had been chosen, whoever it was counted for.
         """
         kind = event["event"]
-        if not self.wants(kind):
+        if not self.selects_kind(kind):
             return False
         cgroup = event.get("cgroup")
         if kind == NODE_SUMMARY or (kind == GAP and (event.get("sink") is not None or cgroup is None or cgroup["id"] == 0)):

@@ -21,12 +21,12 @@ from agent.sinks.framing import Framing
 from agent.sinks.packer import Packer
 from wire.events import FORK
 
-__all__ = ["FORMS", "OPEN", "Choice", "Queue", "Sink"]
+__all__ = ["FORMAT_TABLE", "OPEN_TABLE", "Choice", "Queue", "Sink"]
 
 log = logging.getLogger(__name__)
 
-FORMS: Final = "forms"  # shelf: sink -> what its bodies are like
-OPEN: Final = "open"  # shelf: sink -> what is not yet a batch
+FORMAT_TABLE: Final = "forms"  # shelf: sink -> what its bodies are like
+OPEN_TABLE: Final = "open"  # shelf: sink -> what is not yet a batch
 _HEAD: Final = struct.Struct("<d64sI")  # when it was opened, stream, how many items
 
 
@@ -53,13 +53,13 @@ class Queue(Protocol):
 class Choice(Protocol):
     """What an operator wants to have there, and what not."""
 
-    all_attributions: bool
+    selects_all_attributions: bool
 
-    def takes(self, attribution: Attribution) -> bool: ...
+    def selects_attribution(self, attribution: Attribution) -> bool: ...
 
-    def wants(self, kind: str) -> bool: ...
+    def selects_kind(self, kind: str) -> bool: ...
 
-    def tells(self, event: Event) -> bool: ...
+    def selects_event(self, event: Event) -> bool: ...
 
 
 class Sink:
@@ -113,11 +113,11 @@ class Sink:
         since = self.queue.oldest() or (self._opened if self._items else None)
         return 0.0 if since is None else max(0.0, now - since)
 
-    def take(self, stream: str, forks: Sequence[Fork], now: float) -> None:
+    def emit_forks(self, stream: str, forks: Sequence[Fork], now: float) -> None:
         chosen: Sequence[Fork] = ()
-        if self._choice.wants(FORK):
-            takes = self._choice.takes
-            chosen = forks if self._choice.all_attributions else [fork for fork in forks if takes(fork.attribution)]
+        if self._choice.selects_kind(FORK):
+            selects = self._choice.selects_attribution
+            chosen = forks if self._choice.selects_all_attributions else [fork for fork in forks if selects(fork.attribution)]
         if len(chosen) < len(forks):
             left_out = Counter(fork.counted for fork in forks)
             left_out.subtract(fork.counted for fork in chosen)
@@ -125,8 +125,8 @@ class Sink:
         if chosen:
             self._add(stream, self._encoder.forks(stream, chosen), [fork.counted for fork in chosen], now)
 
-    def tell(self, stream: str, event: Event, now: float) -> None:
-        if self._choice.tells(event):
+    def emit_event(self, stream: str, event: Event, now: float) -> None:
+        if self._choice.selects_event(event):
             self._add(stream, [self._encoder.event(event)], [NOBODY], now)
 
     def due(self, now: float) -> bool:
@@ -146,9 +146,9 @@ class Sink:
         if self.due(now):
             self.close()
         if everything:
-            journal.put(FORMS, self.name, self._form)
+            journal.put(FORMAT_TABLE, self.name, self._form)
         if everything or len(self._items) != self._saved:
-            journal.put(OPEN, self.name, self._state() if self._items else None)
+            journal.put(OPEN_TABLE, self.name, self._state() if self._items else None)
             self._saved = len(self._items)
 
     def restore(self, form: bytes | None, state: bytes | None) -> None:

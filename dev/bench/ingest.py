@@ -19,7 +19,7 @@ import aiohttp
 
 from agent.model import NOBODY, Batch
 from dev.bench.__main__ import cpu_s, rss_mib
-from dev.bench.volume import BATCHES, Traffic, batches, form_of
+from dev.bench.volume import BATCHES, Traffic, batches, build_sink_format
 from dev.demo.children import Child, free_port
 
 NODES = 100
@@ -42,13 +42,13 @@ def streams() -> Iterator[str]:
 
 def forks(traffic: Traffic, size: int) -> Posts:
     """None comes twice: the collector would not file it."""
-    how, each = form_of("native"), (FORKS if size > 50 else FORKS // 4) // NODES
+    how, each = build_sink_format("native"), (FORKS if size > 50 else FORKS // 4) // NODES
     mine = [fork._replace(sequence=at) for at, fork in enumerate(traffic.forks[:each])]
     return [batches(how, how.encoder.forks(stream, mine), [0] * each, size) for stream in streams()]
 
 
 def summaries(traffic: Traffic, _size: int) -> Posts:
-    how, posts = form_of("native"), []
+    how, posts = build_sink_format("native"), []
     for stream in streams():
         told = [*itertools.islice(traffic.summaries_of(stream), INTERVALS)]
         items = [how.encoder.event(event) for events in told for event in events]

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from agent.model import Fork
-from agent.sinks.formats import Form, Wanted, form
+from agent.sinks.formats import FormatSpec, SinkFormat, sink_format
 from agent.sinks.packer import Packer
 from dev.bench.enrichment import TURN, Node
 
@@ -54,8 +54,8 @@ class Way:
 
     def __init__(self, protocol: str, schema: str, framing: str, compression: str) -> None:
         how = {"protocol": protocol, "schema": schema, "framing": framing, "compression": compression}
-        wanted = Wanted(name="bench", url="http://siem", **how)
-        self.form: Form = form(wanted, "prod-eu-west", "worker-17.eu-west.example")
+        wanted = FormatSpec(name="bench", url="http://siem", **how)
+        self.form: SinkFormat = sink_format(wanted, "prod-eu-west", "worker-17.eu-west.example")
         self.packer = Packer(self.form.framing, compression, *BATCH)
 
     def taken(self, turns: Sequence[Sequence[Fork]]) -> tuple[float, int, int]:

@@ -20,8 +20,8 @@ from agent.journal import Journal
 from agent.model import NOBODY, Batch, Event, Fork, ParentContext
 from agent.reporting.summaries import Interval, Summaries
 from agent.sinks.encoders.encoder import Item
-from agent.sinks.encoders.native import whose
-from agent.sinks.formats import Form, Wanted, form
+from agent.sinks.encoders.native import k8s_fields
+from agent.sinks.formats import FormatSpec, SinkFormat, sink_format
 from agent.sinks.packer import Packer
 from dev.bench.enrichment import Node
 
@@ -71,7 +71,9 @@ class Traffic:
     def summaries_of(self, stream: str) -> Iterator[list[Event]]:
         """An interval's, and the next one's: a third of the containers forked in it."""
         chance = random.Random(24)  # noqa: S311
-        told = Summaries(stream, self._node.attributions.resolve_now, partial(whose, cluster="prod-eu-west", node="worker-17"))
+        told = Summaries(
+            stream, self._node.attributions.resolve_now, partial(k8s_fields, cluster="prod-eu-west", node="worker-17")
+        )
         rows = {cgroup: [chance.randrange(10**5), chance.randrange(10**6)] for cgroup in self._rows}
         while True:
             for row in chance.sample([*rows.values()], len(rows) // 3):
@@ -93,13 +95,13 @@ def as_they_come(forks: Sequence[Fork]) -> Iterator[Fork]:
         yield fork._replace(time=now, child=child, parent_context=parents[fork.counted])
 
 
-def form_of(way: str) -> Form:
+def build_sink_format(way: str) -> SinkFormat:
     schema, protocol, compression, dropped = WAYS[way]
-    wanted = Wanted(name="siem", url="http://siem", protocol=protocol, schema=schema, compression=compression)
-    return form(replace(wanted, drop_fields=dropped), "prod-eu-west", "worker-17")
+    wanted = FormatSpec(name="siem", url="http://siem", protocol=protocol, schema=schema, compression=compression)
+    return sink_format(replace(wanted, drop_fields=dropped), "prod-eu-west", "worker-17")
 
 
-def batches(how: Form, items: Sequence[Item], cgroups: Sequence[int], size: int) -> list[Batch]:
+def batches(how: SinkFormat, items: Sequence[Item], cgroups: Sequence[int], size: int) -> list[Batch]:
     """`size` items in each."""
     packer = Packer(how.framing, how.headers["Content-Encoding"], 100_000, 1 << 40)
     return [
@@ -110,7 +112,7 @@ def batches(how: Form, items: Sequence[Item], cgroups: Sequence[int], size: int)
 
 
 def sizes(traffic: Traffic, way: str) -> Sizes:
-    how, forks = form_of(way), traffic.forks[:FORKS]
+    how, forks = build_sink_format(way), traffic.forks[:FORKS]
     items, cgroups = how.encoder.forks(STREAM, forks), [fork.counted for fork in forks]
     by_size = [batches(how, items, cgroups, size) for size in BATCHES]
     own = [how.encoder.event(event) for event in [*traffic.summaries, traffic.heartbeat]]
@@ -124,7 +126,7 @@ def sizes(traffic: Traffic, way: str) -> Sizes:
 
 async def in_journal(traffic: Traffic, size: int) -> tuple[float, float]:
     """Bytes of the file a fork, and of bodies, which is what `journal_bytes` bounds: native, gzip, `size` forks a batch."""
-    how, forks = form_of("native"), traffic.forks[:FORKS]
+    how, forks = build_sink_format("native"), traffic.forks[:FORKS]
     made = batches(how, how.encoder.forks(STREAM, forks), [fork.counted for fork in forks], size)
     count = bodies = 0
     with tempfile.TemporaryDirectory() as folder:

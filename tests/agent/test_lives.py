@@ -20,14 +20,14 @@ from isal import igzip
 from agent.attribution.enricher import Enricher
 from agent.journal import Journal
 from agent.ledger import Queued, closed
-from agent.lifecycle.build import sink_of
+from agent.lifecycle.build import build_sink
 from agent.model import Attribution
 from agent.program_instance import POSITIONS, SAID, ProgramInstance, waiting_table
 from agent.reporting.storms import Storms
 from agent.reporting.summaries import Interval, Summaries
 from agent.settings import SinkSettings
-from agent.sinks.encoders.native import whose
-from agent.sinks.sink import FORMS, OPEN
+from agent.sinks.encoders.native import k8s_fields
+from agent.sinks.sink import FORMAT_TABLE, OPEN_TABLE
 from tests.agent.fakes import FakeAttachedTasks, FakeAttributions, FakeWallClock
 from tests.agent.test_program_instance import CGROUPS, LAYOUT, STREAM, LoadedPrograms
 
@@ -41,7 +41,7 @@ SINKS = tuple(
 )
 MARKED = ("journal.sqlite3", "journal.sqlite3-wal")
 NAMES = st.sampled_from([sink.name for sink in SINKS])
-WHOSE = partial(whose, cluster="test", node="node1")
+K8S_FIELDS = partial(k8s_fields, cluster="test", node="node1")
 
 
 class Node:
@@ -71,11 +71,11 @@ class Node:
         await self.journal.open()
         assert self.journal.trouble is None
         kept = self.journal.table
-        self.sinks = [sink_of(sink, self.journal, "test", "node1", ()) for sink in SINKS]
+        self.sinks = [build_sink(sink, self.journal, "test", "node1", ()) for sink in SINKS]
         for sink in self.sinks:
-            sink.restore(kept(FORMS).get(sink.name), kept(OPEN).get(sink.name))
+            sink.restore(kept(FORMAT_TABLE).get(sink.name), kept(OPEN_TABLE).get(sink.name))
         enricher = Enricher(LAYOUT, 1, FakeWallClock(), FakeAttributions(attribution, find), FakeAttachedTasks(), 5 * 10**9, 10)
-        storms, summaries = Storms(STREAM, 0, attribution, WHOSE), Summaries(STREAM, attribution, WHOSE)
+        storms, summaries = Storms(STREAM, 0, attribution, K8S_FIELDS), Summaries(STREAM, attribution, K8S_FIELDS)
         self.epoch = ProgramInstance(self.programs, enricher, summaries, storms, lambda _programs: None, "t0")
         assert self.epoch.restore(kept(POSITIONS).get(STREAM), kept(SAID).get(STREAM), kept(waiting_table(STREAM))) == 0
         self.epoch.summaries.go_on(100 * self.lives)
@@ -101,13 +101,13 @@ class Node:
         self.now += 1
         forks = self.epoch.turn(self.now * 10**9)
         for sink in self.sinks if forks else ():
-            sink.take(STREAM, forks, float(self.now))
+            sink.emit_forks(STREAM, forks, float(self.now))
 
     async def summarise(self, _):
         snapshot = self.programs.snapshot()
         for event in self.epoch.summarise(snapshot, Interval("t0", "t1")):
             for sink in self.sinks:
-                sink.tell(STREAM, event, float(self.now))
+                sink.emit_event(STREAM, event, float(self.now))
         self.epoch.keep_said(self.journal)
 
     async def commit(self, crash_after):
@@ -141,11 +141,11 @@ class Node:
             events = [orjson.loads(line) for line in igzip.decompress(batch.body).splitlines()]
             self.arrived[name].update({event["id"]: 1 for event in events})
         if how == "taken":
-            sink.queue.settle(batch, delivered=batch.forks)
+            sink.queue.complete(batch, delivered=batch.forks)
         elif how == "refused":
-            sink.queue.settle(batch, delivered={}, lost={"rejected": batch.forks})
+            sink.queue.complete(batch, delivered={}, lost={"rejected": batch.forks})
         elif how == "too large" and (halves := sink._packer.halve(batch)):
-            sink.queue.settle(batch, delivered={}, instead=halves)
+            sink.queue.complete(batch, delivered={}, instead=halves)
 
     def adds_up(self):
         captured = self.epoch.captured(self.programs.snapshot())

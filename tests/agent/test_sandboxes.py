@@ -8,8 +8,8 @@ from agent.attribution.pod_objects import pod_from_json, pod_of, pod_to_json
 from agent.model import CREATED, REMOVED, CgroupEvent
 from agent.reporting.summaries import Interval, Summaries
 from agent.settings import KubernetesSettings
-from agent.sinks.encoders.native import whose
-from agent.sinks.formats import Wanted, form
+from agent.sinks.encoders.native import k8s_fields
+from agent.sinks.formats import FormatSpec, sink_format
 from tests.agent.fakes import FakeTracker
 from wire.events import Gap
 
@@ -44,7 +44,7 @@ def node(tmp_path):
 @pytest.fixture
 def summaries(node):
     return Summaries(
-        STREAM, node.attributions.resolve_now, lambda attribution: whose(attribution, cluster="demo", node="node1")
+        STREAM, node.attributions.resolve_now, lambda attribution: k8s_fields(attribution, cluster="demo", node="node1")
     )
 
 
@@ -99,7 +99,9 @@ def test_the_next_agent_knows_it_too():
 def test_every_receiver_is_told_and_none_reads_a_nought(node, summaries, protocol, schema):
     node.start(7, "cart", "kata")
     (gap,) = summaries.sandboxed(node.sandboxed(CLASSES), INTERVAL)
-    encoder = form(Wanted(name="siem", url="https://siem.example", protocol=protocol, schema=schema), "demo", "node1").encoder
+    encoder = sink_format(
+        FormatSpec(name="siem", url="https://siem.example", protocol=protocol, schema=schema), "demo", "node1"
+    ).encoder
     event = encoder.event(gap)
     body = (event if isinstance(event, bytes) else event.encode()).replace(b'"count":null', b"")
     assert b"not_observable" in body and b'"count"' not in body and b"None" not in body

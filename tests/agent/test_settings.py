@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.settings import Settings, SettingsWrong, load
+from agent.settings import Settings, SettingsError, load
 
 SINK = {"name": "siem", "url": "http://127.0.0.1:9910/v1/events"}
 
@@ -35,7 +35,7 @@ def complaint(settings_of):
     """The one line that a text is refused with."""
 
     def read(text):
-        with pytest.raises(SettingsWrong) as refusal:
+        with pytest.raises(SettingsError) as refusal:
             settings_of(text)
         (line,) = refusal.value.lines
         return line
@@ -250,7 +250,7 @@ def test_a_whole_sink_of_each_protocol_as_a_user_writes_it(settings_of):
 
 
 def test_every_mistake_is_told_and_not_only_the_first(settings_of):
-    with pytest.raises(SettingsWrong) as refusal:
+    with pytest.raises(SettingsError) as refusal:
         settings_of("{capture: {ring_bytes: 5Mi, threads: x}, nope: 1}")
     assert len(refusal.value.lines) == 3
 
@@ -264,7 +264,7 @@ def test_two_sinks_of_one_name_are_refused(complaint):
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(SettingsWrong, match="is not there"):
+    with pytest.raises(SettingsError, match="is not there"):
         load(tmp_path / "nowhere")
 
 
@@ -276,7 +276,7 @@ def test_a_file_that_is_no_settings_is_refused_in_one_line(complaint, text):
 def test_a_file_that_is_no_text_is_refused(tmp_path):
     file = tmp_path / "binary"
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SettingsWrong):
+    with pytest.raises(SettingsError):
         load(file)
 
 
@@ -309,7 +309,7 @@ def test_sinks_can_come_from_the_environment(monkeypatch):
 )
 def test_a_wrong_environment_is_named_as_well(monkeypatch, name, value, words):
     monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsWrong) as refusal:
+    with pytest.raises(SettingsError) as refusal:
         load(None)
     (line,) = refusal.value.lines
     assert [word for word in words if word not in line] == []
@@ -357,7 +357,7 @@ def test_whatever_is_written_it_is_settings_or_a_complaint(tmp_path_factory, wri
     file.write_text(yaml.safe_dump(written))
     try:
         assert isinstance(load(file), Settings)
-    except SettingsWrong as refusal:
+    except SettingsError as refusal:
         assert refusal.lines
         assert all(line and "\n" not in line for line in refusal.lines)
 

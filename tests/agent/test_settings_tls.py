@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.settings import SettingsWrong, load
+from agent.settings import SettingsError, load
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def sink(tmp_path, monkeypatch):
 @pytest.fixture
 def complaint(sink):
     def read(fields):
-        with pytest.raises(SettingsWrong) as caught:
+        with pytest.raises(SettingsError) as caught:
             sink(fields)
         (line,) = caught.value.lines
         return line

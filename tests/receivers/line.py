@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.journal import Journal
-from agent.lifecycle.build import sink_of
+from agent.lifecycle.build import build_sink
 from agent.settings import SinkSettings
 from tests.agent.sinks.nouns import a_fork, a_parent_context, a_task
 
@@ -30,7 +30,7 @@ class Line:
         settings = SinkSettings.model_validate({"name": "siem", **given})
         self.journal = journal
         self.stream = f"{uuid.uuid4()}.{secrets.token_hex(8)}"
-        self.sink = sink_of(settings, journal, "demo", "node1", ())
+        self.sink = build_sink(settings, journal, "demo", "node1", ())
         self.sender = self.sink.sender
         self.queue = journal.queue("siem")
         self.said: list[str] = []

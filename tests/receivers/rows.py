@@ -17,11 +17,11 @@ from tests.faults import Close, Fault, FaultProxy, Forward, Garbage, Half, Reset
 
 from .line import Line, line
 
-__all__ = ["FORKS", "HOLD", "RETRY", "SET_ASIDE", "SPLIT", "TAKEN", "Row", "connection_rows", "named", "prove", "said"]
+__all__ = ["ACCEPTED", "FORKS", "HOLD", "REJECTED", "RETRY", "SPLIT", "Row", "connection_rows", "named", "prove", "said"]
 
 FORKS = 6
-RETRY, HOLD, SPLIT, SET_ASIDE, TAKEN = "retry", "hold", "split", "set aside", "taken"
-_TRIES = {RETRY: 2, HOLD: 2, SPLIT: 3, SET_ASIDE: 1, TAKEN: 1}
+RETRY, HOLD, SPLIT, REJECTED, ACCEPTED = "retry", "hold", "split", "rejected", "accepted"
+_TRIES = {RETRY: 2, HOLD: 2, SPLIT: 3, REJECTED: 1, ACCEPTED: 1}
 _HOLD_S = (15.0, 30.0)  # the bounds of a pause while the settings are wrong
 
 
@@ -32,7 +32,7 @@ class Row:
 
     name: str
     fault: Fault
-    fate: str
+    result: str
     lost: Mapping[str, int] = field(default_factory=dict)
     refused: Iterable[int] = ()
     twice: Iterable[int] = ()
@@ -77,13 +77,13 @@ async def prove(
         async with line(folder, url=proxy.url(path), **sink) as here:
             ids = here.put(FORKS)
             await here.ship()
-            assert len(proxy.requests) == (2 if row.again else _TRIES[row.fate])
+            assert len(proxy.requests) == (2 if row.again else _TRIES[row.result])
     assert here.lost == row.lost
     assert here.delivered == FORKS - sum(row.lost.values())
     assert here.closes()
-    if row.fate in (RETRY, HOLD):
-        assert here.said[0].startswith(f"{row.fate}: ")
-        assert here.pauses[0][1] <= 1.0 if row.fate == RETRY else here.pauses[0] == _HOLD_S
+    if row.result in (RETRY, HOLD):
+        assert here.said[0].startswith(f"{row.result}: ")
+        assert here.pauses[0][1] <= 1.0 if row.result == RETRY else here.pauses[0] == _HOLD_S
         assert row.words in here.said[0]
         assert proxy.requests[1].time - proxy.requests[0].time >= row.pause_s
     else:

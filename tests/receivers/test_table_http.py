@@ -12,20 +12,20 @@ from tests.faults import Forward
 
 from .line import Line, line
 from .line import until as awaited
-from .rows import FORKS, HOLD, RETRY, SET_ASIDE, SPLIT, TAKEN, Row, connection_rows, named, prove, said
+from .rows import ACCEPTED, FORKS, HOLD, REJECTED, RETRY, SPLIT, Row, connection_rows, named, prove, said
 from .running import Tenzir, until
 
 pytestmark = [pytest.mark.receivers, pytest.mark.timeout(60)]
 RECEIPT = {"accepted": 4, "duplicate": 0, "rejected": [{"line": 1, "reason": "no"}, {"line": 4, "reason": "no"}]}
 
 ROWS = [
-    *(Row(f"{status}", Forward(say=said(status)), TAKEN) for status in (200, 201, 202, 204, 207)),
-    Row("200 with a body of another's", Forward(say=said(200, {"rejected": "none", "ok": True})), TAKEN),
-    Row("200 with a receipt that refuses two lines", Forward(say=said(200, RECEIPT)), TAKEN, {"rejected": 2}),
+    *(Row(f"{status}", Forward(say=said(status)), ACCEPTED) for status in (200, 201, 202, 204, 207)),
+    Row("200 with a body of another's", Forward(say=said(200, {"rejected": "none", "ok": True})), ACCEPTED),
+    Row("200 with a receipt that refuses two lines", Forward(say=said(200, RECEIPT)), ACCEPTED, {"rejected": 2}),
     *(Row(f"{status}", said(status), RETRY) for status in (408, 425, 429, 500, 501, 502, 503, 504, 507, 529)),
     *(Row(f"{status} with Retry-After", said(status, Retry_After="1"), RETRY, pause_s=1.0) for status in (429, 503)),
     *(Row(f"{status}", said(status), HOLD) for status in (301, 302, 307, 308, 401, 403, 404, 405, 407, 410, 415)),
-    *(Row(f"{status}", said(status), SET_ASIDE, {"rejected": FORKS}, range(FORKS)) for status in (400, 402, 409, 422, 451)),
+    *(Row(f"{status}", said(status), REJECTED, {"rejected": FORKS}, range(FORKS)) for status in (400, 402, 409, 422, 451)),
     Row("413", said(413), SPLIT),
     *connection_rows(once=False),
 ]

@@ -17,7 +17,7 @@ from tests.faults import Forward, Say
 from .documents import of_otlp
 from .line import Line, line
 from .line import until as awaited
-from .rows import FORKS, HOLD, RETRY, SET_ASIDE, SPLIT, TAKEN, Row, connection_rows, named, prove, said
+from .rows import ACCEPTED, FORKS, HOLD, REJECTED, RETRY, SPLIT, Row, connection_rows, named, prove, said
 from .running import Tenzir, until
 
 pytestmark = [pytest.mark.receivers, pytest.mark.timeout(60)]
@@ -41,20 +41,20 @@ def told(body: object) -> Forward:
 
 ALL = {"rejected": FORKS}
 ROWS = [
-    Row("200", Forward(), TAKEN),
-    Row("200, partial success that is empty", told({"partialSuccess": {}}), TAKEN),
-    Row("200, none rejected and a warning", Forward(say=partial(0, "old names")), TAKEN, words="warning: old names"),
-    Row("200, two rejected", Forward(say=partial(2, "too old")), TAKEN, {"rejected": 2}, words="2 of 6 rejected: too old"),
-    Row("200, two rejected, in JSON", told({"partialSuccess": {"rejectedLogRecords": "2"}}), TAKEN, {"rejected": 2}),
-    Row("200, all rejected", Forward(say=partial(FORKS)), TAKEN, ALL),
-    Row("200, more rejected than there were", Forward(say=partial(FORKS + 1)), TAKEN, ALL),
+    Row("200", Forward(), ACCEPTED),
+    Row("200, partial success that is empty", told({"partialSuccess": {}}), ACCEPTED),
+    Row("200, none rejected and a warning", Forward(say=partial(0, "old names")), ACCEPTED, words="warning: old names"),
+    Row("200, two rejected", Forward(say=partial(2, "too old")), ACCEPTED, {"rejected": 2}, words="2 of 6 rejected: too old"),
+    Row("200, two rejected, in JSON", told({"partialSuccess": {"rejectedLogRecords": "2"}}), ACCEPTED, {"rejected": 2}),
+    Row("200, all rejected", Forward(say=partial(FORKS)), ACCEPTED, ALL),
+    Row("200, more rejected than there were", Forward(say=partial(FORKS + 1)), ACCEPTED, ALL),
     Row("200 with a web page", said(200, b"<html>", Content_Type="text/html"), HOLD, words="web page"),
-    *(Row(f"{status}", Forward(say=said(status)), TAKEN) for status in (201, 202, 204)),
+    *(Row(f"{status}", Forward(say=said(status)), ACCEPTED) for status in (201, 202, 204)),
     *(Row(f"{status}", said(status), RETRY) for status in (408, 429, 502, 503, 504)),
     *(Row(f"{status} with Retry-After", said(status, Retry_After="1"), RETRY, pause_s=1.0) for status in (429, 503)),
     *(Row(f"{status}", said(status), HOLD) for status in (301, 401, 403, 404, 405, 415)),
     *(
-        Row(f"{status}, which must not be repeated", said(status), SET_ASIDE, ALL, range(FORKS))
+        Row(f"{status}, which must not be repeated", said(status), REJECTED, ALL, range(FORKS))
         for status in (400, 422, 500, 501)
     ),
     Row("413", said(413), SPLIT),

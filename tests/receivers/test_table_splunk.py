@@ -15,7 +15,7 @@ from tests.faults import FaultProxy, Forward
 from .conftest import TOKEN
 from .line import Line, line
 from .line import until as awaited
-from .rows import FORKS, HOLD, RETRY, SET_ASIDE, SPLIT, TAKEN, Row, connection_rows, named, prove, said
+from .rows import ACCEPTED, FORKS, HOLD, REJECTED, RETRY, SPLIT, Row, connection_rows, named, prove, said
 from .running import Tenzir, until
 
 pytestmark = [pytest.mark.receivers, pytest.mark.timeout(60)]
@@ -45,18 +45,18 @@ def words(number: int) -> str:
 
 
 ROWS = [
-    Row("0: taken", Forward(), TAKEN, words="200 code 0"),
+    Row("0: taken", Forward(), ACCEPTED, words="200 code 0"),
     *(Row(f"{one}: {TEXTS[one]}", said(status, code(one)), RETRY, words=words(one)) for one, status in RETRIED.items()),
     *(Row(f"{one}: {TEXTS[one]}", said(status, code(one)), HOLD, words=words(one)) for one, status in HELD.items()),
     *(
-        Row(f"{one}: {TEXTS[one]}", said(400, code(one)), SET_ASIDE, {"rejected": FORKS}, range(FORKS), words=words(one))
+        Row(f"{one}: {TEXTS[one]}", said(400, code(one)), REJECTED, {"rejected": FORKS}, range(FORKS), words=words(one))
         for one in DATA
     ),
     *(
         Row(
             f"{one}: {TEXTS[one]}, event 2",
             said(400, code(one) | {"invalid-event-number": 2}),
-            TAKEN,
+            ACCEPTED,
             {"rejected": 1},
             [2],
             again=True,
@@ -66,19 +66,19 @@ ROWS = [
     Row(
         "6: Invalid data format, event 5, and those before it were indexed all the same",
         Forward(say=said(400, code(6) | {"invalid-event-number": 5})),
-        TAKEN,
+        ACCEPTED,
         {"rejected": 1},
         twice=range(5),
         again=True,
     ),
-    *(Row(f"{one}: {TEXTS[one]}", Forward(say=said(200, code(one))), TAKEN, words=words(one)) for one in (24, 25)),
+    *(Row(f"{one}: {TEXTS[one]}", Forward(say=said(200, code(one))), ACCEPTED, words=words(one)) for one in (24, 25)),
     Row("413", said(413, b"too large"), SPLIT),
     Row("9 with Retry-After", said(503, code(9), Retry_After="1"), RETRY, pause_s=1.0),
     *(Row(f"{status} without a code", said(status), RETRY) for status in (408, 429, 500, 502, 503, 504)),
     *(Row(f"{status} without a code", said(status), HOLD) for status in (401, 403, 404, 405, 302)),
     Row("404 of another URL of Splunk's", said(404, {"text": "The requested URL was not found", "code": 404}), HOLD),
     Row("404 with the code of wrong data", said(404, code(6)), HOLD, words=words(6)),
-    Row("400 without a code", said(400, b"no"), SET_ASIDE, {"rejected": FORKS}, range(FORKS)),
+    Row("400 without a code", said(400, b"no"), REJECTED, {"rejected": FORKS}, range(FORKS)),
     Row("200 with a web page", said(200, b"<html>Sign in</html>", Content_Type="text/html"), HOLD, words="web page"),
     *connection_rows(once=False),
 ]

@@ -16,20 +16,20 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from agent.doctor.check_result import Finding, fail, ok, warn
-from agent.lifecycle.build import destination_of, form_of
+from agent.lifecycle.build import build_destination, build_sink_format
 from agent.model import Batch
 from agent.settings import Settings, SinkSettings
-from agent.sinks.delivery.advice import Spoken, about_answer, about_trouble
-from agent.sinks.delivery.connections import Connection, Limits
-from agent.sinks.delivery.credentials import FileWrong
-from agent.sinks.delivery.failures import in_words
-from agent.sinks.delivery.responses import Fate
-from agent.sinks.formats import Form
+from agent.sinks.delivery.advice import RequestContext, advice_on_failure, advice_on_outcome
+from agent.sinks.delivery.connections import Connection, Timeouts
+from agent.sinks.delivery.credentials import FileError
+from agent.sinks.delivery.failures import describe_failure
+from agent.sinks.delivery.responses import Result
+from agent.sinks.formats import SinkFormat
 from agent.sinks.packer import ENCODINGS
 
 __all__ = ["Heard", "judge_receivers", "try_receivers"]
 
-_LIMITS: Final = Limits(connect=5.0, quiet=10.0, answer=10.0)  # somebody is waiting at a terminal
+_TIMEOUTS: Final = Timeouts(connect=5.0, idle=10.0, response=10.0)  # somebody is waiting at a terminal
 _NEXT: Final = "`forklore sinks test` sends it an event"
 _CURES: Final = {
     "tls": "mend what it says: ca_file, cert_file, key_file, or the name in url",
@@ -48,34 +48,34 @@ class Heard:
 
     name: str
     text: str
-    fate: Fate | None
+    result: Result | None
     cure: str = ""
 
 
-async def try_receivers(settings: Settings, limits: Limits = _LIMITS) -> list[Heard]:
-    return await asyncio.gather(*(_try(sink, settings.cluster, settings.node, limits) for sink in settings.sinks))
+async def try_receivers(settings: Settings, timeouts: Timeouts = _TIMEOUTS) -> list[Heard]:
+    return await asyncio.gather(*(_try(sink, settings.cluster, settings.node, timeouts) for sink in settings.sinks))
 
 
-async def _try(sink: SinkSettings, cluster: str, node: str, limits: Limits) -> Heard:
-    form = form_of(sink, cluster, node, sink.annotations)
+async def _try(sink: SinkSettings, cluster: str, node: str, timeouts: Timeouts) -> Heard:
+    form = build_sink_format(sink, cluster, node, sink.annotations)
     compress, _ = ENCODINGS[sink.compression]
     batch = Batch("forklore-doctor", "", compress(form.framing.body([])), array("Q"), 0.0, 0)
-    async with Connection(destination_of(sink, form), form.authorization, limits) as connection:
+    async with Connection(build_destination(sink, form), form.authorization, timeouts) as connection:
         heard = await _heard(sink, form, batch, connection)
-        return Heard(heard.name, connection.discreet(heard.text), heard.fate, connection.discreet(heard.cure))
+        return Heard(heard.name, connection.redact(heard.text), heard.result, connection.redact(heard.cure))
 
 
-async def _heard(sink: SinkSettings, form: Form, batch: Batch, connection: Connection) -> Heard:
+async def _heard(sink: SinkSettings, form: SinkFormat, batch: Batch, connection: Connection) -> Heard:
     try:
-        reply = await connection.post(batch.body, form.headers_of(batch))
-    except (FileWrong, aiohttp.ClientError, OSError, ValueError) as error:
-        trouble = in_words(error, connection.receiver, connection.proxy)
-        return Heard(sink.name, trouble.text, None, about_trouble(trouble) or _CURES.get(trouble.kind, _LOOK))
-    answer = form.answer(reply.status, reply.headers, reply.body, datetime.now(UTC), batch)
+        reply = await connection.post(batch.body, form.request_headers(batch))
+    except (FileError, aiohttp.ClientError, OSError, ValueError) as error:
+        trouble = describe_failure(error, connection.receiver, connection.proxy)
+        return Heard(sink.name, trouble.text, None, advice_on_failure(trouble) or _CURES.get(trouble.kind, _LOOK))
+    outcome = form.interpret(reply.status, reply.headers, reply.body, datetime.now(UTC), batch)
     own_path = urlsplit(form.url).path if urlsplit(sink.url).path in ("", "/") else None
     how = (sink.protocol, sink.schema_, sink.framing, sink.compression, sink.auth, sink.token_file)
-    cure = about_answer(reply.status, answer, reply.headers, Spoken(*how, own_path, form.headers))
-    return Heard(sink.name, f"{connection.receiver} answers {answer.text}", answer.fate, cure or "do what it says")
+    cure = advice_on_outcome(reply.status, outcome, reply.headers, RequestContext(*how, own_path, form.headers))
+    return Heard(sink.name, f"{connection.receiver} answers {outcome.text}", outcome.result, cure or "do what it says")
 
 
 def judge_receivers(heard: Sequence[Heard]) -> list[Finding]:
@@ -86,9 +86,9 @@ def judge_receivers(heard: Sequence[Heard]) -> list[Finding]:
 
 def _judge(heard: Heard) -> Finding:
     name = f"sink {heard.name}"
-    if heard.fate in (None, Fate.HOLD):
+    if heard.result in (None, Result.HOLD):
         return fail(name, heard.text, heard.cure)
-    if heard.fate is Fate.RETRY:
+    if heard.result is Result.RETRY:
         return warn(name, heard.text, heard.cure)
     # That an empty batch was not to its taste says that it looked at it, and would look at a full one.
     return ok(name, f"{heard.text}; {_NEXT}")

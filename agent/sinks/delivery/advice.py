@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from agent.sinks.delivery.failures import Trouble
-from agent.sinks.delivery.responses import Answer, Fate
+from agent.sinks.delivery.failures import Failure
+from agent.sinks.delivery.responses import Outcome, Result
 from agent.sinks.delivery.responses.response import is_misdirected
 
-__all__ = ["Spoken", "about_answer", "about_trouble"]
+__all__ = ["RequestContext", "advice_on_failure", "advice_on_outcome"]
 
 _ON_THE_WAY: Final = {
     "dns": "is the host in `url` right? A pod asks the cluster's DNS, which may not know what your own machine knows",
@@ -40,7 +40,7 @@ _ELASTIC: Final = {
 }
 
 
-class Spoken(NamedTuple):
+class RequestContext(NamedTuple):
     """How a receiver was spoken to. `own_path`: the URL's path is of our own making; else it may be a secret."""
 
     protocol: str
@@ -53,23 +53,23 @@ class Spoken(NamedTuple):
     headers: Mapping[str, str]
 
 
-def about_trouble(trouble: Trouble) -> str:
+def advice_on_failure(trouble: Failure) -> str:
     """Empty when its text says it all."""
     return _ON_THE_WAY.get(trouble.kind, "")
 
 
-def about_answer(status: int, answer: Answer, headers: Mapping[str, str], spoken: Spoken) -> str:
+def advice_on_outcome(status: int, outcome: Outcome, headers: Mapping[str, str], spoken: RequestContext) -> str:
     """`headers`: the answer's. Empty when its text says it all."""
-    if answer.fate is Fate.TAKEN and not (answer.refused or answer.again or answer.rejected):
+    if outcome.result is Result.ACCEPTED and not (outcome.rejected_items or outcome.retry_items or outcome.rejected_count):
         return ""
-    if spoken.protocol == "elasticsearch" and (words := _first(_ELASTIC, answer.text)):
+    if spoken.protocol == "elasticsearch" and (words := _first(_ELASTIC, outcome.text)):
         return words
-    if status == 404 or (is_misdirected(answer.text) and "Content-Type" not in answer.text):
+    if status == 404 or (is_misdirected(outcome.text) and "Content-Type" not in outcome.text):
         return f"there is nothing at {_path(spoken)}: see `url`; {_PLACES[spoken.protocol]}"
-    if status == 415 or is_misdirected(answer.text):
+    if status == 415 or is_misdirected(outcome.text):
         kind = spoken.headers.get("Content-Type", "none")
         return f"it does not take {kind}, {spoken.compression}: try another {_form(spoken)}"
-    if spoken.protocol == "splunk_hec" and answer.fate is Fate.HOLD and " code " in answer.text.partition(":")[0]:
+    if spoken.protocol == "splunk_hec" and outcome.result is Result.HOLD and " code " in outcome.text.partition(":")[0]:
         return f"token_file is {spoken.token_file}" if status in (401, 403) and spoken.token_file else ""
     if 300 <= status < 400:
         return f"it sends us elsewhere, where nothing of ours goes: give the right `url`{_elsewhere(headers)}"
@@ -88,9 +88,9 @@ def about_answer(status: int, answer: Answer, headers: Mapping[str, str], spoken
             return "this address was given up: ask whoever runs the receiver for another"
         case 413:
             return "it takes less than one event: its own limit is too low"
-    if answer.fate is Fate.RETRY:
+    if outcome.result is Result.RETRY:
         return "it is there, and busy or broken: the agent would try again until it takes it"
-    if 200 <= status < 300 and answer.fate is Fate.HOLD:
+    if 200 <= status < 300 and outcome.result is Result.HOLD:
         return f"something else answers at {_path(spoken)}: see `url`; {_PLACES[spoken.protocol]}"
     return f"it refuses the event itself: does it expect {spoken.schema}, and in this form?"
 
@@ -99,7 +99,7 @@ def _first(words: Mapping[str, str], text: str) -> str:
     return next((told for word, told in words.items() if word in text), "")
 
 
-def _path(spoken: Spoken) -> str:
+def _path(spoken: RequestContext) -> str:
     return spoken.own_path or "the path of `url`"
 
 
@@ -110,5 +110,5 @@ def _elsewhere(headers: Mapping[str, str]) -> str:
     return f" ({scheme}://{place}?)" if found and place.isprintable() and scheme in ("http", "https") else ""
 
 
-def _form(spoken: Spoken) -> str:
+def _form(spoken: RequestContext) -> str:
     return "`compression`, or `framing`" if spoken.protocol == "http" else "`compression`"

@@ -20,11 +20,11 @@ from typing import Final, NamedTuple, Self
 import aiohttp
 from yarl import URL
 
-from agent.sinks.delivery.credentials import CertificateFiles, FileWrong, Look, look, read_token, tls_context
+from agent.sinks.delivery.credentials import CertificateFiles, FileError, Look, look, read_token, tls_context
 from agent.sinks.delivery.responses import MOST_BYTES
 from wire import VERSION
 
-__all__ = ["LIMITS", "Connection", "Destination", "Limits", "Reply"]
+__all__ = ["TIMEOUTS", "Connection", "Destination", "Response", "Timeouts"]
 
 _KEEP_S: Final = 75.0  # between batches: longer than the longest `batch.wait`; a receiver may close earlier
 _LOOK_S: Final = 1.0  # how often the limits are looked at
@@ -45,19 +45,19 @@ class Destination:
     proxy: str | None = field(default=None, repr=False)
 
 
-class Limits(NamedTuple):
+class Timeouts(NamedTuple):
     """Seconds. `connect`: TCP and TLS, to the proxy and to the receiver each. `quiet`: while nothing moves in either direction.
     `answer`: from the last byte that the receiver took to the end of its answer. A body that moves is never cut off."""
 
     connect: float = 10.0
-    quiet: float = 30.0
-    answer: float = 60.0
+    idle: float = 30.0
+    response: float = 60.0
 
 
-LIMITS: Final = Limits()
+TIMEOUTS: Final = Timeouts()
 
 
-class Reply(NamedTuple):
+class Response(NamedTuple):
     """`body`: unpacked, and cut at MOST_BYTES."""
 
     status: int
@@ -69,12 +69,12 @@ class Connection:
     """`authorization`: a token's text -> headers. An async context manager: it ends with nothing left open."""
 
     def __init__(
-        self, destination: Destination, authorization: Callable[[str], Mapping[str, str]], limits: Limits = LIMITS
+        self, destination: Destination, authorization: Callable[[str], Mapping[str, str]], timeouts: Timeouts = TIMEOUTS
     ) -> None:
         self._destination = destination
         self._certificates = CertificateFiles(destination.ca_file, destination.cert_file, destination.key_file)
         self._authorization = authorization
-        self._limits = limits
+        self._timeouts = timeouts
         url, proxy = URL(destination.url), URL(destination.proxy) if destination.proxy else None
         self.receiver = f"{url.host_subcomponent}:{url.port}"
         self.proxy = f"{proxy.host_subcomponent}:{proxy.port}" if proxy else None
@@ -106,13 +106,13 @@ class Connection:
         """A file is another one than at the last `post`."""
         return look(self._files) != self._seen
 
-    def discreet(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """A receiver may say what it was told."""
         for secret in self.secrets:
             text = text.replace(secret, "[secret]")
         return text
 
-    async def post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
+    async def post(self, body: bytes, headers: Mapping[str, str]) -> Response:
         """The whole answer. Raises FileWrong, aiohttp.ClientError, OSError (TimeoutError), ValueError."""
         self._seen = look(self._files)
         headers = {**headers, **self._authorized()}
@@ -139,7 +139,7 @@ class Connection:
         try:
             headers = self._authorization(token)
         except ValueError as error:
-            raise FileWrong(f"token_file {file}: {error}") from error
+            raise FileError(f"token_file {file}: {error}") from error
         secrets = {token, *(value.rpartition(" ")[2] for value in headers.values()), *self._proxy_secrets}
         self.secrets = frozenset(one for one in secrets if len(one) >= _SHORTEST_SECRET)
         return headers
@@ -159,44 +159,44 @@ class Connection:
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),  # a receiver can't make us carry anything
                 proxy=self._destination.proxy,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect),
                 headers={"User-Agent": f"forklore/{VERSION}"},
                 trace_configs=[self._traced()],
             )
             self._made_of = made_of
         return self._session
 
-    async def _once(self, session: aiohttp.ClientSession, body: bytes, headers: Mapping[str, str]) -> Reply:
+    async def _once(self, session: aiohttp.ClientSession, request_body: bytes, headers: Mapping[str, str]) -> Response:
         # A stream of it, not the bytes: those would be copied, and encrypted, in one piece that the loop waits for.
-        request = session.post(self._destination.url, data=io.BytesIO(body), headers=headers, allow_redirects=False)
+        request = session.post(self._destination.url, data=io.BytesIO(request_body), headers=headers, allow_redirects=False)
         async with self._in_time(), request as response:
-            answer = bytearray()
-            async for chunk in response.content.iter_any():  # to the end: half an answer is no answer
-                answer += chunk
-                if len(answer) >= MOST_BYTES:
+            body = bytearray()
+            async for chunk in response.content.iter_any():  # to the end: half a response is no response
+                body += chunk
+                if len(body) >= MOST_BYTES:
                     break
-            return Reply(response.status, response.headers, bytes(answer[:MOST_BYTES]))
+            return Response(response.status, response.headers, bytes(body[:MOST_BYTES]))
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
         """Raises TimeoutError when a limit is passed. What the kernel has had acknowledged tells a slow receiver from one that
         stands still; our own writes don't, for megabytes fit into the socket's buffer."""
-        loop, limits = asyncio.get_running_loop(), self._limits
-        every = min(_LOOK_S, limits.quiet / 4)
+        loop, timeouts = asyncio.get_running_loop(), self._timeouts
+        every = min(_LOOK_S, timeouts.idle / 4)
         moved, now = self._moved(), loop.time()
-        quiet, answer = now + limits.quiet, now + limits.answer
+        idle, response = now + timeouts.idle, now + timeouts.response
         later: asyncio.TimerHandle | None = None
-        async with asyncio.timeout_at(min(quiet, answer)) as deadline:
+        async with asyncio.timeout_at(min(idle, response)) as deadline:
             # Handed to itself: by naming itself it would be a cycle, one a try, and Python looks for those once an hour.
             def watch(again: Callable[..., None]) -> None:
-                nonlocal moved, quiet, answer, later
+                nonlocal moved, idle, response, later
                 before, moved, now = moved, self._moved(), loop.time()
                 if moved != before:
-                    quiet = now + limits.quiet
+                    idle = now + timeouts.idle
                 if moved[0] != before[0]:
-                    answer = now + limits.answer
+                    response = now + timeouts.response
                 if not deadline.expired():
-                    deadline.reschedule(min(quiet, answer))
+                    deadline.reschedule(min(idle, response))
                     later = loop.call_later(every, again, again)
 
             watch(watch)

@@ -12,13 +12,13 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Final, NamedTuple
 
-__all__ = ["CertificateFiles", "FileWrong", "Look", "look", "read_token", "tls_context"]
+__all__ = ["CertificateFiles", "FileError", "Look", "look", "read_token", "tls_context"]
 
 _MOST_TOKEN: Final = 16384  # bytes; a receiver takes headers of 8 KiB at most, usually
 Look = tuple[tuple[int, ...] | None, ...]
 
 
-class FileWrong(Exception):
+class FileError(Exception):
     """One line that says which file and what is wrong with it."""
 
 
@@ -50,11 +50,11 @@ def read_token(file: Path) -> str:
         with file.open("rb") as stream:
             token = stream.read(_MOST_TOKEN + 1).strip().decode()
     except OSError as error:
-        raise FileWrong(f"token_file {file}: {error.strerror}") from error
+        raise FileError(f"token_file {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise FileWrong(f"token_file {file}: is no text") from error
+        raise FileError(f"token_file {file}: is no text") from error
     if len(token) > _MOST_TOKEN:
-        raise FileWrong(f"token_file {file}: is too long for a token")
+        raise FileError(f"token_file {file}: is too long for a token")
     return token
 
 
@@ -66,7 +66,7 @@ def tls_context(files: CertificateFiles) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=files.ca)
     except (ssl.SSLError, ValueError) as error:
-        raise FileWrong(f"ca_file {files.ca}: holds no certificate that can be read (PEM)") from error
+        raise FileError(f"ca_file {files.ca}: holds no certificate that can be read (PEM)") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     if files.cert:
@@ -74,7 +74,7 @@ def tls_context(files: CertificateFiles) -> ssl.SSLContext:
             # Without a password OpenSSL would ask for one on the terminal, and wait.
             context.load_cert_chain(files.cert, files.key, password="")
         except (ssl.SSLError, ValueError) as error:
-            raise FileWrong(_pair_wrong(files, error)) from error
+            raise FileError(_pair_wrong(files, error)) from error
     return context
 
 
@@ -89,7 +89,7 @@ def _readable(what: str, file: Path) -> None:
     """Raises FileWrong. OpenSSL would not say which file it could not read; and reading a pipe waits for its writer."""
     try:
         if not S_ISREG(file.stat().st_mode):
-            raise FileWrong(f"{what} {file}: is not a file")
+            raise FileError(f"{what} {file}: is not a file")
         file.open("rb").close()
     except OSError as error:
-        raise FileWrong(f"{what} {file}: {error.strerror}") from error
+        raise FileError(f"{what} {file}: {error.strerror}") from error

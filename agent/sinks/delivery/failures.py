@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 import aiohttp
 
-from agent.sinks.delivery.credentials import FileWrong
+from agent.sinks.delivery.credentials import FileError
 
-__all__ = ["Trouble", "in_words"]
+__all__ = ["Failure", "describe_failure"]
 
 _CLIENT_CERTIFICATE: Final = "it wants a client certificate: give cert_file and key_file"
 _OURS_REFUSED: Final = "it refuses our client certificate"
@@ -48,7 +48,7 @@ _REASONS: Final = {
 }
 
 
-class Trouble(NamedTuple):
+class Failure(NamedTuple):
     """`kind`: a metric's label, one of few. `hold`: it lasts until somebody mends a setting, a file or a certificate."""
 
     kind: str
@@ -56,49 +56,49 @@ class Trouble(NamedTuple):
     hold: bool = False
 
 
-def in_words(error: BaseException, receiver: str, proxy: str | None) -> Trouble:
+def describe_failure(error: BaseException, receiver: str, proxy: str | None) -> Failure:
     """`receiver`, `proxy`: host:port. `error`: what Connection.post raises."""
-    if isinstance(error, FileWrong):
-        return Trouble("files", str(error), hold=True)
+    if isinstance(error, FileError):
+        return Failure("files", str(error), hold=True)
     if tls := next(_tls_errors(error), None):
         return _tls(tls, _peer(error, receiver))
     match error:
         case aiohttp.ClientHttpProxyError(status=407):
-            return Trouble("proxy", f"the proxy {proxy} wants other credentials: 407", hold=True)
+            return Failure("proxy", f"the proxy {proxy} wants other credentials: 407", hold=True)
         case aiohttp.ClientHttpProxyError(status=status):
-            return Trouble("proxy", f"the proxy {proxy} makes no connection to {receiver}: {status}", hold=400 <= status < 500)
+            return Failure("proxy", f"the proxy {proxy} makes no connection to {receiver}: {status}", hold=400 <= status < 500)
         case aiohttp.ClientConnectorDNSError():
-            return Trouble("dns", f"{_peer(error, receiver)}: the name is not known: {_reason(error)}")
+            return Failure("dns", f"{_peer(error, receiver)}: the name is not known: {_reason(error)}")
         case aiohttp.ClientProxyConnectionError():
-            return Trouble("proxy", f"the proxy {proxy} can't be reached: {_reason(error)}")
+            return Failure("proxy", f"the proxy {proxy} can't be reached: {_reason(error)}")
         case aiohttp.ClientConnectorError():
-            return Trouble("connect", f"{_peer(error, receiver)} can't be reached: {_reason(error)}")
+            return Failure("connect", f"{_peer(error, receiver)} can't be reached: {_reason(error)}")
         case aiohttp.ConnectionTimeoutError():
-            return Trouble("timeout", f"{proxy or receiver} can't be reached: no connection in time")
+            return Failure("timeout", f"{proxy or receiver} can't be reached: no connection in time")
         case TimeoutError():
-            return Trouble("timeout", f"{receiver} does not answer in time")
+            return Failure("timeout", f"{receiver} does not answer in time")
         case aiohttp.ServerDisconnectedError():
-            return Trouble("disconnected", f"{receiver} closed the connection without an answer")
+            return Failure("disconnected", f"{receiver} closed the connection without an answer")
         case aiohttp.ClientPayloadError():
-            return Trouble("half_answer", f"{receiver} broke off its answer")
+            return Failure("half_answer", f"{receiver} broke off its answer")
         case aiohttp.ClientResponseError():
-            return Trouble("no_http", f"{receiver} answers with something that is not HTTP: is it https://?")
+            return Failure("no_http", f"{receiver} answers with something that is not HTTP: is it https://?")
         case OSError():
-            return Trouble("disconnected", f"{receiver} broke the connection: {_reason(error)}")
+            return Failure("disconnected", f"{receiver} broke the connection: {_reason(error)}")
         case ValueError():
-            return Trouble("settings", f"{receiver}: url, headers or token can't be put into a request", hold=True)
-    return Trouble("other", f"{receiver}: {type(error).__name__}")
+            return Failure("settings", f"{receiver}: url, headers or token can't be put into a request", hold=True)
+    return Failure("other", f"{receiver}: {type(error).__name__}")
 
 
-def _tls(error: ssl.SSLError, peer: str) -> Trouble:
+def _tls(error: ssl.SSLError, peer: str) -> Failure:
     if isinstance(error, ssl.SSLCertVerificationError):
         why = _DISTRUST.get(error.verify_code) or error.verify_message
-        return Trouble("tls", f"{peer} is not trusted: {why}", hold=True)
+        return Failure("tls", f"{peer} is not trusted: {why}", hold=True)
     reason = str(getattr(error, "reason", None) or "").upper()
     for end, words in _REASONS.items():
         if reason == end or reason.endswith(f"_{end}"):
-            return Trouble("tls", f"{peer}: TLS: {words}", hold=True)
-    return Trouble("tls", f"{peer}: TLS: {reason.lower().replace('_', ' ') or 'broken off'}")
+            return Failure("tls", f"{peer}: TLS: {words}", hold=True)
+    return Failure("tls", f"{peer}: TLS: {reason.lower().replace('_', ' ') or 'broken off'}")
 
 
 def _tls_errors(error: BaseException | None) -> Iterator[ssl.SSLError]:

@@ -17,10 +17,10 @@ import aiohttp
 
 from agent.histogram import Durations
 from agent.model import NOBODY, Batch
-from agent.sinks.delivery.connections import LIMITS, Connection, Destination, Limits
-from agent.sinks.delivery.credentials import FileWrong
-from agent.sinks.delivery.failures import in_words
-from agent.sinks.delivery.responses import Answer, Fate
+from agent.sinks.delivery.connections import TIMEOUTS, Connection, Destination, Timeouts
+from agent.sinks.delivery.credentials import FileError
+from agent.sinks.delivery.failures import describe_failure
+from agent.sinks.delivery.responses import Outcome, Result
 from agent.sinks.printable import printable
 from wire.backoff import Backoff, Uniform
 
@@ -43,7 +43,7 @@ class Queue(Protocol):
         """The oldest; waits for one. It stays until it is settled."""
         ...
 
-    def settle(
+    def complete(
         self, batch: Batch, *, delivered: _Forks, lost: Mapping[str, _Forks] = ..., instead: Sequence[Batch] = ...
     ) -> bool:
         """In one step: what became of its forks, and smaller batches in its place. False: it had been dropped meanwhile, and
@@ -65,10 +65,10 @@ class Speech(Protocol):
     """A protocol, as far as a sender needs it. `headers_of`: all that a batch's request has. `answer`: status, headers, body,
     now, batch -> what it means. `authorization`: a token's text -> headers; ValueError says what is wrong with it."""
 
-    def headers_of(self, batch: Batch) -> Mapping[str, str]: ...
+    def request_headers(self, batch: Batch) -> Mapping[str, str]: ...
 
     @property
-    def answer(self) -> Callable[[int, Mapping[str, str], bytes, datetime, Batch], Answer]: ...
+    def interpret(self) -> Callable[[int, Mapping[str, str], bytes, datetime, Batch], Outcome]: ...
 
     @property
     def authorization(self) -> Callable[[str], Mapping[str, str]]: ...
@@ -89,20 +89,20 @@ class Sender:
         packer: Packer,
         speech: Speech,
         *,
-        limits: Limits = LIMITS,
+        timeouts: Timeouts = TIMEOUTS,
     ) -> None:
         self.name = name
         self._queue = queue
         self._packer = packer
         self._speech = speech
         self.durations = Durations()
-        self._connection = Connection(destination, speech.authorization, limits)
+        self._connection = Connection(destination, speech.authorization, timeouts)
         self.state = "nothing sent yet"
         self.answers: dict[str, int] = {}
         self.tries = 0
         self.retries = 0
         self.bytes_sent = 0
-        self.last_taken: float | None = None
+        self.last_accepted: float | None = None
         self._failures = 0
         self._said = ""
 
@@ -121,74 +121,74 @@ class Sender:
                 self.tries += 1
                 self.retries += batch.id == tried
                 tried = batch.id
-                answer = await self._post(batch)
-                if pause := self._settle(batch, answer, jitter):
-                    await self._pause(pause, watching=answer.fate is Fate.HOLD)
+                outcome = await self._post(batch)
+                if pause := self._settle(batch, outcome, jitter):
+                    await self._pause(pause, watching=outcome.result is Result.HOLD)
 
-    async def _post(self, batch: Batch) -> Answer:
+    async def _post(self, batch: Batch) -> Outcome:
         loop = asyncio.get_running_loop()
         start = loop.time()
         try:
-            reply = await self._connection.post(batch.body, self._speech.headers_of(batch))
-        except (FileWrong, aiohttp.ClientError, OSError, ValueError) as error:
-            trouble = in_words(error, self._connection.receiver, self._connection.proxy)
+            reply = await self._connection.post(batch.body, self._speech.request_headers(batch))
+        except (FileError, aiohttp.ClientError, OSError, ValueError) as error:
+            trouble = describe_failure(error, self._connection.receiver, self._connection.proxy)
             self._count(trouble.kind)
-            return Answer(Fate.HOLD if trouble.hold else Fate.RETRY, trouble.text)
+            return Outcome(Result.HOLD if trouble.hold else Result.RETRY, trouble.text)
         finally:
             self.durations.observe(loop.time() - start)
         self._count(str(reply.status))
         self.bytes_sent += len(batch.body)
-        return self._speech.answer(reply.status, reply.headers, reply.body, datetime.now(UTC), batch)
+        return self._speech.interpret(reply.status, reply.headers, reply.body, datetime.now(UTC), batch)
 
-    def _settle(self, batch: Batch, answer: Answer, jitter: Uniform) -> float:
+    def _settle(self, batch: Batch, outcome: Outcome, jitter: Uniform) -> float:
         """Moves the queue on as the answer says; returns the pause until the next try, seconds."""
-        text = printable(self._connection.discreet(answer.text), _MOST_TEXT)
-        self.state = f"{answer.fate.value}: {text}"
+        text = printable(self._connection.redact(outcome.text), _MOST_TEXT)
+        self.state = f"{outcome.result.value}: {text}"
         places = range(batch.events)
-        refused = {at for at in answer.refused if at in places}
-        again = sorted({at for at in answer.again if at in places} - refused)
-        if answer.fate in (Fate.RETRY, Fate.HOLD) or len(again) == batch.events > 0:
-            return self._later(answer, jitter)
-        if answer.fate is Fate.SPLIT:
+        refused = {at for at in outcome.rejected_items if at in places}
+        again = sorted({at for at in outcome.retry_items if at in places} - refused)
+        if outcome.result in (Result.RETRY, Result.HOLD) or len(again) == batch.events > 0:
+            return self._later(outcome, jitter)
+        if outcome.result is Result.SPLIT:
             if halves := self._packer.halve(batch):
-                self._queue.settle(batch, delivered={}, instead=halves)
+                self._queue.complete(batch, delivered={}, instead=halves)
             else:
                 self._lose(batch, "too_large", text)
-        elif answer.fate is Fate.SET_ASIDE:
+        elif outcome.result is Result.REJECTED:
             self._lose(batch, "rejected", text)
         else:
-            self.last_taken = asyncio.get_running_loop().time()
-            self._take(batch, refused, again, answer.rejected, text)
+            self.last_accepted = asyncio.get_running_loop().time()
+            self._take(batch, refused, again, outcome.rejected_count, text)
             if again:
-                return self._later(answer, jitter)
+                return self._later(outcome, jitter)
         if self._failures:
             log.info("sink %s: answers again after %d tries", self.name, self._failures)
             self._failures = 0
             self._said = ""
-        return answer.pause_s or 0.0
+        return outcome.pause_s or 0.0
 
     def _take(self, batch: Batch, refused: set[int], again: Sequence[int], rejected: int, text: str) -> None:
         if refused or rejected > 0:
             log.error("sink %s: %d of %d events refused: %s", self.name, len(refused) + rejected, batch.events, text)
         delivered, lost = became(batch, refused, again, rejected)
         instead = [self._packer.part(batch, again, "again")] if again else []
-        self._queue.settle(batch, delivered=delivered, lost={"rejected": lost} if lost else {}, instead=instead)
+        self._queue.complete(batch, delivered=delivered, lost={"rejected": lost} if lost else {}, instead=instead)
 
     def _lose(self, batch: Batch, reason: str, text: str) -> None:
         log.error("sink %s: set a batch of %d events aside: %s", self.name, batch.events, text)
-        self._queue.settle(batch, delivered={}, lost={reason: batch.forks})
+        self._queue.complete(batch, delivered={}, lost={reason: batch.forks})
 
-    def _later(self, answer: Answer, jitter: Uniform) -> float:
+    def _later(self, outcome: Outcome, jitter: Uniform) -> float:
         self._failures += 1
         if self.state != self._said:
             log.warning("sink %s: %s", self.name, self.state)
             self._said = self.state
-        if answer.fate is Fate.HOLD:
+        if outcome.result is Result.HOLD:
             return jitter(_HOLD_S / 2, _HOLD_S)
-        if answer.pause_s is None:
+        if outcome.pause_s is None:
             return _BACKOFF.full_jitter(self._failures, jitter)
         # What was asked for is the least; a little more, so that not all come back in the same moment.
-        return answer.pause_s + jitter(0, 1)
+        return outcome.pause_s + jitter(0, 1)
 
     async def _pause(self, seconds: float, *, watching: bool) -> None:
         """`watching`: over as soon as somebody has replaced a file, for that may be what was wrong."""

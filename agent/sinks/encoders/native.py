@@ -17,7 +17,7 @@ from agent.sinks.encoders.fragments import ATTRIBUTIONS, Fragments
 from agent.sinks.encoders.times import Rfc3339
 from wire.events import FORK
 
-__all__ = ["NativeEncoder", "whose"]
+__all__ = ["NativeEncoder", "k8s_fields"]
 
 _Inums = tuple[int | None, ...]
 _Clone = tuple[str, ...] | None
@@ -27,7 +27,7 @@ def _json(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-def whose(attribution: Attribution, cluster: str, node: str) -> dict[str, Any]:
+def k8s_fields(attribution: Attribution, cluster: str, node: str) -> dict[str, Any]:
     """The part of an event that says whose it is: cgroup, container, k8s."""
     pod, container = attribution.pod, attribution.container
     return {
@@ -69,7 +69,7 @@ class _ParentContextText(NamedTuple):
 class _AttributionText(NamedTuple):
     """`usual`: with the parent in the same cgroup and the name known at once; else the parts are joined anew."""
 
-    whose: str
+    k8s_fields: str
     usual: str
 
 
@@ -164,10 +164,10 @@ class NativeEncoder:
         )
 
     def _attribution(self, attribution: Attribution) -> _AttributionText:
-        text = _json(whose(attribution, self._cluster, self._node))[1:-1]
+        text = _json(k8s_fields(attribution, self._cluster, self._node))[1:-1]
         return _AttributionText(text, self._rest(text, attribution, None, None))
 
-    def _rest(self, whose: str, attribution: Attribution, parent: Attribution | None, lag_ms: int | None) -> str:
+    def _rest(self, k8s_fields: str, attribution: Attribution, parent: Attribution | None, lag_ms: int | None) -> str:
         parent_cgroup = None if parent is None else {"id": parent.cgroup, "path": parent.path}
         enrichment = {"state": state_of(attribution, lag_ms), "by": attribution.by, "lag_ms": lag_ms or 0}
-        return f'{whose},"parent_cgroup":{_json(parent_cgroup)},"enrichment":{_json(enrichment)},'
+        return f'{k8s_fields},"parent_cgroup":{_json(parent_cgroup)},"enrichment":{_json(enrichment)},'

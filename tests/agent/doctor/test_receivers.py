@@ -11,7 +11,7 @@ from aiohttp import web
 
 from agent.doctor.checks.receivers import judge_receivers, try_receivers
 from agent.settings import Settings
-from agent.sinks.delivery.connections import Limits
+from agent.sinks.delivery.connections import Timeouts
 from collector.server.app import running_collector
 from collector.settings import Settings as CollectorSettings
 from tests.certificates import Authority
@@ -167,7 +167,7 @@ async def test_one_that_hangs_holds_up_no_other(said):
             silent.listen()
             sinks = ({"name": "dead", "url": f"http://127.0.0.1:{silent.getsockname()[1]}/"}, {"name": "live", "url": url})
             settings = Settings(node="node1", sinks=sinks)
-            findings = said(judge_receivers(await try_receivers(settings, Limits(connect=1.0, quiet=1.0, answer=1.0))))
+            findings = said(judge_receivers(await try_receivers(settings, Timeouts(connect=1.0, idle=1.0, response=1.0))))
     assert findings["sink live"].verdict == "ok"
     assert "does not answer in time" in findings["sink dead"].text
 

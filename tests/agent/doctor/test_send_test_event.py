@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from agent.doctor.send_test_event import NODE, main, marked, tried
-from agent.lifecycle.build import form_of
+from agent.lifecycle.build import build_sink_format
 from agent.settings import SinkSettings
-from agent.sinks.delivery.connections import Limits
+from agent.sinks.delivery.connections import Timeouts
 from collector.ingest.lines import checked_lines
 from tests.agent.sinks import ecs_documents, test_ocsf
 from tests.agent.sinks.plain_otel import parsed, told
@@ -87,7 +87,7 @@ def test_it_is_what_the_collector_takes_and_counts_for_nothing() -> None:
 def test_it_is_valid_in_every_schema(protocol: str, schema: str) -> None:
     event = marked("siem", "demo", 10**18)
     sink = SinkSettings.model_validate({"name": "siem", "url": "http://x", "protocol": protocol, "schema": schema})
-    item = form_of(sink, "demo", NODE, ()).encoder.event(event)
+    item = build_sink_format(sink, "demo", NODE, ()).encoder.event(event)
     match schema:
         case "otel":
             resource, record = parsed(item)
@@ -224,7 +224,7 @@ def test_a_receiver_says_our_token_back_and_it_is_not_shown(proxy: FaultProxy, t
 async def test_a_receiver_that_hangs_keeps_nobody_waiting_for_long(proxy: FaultProxy) -> None:
     proxy.usual = Stall(5.0, Say(200))
     sink = SinkSettings(name="siem", url=proxy.url("/"))
-    outcome = await tried(sink, form_of(sink, "demo", NODE, ()), marked("siem", "demo", 0), Limits(1.0, 0.3, 0.3))
+    outcome = await tried(sink, build_sink_format(sink, "demo", NODE, ()), marked("siem", "demo", 0), Timeouts(1.0, 0.3, 0.3))
     assert outcome[:2] == (False, f"127.0.0.1:{proxy.address[1]} does not answer in time")
     assert "NetworkPolicy" in outcome.advice
 

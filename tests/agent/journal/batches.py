@@ -36,7 +36,7 @@ async def drained(queue, most=None):
     out = []
     while len(queue) and (most is None or len(out) < most):
         batch = await at_once(queue.head())
-        if queue.settle(batch, delivered=batch.forks):
+        if queue.complete(batch, delivered=batch.forks):
             out.append(batch)
     return out
 

@@ -214,7 +214,7 @@ async def test_whatever_happens_to_the_file_while_it_is_used_the_next_commit_beg
         await place.opened()
     assert told(journal) == {7: 44, 8: 22, 9: 5}
     # What was in memory, or in somebody's hands, is there; and what a descriptor still leads to.
-    assert queue.settle(in_hand, delivered=in_hand.forks)
+    assert queue.complete(in_hand, delivered=in_hand.forks)
     left = list(queue)
     lost = journal.account(STREAM, "siem").lost.get("journal_corrupt", Counter()).total()
     assert len(left) * 3 + lost == 21 * 3
@@ -237,7 +237,7 @@ async def test_what_is_in_a_senders_hands_is_not_lost_with_the_file(place):
     journal.put("shelf", 2, b"two")
     assert await journal.commit()
     assert counts(journal.account(STREAM, "siem")) == {("delivered", ""): {9: 5}, ("lost", "journal_corrupt"): {7: 2, 8: 1}}
-    assert queue.settle(in_hand, delivered=in_hand.forks)
+    assert queue.complete(in_hand, delivered=in_hand.forks)
     assert told(journal) == {7: 4, 8: 2, 9: 5}
 
 
@@ -346,7 +346,7 @@ async def all_delivered(journal, bodies):
             await journal.commit()
         if head.done():
             assert head.result().body == bodies[head.result().id]
-            queue.settle(head.result(), delivered=head.result().forks)
+            queue.complete(head.result(), delivered=head.result().forks)
         head.cancel()
 
 

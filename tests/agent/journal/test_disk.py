@@ -98,7 +98,7 @@ async def test_while_it_fails_senders_get_what_is_in_memory_and_what_they_delive
     with failing_disk():
         assert not await journal.commit()
         batch = await at_once(waiting)
-        assert queue.settle(batch, delivered=batch.forks)
+        assert queue.complete(batch, delivered=batch.forks)
         queue.put(a_batch("1", forks={7: 1}))
         assert [batch.id for batch in await drained(queue)] == ["1"]
         queue.put(a_batch("2", forks={7: 1}))
@@ -290,7 +290,7 @@ async def test_a_place_that_can_be_written_later_gets_all_of_it_and_what_lay_the
     place.folder.unlink()
     (tmp_path / "away").rename(place.folder)
     await committed(journal)
-    assert not queue.settle(in_hand, delivered=in_hand.forks)
+    assert not queue.complete(in_hand, delivered=in_hand.forks)
     assert (queue.forks, journal.account(STREAM, "siem").delivered) == (4, {7: 11})
     await journal.commit()
     await journal.close()

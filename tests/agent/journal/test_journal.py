@@ -56,9 +56,9 @@ async def test_order_lasts_over_splits_and_restarts(place):
     for name in ("0", "1", "2"):
         queue.put(a_batch(name, forks={7: 4}))
     await journal.commit()
-    queue.settle(await queue.head(), delivered={}, instead=[a_batch("0.0", forks={7: 2}), a_batch("0.1", forks={7: 2})])
+    queue.complete(await queue.head(), delivered={}, instead=[a_batch("0.0", forks={7: 2}), a_batch("0.1", forks={7: 2})])
     await journal.commit()
-    queue.settle(await queue.head(), delivered={}, instead=[a_batch("0.0.0", forks={7: 1}), a_batch("0.0.1", forks={7: 1})])
+    queue.complete(await queue.head(), delivered={}, instead=[a_batch("0.0.0", forks={7: 1}), a_batch("0.0.1", forks={7: 1})])
     await journal.commit()
     journal = await place.again(journal)
     journal.queue("siem").put(a_batch("3"))

@@ -107,7 +107,7 @@ class Life:
             for name, forks in (("a", half), ("b", batch.forks - half)):
                 halves.append(a_batch(batch.id + name, len(batch.body) // 2, +forks, stream=batch.stream))
         delivered = Counter() if halves else batch.forks - lost
-        assert queue.settle(batch, delivered=delivered, lost={"rejected": lost} if lost else {}, instead=halves) is still
+        assert queue.complete(batch, delivered=delivered, lost={"rejected": lost} if lost else {}, instead=halves) is still
         self.seen[how, still] += 1
         if still:
             waiting[0:1] = [(half, True) for half in halves]

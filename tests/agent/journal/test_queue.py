@@ -27,7 +27,7 @@ async def test_the_oldest_comes_first_and_stays_until_it_is_settled(queue):
     queue.put(second)
     assert await queue.head() is first
     assert await queue.head() is first
-    assert queue.settle(first, delivered={})
+    assert queue.complete(first, delivered={})
     assert await queue.head() is second
 
 
@@ -46,7 +46,7 @@ async def test_bytes_and_forks_are_those_of_what_is_there(queue):
     assert (len(queue), queue.bytes, queue.forks) == (2, 70, 8)
     assert (queue.forks_of(STREAM), queue.forks_of("other"), queue.forks_of("none")) == (3, 5, 0)
     assert queue.counts_of(STREAM) == {7: 2, 8: 1}
-    queue.settle(await queue.head(), delivered={})
+    queue.complete(await queue.head(), delivered={})
     assert (len(queue), queue.bytes, queue.forks) == (1, 40, 5)
     assert (queue.forks_of(STREAM), queue.counts_of(STREAM)) == (0, {})
 
@@ -72,7 +72,7 @@ async def test_a_batch_that_is_too_large_for_it_is_kept_alone(journal, queue):
 
 async def test_what_was_delivered_and_what_was_lost_is_counted_in_its_streams_account(journal, queue):
     queue.put(a_batch(forks={7: 5, 8: 1}, stream="other"))
-    assert queue.settle(await queue.head(), delivered={7: 3, 8: 1}, lost={"rejected": {7: 2}})
+    assert queue.complete(await queue.head(), delivered={7: 3, 8: 1}, lost={"rejected": {7: 2}})
     assert counts(journal.account("other", "siem")) == {("delivered", ""): {7: 3, 8: 1}, ("lost", "rejected"): {7: 2}}
     assert counts(journal.account(STREAM, "siem")) == {}
 
@@ -81,7 +81,7 @@ async def test_what_had_to_go_while_it_was_on_its_way_can_not_be_settled(journal
     queue.put(a_batch("first", 90, {7: 1}))
     on_its_way = await queue.head()
     queue.put(a_batch("second", 90, {8: 1}))
-    assert not queue.settle(on_its_way, delivered=on_its_way.forks, instead=[a_batch("half")])
+    assert not queue.complete(on_its_way, delivered=on_its_way.forks, instead=[a_batch("half")])
     assert counts(journal.account(STREAM, "siem")) == {("lost", "journal_full"): {7: 1}}
     assert [batch.id for batch in await drained(queue)] == ["second"]
 
@@ -89,11 +89,11 @@ async def test_what_had_to_go_while_it_was_on_its_way_can_not_be_settled(journal
 async def test_what_was_settled_can_not_be_settled_once_more(journal, queue):
     queue.put(a_batch(forks={7: 1}))
     batch = await queue.head()
-    assert queue.settle(batch, delivered=batch.forks)
+    assert queue.complete(batch, delivered=batch.forks)
     queue.put(a_batch(forks={7: 1}))
-    assert not queue.settle(batch, delivered=batch.forks)
+    assert not queue.complete(batch, delivered=batch.forks)
     await queue.head()
-    assert not queue.settle(batch, delivered=batch.forks)
+    assert not queue.complete(batch, delivered=batch.forks)
     assert (journal.account(STREAM, "siem").delivered, len(queue)) == ({7: 1}, 1)
 
 
@@ -101,7 +101,7 @@ async def test_parts_take_the_place_of_the_whole_in_its_order(queue):
     queue.put(a_batch("whole", 40, {7: 3}))
     queue.put(a_batch("after"))
     whole = await queue.head()
-    assert queue.settle(whole, delivered={}, instead=[a_batch("0", 20, {7: 2}), a_batch("1", 20, {7: 1})])
+    assert queue.complete(whole, delivered={}, instead=[a_batch("0", 20, {7: 2}), a_batch("1", 20, {7: 1})])
     assert (len(queue), queue.bytes, queue.forks) == (3, 50, 3)
     assert [batch.id for batch in await drained(queue)] == ["0", "1", "after"]
     assert (queue.bytes, queue.forks) == (0, 0)
@@ -111,11 +111,11 @@ async def test_empty_waits_until_the_last_is_settled_and_not_for_what_took_its_p
     queue.put(a_batch("whole"))
     waiting = asyncio.create_task(queue.empty())
     await asyncio.sleep(0)
-    queue.settle(await queue.head(), delivered={}, instead=[a_batch("part")])
+    queue.complete(await queue.head(), delivered={}, instead=[a_batch("part")])
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not waiting.done()
-    queue.settle(await queue.head(), delivered={})
+    queue.complete(await queue.head(), delivered={})
     await at_once(waiting)
 
 
@@ -139,7 +139,7 @@ async def test_a_sender_gets_only_what_a_commit_has_saved(place):
     assert await journal.commit()
     assert (await at_once(waiting)).id == "first"
     queue.put(a_batch("second"))
-    queue.settle(waiting.result(), delivered={})
+    queue.complete(waiting.result(), delivered={})
     assert await nothing_yet(queue)
 
 
@@ -149,7 +149,7 @@ async def test_the_parts_of_what_was_saved_need_not_wait_for_a_commit(place):
     queue.put(a_batch("whole", 40, {7: 2}))
     await journal.commit()
     whole = await at_once(queue.head())
-    queue.settle(whole, delivered={}, instead=[a_batch("0", 20, {7: 1}), a_batch("1", 20, {7: 1})])
+    queue.complete(whole, delivered={}, instead=[a_batch("0", 20, {7: 1}), a_batch("1", 20, {7: 1})])
     assert [batch.id for batch in await drained(queue, 1)] == ["0"]
     await journal.commit()
     assert [batch.id for batch in await drained(queue)] == ["1"]

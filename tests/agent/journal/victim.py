@@ -41,9 +41,9 @@ async def live(file: Path, seed: int) -> None:
                 for _ in range(min(len(queue), chance.randrange(4))):
                     batch = await queue.head()
                     if chance.random() < 0.1:
-                        queue.settle(batch, delivered={}, lost={"rejected": batch.forks})
+                        queue.complete(batch, delivered={}, lost={"rejected": batch.forks})
                     else:
-                        queue.settle(batch, delivered=batch.forks)
+                        queue.complete(batch, delivered=batch.forks)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ from agent.model import NOBODY, Attribution
 from agent.program_instance import POSITIONS, SAID, ProgramInstance, waiting_table
 from agent.reporting.storms import Storms
 from agent.reporting.summaries import Interval, Summaries
-from agent.sinks.encoders.native import whose
+from agent.sinks.encoders.native import k8s_fields
 from tests.agent.fakes import FakeAttachedTasks, FakeAttributions, FakeWallClock
 
 LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
 STREAM, OTHER = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68", "0ac846b9-54b9-46db-ad41-e0a5f64de594.0000000000000001"
-WHOSE = partial(whose, cluster="test", node="node1")
+K8S_FIELDS = partial(k8s_fields, cluster="test", node="node1")
 few = st.integers(0, 1000)
 
 
@@ -63,7 +63,7 @@ class Sink:
     def account(self, stream):
         return self.accounts.setdefault(stream, Account())
 
-    def tell(self, stream, event, _now):
+    def emit_event(self, stream, event, _now):
         self.told.append((stream, event["reason"], event["count"]))
 
     def queued(self, _stream):
@@ -75,7 +75,7 @@ def attribution(cgroup):
 
 
 def new_summaries(stream=STREAM):
-    return Summaries(stream, attribution, WHOSE)
+    return Summaries(stream, attribution, K8S_FIELDS)
 
 
 def position(received):
@@ -214,7 +214,9 @@ class LoadedPrograms:
 
 def lost_unknown(programs, accounts):
     sink = Sink()
-    instance = ProgramInstance(programs, None, new_summaries(), Storms(STREAM, 0, attribution, WHOSE), lambda _: None, "t0")
+    instance = ProgramInstance(
+        programs, None, new_summaries(), Storms(STREAM, 0, attribution, K8S_FIELDS), lambda _: None, "t0"
+    )
     most = recovery.lose_unknown(instance, [sink], accounts)
     account, captured = sink.account(STREAM), instance.captured(programs.snapshot())
     assert captured.captured == programs.snapshot().tasks_made

@@ -15,10 +15,10 @@ def a_batch(events):
     return Batch("id", "boot.epoch", b"", array("Q", [7] * events), 0.0, 0)
 
 
-def asked(answer, status, body=b"", events=5, **headers):
+def call(interpret, status, body=b"", events=5, **headers):
     """`body`: bytes, or anything that is to be sent as JSON."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return answer(status, named, body if isinstance(body, bytes) else orjson.dumps(body), NOW, a_batch(events))
+    return interpret(status, named, body if isinstance(body, bytes) else orjson.dumps(body), NOW, a_batch(events))
 
 
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=8)
@@ -53,18 +53,18 @@ hostile_bodies = st.one_of(
 content_types = st.sampled_from(["application/json", "application/x-protobuf", "text/html", "", "\xff"])
 
 
-def holds(answer, status, body, events, content_type):
+def holds(interpret, status, body, events, content_type):
     """What is so of every answer to every body: places are in the batch and in one group only, and the words do no harm."""
-    given = asked(answer, status, body, events, Content_Type=content_type)
-    places = (*given.refused, *given.again)
+    given = call(interpret, status, body, events, Content_Type=content_type)
+    places = (*given.rejected_items, *given.retry_items)
     assert all(type(place) is int and 0 <= place < events for place in places)
     assert len({*places}) == len(places)
-    assert 0 <= given.rejected <= events - len(places)
+    assert 0 <= given.rejected_count <= events - len(places)
     assert given.text.isprintable()
     assert given.text.startswith(str(status))
     assert len(given.text) < 600
     assert given.pause_s is None or 0 <= given.pause_s <= 3600
-    if given.fate.name != "TAKEN":
+    if given.result.name != "ACCEPTED":
         assert not places
-        assert given.rejected == 0
+        assert given.rejected_count == 0
     return True

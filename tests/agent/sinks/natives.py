@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from hypothesis import strategies as st
 
 from agent.model import state_of
-from agent.sinks.encoders.native import NativeEncoder, whose
+from agent.sinks.encoders.native import NativeEncoder, k8s_fields
 from tests.agent.sinks.nouns import attributions, forks, hostile, texts
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
@@ -82,7 +82,7 @@ def own_events(draw):
         "event": kind,
         "timestamp": draw(times()),
         "interval": {"start": draw(times()), "end": draw(times())},
-        **whose(attribution, "demo", "node1"),
+        **k8s_fields(attribution, "demo", "node1"),
         "enrichment": {"state": state_of(attribution, None), "by": attribution.by, "lag_ms": 0},
     }
     if draw(st.booleans()):
@@ -94,8 +94,8 @@ def own_events(draw):
         case "fork_storm":
             phase = draw(st.sampled_from(["start", "stop"]))
             number = draw(st.integers(1, 2**40))
-            limits = {"phase": phase, "storm": number, "limit": draw(st.integers(1, 2**30)), "hold_s": 5}
-            return event | numbers | limits | {"id": f"{STREAM}.storm.4790.{number}.{phase}"}
+            timeouts = {"phase": phase, "storm": number, "limit": draw(st.integers(1, 2**30)), "hold_s": 5}
+            return event | numbers | timeouts | {"id": f"{STREAM}.storm.4790.{number}.{phase}"}
         case "gap":
             told = {
                 "missing": draw(st.sampled_from(["sched_process_fork", "fork_summary"])),

@@ -15,7 +15,7 @@ from aiohttp import web
 from agent.histogram import Durations
 from agent.model import NOBODY
 from agent.sinks.delivery.authorization import authorization
-from agent.sinks.delivery.connections import LIMITS, Destination
+from agent.sinks.delivery.connections import TIMEOUTS, Destination
 from agent.sinks.delivery.responses import http
 from agent.sinks.delivery.sender import Sender
 from agent.sinks.framing.lines import Ndjson
@@ -63,7 +63,7 @@ class MemoryQueue:
             self._emptied.clear()
             await self._emptied.wait()
 
-    def settle(self, batch, *, delivered, lost=(), instead=()):
+    def complete(self, batch, *, delivered, lost=(), instead=()):
         if not self._batches or self._batches[0] is not batch:
             return False
         assert all(part.body and part.stream == batch.stream and part.id != batch.id for part in instead)
@@ -125,10 +125,10 @@ class Receiver:
 
 class Speech(NamedTuple):
     headers: dict
-    answer: object
+    interpret: object
     authorization: object
 
-    def headers_of(self, batch):
+    def request_headers(self, batch):
         return {**self.headers, BATCH_ID: batch.id}
 
 
@@ -153,19 +153,19 @@ class Way:
         *,
         queue=None,
         headers=(),
-        answer=http.answer,
+        interpret=http.interpret,
         auth="bearer",
-        limits=LIMITS,
+        timeouts=TIMEOUTS,
         compression="gzip",
         **destination,
     ):
         self.queue = MemoryQueue() if queue is None else queue
         self.packer = Packer(Ndjson(), compression, 100_000, 1 << 26)
         ours = {"Content-Type": "application/x-ndjson"} | ({"Content-Encoding": "gzip"} if compression == "gzip" else {})
-        speech = Speech({**ours, **dict(headers)}, answer, authorization(auth))
+        speech = Speech({**ours, **dict(headers)}, interpret, authorization(auth))
         self.pauses = []
         where = Destination(url, **destination)
-        self.sender = Sender("siem", where, self.queue, self.packer, speech, limits=limits)
+        self.sender = Sender("siem", where, self.queue, self.packer, speech, timeouts=timeouts)
         self.sender.durations = kept = Kept()
         self.seconds = kept.seconds
         self.sent = 0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.sinks.delivery.responses import retry_after
-from agent.sinks.delivery.responses.response import is_misdirected, is_page, told
+from agent.sinks.delivery.responses.response import is_misdirected, is_web_page, status_text
 from agent.sinks.printable import printable
 
 NOW = datetime(2026, 11, 22, 20, 0, 0, tzinfo=UTC)
@@ -60,16 +60,16 @@ def test_nobody_can_ask_for_a_pause_of_more_than_an_hour(text):
 
 @given(st.binary(max_size=2000) | st.text(max_size=2000))
 def test_whatever_was_said_is_one_bounded_line(said):
-    line = told(503, said)
+    line = status_text(503, said)
     assert line.isprintable()
     assert line.startswith("503")
     assert len(line) <= 204
 
 
 def test_a_body_that_is_no_text_is_shown_as_far_as_it_goes():
-    assert told(500, b"\xff\xfe" * 1000) == "500 " + "\ufffd" * 200
-    assert told(500, b" busy\n") == "500 busy"
-    assert told(500, b"") == "500"
+    assert status_text(500, b"\xff\xfe" * 1000) == "500 " + "\ufffd" * 200
+    assert status_text(500, b" busy\n") == "500 busy"
+    assert status_text(500, b"") == "500"
 
 
 def test_what_would_act_on_a_terminal_is_written_out():
@@ -84,7 +84,7 @@ def test_an_escape_makes_no_line_longer_than_was_asked_for(text, most):
 
 
 def test_a_page_is_known_by_how_it_begins():
-    assert [is_page(body) for body in (b"<!doctype html>", b"\n <html>", b"{}", b"", b"a<b")] == [
+    assert [is_web_page(body) for body in (b"<!doctype html>", b"\n <html>", b"{}", b"", b"a<b")] == [
         True,
         True,
         False,
@@ -96,6 +96,6 @@ def test_a_page_is_known_by_how_it_begins():
 def test_a_400_that_means_the_path_or_the_type_is_known_by_its_first_words_only():
     """Further on may be what a container chose, and one that is believed would hold up all others."""
     words = [b"no handler found for uri [/x]", b"error: invalid HTTP endpoint", b"error: invalid 'Content-Type'"]
-    assert [is_misdirected(told(400, one)) for one in words] == [True] * 3
-    assert [is_misdirected(told(400, b"failed to parse: " + one)) for one in words] == [False] * 3
-    assert [is_misdirected(told(503, one)) for one in words] == [False] * 3
+    assert [is_misdirected(status_text(400, one)) for one in words] == [True] * 3
+    assert [is_misdirected(status_text(400, b"failed to parse: " + one)) for one in words] == [False] * 3
+    assert [is_misdirected(status_text(503, one)) for one in words] == [False] * 3

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sinks.delivery.responses import MOST_BYTES, Fate
-from agent.sinks.delivery.responses.elastic import answer
-from tests.agent.sinks.answering import asked, content_types, holds, hostile_bodies
+from agent.sinks.delivery.responses import MOST_BYTES, Result
+from agent.sinks.delivery.responses.elastic import interpret
+from tests.agent.sinks.answering import call, content_types, holds, hostile_bodies
 
 MAPPING, STRICT, CONFLICT, BUSY = (
     "document_parsing_exception",
@@ -25,7 +25,7 @@ def bulk(*items):
 
 
 def given_to(*items, **headers):
-    return asked(answer, 200, bulk(*items), len(items), **headers)
+    return call(interpret, 200, bulk(*items), len(items), **headers)
 
 
 @pytest.mark.parametrize(
@@ -46,22 +46,22 @@ def given_to(*items, **headers):
     ],
 )
 def test_each_item_has_its_own_fate_beside_one_that_was_taken(status, error, group):
-    given_answer = given_to(an_item(201), an_item(status, error))
-    assert given_answer.fate is Fate.TAKEN
-    assert (given_answer.refused, given_answer.again) == ((1,) * (group == "refused"), (1,) * (group == "again"))
-    assert group == "taken" or error in given_answer.text
+    outcome = given_to(an_item(201), an_item(status, error))
+    assert outcome.result is Result.ACCEPTED
+    assert (outcome.rejected_items, outcome.retry_items) == ((1,) * (group == "refused"), (1,) * (group == "again"))
+    assert group == "taken" or error in outcome.text
 
 
 def test_a_conflict_is_a_document_that_is_there_already_and_only_of_a_create():
-    assert given_to(an_item(409, CONFLICT), an_item(409, CONFLICT))[:1] == (Fate.TAKEN,)
-    assert given_to(an_item(201), an_item(409, CONFLICT, action="index")).refused == (1,)
+    assert given_to(an_item(409, CONFLICT), an_item(409, CONFLICT))[:1] == (Result.ACCEPTED,)
+    assert given_to(an_item(201), an_item(409, CONFLICT, action="index")).rejected_items == (1,)
 
 
 def test_a_mixed_answer_is_taken_apart_and_told_in_one_line():
     items = (an_item(201), an_item(400, MAPPING), an_item(429, BUSY), an_item(409, CONFLICT), an_item(400, MAPPING))
-    given_answer = given_to(*items)
-    assert (given_answer.refused, given_answer.again) == ((1, 4), (2,))
-    assert given_answer.text == f"200 2 taken, 2 refused, 1 to be sent again: {MAPPING} (2), {BUSY} (1)"
+    outcome = given_to(*items)
+    assert (outcome.rejected_items, outcome.retry_items) == ((1, 4), (2,))
+    assert outcome.text == f"200 2 taken, 2 refused, 1 to be sent again: {MAPPING} (2), {BUSY} (1)"
 
 
 def test_what_is_to_be_sent_again_is_so_after_a_pause():
@@ -73,7 +73,7 @@ def test_what_is_to_be_sent_again_is_so_after_a_pause():
 
 def test_when_none_could_be_taken_now_all_of_it_is_retried_and_backs_off():
     assert given_to(an_item(429, BUSY), an_item(503, "x"))[:2] == (
-        Fate.RETRY,
+        Result.RETRY,
         f"200 0 taken, 0 refused, 2 to be sent again: {BUSY} (1), x (1)",
     )
     assert given_to(an_item(429, BUSY), Retry_After="9").pause_s == 9
@@ -81,26 +81,26 @@ def test_when_none_could_be_taken_now_all_of_it_is_retried_and_backs_off():
 
 def test_a_path_that_there_is_not_is_the_operators_to_mend_though_it_is_told_with_a_400():
     body = {"error": "no handler found for uri [/x/_elsewhere] and method [POST]"}
-    assert asked(answer, 400, body).fate is Fate.HOLD
-    assert asked(answer, 400, {"error": {"type": "x", "reason": "no handler found for uri"}}).fate is Fate.SET_ASIDE
+    assert call(interpret, 400, body).result is Result.HOLD
+    assert call(interpret, 400, {"error": {"type": "x", "reason": "no handler found for uri"}}).result is Result.REJECTED
 
 
 @pytest.mark.parametrize("error", ["index_closed_exception", "invalid_index_name_exception"])
 def test_an_index_that_takes_nothing_at_all_is_the_operators_to_mend(error):
-    assert given_to(an_item(400, error), an_item(400, error)).fate is Fate.HOLD
-    assert given_to(an_item(201), an_item(400, error)).refused == (1,)
+    assert given_to(an_item(400, error), an_item(400, error)).result is Result.HOLD
+    assert given_to(an_item(201), an_item(400, error)).rejected_items == (1,)
 
 
 @pytest.mark.parametrize(("status", "error"), [(403, "security_exception"), (404, "index_not_found_exception"), (401, "x")])
 def test_what_no_document_at_all_passes_is_the_operators_to_mend(status, error):
-    given_answer = given_to(an_item(status, error), an_item(status, error))
-    assert (given_answer.fate, given_answer.refused) == (Fate.HOLD, ())
-    assert error in given_answer.text
+    outcome = given_to(an_item(status, error), an_item(status, error))
+    assert (outcome.result, outcome.rejected_items) == (Result.HOLD, ())
+    assert error in outcome.text
 
 
 def test_all_documents_refused_for_their_own_sake_do_not_block_the_queue():
-    given_answer = given_to(an_item(400, MAPPING), an_item(400, MAPPING))
-    assert (given_answer.fate, given_answer.refused) == (Fate.TAKEN, (0, 1))
+    outcome = given_to(an_item(400, MAPPING), an_item(400, MAPPING))
+    assert (outcome.result, outcome.rejected_items) == (Result.ACCEPTED, (0, 1))
 
 
 @pytest.mark.parametrize(
@@ -110,14 +110,14 @@ def test_all_documents_refused_for_their_own_sake_do_not_block_the_queue():
 )  # fmt: skip
 def test_an_item_that_can_not_be_understood_is_sent_again(item):
     body = {"errors": False, "items": [{"create": {"status": 201}}, item]}
-    assert asked(answer, 200, body, 2).again == (1,)
+    assert call(interpret, 200, body, 2).retry_items == (1,)
 
 
 @pytest.mark.parametrize(
     "body", [{"errors": False}, {"took": 1, "errors": False, "items": []}, {"errors": False, "items": None}]
 )
 def test_no_errors_and_no_items_says_that_all_were_taken(body):
-    assert asked(answer, 200, body, 3)[:2] == (Fate.TAKEN, "200 3 taken")
+    assert call(interpret, 200, body, 3)[:2] == (Result.ACCEPTED, "200 3 taken")
 
 
 @pytest.mark.parametrize(
@@ -140,34 +140,34 @@ def test_no_errors_and_no_items_says_that_all_were_taken(body):
     ids=repr,
 )
 def test_an_answer_that_is_none_to_this_batch_takes_nothing_and_is_held(body):
-    given_answer = asked(answer, 200, body, 3)
-    assert given_answer.fate is Fate.HOLD
-    assert "url" in given_answer.text
+    outcome = call(interpret, 200, body, 3)
+    assert outcome.result is Result.HOLD
+    assert "url" in outcome.text
 
 
 def test_an_answer_that_was_cut_asks_for_smaller_batches():
-    assert asked(answer, 200, b"{" + b" " * MOST_BYTES).fate is Fate.SPLIT
+    assert call(interpret, 200, b"{" + b" " * MOST_BYTES).result is Result.SPLIT
 
 
 @pytest.mark.parametrize(
-    ("fate", "statuses"),
+    ("result", "statuses"),
     [
-        (Fate.RETRY, (408, 429, 500, 502, 503, 504)),
-        (Fate.HOLD, (301, 401, 403, 404, 405, 415)),
-        (Fate.SPLIT, (413,)),
-        (Fate.SET_ASIDE, (400, 422)),
+        (Result.RETRY, (408, 429, 500, 502, 503, 504)),
+        (Result.HOLD, (301, 401, 403, 404, 405, 415)),
+        (Result.SPLIT, (413,)),
+        (Result.REJECTED, (400, 422)),
     ],
 )
-def test_each_status_of_the_whole_request_has_its_fate(fate, statuses):
-    assert {status: asked(answer, status).fate for status in statuses} == dict.fromkeys(statuses, fate)
+def test_each_status_of_the_whole_request_has_its_fate(result, statuses):
+    assert {status: call(interpret, status).result for status in statuses} == dict.fromkeys(statuses, result)
 
 
 def test_a_request_that_was_refused_is_told_in_elasticsearchs_words():
     body = {"error": {"root_cause": [], "type": "illegal_argument_exception", "reason": "no newline"}, "status": 400}
-    assert asked(answer, 400, body).text == "400 illegal_argument_exception: no newline"
-    assert asked(answer, 403, {"error": "no handler"}).text == "403 no handler"
-    assert asked(answer, 503, b"proxy").text == "503 proxy"
-    assert asked(answer, 429, {"error": {"type": "circuit_breaking_exception"}}, Retry_After="9").pause_s == 9
+    assert call(interpret, 400, body).text == "400 illegal_argument_exception: no newline"
+    assert call(interpret, 403, {"error": "no handler"}).text == "403 no handler"
+    assert call(interpret, 503, b"proxy").text == "503 proxy"
+    assert call(interpret, 429, {"error": {"type": "circuit_breaking_exception"}}, Retry_After="9").pause_s == 9
 
 
 def test_hostile_kinds_of_errors_stay_one_bounded_line():
@@ -178,12 +178,12 @@ def test_hostile_kinds_of_errors_stay_one_bounded_line():
 
 @pytest.mark.parametrize("error", [{"type": {"a": 1}}, {"type": 5}, {}, ["a"], 5])
 def test_an_error_of_no_kind_that_can_be_read_is_told_by_its_status(error):
-    assert asked(answer, 200, {"items": [{"create": {"status": 400, "error": error}}]}, 1).text.endswith(": 400 (1)")
+    assert call(interpret, 200, {"items": [{"create": {"status": 400, "error": error}}]}, 1).text.endswith(": 400 (1)")
 
 
 @given(st.integers(200, 599), hostile_bodies, st.integers(1, 8), content_types)
 def test_no_body_makes_it_raise_or_point_outside_the_batch(status, body, events, content_type):
-    assert holds(answer, status, body, events, content_type)
+    assert holds(interpret, status, body, events, content_type)
 
 
 statuses = st.sampled_from([200, 201, 400, 401, 403, 404, 409, 429, 500, 503])
@@ -191,6 +191,6 @@ statuses = st.sampled_from([200, 201, 400, 401, 403, 404, 409, 429, 500, 503])
 
 @given(st.lists(statuses, min_size=1, max_size=8))
 def test_only_what_was_said_to_be_taken_counts_as_taken(several):
-    given_answer = given_to(*map(an_item, several))
-    left = {*given_answer.refused, *given_answer.again} if given_answer.fate is Fate.TAKEN else {*range(len(several))}
+    outcome = given_to(*map(an_item, several))
+    left = {*outcome.rejected_items, *outcome.retry_items} if outcome.result is Result.ACCEPTED else {*range(len(several))}
     assert {at for at, status in enumerate(several) if status not in (200, 201, 409)} <= left

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsPartialSuccess, ExportLogsServiceResponse
 
-from agent.sinks.delivery.responses import Fate
-from agent.sinks.delivery.responses.otlp import answer
+from agent.sinks.delivery.responses import Result
+from agent.sinks.delivery.responses.otlp import interpret
 from agent.sinks.protobuf import nested
-from tests.agent.sinks.answering import asked, content_types, holds, hostile_bodies
+from tests.agent.sinks.answering import call, content_types, holds, hostile_bodies
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 
@@ -23,23 +23,23 @@ def json(rejected, message=""):
 
 
 @pytest.mark.parametrize(
-    ("fate", "statuses"),
+    ("result", "statuses"),
     [
-        (Fate.TAKEN, (200, 201, 202, 204)),
-        (Fate.RETRY, (408, 429, 502, 503, 504)),
-        (Fate.HOLD, (301, 302, 308, 401, 403, 404, 405, 407, 410, 415)),
-        (Fate.SPLIT, (413,)),
-        (Fate.SET_ASIDE, (400, 409, 422, 425, 431, 500, 501, 505, 507, 599)),
+        (Result.ACCEPTED, (200, 201, 202, 204)),
+        (Result.RETRY, (408, 429, 502, 503, 504)),
+        (Result.HOLD, (301, 302, 308, 401, 403, 404, 405, 407, 410, 415)),
+        (Result.SPLIT, (413,)),
+        (Result.REJECTED, (400, 409, 422, 425, 431, 500, 501, 505, 507, 599)),
     ],
 )
-def test_each_status_has_its_fate(fate, statuses):
-    assert {status: asked(answer, status).fate for status in statuses} == dict.fromkeys(statuses, fate)
+def test_each_status_has_its_fate(result, statuses):
+    assert {status: call(interpret, status).result for status in statuses} == dict.fromkeys(statuses, result)
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_whoever_may_be_asked_again_may_name_a_pause(status):
-    assert asked(answer, status, Retry_After="9").pause_s == 9
-    assert asked(answer, status).pause_s is None
+    assert call(interpret, status, Retry_After="9").pause_s == 9
+    assert call(interpret, status).pause_s is None
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_whoever_may_be_asked_again_may_name_a_pause(status):
     ids=repr,
 )
 def test_full_success_has_many_shapes(body, content_type):
-    assert asked(answer, 200, body, Content_Type=content_type) == (Fate.TAKEN, "200", None, (), (), 0)
+    assert call(interpret, 200, body, Content_Type=content_type) == (Result.ACCEPTED, "200", None, (), (), 0)
 
 
 @pytest.mark.parametrize(
@@ -68,15 +68,17 @@ def test_full_success_has_many_shapes(body, content_type):
     ids=["protobuf", "JSON", "JSON as protobuf writes numbers", "JSON that does not say so"],
 )
 def test_a_partial_success_says_how_many_were_rejected_and_why(body, content_type):
-    given_answer = asked(answer, 200, body, Content_Type=content_type)
-    assert (given_answer.fate, given_answer.rejected) == (Fate.TAKEN, 2)
-    assert given_answer.text == "200 2 of 5 rejected: too old"
-    assert (given_answer.refused, given_answer.again) == ((), ())  # and are not to be sent again
+    outcome = call(interpret, 200, body, Content_Type=content_type)
+    assert (outcome.result, outcome.rejected_count) == (Result.ACCEPTED, 2)
+    assert outcome.text == "200 2 of 5 rejected: too old"
+    assert (outcome.rejected_items, outcome.retry_items) == ((), ())  # and are not to be sent again
 
 
 @pytest.mark.parametrize("given_to", [protobuf, json])
 def test_no_more_are_rejected_than_were_sent_and_no_fewer_than_none(given_to):
-    assert [asked(answer, 200, body, Content_Type=kind).rejected for body, kind in map(given_to, (5, 6, 2**63 - 1, -1))] == [
+    assert [
+        call(interpret, 200, body, Content_Type=kind).rejected_count for body, kind in map(given_to, (5, 6, 2**63 - 1, -1))
+    ] == [
         5,
         5,
         5,
@@ -87,32 +89,32 @@ def test_no_more_are_rejected_than_were_sent_and_no_fewer_than_none(given_to):
 @pytest.mark.parametrize("given_to", [protobuf, json])
 def test_a_message_without_rejections_is_a_warning(given_to):
     body, content_type = given_to(0, "slow\ndown")
-    given_answer = asked(answer, 200, body, Content_Type=content_type)
-    assert (given_answer.text, given_answer.rejected) == ("200 warning: slow\\ndown", 0)
+    outcome = call(interpret, 200, body, Content_Type=content_type)
+    assert (outcome.text, outcome.rejected_count) == ("200 warning: slow\\ndown", 0)
 
 
 @pytest.mark.parametrize("number", [True, 2.0, "two", "-2", "٢", [2], {"2": 2}, None])
 def test_what_is_no_number_rejects_nothing(number):
-    assert asked(answer, 200, json(number)[0], Content_Type=JSON).rejected == 0
+    assert call(interpret, 200, json(number)[0], Content_Type=JSON).rejected_count == 0
 
 
 def test_a_partial_success_is_read_as_protobuf_also_where_nothing_says_what_it_is():
-    assert asked(answer, 200, protobuf(2)[0]).rejected == 2
+    assert call(interpret, 200, protobuf(2)[0]).rejected_count == 2
 
 
 def test_fields_that_are_not_known_are_passed_over():
     new = b"\x78\x05" + nested(9, b"new") + b"\x61" + b"8 bytes!"
     body = new + nested(1, new + b"\x08\x02" + new)
-    assert asked(answer, 200, body, Content_Type=PROTOBUF).rejected == 2
+    assert call(interpret, 200, body, Content_Type=PROTOBUF).rejected_count == 2
 
 
 def test_what_was_said_before_an_answer_was_cut_counts():
     body = protobuf(2, "x" * 1000)[0]
-    assert asked(answer, 200, body[:100], Content_Type=PROTOBUF).rejected == 2
+    assert call(interpret, 200, body[:100], Content_Type=PROTOBUF).rejected_count == 2
 
 
 def test_a_web_page_has_taken_nothing():
-    assert asked(answer, 200, b"<!doctype html>", Content_Type="text/html").fate is Fate.HOLD
+    assert call(interpret, 200, b"<!doctype html>", Content_Type="text/html").result is Result.HOLD
 
 
 @pytest.mark.parametrize(
@@ -125,22 +127,22 @@ def test_a_web_page_has_taken_nothing():
     ids=["protobuf", "JSON", "text"],
 )
 def test_what_was_refused_is_told_in_the_receivers_words(body, content_type):
-    assert asked(answer, 503, body, Content_Type=content_type).text == "503 sending queue is full"
+    assert call(interpret, 503, body, Content_Type=content_type).text == "503 sending queue is full"
 
 
 def test_the_official_collectors_word_for_too_large_is_split_and_other_bad_requests_are_not():
     too_large = b"\x08\x03" + nested(2, b"http: request body too large")
-    assert asked(answer, 400, too_large, Content_Type=PROTOBUF).fate is Fate.SPLIT
-    assert asked(answer, 400, b"\x08\x03" + nested(2, b"bad wire type"), Content_Type=PROTOBUF).fate is Fate.SET_ASIDE
-    assert asked(answer, 500, too_large, Content_Type=PROTOBUF).fate is Fate.SET_ASIDE
+    assert call(interpret, 400, too_large, Content_Type=PROTOBUF).result is Result.SPLIT
+    assert call(interpret, 400, b"\x08\x03" + nested(2, b"bad wire type"), Content_Type=PROTOBUF).result is Result.REJECTED
+    assert call(interpret, 500, too_large, Content_Type=PROTOBUF).result is Result.REJECTED
 
 
 @given(st.integers(200, 599), hostile_bodies, st.integers(1, 8), content_types)
 def test_no_body_makes_it_raise_or_point_outside_the_batch(status, body, events, content_type):
-    assert holds(answer, status, body, events, content_type)
+    assert holds(interpret, status, body, events, content_type)
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.text(max_size=20), st.integers(1, 8))
 def test_every_partial_success_of_the_official_classes_is_read(rejected, message, events):
     body, content_type = protobuf(rejected, message)
-    assert asked(answer, 200, body, events, Content_Type=content_type).rejected == min(max(rejected, 0), events)
+    assert call(interpret, 200, body, events, Content_Type=content_type).rejected_count == min(max(rejected, 0), events)

@@ -12,8 +12,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from agent.model import NOBODY, Attribution
 from agent.settings.sinks import CHOICES, SinkSettings
-from agent.sinks.delivery.responses import Fate
-from agent.sinks.formats import Wanted, form
+from agent.sinks.delivery.responses import Result
+from agent.sinks.formats import FormatSpec, sink_format
 from agent.sinks.packer import Packer
 from tests.agent.sinks.nouns import a_fork, a_pod, forks
 
@@ -26,11 +26,11 @@ FILTER = "filter_path=errors,items.*.status,items.*.error.type"
 
 def wanted(protocol="http", schema=None, **fields):
     usual = {"name": "siem", "url": "https://siem.example:8443", "protocol": protocol}
-    return Wanted(**(usual | {"schema": schema or CHOICES["schema_"][protocol][0]} | fields))
+    return FormatSpec(**(usual | {"schema": schema or CHOICES["schema_"][protocol][0]} | fields))
 
 
 def a_form(protocol="http", schema=None, kept=(), **fields):
-    return form(wanted(protocol, schema, **fields), "demo", "node1", kept)
+    return sink_format(wanted(protocol, schema, **fields), "demo", "node1", kept)
 
 
 def a_batch(shape, several=(), events=OWN, compression="none"):
@@ -160,7 +160,7 @@ def test_splunk_is_told_where_events_belong():
 @pytest.mark.parametrize("compression", ["gzip", "none"])
 def test_a_post_says_what_is_in_it(protocol, fields, content_type, compression):
     shape = a_form(protocol, compression=compression, headers={"X-Tenant": "shop"}, **fields)
-    headers = shape.headers_of(a_batch(shape))
+    headers = shape.request_headers(a_batch(shape))
     assert (headers["Content-Type"], headers["X-Tenant"]) == (content_type, "shop")
     assert headers.get("Content-Encoding") == (None if compression == "none" else compression)
 
@@ -168,11 +168,11 @@ def test_a_post_says_what_is_in_it(protocol, fields, content_type, compression):
 def test_a_batch_bears_its_name_where_a_receiver_may_know_it_by_it():
     shape = a_form("http")
     batch, other = a_batch(shape), a_batch(shape)
-    assert shape.headers_of(batch)["Idempotency-Key"] == batch.id != shape.headers_of(other)["Idempotency-Key"]
-    assert shape.headers_of(batch)["Forklore-Sink"] == "siem"
+    assert shape.request_headers(batch)["Idempotency-Key"] == batch.id != shape.request_headers(other)["Idempotency-Key"]
+    assert shape.request_headers(batch)["Forklore-Sink"] == "siem"
     for protocol in ("splunk_hec", "elasticsearch", "otlp"):
         shape = a_form(protocol)
-        assert not {"Idempotency-Key", "Forklore-Sink"} & shape.headers_of(a_batch(shape)).keys()
+        assert not {"Idempotency-Key", "Forklore-Sink"} & shape.request_headers(a_batch(shape)).keys()
 
 
 def test_an_operators_own_content_type_replaces_ours_however_it_is_written():
@@ -196,17 +196,17 @@ def test_each_protocol_shows_its_token_in_its_own_way():
 
 
 @pytest.mark.parametrize(
-    ("protocol", "status", "body", "fate"),
+    ("protocol", "status", "body", "result"),
     [
-        ("http", 204, b"", Fate.TAKEN),
-        ("splunk_hec", 400, b'{"text":"Incorrect index","code":7}', Fate.HOLD),
-        ("elasticsearch", 200, b'{"errors":true,"items":[{"create":{"status":429}}]}', Fate.RETRY),
-        ("otlp", 500, b"", Fate.SET_ASIDE),
+        ("http", 204, b"", Result.ACCEPTED),
+        ("splunk_hec", 400, b'{"text":"Incorrect index","code":7}', Result.HOLD),
+        ("elasticsearch", 200, b'{"errors":true,"items":[{"create":{"status":429}}]}', Result.RETRY),
+        ("otlp", 500, b"", Result.REJECTED),
     ],
 )
-def test_each_protocol_reads_its_own_answers(protocol, status, body, fate):
+def test_each_protocol_reads_its_own_answers(protocol, status, body, result):
     shape = a_form(protocol)
-    assert shape.answer(status, {}, body, datetime.now(UTC), a_batch(shape, events=OWN[:1])).fate is fate
+    assert shape.interpret(status, {}, body, datetime.now(UTC), a_batch(shape, events=OWN[:1])).result is result
 
 
 SECRET = "s3cr3t"

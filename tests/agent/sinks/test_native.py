@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model import Attribution, Container
-from agent.sinks.encoders.native import NativeEncoder, whose
+from agent.sinks.encoders.native import NativeEncoder, k8s_fields
 from tests.agent.sinks.nouns import a_fork, a_parent_context, a_pod, a_task, forks
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
@@ -171,6 +171,6 @@ def test_an_event_of_the_agents_own_is_one_line(encoder):
 
 
 def test_the_host_is_an_object_with_cluster_and_node_too():
-    told = whose(Attribution(7, None, "host", None), "demo", "node1")
+    told = k8s_fields(Attribution(7, None, "host", None), "demo", "node1")
     assert told["container"] is None
     assert {key for key, value in told["k8s"].items() if value is not None} == {"cluster", "node"}

@@ -13,7 +13,7 @@ from opentelemetry.semconv._incubating import attributes as incubating
 from opentelemetry.semconv.schemas import Schemas
 
 from agent.model import Attribution, Container
-from agent.sinks.encoders.native import whose
+from agent.sinks.encoders.native import k8s_fields
 from agent.sinks.encoders.otel import OtelEncoder
 from agent.sinks.encoders.otel.resource import image_parts
 from agent.sinks.framing.otlp import SCHEMA_URL
@@ -86,7 +86,7 @@ def test_an_event_of_the_agents_own_is_of_the_same_resource_as_the_container_s_f
     attribution = Attribution(7, "/p", "resolved", "status", "u", a_pod(), Container("7b", "app", "busybox:1.36"))
     summary = next(example for example in EXAMPLES if example["event"] == "fork_summary")
     (fork,) = encoder.forks(STREAM, [a_fork(attribution=attribution)])
-    assert parsed(encoder.event({**summary, **whose(attribution, "demo", "node1")}))[0] == parsed(fork)[0]
+    assert parsed(encoder.event({**summary, **k8s_fields(attribution, "demo", "node1")}))[0] == parsed(fork)[0]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model import Attribution
-from agent.sinks.encoders.native import NativeEncoder, whose
+from agent.sinks.encoders.native import NativeEncoder, k8s_fields
 from agent.sinks.redaction import Allowed, Redacted, Without
 from tests.agent.sinks.nouns import a_fork, a_pod, forks, hostile
 
@@ -77,7 +77,7 @@ def test_a_subject_stays_one_subject_so_that_what_is_made_of_it_is_made_once():
 
 def test_the_agents_own_events_are_redacted_too_and_their_makers_copy_is_not():
     attribution = of_pod(labels=LABELS, annotations={"secret": "s3cr3t"}).attribution
-    event = {"event": "gap", "id": "1", **whose(attribution, "demo", "node1")}
+    event = {"event": "gap", "id": "1", **k8s_fields(attribution, "demo", "node1")}
     before = json.dumps(event)
     item = json.loads(redacted(Allowed(["app"])).event(event))
     assert item["k8s"]["labels"] == {"app": "cart"}
@@ -87,7 +87,7 @@ def test_the_agents_own_events_are_redacted_too_and_their_makers_copy_is_not():
 
 
 def test_an_event_of_no_pod_has_nothing_to_redact():
-    event = {"event": "gap", "id": "1", **whose(Attribution(7, None, "host", None), "demo", "node1")}
+    event = {"event": "gap", "id": "1", **k8s_fields(Attribution(7, None, "host", None), "demo", "node1")}
     assert json.loads(redacted(NONE).event(event)) == event
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model import Attribution
-from agent.sinks.encoders.native import whose
+from agent.sinks.encoders.native import k8s_fields
 from agent.sinks.selection import Selection
 from tests.agent.sinks.nouns import a_pod, attributions
 from wire.events import FORK, FORK_SUMMARY, GAP, KINDS, NODE_SUMMARY
@@ -25,7 +25,7 @@ def an_attribution(**fields):
 
 def a_gap(attribution, **fields):
     told = {
-        **whose(attribution, "demo", "node1"),
+        **k8s_fields(attribution, "demo", "node1"),
         "enrichment": {"state": attribution.state, "by": attribution.by, "lag_ms": 0},
     }
     return {"event": GAP, "id": "1", "sink": None, **told, **fields}
@@ -34,9 +34,9 @@ def a_gap(attribution, **fields):
 @given(attributions)
 def test_a_selection_of_nothing_in_particular_takes_all(attribution):
     selection = Selection()
-    assert selection.all_attributions
-    assert selection.takes(attribution)
-    assert all(selection.tells(event) and selection.wants(event["event"]) for event in EXAMPLES)
+    assert selection.selects_all_attributions
+    assert selection.selects_attribution(attribution)
+    assert all(selection.selects_event(event) and selection.selects_kind(event["event"]) for event in EXAMPLES)
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,13 @@ def test_a_selection_of_nothing_in_particular_takes_all(attribution):
 )
 def test_namespaces_are_names_or_patterns(include, exclude, taken):
     selection = Selection(include, exclude)
-    found = [one for one in ("kube-system", "shop", "team-a", "team-b") if selection.takes(an_attribution(namespace=one))]
+    found = [
+        one
+        for one in ("kube-system", "shop", "team-a", "team-b")
+        if selection.selects_attribution(an_attribution(namespace=one))
+    ]
     assert found == taken
-    assert not selection.all_attributions
+    assert not selection.selects_all_attributions
 
 
 @pytest.mark.parametrize(
@@ -71,30 +75,30 @@ def test_namespaces_are_names_or_patterns(include, exclude, taken):
 def test_a_label_must_or_must_not_be_one_of_some_values(requirement, taken):
     selection = Selection(labels=[requirement])
     labels = {"cart": {"app": "cart"}, "pay": {"app": "pay"}, None: {"tier": "web"}}
-    assert [name for name, those in labels.items() if selection.takes(an_attribution(labels=those))] == taken
+    assert [name for name, those in labels.items() if selection.selects_attribution(an_attribution(labels=those))] == taken
 
 
 def test_all_of_the_labels_requirements_must_hold():
     selection = Selection(labels=[("app", None, True), ("tier", frozenset(["web"]), True)])
     both, one = an_attribution(labels={"app": "x", "tier": "web"}), an_attribution(labels={"app": "x"})
-    assert (selection.takes(both), selection.takes(one)) == (True, False)
+    assert (selection.selects_attribution(both), selection.selects_attribution(one)) == (True, False)
 
 
 def test_the_host_is_taken_or_not_whatever_is_said_of_pods():
-    assert Selection(include=["shop"], labels=[("app", None, True)]).takes(HOST)
+    assert Selection(include=["shop"], labels=[("app", None, True)]).selects_attribution(HOST)
     without = Selection(host=False)
-    assert not without.takes(HOST)
-    assert not without.all_attributions
-    assert Selection(host=False).takes(an_attribution())
+    assert not without.selects_attribution(HOST)
+    assert not without.selects_all_attributions
+    assert Selection(host=False).selects_attribution(an_attribution())
 
 
 @pytest.mark.parametrize("unknown", [UNNAMED, LOST])
 def test_what_the_api_has_not_named_is_in_no_namespace_and_has_no_label(unknown):
-    assert Selection(exclude=["kube-system"]).takes(unknown)
-    assert Selection(labels=[("app", None, False)]).takes(unknown)
-    assert Selection(host=False).takes(unknown)
-    assert not Selection(include=["*"]).takes(unknown)
-    assert not Selection(labels=[("app", None, True)]).takes(unknown)
+    assert Selection(exclude=["kube-system"]).selects_attribution(unknown)
+    assert Selection(labels=[("app", None, False)]).selects_attribution(unknown)
+    assert Selection(host=False).selects_attribution(unknown)
+    assert not Selection(include=["*"]).selects_attribution(unknown)
+    assert not Selection(labels=[("app", None, True)]).selects_attribution(unknown)
 
 
 def test_a_subject_is_looked_at_once():
@@ -107,7 +111,7 @@ def test_a_subject_is_looked_at_once():
 
     labels = Labels(app="cart")
     selection, attribution = Selection(labels=[("app", frozenset(["cart"]), True)]), an_attribution(labels=labels)
-    assert [selection.takes(attribution) for _ in range(3)] == [True] * 3
+    assert [selection.selects_attribution(attribution) for _ in range(3)] == [True] * 3
     assert labels.looks == 1
 
 
@@ -126,39 +130,39 @@ those = st.sampled_from([HOST, UNNAMED, LOST]) | st.builds(an_attribution, names
 @given(selections, those)
 def test_what_is_told_of_a_subject_is_taken_out_with_its_forks(selection, attribution):
     for kind in (FORK_SUMMARY, "fork_storm"):
-        assert selection.tells(a_gap(attribution, event=kind)) == selection.takes(attribution)
-    assert selection.tells(a_gap(attribution)) == selection.takes(attribution) or attribution is LOST
+        assert selection.selects_event(a_gap(attribution, event=kind)) == selection.selects_attribution(attribution)
+    assert selection.selects_event(a_gap(attribution)) == selection.selects_attribution(attribution) or attribution is LOST
 
 
 @pytest.mark.parametrize("cgroup", [None, {"id": 0, "path": None}])
 def test_what_is_missing_and_nobodys_in_particular_is_always_told(cgroup):
     selection = Selection(include=["shop"], labels=[("app", None, True)], host=False)
     for attribution in (HOST, LOST):
-        assert selection.tells(a_gap(attribution, cgroup=cgroup))
-        assert not selection.tells(a_gap(attribution, event=FORK_SUMMARY, cgroup=cgroup))
+        assert selection.selects_event(a_gap(attribution, cgroup=cgroup))
+        assert not selection.selects_event(a_gap(attribution, event=FORK_SUMMARY, cgroup=cgroup))
 
 
 def test_what_the_sink_itself_has_lost_is_told_whoever_it_was_counted_for():
     """A process that entered a container was counted where it came from, and that may be the host."""
     selection = Selection(include=["shop"], host=False)
-    assert not selection.tells(a_gap(HOST))
-    assert selection.tells(a_gap(HOST, sink="siem"))
-    assert not Selection(kinds=[FORK]).tells(a_gap(HOST, sink="siem"))
+    assert not selection.selects_event(a_gap(HOST))
+    assert selection.selects_event(a_gap(HOST, sink="siem"))
+    assert not Selection(kinds=[FORK]).selects_event(a_gap(HOST, sink="siem"))
 
 
 def test_the_heartbeat_is_no_subjects():
     (heartbeat,) = [event for event in EXAMPLES if event["event"] == NODE_SUMMARY]
-    assert Selection(include=["shop"], host=False).tells(heartbeat)
+    assert Selection(include=["shop"], host=False).selects_event(heartbeat)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_that_is_not_asked_for_is_not_told(kind):
     others = Selection(kinds=[one for one in KINDS if one != kind])
-    assert [one for one in KINDS if not others.wants(one)] == [kind]
-    assert [event["event"] for event in EXAMPLES if not others.tells(event)] == [kind] * sum(
+    assert [one for one in KINDS if not others.selects_kind(one)] == [kind]
+    assert [event["event"] for event in EXAMPLES if not others.selects_event(event)] == [kind] * sum(
         event["event"] == kind for event in EXAMPLES
     )
 
 
 def test_forks_are_a_kind_like_the_others():
-    assert not Selection(kinds=[GAP]).wants(FORK)
+    assert not Selection(kinds=[GAP]).selects_kind(FORK)

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from agent.model import NOBODY
-from agent.sinks.delivery.responses import Answer, Fate, http
+from agent.sinks.delivery.responses import Outcome, Result, http
 
 from .sending import Way, numbers_of, until
 
@@ -48,10 +48,10 @@ async def test_a_try_leaves_nothing_that_only_the_collector_of_cycles_would_find
         for _ in range(20):
             way.put()
             await way.ship()
-        limits = [one for one in gc.get_objects() if isinstance(one, asyncio.Timeout)]
+        timeouts = [one for one in gc.get_objects() if isinstance(one, asyncio.Timeout)]
     finally:
         gc.enable()
-    assert len(limits) < 5
+    assert len(timeouts) < 5
 
 
 async def test_a_request_says_what_it_carries(receiver):
@@ -140,12 +140,12 @@ class Told:
 
     def __call__(self, status, headers, body, now, batch):
         self.asked.append((status, batch, now))
-        return self.answers.pop(0) if self.answers else Answer(Fate.TAKEN, "200")
+        return self.answers.pop(0) if self.answers else Outcome(Result.ACCEPTED, "200")
 
 
 async def test_a_protocol_is_asked_about_each_answer_with_the_batch_that_it_is_for(receiver):
     told = Told()
-    way = Way(receiver.url, answer=told)
+    way = Way(receiver.url, interpret=told)
     receiver.answers = [207]
     batch = way.put()
     await way.ship()
@@ -155,7 +155,7 @@ async def test_a_protocol_is_asked_about_each_answer_with_the_batch_that_it_is_f
 
 
 async def test_items_to_be_sent_again_take_the_place_of_the_batch_before_those_that_follow(receiver):
-    way = Way(receiver.url, answer=Told(Answer(Fate.TAKEN, "busy", refused=(3,), again=(0, 2))))
+    way = Way(receiver.url, interpret=Told(Outcome(Result.ACCEPTED, "busy", rejected_items=(3,), retry_items=(0, 2))))
     whole = way.put(cgroup=[7, 8, 9, 8, 7])
     way.put(1)
     await way.ship()
@@ -166,8 +166,8 @@ async def test_items_to_be_sent_again_take_the_place_of_the_batch_before_those_t
 
 
 async def test_before_items_are_sent_again_there_is_a_pause_that_grows_with_every_time(receiver):
-    rounds = [Answer(Fate.TAKEN, "busy", again=tuple(range(left))) for left in range(7, 0, -1)]
-    way = Way(receiver.url, answer=Told(*rounds))
+    rounds = [Outcome(Result.ACCEPTED, "busy", retry_items=tuple(range(left))) for left in range(7, 0, -1)]
+    way = Way(receiver.url, interpret=Told(*rounds))
     way.put(8)
     await way.ship()
     assert [len(numbers) for _, _, numbers in receiver.tries] == [8, 7, 6, 5, 4, 3, 2, 1]
@@ -177,7 +177,7 @@ async def test_before_items_are_sent_again_there_is_a_pause_that_grows_with_ever
 
 
 async def test_a_batch_of_which_nothing_was_taken_keeps_its_name(receiver):
-    way = Way(receiver.url, answer=Told(Answer(Fate.TAKEN, "busy", again=(0, 1, 2))))
+    way = Way(receiver.url, interpret=Told(Outcome(Result.ACCEPTED, "busy", retry_items=(0, 1, 2))))
     batch = way.put(3)
     await way.ship()
     assert [key for key, _, _ in receiver.tries] == [batch.id] * 2
@@ -185,33 +185,33 @@ async def test_a_batch_of_which_nothing_was_taken_keeps_its_name(receiver):
 
 
 @pytest.mark.parametrize(
-    ("cgroups", "answer", "delivered", "lost"),
+    ("cgroups", "fields", "delivered", "lost"),
     [
         # Of one cgroup it does not matter which.
-        ([7, 7, 7], {"rejected": 2}, {7: 1}, {7: 2}),
+        ([7, 7, 7], {"rejected_count": 2}, {7: 1}, {7: 2}),
         # Of several nobody can say whose were delivered: the sums are right, and it is said that they are nobody's.
-        ([7, 8, 8], {"rejected": 2}, {NOBODY: 1}, {NOBODY: 2}),
+        ([7, 8, 8], {"rejected_count": 2}, {NOBODY: 1}, {NOBODY: 2}),
         # All of them: theirs.
-        ([7, 8, 8], {"rejected": 3}, {}, {7: 1, 8: 2}),
-        ([7, 8, 8], {"rejected": 99}, {}, {7: 1, 8: 2}),
+        ([7, 8, 8], {"rejected_count": 3}, {}, {7: 1, 8: 2}),
+        ([7, 8, 8], {"rejected_count": 99}, {}, {7: 1, 8: 2}),
         # A number that came beside places: of what is left.
-        ([7, 8, 8, 9], {"rejected": 1, "refused": (3,)}, {NOBODY: 2}, {NOBODY: 1, 9: 1}),
-        ([7, 7, 8], {"rejected": 1, "refused": (2,)}, {7: 1}, {7: 1, 8: 1}),
-        ([7, 7, 7], {"rejected": 1, "refused": (2,)}, {7: 1}, {7: 2}),
+        ([7, 8, 8, 9], {"rejected_count": 1, "rejected_items": (3,)}, {NOBODY: 2}, {NOBODY: 1, 9: 1}),
+        ([7, 7, 8], {"rejected_count": 1, "rejected_items": (2,)}, {7: 1}, {7: 1, 8: 1}),
+        ([7, 7, 7], {"rejected_count": 1, "rejected_items": (2,)}, {7: 1}, {7: 2}),
         # Forks before events of the agent's own.
-        ([7, NOBODY, NOBODY], {"rejected": 1}, {}, {7: 1}),
-        ([NOBODY, NOBODY], {"rejected": 1}, {}, None),
+        ([7, NOBODY, NOBODY], {"rejected_count": 1}, {}, {7: 1}),
+        ([NOBODY, NOBODY], {"rejected_count": 1}, {}, None),
         # Those by their places are no forks at all.
-        ([7, NOBODY, 8, NOBODY], {"refused": (0, 1)}, {8: 1}, {7: 1}),
+        ([7, NOBODY, 8, NOBODY], {"rejected_items": (0, 1)}, {8: 1}, {7: 1}),
         # Places that are not there, or twice.
-        ([7, 8], {"refused": (2, -1, 10**9, 1, 1), "again": (5,)}, {7: 1}, {8: 1}),
-        ([7, 8], {"refused": (0,), "again": (0,)}, {8: 1}, {7: 1}),
-        ([7, 8], {"refused": (0, 1)}, {}, {7: 1, 8: 1}),
-        ([7, 8], {"rejected": -5}, {7: 1, 8: 1}, None),
+        ([7, 8], {"rejected_items": (2, -1, 10**9, 1, 1), "retry_items": (5,)}, {7: 1}, {8: 1}),
+        ([7, 8], {"rejected_items": (0,), "retry_items": (0,)}, {8: 1}, {7: 1}),
+        ([7, 8], {"rejected_items": (0, 1)}, {}, {7: 1, 8: 1}),
+        ([7, 8], {"rejected_count": -5}, {7: 1, 8: 1}, None),
     ],
 )
-async def test_whatever_an_answer_takes_and_refuses_the_account_closes(receiver, cgroups, answer, delivered, lost):
-    way = Way(receiver.url, answer=Told(Answer(Fate.TAKEN, "200", **answer)))
+async def test_whatever_an_answer_takes_and_refuses_the_account_closes(receiver, cgroups, fields, delivered, lost):
+    way = Way(receiver.url, interpret=Told(Outcome(Result.ACCEPTED, "200", **fields)))
     way.put(cgroup=cgroups)
     await way.ship()
     assert way.queue.delivered == delivered
@@ -220,7 +220,7 @@ async def test_whatever_an_answer_takes_and_refuses_the_account_closes(receiver,
 
 
 async def test_a_receiver_that_took_a_batch_and_asks_for_a_pause_gets_it(receiver):
-    way = Way(receiver.url, answer=Told(Answer(Fate.TAKEN, "nearly full", pause_s=0.3)))
+    way = Way(receiver.url, interpret=Told(Outcome(Result.ACCEPTED, "nearly full", pause_s=0.3)))
     way.put()
     way.put()
     start = asyncio.get_running_loop().time()
@@ -302,9 +302,9 @@ async def test_cancelled_at_any_moment_it_leaves_the_queue_as_it_was(receiver, m
 
     async def hang(request):
         if moment == "answering":
-            answer = web.StreamResponse(headers={"Content-Length": "10"})
-            await answer.prepare(request)
-            await answer.write(b"12345")
+            response = web.StreamResponse(headers={"Content-Length": "10"})
+            await response.prepare(request)
+            await response.write(b"12345")
         reached.set()
         await asyncio.sleep(60)
 
@@ -328,7 +328,7 @@ async def test_answers_tries_and_bytes_are_counted(receiver):
     assert sender.answers == {"500": 2, "429": 1, "200": 2, "401": 1}
     assert (sender.tries, sender.retries) == (6, 4)
     assert sender.bytes_sent == 4 * len(first.body) + 2 * len(second.body)
-    assert sender.last_taken is not None
+    assert sender.last_accepted is not None
     assert len(way.seconds) == 6
     assert all(0 < seconds < 20 for seconds in way.seconds)
     assert sender.durations.cumulative()[-1] == 6
@@ -354,8 +354,8 @@ async def test_the_state_is_what_the_receiver_last_said(receiver):
     async with way.running():
         await until(lambda: way.sender.state == "hold: 401 who are you?")
         receiver.usual = 200
-        await until(lambda: way.sender.state == "taken: 200")
-    assert way.sender.last_taken is not None
+        await until(lambda: way.sender.state == "accepted: 200")
+    assert way.sender.last_accepted is not None
 
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\nFeb 30 node1 sshd: root logged in\u202eevil\x00\x85\u2028\ud7ff".encode()
@@ -365,9 +365,9 @@ HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\nFeb 30 node1 sshd: root logged in\u202eevi
 async def test_a_receivers_words_can_not_write_lines_of_their_own_into_log_or_state(receiver, caplog, status):
     caplog.set_level(logging.INFO)
     # As a protocol whose author forgot about it would hand it on.
-    fates = {200: Fate.TAKEN, 400: Fate.SET_ASIDE, 401: Fate.HOLD, 413: Fate.SPLIT, 500: Fate.RETRY}
-    told = Told(Answer(fates[status], HOSTILE.decode() + "x" * 100_000, refused=(0,) if status == 200 else ()))
-    way = Way(receiver.url, answer=told)
+    fates = {200: Result.ACCEPTED, 400: Result.REJECTED, 401: Result.HOLD, 413: Result.SPLIT, 500: Result.RETRY}
+    told = Told(Outcome(fates[status], HOSTILE.decode() + "x" * 100_000, rejected_items=(0,) if status == 200 else ()))
+    way = Way(receiver.url, interpret=told)
     way.put(1)
     states = []
     async with way.running():
@@ -426,13 +426,13 @@ async def test_a_receipt_that_comes_in_pieces_is_read_to_its_end(receiver):
     receipt = orjson.dumps({"accepted": 4, "duplicate": 0, "rejected": [{"line": 0, "reason": "x"}]})
 
     async def in_pieces(request):
-        answer = web.StreamResponse()
-        await answer.prepare(request)
-        await answer.write(receipt[:20])
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(receipt[:20])
         await asyncio.sleep(0.05)
-        await answer.write(receipt[20:])
-        await answer.write_eof()
-        return answer
+        await response.write(receipt[20:])
+        await response.write_eof()
+        return response
 
     receiver.answers = [in_pieces]
     way.put(5)
@@ -443,18 +443,18 @@ async def test_a_receipt_that_comes_in_pieces_is_read_to_its_end(receiver):
 async def test_of_an_answer_without_end_no_more_is_read_than_a_protocol_looks_at(receiver):
     seen = []
 
-    def answer(status, headers, body, now, batch):
+    def interpret(status, headers, body, now, batch):
         seen.append(len(body))
-        return http.answer(status, headers, body, now, batch)
+        return http.interpret(status, headers, body, now, batch)
 
-    way, sent = Way(receiver.url, answer=answer), 0
+    way, sent = Way(receiver.url, interpret=interpret), 0
 
     async def endless(request):
         nonlocal sent
-        answer = web.StreamResponse()
-        await answer.prepare(request)
+        response = web.StreamResponse()
+        await response.prepare(request)
         while True:
-            await answer.write(b"x" * 65536)
+            await response.write(b"x" * 65536)
             sent += 65536
 
     receiver.answers = [endless]
@@ -469,9 +469,9 @@ async def test_of_an_answer_without_end_no_more_is_read_than_a_protocol_looks_at
 async def test_a_packed_answer_is_unpacked_and_bounded_all_the_same(receiver):
     seen = []
 
-    def answer(status, headers, body, now, batch):
+    def interpret(status, headers, body, now, batch):
         seen.append(body)
-        return http.answer(status, headers, body, now, batch)
+        return http.interpret(status, headers, body, now, batch)
 
     async def bomb(_request):
         packed = web.Response(body=b"x" * (64 << 20))
@@ -479,7 +479,7 @@ async def test_a_packed_answer_is_unpacked_and_bounded_all_the_same(receiver):
         return packed
 
     receiver.answers = [bomb]
-    way = Way(receiver.url, answer=answer)
+    way = Way(receiver.url, interpret=interpret)
     way.put()
     await way.ship()
     assert seen == [b"x" * (1 << 20)]

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.sinks.delivery.connections import Limits
+from agent.sinks.delivery.connections import Timeouts
 from tests.faults import Close, Drip, FaultProxy, Forward, Garbage, Half, Reset, Say, Slow, Stall, TooLarge
 
 from .sending import Receiver, Way, until
 
 pytestmark = pytest.mark.slow
 
-QUICK = Limits(connect=5.0, quiet=0.3, answer=1.0)
+QUICK = Timeouts(connect=5.0, idle=0.3, response=1.0)
 GARBAGE = [
     b"\x00\x01\x02",
     b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
@@ -63,7 +63,7 @@ AGAIN = [
 @pytest.mark.parametrize("first", [True, False], ids=["new connection", "kept connection"])
 async def test_after_any_trouble_the_batch_comes_again_and_nothing_is_lost(receiver, fault, first):
     with FaultProxy(receiver.address) as proxy:
-        way = Way(proxy.url("/v1/events"), limits=QUICK)
+        way = Way(proxy.url("/v1/events"), timeouts=QUICK)
         proxy.play(*([] if first else [Forward()]), fault, fault)
         for _ in range(4):
             way.put(5)
@@ -82,7 +82,7 @@ async def test_after_any_trouble_the_batch_comes_again_and_nothing_is_lost(recei
 async def test_what_is_an_answer_is_one_however_it_comes(receiver, fault):
     with FaultProxy(receiver.address) as proxy:
         proxy.usual = fault
-        way = Way(proxy.url("/v1/events"), limits=QUICK)
+        way = Way(proxy.url("/v1/events"), timeouts=QUICK)
         for _ in range(5):
             way.put(2)
         await way.ship()
@@ -175,10 +175,10 @@ async def test_a_receiver_that_goes_away_in_the_middle_loses_nothing(receiver):
 
 async def test_a_body_that_moves_slowly_is_not_cut_off(receiver):
     """It takes longer than both limits allow for what stands still."""
-    limits = Limits(connect=5.0, quiet=0.4, answer=0.8)
+    timeouts = Timeouts(connect=5.0, idle=0.4, response=0.8)
     with FaultProxy(receiver.address, window=32768) as proxy:
         proxy.play(Slow(1_000_000))
-        way = Way(proxy.url("/v1/events"), limits=limits, compression="none")
+        way = Way(proxy.url("/v1/events"), timeouts=timeouts, compression="none")
         way.put(1, text="x" * 1_500_000)
         await way.ship()
     assert way.sender.answers == {"200": 1}
@@ -189,7 +189,7 @@ async def test_a_body_that_moves_slowly_is_not_cut_off(receiver):
 async def test_a_receiver_that_is_silent_is_given_up_before_one_that_answers_slowly(receiver):
     with FaultProxy(receiver.address) as proxy:
         proxy.play(Stall(60.0), Drip(0.005, Say(200, {}, b"x" * 100)))
-        way = Way(proxy.url("/v1/events"), limits=Limits(connect=5.0, quiet=0.3, answer=60.0))
+        way = Way(proxy.url("/v1/events"), timeouts=Timeouts(connect=5.0, idle=0.3, response=60.0))
         way.put()
         await way.ship()
     assert way.sender.answers == {"timeout": 1, "200": 1}
@@ -199,7 +199,7 @@ async def test_a_receiver_that_is_silent_is_given_up_before_one_that_answers_slo
 async def test_a_body_that_stands_still_is_cut_off(receiver):
     with FaultProxy(receiver.address, window=4096) as proxy:
         proxy.play(Slow(1))
-        way = Way(proxy.url("/v1/events"), limits=QUICK, compression="none")
+        way = Way(proxy.url("/v1/events"), timeouts=QUICK, compression="none")
         way.put(1, text="x" * 8_000_000)
         await way.ship()
     assert way.sender.answers == {"timeout": 1, "200": 1}
@@ -221,7 +221,7 @@ async def test_connections_that_were_given_up_are_not_kept_open(receiver):
     """A closed connection stays open until what was written to it is gone, which may be never."""
     with FaultProxy(receiver.address, window=4096) as proxy:
         proxy.usual = Slow(1)
-        way = Way(proxy.url("/v1/events"), limits=QUICK, compression="none")
+        way = Way(proxy.url("/v1/events"), timeouts=QUICK, compression="none")
         way.put(1, text="x" * 8_000_000)
         async with way.running():
             await until(lambda: way.sender.answers.get("timeout", 0) >= 4)
@@ -231,10 +231,10 @@ async def test_connections_that_were_given_up_are_not_kept_open(receiver):
 
 
 async def test_an_answer_that_drips_for_ever_is_cut_off_though_it_moves(receiver):
-    limits = Limits(connect=5.0, quiet=0.3, answer=0.6)
+    timeouts = Timeouts(connect=5.0, idle=0.3, response=0.6)
     with FaultProxy(receiver.address) as proxy:
         proxy.play(Drip(0.02, Say(200, {}, b"x" * 10_000)))
-        way = Way(proxy.url("/v1/events"), limits=limits)
+        way = Way(proxy.url("/v1/events"), timeouts=timeouts)
         way.put()
         await way.ship()
     assert way.sender.answers == {"timeout": 1, "200": 1}
@@ -250,7 +250,7 @@ async def test_a_connection_that_does_not_come_about_is_given_up():
         for one in waiting:
             one.setblocking(False)
             one.connect_ex(listener.getsockname())
-        way = Way(f"http://127.0.0.1:{listener.getsockname()[1]}/", limits=Limits(connect=0.2))
+        way = Way(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeouts=Timeouts(connect=0.2))
         way.put()
         async with way.running():
             await until(lambda: way.sender.answers.get("timeout"))
@@ -314,7 +314,7 @@ def test_no_sequence_of_faults_and_restarts_loses_or_reorders(faults, batches, c
         receiver = Receiver()
         await receiver.start()
         with FaultProxy(receiver.address) as proxy:
-            way = Way(proxy.url("/v1/events"), limits=QUICK)
+            way = Way(proxy.url("/v1/events"), timeouts=QUICK)
             proxy.play(*faults)
             for cgroups in batches:
                 way.put(cgroup=cgroups)

@@ -3,7 +3,7 @@
 import asyncio
 
 from agent.journal import Journal
-from agent.sinks.delivery.connections import Limits
+from agent.sinks.delivery.connections import Timeouts
 from tests.faults import Close, FaultProxy, Forward, Half, Reset, Say, TooLarge
 
 from .sending import Way, until
@@ -37,7 +37,7 @@ async def test_through_faults_and_deaths_every_fork_arrives_and_counts_once(rece
     async def born():
         journal = Journal(tmp_path / "journal.db", {"siem": 1 << 20})
         await journal.open()
-        way = Way(proxy.url("/v1/events"), queue=journal.queue("siem"), limits=Limits(5, 1, 2))
+        way = Way(proxy.url("/v1/events"), queue=journal.queue("siem"), timeouts=Timeouts(5, 1, 2))
         way.sent = put
         return journal, way
 

@@ -8,7 +8,7 @@ from base64 import b64encode
 
 import pytest
 
-from agent.sinks.delivery.connections import Destination, Limits
+from agent.sinks.delivery.connections import Destination, Timeouts
 from tests.certificates import Authority
 from tests.faults import Close, FaultProxy, Forward, Reset, Say
 from tests.messages import fields_of, read_head
@@ -103,7 +103,7 @@ def secure(receiver, authority):
 
 
 def way_through(between, front, ca, credentials=""):
-    way = Way(front.url("/v1/events"), limits=Limits(5, 2, 5), ca_file=ca, proxy=between.url(credentials))
+    way = Way(front.url("/v1/events"), timeouts=Timeouts(5, 2, 5), ca_file=ca, proxy=between.url(credentials))
     way.put()
     return way
 

@@ -9,13 +9,13 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 
-from agent.sinks.delivery.connections import Limits
+from agent.sinks.delivery.connections import Timeouts
 from tests.certificates import Authority
 from tests.faults import FaultProxy, Forward, Garbage, Reset, Say
 
 from .sending import Way, until
 
-QUICK = Limits(connect=5.0, quiet=0.5, answer=2.0)
+QUICK = Timeouts(connect=5.0, idle=0.5, response=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def ca(authority, tmp_path):
 
 
 def way_to(proxy, **destination):
-    way = Way(proxy.url("/v1/events"), limits=QUICK, **destination)
+    way = Way(proxy.url("/v1/events"), timeouts=QUICK, **destination)
     way.put()
     return way
 

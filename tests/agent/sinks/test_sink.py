@@ -7,10 +7,10 @@ import json
 import pytest
 
 from agent.journal import Journal
-from agent.lifecycle.build import sink_of
+from agent.lifecycle.build import build_sink
 from agent.model import Attribution, Fork, ParentContext, Task
 from agent.settings.sinks import SinkSettings
-from agent.sinks.sink import FORMS, OPEN
+from agent.sinks.sink import FORMAT_TABLE, OPEN_TABLE
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 OTHER_STREAM = STREAM[:-1] + "9"
@@ -37,8 +37,8 @@ class Ground:
     async def open(self):
         self.journal = Journal(self.folder / "journal.sqlite3", {"siem": self.settings.journal_bytes})
         await self.journal.open()
-        self.sink = sink_of(self.settings, self.journal, "demo", "node1", ())
-        self.sink.restore(self.journal.table(FORMS).get("siem"), self.journal.table(OPEN).get("siem"))
+        self.sink = build_sink(self.settings, self.journal, "demo", "node1", ())
+        self.sink.restore(self.journal.table(FORMAT_TABLE).get("siem"), self.journal.table(OPEN_TABLE).get("siem"))
         return self.sink
 
     async def commit(self, now, **how):
@@ -57,7 +57,7 @@ class Ground:
         while len(self.sink.queue):
             batch = await self.journal.queue("siem").head()
             found.append([int(json.loads(line)["id"].rpartition(".")[2]) for line in gzip.decompress(batch.body).splitlines()])
-            self.journal.queue("siem").settle(batch, delivered=batch.forks)
+            self.journal.queue("siem").complete(batch, delivered=batch.forks)
         return found
 
 
@@ -70,7 +70,7 @@ async def ground(tmp_path):
 
 
 async def test_items_wait_for_others_until_their_time_is_up(ground):
-    ground.sink.take(STREAM, [a_fork()], 100.0)
+    ground.sink.emit_forks(STREAM, [a_fork()], 100.0)
     assert not ground.sink.due(100.9)
     await ground.commit(100.9)
     assert (ground.sink.queued(STREAM), len(ground.sink.queue)) == (1, 0)
@@ -80,43 +80,43 @@ async def test_items_wait_for_others_until_their_time_is_up(ground):
 
 
 async def test_the_time_is_that_of_the_first_item(ground):
-    ground.sink.take(STREAM, [a_fork(0)], 100.0)
-    ground.sink.take(STREAM, [a_fork(1)], 100.9)
+    ground.sink.emit_forks(STREAM, [a_fork(0)], 100.0)
+    ground.sink.emit_forks(STREAM, [a_fork(1)], 100.9)
     await ground.commit(101.0)
     assert await ground.sequences() == [[0, 1]]
 
 
 async def test_a_clock_that_was_set_back_makes_nothing_wait_for_ever(ground):
-    ground.sink.take(STREAM, [a_fork()], 100.0)
+    ground.sink.emit_forks(STREAM, [a_fork()], 100.0)
     assert ground.sink.due(50.0)
 
 
 async def test_a_full_batch_does_not_wait(ground):
-    ground.sink.take(STREAM, [a_fork(number) for number in range(10)], 100.0)
+    ground.sink.emit_forks(STREAM, [a_fork(number) for number in range(10)], 100.0)
     assert ground.sink.due(100.0)
 
 
 async def test_a_batch_of_many_bytes_does_not_wait(tmp_path):
     ground = Ground(tmp_path, batch={"bytes": "1Ki"})
-    (await ground.open()).take(STREAM, [a_fork()], 100.0)
+    (await ground.open()).emit_forks(STREAM, [a_fork()], 100.0)
     assert ground.sink.due(100.0)
     await ground.journal.close()
 
 
 async def test_a_batch_has_forks_of_one_stream_only(ground):
-    ground.sink.take(STREAM, [a_fork(0), a_fork(1)], 100.0)
-    ground.sink.take(OTHER_STREAM, [a_fork(2)], 100.0)
+    ground.sink.emit_forks(STREAM, [a_fork(0), a_fork(1)], 100.0)
+    ground.sink.emit_forks(OTHER_STREAM, [a_fork(2)], 100.0)
     assert (ground.sink.queued(STREAM), ground.sink.queued(OTHER_STREAM)) == (2, 1)
     await ground.commit(101.0)
     assert await ground.sequences() == [[0, 1], [2]]
 
 
 async def test_what_was_open_at_a_crash_goes_on_where_it_was(ground):
-    ground.sink.take(STREAM, [a_fork(0), a_fork(1, INSIDE)], 100.0)
+    ground.sink.emit_forks(STREAM, [a_fork(0), a_fork(1, INSIDE)], 100.0)
     await ground.commit(100.5)
     sink = await ground.again()
     assert sink.queued(STREAM) == 2
-    sink.take(STREAM, [a_fork(2)], 100.9)
+    sink.emit_forks(STREAM, [a_fork(2)], 100.9)
     assert sink.due(101.0), "it has waited since before the crash"
     await ground.commit(101.0)
     assert sink.queue.forks_of(STREAM) == 3
@@ -124,7 +124,7 @@ async def test_what_was_open_at_a_crash_goes_on_where_it_was(ground):
 
 
 async def test_what_became_a_batch_is_not_found_open_again(ground):
-    ground.sink.take(STREAM, [a_fork(0)], 100.0)
+    ground.sink.emit_forks(STREAM, [a_fork(0)], 100.0)
     await ground.commit(100.5)
     await ground.commit(101.0)
     sink = await ground.again()
@@ -133,9 +133,9 @@ async def test_what_became_a_batch_is_not_found_open_again(ground):
 
 
 async def test_bodies_of_a_form_that_was_changed_are_lost_and_said_to_be(ground):
-    ground.sink.take(STREAM, [a_fork(0), a_fork(1)], 100.0)
+    ground.sink.emit_forks(STREAM, [a_fork(0), a_fork(1)], 100.0)
     await ground.commit(101.0, everything=True)
-    ground.sink.take(STREAM, [a_fork(2, INSIDE)], 101.0)
+    ground.sink.emit_forks(STREAM, [a_fork(2, INSIDE)], 101.0)
     await ground.commit(101.5)
     sink = await ground.again(compression="zstd")
     assert sink.queued(STREAM) == 0
@@ -143,8 +143,8 @@ async def test_bodies_of_a_form_that_was_changed_are_lost_and_said_to_be(ground)
 
 
 async def test_events_of_the_agents_own_go_along_and_are_no_forks(ground):
-    ground.sink.tell(STREAM, GAP, 100.0)
-    ground.sink.take(STREAM, [a_fork(6)], 100.0)
+    ground.sink.emit_event(STREAM, GAP, 100.0)
+    ground.sink.emit_forks(STREAM, [a_fork(6)], 100.0)
     assert ground.sink.queued(STREAM) == 1
     await ground.commit(101.0)
     assert ground.sink.queue.forks_of(STREAM) == 1
@@ -152,7 +152,7 @@ async def test_events_of_the_agents_own_go_along_and_are_no_forks(ground):
 
 
 async def test_a_fork_is_accounted_to_the_row_that_the_kernel_counted_it_in(ground):
-    ground.sink.take(STREAM, [a_fork(0), a_fork(1, INSIDE, counted=7)], 100.0)
+    ground.sink.emit_forks(STREAM, [a_fork(0), a_fork(1, INSIDE, counted=7)], 100.0)
     await ground.commit(101.0)
     assert (await ground.journal.queue("siem").head()).forks == {7: 2}
 
@@ -160,7 +160,7 @@ async def test_a_fork_is_accounted_to_the_row_that_the_kernel_counted_it_in(grou
 async def test_what_nobody_selected_is_counted_as_filtered_and_not_sent(tmp_path):
     ground = Ground(tmp_path, select={"host": False})
     sink = await ground.open()
-    sink.take(STREAM, [a_fork(0), a_fork(1, INSIDE), a_fork(2)], 100.0)
+    sink.emit_forks(STREAM, [a_fork(0), a_fork(1, INSIDE), a_fork(2)], 100.0)
     assert sink.account(STREAM).filtered == {"select": {7: 2}}
     await ground.commit(101.0)
     assert await ground.sequences() == [[1]]
@@ -172,8 +172,8 @@ async def test_what_nobody_selected_is_counted_as_filtered_and_not_sent(tmp_path
 async def test_a_sink_that_wants_no_forks_gets_none_and_says_so(tmp_path):
     ground = Ground(tmp_path, select={"events": ["gap"]})
     sink = await ground.open()
-    sink.take(STREAM, [a_fork(0)], 100.0)
-    sink.tell(STREAM, GAP, 100.0)
+    sink.emit_forks(STREAM, [a_fork(0)], 100.0)
+    sink.emit_event(STREAM, GAP, 100.0)
     assert sink.account(STREAM).filtered == {"select": {7: 1}}
     await ground.commit(101.0)
     assert await ground.sequences() == [[5]]
@@ -182,9 +182,9 @@ async def test_a_sink_that_wants_no_forks_gets_none_and_says_so(tmp_path):
 
 async def test_the_lag_is_that_of_the_oldest_item(ground):
     assert ground.sink.lag(100.0) == 0
-    ground.sink.take(STREAM, [a_fork()], 100.0)
+    ground.sink.emit_forks(STREAM, [a_fork()], 100.0)
     assert ground.sink.lag(100.5) == 0.5
     await ground.commit(101.0)
-    ground.sink.take(STREAM, [a_fork()], 103.0)
+    ground.sink.emit_forks(STREAM, [a_fork()], 103.0)
     assert ground.sink.lag(104.0) == 4.0
     assert ground.sink.lag(50.0) == 0, "the clock was set back"

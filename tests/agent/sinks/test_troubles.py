@@ -9,8 +9,8 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
-from agent.sinks.delivery.credentials import FileWrong
-from agent.sinks.delivery.failures import in_words
+from agent.sinks.delivery.credentials import FileError
+from agent.sinks.delivery.failures import describe_failure
 
 SECRET = "http://user:hunter2@siem.example:8088/hunter2?token=hunter2"
 KEY = ConnectionKey("siem.example", 8088, False, True, URL("http://user:hunter2@proxy:1"), None, None)
@@ -18,7 +18,7 @@ INFO = aiohttp.RequestInfo(URL(SECRET), "POST", aiohttp.client_reqrep.CIMultiDic
 
 
 def words(error):
-    return in_words(error, "siem.example:8088", "proxy.example:3128")
+    return describe_failure(error, "siem.example:8088", "proxy.example:3128")
 
 
 ERRORS = [
@@ -96,4 +96,4 @@ def test_what_openssl_says_and_nobody_foresaw_is_tried_again():
 
 
 def test_a_file_says_for_itself_what_is_wrong():
-    assert words(FileWrong("ca_file /x: is not a file")) == ("files", "ca_file /x: is not a file", True)
+    assert words(FileError("ca_file /x: is not a file")) == ("files", "ca_file /x: is not a file", True)

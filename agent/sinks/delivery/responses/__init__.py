@@ -4,6 +4,6 @@ An answer's body is hostile input: whatever is in it, there is a fate and a line
 counts as delivered. Must not live here: requests, pauses.
 """
 
-from agent.sinks.delivery.responses.response import MOST_BYTES, Answer, Fate, retry_after
+from agent.sinks.delivery.responses.response import MOST_BYTES, Outcome, Result, retry_after
 
-__all__ = ["MOST_BYTES", "Answer", "Fate", "retry_after"]
+__all__ = ["MOST_BYTES", "Outcome", "Result", "retry_after"]

@@ -13,10 +13,10 @@ from typing import Any, Final
 import orjson
 
 from agent.model import Batch
-from agent.sinks.delivery.responses.response import MOST_BYTES, Answer, Fate, by_status, retry_after, told
+from agent.sinks.delivery.responses.response import MOST_BYTES, Outcome, Result, interpret_status, retry_after, status_text
 from agent.sinks.printable import printable
 
-__all__ = ["answer"]
+__all__ = ["interpret"]
 
 _NOT_BULK: Final = "not an answer to _bulk, so nothing of it counts as taken: see the sink's url"
 # What is wrong with the index or the key, and not with a document.
@@ -27,25 +27,25 @@ _MOST_TYPES: Final = 3  # kinds of errors that are named, the most frequent firs
 _MOST_TYPE: Final = 60  # characters of each
 
 
-def answer(status: int, headers: Mapping[str, str], body: bytes, now: datetime, batch: Batch) -> Answer:
+def interpret(status: int, headers: Mapping[str, str], body: bytes, now: datetime, batch: Batch) -> Outcome:
     if not 200 <= status < 300:
-        return by_status(status, told(status, _reason(_json(body)) or body), headers, now)
+        return interpret_status(status, status_text(status, _reason(_json(body)) or body), headers, now)
     if len(body) >= MOST_BYTES:
         # Half an answer is none, and it would be as long the next time. What was taken is a conflict then, which is as good.
-        return Answer(Fate.SPLIT, f"{status} with an answer too long to be read; smaller bodies have shorter ones")
+        return Outcome(Result.SPLIT, f"{status} with an answer too long to be read; smaller bodies have shorter ones")
     reply = _json(body)
     if not isinstance(reply, dict):
-        return Answer(Fate.HOLD, f"{told(status, body)}: {_NOT_BULK}")
+        return Outcome(Result.HOLD, f"{status_text(status, body)}: {_NOT_BULK}")
     items = reply.get("items")
     if not items and reply.get("errors") is False:  # they were filtered out, or never told: all succeeded
-        return Answer(Fate.TAKEN, f"{status} {batch.events} taken")
+        return Outcome(Result.ACCEPTED, f"{status} {batch.events} taken")
     if not isinstance(items, list) or len(items) != batch.events:
         many = f" with {len(items)} items" if isinstance(items, list) else ""
-        return Answer(Fate.HOLD, f"{told(status, body)}: an answer{many} to {batch.events} documents is {_NOT_BULK}")
+        return Outcome(Result.HOLD, f"{status_text(status, body)}: an answer{many} to {batch.events} documents is {_NOT_BULK}")
     return _item_by_item(status, [_outcome(item) for item in items], retry_after(headers.get("Retry-After"), now))
 
 
-def _item_by_item(status: int, outcomes: Sequence[tuple[int | None, str]], pause_s: float | None) -> Answer:
+def _item_by_item(status: int, outcomes: Sequence[tuple[int | None, str]], pause_s: float | None) -> Outcome:
     """Each outcome: the item's own status, where it has one that can be read, and the kind of its error."""
     refused, again, errors = [], [], Counter[str]()
     for at, (own, error) in enumerate(outcomes):
@@ -60,25 +60,25 @@ def _item_by_item(status: int, outcomes: Sequence[tuple[int | None, str]], pause
     named = ", ".join(f"{error} ({count})" for error, count in errors.most_common(_MOST_TYPES))
     text = f"{status} {taken} taken, {len(refused)} refused, {len(again)} to be sent again" + (f": {named}" if named else "")
     if not taken and not again and all(own in _TARGET or error in _TARGET_TYPES for own, error in outcomes):
-        return Answer(Fate.HOLD, f"{text}; all of them, so it is the index or the key, not what is in the documents")
+        return Outcome(Result.HOLD, f"{text}; all of them, so it is the index or the key, not what is in the documents")
     if not taken and not refused:
-        return Answer(Fate.RETRY, text, pause_s)
+        return Outcome(Result.RETRY, text, pause_s)
     if again and pause_s is None:
         pause_s = _AGAIN_S
-    return Answer(Fate.TAKEN, text, pause_s if again else None, tuple(refused), tuple(again))
+    return Outcome(Result.ACCEPTED, text, pause_s if again else None, tuple(refused), tuple(again))
 
 
 def _outcome(item: object) -> tuple[int | None, str]:
     """A conflict is what a document makes that is there already: 200."""
     if not isinstance(item, dict) or len(item) != 1:
         return None, "not understood"
-    ((action, told),) = item.items()
-    if not isinstance(told, dict) or type(told.get("status")) is not int:
+    ((action, status_text),) = item.items()
+    if not isinstance(status_text, dict) or type(status_text.get("status")) is not int:
         return None, "not understood"
-    own: int = told["status"]
+    own: int = status_text["status"]
     if own == 409 and action == "create":
         return 200, ""
-    return own, printable(_type(told) or str(own), _MOST_TYPE)
+    return own, printable(_type(status_text) or str(own), _MOST_TYPE)
 
 
 def _reason(reply: object) -> str | None:
@@ -90,8 +90,8 @@ def _reason(reply: object) -> str | None:
     return f"{kind}: {reason}" if isinstance(reason, str) else kind
 
 
-def _type(told: dict[str, Any]) -> str | None:
-    error = told.get("error")
+def _type(status_text: dict[str, Any]) -> str | None:
+    error = status_text.get("error")
     kind = error.get("type") if isinstance(error, dict) else error
     return kind if isinstance(kind, str) else None
 

@@ -11,19 +11,19 @@ from datetime import datetime
 import orjson
 
 from agent.model import Batch
-from agent.sinks.delivery.responses.response import Answer, Fate, by_status, told
+from agent.sinks.delivery.responses.response import Outcome, Result, interpret_status, status_text
 
-__all__ = ["answer"]
+__all__ = ["interpret"]
 
 
-def answer(status: int, headers: Mapping[str, str], body: bytes, now: datetime, batch: Batch) -> Answer:
-    text = told(status, body)
+def interpret(status: int, headers: Mapping[str, str], body: bytes, now: datetime, batch: Batch) -> Outcome:
+    text = status_text(status, body)
     if 200 <= status < 300:
-        return Answer(Fate.TAKEN, text, refused=_refused(body, batch.events))
-    return by_status(status, text, headers, now)
+        return Outcome(Result.ACCEPTED, text, rejected_items=_rejected_items(body, batch.events))
+    return interpret_status(status, text, headers, now)
 
 
-def _refused(body: bytes, events: int) -> tuple[int, ...]:
+def _rejected_items(body: bytes, events: int) -> tuple[int, ...]:
     """From wire.batch.Receipt, if it is one; another receiver's body says nothing to us."""
     try:
         lines = {line["line"] for line in orjson.loads(body)["rejected"] if type(line["line"]) is int}

@@ -13,40 +13,40 @@ from typing import Any, Final
 import orjson
 
 from agent.model import Batch
-from agent.sinks.delivery.responses.response import HOLD, Answer, Fate, is_misdirected, is_page, retry_after, told
+from agent.sinks.delivery.responses.response import HOLD, Outcome, Result, is_misdirected, is_web_page, retry_after, status_text
 from agent.sinks.printable import printable
 from agent.sinks.protobuf import VARINT, fields, unsigned
 
-__all__ = ["answer"]
+__all__ = ["interpret"]
 
 _RETRY: Final = frozenset({408, 429, 502, 503, 504})
 _TOO_LARGE: Final = "request body too large"  # the official collector's words, with status 400
 _MOST_WORDS: Final = 200
 
 
-def answer(status: int, headers: Mapping[str, str], body: bytes, now: datetime, batch: Batch) -> Answer:
+def interpret(status: int, headers: Mapping[str, str], body: bytes, now: datetime, batch: Batch) -> Outcome:
     if 200 <= status < 300:
         return _taken(status, headers, body, batch)
-    text = told(status, _message(headers, body) or body)
+    text = status_text(status, _message(headers, body) or body)
     if status == 413 or (status == 400 and _TOO_LARGE in text):
-        return Answer(Fate.SPLIT, text)
+        return Outcome(Result.SPLIT, text)
     if status in HOLD or 300 <= status < 400 or is_misdirected(text):
-        return Answer(Fate.HOLD, text)
+        return Outcome(Result.HOLD, text)
     if status in _RETRY:
-        return Answer(Fate.RETRY, text, retry_after(headers.get("Retry-After"), now))
-    return Answer(Fate.SET_ASIDE, text)
+        return Outcome(Result.RETRY, text, retry_after(headers.get("Retry-After"), now))
+    return Outcome(Result.REJECTED, text)
 
 
-def _taken(status: int, headers: Mapping[str, str], body: bytes, batch: Batch) -> Answer:
+def _taken(status: int, headers: Mapping[str, str], body: bytes, batch: Batch) -> Outcome:
     """An empty `partial_success` says that all were taken; so does no body at all (Loki's 204)."""
-    if is_page(body):
-        return Answer(Fate.HOLD, f"{told(status, body)}: a web page is no OTLP receiver: see the sink's url")
+    if is_web_page(body):
+        return Outcome(Result.HOLD, f"{status_text(status, body)}: a web page is no OTLP receiver: see the sink's url")
     rejected, message = _partial_json(body) if _is_json(headers, body) else _partial_protobuf(headers, body)
     rejected = min(max(rejected, 0), batch.events)
     words = printable(message, _MOST_WORDS)
     if rejected:
-        return Answer(Fate.TAKEN, f"{status} {rejected} of {batch.events} rejected: {words}", rejected=rejected)
-    return Answer(Fate.TAKEN, f"{status} warning: {words}" if words else str(status))
+        return Outcome(Result.ACCEPTED, f"{status} {rejected} of {batch.events} rejected: {words}", rejected_count=rejected)
+    return Outcome(Result.ACCEPTED, f"{status} warning: {words}" if words else str(status))
 
 
 def _partial_json(body: bytes) -> tuple[int, str]:

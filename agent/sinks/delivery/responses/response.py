@@ -13,30 +13,40 @@ from typing import Final, NamedTuple
 
 from agent.sinks.printable import printable
 
-__all__ = ["HOLD", "MOST_BYTES", "Answer", "Fate", "by_status", "is_misdirected", "is_page", "retry_after", "told"]
+__all__ = [
+    "HOLD",
+    "MOST_BYTES",
+    "Outcome",
+    "Result",
+    "interpret_status",
+    "is_misdirected",
+    "is_web_page",
+    "retry_after",
+    "status_text",
+]
 
 
-class Fate(Enum):
-    TAKEN = "taken"
+class Result(Enum):
+    ACCEPTED = "accepted"
     RETRY = "retry"  # the receiver's trouble: again, later
     HOLD = "hold"  # our settings' trouble: again, slowly, until somebody mends them
     SPLIT = "split"  # too large
-    SET_ASIDE = "set aside"  # will never pass
+    REJECTED = "rejected"  # will never pass
 
 
-class Answer(NamedTuple):
+class Outcome(NamedTuple):
     """`pause_s`: how long the receiver is to be left alone, also when it took the batch; None: it does not say.
 
     Of a batch that was TAKEN, by place in the body, from 0: the `refused` items will never pass, those `again` are to be sent
     once more. `rejected`: how many will never pass where the receiver does not say which.
     """
 
-    fate: Fate
+    result: Result
     text: str
     pause_s: float | None = None
-    refused: tuple[int, ...] = ()
-    again: tuple[int, ...] = ()
-    rejected: int = 0
+    rejected_items: tuple[int, ...] = ()
+    retry_items: tuple[int, ...] = ()
+    rejected_count: int = 0
 
 
 MOST_BYTES: Final = 1 << 20  # of an answer's body are read; one as long as this was cut
@@ -52,15 +62,15 @@ _LONGEST_S: Final = 3600.0  # nobody can ask for more: the journal is bounded
 _MOST_TEXT: Final = 200  # characters of a receiver's words that people are shown
 
 
-def by_status(status: int, text: str, headers: Mapping[str, str], now: datetime) -> Answer:
+def interpret_status(status: int, text: str, headers: Mapping[str, str], now: datetime) -> Outcome:
     """What a status other than 2xx means by itself."""
     if status == 413:
-        return Answer(Fate.SPLIT, text)
+        return Outcome(Result.SPLIT, text)
     if status in HOLD or 300 <= status < 400 or is_misdirected(text):
-        return Answer(Fate.HOLD, text)
+        return Outcome(Result.HOLD, text)
     if status in _RETRY or status >= 500:
-        return Answer(Fate.RETRY, text, retry_after(headers.get("Retry-After"), now))
-    return Answer(Fate.SET_ASIDE, text)
+        return Outcome(Result.RETRY, text, retry_after(headers.get("Retry-After"), now))
+    return Outcome(Result.REJECTED, text)
 
 
 def is_misdirected(text: str) -> bool:
@@ -68,13 +78,13 @@ def is_misdirected(text: str) -> bool:
     return text.startswith(_MISDIRECTED)
 
 
-def told(status: int, said: str | bytes) -> str:
+def status_text(status: int, said: str | bytes) -> str:
     """One bounded line: the status, and the receiver's words as far as they go."""
     words = said[: _MOST_TEXT * 4].decode(errors="replace") if isinstance(said, bytes) else said
     return f"{status} {printable(words.strip(), _MOST_TEXT)}".strip()
 
 
-def is_page(body: bytes) -> bool:
+def is_web_page(body: bytes) -> bool:
     """HTML or XML: a proxy, a login page, another program's port. Its 200 says nothing of our batch."""
     return body[:200].lstrip().startswith(b"<")
 

@@ -12,9 +12,18 @@ from typing import Any, Final
 import orjson
 
 from agent.model import Batch
-from agent.sinks.delivery.responses.response import HOLD, MOST_BYTES, Answer, Fate, by_status, is_page, retry_after, told
+from agent.sinks.delivery.responses.response import (
+    HOLD,
+    MOST_BYTES,
+    Outcome,
+    Result,
+    interpret_status,
+    is_web_page,
+    retry_after,
+    status_text,
+)
 
-__all__ = ["answer"]
+__all__ = ["interpret"]
 
 # Code -> what an operator can do about it.
 _HOLD: Final = {
@@ -37,39 +46,39 @@ _SLOW_S: Final = 2.0  # Splunk names no pause; a queue that drains at all has mo
 _STEP_S: Final = 1.0  # a receiver that refuses every event one by one is not to be flooded with what is left of the batch
 
 
-def answer(status: int, headers: Mapping[str, str], body: bytes, now: datetime, batch: Batch) -> Answer:
+def interpret(status: int, headers: Mapping[str, str], body: bytes, now: datetime, batch: Batch) -> Outcome:
     reply = _reply(body)
     code = reply.get("code") if type(reply.get("code")) is int else None
     words = reply.get("text")
-    text = told(status, body if code is None else f"code {code}, {words if isinstance(words, str) else 'no text'}")
+    text = status_text(status, body if code is None else f"code {code}, {words if isinstance(words, str) else 'no text'}")
     pause = retry_after(headers.get("Retry-After"), now)
     if status == 413:
-        return Answer(Fate.SPLIT, text)
+        return Outcome(Result.SPLIT, text)
     if code in _HOLD:
-        return Answer(Fate.HOLD, f"{text}: {_HOLD[code]}")
+        return Outcome(Result.HOLD, f"{text}: {_HOLD[code]}")
     if code in _RETRY:
-        return Answer(Fate.RETRY, text, pause)
+        return Outcome(Result.RETRY, text, pause)
     if code in _DATA and status not in HOLD:  # of another path some say that the data is wrong
         return _one_by_one(text, reply.get("invalid-event-number"), batch.events)
     if not 200 <= status < 300:
-        return by_status(status, text, headers, now)
-    if is_page(body):
-        return Answer(Fate.HOLD, f"{text}: a web page is no HTTP Event Collector: see the sink's url")
+        return interpret_status(status, text, headers, now)
+    if is_web_page(body):
+        return Outcome(Result.HOLD, f"{text}: a web page is no HTTP Event Collector: see the sink's url")
     if code is None and len(body) >= MOST_BYTES:
-        return Answer(Fate.RETRY, f"{text}: too long to be read to its end, where it may say that nothing was taken")
+        return Outcome(Result.RETRY, f"{text}: too long to be read to its end, where it may say that nothing was taken")
     if code in _SLOW:
-        return Answer(Fate.TAKEN, text, _SLOW_S if pause is None else pause)
-    return Answer(Fate.TAKEN, text)
+        return Outcome(Result.ACCEPTED, text, _SLOW_S if pause is None else pause)
+    return Outcome(Result.ACCEPTED, text)
 
 
-def _one_by_one(text: str, number: object, events: int) -> Answer:
+def _one_by_one(text: str, number: object, events: int) -> Outcome:
     """At best the first bad event is named. What became of those before it is not documented: Splunk was seen to index them,
     while others that speak its language take nothing of such a batch. So all but the one are sent again: what was there already
     comes twice, with the same id, and nothing counts as delivered that was not said to be."""
     if type(number) is not int or not 0 <= number < events:
-        return Answer(Fate.SET_ASIDE, text)
+        return Outcome(Result.REJECTED, text)
     rest = tuple(at for at in range(events) if at != number)
-    return Answer(Fate.TAKEN, f"{text}: event {number} of {events}", _STEP_S if rest else None, (number,), rest)
+    return Outcome(Result.ACCEPTED, f"{text}: event {number} of {events}", _STEP_S if rest else None, (number,), rest)
 
 
 def _reply(body: bytes) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from agent.sinks.encoders.ecs.objects import (
 )
 from agent.sinks.encoders.facts import found, inner, known
 from agent.sinks.encoders.fragments import ATTRIBUTIONS, Fragments
-from agent.sinks.encoders.native import whose
+from agent.sinks.encoders.native import k8s_fields
 from agent.sinks.encoders.sentences import caller, sentence, where
 from agent.sinks.encoders.times import Rfc3339
 
@@ -162,7 +162,7 @@ class EcsEncoder:
         )
 
     def _attribution(self, attribution: Attribution) -> _AttributionText:
-        told = whose(attribution, self._cluster, self._node)
+        told = k8s_fields(attribution, self._cluster, self._node)
         leftovers = inner(attribution_leftovers(told))
         objects = inner(attribution_of(told["k8s"], told["container"]))
         return _AttributionText(objects, leftovers, leftovers + found(attribution, None, None))

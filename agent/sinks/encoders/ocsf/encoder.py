@@ -14,7 +14,7 @@ import orjson
 from agent.model import Attribution, Event, Fork, ParentContext, Task
 from agent.sinks.encoders.facts import found, inner, known
 from agent.sinks.encoders.fragments import ATTRIBUTIONS, Fragments
-from agent.sinks.encoders.native import whose
+from agent.sinks.encoders.native import k8s_fields
 from agent.sinks.encoders.ocsf.classes import OCSF_VERSION, PROFILES, fork_class, own_class, own_leftovers
 from agent.sinks.encoders.ocsf.objects import (
     INT32_MOST,
@@ -151,7 +151,7 @@ class OcsfEncoder:
         )
 
     def _attribution(self, attribution: Attribution) -> _AttributionText:
-        told = whose(attribution, self._cluster, self._node)
+        told = k8s_fields(attribution, self._cluster, self._node)
         container = container_of(told["k8s"], told["container"])
         leftovers = inner(leftovers_of(told, labels_told=container is not None))
         return _AttributionText(inner(known({"container": container})), leftovers, leftovers + found(attribution, None, None))

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from agent.model import Attribution, Event, Fork, ParentContext, state_of
 from agent.sinks.encoders.facts import by_name, namespaces
 from agent.sinks.encoders.fragments import ATTRIBUTIONS, Fragments
-from agent.sinks.encoders.native import whose
+from agent.sinks.encoders.native import k8s_fields
 from agent.sinks.encoders.otel.attributes import Value, attributes, flat, literal, utf8
 from agent.sinks.encoders.otel.resource import resource
 from agent.sinks.encoders.sentences import caller, sentence, where
@@ -219,7 +219,7 @@ class OtelEncoder:
         return self._attributes({"forklore.clone": clone, **dict(flat("forklore.namespaces", namespaces(inums)))})
 
     def _attribution(self, attribution: Attribution) -> _AttributionBytes:
-        told = whose(attribution, self._cluster, self._node)
+        told = k8s_fields(attribution, self._cluster, self._node)
         k8s, container = told["k8s"], told["container"]
         words = utf8(f" {where(k8s, container)}")
         cgroup = self._cgroup("forklore.cgroup", attribution)
