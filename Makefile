@@ -1,12 +1,13 @@
 # The two commands: `make run` and `make test`, on a fresh Debian 12 or 13, as root. Each installs what it needs (dev/setup/prepare).
 #
 #   make run [FOR=20] [REPORT=out.json]   the whole product on this machine; KUBECONFIG=... for a cluster instead of the stand-in
-#   make test                             everything that this machine can show, within 20 minutes
+#   make test                             everything that this machine can show, within 25 minutes
 #   make check                            the quick part, without root: lint, types, architecture, unit tests
 #   make bench                            memory and CPU beside other ways; each protocol and schema; what the API server sees
 #   make bench-store                      the store with 100 million forks in it: speed, bytes a fork, each view's time. An hour, no root
 #   make bench-fleet                      what API servers see of 5,000 agents, in virtual time: a minute or two, no root
 #   make soak [FOR=30m]                   1,000 forks a second for so long: memory, descriptors, ledger
+#   make survival [AWAY_S=60]             a collector that is away for a minute, an agent killed three times: the long form
 #   make image                            both images, with buildah
 #   make kernels                          the kernel tests on Debian's 5.10, 6.1 and 6.12, in qemu
 #   make manifests                        renders manifests/ and the chart's tables anew
@@ -16,7 +17,7 @@
 # make itself always ends with 2 when something failed, and prints the real code (`Error 77`); where a script needs that,
 # it calls dev/setup/run instead: 0 all accounted for, 3 something lost, 69 a package can't be had, 77 not root.
 
-.PHONY: run test check bench bench-fleet bench-store soak image kernels manifests lock clean
+.PHONY: run test check bench bench-fleet bench-store soak survival image kernels manifests lock clean
 export FOR REPORT UPGRADE
 
 run:
@@ -42,6 +43,10 @@ bench-fleet:
 
 soak:
 	@exec dev/setup/soak
+
+survival:
+	@dev/setup/prepare test
+	@AWAY_S=$${AWAY_S:-60} exec .venv/bin/python -m pytest -ra tests/kernel/test_survival.py
 
 image:
 	@exec dev/setup/image

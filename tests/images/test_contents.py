@@ -98,12 +98,9 @@ def test_it_holds_the_packages_of_its_lock_and_says_so(image: Image, name: str) 
 
 def test_each_image_has_its_own_part_only(image: Image, name: str) -> None:
     home = "/usr/local/lib/python3.13/dist-packages"
-    parts = {
-        part
-        for part in ("agent", "collector", "demo", "forklore", "terminal", "wire")
-        if f"{home}/{part}/__init__.py" in image.files
-    }
-    assert parts == {name, "forklore", "wire"} | ({"terminal"} if name == "collector" else set())
+    parts = {part for part in ("agent", "cli", "collector", "dev", "wire") if f"{home}/{part}/__init__.py" in image.files}
+    assert parts == {name, "cli", "wire"}
+    assert (f"{home}/cli/top/__init__.py" in image.files) == (name == "collector")
     record = image.read(f"{home}/forklore-{VERSION}.dist-info/RECORD").decode()
     missing = [line.split(",")[0] for line in record.splitlines() if f"{home}/{line.split(',')[0]}" not in image.files]
     assert [path for path in missing if not path.startswith("../")] == []

@@ -20,7 +20,7 @@ from .scenes import Forker, Scene, scene, settled
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(240)]
 Start = Callable[..., Agent]
 
-AWAY_S = float(os.environ.get("AWAY_S", "60"))  # how long the collector is away; in the other two half as long
+AWAY_S = float(os.environ.get("AWAY_S", "20"))  # how long the collector is away; in the other two half as long
 RATE = 2000  # forks a second
 ROOT = Path(__file__).parents[2]
 
