@@ -1,5 +1,5 @@
-"""`forklore doctor`: what the agent needs, looked at from where the agent is or would be; each finding with its cure.
+"""`forklore doctor`: checks what the agent needs on this node, and says what to do about what is missing. `forklore sinks
+test`: sends one marked event to each sink.
 
-Reading and judging are apart: facts are values, and judgements are pure. Nothing here changes anything but what `--clean`
-removes. Must not live here: the agent's own work.
+This package must not change anything on the node, except for what `--clean` removes.
 """

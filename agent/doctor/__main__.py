@@ -1,8 +1,7 @@
-"""`forklore doctor`: looks at everything that the agent needs, in the order in which it is needed, and says what it found.
+"""`forklore doctor`: checks everything that the agent needs, in the order in which it is needed, and prints the results.
 
-0 nothing failed; 1 something did; 2 wrong arguments. `--clean` removes what no agent has any more: 0 gone, or there was
-nothing; 1 it can't be. Must not live here: any one look.
-"""
+Exit codes: 0 no check failed; 1 one did; 2 wrong arguments. `--clean` removes what is pinned and used by no agent: 0 removed,
+or nothing was there; 1 not removed; 2 not confirmed."""
 
 from __future__ import annotations
 
@@ -19,34 +18,36 @@ from agent.settings import SettingsError, load
 
 __all__ = ["main"]
 
-FINE, WRONG = 0, 1
+NONE_FAILED, SOME_FAILED = 0, 1
 _EPILOG: Final = """Run it where the agent is: on the node, or by
 kubectl exec daemonset/forklore-agent -- forklore doctor --config /etc/forklore/agent.yaml.
-No event is sent to any sink; `forklore sinks test` sends one."""
+It sends no event to any sink; `forklore sinks test` sends one."""
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="forklore doctor",
-        description="Says what the agent needs and has not, and what to do.",
+        description="Checks what the agent needs on this node, and says what to do about what is missing.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="the agent's settings (YAML); FORKLORE_* go before it")
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--json", action="store_true", help="for programs")
-    how.add_argument("--clean", action="store_true", help="remove what is pinned in capture.pin and has no agent any more")
-    parser.add_argument("--yes", action="store_true", help="with --clean: don't ask")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="the agent's settings (YAML); FORKLORE_* variables override it"
+    )
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--json", action="store_true", help="print JSON")
+    mode.add_argument("--clean", action="store_true", help="remove what is pinned in capture.pin and used by no agent")
+    parser.add_argument("--yes", action="store_true", help="with --clean: do not ask")
     options = parser.parse_args(arguments)
     if options.yes and not options.clean:
         parser.error("--yes goes with --clean")
     try:
         settings = load(options.config)
-        findings = [ok("settings", str(options.config or "defaults and environment"))]
+        results = [ok("settings", str(options.config or "defaults and environment"))]
     except SettingsError as error:
         settings = None
-        findings = [fail("settings", line, "see the README's table of settings") for line in error.lines]
-    # Not at the top: what cleans up is a pod with little memory, and Kubernetes' client alone would fill it.
+        results = [fail("settings", line, "see the README's table of settings") for line in error.lines]
+    # Imported here: the pod that cleans a node up has little memory, and the Kubernetes client alone would fill it.
     if options.clean and settings:
         from agent.doctor.clean import clean  # noqa: PLC0415
 
@@ -54,12 +55,12 @@ def main(arguments: Sequence[str]) -> int:
     if not options.clean:
         from agent.doctor.run_checks import run_checks  # noqa: PLC0415
 
-        findings += run_checks(settings)
+        results += run_checks(settings)
     if options.json:
-        sys.stdout.write(as_json(findings, settings.node if settings else os.uname().nodename).decode())
+        sys.stdout.write(as_json(results, settings.node if settings else os.uname().nodename).decode())
     else:
-        sys.stdout.write(as_text(findings, coloured=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
-    return WRONG if any(finding.verdict is Verdict.FAIL for finding in findings) else FINE
+        sys.stdout.write(as_text(results, coloured=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+    return SOME_FAILED if any(result.verdict is Verdict.FAIL for result in results) else NONE_FAILED
 
 
 if __name__ == "__main__":

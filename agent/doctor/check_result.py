@@ -1,26 +1,23 @@
-"""One thing that was looked at, and what was found: fine, doubtful, wrong, or not looked at.
-
-Must not live here: any one thing; how findings are shown.
-"""
+"""The result of one check."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Finding", "Verdict", "fail", "ok", "skipped", "warn"]
+__all__ = ["CheckResult", "Verdict", "fail", "ok", "skipped", "warn"]
 
 
 class Verdict(StrEnum):
     OK = "ok"
-    WARN = "warn"  # the agent works, and could do better
-    FAIL = "fail"  # something that was asked for does not work
-    SKIPPED = "skipped"  # and why
+    WARN = "warn"  # the agent works, with a limitation
+    FAIL = "fail"  # something that the settings ask for does not work
+    SKIPPED = "skipped"  # could not be checked, or need not be
 
 
 @dataclass(frozen=True)
-class Finding:
-    """`text`, `cure`: one line each; the cure says what to do about a warning or a failure."""
+class CheckResult:
+    """`text`, `cure`: one line each. A warning or a failure has a cure: what to do about it."""
 
     name: str
     verdict: Verdict
@@ -28,20 +25,20 @@ class Finding:
     cure: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "text", " ".join(self.text.split()))  # others' words may have more lines
+        object.__setattr__(self, "text", " ".join(self.text.split()))  # text of others may have several lines
 
 
-def ok(name: str, text: str) -> Finding:
-    return Finding(name, Verdict.OK, text)
+def ok(name: str, text: str) -> CheckResult:
+    return CheckResult(name, Verdict.OK, text)
 
 
-def warn(name: str, text: str, cure: str) -> Finding:
-    return Finding(name, Verdict.WARN, text, cure)
+def warn(name: str, text: str, cure: str) -> CheckResult:
+    return CheckResult(name, Verdict.WARN, text, cure)
 
 
-def fail(name: str, text: str, cure: str) -> Finding:
-    return Finding(name, Verdict.FAIL, text, cure)
+def fail(name: str, text: str, cure: str) -> CheckResult:
+    return CheckResult(name, Verdict.FAIL, text, cure)
 
 
-def skipped(name: str, why: str) -> Finding:
-    return Finding(name, Verdict.SKIPPED, why)
+def skipped(name: str, why: str) -> CheckResult:
+    return CheckResult(name, Verdict.SKIPPED, why)

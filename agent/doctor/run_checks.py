@@ -1,7 +1,4 @@
-"""All looks, in the order in which an agent needs what they look at. One that breaks is a finding, and stops no other.
-
-Must not live here: any one look.
-"""
+"""Runs all checks, in the order in which an agent needs what they check. A check that fails unexpectedly stops no other."""
 
 from __future__ import annotations
 
@@ -12,8 +9,8 @@ from typing import Final
 
 from agent.attribution.api_access import try_access
 from agent.attribution.cgroups import Hierarchy
-from agent.doctor.check_result import Finding, Verdict, fail, skipped
-from agent.doctor.checks.canary import ask_agent, judge_canary, own_capture
+from agent.doctor.check_result import CheckResult, Verdict, fail, skipped
+from agent.doctor.checks.canary import count_by_agent, count_by_own_capture, judge_canary
 from agent.doctor.checks.cluster import judge_access
 from agent.doctor.checks.directories import judge_cgroups, judge_state, read_cgroups, read_state
 from agent.doctor.checks.node import Node, judge_node, read_node
@@ -26,94 +23,96 @@ from agent.settings import Settings
 
 __all__ = ["run_checks"]
 
-_BROKE: Final = "tell forklore's developers: a look is not to break, whatever it sees"
-_OTHER_USER: Final = "run it as the agent's user, which is root as a rule"
-_SETTINGS: Final = "the settings are wrong"
+_REPORT_IT: Final = "report it to forklore's developers: a check must not break, whatever it reads"
+_OTHER_USER: Final = "run it as the agent's user, usually root"
+_WRONG_SETTINGS: Final = "the settings are wrong"
+# Results that the canary needs: without these nothing can be captured.
+_NEEDED_TO_CAPTURE: Final = frozenset(
+    {"kernel", "libbpf", "BTF", "ring buffer", "capabilities", "user namespace", "lockdown", "seccomp", "BCC", "cgroups"}
+)
 
 
-def run_checks(settings: Settings | None) -> list[Finding]:
-    """`settings` None: they are wrong, and what depends on them is skipped."""
-    here = _Run(settings)
-    looks = {
-        "node": here.node_itself,
-        "cgroups": here.cgroups,
-        "pins": here.pins,
-        "state directory": here.state,
-        "Kubernetes API": here.access,
-        "sinks": here.sinks,
-        "status port": here.status,
-        "canary": here.canary,
+def run_checks(settings: Settings | None) -> list[CheckResult]:
+    """`settings` None: they are wrong, and the checks that need them are skipped."""
+    run = _Run(settings)
+    checks = {
+        "node": run.check_node,
+        "cgroups": run.check_cgroups,
+        "pins": run.check_pins,
+        "state directory": run.check_state,
+        "Kubernetes API": run.check_access,
+        "sinks": run.check_sinks,
+        "status port": run.check_status,
+        "canary": run.check_canary,
     }
-    for name, look in looks.items():
+    for name, check in checks.items():
         try:
-            here.findings.extend(look())
+            run.results.extend(check())
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            here.findings.append(fail(name, f"could not look: {where}{error.strerror or error}", _OTHER_USER))
-        except Exception as error:  # whatever a broken machine, or who answers there, can do
-            here.findings.append(fail(name, f"could not look: {type(error).__name__}: {error}", _BROKE))
-    return here.findings
+            file = f"{error.filename}: " if error.filename else ""
+            run.results.append(fail(name, f"could not be checked: {file}{error.strerror or error}", _OTHER_USER))
+        except Exception as error:  # whatever a broken machine, or what answers there, can cause
+            run.results.append(fail(name, f"could not be checked: {type(error).__name__}: {error}", _REPORT_IT))
+    return run.results
 
 
 @dataclass
 class _Run:
-    """What an earlier look saw, a later one may need."""
+    """The results so far, and what earlier checks read that later ones need."""
 
     settings: Settings | None
-    findings: list[Finding] = field(default_factory=list)
+    results: list[CheckResult] = field(default_factory=list)
     node: Node | None = None
     hierarchy: Hierarchy | None = None
     status_port: StatusPort | None = None
 
-    def node_itself(self) -> Iterable[Finding]:
+    def check_node(self) -> Iterable[CheckResult]:
         self.node = read_node()
         return judge_node(self.node)
 
-    def cgroups(self) -> Iterable[Finding]:
-        seen = read_cgroups()
-        self.hierarchy = seen.chosen
-        return [judge_cgroups(seen)]
+    def check_cgroups(self) -> Iterable[CheckResult]:
+        cgroups = read_cgroups()
+        self.hierarchy = cgroups.chosen
+        return [judge_cgroups(cgroups)]
 
-    def pins(self) -> Iterable[Finding]:
+    def check_pins(self) -> Iterable[CheckResult]:
         if self.settings is None:
-            return [skipped("pins", _SETTINGS)]
-        capture, at = self.settings.capture, self.hierarchy
+            return [skipped("pins", _WRONG_SETTINGS)]
+        capture, hierarchy = self.settings.capture, self.hierarchy
         if capture.pin is None:
             return [skipped("pins", "capture.pin is null: capture ends with the agent, and a restart misses forks")]
-        fingerprint = digest(orders_of(capture.ring_bytes, at.number, at.controller)) if at else None
+        fingerprint = digest(orders_of(capture.ring_bytes, hierarchy.number, hierarchy.controller)) if hierarchy else None
         can_mount = self.node is not None and "SYS_ADMIN" in self.node.privileges.effective
         return judge_pinned(read_pinned(capture.pin, fingerprint, can_mount=can_mount))
 
-    def state(self) -> Iterable[Finding]:
+    def check_state(self) -> Iterable[CheckResult]:
         if self.settings is None:
-            return [skipped("state directory", _SETTINGS)]
+            return [skipped("state directory", _WRONG_SETTINGS)]
         return judge_state(read_state(self.settings.state_dir, [sink.journal_bytes for sink in self.settings.sinks]))
 
-    def access(self) -> Iterable[Finding]:
+    def check_access(self) -> Iterable[CheckResult]:
         if self.settings is None:
-            return [skipped("Kubernetes API", _SETTINGS)]
+            return [skipped("Kubernetes API", _WRONG_SETTINGS)]
         kubernetes = self.settings.kubernetes
         if not kubernetes.enabled:
-            return [skipped("Kubernetes API", "kubernetes.enabled is false: events carry the pod's uid and no names")]
+            return [skipped("Kubernetes API", "kubernetes.enabled is false: events have the pod's uid and no names")]
         return judge_access(asyncio.run(try_access(self.settings.node, kubernetes.kubeconfig)))
 
-    def sinks(self) -> Iterable[Finding]:
+    def check_sinks(self) -> Iterable[CheckResult]:
         if self.settings is None:
-            return [skipped("sinks", _SETTINGS)]
+            return [skipped("sinks", _WRONG_SETTINGS)]
         return judge_receivers(asyncio.run(try_receivers(self.settings)))
 
-    def status(self) -> Iterable[Finding]:
+    def check_status(self) -> Iterable[CheckResult]:
         if self.settings is None:
-            return [skipped("status port", _SETTINGS)]
+            return [skipped("status port", _WRONG_SETTINGS)]
         self.status_port = read_status_port(self.settings.status)
         return [judge_status_port(self.status_port)]
 
-    def canary(self) -> Iterable[Finding]:
+    def check_canary(self) -> Iterable[CheckResult]:
         if self.status_port and self.status_port.version is not None:
-            return [judge_canary(ask_agent(self.status_port.url))]
-        # Up to here all that has been looked at is what capture needs; what else failed does not matter to it.
-        needed = {"kernel", "libbpf", "BTF", "ring buffer", "capabilities", "user namespace", "lockdown", "seccomp", "BCC"}
-        wrong = [one.name for one in self.findings if one.verdict is Verdict.FAIL and one.name in needed | {"cgroups"}]
-        if wrong or self.hierarchy is None:
-            return [skipped("canary", f"nothing can be captured: see {', '.join(wrong)}")]
-        return [judge_canary(own_capture(self.hierarchy))]
+            return [judge_canary(count_by_agent(self.status_port.url))]
+        failed = [one.name for one in self.results if one.verdict is Verdict.FAIL and one.name in _NEEDED_TO_CAPTURE]
+        if failed or self.hierarchy is None:
+            return [skipped("canary", f"nothing can be captured: see {', '.join(failed)}")]
+        return [judge_canary(count_by_own_capture(self.hierarchy))]

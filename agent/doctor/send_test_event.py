@@ -1,8 +1,7 @@
-"""`forklore sinks test`: one marked event to each sink, and what its receiver says, in words that tell what to mend.
+"""`forklore sinks test`: sends one marked event to each sink, and prints what its receiver answered and what to correct.
 
-It speaks as the agent would: with the same settings, schema, protocol, headers and files. It needs no root, and touches neither
-journal nor kernel. 0 every sink took it; 1 one did not; 2 wrong arguments; 78 wrong settings. Must not live here: the words
-(agent.sinks.delivery.advice).
+It sends as the agent does: with the same settings, schema, protocol, headers and files. It needs no root, and uses neither
+journal nor kernel. Exit codes: 0 every sink took the event; 1 one did not; 2 wrong arguments; 78 wrong settings.
 """
 
 from __future__ import annotations
@@ -36,17 +35,17 @@ from agent.sinks.packer import Packer
 from agent.sinks.printable import printable
 from wire.events import FORK, GAP
 
-__all__ = ["NODE", "Outcome", "main", "marked", "tried"]
+__all__ = ["NODE", "Outcome", "main", "marked_event", "send_event"]
 
 OK, NOT_TAKEN, WRONG_ARGUMENTS, WRONG_SETTINGS = 0, 1, 2, 78
-# The node of the marked event: a real one's would have its account disturbed, and alarms on silent nodes set off.
+# The node of the marked event. A real node's name would disturb its ledger, and alerts on silent nodes.
 NODE: Final = "forklore-sinks-test"
-_TIMEOUTS: Final = Timeouts(connect=5.0, idle=10.0, response=15.0)  # somebody sits and waits
-_MOST_TEXT: Final = 400  # characters of an answer
+_TIMEOUTS: Final = Timeouts(connect=5.0, idle=10.0, response=15.0)  # seconds; somebody waits at a terminal
+_MAX_TEXT: Final = 400  # characters of an answer
 
 
 class Outcome(NamedTuple):
-    """`text`: what was answered, or what was in the way; `advice`: what to mend, if that is not said yet."""
+    """`text`: the answer, or why there is none. `advice`: what to correct, if the text does not say it."""
 
     taken: bool
     text: str
@@ -54,10 +53,12 @@ class Outcome(NamedTuple):
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="forklore sinks", description="Tries the sinks of the settings.")
+    parser = argparse.ArgumentParser(prog="forklore sinks", description="Tests the sinks of the settings.")
     commands = parser.add_subparsers(required=True, metavar="test")
-    test = commands.add_parser("test", help="sends one marked event to each sink, and says what it answers")
-    test.add_argument("--config", type=Path, metavar="FILE", help="the agent's settings (YAML); FORKLORE_* go before it")
+    test = commands.add_parser("test", help="send one marked event to each sink, and print its answer")
+    test.add_argument(
+        "--config", type=Path, metavar="FILE", help="the agent's settings (YAML); FORKLORE_* variables override it"
+    )
     test.add_argument("--sink", action="append", metavar="NAME", help="only this one; may be given more than once")
     options = parser.parse_args(arguments)
     try:
@@ -81,9 +82,8 @@ def main(arguments: Sequence[str]) -> int:
 async def _report(settings: Settings, chosen: Sequence[SinkSettings]) -> int:
     annotations = requested_annotations(settings.sinks)
     forms = [build_sink_format(sink, settings.cluster, NODE, annotations) for sink in chosen]
-    events = [marked(sink.name, settings.cluster, time.time_ns()) for sink in chosen]
-    tries = [tried(*one) for one in zip(chosen, forms, events, strict=True)]
-    outcomes = await asyncio.gather(*tries)
+    events = [marked_event(sink.name, settings.cluster, time.time_ns()) for sink in chosen]
+    outcomes = await asyncio.gather(*map(send_event, chosen, forms, events))
     for sink, form, event, outcome in zip(chosen, forms, events, outcomes, strict=True):
         sys.stdout.write(f"{sink.name}: {'taken' if outcome.taken else 'NOT taken'}: {outcome.text}\n")
         sys.stdout.write(f"    {sink.protocol}, {sink.schema_}, to {urlsplit(form.url).netloc}\n")
@@ -94,10 +94,10 @@ async def _report(settings: Settings, chosen: Sequence[SinkSettings]) -> int:
     return OK if all(outcome.taken for outcome in outcomes) else NOT_TAKEN
 
 
-def marked(sink: str, cluster: str, now: int) -> Event:
-    """A gap of nothing: it is valid in every schema, and 0 disturbs no sum. `now`: ns since 1970.
+def marked_event(sink: str, cluster: str, now: int) -> Event:
+    """A gap with count 0: it is valid in every schema, and changes no sum. `now`: ns since 1970.
 
-    Its id is new each time, and of a boot that never was, so no receiver has it already.
+    Its id is new each time, with a boot id that no node has, so that no receiver has it already.
     """
     moment = Rfc3339()(now)
     return {
@@ -115,21 +115,21 @@ def marked(sink: str, cluster: str, now: int) -> Event:
     }
 
 
-async def tried(sink: SinkSettings, form: SinkFormat, event: Event, timeouts: Timeouts = _TIMEOUTS) -> Outcome:
+async def send_event(sink: SinkSettings, form: SinkFormat, event: Event, timeouts: Timeouts = _TIMEOUTS) -> Outcome:
     packer = Packer(form.framing, sink.compression, 1, sink.batch.bytes)
     (batch,) = packer.pack(event["id"], [form.encoder.event(event)], [NOBODY], 0.0)
     async with Connection(build_destination(sink, form), form.authorization, timeouts) as connection:
-        outcome = await _answered(sink, form, batch, connection)
-        text = printable(connection.redact(outcome.text), _MOST_TEXT)
+        outcome = await _post(sink, form, batch, connection)
+        text = printable(connection.redact(outcome.text), _MAX_TEXT)
         return outcome._replace(text=text, advice=connection.redact(outcome.advice))
 
 
-async def _answered(sink: SinkSettings, form: SinkFormat, batch: Batch, connection: Connection) -> Outcome:
+async def _post(sink: SinkSettings, form: SinkFormat, batch: Batch, connection: Connection) -> Outcome:
     try:
         reply = await connection.post(batch.body, form.request_headers(batch))
     except (FileError, aiohttp.ClientError, OSError, ValueError) as error:
-        trouble = describe_failure(error, connection.receiver, connection.proxy)
-        return Outcome(taken=False, text=trouble.text, advice=advice_on_failure(trouble))
+        failure = describe_failure(error, connection.receiver, connection.proxy)
+        return Outcome(taken=False, text=failure.text, advice=advice_on_failure(failure))
     outcome = form.interpret(reply.status, reply.headers, reply.body, datetime.now(UTC), batch)
     taken = outcome.result is Result.ACCEPTED and not (outcome.rejected_items or outcome.retry_items or outcome.rejected_count)
     given = urlsplit(sink.url).path

@@ -1,8 +1,7 @@
-"""What this process may do beyond what its user may: Linux capabilities. Reading them, and giving them up for good.
+"""Linux capabilities: reads them, finds out which are needed, and drops the others for good.
 
-They belong to threads, not to a process: each thread that is there already gives them up for itself, and one that is made
-later has what its maker had. Man pages: capabilities(7), PR_CAPBSET_DROP and PR_SET_NO_NEW_PRIVS in prctl(2). Must not live
-here: what is needed, and when.
+They belong to threads, not to a process: each running thread drops its own, and a new thread inherits those of the thread that
+creates it. Man pages: capabilities(7); PR_CAPBSET_DROP and PR_SET_NO_NEW_PRIVS in prctl(2).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["Attempt", "Privileges", "give_up", "needed", "of_process", "privileges"]
+__all__ = ["Attempt", "Privileges", "drop_except", "needed", "of_process", "privileges"]
 
 # include/uapi/linux/capability.h, in the order of their numbers.
 NAMES: Final = (
@@ -30,7 +29,7 @@ _PR_CAPBSET_DROP: Final = 24
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_CAP_AMBIENT: Final = 47
 _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
-_VERSION_3: Final = 0x20080522  # _LINUX_CAPABILITY_VERSION_3: two words a set
+_VERSION_3: Final = 0x20080522  # _LINUX_CAPABILITY_VERSION_3: two 32-bit words per set
 _SETS: Final = {
     "effective": "CapEff",
     "permitted": "CapPrm",
@@ -43,8 +42,8 @@ Attempt = Callable[[], object]
 
 
 class Privileges(NamedTuple):
-    """Capabilities by name, without `CAP_`. `bounding`: what an executed program may come to have; with `no_new_privs` it comes
-    to have nothing more in any case."""
+    """Capabilities by name, without `CAP_`. `bounding`: what an executed program can gain at most; with `no_new_privs` it gains
+    nothing."""
 
     effective: frozenset[str]
     permitted: frozenset[str]
@@ -59,14 +58,14 @@ class Privileges(NamedTuple):
 
 
 def privileges(status: str) -> Privileges:
-    """`status`: the text of /proc/<pid>/status, or of a task's."""
+    """`status`: the text of /proc/<pid>/status, or of /proc/<pid>/task/<tid>/status."""
     lines = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     sets = {name: _names(int(lines.get(key, "0"), 16)) for name, key in _SETS.items()}
     return Privileges(**sets, no_new_privs=lines.get("NoNewPrivs") == "1")
 
 
 def of_process() -> Privileges:
-    """All that any of its threads has."""
+    """The union over all threads of this process."""
     found = []
     for task in Path("/proc/self/task").iterdir():
         with suppress(OSError):  # a thread that has just ended
@@ -76,10 +75,9 @@ def of_process() -> Privileges:
 
 
 def needed(attempts: Iterable[tuple[str, Attempt]]) -> frozenset[str]:
-    """The capabilities without which something fails, found by trying it. Leaves only them effective, in this thread.
+    """The capabilities without which an attempt is refused, found by trying. Leaves only them effective, in this thread.
 
-    `attempts`: a capability, and what may be refused for want of it; one that is no use is not kept. What they raise beyond
-    PermissionError is theirs to judge, and passed over here.
+    `attempts`: a capability, and an action that may fail without it. An OSError other than PermissionError is no refusal.
     """
     permitted = privileges(Path("/proc/thread-self/status").read_text(encoding="ascii", errors="replace")).permitted
     kept: set[str] = set()
@@ -93,15 +91,15 @@ def needed(attempts: Iterable[tuple[str, Attempt]]) -> frozenset[str]:
     return frozenset(kept)
 
 
-def give_up(keep: Collection[str]) -> None:
-    """All but `keep`, for this thread, for what it makes and for what it executes. Raises OSError."""
+def drop_except(keep: Collection[str]) -> None:
+    """Drops all but `keep` for this thread, for threads that it creates and for programs that it executes. Raises OSError."""
     permitted = privileges(Path("/proc/thread-self/status").read_text(encoding="ascii", errors="replace")).permitted
     libc = _libc()
-    if "SETPCAP" in permitted:  # else the bounding set stays, and no_new_privs below makes it mean nothing
+    if "SETPCAP" in permitted:  # otherwise the bounding set stays; no_new_privs below makes it irrelevant
         _set(permitted, permitted)
         for number in range(64):
             if _name(number) not in keep and libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
-                break  # there are no more
+                break  # the kernel has no capability of a higher number
     libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     left = permitted.intersection(keep)
     _set(left, left)
@@ -128,10 +126,11 @@ class _Word(ctypes.Structure):
 
 
 def _set(effective: Collection[str], permitted: Collection[str]) -> None:
-    """This thread's; nothing is inheritable. Raises OSError."""
+    """Sets this thread's capabilities; none is inheritable. Raises OSError."""
     words = (_Word * 2)()
-    for at in range(2):
-        words[at] = _Word(_bits(effective) >> 32 * at & 0xFFFFFFFF, _bits(permitted) >> 32 * at & 0xFFFFFFFF, 0)
+    for index in range(2):
+        shift = 32 * index
+        words[index] = _Word(_bits(effective) >> shift & 0xFFFFFFFF, _bits(permitted) >> shift & 0xFFFFFFFF, 0)
     if _libc().capset(ctypes.byref(_Head(_VERSION_3, 0)), words) != 0:
         raise _error("capset")
 

@@ -1,8 +1,7 @@
-"""What the agent may still do once it captures: nothing that it doesn't need, and what it needs is found by trying.
+"""Drops the privileges that the agent does not need once it captures. What it needs is found by trying.
 
-On most nodes that is nothing at all: it holds its maps by their descriptors, and its files belong to its user. Where the kernel
-(before 5.19) wants CAP_BPF for a map's rows, or somebody gave a token to another user, that one stays. Must not live here: how
-a capability is given up.
+On most nodes it needs none: it has its maps open, and its files belong to its user. A capability stays where the kernel (before
+5.19) requires CAP_BPF to read a map's elements, or where a token file belongs to another user.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Final
 from agent.journal import Journal
 from agent.kernel.capture import Capture
 from agent.kernel.records import UNKNOWN_64
-from agent.lifecycle.capabilities import Attempt, Privileges, give_up, needed, of_process
+from agent.lifecycle.capabilities import Attempt, Privileges, drop_except, needed, of_process
 from agent.settings import Settings
 
 __all__ = ["attempts", "confine", "first_threads"]
@@ -27,49 +26,49 @@ __all__ = ["attempts", "confine", "first_threads"]
 log = logging.getLogger(__name__)
 
 _ACCOUNT_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-_TRIED: Final = "forklore-may-write"  # made and taken away again
+_TRIAL: Final = "forklore-may-write"  # a folder that is created and removed
 
 
 def first_threads() -> Executor:
-    """The loop's threads until `confine`, which ends them: what they may, they could not give up."""
+    """The loop's executor until `confine` shuts it down: its threads could not drop their own capabilities."""
     threads = ThreadPoolExecutor(thread_name_prefix="start")
     asyncio.get_running_loop().set_default_executor(threads)
     return threads
 
 
 async def confine(capture: Capture, journal: Journal, settings: Settings, root: Path, before: Executor) -> Privileges:
-    """Gives up the rest, in every thread there is; what is left. `root`: of the cgroup hierarchy. `before`: the loop's threads
-    until now, which end: those to come begin with what is left."""
+    """Drops capabilities in every thread; returns what is left. `root`: of the cgroup hierarchy. `before`: the executor of
+    `first_threads`; the threads of its successor inherit what is left."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="agent"))
     before.shutdown()
     try:
         keep = needed(attempts(capture, settings, root))
-        give_up(keep)
-        await journal.on_its_thread(partial(give_up, keep))
+        drop_except(keep)
+        await journal.on_its_thread(partial(drop_except, keep))
     except OSError as error:
-        log.error("privileges can't be given up: %s", error)
+        log.error("can't drop capabilities: %s; the agent goes on with those that it has", error)
     left = of_process()
-    bounding = "; programs that it runs come to nothing more" if left.no_new_privs else ""
-    log.info("capabilities left: %s%s", ", ".join(sorted(left.permitted)) or "none", bounding)
+    no_new_privs = "; executed programs gain none" if left.no_new_privs else ""
+    log.info("capabilities left: %s%s", ", ".join(sorted(left.permitted)) or "none", no_new_privs)
     return left
 
 
 def attempts(capture: Capture, settings: Settings, root: Path) -> Iterator[tuple[str, Attempt]]:
-    """A capability, and what it may be needed for."""
+    """A capability, and an action that may need it."""
     maps = partial(_use, capture)
     yield "BPF", maps
-    yield "SYS_ADMIN", maps  # where a container runtime does not know CAP_BPF, that stands in for it
+    yield "SYS_ADMIN", maps  # granted instead of CAP_BPF where a container runtime does not know that
     for file in (root, *_files(settings)):
         read = partial(_read, file)
         yield "DAC_READ_SEARCH", read
-        yield "DAC_OVERRIDE", read  # Docker gives this one by default, and not the other
+        yield "DAC_OVERRIDE", read  # Docker grants this one by default, but not DAC_READ_SEARCH
     pins = () if capture.unpinned or settings.capture.pin is None else (settings.capture.pin,)
     for folder in (settings.state_dir, *pins):
         yield "DAC_OVERRIDE", partial(_write, folder)
 
 
 def _use(capture: Capture) -> None:
-    """A map's row read, written, deleted; all rows; a program's figures."""
+    """Reads, writes and deletes a map's element; reads all elements and a program's statistics."""
     programs = capture.current
     programs.snapshot()
     programs.note()
@@ -77,7 +76,7 @@ def _use(capture: Capture) -> None:
 
 
 def _files(settings: Settings) -> Iterator[Path]:
-    """What is read again when it has been replaced."""
+    """Files that are read again when they are replaced."""
     files = [settings.status_token_file]
     if settings.kubernetes.enabled:
         files.append(settings.kubernetes.kubeconfig or _ACCOUNT_TOKEN)
@@ -86,12 +85,12 @@ def _files(settings: Settings) -> Iterator[Path]:
     yield from filter(None, files)
 
 
-def _read(place: Path) -> None:
-    os.close(os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))  # a pipe would wait for its writer
+def _read(path: Path) -> None:
+    os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))  # without O_NONBLOCK a pipe waits for a writer
 
 
 def _write(folder: Path) -> None:
-    """A folder in it, for a BPF file system takes no others' files."""
-    tried = folder / _TRIED
-    tried.mkdir(exist_ok=True)
-    tried.rmdir()
+    """Creates a folder in it: a BPF file system allows no ordinary files."""
+    trial = folder / _TRIAL
+    trial.mkdir(exist_ok=True)
+    trial.rmdir()

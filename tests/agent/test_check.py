@@ -29,7 +29,7 @@ def config(tmp_path):
 def test_right_settings_are_0(config):
     done = forklore("agent", "--check", "--config", config("sinks: [{name: siem, url: 'http://127.0.0.1:9910/v1/events'}]"))
     assert (done.returncode, done.stdout) == (0, "")
-    assert "settings: all right" in done.stderr
+    assert "settings: ok" in done.stderr
 
 
 def test_wrong_settings_are_78_and_each_mistake_is_a_line(config):

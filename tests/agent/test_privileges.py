@@ -52,8 +52,8 @@ def test_names_are_at_their_numbers():
 
 GIVEN_UP = """
 import os, subprocess, threading
-from agent.lifecycle.capabilities import give_up, of_process
-give_up({keep})
+from agent.lifecycle.capabilities import drop_except, of_process
+drop_except({keep})
 left = of_process()
 print(sorted(left.permitted), sorted(left.effective), sorted(left.bounding), sorted(left.inheritable), left.no_new_privs)
 print(subprocess.run(["grep", "CapPrm", "/proc/self/status"], capture_output=True, text=True).stdout.split()[1])
@@ -80,10 +80,10 @@ def test_a_thread_that_was_there_before_is_told_of():
     """It has what it had: whoever calls has to see to it."""
     program = """
 import threading
-from agent.lifecycle.capabilities import give_up, of_process
+from agent.lifecycle.capabilities import drop_except, of_process
 go, gone = threading.Event(), threading.Event()
-threading.Thread(target=lambda: (go.wait(), give_up(set()), gone.set()), daemon=True).start()
-give_up(set())
+threading.Thread(target=lambda: (go.wait(), drop_except(set()), gone.set()), daemon=True).start()
+drop_except(set())
 print(len(of_process().permitted) > 0)
 go.set(); gone.wait()
 print(len(of_process().permitted) > 0)
@@ -100,7 +100,7 @@ def test_what_fails_without_a_capability_is_found_by_trying(tmp_path):
     tmp_path.chmod(0o755)
     program = f"""
 from pathlib import Path
-from agent.lifecycle.capabilities import give_up, needed, of_process
+from agent.lifecycle.capabilities import drop_except, needed, of_process
 read = Path({str(theirs)!r}).read_bytes
 def broken(): raise FileNotFoundError
 def refused(): raise PermissionError
@@ -108,7 +108,7 @@ found = needed([
     ("CHOWN", lambda: None), ("DAC_READ_SEARCH", read), ("DAC_OVERRIDE", read), ("BPF", broken), ("SYS_ADMIN", refused),
 ])
 print(sorted(found), sorted(of_process().effective), len(of_process().permitted) > 1)
-give_up({{"CHOWN"}})
+drop_except({{"CHOWN"}})
 print(needed([("DAC_READ_SEARCH", read), ("DAC_OVERRIDE", read)]))
 """
     tried, left = run(program).splitlines()

@@ -133,7 +133,7 @@ def test_beside_a_running_agent_it_uses_that_one_s_counts(config: Callable[..., 
         settings = yaml.safe_load(config().read_text())
         said = diagnosis(config(**settings | {"status": agent.status}))
         assert (said.of("fail"), said.of("warn"), said.code) == ([], [], 0)
-        assert f"in use by an agent, process {agent.process.pid}: a probe of this version" in said["pins"]["text"]
+        assert f"in use by an agent, process {agent.process.pid}: program instance of this version" in said["pins"]["text"]
         assert f"in use by process {agent.process.pid}" in said["journal"]["text"]
         assert "is ready" in said["status port"]["text"]
         assert "the agent counted" in said["canary"]["text"]
@@ -243,13 +243,13 @@ def left(config: Callable[..., Path], tmp_path: Path) -> Path:
 def test_what_an_agent_left_is_found_and_removed(left: Path, pins: Path) -> None:
     said = diagnosis(left)
     assert (said.of("warn"), said.code) == (["pins"], 0)
-    assert "no agent has them: a probe of this version" in said["pins"]["text"]
+    assert f"no agent uses what is pinned in {pins}: program instance of this version" in said["pins"]["text"]
     assert "--clean" in said["pins"]["cure"]
     asked = run(left, "--clean")
     assert (asked.returncode, [*pins.iterdir()] != []) == (2, True), "nobody said yes"
     removed = run(left, "--clean", "--yes")
     assert removed.returncode == 0
-    pending_by_cgroup = int(removed.stdout.split(" forks lie in its ring")[0].split()[-1].replace(",", ""))
+    pending_by_cgroup = int(removed.stdout.split(" forks in its ring")[0].split()[-1].replace(",", ""))
     assert pending_by_cgroup >= 100, "it says what goes with it"
     assert not pins.exists()
     assert diagnosis(left).of("warn") == []
@@ -272,7 +272,7 @@ def test_an_orphan_says_how_many_it_only_counted(left: Path, pins: Path) -> None
         subprocess.run(["true"], check=True)
     words = diagnosis(left)["pins"]["text"]
     assert "only counts" in words
-    assert int(words.split(" were counted while nobody was there")[0].split()[-1].replace(",", "")) >= 50
+    assert int(words.split(" counted without an agent")[0].split()[-1].replace(",", "")) >= 50
 
 
 def test_a_probe_of_other_settings_is_told_from_one_s_own(left: Path, config: Callable[..., Path], pins: Path) -> None:
@@ -285,7 +285,7 @@ def test_what_a_living_agent_has_is_not_removed(config: Callable[..., Path], tmp
     with running(settings, tmp_path) as agent:
         refused = run(settings, "--clean", "--yes")
         assert refused.returncode == 1
-        assert f"process {agent.process.pid}" in refused.stdout and "end it first" in refused.stdout
+        assert f"process {agent.process.pid}" in refused.stdout and "stop it first" in refused.stdout
         assert (pins / "dispatch").is_dir()
         before = agent.get("/v1/ledger")["processes"]
         subprocess.run(["true"], check=True)

@@ -171,7 +171,7 @@ async def test_the_second_sigterm_leaves_at_once_and_the_next_agent_delivers_wha
         await asyncio.sleep(0.5)
         code = await asyncio.to_thread(terminated, first)
         assert code == 70
-        assert last_line(first).startswith("forklore agent: left at once")
+        assert last_line(first).startswith("forklore agent: exiting at once")
         here.proxy.back()
         await asyncio.sleep(0.5)
         second = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
@@ -208,7 +208,7 @@ async def test_a_sick_agent_ends_with_one_clear_line_and_the_next_one_says_what_
             position[0] += 1 << 30  # where the kernel has not been yet: it takes the ring for full from here on
         code = await asyncio.to_thread(first.process.wait, GRACE_S)
         assert code == 70
-        last_words = r"forklore agent: a room burned, so the house closes: ValueError\('.*position.*'\)"
+        last_words = r"forklore agent: unhandled error, exiting: ValueError\('.*position.*'\)"
         assert re.fullmatch(last_words, last_line(first))
         second = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
         made = await asyncio.to_thread(forker.stop)

@@ -1,7 +1,5 @@
-"""Forks a prime number of times, and looks for just that many: in the running agent's counts, or in a capture of its own.
-
-Must not live here: how forks are captured.
-"""
+"""Checks capture end to end: forks a prime number of times, and expects exactly that many in the running agent's counts, or in
+a capture of its own."""
 
 from __future__ import annotations
 
@@ -12,28 +10,28 @@ from pathlib import Path
 from typing import Final
 
 from agent.attribution.cgroups import Hierarchy
-from agent.doctor.check_result import Finding, fail, ok, skipped
+from agent.doctor.check_result import CheckResult, fail, ok, skipped
 from agent.doctor.checks.status_port import samples
 from agent.kernel.capture import CannotCapture, NotPermitted, open_capture
 from agent.kernel.programs import forks_since_boot
 from agent.kernel.records import FORK, PARENT_CONTEXT
 from agent.kernel.ring import Ring
 
-__all__ = ["FORKS", "Counted", "Found", "ask_agent", "judge_canary", "own_capture"]
+__all__ = ["FORKS", "AgentCounts", "CaptureCounts", "count_by_agent", "count_by_own_capture", "judge_canary"]
 
 FORKS: Final = 23
-_RING_BYTES: Final = 4 << 20  # of memory, for a moment: 16,384 forks of the whole node between two looks
-_TOLD_S: Final = 5.0  # it takes microseconds, and on a machine that has no CPU left a second
-# Places in agent.kernel.records' ORIGIN, which begins with the parent: tid ns_tid pid ns_pid start.
+_RING_BYTES: Final = 4 << 20  # for a moment; it holds 16,384 forks of the whole node between two reads
+_WAIT_S: Final = 5.0  # an event takes microseconds; on a machine with no CPU left, a second
+# Indices into agent.kernel.records' PARENT_CONTEXT, which begins with the parent: tid ns_tid pid ns_pid start.
 _NS_PID: Final = 3
 _PID_NAMESPACE: Final = -7
 _ALIVE_NS: Final = 30 * 10**9
 
 
 @dataclass(frozen=True)
-class Counted:
-    """By a running agent: how many processes and tasks more after our forks. `least`, `most`: the tasks that the kernel made
-    meanwhile, by /proc/stat; other processes fork, too."""
+class AgentCounts:
+    """How far a running agent's counts grew by our forks. `least`, `most`: bounds of the tasks that the whole node created
+    meanwhile, from /proc/stat, because other processes fork too."""
 
     processes: int
     tasks: int
@@ -42,8 +40,9 @@ class Counted:
 
 
 @dataclass(frozen=True)
-class Found:
-    """In a capture of our own: events of our forks. `refused`: why there was none. `lost`: forks that had no room there."""
+class CaptureCounts:
+    """What a capture of our own counted. `events`: of our forks. `lost`: forks that did not fit into its ring. `refused`: why
+    there was no capture."""
 
     events: int = 0
     lost: int = 0
@@ -51,50 +50,50 @@ class Found:
     permitted: bool = True
 
 
-def ask_agent(url: str) -> Counted | None:
-    """None: it says nothing of what it counts. Raises OSError."""
+def count_by_agent(url: str) -> AgentCounts | None:
+    """None when the agent's /metrics has no counts. Raises OSError."""
     first = forks_since_boot()
-    before = _captured(url)
+    before = _captured_forks(url)
     least = forks_since_boot()
     for _ in range(FORKS):
         _fork()
     least = forks_since_boot() - least
-    after = _captured(url)
+    after = _captured_forks(url)
     if not before or not after:
         return None
     grown = {kind: after[kind] - before[kind] for kind in before.keys() & after.keys()}
-    return Counted(int(grown.get("process", 0)), int(sum(grown.values())), least, forks_since_boot() - first)
+    return AgentCounts(int(grown.get("process", 0)), int(sum(grown.values())), least, forks_since_boot() - first)
 
 
-def _captured(url: str) -> dict[str, float]:
+def _captured_forks(url: str) -> dict[str, float]:
     return {labels["kind"]: value for name, labels, value in samples(url) if name == "forklore_captured_forks_total"}
 
 
-def own_capture(hierarchy: Hierarchy) -> Found:
-    """For a moment, pinned nowhere; beside an agent's, which does not notice."""
+def count_by_own_capture(hierarchy: Hierarchy) -> CaptureCounts:
+    """For a moment, not pinned. It does not disturb an agent that captures at the same time."""
     try:
         capture = open_capture(_RING_BYTES, hierarchy.number, hierarchy.controller, None)
     except CannotCapture as error:
-        return Found(refused=str(error), permitted=not isinstance(error, NotPermitted))
+        return CaptureCounts(refused=str(error), permitted=not isinstance(error, NotPermitted))
     try:
-        probe = capture.current
-        probe.start(threads=False, storm_limit=0, alive_ns=_ALIVE_NS)
+        programs = capture.current
+        programs.start(threads=False, storm_limit=0, alive_ns=_ALIVE_NS)
         found = 0
         for _ in range(FORKS):
             _fork()
-            found += _ours(probe.forks)
-        deadline = time.monotonic() + _TOLD_S
+            found += _count_own(programs.forks)
+        deadline = time.monotonic() + _WAIT_S
         while found < FORKS and time.monotonic() < deadline:
             time.sleep(0.01)
-            found += _ours(probe.forks)
-        lost = sum(row.lost for row in probe.snapshot().rows.values())
-        return Found(found, lost)
+            found += _count_own(programs.forks)
+        lost = sum(row.lost for row in programs.snapshot().rows.values())
+        return CaptureCounts(found, lost)
     finally:
         capture.close(keep=False)
 
 
-def _ours(ring: Ring) -> int:
-    """How many of the forks that it has by now are this process's; then there is room for others."""
+def _count_own(ring: Ring) -> int:
+    """Takes all records from the ring; returns how many are forks of this process."""
     us, found = (os.getpid(), Path("/proc/self/ns/pid").stat().st_ino), 0
     while raw := ring.take(4096):
         parent_contexts = (PARENT_CONTEXT.unpack(record[-1]) for record in FORK.iter_unpack(raw))
@@ -111,20 +110,22 @@ def _fork() -> None:
     os.waitpid(child, 0)
 
 
-def judge_canary(seen: Counted | Found | None) -> Finding:
-    cure = "tell forklore's developers: what this command says, the kernel and the agent's log"
-    if seen is None:
-        return skipped("canary", "the agent does not say what it counts")
-    if isinstance(seen, Counted):
-        counted = f"the agent counted {seen.processes} processes, {seen.tasks} tasks in all"
-        told = f"forked {FORKS} times; {counted}; the kernel made {seen.least} to {seen.most} meanwhile"
-        sound = seen.processes >= FORKS and seen.tasks <= seen.most
-        return ok("canary", told) if sound else fail("canary", told, cure)
-    if seen.refused:
-        return skipped("canary", seen.refused) if not seen.permitted else fail("canary", seen.refused, cure)
-    if seen.events == FORKS:
-        return ok("canary", f"forked {FORKS} times, and found {seen.events} in a capture of its own")
-    if seen.lost:
-        busy = f"forked {FORKS} times and found {seen.events}: the node is so busy that {seen.lost:,} forks had no room"
-        return fail("canary", busy, "look again; the agent has a larger ring, see capture.ring_bytes")
-    return fail("canary", f"forked {FORKS} times, and found {seen.events} in a capture of its own", cure)
+def judge_canary(counts: AgentCounts | CaptureCounts | None) -> CheckResult:
+    cure = "report it to forklore's developers, with this output, the kernel's version and the agent's log"
+    if counts is None:
+        return skipped("canary", "the agent's /metrics has no counts")
+    if isinstance(counts, AgentCounts):
+        counted = f"the agent counted {counts.processes} processes, {counts.tasks} tasks in all"
+        text = f"forked {FORKS} times; {counted}; the kernel created {counts.least} to {counts.most} meanwhile"
+        plausible = counts.processes >= FORKS and counts.tasks <= counts.most
+        return ok("canary", text) if plausible else fail("canary", text, cure)
+    if counts.refused:
+        return skipped("canary", counts.refused) if not counts.permitted else fail("canary", counts.refused, cure)
+    if counts.events == FORKS:
+        return ok("canary", f"forked {FORKS} times, and found {counts.events} in a capture of its own")
+    if counts.lost:
+        text = (
+            f"forked {FORKS} times and found {counts.events}; the node is busy: {counts.lost:,} forks did not fit into the ring"
+        )
+        return fail("canary", text, "run it again; the agent's ring is larger, see capture.ring_bytes")
+    return fail("canary", f"forked {FORKS} times, and found {counts.events} in a capture of its own", cure)

@@ -1,4 +1,4 @@
-"""The Kubernetes API: whether it answers, and which verb on pods is missing. Must not live here: the asking (identity)."""
+"""Checks whether the Kubernetes API answers, and which verb on pods is missing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from agent.attribution.api_access import Access
-from agent.doctor.check_result import Finding, fail, ok, warn
+from agent.doctor.check_result import CheckResult, fail, ok, warn
 
 __all__ = ["judge_access"]
 
@@ -15,10 +15,12 @@ _NEEDED: Final = ("list", "watch")
 _RULE: Final = "bind a ClusterRole to the agent's service account: get, list, watch on pods (the chart's rbac.create)"
 
 
-def judge_access(access: Access) -> Iterator[Finding]:
+def judge_access(access: Access) -> Iterator[CheckResult]:
     codes = set(access.statuses.values())
     if access.trouble or not access.statuses:
-        cure = "is it up, and let pass? Outside of a pod set kubernetes.kubeconfig; without a cluster kubernetes.enabled: false"
+        cure = (
+            "is it up, and reachable? Outside of a pod set kubernetes.kubeconfig; without a cluster kubernetes.enabled: false"
+        )
         yield fail(_NAME, f"{access.server} {access.trouble}".strip(), cure)
     elif 401 in codes:
         cure = "the token or certificate is not accepted: see the service account, or the kubeconfig's user"
@@ -30,8 +32,8 @@ def judge_access(access: Access) -> Iterator[Finding]:
         if wanted:
             yield fail(_NAME, f"{access.server} answers 403: may not {' or '.join(refused)} pods", _RULE)
         elif other:
-            told = ", ".join(f"{verb}: {status}" for verb, status in other.items())
-            yield fail(_NAME, f"{access.server} answers {told}", "the agent asks again by itself; see the server's health")
+            answers = ", ".join(f"{verb}: {status}" for verb, status in other.items())
+            yield fail(_NAME, f"{access.server} answers {answers}", "the agent retries by itself; check the server's health")
         elif refused:
             yield warn(_NAME, f"{access.server}: may not get pods; list and watch are enough for the agent", _RULE)
         else:

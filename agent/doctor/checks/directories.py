@@ -1,7 +1,4 @@
-"""Where the agent reads and writes: the cgroup hierarchy it would choose, its state directory, its journal.
-
-Must not live here: the BPF file system (leftovers).
-"""
+"""Checks the cgroup hierarchy that the agent would choose, its state directory, and its journal."""
 
 from __future__ import annotations
 
@@ -10,29 +7,35 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from agent.attribution.cgroups import Hierarchy, NoHierarchy, choose_hierarchy, has_pods
-from agent.doctor.check_result import Finding, fail, ok, skipped, warn
-from agent.doctor.checks.locks import Holder, holder
+from agent.doctor.check_result import CheckResult, fail, ok, skipped, warn
+from agent.doctor.checks.locks import LockOwner, lock_owner
 from agent.journal.file import File
 from agent.journal.folder import Away, Damaged
 
-__all__ = ["Cgroups", "State", "judge_cgroups", "judge_state", "read_cgroups", "read_state"]
+__all__ = ["Candidate", "Cgroups", "StateDirectory", "judge_cgroups", "judge_state", "read_cgroups", "read_state"]
 
-_SPARE: Final = 64 << 20  # bytes that should be free beside what journals may grow to: the WAL, the ledger, a copy
+_SPARE: Final = 64 << 20  # bytes that should stay free beside the journals: the WAL, the ledger, a copy
 JOURNAL: Final = "journal.sqlite3"
+
+
+class Candidate(NamedTuple):
+    """The hierarchy that the agent would choose if there were only this cgroup version."""
+
+    hierarchy: Hierarchy
+    has_pods: bool
 
 
 @dataclass(frozen=True)
 class Cgroups:
-    """`chosen`: what the agent would take. `v1`, `v2`: the best of each kind, and whether it has the pods. `trouble`: why there
-    is none."""
+    """`chosen`: the hierarchy that the agent would take. `error`: why there is none."""
 
     chosen: Hierarchy | None
-    v1: tuple[Hierarchy, bool] | None
-    v2: tuple[Hierarchy, bool] | None
-    trouble: str = ""
+    v1: Candidate | None
+    v2: Candidate | None
+    error: str = ""
 
 
 def read_cgroups() -> Cgroups:
@@ -43,77 +46,77 @@ def read_cgroups() -> Cgroups:
         chosen = choose_hierarchy(mountinfo, own)
     except NoHierarchy as error:
         return Cgroups(None, None, None, str(error))
-    return Cgroups(chosen, _best(lines, "cgroup", own), _best(lines, "cgroup2", own))
+    return Cgroups(chosen, _choose(lines, "cgroup", own), _choose(lines, "cgroup2", own))
 
 
-def _best(mounts: Sequence[str], kind: str, own: str) -> tuple[Hierarchy, bool] | None:
+def _choose(mounts: Sequence[str], kind: str, own: str) -> Candidate | None:
     of_kind = [line for line in mounts if line.partition(" - ")[2].split(" ")[0] == kind]
     try:
         found = choose_hierarchy("\n".join(of_kind), own)
     except NoHierarchy:
         return None
-    return found, has_pods(found.root)
+    return Candidate(found, has_pods(found.root))
 
 
-def judge_cgroups(cgroups: Cgroups) -> Finding:
+def judge_cgroups(cgroups: Cgroups) -> CheckResult:
     chosen, v1, v2 = cgroups.chosen, cgroups.v1, cgroups.v2
     if chosen is None:
         cure = "mount the node's /sys/fs/cgroup at /sys/fs/cgroup, read-only (a hostPath), whole and not a container's part"
-        return fail("cgroups", cgroups.trouble, cure)
+        return fail("cgroups", cgroups.error, cure)
     name = f"v1 {chosen.controller}" if chosen.controller else "v2"
     if not (v1 and v2):
-        why = "there is no other"
-    elif (v1[1], v2[1]) == (False, False):
-        why = "no pods are in v2, nor here; v1 goes first"
-    elif v1[1] == v2[1]:
-        why = "the pods are in both; v1 goes first"
+        why = "there is no other hierarchy"
+    elif not (v1.has_pods or v2.has_pods):
+        why = "neither v1 nor v2 has pods; v1 goes first"
+    elif v1.has_pods and v2.has_pods:
+        why = "v1 and v2 both have the pods; v1 goes first"
     else:
-        why = "the pods are here"
+        why = "it has the pods"
     return ok("cgroups", f"{name} at {chosen.root}: {why}")
 
 
 @dataclass(frozen=True)
-class State:
-    """`made`: the folder is there. `trouble`: why nothing can be written. `wanted`: bytes that journals may grow by. `taken`:
-    the agent that has the journal. `journal`: batches in it; None: none is there, or it can't be told; `away`, `damaged`: why
-    it can't be opened."""
+class StateDirectory:
+    """Sizes in bytes. `error`: why nothing can be written there. `may_grow`: how much larger the journals may get. `in_use_by`:
+    the agent that has the journal open. `size`: None when there is no journal. `batches`: None when it was not read.
+    `unreadable`, `damaged`: why it can't be opened."""
 
     folder: Path
-    made: bool
-    trouble: str | None
+    exists: bool
+    error: str | None
     free: int
-    wanted: int
-    taken: Holder | None = None
+    may_grow: int
+    in_use_by: LockOwner | None = None
     size: int | None = None
     batches: int | None = None
-    away: str | None = None
+    unreadable: str | None = None
     damaged: str | None = None
 
 
-def read_state(folder: Path, limits: Sequence[int]) -> State:
+def read_state(folder: Path, limits: Sequence[int]) -> StateDirectory:
     """`limits`: bytes that each sink's journal may have."""
-    there = next(one for one in (folder, *folder.parents) if one.exists())
-    trouble = _trouble(there)
-    disk = os.statvfs(there)
-    free, wanted = disk.f_bavail * disk.f_frsize, sum(limits)
-    if there != folder or not there.is_dir():
-        return State(folder, False, trouble, free, wanted)
+    nearest = next(one for one in (folder, *folder.parents) if one.exists())
+    write_error = _write_error(nearest)
+    disk = os.statvfs(nearest)
+    free, may_grow = disk.f_bavail * disk.f_frsize, sum(limits)
+    if nearest != folder or not nearest.is_dir():
+        return StateDirectory(folder, False, write_error, free, may_grow)
     journal = folder / JOURNAL
     try:
         size = journal.stat().st_size
-        taken = holder(folder / "lock")
+        in_use_by = lock_owner(folder / "lock")
     except FileNotFoundError:
-        return State(folder, True, trouble, free, wanted)
+        return StateDirectory(folder, True, write_error, free, may_grow)
     except OSError as error:
-        return State(folder, True, trouble, free, wanted, away=error.strerror)
-    wanted = max(0, wanted - size)
-    if taken or trouble:
-        return State(folder, True, trouble, free, wanted, taken, size)
-    batches, away, damaged = _opened(journal)
-    return State(folder, True, trouble, free, wanted, taken, size, batches, away, damaged)
+        return StateDirectory(folder, True, write_error, free, may_grow, unreadable=error.strerror)
+    may_grow = max(0, may_grow - size)
+    if in_use_by or write_error:
+        return StateDirectory(folder, True, write_error, free, may_grow, in_use_by, size)
+    batches, unreadable, damaged = _read_journal(journal)
+    return StateDirectory(folder, True, write_error, free, may_grow, in_use_by, size, batches, unreadable, damaged)
 
 
-def _trouble(folder: Path) -> str | None:
+def _write_error(folder: Path) -> str | None:
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".forklore-doctor-") as tried:
             tried.write(bytes(4096))
@@ -124,8 +127,8 @@ def _trouble(folder: Path) -> str | None:
     return None
 
 
-def _opened(journal: Path) -> tuple[int | None, str | None, str | None]:
-    """As the next agent will."""
+def _read_journal(journal: Path) -> tuple[int | None, str | None, str | None]:
+    """Opens it as the next agent will: batches, why it is unreadable, why it is damaged."""
     file = None
     try:
         file = File(journal)
@@ -139,35 +142,37 @@ def _opened(journal: Path) -> tuple[int | None, str | None, str | None]:
             file.close()
 
 
-def judge_state(state: State) -> Iterator[Finding]:
-    if state.trouble:
+def judge_state(state: StateDirectory) -> Iterator[CheckResult]:
+    if state.error:
         cure = "make it writable for the agent's user (a hostPath or a volume that is not read-only), or set state_dir"
-        yield fail("state directory", f"{state.folder}: {state.trouble}", cure)
-    elif state.free < state.wanted + _SPARE:
-        text = f"{state.folder}: {_mib(state.free)} free, and journals may grow by {_mib(state.wanted)}"
-        yield warn("state directory", text, "make room on that disk, or lower sinks[].journal_bytes")
+        yield fail("state directory", f"{state.folder}: {state.error}", cure)
+    elif state.free < state.may_grow + _SPARE:
+        text = f"{state.folder}: {_mebibytes(state.free)} free, and journals may grow by {_mebibytes(state.may_grow)}"
+        yield warn("state directory", text, "free space on that disk, or lower sinks[].journal_bytes")
     else:
-        there = "" if state.made else "is not there yet, can be made; "
-        yield ok("state directory", f"{state.folder}: {there}{_mib(state.free)} free")
+        note = "" if state.exists else "does not exist yet, can be created; "
+        yield ok("state directory", f"{state.folder}: {note}{_mebibytes(state.free)} free")
     yield _journal(state)
 
 
-def _journal(state: State) -> Finding:
-    if state.taken:
-        return ok("journal", f"{_mib(state.size or 0)}, in use by {state.taken}")
+def _journal(state: StateDirectory) -> CheckResult:
+    if state.in_use_by:
+        return ok("journal", f"{_mebibytes(state.size or 0)}, in use by {state.in_use_by}")
     if state.damaged:
         text = f"the journal {state.damaged}"
         return warn(
-            "journal", text, "none is needed: the agent moves it aside, begins anew, and tells what went with it as gaps"
+            "journal",
+            text,
+            "no action is needed: the agent moves it aside, starts a new one, and reports what was in it as gaps",
         )
-    if state.away:
-        return fail("journal", state.away, f"let the agent's user read and write {state.folder / JOURNAL}")
+    if state.unreadable:
+        return fail("journal", state.unreadable, f"let the agent's user read and write {state.folder / JOURNAL}")
     if state.size is None:
         return ok("journal", "none yet")
     if state.batches is None:
         return skipped("journal", "can't be opened: see state directory")
-    return ok("journal", f"{_mib(state.size)}, {state.batches} batches wait")
+    return ok("journal", f"{_mebibytes(state.size)}, {state.batches} batches queued")
 
 
-def _mib(size: int) -> str:
+def _mebibytes(size: int) -> str:
     return f"{size / (1 << 20):,.0f} MiB" if size >= 10 << 20 else f"{size / (1 << 20):.1f} MiB"

@@ -1,7 +1,7 @@
-"""Whether somebody holds a lock that agents hold for life (flock), and who.
+"""Which process holds a lock (flock) that an agent holds as long as it runs.
 
-Asked for and let go of within microseconds; an agent that starts in just these would be refused, and is started anew by
-whoever starts it. Must not live here: what is locked.
+The lock is requested and released within microseconds. An agent that starts in just this moment is refused; its supervisor
+starts it again.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Holder", "holder"]
+__all__ = ["LockOwner", "lock_owner"]
 
 
 @dataclass(frozen=True)
-class Holder:
-    """`pid`: as seen from here; None: in another pid namespace."""
+class LockOwner:
+    """`pid`: in this pid namespace; None: the process is in another one."""
 
     pid: int | None
 
     def __str__(self) -> str:
-        return "process elsewhere" if self.pid is None else f"process {self.pid}"
+        return "a process in another pid namespace" if self.pid is None else f"process {self.pid}"
 
 
-def holder(place: Path) -> Holder | None:
-    """None: nobody, or nothing is there. Raises OSError."""
+def lock_owner(path: Path) -> LockOwner | None:
+    """None when the lock is free or the file does not exist. Raises OSError."""
     try:
-        descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
@@ -36,14 +36,14 @@ def holder(place: Path) -> Holder | None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return Holder(_pid(status))
+            return LockOwner(_pid(status))
         return None
     finally:
         os.close(descriptor)
 
 
 def _pid(status: os.stat_result) -> int | None:
-    """From /proc/locks, which leaves out what this pid namespace does not see: `1: FLOCK ADVISORY WRITE 812 00:1b:33 0 EOF`."""
+    """From /proc/locks: `1: FLOCK ADVISORY WRITE 812 00:1b:33 0 EOF`. It lists only processes of this pid namespace."""
     name = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     with suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():

@@ -1,6 +1,6 @@
-"""The BPF file system, and what is pinned in `capture.pin`: an agent's at work, or left behind; its removal.
+"""Checks the BPF file system and the program instances that are pinned in `capture.pin`; removes them.
 
-By pin path, for to list BPF objects wants CAP_SYS_ADMIN. Must not live here: what pins mean (kernel).
+Objects are found by their pin path, because listing BPF objects needs CAP_SYS_ADMIN.
 """
 
 from __future__ import annotations
@@ -14,64 +14,65 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from agent.doctor.check_result import Finding, ok, skipped, warn
-from agent.doctor.checks.locks import Holder, holder
+from agent.doctor.check_result import CheckResult, ok, skipped, warn
+from agent.doctor.checks.locks import LockOwner, lock_owner
 from agent.kernel.capture import left_in
 from agent.kernel.clock import separation
 from agent.kernel.pins import DISPATCH, STANDARD, Pins, instance_ids, opened
 from agent.kernel.programs import LoadedPrograms
 
-__all__ = ["Left", "Pinned", "clean", "in_words", "judge_pinned", "read_pinned"]
+__all__ = ["Pinned", "PinnedInstance", "describe", "judge_pinned", "read_pinned", "remove_pinned"]
 
 _MAGIC: Final = 0xCAFE4A11  # BPF_FS_MAGIC
-_TRIED: Final = "forklore-doctor"
+_TRIAL: Final = "forklore-doctor"  # a folder's name; it is removed at once
 CLEAN: Final = "forklore doctor --clean"
 
 
 @dataclass(frozen=True)
-class Left:
-    """A pinned probe. `made`: wall time, seconds. `same`: as this version and these settings make it; None: not known.
+class PinnedInstance:
+    """A pinned instance of the BPF programs. `loaded_at`: wall time, seconds. `current`: this version with these settings would
+    load the same programs; None: not known.
 
-    `telling`: it sends events, until nobody was alive for some minutes, and then it only counts. `lying`: forks in its ring;
-    `orphaned`: counted while nobody was there, all in all. `trouble`: why it can't be read.
+    `sends_events`: False when no agent has been alive for some minutes; then it only counts. `pending`: forks in its ring.
+    `orphaned`: forks that it has only counted so far. `error`: why it can't be read.
     """
 
-    epoch: str
-    made: float = 0.0
-    same: bool | None = None
-    telling: bool = False
+    instance_id: str
+    loaded_at: float = 0.0
+    current: bool | None = None
+    sends_events: bool = False
     pending: int | None = None
     orphaned: int = 0
-    trouble: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True)
 class Pinned:
-    """`standard`: something is mounted at the usual place; `can_mount`: the agent may. `trouble`: why nothing can be pinned.
-    `dispatcher`: hooks are attached."""
+    """`default_mounted`: something is mounted at /sys/fs/bpf. `can_mount`: the agent may mount there. `error`: why nothing can
+    be pinned. `dispatcher`: the tracepoints' dispatch programs are pinned."""
 
     folder: Path
     is_bpffs: bool
-    standard: bool
+    default_mounted: bool
     can_mount: bool
-    trouble: str | None
-    holder: Holder | None = None
+    error: str | None
+    lock_owner: LockOwner | None = None
     dispatcher: bool = False
-    probes: tuple[Left, ...] = ()
+    instances: tuple[PinnedInstance, ...] = ()
 
 
 def read_pinned(folder: Path, fingerprint: str | None, *, can_mount: bool) -> Pinned:
-    """`fingerprint`: of the probe that this version would make, None: not known."""
-    there = next(one for one in (folder, *folder.parents) if one.exists())
-    if not _is_bpffs(there):
+    """`fingerprint`: of the programs that this version would load; None: not known."""
+    nearest = next(one for one in (folder, *folder.parents) if one.exists())
+    if not _is_bpffs(nearest):
         return Pinned(folder, False, STANDARD.is_mount(), can_mount, None)
-    trouble = _trouble(there)
-    if there != folder:
-        return Pinned(folder, True, True, can_mount, trouble)
+    write_error = _write_error(nearest)
+    if nearest != folder:
+        return Pinned(folder, True, True, can_mount, write_error)
     try:
         return Pinned(
-            folder, True, True, can_mount, trouble, holder(folder), (folder / DISPATCH).is_dir(),
-            tuple(_left(folder / epoch, fingerprint) for epoch in instance_ids(folder)),
+            folder, True, True, can_mount, write_error, lock_owner(folder), (folder / DISPATCH).is_dir(),
+            tuple(_read_instance(folder / instance_id, fingerprint) for instance_id in instance_ids(folder)),
         )  # fmt: skip
     except OSError as error:
         return Pinned(folder, True, True, can_mount, error.strerror or str(error))
@@ -83,86 +84,86 @@ def _is_bpffs(folder: Path) -> bool:
     return ctypes.CDLL(None).statfs(os.fsencode(folder), answer) == 0 and answer[0] & 0xFFFFFFFF == _MAGIC
 
 
-def _trouble(folder: Path) -> str | None:
-    """By trying: an LSM may forbid what modes allow."""
-    tried = folder / f"{_TRIED}-{os.getpid()}"
+def _write_error(folder: Path) -> str | None:
+    """Found by trying: an LSM may forbid what the mode allows."""
+    trial = folder / f"{_TRIAL}-{os.getpid()}"
     try:
-        tried.mkdir()
-        tried.rmdir()
+        trial.mkdir()
+        trial.rmdir()
     except OSError as error:
         return error.strerror or str(error)
     return None
 
 
-def _left(folder: Path, fingerprint: str | None) -> Left:
+def _read_instance(folder: Path, fingerprint: str | None) -> PinnedInstance:
     try:
         descriptors = opened(folder)
     except OSError as error:
-        return Left(folder.name, trouble=error.strerror)
+        return PinnedInstance(folder.name, error=error.strerror)
     try:
-        probe = LoadedPrograms(descriptors, None, lambda: 0)
+        programs = LoadedPrograms(descriptors, None, lambda: 0)
     except ValueError as error:
         unreadable = left_in(descriptors)
         for descriptor in descriptors.values():
             os.close(descriptor)
-        return Left(folder.name, pending=unreadable.forks if unreadable else None, trouble=str(error))
+        return PinnedInstance(folder.name, pending=unreadable.forks if unreadable else None, error=str(error))
     try:
-        now, meta = time.clock_gettime_ns(time.CLOCK_BOOTTIME), probe.meta
-        return Left(
+        now, meta = time.clock_gettime_ns(time.CLOCK_BOOTTIME), programs.meta
+        return PinnedInstance(
             folder.name,
             (meta.made + separation()) / 1e9,
             None if fingerprint is None else meta.fingerprint == fingerprint,
-            meta.stopped is None and now < probe.alive_until,
-            probe.forks.backlog,
-            sum(cpu.orphaned for cpu in probe.cpus()),
+            meta.stopped is None and now < programs.alive_until,
+            programs.forks.backlog,
+            sum(cpu.orphaned for cpu in programs.cpus()),
         )
     finally:
-        probe.close()
+        programs.close()
 
 
-def judge_pinned(pinned: Pinned) -> Iterator[Finding]:
+def judge_pinned(pinned: Pinned) -> Iterator[CheckResult]:
     yield _file_system(pinned)
     if not pinned.is_bpffs:
-        yield skipped("pins", "there can be none")
-    elif pinned.holder:
-        what = "; ".join(map(in_words, pinned.probes)) or "nothing is pinned yet"
-        yield ok("pins", f"in use by an agent, {pinned.holder}: {what}")
-    elif pinned.probes or pinned.dispatcher:
-        what = "; ".join(map(in_words, pinned.probes)) or "hooks without a probe"
-        cure = f"start an agent, which takes them over and tells what they hold; or remove them: {CLEAN}"
-        yield warn("pins", f"left behind in {pinned.folder}, no agent has them: {what}", cure)
+        yield skipped("pins", "nothing can be pinned")
+    elif pinned.lock_owner:
+        what = "; ".join(map(describe, pinned.instances)) or "nothing is pinned yet"
+        yield ok("pins", f"in use by an agent, {pinned.lock_owner}: {what}")
+    elif pinned.instances or pinned.dispatcher:
+        what = "; ".join(map(describe, pinned.instances)) or "dispatch programs without an instance"
+        cure = f"start an agent, which takes them over and sends what they hold; or remove them: {CLEAN}"
+        yield warn("pins", f"no agent uses what is pinned in {pinned.folder}: {what}", cure)
     else:
         yield ok("pins", f"none in {pinned.folder}")
 
 
-def _file_system(pinned: Pinned) -> Finding:
-    misses = "capture would end with the agent, and a restart miss forks"
+def _file_system(pinned: Pinned) -> CheckResult:
+    consequence = "capture will end with the agent, and a restart will miss forks"
     if not pinned.is_bpffs:
-        if not pinned.standard and pinned.can_mount and STANDARD in pinned.folder.parents:
+        if not pinned.default_mounted and pinned.can_mount and STANDARD in pinned.folder.parents:
             return ok("BPF file system", f"not mounted at {STANDARD}; the agent mounts it at its start")
         cure = (
-            f"mount -t bpf bpf {STANDARD} on the node, and mount the folder into the pod; capture.pin: null if it is so wanted"
+            f"mount -t bpf bpf {STANDARD} on the node, and mount the folder into the pod; capture.pin: null if that is intended"
         )
-        return warn("BPF file system", f"{pinned.folder} is in none: {misses}", cure)
-    if pinned.trouble:
-        cure = "let the agent's user write there; in a pod mount it elsewhere: AppArmor lets no container write below /sys"
-        return warn("BPF file system", f"{pinned.folder}: {pinned.trouble}: {misses}", cure)
+        return warn("BPF file system", f"{pinned.folder} is not in a BPF file system: {consequence}", cure)
+    if pinned.error:
+        cure = "let the agent's user write there; in a pod mount it elsewhere: AppArmor forbids containers to write below /sys"
+        return warn("BPF file system", f"{pinned.folder}: {pinned.error}: {consequence}", cure)
     return ok("BPF file system", f"{pinned.folder} can be written")
 
 
-def in_words(left: Left) -> str:
-    if left.trouble:
-        pending = "" if left.pending is None else f"; {left.pending:,} forks lie in its ring"
-        return f"the probe {left.epoch}, which can't be read ({left.trouble}){pending}"
-    since = datetime.fromtimestamp(left.made, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    version = {True: " of this version", False: " of another version or other settings", None: ""}[left.same]
-    telling = "tells" if left.telling else "only counts"
-    orphaned = f", {left.orphaned:,} were counted while nobody was there" if left.orphaned else ""
-    return f"a probe{version} since {since}, {telling}; {left.pending:,} forks lie in its ring{orphaned}"
+def describe(instance: PinnedInstance) -> str:
+    if instance.error:
+        pending = "" if instance.pending is None else f"; {instance.pending:,} forks in its ring"
+        return f"program instance {instance.instance_id}, which can't be read ({instance.error}){pending}"
+    since = datetime.fromtimestamp(instance.loaded_at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    version = {True: " of this version", False: " of another version or other settings", None: ""}[instance.current]
+    mode = "sends events" if instance.sends_events else "only counts"
+    orphaned = f", {instance.orphaned:,} counted without an agent" if instance.orphaned else ""
+    return f"program instance{version}, loaded {since}, {mode}; {instance.pending:,} forks in its ring{orphaned}"
 
 
-def clean(folder: Path) -> list[str]:
-    """Takes it all away; the groups that went. Raises PinsTaken, CannotPin, OSError."""
+def remove_pinned(folder: Path) -> list[str]:
+    """Removes everything that is pinned there, and returns the groups' names. Raises PinsTaken, CannotPin, OSError."""
     pins = Pins(folder)
     try:
         return pins.remove_all()

@@ -1,7 +1,4 @@
-"""Who answers on the status port: an agent, something else, or nobody.
-
-Must not live here: what an agent counts (canary).
-"""
+"""Checks what answers on the status port: an agent, another program, or nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.doctor.check_result import Finding, fail, ok, warn
+from agent.doctor.check_result import CheckResult, fail, ok, warn
 from wire import VERSION
 
 __all__ = ["StatusPort", "fetch", "judge_status_port", "read_status_port", "samples"]
@@ -25,29 +22,30 @@ _MOST: Final = 32 << 20  # bytes: /metrics with series for 5,000 pods is 2 MB
 
 @dataclass(frozen=True)
 class StatusPort:
-    """`where`: the setting. `url`: how it was asked. `ready`: status and words of /readyz; None: nobody answers. `version`: of
-    the agent that answers; None: it is none, or says nothing yet. `taken`: why the port can't be had, when nobody answers."""
+    """`address`: the setting. `url`: the request's. `ready`: status and text of /readyz; None: nothing answers. `version`: of
+    the agent that answers; None: it is no agent, or its /metrics has no version yet. `bind_error`: why the port can't be bound,
+    when nothing answers."""
 
-    where: str
+    address: str
     url: str
     ready: tuple[int, str] | None = None
     version: str | None = None
-    taken: str | None = None
+    bind_error: str | None = None
 
 
-def read_status_port(where: str) -> StatusPort:
-    host, _, port = where.rpartition(":")
-    url = f"http://{where}"  # Linux takes 0.0.0.0 and [::] for this machine
+def read_status_port(address: str) -> StatusPort:
+    host, _, port = address.rpartition(":")
+    url = f"http://{address}"  # Linux connects to this machine for 0.0.0.0 and [::]
     try:
         ready = fetch(f"{url}/readyz")
         agents = [labels for name, labels, _ in samples(url) if name == "forklore_agent_info"]
     except OSError:
-        return StatusPort(where, url, taken=_taken(host.strip("[]"), int(port)))
-    return StatusPort(where, url, ready, agents[0].get("version") if agents else None)
+        return StatusPort(address, url, bind_error=_bind_error(host.strip("[]"), int(port)))
+    return StatusPort(address, url, ready, agents[0].get("version") if agents else None)
 
 
 def fetch(url: str) -> tuple[int, str]:
-    """Status and words. Raises OSError when there is no answer."""
+    """Status and text. Raises OSError when there is no answer."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(url, timeout=_ANSWER_S) as answer:
@@ -59,7 +57,7 @@ def fetch(url: str) -> tuple[int, str]:
 
 
 def samples(url: str) -> list[tuple[str, dict[str, str], float]]:
-    """Name, labels, value: all that is in /metrics; nothing when it isn't Prometheus' text. Raises OSError."""
+    """Name, labels and value of every sample in /metrics; empty when it is not in Prometheus' text format. Raises OSError."""
     status, text = fetch(f"{url}/metrics")
     if status != 200:
         return []
@@ -70,31 +68,31 @@ def samples(url: str) -> list[tuple[str, dict[str, str], float]]:
     return [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]
 
 
-def _taken(host: str, port: int) -> str | None:
+def _bind_error(host: str, port: int) -> str | None:
     try:
         (family, kind, protocol, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        with socket.socket(family, kind, protocol) as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tried.bind(address)
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
     except OSError as error:
         return error.strerror or str(error)
     return None
 
 
-def judge_status_port(status_port: StatusPort) -> Finding:
+def judge_status_port(status_port: StatusPort) -> CheckResult:
     if status_port.ready is None:
-        if status_port.taken:
-            cure = "give `status` another port, or stop what has this one"
-            return fail("status port", f"{status_port.where}: {status_port.taken}", cure)
-        return ok("status port", f"{status_port.where} is free: no agent runs here")
-    status, words = status_port.ready
-    if status_port.version is None and not (status == 503 and "capture is about to begin" in words):
-        cure = "give `status` another port, or stop what has this one"
-        return fail("status port", f"something answers on {status_port.where} that is no agent: {status}", cure)
-    agent = f"an agent{f' {status_port.version}' if status_port.version else ''} answers on {status_port.where}"
+        if status_port.bind_error:
+            cure = "set `status` to another port, or stop what uses this one"
+            return fail("status port", f"{status_port.address}: {status_port.bind_error}", cure)
+        return ok("status port", f"{status_port.address} is free: no agent runs here")
+    status, text = status_port.ready
+    if status_port.version is None and not (status == 503 and "capture is about to begin" in text):
+        cure = "set `status` to another port, or stop what uses this one"
+        return fail("status port", f"what answers on {status_port.address} is no agent: {status}", cure)
+    agent = f"an agent{f' {status_port.version}' if status_port.version else ''} answers on {status_port.address}"
     if status != 200:
-        return fail("status port", f"{agent}, and is not ready: {words}", "see the agent's log, and the findings above")
+        return fail("status port", f"{agent}, and is not ready: {text}", "see the agent's log, and the results above")
     if status_port.version != VERSION:
-        cure = "finish the rollout: this command is of another version than the agent"
+        cure = "finish the rollout: this command and the agent have different versions"
         return warn("status port", f"{agent}; this is {VERSION}", cure)
     return ok("status port", f"{agent}, and is ready")

@@ -1,4 +1,4 @@
-"""Findings as tests read them: by name."""
+"""Check results as the tests read them: by name."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ import pytest
 from agent.doctor.check_result import Verdict
 
 
-class Said:
-    """What was found, by name."""
+class ResultsByName:
+    """Check results by name. Each is one line, and each warning and failure has a cure."""
 
-    def __init__(self, findings):
-        self.findings = list(findings)
-        self._by_name = {finding.name: finding for finding in self.findings}
-        assert len(self._by_name) == len(self.findings), "two findings have one name"
-        for finding in self.findings:
-            assert finding.text and "\n" not in finding.text
-            assert (finding.cure is not None) == (finding.verdict in (Verdict.WARN, Verdict.FAIL)), (
-                "who complains says what to do"
-            )
+    def __init__(self, results):
+        self.results = list(results)
+        self._by_name = {result.name: result for result in self.results}
+        assert len(self._by_name) == len(self.results), "two results have one name"
+        for result in self.results:
+            assert result.text and "\n" not in result.text
+            assert (result.cure is not None) == (result.verdict in (Verdict.WARN, Verdict.FAIL)), "a complaint has a cure"
 
     def __getitem__(self, name):
         return self._by_name[name]
@@ -27,7 +25,7 @@ class Said:
         return name in self._by_name
 
     def of(self, verdict):
-        return [finding.name for finding in self.findings if finding.verdict == verdict]
+        return [result.name for result in self.results if result.verdict == verdict]
 
     @property
     def failed(self):
@@ -35,5 +33,5 @@ class Said:
 
 
 @pytest.fixture
-def said():
-    return Said
+def results_of():
+    return ResultsByName

@@ -1,4 +1,4 @@
-"""The Kubernetes API, over real HTTP: which verb is missing, and what else can be in the way."""
+"""The Kubernetes API, over real HTTP: which verb is missing, and what else can be wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME = "Kubernetes API"
 
 @asynccontextmanager
 async def api_that_refuses(folder, *verbs, status=403):
-    """A server that knows its callers, and lets them do all but `verbs`."""
+    """A server that refuses `verbs` on pods, and permits the others. Yields a kubeconfig, and the requests."""
     asked = []
 
     async def pods(request):
@@ -43,18 +43,18 @@ async def api_that_refuses(folder, *verbs, status=403):
         await runner.cleanup()
 
 
-async def test_who_may_do_it_all_is_told_so(tmp_path, said):
+async def test_with_all_verbs_the_result_is_ok(tmp_path, results_of):
     async with KubernetesApi(Cluster()) as api:
         api.write_kubeconfig(tmp_path / "kubeconfig")
         access = await try_access("node1", tmp_path / "kubeconfig")
-        findings = said(judge_access(access))
-        assert findings[NAME].verdict == "ok"
-        assert api.url in findings[NAME].text
+        results = results_of(judge_access(access))
+        assert results[NAME].verdict == "ok"
+        assert api.url in results[NAME].text
         assert dict(api.requests) == {"list": 1, "watch": 1, "get": 1}
 
 
 @pytest.mark.parametrize(
-    ("verbs", "verdict", "words"),
+    ("verbs", "verdict", "text"),
     [
         (("list", "watch", "get"), "fail", "may not list or watch or get pods"),
         (("watch",), "fail", "may not watch pods"),
@@ -62,57 +62,57 @@ async def test_who_may_do_it_all_is_told_so(tmp_path, said):
         (("get",), "warn", "may not get pods"),
     ],
 )
-async def test_the_missing_verb_is_named_with_the_role_that_gives_it(tmp_path, said, verbs, verdict, words):
+async def test_the_missing_verb_is_named_with_the_role_that_gives_it(tmp_path, results_of, verbs, verdict, text):
     async with api_that_refuses(tmp_path, *verbs) as (kubeconfig, asked):
-        finding = said(judge_access(await try_access("node1", kubeconfig)))[NAME]
-    assert finding.verdict == verdict
-    assert words in finding.text
-    assert "ClusterRole" in finding.cure
+        result = results_of(judge_access(await try_access("node1", kubeconfig)))[NAME]
+    assert result.verdict == verdict
+    assert text in result.text
+    assert "ClusterRole" in result.cure
     queries = [query for verb, query in asked if verb in ("list", "watch")]
     assert [query["fieldSelector"] for query in queries] == ["spec.nodeName=node1"] * 2, "it asks as the agent does"
     assert queries[0]["limit"] == "1", "and for no more than it needs"
 
 
-async def test_a_token_that_is_not_accepted_is_not_taken_for_a_missing_role(tmp_path, said):
+async def test_a_token_that_is_not_accepted_is_not_reported_as_a_missing_role(tmp_path, results_of):
     async with KubernetesApi(Cluster(), token="right") as api:
         api.write_kubeconfig(tmp_path / "kubeconfig")
         api.token = "another"
-        finding = said(judge_access(await try_access("node1", tmp_path / "kubeconfig")))[NAME]
-    assert finding.verdict == "fail"
-    assert "401" in finding.text
-    assert "token" in finding.cure and "ClusterRole" not in finding.cure
+        result = results_of(judge_access(await try_access("node1", tmp_path / "kubeconfig")))[NAME]
+    assert result.verdict == "fail"
+    assert "401" in result.text
+    assert "token" in result.cure and "ClusterRole" not in result.cure
 
 
-async def test_a_server_that_is_unwell_is_no_missing_role(tmp_path, said):
+async def test_a_server_error_is_not_reported_as_a_missing_role(tmp_path, results_of):
     async with api_that_refuses(tmp_path, "list", status=503) as (kubeconfig, _):
-        finding = said(judge_access(await try_access("node1", kubeconfig)))[NAME]
-    assert finding.verdict == "fail"
-    assert "list: 503" in finding.text
+        result = results_of(judge_access(await try_access("node1", kubeconfig)))[NAME]
+    assert result.verdict == "fail"
+    assert "list: 503" in result.text
 
 
-async def test_a_server_that_is_away_is_said_to_be(tmp_path, said):
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        KubernetesApi(Cluster(), port=nobody.getsockname()[1]).write_kubeconfig(tmp_path / "kubeconfig")
-        finding = said(judge_access(await try_access("node1", tmp_path / "kubeconfig")))[NAME]
-    assert finding.verdict == "fail"
-    assert "127.0.0.1" in finding.text and "is it up" in finding.cure
+async def test_a_server_that_does_not_listen_is_reported(tmp_path, results_of):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        KubernetesApi(Cluster(), port=unused.getsockname()[1]).write_kubeconfig(tmp_path / "kubeconfig")
+        result = results_of(judge_access(await try_access("node1", tmp_path / "kubeconfig")))[NAME]
+    assert result.verdict == "fail"
+    assert "127.0.0.1" in result.text and "is it up" in result.cure
 
 
 @pytest.mark.parametrize("text", [None, "", "[", "a: b", '{"kind": "Config"}'])
-async def test_a_kubeconfig_that_is_none_is_a_finding(tmp_path, said, text):
+async def test_a_kubeconfig_that_is_none_fails(tmp_path, results_of, text):
     file = tmp_path / "kubeconfig"
     if text is not None:
         file.write_text(text)
-    assert said(judge_access(await try_access("node1", file))).failed == [NAME]
+    assert results_of(judge_access(await try_access("node1", file))).failed == [NAME]
 
 
-async def test_outside_of_a_pod_it_says_how_to_find_the_api(monkeypatch, said):
+async def test_outside_of_a_pod_the_cure_names_the_kubeconfig(monkeypatch, results_of):
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    finding = said(judge_access(await try_access("node1", None)))[NAME]
-    assert finding.verdict == "fail"
-    assert "kubernetes.kubeconfig" in finding.cure
+    result = results_of(judge_access(await try_access("node1", None)))[NAME]
+    assert result.verdict == "fail"
+    assert "kubernetes.kubeconfig" in result.cure
 
 
-def test_no_answers_at_all_are_no_permission(said):
-    assert said(judge_access(Access("https://10.0.0.1"))).failed == [NAME]
+def test_no_answers_at_all_are_a_failure(results_of):
+    assert results_of(judge_access(Access("https://10.0.0.1"))).failed == [NAME]

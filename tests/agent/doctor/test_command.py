@@ -1,4 +1,4 @@
-"""`forklore doctor` as it is typed: exit codes, what goes where, and what it does not touch."""
+"""`forklore doctor` as a command: exit codes, output, and what it must not change."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[3]
-# With root's capabilities it would load a probe for its canary; that is shown in tests/kernel.
+# With root's capabilities it would load BPF programs for its canary; tests/kernel does that.
 POWERLESS = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
 
 
 def doctor(*arguments):
-    known = {name: value for name, value in os.environ.items() if not name.startswith(("FORKLORE_", "KUBERNETES_"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("FORKLORE_", "KUBERNETES_"))}
     command = [*POWERLESS, sys.executable, "-m", "cli", "doctor", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=known, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture
@@ -44,27 +44,27 @@ def config(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [["--yes"], ["--jsn"], ["--json", "--clean"], ["extra"]])
-def test_wrong_arguments_are_2(arguments):
+def test_wrong_arguments_exit_with_2(arguments):
     assert doctor(*arguments).returncode == 2
 
 
-def test_help_says_where_to_run_it():
+def test_the_help_names_where_to_run_it():
     done = doctor("--help")
     assert done.returncode == 0
     assert "kubectl exec" in done.stdout
 
 
-def test_wrong_settings_fail_and_the_node_is_looked_at_all_the_same(config):
+def test_with_wrong_settings_the_node_is_still_checked(config):
     done = doctor("--json", "--config", config(nope=1))
-    findings = {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
+    results = {result["name"]: result for result in json.loads(done.stdout)["findings"]}
     assert done.returncode == 1
-    assert findings["settings"]["verdict"] == "fail"
-    assert "nope" in findings["settings"]["text"]
-    assert findings["kernel"]["verdict"] == "ok"
-    assert findings["sinks"]["verdict"] == findings["state directory"]["verdict"] == "skipped"
+    assert results["settings"]["verdict"] == "fail"
+    assert "nope" in results["settings"]["text"]
+    assert results["kernel"]["verdict"] == "ok"
+    assert results["sinks"]["verdict"] == results["state directory"]["verdict"] == "skipped"
 
 
-def test_a_sink_that_is_not_there_is_1_and_named(config):
+def test_a_sink_that_does_not_answer_exits_with_1_and_is_named(config):
     done = doctor("--config", config(sinks=[{"name": "siem", "url": "http://127.0.0.1:1/"}]))
     assert done.returncode == 1
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("fail     sink")]
@@ -72,25 +72,25 @@ def test_a_sink_that_is_not_there_is_1_and_named(config):
     assert "Connection refused" in line
 
 
-def test_where_nothing_goes_to_paper_only_it_is_plain(config):
+def test_output_that_is_no_terminal_has_no_colours(config):
     done = doctor("--config", config())
     assert "\x1b" not in done.stdout
     assert not done.stderr
 
 
-def test_cleaning_where_nothing_is_pinned_is_0_and_asks_nothing(config):
+def test_cleaning_where_nothing_is_pinned_exits_with_0_without_asking(config):
     done = doctor("--clean", "--config", config())
     assert (done.returncode, done.stdout) == (0, "forklore doctor: capture.pin is null: nothing is ever pinned\n")
 
 
-def test_cleaning_with_wrong_settings_is_1_and_touches_nothing(config):
+def test_cleaning_with_wrong_settings_exits_with_1_and_removes_nothing(config):
     done = doctor("--clean", "--yes", "--config", config(nope=1))
     assert done.returncode == 1
     assert "nope" in done.stdout
 
 
-def test_cleaning_does_without_what_takes_memory(tmp_path):
-    """The pod that cleans a node up after an uninstall has little."""
+def test_cleaning_imports_nothing_that_takes_much_memory(tmp_path):
+    """The pod that cleans a node up after an uninstall has little memory."""
     program = "import sys; from agent.doctor.__main__ import main; main(['--clean']); print(*sys.modules)"
     environment = {**os.environ, "FORKLORE_CAPTURE__PIN": str(tmp_path / "pins")}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""`forklore sinks test` tells an operator what to mend; what it sends is valid everywhere, harmless, and easily found."""
+"""`forklore sinks test` says what to correct; the event that it sends is valid in every schema, harmless, and easy to find."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.doctor.send_test_event import NODE, main, marked, tried
+from agent.doctor.send_test_event import NODE, main, marked_event, send_event
 from agent.lifecycle.build import build_sink_format
 from agent.settings import SinkSettings
 from agent.sinks.delivery.connections import Timeouts
@@ -23,14 +23,14 @@ from tests.agent.sinks.plain_otel import parsed, told
 from tests.certificates import Authority
 from tests.faults import Close, FaultProxy, Garbage, Half, Reset, Say, Stall
 
-NOWHERE = ("127.0.0.1", 9)  # a receiver that is never asked
+UNUSED = ("127.0.0.1", 9)  # a receiver that is never connected to
 TOKEN = "0a1b2c3d-0a1b-2c3d"
 Try = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
 def proxy() -> Iterator[FaultProxy]:
-    with FaultProxy(NOWHERE) as here:
+    with FaultProxy(UNUSED) as here:
         yield here
 
 
@@ -43,15 +43,15 @@ def token(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def try_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Try:
-    """Tries sinks with these settings; exit code and output."""
+    """Runs the command with these sinks; returns exit code and output."""
 
     def out(*sinks: dict[str, Any], arguments: tuple[str, ...] = ()) -> tuple[int, str]:
         config = tmp_path / "agent.yaml"
         given = [{"name": f"siem{at}", **sink} for at, sink in enumerate(sinks)]
         config.write_text(yaml.safe_dump({"state_dir": str(tmp_path / "state"), "sinks": given}))
         code = main(["test", "--config", str(config), *arguments])
-        said = capsys.readouterr()
-        return code, said.out + said.err
+        output = capsys.readouterr()
+        return code, output.out + output.err
 
     return out
 
@@ -59,23 +59,23 @@ def try_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Try:
 # What is sent.
 
 
-def test_it_sends_one_event_of_a_node_that_there_is_not(proxy: FaultProxy, try_out: Try) -> None:
+def test_it_sends_one_event_of_a_node_that_does_not_exist(proxy: FaultProxy, try_out: Try) -> None:
     proxy.usual = Say(200)
-    code, said = try_out({"url": proxy.url("/in")})
+    code, output = try_out({"url": proxy.url("/in")})
     assert code == 0
-    assert said.startswith("siem0: taken: 200\n    http, native, to 127.0.0.1:")
-    assert f"look there for {NODE}, or for the event's id: " in said
+    assert output.startswith("siem0: taken: 200\n    http, native, to 127.0.0.1:")
+    assert f"look there for {NODE}, or for the event's id: " in output
     assert [request.path for request in proxy.requests] == ["/in"]
 
 
-def test_each_event_is_another_and_none_is_of_a_boot_that_was() -> None:
-    first, second = (marked("siem", "demo", 10**18) for _ in range(2))
+def test_each_event_has_a_new_id_and_no_real_boot_id() -> None:
+    first, second = (marked_event("siem", "demo", 10**18) for _ in range(2))
     assert first["id"] != second["id"]
     assert first["id"].partition(".")[0] != Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def test_it_is_what_the_collector_takes_and_counts_for_nothing() -> None:
-    event = marked("siem", "demo", 10**18)
+def test_the_collector_accepts_the_event_and_counts_nothing() -> None:
+    event = marked_event("siem", "demo", 10**18)
     lines = checked_lines(json.dumps(event).encode() + b"\n", 1 << 18, 10)
     assert (lines.refused, len(lines.gaps)) == ([], 1)
     assert (lines.gaps[0].amount, lines.gaps[0].by_now) == (0, 0)
@@ -84,8 +84,8 @@ def test_it_is_what_the_collector_takes_and_counts_for_nothing() -> None:
 @pytest.mark.parametrize(
     ("protocol", "schema"), [("http", "ecs"), ("http", "ocsf"), ("elasticsearch", "ecs"), ("otlp", "otel")]
 )
-def test_it_is_valid_in_every_schema(protocol: str, schema: str) -> None:
-    event = marked("siem", "demo", 10**18)
+def test_the_event_is_valid_in_every_schema(protocol: str, schema: str) -> None:
+    event = marked_event("siem", "demo", 10**18)
     sink = SinkSettings.model_validate({"name": "siem", "url": "http://x", "protocol": protocol, "schema": schema})
     item = build_sink_format(sink, "demo", NODE, ()).encoder.event(event)
     match schema:
@@ -103,11 +103,11 @@ def test_it_is_valid_in_every_schema(protocol: str, schema: str) -> None:
             assert (document["device"]["hostname"], document["status_code"], document["count"]) == (NODE, "test", 0)
 
 
-# What went wrong, and what to mend.
+# What went wrong, and what to correct.
 
 
 @pytest.mark.parametrize(
-    ("sink", "answer", "words"),
+    ("sink", "answer", "texts"),
     [
         ({"protocol": "otlp"}, Say(401), ["NOT taken: 401", "it wants a token: set `token_file`"]),
         ({"protocol": "otlp", "token": True}, Say(401), ["it does not know the token in {token}, shown as bearer: see `auth`"]),
@@ -163,68 +163,70 @@ def test_it_is_valid_in_every_schema(protocol: str, schema: str) -> None:
         ({}, Garbage(), ["is it https://?"]),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_with_what_to_mend(
-    sink: dict[str, Any], answer: Any, words: list[str], proxy: FaultProxy, token: Path, try_out: Try
+def test_each_failure_is_named_with_what_to_correct(
+    sink: dict[str, Any], answer: Any, texts: list[str], proxy: FaultProxy, token: Path, try_out: Try
 ) -> None:
     proxy.usual = answer
     given = {key: value for key, value in sink.items() if key != "token"} | (
         {"token_file": str(token)} if "token" in sink else {}
     )
     path = "" if sink.get("protocol") else "/secret-path"
-    code, said = try_out({"url": proxy.url(path), **given})
+    code, output = try_out({"url": proxy.url(path), **given})
     assert code == 1
-    assert said.startswith("siem0: NOT taken: ")
-    for one in words:
-        assert one.format(token=token) in said, said
-    assert TOKEN not in said
-    assert "secret-path" not in said
-    assert "s3cr3t" not in said
+    assert output.startswith("siem0: NOT taken: ")
+    for text in texts:
+        assert text.format(token=token) in output, output
+    assert TOKEN not in output
+    assert "secret-path" not in output
+    assert "s3cr3t" not in output
 
 
-def test_a_host_that_is_not_known_and_a_port_that_nobody_listens_on(try_out: Try) -> None:
-    code, said = try_out({"url": "https://nowhere.invalid/"}, {"url": "http://127.0.0.1:9/"})
+def test_an_unknown_host_and_a_port_without_a_listener_are_named(try_out: Try) -> None:
+    code, output = try_out({"url": "https://nowhere.invalid/"}, {"url": "http://127.0.0.1:9/"})
     assert code == 1
-    assert "nowhere.invalid:443: the name is not known" in said
-    assert "the cluster's DNS" in said
-    assert "127.0.0.1:9 can't be reached: Connection refused" in said
-    assert "NetworkPolicy" in said
+    assert "nowhere.invalid:443: the name is not known" in output
+    assert "the cluster's DNS" in output
+    assert "127.0.0.1:9 can't be reached: Connection refused" in output
+    assert "NetworkPolicy" in output
 
 
-def test_a_token_file_that_is_not_there_or_is_empty(proxy: FaultProxy, try_out: Try, tmp_path: Path) -> None:
+def test_a_missing_and_an_empty_token_file_are_named(proxy: FaultProxy, try_out: Try, tmp_path: Path) -> None:
     proxy.usual = Say(200)
     empty = tmp_path / "empty"
     empty.touch()
-    code, said = try_out(
+    code, output = try_out(
         {"url": proxy.url("/"), "token_file": "/nowhere/token"}, {"url": proxy.url("/"), "token_file": str(empty)}
     )
     assert code == 1
-    assert "token_file /nowhere/token: No such file or directory" in said
-    assert f"token_file {empty}: the token file is empty" in said
+    assert "token_file /nowhere/token: No such file or directory" in output
+    assert f"token_file {empty}: the token file is empty" in output
     assert proxy.requests == []
 
 
-def test_a_certificate_of_an_unknown_authority_and_then_of_a_known_one(try_out: Try, tmp_path: Path) -> None:
+def test_a_certificate_of_an_unknown_authority_is_refused_and_of_a_known_one_accepted(try_out: Try, tmp_path: Path) -> None:
     authority = Authority()
-    with FaultProxy(NOWHERE, tls=authority.server()) as proxy:
+    with FaultProxy(UNUSED, tls=authority.server()) as proxy:
         proxy.usual = Say(200)
-        code, said = try_out({"url": proxy.url("/")}, {"url": proxy.url("/"), "ca_file": str(authority.file(tmp_path))})
+        code, output = try_out({"url": proxy.url("/")}, {"url": proxy.url("/"), "ca_file": str(authority.file(tmp_path))})
     assert code == 1
-    assert "siem0: NOT taken: " in said
-    assert "from an unknown CA: give that CA as ca_file" in said
-    assert "siem1: taken: 200" in said
+    assert "siem0: NOT taken: " in output
+    assert "from an unknown CA: give that CA as ca_file" in output
+    assert "siem1: taken: 200" in output
 
 
-def test_a_receiver_says_our_token_back_and_it_is_not_shown(proxy: FaultProxy, try_out: Try, token: Path) -> None:
+def test_a_token_in_the_answer_is_not_shown(proxy: FaultProxy, try_out: Try, token: Path) -> None:
     proxy.usual = Say(401, body=f"no such token: {TOKEN}\x1b[2J".encode())
-    _, said = try_out({"url": proxy.url("/"), "token_file": str(token)})
-    assert "no such token: [secret]\\x1b[2J" in said
-    assert TOKEN not in said
+    _, output = try_out({"url": proxy.url("/"), "token_file": str(token)})
+    assert "no such token: [secret]\\x1b[2J" in output
+    assert TOKEN not in output
 
 
-async def test_a_receiver_that_hangs_keeps_nobody_waiting_for_long(proxy: FaultProxy) -> None:
+async def test_a_receiver_that_hangs_delays_the_command_only_briefly(proxy: FaultProxy) -> None:
     proxy.usual = Stall(5.0, Say(200))
     sink = SinkSettings(name="siem", url=proxy.url("/"))
-    outcome = await tried(sink, build_sink_format(sink, "demo", NODE, ()), marked("siem", "demo", 0), Timeouts(1.0, 0.3, 0.3))
+    outcome = await send_event(
+        sink, build_sink_format(sink, "demo", NODE, ()), marked_event("siem", "demo", 0), Timeouts(1.0, 0.3, 0.3)
+    )
     assert outcome[:2] == (False, f"127.0.0.1:{proxy.address[1]} does not answer in time")
     assert "NetworkPolicy" in outcome.advice
 
@@ -232,21 +234,21 @@ async def test_a_receiver_that_hangs_keeps_nobody_waiting_for_long(proxy: FaultP
 # The command.
 
 
-def test_only_the_sink_that_was_named_is_tried_and_one_that_fails_is_enough(proxy: FaultProxy, try_out: Try) -> None:
+def test_only_the_named_sink_is_tested_and_one_failure_fails_the_command(proxy: FaultProxy, try_out: Try) -> None:
     proxy.usual = Say(200)
     sinks = ({"url": proxy.url("/a")}, {"url": "http://127.0.0.1:9/"})
     assert try_out(*sinks)[0] == 1
-    code, said = try_out(*sinks, arguments=("--sink", "siem0"))
-    assert (code, "siem1" in said) == (0, False)
-    code, said = try_out(*sinks, arguments=("--sink", "other"))
-    assert (code, said) == (2, "forklore sinks: there is no sink other; the settings have: siem0, siem1\n")
+    code, output = try_out(*sinks, arguments=("--sink", "siem0"))
+    assert (code, "siem1" in output) == (0, False)
+    code, output = try_out(*sinks, arguments=("--sink", "other"))
+    assert (code, output) == (2, "forklore sinks: there is no sink other; the settings have: siem0, siem1\n")
 
 
-def test_settings_that_are_wrong_or_without_sinks_are_said(try_out: Try) -> None:
+def test_wrong_settings_and_settings_without_sinks_are_named(try_out: Try) -> None:
     assert try_out() == (78, "forklore sinks: settings: sinks: there are none\n")
-    code, said = try_out({"url": "nowhere"})
+    code, output = try_out({"url": "nowhere"})
     assert code == 78
-    assert "sinks.0.url" in said
+    assert "sinks.0.url" in output
 
 
 def test_it_needs_no_root_and_leaves_nothing_behind(proxy: FaultProxy, tmp_path: Path) -> None:
@@ -257,9 +259,9 @@ def test_it_needs_no_root_and_leaves_nothing_behind(proxy: FaultProxy, tmp_path:
     for place in (*tmp_path.parents, tmp_path):
         if place.stat().st_uid == os.geteuid() and str(place).startswith("/tmp/"):
             place.chmod(0o755)
-    nobody = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    unprivileged = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
     command = [sys.executable, "-m", "cli", "sinks", "test", "--config", str(config)]
-    ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30, **nobody)
+    ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30, **unprivileged)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.startswith("siem: taken: 200\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["agent.yaml"]

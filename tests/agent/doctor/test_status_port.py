@@ -1,4 +1,4 @@
-"""The status port: free, an agent's, or somebody else's."""
+"""The status port: free, used by an agent, or used by another program."""
 
 from __future__ import annotations
 
@@ -39,35 +39,35 @@ def serving(answers):
         server.shutdown()
 
 
-def look(where, said):
-    return said([judge_status_port(read_status_port(where))])["status port"]
+def check_port(where, results_of):
+    return results_of([judge_status_port(read_status_port(where))])["status port"]
 
 
-def test_an_agent_that_is_ready_is_fine(said):
+def test_an_agent_that_is_ready_is_ok(results_of):
     with serving({"/readyz": (200, "ok\n"), "/metrics": (200, METRICS)}) as where:
-        finding = look(where, said)
-    assert finding.verdict == "ok"
-    assert f"an agent {VERSION} answers on {where}, and is ready" in finding.text
+        result = check_port(where, results_of)
+    assert result.verdict == "ok"
+    assert f"an agent {VERSION} answers on {where}, and is ready" in result.text
 
 
-def test_an_agent_that_is_not_says_why(said):
+def test_an_agent_that_is_not_ready_fails_with_its_reason(results_of):
     with serving({"/readyz": (503, "the journal: No space left on device\n"), "/metrics": (200, METRICS)}) as where:
-        finding = look(where, said)
-    assert (finding.verdict, "No space left on device" in finding.text) == ("fail", True)
+        result = check_port(where, results_of)
+    assert (result.verdict, "No space left on device" in result.text) == ("fail", True)
 
 
-def test_an_agent_of_another_version_is_a_warning(said):
+def test_an_agent_of_another_version_is_a_warning(results_of):
     with serving({"/readyz": (200, "ok\n"), "/metrics": (200, METRICS.replace(VERSION, "9.9.9"))}) as where:
-        finding = look(where, said)
-    assert (finding.verdict, "9.9.9" in finding.text) == ("warn", True)
+        result = check_port(where, results_of)
+    assert (result.verdict, "9.9.9" in result.text) == ("warn", True)
 
 
-def test_an_agent_that_is_about_to_begin_is_one(said):
-    begins = (503, "capture is about to begin\n")
-    with serving({"/readyz": (503, "not capturing"), "/metrics": begins}) as where:
-        assert look(where, said).verdict == "fail"
-    with serving({"/readyz": begins, "/metrics": begins}) as where:
-        assert "an agent answers" in look(where, said).text
+def test_an_agent_that_is_starting_is_recognized(results_of):
+    starting = (503, "capture is about to begin\n")
+    with serving({"/readyz": (503, "not capturing"), "/metrics": starting}) as where:
+        assert check_port(where, results_of).verdict == "fail"
+    with serving({"/readyz": starting, "/metrics": starting}) as where:
+        assert "an agent answers" in check_port(where, results_of).text
 
 
 @pytest.mark.parametrize(
@@ -79,14 +79,14 @@ def test_an_agent_that_is_about_to_begin_is_one(said):
         {"/readyz": (200, "ok"), "/metrics": (500, "")},
     ],
 )
-def test_something_else_that_answers_is_no_agent(said, answers):
+def test_another_program_that_answers_is_no_agent(results_of, answers):
     with serving(answers) as where:
-        finding = look(where, said)
-    assert (finding.verdict, "no agent" in finding.text) == ("fail", True)
-    assert "`status`" in finding.cure
+        result = check_port(where, results_of)
+    assert (result.verdict, "no agent" in result.text) == ("fail", True)
+    assert "`status`" in result.cure
 
 
-def test_a_port_that_is_taken_by_what_speaks_no_http_is_taken(said):
+def test_a_port_of_a_program_that_does_not_speak_http_is_in_use(results_of):
     def noise():
         connection, _ = taken.accept()
         with connection:
@@ -96,30 +96,32 @@ def test_a_port_that_is_taken_by_what_speaks_no_http_is_taken(said):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         threading.Thread(target=noise, daemon=True).start()
-        finding = look(f"127.0.0.1:{taken.getsockname()[1]}", said)
-    assert (finding.verdict, "Address already in use" in finding.text) == ("fail", True)
+        result = check_port(f"127.0.0.1:{taken.getsockname()[1]}", results_of)
+    assert (result.verdict, "Address already in use" in result.text) == ("fail", True)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
-def test_a_port_that_nobody_has_is_free(said, host):
+def test_an_unused_port_is_free(results_of, host):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    finding = look(f"{host}:{port}", said)
-    assert (finding.verdict, "no agent runs here" in finding.text) == ("ok", True)
+    result = check_port(f"{host}:{port}", results_of)
+    assert (result.verdict, "no agent runs here" in result.text) == ("ok", True)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "localhost"])
-def test_an_agent_is_found_by_whatever_name_its_address_has(said, host):
+def test_an_agent_is_found_under_each_name_of_its_address(results_of, host):
     with serving({"/readyz": (200, "ok\n"), "/metrics": (200, METRICS)}) as where:
-        assert "is ready" in look(f"{host}:{where.partition(':')[2]}", said).text
+        assert "is ready" in check_port(f"{host}:{where.partition(':')[2]}", results_of).text
 
 
-def test_an_address_of_another_machine_cannot_be_had(said):
-    assert said([judge_status_port(StatusPort("192.0.2.1:9911", "", taken="Cannot assign requested address"))]).failed
+def test_an_address_of_another_machine_can_not_be_bound(results_of):
+    assert results_of(
+        [judge_status_port(StatusPort("192.0.2.1:9911", "", bind_error="Cannot assign requested address"))]
+    ).failed
 
 
-def test_a_proxy_in_the_environment_is_not_asked(monkeypatch):
+def test_a_proxy_in_the_environment_is_not_used(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with serving({"/metrics": (200, METRICS)}) as where:
         assert samples(f"http://{where}")
