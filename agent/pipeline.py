@@ -22,7 +22,7 @@ from pathlib import Path
 
 from agent.attribution.cgroups import Hierarchy, choose_hierarchy
 from agent.attribution.enricher import Enricher, Layout
-from agent.attribution.metadata_cache import CGROUPS, MetadataCache
+from agent.attribution.metadata_cache import MetadataCache
 from agent.attribution.pods import PodWatch
 from agent.journal import Journal
 from agent.kernel.capture import Capture, open_capture
@@ -33,21 +33,20 @@ from agent.lifecycle import recovery
 from agent.lifecycle.build import build_sink, requested_annotations, serve_status
 from agent.lifecycle.confinement import confine, first_threads
 from agent.model import NOBODY, Event, Fork, state_of
-from agent.program_instance import POSITIONS, SAID, ProgramInstance, waiting_table
+from agent.program_instance import ProgramInstance
 from agent.reporting.reporter import Reporter
 from agent.reporting.storms import Storms
 from agent.reporting.summaries import Interval, Summaries
 from agent.settings import Settings
 from agent.sinks.encoders.native import k8s_fields
 from agent.sinks.encoders.times import Rfc3339
-from agent.sinks.sink import FORMAT_TABLE, OPEN_TABLE
+from agent.state_records import CGROUPS, CLOCK, POSITIONS, ClockRecord
 from wire import VERSION
 
 __all__ = ["Pipeline", "run"]
 
 log = logging.getLogger(__name__)
 
-CLOCK = "clock"  # shelf: boot id -> the clock's history
 _LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
 _PAUSE_S = 0.1  # between turns when there is nothing more to take; a turn that finds nothing costs 0.1 ms
 _COMMIT_S = 1.0  # between commits when no batch is due; the ring keeps what is not committed
@@ -150,14 +149,14 @@ class Pipeline:
         """What the last agent left is taken up first; then capture begins, or goes on."""
         journal, kept = self._journal, self._journal.table
         same_boot = self._boot_id in kept(CLOCK)
-        self._clock.restore(kept(CLOCK).get(self._boot_id))
+        if same_boot:
+            self._clock.restore(ClockRecord.decode(kept(CLOCK)[self._boot_id]), _boot_ns())
         self._metadata_cache.restore(journal, time.monotonic(), cgroups=same_boot)
         for sink in self._sinks:
-            sink.restore(kept(FORMAT_TABLE).get(sink.name), kept(OPEN_TABLE).get(sink.name))
+            sink.restore(journal)
         for programs in (self._capture.current, *self._capture.former):
             instance = self._instance(programs)
-            waiting = kept(waiting_table(programs.stream))
-            unkept = instance.restore(kept(POSITIONS).get(programs.stream), kept(SAID).get(programs.stream), waiting)
+            unkept = instance.restore(journal)
             instance.summaries.go_on(int(time.time()))  # less than one a second was used
             for sink in self._sinks if unkept else ():
                 sink.account(instance.stream).lose("journal_failed", {NOBODY: unkept})
@@ -282,7 +281,7 @@ class Pipeline:
         for instance in self._instances:
             instance.stage(self._journal, everything=everything)
         self._metadata_cache.stage(self._journal, everything=everything)
-        self._journal.put(CLOCK, self._boot_id, self._clock.state())
+        self._journal.put(CLOCK, self._boot_id, self._clock.record().encode())
 
     def _hear_of_cgroups(self, programs: LoadedPrograms) -> None:
         self._metadata_cache.apply(programs.changes(), self._capture.current)
@@ -307,7 +306,7 @@ class Pipeline:
             self.reports.walks += 1
         if storms := current.look_for_storms(snapshot, now, self._time(time.time_ns()), self._metadata_cache.tracked_cgroups):
             self._tell(current.stream, storms)
-            current.keep_said(self._journal)
+            current.stage_reported(self._journal)
         for cgroup in self._metadata_cache.forget(now, time.monotonic()):
             for instance in self._instances:
                 instance.let_go(cgroup)
@@ -347,7 +346,7 @@ class Pipeline:
             if cgroup in snapshot.rows and cgroup not in instance.summaries.retired:
                 instance.summaries.forget(cgroup, snapshot.rows[cgroup])
                 self._forgettable.append((instance, cgroup))
-        instance.keep_said(self._journal)
+        instance.stage_reported(self._journal)
         self._ended.tell(self._sinks, interval.start, end, time.time())
 
     async def _leave(self) -> None:

@@ -7,26 +7,31 @@ said. Must not live here: sinks, and turns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
-
-import orjson
 
 from agent.attribution.enricher import Enricher, Waiting
 from agent.attribution.tracked_cgroups import TrackedCgroups
-from agent.interfaces import StateWriter
+from agent.interfaces import StateReader, StateWriter
 from agent.kernel.programs import LoadedPrograms, Snapshot
 from agent.kernel.records import FORK_SLOT
 from agent.ledger import Captured, totals
 from agent.model import Event, Fork
 from agent.reporting.storms import Storms
 from agent.reporting.summaries import Interval, Summaries
+from agent.state_records import (
+    POSITIONS,
+    REPORTED,
+    CountedRecord,
+    PositionRecord,
+    ReportedRecord,
+    WaitingForkRecord,
+    waiting_table,
+)
 
-__all__ = ["MOST", "POSITIONS", "SAID", "ProgramInstance", "waiting_of", "waiting_table"]
+__all__ = ["MOST", "ProgramInstance", "waiting_forks"]
 
 MOST: Final = 2048  # records a turn: 512 KiB, about 10 ms of work, and then the loop gets its say
-POSITIONS: Final = "positions"  # shelf: stream -> where it stands
-SAID: Final = "said"  # shelf: stream -> what was said of it
 
 
 class ProgramInstance:
@@ -51,32 +56,33 @@ class ProgramInstance:
         self.interval_start = start
         self._held = b""
         self._reached = (programs.forks.cursor, programs.changes_taken)
-        self._kept: bytes | None = None
+        self._staged: PositionRecord | None = None
         self._short = self._unseen = 0
-        self._told: dict[str, int] | None = None  # how far /proc/stat and the ring had come by the tally that was last told
+        self._counted: CountedRecord | None = None  # by the last summary
 
-    def restore(self, position: bytes | None, said: bytes | None, waiting: Mapping[int | str, bytes]) -> int:
-        """What the last agent's journal has of it. Returns how many forks it took out of the ring after the last commit that
-        succeeded: it held them in memory, for its disk was in trouble."""
-        unkept = 0
-        if position:
-            where = orjson.loads(position)
-            unkept = max(0, self.programs.forks.cursor - where["forks"]) // FORK_SLOT
-            self.received = where["received"] + unkept
-            self.programs.resume(where["forks"], where["changes"])
+    def restore(self, journal: StateReader) -> int:
+        """Goes on where the agent before stopped. Returns how many forks that agent took out of the ring after its last commit
+        that succeeded: it held them in memory, for the disk was in trouble, and they are lost."""
+        unsaved = 0
+        if position := journal.table(POSITIONS).get(self.stream):
+            forks, changes, received = PositionRecord.decode(position)
+            unsaved = max(0, self.programs.forks.cursor - forks) // FORK_SLOT
+            self.received = received + unsaved
+            self.programs.resume(forks, changes)
             self._reached = (self.programs.forks.cursor, self.programs.changes_taken)
-        if said:
-            before = orjson.loads(said)
-            self.interval_start = before["interval_start"]
-            self.summaries.restore(before["summaries"])
-            self.storms.restore(before["storms"])
-            self._told = before["snapshot"]
-            self._unseen = before["snapshot"].get("unseen", 0)
+        if reported := journal.table(REPORTED).get(self.stream):
+            before = ReportedRecord.decode(reported)
+            self.interval_start = before.interval_start
+            self.summaries.restore(before.summaries)
+            if before.storms:
+                self.storms.restore(before.storms)
+            if before.counted:
+                self._counted, self._unseen = before.counted, before.counted.unseen
             for cgroup in self.summaries.retired:  # the commit that saved this may have been the last thing that was done
                 self.programs.forget(cgroup)
-        for one in waiting_of(waiting):
+        for one in waiting_forks(journal, self.stream):
             self.enricher.add_waiting(one)
-        return unkept
+        return unsaved
 
     def turn(self, now: int) -> list[Fork]:
         """One round. `now`: boot clock ns."""
@@ -107,28 +113,24 @@ class ProgramInstance:
     def stage(self, journal: StateWriter, *, everything: bool = False) -> None:
         """Stages what changed, or all that the next agent would need."""
         forks, changes = self._reached
-        position = orjson.dumps({"forks": forks, "changes": changes, "received": self.received})
-        if everything or position != self._kept:
-            journal.put(POSITIONS, self.stream, position)
-            self._kept = position
+        position = PositionRecord(forks, changes, self.received)
+        if everything or position != self._staged:
+            journal.put(POSITIONS, self.stream, position.encode())
+            self._staged = position
         table = waiting_table(self.stream)
         for key, one in self.enricher.changed.items():
-            journal.put(table, key, one and _raw(one))
+            journal.put(table, key, one and _record(one).encode())
         self.enricher.changed.clear()
         if everything:
             for one in self.enricher.all_waiting():
-                journal.put(table, one.key, _raw(one))
-            self.keep_said(journal)
+                journal.put(table, one.key, _record(one).encode())
+            self.stage_reported(journal)
 
-    def keep_said(self, journal: StateWriter) -> None:
+    def stage_reported(self, journal: StateWriter) -> None:
         """To be staged together with the events that said it."""
-        said = {
-            "interval_start": self.interval_start,
-            "summaries": self.summaries.state(),
-            "storms": self.storms.state(),
-            "snapshot": self._told or {"proc_stat": self.programs.meta.attached[1], "emitted": 0},
-        }
-        journal.put(SAID, self.stream, orjson.dumps(said))
+        counted = self._counted or CountedRecord(self.programs.meta.attached[1], 0)
+        record = ReportedRecord(self.interval_start, self.summaries.record(), self.storms.record(), counted)
+        journal.put(REPORTED, self.stream, record.encode())
 
     def publish(self, reached: tuple[int, int]) -> None:
         """Gives the rings' room back to the kernel: the journal has what lies before."""
@@ -148,7 +150,7 @@ class ProgramInstance:
         short, self._short = self._short, snapshot.proc_stat[0] - self.programs.meta.attached[1] - tasks
         self._unseen = max(self._unseen, min(short, self._short))
         tasks += self._unseen
-        self._told = {"proc_stat": self.programs.meta.attached[1] + tasks, "emitted": told.emitted, "unseen": self._unseen}
+        self._counted = CountedRecord(self.programs.meta.attached[1] + tasks, told.emitted, self._unseen)
         events = self.summaries.next(snapshot.rows, interval)
         if snapshot.orphaned:
             events += self.summaries.gap(interval, "orphaned", snapshot.orphaned)
@@ -175,22 +177,14 @@ class ProgramInstance:
         return Captured(**counted, **seen, unseen=self._unseen)
 
 
-def waiting_table(stream: str) -> str:
-    return f"waiting {stream}"
-
-
-def waiting_of(table: Mapping[int | str, bytes]) -> list[Waiting]:
-    """In the order in which they came."""
+def waiting_forks(journal: StateReader, stream: str) -> list[Waiting]:
+    """The forks of a stream that the agent before left waiting for their pods, in the order in which they came."""
     found = []
-    for key, value in table.items():
-        head, raw = value[:_HEAD], value[_HEAD:]
-        since, cgroup = int.from_bytes(head[:8], "little"), int.from_bytes(head[8:16], "little")
-        found.append(Waiting(int(key), since, cgroup, head[16] == 1, raw))
+    for key, value in journal.table(waiting_table(stream)).items():
+        since, cgroup, attached, raw = WaitingForkRecord.decode(value)
+        found.append(Waiting(int(key), since, cgroup, attached, raw))
     return sorted(found)
 
 
-_HEAD: Final = 17  # since, cgroup, entered
-
-
-def _raw(one: Waiting) -> bytes:
-    return one.since.to_bytes(8, "little") + one.cgroup.to_bytes(8, "little") + bytes([one.entered]) + one.raw
+def _record(one: Waiting) -> WaitingForkRecord:
+    return WaitingForkRecord(one.since, one.cgroup, one.entered, one.raw)

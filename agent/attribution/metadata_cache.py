@@ -8,26 +8,21 @@ how any of the directories works (identity).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final
-
-import orjson
 
 from agent.attribution.attached_tasks import AttachedTasks
 from agent.attribution.attributions import Attributions
 from agent.attribution.cgroup_paths import place_of
 from agent.attribution.cgroups import Cgroup, Cgroups
-from agent.attribution.pod_objects import pod_from_json, pod_to_json
 from agent.attribution.pods import Pods
 from agent.attribution.tracked_cgroups import TrackedCgroups
 from agent.interfaces import CgroupTracker, StateReader, StateWriter
 from agent.model import CREATED, REMOVED, CgroupEvent
+from agent.state_records import CGROUPS, PODS, CgroupRecord, PodRecord
 
-__all__ = ["CGROUPS", "PODS", "MetadataCache"]
-
-CGROUPS: Final = "cgroups"  # shelf: id -> path, born, died, parent
-PODS: Final = "pods"  # shelf: uid -> the pod, and whether it is gone
+__all__ = ["MetadataCache"]
 
 
 class MetadataCache:
@@ -47,13 +42,14 @@ class MetadataCache:
         """What the last agent knew. `cgroups`: whether it ran on this boot, whose cgroups have these ids. `monotonic`: the
         loop's clock, s: pods that were gone stay for as long from here on."""
         for key, value in kept.table(CGROUPS).items() if cgroups else ():
-            path, born, died, parent = orjson.loads(value)
-            cgroup = self.cgroups.remember(Cgroup(int(key), path, place_of(path), born, died, parent))
+            path, created, removed, parent = CgroupRecord.decode(value)
+            cgroup = self.cgroups.remember(Cgroup(int(key), path, place_of(path), created, removed, parent))
             self.tracked_cgroups.of(cgroup)
         for uid, value in kept.table(PODS).items():
-            said = orjson.loads(value)
-            self.pods.put(pod_from_json(said["pod"], self._annotations))
-            if said["gone"]:
+            pod, gone = PodRecord.decode(value)
+            annotations = {name: text for name, text in pod.annotations.items() if name in self._annotations}
+            self.pods.put(replace(pod, annotations=annotations))
+            if gone:
                 self.pods.remove(str(uid), monotonic)
 
     def apply(self, changes: Iterable[CgroupEvent], tracker: CgroupTracker) -> None:
@@ -101,13 +97,12 @@ class MetadataCache:
         """Stages what changed since the last time, or all there is."""
         for number in self.cgroups.known() if everything else self.cgroups.changed:
             cgroup = self.cgroups.get(number)
-            facts = cgroup and [cgroup.path, cgroup.born, cgroup.died, cgroup.parent]
-            journal.put(CGROUPS, number, orjson.dumps(facts) if facts else None)
+            record = cgroup and CgroupRecord(cgroup.path, cgroup.born, cgroup.died, cgroup.parent)
+            journal.put(CGROUPS, number, record.encode() if record else None)
         self.cgroups.changed.clear()
         for uid in self.pods.known() if everything else self.pods.changed:
             pod = self.pods.get(uid)
-            facts_of_it = pod and {"pod": pod_to_json(pod), "gone": self.pods.is_gone(uid)}
-            journal.put(PODS, uid, orjson.dumps(facts_of_it) if facts_of_it else None)
+            journal.put(PODS, uid, PodRecord(pod, self.pods.is_gone(uid)).encode() if pod else None)
         self.pods.changed.clear()
 
     def _known(self, cgroup: Cgroup, tracker: CgroupTracker) -> None:

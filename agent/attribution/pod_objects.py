@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import asdict
 from typing import Any, Final
 
 from agent.model import Container, ContainerKind, Pod
 
-__all__ = ["as_object", "pod_from_json", "pod_of", "pod_to_json"]
+__all__ = ["as_object", "pod_of"]
 
 _STATUSES: Final[tuple[tuple[str, ContainerKind], ...]] = (
     ("initContainerStatuses", "init"),
@@ -105,17 +104,3 @@ def _text(value: object) -> str | None:
 
 def _strings(value: object) -> dict[str, str]:
     return {key: text for key, text in as_object(value).items() if isinstance(text, str)}
-
-
-def pod_to_json(pod: Pod) -> dict[str, Any]:
-    """As the journal keeps it."""
-    return {**asdict(pod), "aliases": sorted(pod.aliases)}
-
-
-def pod_from_json(kept: dict[str, Any], keep: Collection[str] = ()) -> Pod:
-    """`keep`: the annotations that are wanted by now."""
-    containers = {key: Container(**one) for key, one in kept["containers"].items()}
-    workload = kept["workload"] and (kept["workload"][0], kept["workload"][1])
-    annotations = {key: text for key, text in kept["annotations"].items() if key in keep}
-    read = {"aliases": frozenset(kept["aliases"]), "containers": containers, "workload": workload, "annotations": annotations}
-    return Pod(**{**kept, **read})

@@ -7,9 +7,10 @@ Must not live here: formats.
 
 from __future__ import annotations
 
-import json
 import time
 from bisect import bisect_right
+
+from agent.state_records import ClockRecord
 
 __all__ = ["Clock", "separation"]
 
@@ -34,16 +35,16 @@ class Clock:
         self._since = [0]
         self._apart = [measured]
 
-    def state(self) -> bytes:
+    def record(self) -> ClockRecord:
         """Its history, for `restore`."""
-        return json.dumps([self._since, self._apart]).encode()
+        return ClockRecord(self._since, self._apart)
 
-    def restore(self, state: bytes | None) -> None:
-        """Goes on from an earlier agent's history of this boot: a moment has one wall time, whoever tells it."""
-        if state is not None:
-            measured = self._apart[-1]
-            self._since, self._apart = json.loads(state)
-            self.remeasure(time.clock_gettime_ns(time.CLOCK_BOOTTIME), measured)
+    def restore(self, record: ClockRecord, boot_ns: int) -> None:
+        """Goes on from an earlier agent's history of this boot: a moment has one wall time, whichever agent reports it.
+        `boot_ns`: now."""
+        measured = self._apart[-1]
+        self._since, self._apart = [*record.since_ns], [*record.separations_ns]
+        self.remeasure(boot_ns, measured)
 
     @property
     def steps(self) -> int:

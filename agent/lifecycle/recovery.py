@@ -17,9 +17,10 @@ from agent.attribution.enricher import Enricher
 from agent.interfaces import StateStore
 from agent.ledger import totals
 from agent.model import NOBODY, Event, Fork
-from agent.program_instance import POSITIONS, SAID, ProgramInstance, waiting_of, waiting_table
+from agent.program_instance import ProgramInstance, waiting_forks
 from agent.reporting.summaries import Interval, Summaries
 from agent.sinks.sink import Sink
+from agent.state_records import POSITIONS, REPORTED, PositionRecord, ReportedRecord, waiting_table
 
 __all__ = ["LEDGER", "ClosedInstances", "dead_streams", "drop", "last_accounts", "lose_unknown", "missed", "waited"]
 
@@ -43,7 +44,7 @@ def dead_streams(journal: Journal, alive: Collection[str]) -> list[str]:
 
 def waited(journal: Journal, stream: str, enricher: Enricher, now: int) -> list[Fork]:
     """The forks that still waited for their names: they go with what is known."""
-    for one in waiting_of(journal.table(waiting_table(stream))):
+    for one in waiting_forks(journal, stream):
         enricher.add_waiting(one)
     return enricher.resolve_all_waiting(now)
 
@@ -51,15 +52,17 @@ def waited(journal: Journal, stream: str, enricher: Enricher, now: int) -> list[
 def missed(journal: Journal, stream: str, summaries: Summaries, proc_stat: int, wall: str) -> list[Event]:
     """A gap for what was forked since anybody last looked, on this boot. `proc_stat`: its `processes` when capture began
     anew."""
-    said = journal.table(SAID).get(stream)
-    if not said:
+    reported = journal.table(REPORTED).get(stream)
+    if not reported:
         return []
-    last = orjson.loads(said)
-    received = orjson.loads(journal.table(POSITIONS)[stream])["received"]
-    snapshot = last["snapshot"]
+    last = ReportedRecord.decode(reported)
+    received = PositionRecord.decode(journal.table(POSITIONS)[stream]).received
+    counted = last.counted
+    if counted is None:
+        return []
     # Made since then and counted by nobody, and what lay in the ring then; less what was still taken out of it.
-    missing = proc_stat - snapshot["proc_stat"] + snapshot["emitted"] - received
-    return summaries.gap(Interval(last["interval_start"], wall), "restart", missing) if missing > 0 else []
+    missing = proc_stat - counted.proc_stat + counted.emitted - received
+    return summaries.gap(Interval(last.interval_start, wall), "restart", missing) if missing > 0 else []
 
 
 def drop(journal: Journal, stream: str) -> None:
@@ -83,8 +86,8 @@ class ClosedInstances:
     def add(self, stream: str) -> Summaries:
         """From the journal, with what was told of it already."""
         summaries = self._summaries_of(stream)
-        if said := self._journal.table(SAID).get(stream):
-            summaries.restore(orjson.loads(said)["summaries"])
+        if reported := self._journal.table(REPORTED).get(stream):
+            summaries.restore(ReportedRecord.decode(reported).summaries)
         return self.take_over(stream, summaries)
 
     def take_over(self, stream: str, summaries: Summaries) -> Summaries:
@@ -102,11 +105,10 @@ class ClosedInstances:
             for sink, event in events:
                 sink.emit_event(stream, event, now)
             if events:
-                said = {"interval_start": start, "summaries": summaries.state(), "storms": None, "snapshot": None}
-                self._journal.put(SAID, stream, orjson.dumps(said))
+                self._journal.put(REPORTED, stream, ReportedRecord(start, summaries.record()).encode())
             elif not any(sink.queued(stream) for sink in sinks):
                 self._journal.forget_stream(stream)
-                self._journal.put(SAID, stream, None)
+                self._journal.put(REPORTED, stream, None)
                 del self._streams[stream]
 
 

@@ -7,28 +7,17 @@ looks at it. So a storm's interval begins with the last look before it. Must not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from agent.ledger import COUNTS, totals
 from agent.model import Attribution, Event
+from agent.state_records import Counters, StormRecord, StormsRecord
 from wire.events import FORK_STORM
 
 __all__ = ["HOLD_S", "Storms"]
 
 HOLD_S: Final = 5  # STORM_HOLD in bpf/fork.c
 _HOLD_NS: Final = HOLD_S * 10**9
-Row = tuple[int, ...]  # as ledger.COUNTS
-
-
-@dataclass
-class _Storm:
-    """A storm that is on. `start`: RFC 3339; `before`: the pod's totals at that moment; `since`: the kernel's word for it."""
-
-    number: int
-    since: int
-    start: str
-    before: Row
 
 
 class Storms:
@@ -48,9 +37,9 @@ class Storms:
         self._limit = limit
         self._best = best
         self._whose = whose
-        self._on: dict[int, _Storm] = {}
+        self._on: dict[int, StormRecord] = {}
         self._ended: dict[int, int] = {}
-        self._looked: dict[int, tuple[str, Row]] = {}
+        self._looked: dict[int, tuple[str, Counters]] = {}
         self.begun = 0
 
     def __len__(self) -> int:
@@ -63,7 +52,7 @@ class Storms:
         wall: str,
         storms: Mapping[int, tuple[int, int]],
         pods: Iterable[int],
-        rows_of: Callable[[int], Iterable[Row]],
+        rows_of: Callable[[int], Iterable[Counters]],
     ) -> list[Event]:
         """About once a second. `now`: boot clock ns, and the same as RFC 3339; `storms`: pod -> when it was last over the
         limit,
@@ -83,39 +72,31 @@ class Storms:
         self._looked = {pod: (wall, _sum(rows_of(pod))) for pod in pods}
         return events
 
-    def state(self) -> dict[str, Any]:
-        """What the next agent must know, as JSON has it."""
-        return {
-            "begun": self.begun,
-            "on": [[pod, asdict(storm)] for pod, storm in self._on.items()],
-            "ended": list(self._ended.items()),
-            "looked": [[pod, *looked] for pod, looked in self._looked.items()],
-        }
+    def record(self) -> StormsRecord:
+        """What the next agent must know."""
+        return StormsRecord(self.begun, dict(self._on), dict(self._ended), dict(self._looked))
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self.begun = state["begun"]
-        self._on = {pod: _Storm(**{**storm, "before": tuple(storm["before"])}) for pod, storm in state["on"]}
-        self._ended = dict(state["ended"])
-        self._looked = {pod: (wall, tuple(row)) for pod, wall, row in state["looked"]}
+    def restore(self, record: StormsRecord) -> None:
+        self.begun, self._on, self._ended, self._looked = record
 
     def forget(self, pod: int) -> None:
         self._ended.pop(pod, None)
 
-    def _start(self, pod: int, since: int, wall: str, rows: Iterable[Row]) -> Event:
+    def _start(self, pod: int, since: int, wall: str, rows: Iterable[Counters]) -> Event:
         self.begun += 1
         total = _sum(rows)
         start, before = self._looked.get(pod, (wall, (0,) * len(COUNTS)))
-        self._on[pod] = on = _Storm(self.begun, since, start, before)
+        self._on[pod] = on = StormRecord(self.begun, since, start, before)
         return self._event(pod, on, "start", wall, total)
 
-    def _stop(self, pod: int, on: _Storm, wall: str, rows: Iterable[Row]) -> Event:
+    def _stop(self, pod: int, on: StormRecord, wall: str, rows: Iterable[Counters]) -> Event:
         del self._on[pod]
         self._ended[pod] = on.since
         total = _sum(rows)
         self._looked[pod] = (wall, total)  # where one begins that is on already: nothing counts in both
         return self._event(pod, on, "stop", wall, total)
 
-    def _event(self, pod: int, on: _Storm, phase: str, wall: str, total: Row) -> Event:
+    def _event(self, pod: int, on: StormRecord, phase: str, wall: str, total: Counters) -> Event:
         attribution = self._best(pod)
         new = tuple(a - b for a, b in zip(total, on.before, strict=True))
         return {
@@ -134,5 +115,5 @@ class Storms:
         }
 
 
-def _sum(rows: Iterable[Row]) -> Row:
+def _sum(rows: Iterable[Counters]) -> Counters:
     return tuple(totals(rows).values())

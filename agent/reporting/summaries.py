@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from agent.ledger import COUNTS, FORGOTTEN, totals
 from agent.model import NOBODY, Attribution, Event
+from agent.state_records import Counters, SummariesRecord
 from wire.events import FORK, FORK_SUMMARY, GAP, NODE_SUMMARY, NOT_OBSERVABLE
 
 __all__ = ["HOST", "Interval", "Summaries"]
 
 HOST: Final = -1  # the key of the sum of all cgroups outside pods
 _NODE: Final = -2  # the key of the sum of everything
-Row = tuple[int, ...]  # as ledger.COUNTS
 _LOST: Final = COUNTS.index("lost")
 _AGAIN: Final = 360  # summaries, of 10 s by default: once an hour
 _ROOT: Final = 1  # the root directory's id, in every hierarchy: stands for the host in a gap's id
@@ -44,21 +44,21 @@ class Summaries:
         self._k8s = whose(Attribution(0, None, "host", None))["k8s"]
         self._best = best
         self._whose = whose
-        self._said: dict[int, Row] = {}
+        self._said: dict[int, Counters] = {}
         self._keys: dict[int, int] = {}
-        self._forgotten_host: Row = (0,) * len(COUNTS)
-        self._forgotten: Row = (0,) * len(COUNTS)
-        self.retired: dict[int, Row] = {}  # the last counts of dead cgroups, while their names are kept
+        self._forgotten_host: Counters = (0,) * len(COUNTS)
+        self._forgotten: Counters = (0,) * len(COUNTS)
+        self.retired: dict[int, Counters] = {}  # the last counts of dead cgroups, while their names are kept
         self._leaving: set[int] = set()
         self._told: dict[tuple[str, str, int], int] = {}  # how many are missing, as said: by sink or "-", reason, cgroup
         self._number = 0
         self._sandboxed: dict[int, int] = {}  # pods with a kernel of their own: in which summary that was last said
 
-    def next(self, rows: Mapping[int, Row], interval: Interval) -> list[Event]:
+    def next(self, rows: Mapping[int, Counters], interval: Interval) -> list[Event]:
         """One fork_summary a container (and other cgroup of a pod), one for all the host, and a gap wherever the ring lost."""
         self._number += 1
         events: list[Event] = []
-        sums: dict[int, Row] = {HOST: self._forgotten_host}
+        sums: dict[int, Counters] = {HOST: self._forgotten_host}
         for cgroup, row in rows.items():
             if (cgroup or any(row)) and cgroup not in self._leaving:  # cgroup 0: the row for when the table is full
                 key = self._key(cgroup)
@@ -116,24 +116,20 @@ class Summaries:
                     events += self._gap(interval, sink, reason, cgroup, count, whose, enrichment)
         return events
 
-    def state(self) -> dict[str, Any]:
-        """What the next agent must know so as not to say a thing twice, as JSON has it."""
-        return {
-            "said": [[key, [*row]] for key, row in self._said.items()],
-            "keys": list(self._keys.items()),
-            "forgotten": [[*self._forgotten], [*self._forgotten_host]],
-            "retired": [[cgroup, [*row]] for cgroup, row in self.retired.items()],
-            "told": [[*key, count] for key, count in self._told.items()],
-            "number": self._number,
-        }
+    def record(self) -> SummariesRecord:
+        """What the next agent must know so as to report nothing twice."""
+        return SummariesRecord(
+            dict(self._said),
+            dict(self._keys),
+            self._forgotten,
+            self._forgotten_host,
+            dict(self.retired),
+            dict(self._told),
+            self._number,
+        )
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self._said = {key: tuple(row) for key, row in state["said"]}
-        self._keys = dict(state["keys"])
-        self._forgotten, self._forgotten_host = (tuple(row) for row in state["forgotten"])
-        self.retired = {cgroup: tuple(row) for cgroup, row in state["retired"]}
-        self._told = {(sink, reason, cgroup): count for sink, reason, cgroup, count in state["told"]}
-        self._number = state["number"]
+    def restore(self, record: SummariesRecord) -> None:
+        self._said, self._keys, self._forgotten, self._forgotten_host, self.retired, self._told, self._number = record
 
     def go_on(self, number: int) -> None:
         """What is said from here on has higher numbers, above any that an agent used whose last words are not known."""
@@ -141,7 +137,7 @@ class Summaries:
 
     def node(
         self,
-        rows: Mapping[int, Row],
+        rows: Mapping[int, Counters],
         interval: Interval,
         agent: Mapping[str, str],
         lag_ms: int,
@@ -166,12 +162,12 @@ class Summaries:
             "k8s": self._k8s,
         }
 
-    def total(self, rows: Mapping[int, Row]) -> Row:
+    def total(self, rows: Mapping[int, Counters]) -> Counters:
         """All that was ever counted in this epoch, dead cgroups included."""
         left = (row for cgroup, row in rows.items() if cgroup not in self._leaving)
         return _plus(self._forgotten, tuple(totals(left).values()))
 
-    def forget(self, cgroup: int, row: Row) -> None:
+    def forget(self, cgroup: int, row: Counters) -> None:
         """The kernel's row of a dead cgroup goes after the commit of what was said of it; until `gone` it is not read."""
         self._leaving.add(cgroup)
         self._forgotten = _plus(self._forgotten, row)
@@ -253,9 +249,9 @@ class Summaries:
         }
 
 
-def _plus(one: Row, other: Row) -> Row:
+def _plus(one: Counters, other: Counters) -> Counters:
     return tuple(a + b for a, b in zip(one, other, strict=True))
 
 
-def _minus(one: Row, other: Row) -> Row:
+def _minus(one: Counters, other: Counters) -> Counters:
     return tuple(a - b for a, b in zip(one, other, strict=True))

@@ -6,28 +6,24 @@ Must not live here: a second sink's anything.
 from __future__ import annotations
 
 import logging
-import struct
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-from agent.interfaces import StateWriter
+from agent.interfaces import StateReader, StateWriter
 from agent.ledger import Account
 from agent.model import NOBODY, Attribution, Batch, Event, Fork
 from agent.sinks.delivery.sender import Sender
 from agent.sinks.encoders.encoder import Encoder, Item
 from agent.sinks.framing import Framing
 from agent.sinks.packer import Packer
+from agent.state_records import OPEN_BATCHES, SINK_FORMATS, OpenBatchRecord, SinkFormatRecord
 from wire.events import FORK
 
-__all__ = ["FORMAT_TABLE", "OPEN_TABLE", "Choice", "Queue", "Sink"]
+__all__ = ["Choice", "Queue", "Sink"]
 
 log = logging.getLogger(__name__)
-
-FORMAT_TABLE: Final = "forms"  # shelf: sink -> what its bodies are like
-OPEN_TABLE: Final = "open"  # shelf: sink -> what is not yet a batch
-_HEAD: Final = struct.Struct("<d64sI")  # when it was opened, stream, how many items
 
 
 class Queue(Protocol):
@@ -92,7 +88,7 @@ class Sink:
         self._framing = framing
         self._packer = packer
         self._choice = choice
-        self._form = form.encode()
+        self._format = SinkFormatRecord(form)
         self._events = events
         self._size = size
         self._wait_s = wait_s
@@ -146,39 +142,37 @@ class Sink:
         if self.due(now):
             self.close()
         if everything:
-            journal.put(FORMAT_TABLE, self.name, self._form)
+            journal.put(SINK_FORMATS, self.name, self._format.encode())
         if everything or len(self._items) != self._saved:
-            journal.put(OPEN_TABLE, self.name, self._state() if self._items else None)
+            journal.put(OPEN_BATCHES, self.name, self._open_batch().encode() if self._items else None)
             self._saved = len(self._items)
 
-    def restore(self, form: bytes | None, state: bytes | None) -> None:
-        """`form`: of what the last agent left here; `state`: what was open when it died.
+    def restore(self, journal: StateReader) -> None:
+        """Goes on with the batch that the agent before had open.
 
-        Bodies of another form can't be sent any more, nor taken apart: they are lost, and said to be.
+        If that agent wrote bodies of another format, they can be neither sent nor taken apart: they are counted as lost.
         """
-        changed = form not in (None, self._form)
+        form, state = journal.table(SINK_FORMATS).get(self.name), journal.table(OPEN_BATCHES).get(self.name)
+        changed = form is not None and SinkFormatRecord.decode(form) != self._format
         if changed:
             log.error("sink %s: its protocol, schema, framing or compression changed: what was left in the old goes", self.name)
             self.queue.lose([*self.queue], "sink_changed")
         if state is None:
             return
-        opened, name, count = _HEAD.unpack_from(state)
-        cgroups, stream = array("Q"), name.rstrip(b"\0").decode()
-        cgroups.frombytes(state[_HEAD.size : _HEAD.size + 8 * count])
+        batch = OpenBatchRecord.decode(state)
         if changed:
-            forks = Counter(cgroups)
+            forks = Counter(batch.cgroups)
             forks.pop(NOBODY, None)
-            self.account(stream).lose("sink_changed", forks)
+            self.account(batch.stream).lose("sink_changed", forks)
         else:
-            self._add(stream, self._framing.items(state[_HEAD.size + 8 * count :]), cgroups, opened)
-        self._saved = count  # or the journal would go on holding as open what has become a batch
+            self._add(batch.stream, self._framing.items(batch.body), batch.cgroups, batch.opened)
+        self._saved = len(batch.cgroups)  # or the journal would go on holding as open what has become a batch
 
-    def _state(self) -> bytes:
+    def _open_batch(self) -> OpenBatchRecord:
         # A framing may want them in another order, and what is read back is in that order.
         order = self._framing.order(self._items) or range(len(self._items))
         items, cgroups = [self._items[at] for at in order], array("Q", (self._cgroups[at] for at in order))
-        head = _HEAD.pack(self._opened, self._stream.encode(), len(cgroups))
-        return head + cgroups.tobytes() + self._framing.body(items)
+        return OpenBatchRecord(self._opened, self._stream, cgroups, self._framing.body(items))
 
     def _add(self, stream: str, items: Sequence[Item], cgroups: Sequence[int], now: float) -> None:
         if not items:

@@ -22,12 +22,11 @@ from agent.journal import Journal
 from agent.ledger import Queued, closed
 from agent.lifecycle.build import build_sink
 from agent.model import Attribution
-from agent.program_instance import POSITIONS, SAID, ProgramInstance, waiting_table
+from agent.program_instance import ProgramInstance
 from agent.reporting.storms import Storms
 from agent.reporting.summaries import Interval, Summaries
 from agent.settings import SinkSettings
 from agent.sinks.encoders.native import k8s_fields
-from agent.sinks.sink import FORMAT_TABLE, OPEN_TABLE
 from tests.agent.fakes import FakeAttachedTasks, FakeAttributions, FakeWallClock
 from tests.agent.test_program_instance import CGROUPS, LAYOUT, STREAM, LoadedPrograms
 
@@ -70,14 +69,13 @@ class Node:
         self.journal = Journal(place / MARKED[0], {sink.name: sink.journal_bytes for sink in SINKS}, lambda: float(self.now))
         await self.journal.open()
         assert self.journal.trouble is None
-        kept = self.journal.table
         self.sinks = [build_sink(sink, self.journal, "test", "node1", ()) for sink in SINKS]
         for sink in self.sinks:
-            sink.restore(kept(FORMAT_TABLE).get(sink.name), kept(OPEN_TABLE).get(sink.name))
+            sink.restore(self.journal)
         enricher = Enricher(LAYOUT, 1, FakeWallClock(), FakeAttributions(attribution, find), FakeAttachedTasks(), 5 * 10**9, 10)
         storms, summaries = Storms(STREAM, 0, attribution, K8S_FIELDS), Summaries(STREAM, attribution, K8S_FIELDS)
         self.epoch = ProgramInstance(self.programs, enricher, summaries, storms, lambda _programs: None, "t0")
-        assert self.epoch.restore(kept(POSITIONS).get(STREAM), kept(SAID).get(STREAM), kept(waiting_table(STREAM))) == 0
+        assert self.epoch.restore(self.journal) == 0
         self.epoch.summaries.go_on(100 * self.lives)
 
     async def end(self):
@@ -108,7 +106,7 @@ class Node:
         for event in self.epoch.summarise(snapshot, Interval("t0", "t1")):
             for sink in self.sinks:
                 sink.emit_event(STREAM, event, float(self.now))
-        self.epoch.keep_said(self.journal)
+        self.epoch.stage_reported(self.journal)
 
     async def commit(self, crash_after):
         """In three steps, after each of which it may be killed; 3: it lives on."""

@@ -10,9 +10,10 @@ from agent.attribution.tracked_cgroups import TrackedCgroups
 from agent.kernel.programs import Meta, Snapshot
 from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT, CgroupCounters
 from agent.model import Attribution
-from agent.program_instance import POSITIONS, SAID, ProgramInstance, waiting_table
+from agent.program_instance import ProgramInstance
 from agent.reporting.storms import Storms
 from agent.reporting.summaries import Interval, Summaries
+from agent.state_records import waiting_table
 from tests.agent.conftest import Records
 from tests.agent.fakes import FakeAttachedTasks, FakeAttributions, FakeWallClock
 
@@ -94,6 +95,9 @@ class Journal:
     def __init__(self):
         self.state_tables, self.staged, self.batches, self.open = {}, [], [], []
 
+    def table(self, name):
+        return self.state_tables.get(name, {})
+
     def put(self, table, key, value):
         self.staged.append((table, key, value))
 
@@ -130,9 +134,7 @@ class Node:
         summaries = Summaries(STREAM, attribution, lambda one: {"cgroup": {"id": one.cgroup}, "k8s": {}})
         storms = Storms(STREAM, 0, attribution, lambda _one: {})
         self.epoch = ProgramInstance(self.programs, enricher, summaries, storms, lambda _programs: None, "t0")
-        table = self.journal.state_tables.get
-        position, said = table(POSITIONS, {}).get(STREAM), table(SAID, {}).get(STREAM)
-        assert self.epoch.restore(position, said, table(waiting_table(STREAM), {})) == 0
+        assert self.epoch.restore(self.journal) == 0
 
     def step(self, what):
         if what in CGROUPS:
@@ -143,7 +145,7 @@ class Node:
         elif what == "summarise":
             for event in self.epoch.summarise(self.programs.snapshot(), Interval("t0", "t1")):
                 self.journal.open.append((event["id"], event["counts"]["processes"]))
-            self.epoch.keep_said(self.journal)
+            self.epoch.stage_reported(self.journal)
         elif what == "commit":
             self.commit(crash_after=3)
         elif what == "name":

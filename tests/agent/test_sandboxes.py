@@ -1,15 +1,15 @@
 """Pods with a kernel of their own (Kata, gVisor): said to be not observable, by name, and to every kind of receiver."""
 
-import orjson
 import pytest
 
 from agent.attribution.metadata_cache import MetadataCache
-from agent.attribution.pod_objects import pod_from_json, pod_of, pod_to_json
+from agent.attribution.pod_objects import pod_of
 from agent.model import CREATED, REMOVED, CgroupEvent
 from agent.reporting.summaries import Interval, Summaries
 from agent.settings import KubernetesSettings
 from agent.sinks.encoders.native import k8s_fields
 from agent.sinks.formats import FormatSpec, sink_format
+from agent.state_records import PodRecord
 from tests.agent.fakes import FakeTracker
 from wire.events import Gap
 
@@ -90,7 +90,7 @@ def test_it_is_said_once_and_again_after_an_hour_for_as_long_as_the_pod_lives(no
 
 def test_the_next_agent_knows_it_too():
     pod = pod_of(a_pod("cart", "kata"))
-    assert pod_from_json(orjson.loads(orjson.dumps(pod_to_json(pod)))).runtime_class == "kata"
+    assert PodRecord.decode(PodRecord(pod, gone=False).encode()).pod.runtime_class == "kata"
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 import pytest
 
 from agent.attribution.cgroups import KEEP_DEAD_NS
-from agent.attribution.metadata_cache import CGROUPS, PODS, MetadataCache
+from agent.attribution.metadata_cache import MetadataCache
 from agent.attribution.pods import KEEP_GONE_S
 from agent.model import ATTACHED, CREATED, REMOVED, CgroupEvent, Container, Pod
+from agent.state_records import CGROUPS, PODS
 
 UID, OTHER, ID = "a87d9c0e-19ae-4043-83a2-abda8b90c98e", "0fd2b1f3-3a3e-4f0a-9f5e-52b1e4a3c111", "7b" * 32
 POD = f"/kubepods/burstable/pod{UID}"

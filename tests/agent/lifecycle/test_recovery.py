@@ -14,10 +14,11 @@ from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT, Cgrou
 from agent.ledger import Account
 from agent.lifecycle import recovery
 from agent.model import NOBODY, Attribution
-from agent.program_instance import POSITIONS, SAID, ProgramInstance, waiting_table
+from agent.program_instance import ProgramInstance
 from agent.reporting.storms import Storms
 from agent.reporting.summaries import Interval, Summaries
 from agent.sinks.encoders.native import k8s_fields
+from agent.state_records import POSITIONS, REPORTED, CountedRecord, PositionRecord, ReportedRecord, waiting_table
 from tests.agent.fakes import FakeAttachedTasks, FakeAttributions, FakeWallClock
 
 LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
@@ -79,13 +80,12 @@ def new_summaries(stream=STREAM):
 
 
 def position(received):
-    return orjson.dumps({"forks": received * FORK_SLOT, "changes": 0, "received": received})
+    return PositionRecord(received * FORK_SLOT, 0, received).encode()
 
 
 def said(proc_stat, emitted, summaries=None):
-    snapshot = {"proc_stat": proc_stat, "emitted": emitted}
-    state = (summaries or new_summaries()).state()
-    return orjson.dumps({"interval_start": "t0", "summaries": state, "storms": None, "snapshot": snapshot})
+    record = (summaries or new_summaries()).record()
+    return ReportedRecord("t0", record, None, CountedRecord(proc_stat, emitted)).encode()
 
 
 def missed(journal, proc_stat, summaries=None):
@@ -110,7 +110,7 @@ def test_what_is_missed_and_what_was_told_and_what_came_are_all_that_was_made(at
     """`told`: forks by the last word of the last agent, of which the ring was given `numbered`; `later`: made after that word;
     `taken`: how far the ring was read in the end."""
     taken = min(taken, numbered + later)
-    journal = Journal(**{SAID: {STREAM: said(attached + told, numbered)}, POSITIONS: {STREAM: position(taken)}})
+    journal = Journal(**{REPORTED: {STREAM: said(attached + told, numbered)}, POSITIONS: {STREAM: position(taken)}})
     events = missed(journal, attached + told + later)
     after, gone_with_the_ring = max(0, taken - numbered), max(0, numbered - taken)
     counts = [event["count"] for event in events]
@@ -120,7 +120,7 @@ def test_what_is_missed_and_what_was_told_and_what_came_are_all_that_was_made(at
 
 
 def test_what_was_missed_is_told_once_though_the_agent_that_told_it_is_killed():
-    journal = Journal(**{SAID: {STREAM: said(100, 50)}, POSITIONS: {STREAM: position(40)}})
+    journal = Journal(**{REPORTED: {STREAM: said(100, 50)}, POSITIONS: {STREAM: position(40)}})
     summaries = new_summaries()
     (event,) = missed(journal, 200, summaries)
     assert event["id"] == f"{STREAM}.gap.-.restart.0.110"
@@ -129,7 +129,7 @@ def test_what_was_missed_is_told_once_though_the_agent_that_told_it_is_killed():
 
 def test_less_than_nothing_is_not_missing():
     """/proc/stat is read a moment before the tally."""
-    assert missed(Journal(**{SAID: {STREAM: said(100, 50)}, POSITIONS: {STREAM: position(50)}}), 99) == []
+    assert missed(Journal(**{REPORTED: {STREAM: said(100, 50)}, POSITIONS: {STREAM: position(50)}}), 99) == []
 
 
 def test_of_a_stream_whose_last_word_is_not_known_nothing_is_made_up():
@@ -137,13 +137,13 @@ def test_of_a_stream_whose_last_word_is_not_known_nothing_is_made_up():
 
 
 def test_what_is_dropped_leaves_no_place_and_no_waiting_forks_and_keeps_what_was_said():
-    journal = Journal(**{POSITIONS: {STREAM: b"1", OTHER: b"2"}, SAID: {STREAM: b"3"}, waiting_table(STREAM): {1: b"4"}})
+    journal = Journal(**{POSITIONS: {STREAM: b"1", OTHER: b"2"}, REPORTED: {STREAM: b"3"}, waiting_table(STREAM): {1: b"4"}})
     recovery.drop(journal, STREAM)
-    assert journal.state_tables == {POSITIONS: {OTHER: b"2"}, SAID: {STREAM: b"3"}}
+    assert journal.state_tables == {POSITIONS: {OTHER: b"2"}, REPORTED: {STREAM: b"3"}}
 
 
 def test_what_gets_lost_of_a_stream_that_ended_is_told_until_nothing_of_it_is_under_way():
-    journal, sink = Journal(**{SAID: {STREAM: said(1, 1)}}), Sink()
+    journal, sink = Journal(**{REPORTED: {STREAM: said(1, 1)}}), Sink()
     journal.accounts.add(STREAM)
     ended = recovery.ClosedInstances(journal, new_summaries)
     ended.add(STREAM)
@@ -158,7 +158,7 @@ def test_what_gets_lost_of_a_stream_that_ended_is_told_until_nothing_of_it_is_un
     sink.waiting = 0
     ended.tell([sink], "t3", "t4", 0.0)
     assert journal.streams() == set()
-    assert not journal.table(SAID)
+    assert not journal.table(REPORTED)
 
 
 def test_the_next_agent_does_not_tell_it_again():

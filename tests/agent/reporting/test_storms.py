@@ -155,7 +155,7 @@ def test_the_next_agent_goes_on_with_a_storm_and_tells_no_old_one_again(watch):
     watch.rage(since=watch.now)
     watch.rows = [row(processes=1000, suppressed=500)]
     watch.look()
-    state, before = watch.storms.state(), watch.storms
+    state, before = watch.storms.record(), watch.storms
     watch.storms = Storms("stream", 2000, best, whose)
     watch.storms.restore(state)
     assert watch.look() == []
@@ -163,7 +163,7 @@ def test_the_next_agent_goes_on_with_a_storm_and_tells_no_old_one_again(watch):
     (stop,) = watch.look(HOLD_S + 1)
     assert (stop["storm"], stop["counts"]["processes"], stop["counts"]["suppressed"]) == (1, 1990, 1500)
     assert len(before) == 1
-    state = watch.storms.state()
+    state = watch.storms.record()
     watch.storms = Storms("stream", 2000, best, whose)
     watch.storms.restore(state)
     assert watch.look() == []

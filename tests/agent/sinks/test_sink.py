@@ -10,7 +10,6 @@ from agent.journal import Journal
 from agent.lifecycle.build import build_sink
 from agent.model import Attribution, Fork, ParentContext, Task
 from agent.settings.sinks import SinkSettings
-from agent.sinks.sink import FORMAT_TABLE, OPEN_TABLE
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 OTHER_STREAM = STREAM[:-1] + "9"
@@ -38,7 +37,7 @@ class Ground:
         self.journal = Journal(self.folder / "journal.sqlite3", {"siem": self.settings.journal_bytes})
         await self.journal.open()
         self.sink = build_sink(self.settings, self.journal, "demo", "node1", ())
-        self.sink.restore(self.journal.table(FORMAT_TABLE).get("siem"), self.journal.table(OPEN_TABLE).get("siem"))
+        self.sink.restore(self.journal)
         return self.sink
 
     async def commit(self, now, **how):
