@@ -171,7 +171,7 @@ def taken(enricher: Enricher, raw: bytes, turn: int, changed: Callable[[], None]
 
 def check(node: Node, raw: bytes) -> None:
     """What is measured is right: each event has the container that its cgroup's path names."""
-    for fork in node.real().take(raw, 2 * 10**9):
+    for fork in node.real().enrich(raw, 2 * 10**9):
         container = fork.attribution.container
         assert (container.id if container else None) == node.owners[fork.counted]
         assert fork.attribution.state == ("resolved" if container else "host")

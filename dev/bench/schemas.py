@@ -104,7 +104,7 @@ def spread(values: Sequence[float]) -> str:
 def main() -> None:
     node = Node(random.Random(23))  # noqa: S311  the same node each time
     _, raw = node.records()
-    forks = list(node.real().take(raw, 2 * 10**9))[:EVENTS]
+    forks = list(node.real().enrich(raw, 2 * 10**9))[:EVENTS]
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)  # as the agent does

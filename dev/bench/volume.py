@@ -62,7 +62,7 @@ class Traffic:
     def __init__(self, pods: int = PODS) -> None:
         self._node = node = Node(random.Random(23), pods)  # noqa: S311  the same node each time
         _, raw = node.records()
-        self.forks: Sequence[Fork] = [*as_they_come(node.real().take(raw, 2 * 10**9))]
+        self.forks: Sequence[Fork] = [*as_they_come(node.real().enrich(raw, 2 * 10**9))]
         # Each container that ever forked has a row in the kernel's tally; a runtime forks in the sandbox, too.
         self._rows = [*node.owners, *node._sandboxes]
         self.heartbeat = next(one for one in json.loads(EXAMPLES.read_bytes()) if one["event"] == "node_summary")
