@@ -21,7 +21,8 @@ from functools import partial
 from pathlib import Path
 
 from agent.attribution.cgroups import Hierarchy, choose_hierarchy
-from agent.attribution.enricher import Enricher, Layout
+from agent.attribution.enricher import Enricher
+from agent.attribution.fork_decoder import ForkDecoder, RecordLayout
 from agent.attribution.metadata_cache import MetadataCache
 from agent.attribution.pods import PodWatch
 from agent.journal import Journal
@@ -47,7 +48,7 @@ __all__ = ["Pipeline", "run"]
 
 log = logging.getLogger(__name__)
 
-_LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
+_LAYOUT = RecordLayout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
 _PAUSE_S = 0.1  # between turns when there is nothing more to take; a turn that finds nothing costs 0.1 ms
 _COMMIT_S = 1.0  # between commits when no batch is due; the ring keeps what is not committed
 _FULL = 0.25  # of the ring: then a commit is due, whatever the batches say
@@ -284,7 +285,7 @@ class Pipeline:
         self._journal.put(CLOCK, self._boot_id, self._clock.record().encode())
 
     def _hear_of_cgroups(self, programs: LoadedPrograms) -> None:
-        self._metadata_cache.apply(programs.changes(), self._capture.current)
+        self._metadata_cache.apply_cgroup_events(programs.changes(), self._capture.current)
 
     def _keep_alive(self) -> None:
         """The probe hears that somebody is there, and what is wanted."""
@@ -332,7 +333,7 @@ class Pipeline:
         instance.interval_start = end
         self._tell(instance.stream, instance.summarise(snapshot, interval))
         if instance is self._instances[0]:
-            sandboxes = self._metadata_cache.sandboxed(self._settings.kubernetes.sandboxes)
+            sandboxes = self._metadata_cache.sandboxed_pods(self._settings.kubernetes.sandboxes)
             self._tell(instance.stream, instance.summaries.sandboxed(sandboxes, interval))
         for sink in self._sinks:
             for event in instance.summaries.sink_gaps(sink.name, sink.account(instance.stream).lost, interval):
@@ -342,7 +343,7 @@ class Pipeline:
         heartbeat = self.reports.heartbeat(instance, snapshot)
         node = instance.summaries.node(snapshot.rows, interval, self.reports.agent, lag_ms, heads, heartbeat)
         self._tell(instance.stream, [node])
-        for cgroup in self._metadata_cache.cgroups.dead_since(_boot_ns() - _ROW_GRACE_NS):
+        for cgroup in self._metadata_cache.cgroups.removed_before(_boot_ns() - _ROW_GRACE_NS):
             if cgroup in snapshot.rows and cgroup not in instance.summaries.retired:
                 instance.summaries.forget(cgroup, snapshot.rows[cgroup])
                 self._forgettable.append((instance, cgroup))
@@ -388,15 +389,14 @@ class Pipeline:
         return Summaries(stream, self._metadata_cache.attributions.resolve_now, self._k8s_fields)
 
     def _enricher(self, stream: str, metadata_cache: MetadataCache) -> Enricher:
-        kubernetes, attributions = self._settings.kubernetes, metadata_cache.attributions
+        kubernetes = self._settings.kubernetes
+        boot_key = int(stream.partition(".")[0].replace("-", "")[:16], 16)
         return Enricher(
-            _LAYOUT,
-            int(stream.partition(".")[0].replace("-", "")[:16], 16),
-            self._clock,
-            attributions,
+            ForkDecoder(_LAYOUT, boot_key, self._clock),
+            metadata_cache.attributions,
             metadata_cache.attached_tasks,
-            int(kubernetes.wait * 1e9) if kubernetes.enabled else 0,
-            _WAITING,
+            wait_ns=int(kubernetes.wait * 1e9) if kubernetes.enabled else 0,
+            most=_WAITING,
         )
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from agent.attribution.enricher import Enricher, Waiting
+from agent.attribution.enricher import Enricher, WaitingFork
 from agent.attribution.tracked_cgroups import TrackedCgroups
 from agent.interfaces import StateReader, StateWriter
 from agent.kernel.programs import LoadedPrograms, Snapshot
@@ -160,7 +160,7 @@ class ProgramInstance:
         """About once a second. `now`: boot clock ns, and the same as RFC 3339; `marks`: which rows are which pod's."""
         rows: dict[int, tuple[int, ...]] = {**self.summaries.retired, **snapshot.rows}
         return self.storms.look(
-            now, wall, self.programs.storms(), tracked_cgroups.pods(), lambda pod: tracked_cgroups.rows_of(pod, rows)
+            now, wall, self.programs.storms(), tracked_cgroups.pods(), lambda pod: tracked_cgroups.counters_of(pod, rows)
         )
 
     def let_go(self, cgroup: int) -> None:
@@ -177,14 +177,14 @@ class ProgramInstance:
         return Captured(**counted, **seen, unseen=self._unseen)
 
 
-def waiting_forks(journal: StateReader, stream: str) -> list[Waiting]:
+def waiting_forks(journal: StateReader, stream: str) -> list[WaitingFork]:
     """The forks of a stream that the agent before left waiting for their pods, in the order in which they came."""
     found = []
     for key, value in journal.table(waiting_table(stream)).items():
         since, cgroup, attached, raw = WaitingForkRecord.decode(value)
-        found.append(Waiting(int(key), since, cgroup, attached, raw))
+        found.append(WaitingFork(int(key), since, cgroup, attached, raw))
     return sorted(found)
 
 
-def _record(one: Waiting) -> WaitingForkRecord:
-    return WaitingForkRecord(one.since, one.cgroup, one.entered, one.raw)
+def _record(one: WaitingFork) -> WaitingForkRecord:
+    return WaitingForkRecord(one.since, one.cgroup, one.attached, one.raw)

@@ -25,7 +25,7 @@ class AttachedTasks:
     def __len__(self) -> int:
         return len(self._cgroups)
 
-    def entered(self, tid: int, start: int, cgroup: int, time: int) -> None:
+    def add(self, tid: int, start: int, cgroup: int, time: int) -> None:
         self._cgroups[tid, start] = cgroup
         self._order.append((time, (tid, start)))
         while self._order and (len(self._order) > _MOST or self._order[0][0] < time - _KEEP_NS):

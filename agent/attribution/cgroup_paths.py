@@ -15,10 +15,10 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-__all__ = ["HOST", "Place", "place_of"]
+__all__ = ["HOST", "PathIdentity", "parse_cgroup_path"]
 
 
-class Place(NamedTuple):
+class PathIdentity(NamedTuple):
     """`pod`: the uid as the path has it, dashes restored. What lies below the container (a container inside it, a service) is
     the container's, and stands in the cgroup's path on every event."""
 
@@ -27,7 +27,7 @@ class Place(NamedTuple):
     runtime: str | None = None
 
 
-HOST: Final = Place()
+HOST: Final = PathIdentity()
 
 _UID: Final = r"[0-9A-Za-z][0-9A-Za-z_.-]{0,252}"
 _PREFIX: Final = r"[0-9A-Za-z_.\\-]{1,200}?"  # kubelet's cgroupRoot, as systemd spells it
@@ -51,13 +51,13 @@ _RUNTIMES: Final = {
 }
 
 
-def place_of(path: str) -> Place:
+def parse_cgroup_path(path: str) -> PathIdentity:
     """HOST when the path is in no pod. Never raises, whatever the path holds."""
     parts = path.split("/")
     inside = False  # below a kubepods directory
     for at, part in enumerate(parts):
         if colon := _COLON.fullmatch(part):
-            return Place(colon[1].replace("_", "-"), colon[3], _RUNTIMES.get(colon[2]))
+            return PathIdentity(colon[1].replace("_", "-"), colon[3], _RUNTIMES.get(colon[2]))
         if systemd := _SYSTEMD_POD.fullmatch(part):
             return _container(systemd[1].replace("_", "-"), parts[at + 1 :])
         if inside and part not in _QOS:
@@ -69,12 +69,12 @@ def place_of(path: str) -> Place:
     return HOST
 
 
-def _container(pod: str, below: list[str]) -> Place:
+def _container(pod: str, below: list[str]) -> PathIdentity:
     if not below:
-        return Place(pod)
+        return PathIdentity(pod)
     if _BARE.fullmatch(below[0]):
-        return Place(pod, below[0])
+        return PathIdentity(pod, below[0])
     scope = _SCOPE.fullmatch(below[0])
     if scope and scope[1] in _RUNTIMES:
-        return Place(pod, scope[2], _RUNTIMES[scope[1]])
-    return Place(pod)  # the runtime's own helpers (crio-conmon-<id>.scope), or nothing that we know
+        return PathIdentity(pod, scope[2], _RUNTIMES[scope[1]])
+    return PathIdentity(pod)  # the runtime's own helpers (crio-conmon-<id>.scope), or nothing that we know

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from agent.attribution.cgroup_paths import Place, place_of
+from agent.attribution.cgroup_paths import PathIdentity, parse_cgroup_path
 
 __all__ = ["Cgroup", "Cgroups", "Hierarchy", "NoHierarchy", "choose_hierarchy", "has_pods"]
 
-KEEP_DEAD_NS: Final = 600 * 10**9  # as long as an event may lie in a queue before it is asked about
-MOST_INNER: Final = 8192  # dead ones that containers made below themselves, by the thousand if they like: 5 MB
+KEEP_REMOVED_NS: Final = 600 * 10**9  # as long as an event may lie in a queue before it is asked about
+MOST_NESTED: Final = 8192  # dead ones that containers made below themselves, by the thousand if they like: 5 MB
 _TRUE_ROOT_INODE: Final = 1  # kernfs numbers a hierarchy's root first
 _CONTROLLERS: Final = ("pids", "memory", "cpu", "freezer")  # kubelet enables all of them; the first that is there will do
 
@@ -42,9 +42,9 @@ class Cgroup:
 
     id: int
     path: str
-    place: Place
-    born: int
-    died: int | None = None
+    identity: PathIdentity
+    created: int
+    removed: int | None = None
     parent: int = 0
 
 
@@ -83,9 +83,9 @@ def choose_hierarchy(mountinfo: str, own_cgroups: str) -> Hierarchy:
     return legacy
 
 
-def _inode(place: Path) -> int | None:
+def _inode(path: Path) -> int | None:
     try:
-        return place.stat().st_ino
+        return path.stat().st_ino
     except OSError:
         return None
 
@@ -103,75 +103,75 @@ class Cgroups:
 
     def __init__(self) -> None:
         self._known: dict[int, Cgroup] = {}
-        self._dead: dict[int, int] = {}
+        self._removed: dict[int, int] = {}
         self._containers: dict[str, set[int]] = {}  # by pod, as its path has it
         self.changed: set[int] = set()  # ids that became known, died or were forgotten since somebody last emptied this
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def known(self) -> list[int]:
+    def ids(self) -> list[int]:
         return list(self._known)
 
     def get(self, cgroup: int) -> Cgroup | None:
         return self._known.get(cgroup)
 
-    def born(self, cgroup: int, path: bytes, time: int, parent: int = 0) -> Cgroup:
+    def add(self, cgroup: int, path: bytes, time: int, parent: int = 0) -> Cgroup:
         """A directory was made, or found. An id that comes again is another cgroup."""
         text = path.decode(errors="replace")
-        return self.remember(Cgroup(cgroup, text, place_of(text), time, None, parent))
+        return self.put(Cgroup(cgroup, text, parse_cgroup_path(text), time, None, parent))
 
-    def remember(self, cgroup: Cgroup) -> Cgroup:
+    def put(self, cgroup: Cgroup) -> Cgroup:
         self._drop(cgroup.id)
         self._known[cgroup.id] = cgroup
-        if cgroup.place.pod and cgroup.place.container:
-            self._containers.setdefault(cgroup.place.pod, set()).add(cgroup.id)
-        if cgroup.died is None:
-            self._dead.pop(cgroup.id, None)
+        if cgroup.identity.pod and cgroup.identity.container:
+            self._containers.setdefault(cgroup.identity.pod, set()).add(cgroup.id)
+        if cgroup.removed is None:
+            self._removed.pop(cgroup.id, None)
         else:
-            self._dead[cgroup.id] = cgroup.died
+            self._removed[cgroup.id] = cgroup.removed
         self.changed.add(cgroup.id)
         return cgroup
 
-    def died(self, cgroup: int, time: int) -> None:
+    def mark_removed(self, cgroup: int, time: int) -> None:
         before = self._known.get(cgroup)
-        if before and before.died is None:
-            self._known[cgroup] = replace(before, died=time)
-            self._dead[cgroup] = time
+        if before and before.removed is None:
+            self._known[cgroup] = replace(before, removed=time)
+            self._removed[cgroup] = time
             self.changed.add(cgroup)
 
-    def siblings(self, cgroup: Cgroup) -> Iterator[Cgroup]:
+    def containers_of_pod(self, cgroup: Cgroup) -> Iterator[Cgroup]:
         """The containers' own directories in the same pod, dead ones included."""
-        return (self._known[one] for one in self._containers.get(cgroup.place.pod or "", ()))
+        return (self._known[one] for one in self._containers.get(cgroup.identity.pod or "", ()))
 
-    def dead_since(self, time: int) -> list[int]:
+    def removed_before(self, time: int) -> list[int]:
         """Ids of the cgroups that died before `time`."""
-        return [cgroup for cgroup, died in self._dead.items() if died < time]
+        return [cgroup for cgroup, removed in self._removed.items() if removed < time]
 
     def forget(self, now: int) -> list[int]:
         """Drops what has been dead for long, and the oldest of what containers had made when there is much of that; returns
         the ids."""
-        gone = self.dead_since(now - KEEP_DEAD_NS)
-        if len(self._dead) > MOST_INNER:
-            inner = [cgroup for cgroup in self._dead if self._is_inner(self._known[cgroup])]
-            gone += [cgroup for cgroup in inner[:-MOST_INNER] if self._dead[cgroup] >= now - KEEP_DEAD_NS]
+        gone = self.removed_before(now - KEEP_REMOVED_NS)
+        if len(self._removed) > MOST_NESTED:
+            inner = [cgroup for cgroup in self._removed if self._is_nested(self._known[cgroup])]
+            gone += [cgroup for cgroup in inner[:-MOST_NESTED] if self._removed[cgroup] >= now - KEEP_REMOVED_NS]
         for cgroup in gone:
             self._drop(cgroup)
-            del self._dead[cgroup]
+            del self._removed[cgroup]
             self.changed.add(cgroup)
         return gone
 
-    def _is_inner(self, cgroup: Cgroup) -> bool:
+    def _is_nested(self, cgroup: Cgroup) -> bool:
         above = self._known.get(cgroup.parent)
-        return above is not None and above.place.container is not None and above.place.pod == cgroup.place.pod
+        return above is not None and above.identity.container is not None and above.identity.pod == cgroup.identity.pod
 
     def _drop(self, cgroup: int) -> None:
         before = self._known.pop(cgroup, None)
-        if before and before.place.pod and before.place.container:
-            others = self._containers[before.place.pod]
+        if before and before.identity.pod and before.identity.container:
+            others = self._containers[before.identity.pod]
             others.discard(cgroup)
             if not others:
-                del self._containers[before.place.pod]
+                del self._containers[before.identity.pod]
 
     def walk(self, root: Path, time: int) -> list[Cgroup]:
         """Reads the hierarchy as it is now: a directory's inode number is its id. One that vanishes meanwhile is normal.
@@ -183,12 +183,12 @@ class Cgroups:
         for number, path, parent in _directories(os.fsencode(root)):
             seen.add(number)
             before = self._known.get(number)
-            if before is None or before.died is not None or before.path != path.decode(errors="replace"):
-                fresh.append(self.born(number, path, 0, parent))
-        for number in [known for known, one in self._known.items() if one.died is None and known not in seen]:
+            if before is None or before.removed is not None or before.path != path.decode(errors="replace"):
+                fresh.append(self.add(number, path, 0, parent))
+        for number in [known for known, one in self._known.items() if one.removed is None and known not in seen]:
             # Born between the walk and this line, perhaps: its birth is in the ring and will say so.
-            if self._known[number].born < time:
-                self.died(number, time)
+            if self._known[number].created < time:
+                self.mark_removed(number, time)
         return fresh
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.attribution.attached_tasks import AttachedTasks
 from agent.attribution.attributions import Attributions
-from agent.attribution.cgroup_paths import place_of
+from agent.attribution.cgroup_paths import parse_cgroup_path
 from agent.attribution.cgroups import Cgroup, Cgroups
 from agent.attribution.pods import Pods
 from agent.attribution.tracked_cgroups import TrackedCgroups
@@ -43,8 +43,8 @@ class MetadataCache:
         loop's clock, s: pods that were gone stay for as long from here on."""
         for key, value in kept.table(CGROUPS).items() if cgroups else ():
             path, created, removed, parent = CgroupRecord.decode(value)
-            cgroup = self.cgroups.remember(Cgroup(int(key), path, place_of(path), created, removed, parent))
-            self.tracked_cgroups.of(cgroup)
+            cgroup = self.cgroups.put(Cgroup(int(key), path, parse_cgroup_path(path), created, removed, parent))
+            self.tracked_cgroups.track(cgroup)
         for uid, value in kept.table(PODS).items():
             pod, gone = PodRecord.decode(value)
             annotations = {name: text for name, text in pod.annotations.items() if name in self._annotations}
@@ -52,22 +52,22 @@ class MetadataCache:
             if gone:
                 self.pods.remove(str(uid), monotonic)
 
-    def apply(self, changes: Iterable[CgroupEvent], tracker: CgroupTracker) -> None:
+    def apply_cgroup_events(self, changes: Iterable[CgroupEvent], tracker: CgroupTracker) -> None:
         for change in changes:
             if change.change == CREATED:
-                self._known(self.cgroups.born(change.cgroup, change.path, change.time, change.parent), tracker)
+                self._track(self.cgroups.add(change.cgroup, change.path, change.time, change.parent), tracker)
             elif change.change == REMOVED:
-                self.cgroups.died(change.cgroup, change.time)
+                self.cgroups.mark_removed(change.cgroup, change.time)
             else:
-                self.attached_tasks.entered(change.tid, change.start, change.cgroup, change.time)
+                self.attached_tasks.add(change.tid, change.start, change.cgroup, change.time)
 
     def walk(self, tracker: CgroupTracker, now: int) -> None:
         """Reads the hierarchy as it is. `now`: boot clock ns."""
         self.cgroups.walk(self.root, now)
-        for number in self.cgroups.known():
+        for number in self.cgroups.ids():
             cgroup = self.cgroups.get(number)
-            if cgroup and cgroup.died is None:
-                self._known(cgroup, tracker)
+            if cgroup and cgroup.removed is None:
+                self._track(cgroup, tracker)
 
     def forget(self, now: int, monotonic: float) -> list[int]:
         """Drops what has been gone for long; returns the cgroups. Times: boot clock ns, loop's clock s."""
@@ -78,26 +78,26 @@ class MetadataCache:
         self.pods.forget(monotonic)
         return gone
 
-    def pods_there(self) -> set[str]:
+    def pods_with_cgroups(self) -> set[str]:
         """The uids of pods that have a cgroup, as the API calls them where it is known to."""
-        living = (cgroup for number in self.cgroups.known() if (cgroup := self.cgroups.get(number)) and cgroup.died is None)
-        return {uid for cgroup in living if cgroup.place.pod and (uid := self.attributions.resolve_now(cgroup.id).pod_uid)}
+        living = (cgroup for number in self.cgroups.ids() if (cgroup := self.cgroups.get(number)) and cgroup.removed is None)
+        return {uid for cgroup in living if cgroup.identity.pod and (uid := self.attributions.resolve_now(cgroup.id).pod_uid)}
 
-    def sandboxed(self, classes: Collection[str]) -> list[int]:
+    def sandboxed_pods(self, classes: Collection[str]) -> list[int]:
         """The directories of living pods with a kernel of their own, by cgroup id. `classes`: patterns of RuntimeClasses."""
         found = []
         for number in self.tracked_cgroups.pods():
             cgroup, pod = self.cgroups.get(number), self.attributions.resolve_now(number).pod
             name = pod.runtime_class if pod else None
-            if cgroup and cgroup.died is None and name and any(fnmatchcase(name.lower(), one.lower()) for one in classes):
+            if cgroup and cgroup.removed is None and name and any(fnmatchcase(name.lower(), one.lower()) for one in classes):
                 found.append(number)
         return found
 
     def stage(self, journal: StateWriter, *, everything: bool = False) -> None:
         """Stages what changed since the last time, or all there is."""
-        for number in self.cgroups.known() if everything else self.cgroups.changed:
+        for number in self.cgroups.ids() if everything else self.cgroups.changed:
             cgroup = self.cgroups.get(number)
-            record = cgroup and CgroupRecord(cgroup.path, cgroup.born, cgroup.died, cgroup.parent)
+            record = cgroup and CgroupRecord(cgroup.path, cgroup.created, cgroup.removed, cgroup.parent)
             journal.put(CGROUPS, number, record.encode() if record else None)
         self.cgroups.changed.clear()
         for uid in self.pods.known() if everything else self.pods.changed:
@@ -105,7 +105,7 @@ class MetadataCache:
             journal.put(PODS, uid, PodRecord(pod, self.pods.is_gone(uid)).encode() if pod else None)
         self.pods.changed.clear()
 
-    def _known(self, cgroup: Cgroup, tracker: CgroupTracker) -> None:
+    def _track(self, cgroup: Cgroup, tracker: CgroupTracker) -> None:
         self.attributions.cgroup_changed(cgroup.id)
-        if found := self.tracked_cgroups.of(cgroup):
+        if found := self.tracked_cgroups.track(cgroup):
             tracker.track(cgroup.id, found.counted, found.pod, is_pod=found.is_pod)

@@ -30,34 +30,34 @@ class TrackedCgroups:
 
     def __init__(self) -> None:
         self._tracked_cgroups: dict[int, TrackedCgroup] = {}
-        self._rows: dict[int, set[int]] = {}
+        self._counted_in: dict[int, set[int]] = {}
 
-    def of(self, cgroup: Cgroup) -> TrackedCgroup | None:
+    def track(self, cgroup: Cgroup) -> TrackedCgroup | None:
         """Decides, when the cgroup is first heard of; parents come before their children. None: no pod's."""
         above = self._tracked_cgroups.get(cgroup.parent)
         if above:
             mark = TrackedCgroup(cgroup.id, above.pod, False) if above.is_pod else above
-        elif cgroup.place.pod is not None:
-            mark = TrackedCgroup(cgroup.id, cgroup.id, cgroup.place.container is None)
+        elif cgroup.identity.pod is not None:
+            mark = TrackedCgroup(cgroup.id, cgroup.id, cgroup.identity.container is None)
         else:
             return None
         self._tracked_cgroups[cgroup.id] = mark
         # Counted in its own row for as long as the kernel had not been told.
-        self._rows.setdefault(mark.pod, set()).update((mark.counted, cgroup.id))
+        self._counted_in.setdefault(mark.pod, set()).update((mark.counted, cgroup.id))
         return mark
 
     def forget(self, cgroup: int) -> None:
         mark = self._tracked_cgroups.pop(cgroup, None)
         if mark:
-            rows = self._rows.get(mark.pod, set())
+            rows = self._counted_in.get(mark.pod, set())
             rows.discard(cgroup)
             if not rows:
-                self._rows.pop(mark.pod, None)
+                self._counted_in.pop(mark.pod, None)
 
     def pods(self) -> list[int]:
         """The pods that have rows."""
-        return list(self._rows)
+        return list(self._counted_in)
 
-    def rows_of(self, pod: int, rows: Mapping[int, Value]) -> Iterable[Value]:
+    def counters_of(self, pod: int, rows: Mapping[int, Value]) -> Iterable[Value]:
         """The rows, of all these, in which the pod's forks are counted."""
-        return (rows[cgroup] for cgroup in self._rows.get(pod, ()) if cgroup in rows)
+        return (rows[cgroup] for cgroup in self._counted_in.get(pod, ()) if cgroup in rows)

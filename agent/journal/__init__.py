@@ -4,7 +4,7 @@ Everything is staged in memory and saved by one `commit` in one transaction; a k
 Trouble of the disk is said and counted, and stops nothing. Must not live here: HTTP, encoding, what a shelf's bytes mean.
 """
 
-from agent.journal.folder import JournalTaken
+from agent.journal.directory import JournalTaken
 from agent.journal.journal import Journal
 from agent.journal.queue import Queue
 

@@ -109,7 +109,7 @@ class Accounts:
             if account := self._accounts.get((stream, sink)):
                 account.changed.add((what, reason, cgroup))
 
-    def start_anew(self) -> None:
+    def restage(self) -> None:
         self._forgotten.clear()
         for account in self._accounts.values():
             account.change_all()

@@ -19,7 +19,7 @@ UNSAVED: Final = 32 << 20  # bytes of bodies that may be in memory only: a quart
 _CACHE: Final = 8 << 20  # bytes of saved bodies kept for the senders: what comes and goes within seconds is never read back
 
 
-class Waiting(Protocol):
+class EntryQueue(Protocol):
     """Where an entry waits for its sink: an `agent.journal.queue`, as far as it matters here."""
 
     sink: str
@@ -36,7 +36,7 @@ class Entry:
 
     id: int
     place: int
-    queue: Waiting
+    queue: EntryQueue
     stream: str
     since: float
     events: int
@@ -69,14 +69,14 @@ class BatchIndex:
         self._gone: set[int] = set()
         self._last = 0
 
-    def enter(self, queue: Waiting, place: int, batch: Batch, *, ready: bool) -> Entry:
+    def enter(self, queue: EntryQueue, place: int, batch: Batch, *, ready: bool) -> Entry:
         self._last += 1
         size, forks = len(batch.body), packed(batch.forks)
         entry = Entry(self._last, place, queue, batch.stream, batch.since, batch.events, size, forks, batch, ready)
         self._keep(entry)
         return entry
 
-    def found(self, queues: Mapping[str, Waiting], batches: Iterable[Saved]) -> list[Entry]:
+    def found(self, queues: Mapping[str, EntryQueue], batches: Iterable[Saved]) -> list[Entry]:
         """What the file has of these queues; the rest of it goes. What came in before it could be read is numbered anew."""
         entries = []
         highest = 0
@@ -136,7 +136,7 @@ class BatchIndex:
             else:
                 self._gone.discard(new.id)
 
-    def start_anew(self, entries: Iterable[Entry], saved: Collection[int]) -> None:
+    def restage(self, entries: Iterable[Entry], saved: Collection[int]) -> None:
         """Another file is begun, which has the `saved` ones already; all others have their bodies in memory."""
         self._unsaved.clear()
         self._cached.clear()

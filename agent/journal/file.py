@@ -19,7 +19,7 @@ from zlib import crc32
 import zstandard
 
 from agent.journal import rows
-from agent.journal.folder import Away, Damaged, JournalTaken
+from agent.journal.directory import Corrupt, JournalTaken, Unavailable
 from agent.journal.rows import AccountRow, Changes, Content, Key, NewBatch, Saved
 from agent.model import Batch
 
@@ -67,12 +67,12 @@ def _spoken() -> Iterator[None]:
         if code is None:
             raise  # wrongly used, not damaged
         if code == sqlite3.SQLITE_IOERR_CORRUPTFS or code & 0xFF not in _AWAY:
-            raise Damaged(f"is corrupt ({error})") from error
-        raise Away(f"{_AWAY[code & 0xFF]} ({error.sqlite_errorname})") from error
+            raise Corrupt(f"is corrupt ({error})") from error
+        raise Unavailable(f"{_AWAY[code & 0xFF]} ({error.sqlite_errorname})") from error
     except UnicodeDecodeError as error:  # SQLite quotes the noise that it found, and sqlite3 can't read that
-        raise Damaged("is corrupt (what it says is no text)") from error
+        raise Corrupt("is corrupt (what it says is no text)") from error
     except OSError as error:
-        raise Away(error.strerror or type(error).__name__) from error
+        raise Unavailable(error.strerror or type(error).__name__) from error
 
 
 @dataclass
@@ -103,9 +103,9 @@ class File:
         self._connection: sqlite3.Connection | None = None
         with _spoken():
             if not path.exists() and self._wal.exists() and self._wal.stat().st_size:
-                raise Damaged("has lost its first part")
+                raise Corrupt("has lost its first part")
             if path.exists() and not path.is_file():
-                raise Damaged("is no file")
+                raise Corrupt("is no file")
             self._hold(path, b"SQLite format 3\0")
         try:
             with _spoken():
@@ -129,7 +129,7 @@ class File:
             for table in ("batches", "accounts", "shelves"):
                 ((verdict,), *_) = self._sql.execute(f"PRAGMA quick_check('{table}')").fetchall()
                 if verdict != "ok":
-                    raise Damaged(f"is corrupt ({table}: {verdict.splitlines()[-1][:100]})")
+                    raise Corrupt(f"is corrupt ({table}: {verdict.splitlines()[-1][:100]})")
             streams: dict[bytes, str] = {}  # each is there once, not ten thousand times
             batches = []
             for row in self._checked("SELECT * FROM batches ORDER BY place"):
@@ -144,7 +144,7 @@ class File:
             state_tables: dict[str, dict[Key, bytes]] = {}
             for table, key, value, total in self._sql.execute("SELECT * FROM shelves"):
                 if not isinstance(value, bytes) or rows.value_sum(value, table, key) != total:
-                    raise Damaged("is corrupt (an item does not match its checksum)")
+                    raise Corrupt("is corrupt (an item does not match its checksum)")
                 state_tables.setdefault(rows.text_of(table), {})[rows.from_key(key)] = value
             return Content(batches, accounts, state_tables)
 
@@ -185,7 +185,7 @@ class File:
         _, _, _, stream, name, since, uncompressed, events, _, _, body_sum, total = found
         sound = rows.row_sum(*found[:-1]) == total and all(isinstance(part, bytes) for part in body)
         if not sound or crc32(body[1], crc32(body[0])) != body_sum:
-            raise Damaged("is corrupt (a batch does not match its checksum)")
+            raise Corrupt("is corrupt (a batch does not match its checksum)")
         cgroups = array("Q", self._decompress(body[0], max_output_size=8 * events))
         return Batch(rows.text_of(name), rows.text_of(stream), body[1], cgroups, since, uncompressed)
 
@@ -204,9 +204,9 @@ class File:
                 if self._written >= _CHECKPOINT:
                     self._sql.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                     self._written = 0
-        except Away as away:
+        except Unavailable as away:
             if self._held[1].size > _LONGEST_LOG:
-                raise Damaged(f"can't take in its log any more ({away})") from away
+                raise Corrupt(f"can't take in its log any more ({away})") from away
             raise
         finally:
             self._measure()
@@ -237,15 +237,15 @@ class File:
             tables = {row[0] for row in sql.execute("SELECT sql FROM sqlite_schema")}
             fresh = not (application or version or tables)
             if not fresh and application != rows.APPLICATION:
-                raise Damaged("is another program's SQLite file")
+                raise Corrupt("is another program's SQLite file")
             if not fresh and version != rows.VERSION:
-                raise Damaged(f"is of version {version}, which this agent can't read")
+                raise Corrupt(f"is of version {version}, which this agent can't read")
             if not fresh and (tables != set(rows.SCHEMA) or one("auto_vacuum") != 2):
-                raise Damaged("has not the tables of a journal")
+                raise Corrupt("has not the tables of a journal")
             for pragma in (f"page_size = {_PAGE}", "auto_vacuum = INCREMENTAL", "journal_mode = WAL", *_PRAGMAS):
                 sql.execute(f"PRAGMA {pragma}").fetchall()
             if one("journal_mode") != "wal":
-                raise Away("its disk has no room for a write-ahead log")
+                raise Unavailable("its disk has no room for a write-ahead log")
             sql.execute("BEGIN EXCLUSIVE")
             for statement in rows.SCHEMA if fresh else ():
                 sql.execute(statement)
@@ -281,13 +281,13 @@ class File:
                 there = os.fstat(held.fd)
                 try:
                     if not os.path.samestat(there, held.path.stat()):
-                        raise Damaged("was replaced")
+                        raise Corrupt("was replaced")
                 except FileNotFoundError:
-                    raise Damaged("was deleted") from None
+                    raise Corrupt("was deleted") from None
                 if there.st_size < held.size:
-                    raise Damaged("was cut short")
+                    raise Corrupt("was cut short")
                 if held.begun and not held.begins():
-                    raise Damaged("was overwritten")
+                    raise Corrupt("was overwritten")
 
     def _measure(self) -> None:
         for held in self._held:
@@ -297,7 +297,7 @@ class File:
     def _checked(self, select: LiteralString) -> Iterator[tuple[Any, ...]]:
         for row in self._sql.execute(select):
             if rows.row_sum(*row[:-1]) != row[-1]:
-                raise Damaged("is corrupt (a row does not match its checksum)")
+                raise Corrupt("is corrupt (a row does not match its checksum)")
             yield row[:-1]
 
     def _apply(self, changes: Changes) -> None:

@@ -21,11 +21,11 @@ from typing import Final, ParamSpec, TypeVar
 from agent.histogram import Durations
 from agent.journal.accounts import Accounts
 from agent.journal.batch_index import BatchIndex, Entry
+from agent.journal.directory import Corrupt, DirectoryLock, JournalTaken, Unavailable, move_aside
 from agent.journal.file import File
-from agent.journal.folder import Away, Damaged, JournalTaken, Lock, set_aside
 from agent.journal.queue import Queue
+from agent.journal.rebuild import adopt_draft, copy_readable
 from agent.journal.rows import Changes, Content, Key, counts_of
-from agent.journal.salvage import adopt_draft, salvage
 from agent.journal.state_tables import StateTables
 from agent.ledger import Account
 from agent.model import Batch
@@ -64,10 +64,10 @@ class Journal:
         self.corruptions = 0
         self._thread = ThreadPoolExecutor(1, "journal")
         self._busy = asyncio.Lock()
-        self._lock: Lock | None = None
+        self._lock: DirectoryLock | None = None
         self._file: File | None = None
-        self._condemned = ""  # why what lies at `file` is to be moved aside
-        self._salvaged: set[int] = set()  # ids of the batches that lie in what takes its place
+        self._corrupt_because = ""  # why what lies at `file` is to be moved aside
+        self._copied: set[int] = set()  # ids of the batches that lie in what takes its place
         self._upkeep: Future[None] | None = None
         self._pause = 0.0
         self._again = 0.0
@@ -88,7 +88,7 @@ class Journal:
             except JournalTaken:
                 await self._shut()
                 raise
-            except (Away, Damaged) as trouble:
+            except (Unavailable, Corrupt) as trouble:
                 self._failing(str(trouble))
 
     async def close(self) -> None:
@@ -149,9 +149,9 @@ class Journal:
                     if self._file is None:
                         await self._open()
                     await self._write()
-                except Damaged as damaged:
-                    await self._condemn(str(damaged))
-                except Away as away:
+                except Corrupt as damaged:
+                    await self._replace_file(str(damaged))
+                except Unavailable as away:
                     self._failing(str(away))
                     return False
                 else:
@@ -164,7 +164,7 @@ class Journal:
         assert self._file is not None  # noqa: S101  the caller opened it
         if self._upkeep is not None:
             upkeep, self._upkeep = self._upkeep, None
-            with suppress(Away):  # it is done again after this commit
+            with suppress(Unavailable):  # it is done again after this commit
                 await asyncio.wrap_future(upkeep)
         changes = Changes(*self._batch_index.take(), *self._accounts.take(), self._state_tables.take())
         began = time.monotonic()
@@ -205,7 +205,7 @@ class Journal:
         """Raises Away, JournalTaken, Damaged (what was begun anew does not last either)."""
         content = await self._run(self._opened)
         queues = dict(self.queues)
-        batches = [one for one in content.batches if one.id not in self._salvaged]
+        batches = [one for one in content.batches if one.id not in self._copied]
         entries = self._batch_index.found(queues, batches)
         for queue in queues.values():
             if mine := [entry for entry in entries if entry.queue is queue]:
@@ -233,14 +233,14 @@ class Journal:
         if self._lock is not None and not self._lock.holds():
             self._lock.release()
             self._lock = None
-        self._lock = self._lock or Lock(self._path.parent)
-        if self._condemned:
+        self._lock = self._lock or DirectoryLock(self._path.parent)
+        if self._corrupt_because:
             self._move_aside()
         adopt_draft(self._path)
         try:
             return self._loaded(self._path)
-        except Damaged as damaged:
-            self._condemned = str(damaged)
+        except Corrupt as damaged:
+            self._corrupt_because = str(damaged)
             self._move_aside()
             return self._loaded(self._path)
 
@@ -256,16 +256,16 @@ class Journal:
 
     def _move_aside(self) -> None:
         assert self._path is not None  # noqa: S101
-        aside = set_aside(self._path, self._now())
+        aside = move_aside(self._path, self._now())
         where = f"was moved aside to {aside.name}" if aside else "was begun anew"
-        self.trouble = f"it {self._condemned} and {where}"
-        self._condemned = ""
+        self.trouble = f"it {self._corrupt_because} and {where}"
+        self._corrupt_because = ""
         self.corruptions += 1
         log.error("the journal: %s", self.trouble)
 
-    async def _condemn(self, why: str) -> None:
+    async def _replace_file(self, why: str) -> None:
         """The file can't be trusted: another is begun, with what is in memory and what can still be read."""
-        self._condemned = why
+        self._corrupt_because = why
         file, self._file, self._upkeep = self._file, None, None
         if file is None:
             return
@@ -274,13 +274,13 @@ class Journal:
             queue.hold()
         missing = [entry for queue in self.queues.values() for entry in queue if entry.batch is None]
         missing.sort(key=lambda entry: entry.since, reverse=True)  # when there is no time for all, the oldest go
-        self._salvaged = await self._run(salvage, file, self._path, missing)
+        self._copied = await self._run(copy_readable, file, self._path, missing)
         for queue in self.queues.values():
-            if gone := [entry for entry in queue if entry.batch is None and entry.id not in self._salvaged]:
+            if gone := [entry for entry in queue if entry.batch is None and entry.id not in self._copied]:
                 log.error("the journal: %d batches for %s are lost with it", len(gone), queue.sink)
                 queue.lose(gone, "journal_corrupt")
-        self._batch_index.start_anew((entry for queue in self.queues.values() for entry in queue), self._salvaged)
-        self._accounts.start_anew()
+        self._batch_index.restage((entry for queue in self.queues.values() for entry in queue), self._copied)
+        self._accounts.restage()
         if self.rewrite is not None:
             self.rewrite()
 
@@ -298,9 +298,9 @@ class Journal:
         try:
             if batch := await self._run(file.read, entry.id):
                 return batch
-        except Damaged as damaged:
+        except Corrupt as damaged:
             why = str(damaged)
-        except Away as away:
+        except Unavailable as away:
             if self._unread.get(queue.sink, (0, self.commits))[0] != entry.id:
                 log.error("the journal: a batch for %s can't be read: %s", queue.sink, away)
                 self._unread[queue.sink] = entry.id, self.commits
@@ -314,7 +314,7 @@ class Journal:
         async with self._busy:
             # It may have gone, and its row with it, before it was looked for.
             if self._file is file and next(iter(queue), None) is entry:
-                await self._condemn(why)
+                await self._replace_file(why)
         return None
 
     async def _shut(self) -> None:

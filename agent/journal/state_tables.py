@@ -15,12 +15,15 @@ __all__ = ["StateTables"]
 
 @dataclass(slots=True)
 class _StateTable:
-    """`items`: staged, None: it goes; `cleared`: what the file has goes first; `kept`: keys that are in the file, or may be."""
+    """One table's changes. `items`: staged, None deletes. `cleared`: all rows in the file are deleted first.
+
+    `in_file`: keys that are in the file, or may be.
+    """
 
     items: dict[Key, bytes | None] = field(default_factory=dict)
     cleared: bool = False
-    kept: set[Key] = field(default_factory=set)
-    fresh: set[Key] = field(default_factory=set)  # of `kept`: only if the commit under way succeeds
+    in_file: set[Key] = field(default_factory=set)
+    fresh: set[Key] = field(default_factory=set)  # of `in_file`: only if the commit under way succeeds
 
 
 class StateTables:
@@ -33,7 +36,7 @@ class StateTables:
         table = self._state_tables.get(name)
         if table is None:
             table = self._state_tables[name] = _StateTable()
-        if value is None and key not in table.kept:
+        if value is None and key not in table.in_file:
             table.items.pop(key, None)
         else:
             table.items[key] = value
@@ -41,11 +44,11 @@ class StateTables:
     def clear(self, name: str) -> None:
         table = self._state_tables.setdefault(name, _StateTable())
         table.items.clear()
-        table.kept.clear()
+        table.in_file.clear()
         table.cleared = True
 
     def found(self, name: str, keys: Set[Key]) -> None:
-        self._state_tables.setdefault(name, _StateTable()).kept |= keys
+        self._state_tables.setdefault(name, _StateTable()).in_file |= keys
 
     def outdated(self, name: str) -> None:
         """What the file has goes, and what is staged stays."""
@@ -57,23 +60,23 @@ class StateTables:
         for name, table in self._state_tables.items():
             if table.items or table.cleared:
                 taken[name] = TableChanges(table.cleared, table.items)
-                table.fresh = {key for key, value in table.items.items() if value is not None} - table.kept
-                table.kept |= table.fresh
+                table.fresh = {key for key, value in table.items.items() if value is not None} - table.in_file
+                table.in_file |= table.fresh
                 table.items, table.cleared = {}, False
         return taken
 
     def committed(self, changes: Changes) -> None:
         for name, (_, items) in changes.state_tables.items():
             table = self._state_tables[name]
-            table.kept.difference_update([key for key, value in items.items() if value is None])
-            if not (table.kept or table.items or table.cleared):
+            table.in_file.difference_update([key for key, value in items.items() if value is None])
+            if not (table.in_file or table.items or table.cleared):
                 del self._state_tables[name]  # a stream's own, once it is over
 
     def failed(self, changes: Changes) -> None:
         """What was taken is staged again, beneath what came since."""
         for name, (cleared, items) in changes.state_tables.items():
             table = self._state_tables[name]
-            table.kept -= table.fresh
+            table.in_file -= table.fresh
             if table.cleared:
                 continue
             since = {key: value for key, value in table.items.items() if value is not None or key not in table.fresh}

@@ -216,7 +216,7 @@ class Reporter:
         current, metadata_cache = self._instances[0], self._metadata_cache
         rows: dict[int, Row] = {**current.summaries.retired, **current.programs.snapshot().rows}
         current.hear()
-        there = metadata_cache.pods_there()
+        there = metadata_cache.pods_with_cgroups()
         for cgroup, row in rows.items():
             attribution = metadata_cache.attributions.resolve_now(cgroup)
             if (uid := attribution.pod_uid) is not None:

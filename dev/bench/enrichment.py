@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from agent.attribution.attached_tasks import AttachedTasks
 from agent.attribution.attributions import Attributions
 from agent.attribution.cgroups import Cgroups
-from agent.attribution.enricher import Enricher, Layout
+from agent.attribution.enricher import Enricher
+from agent.attribution.fork_decoder import ForkDecoder, RecordLayout
 from agent.attribution.pod_objects import pod_of
 from agent.attribution.pods import Pods
 from agent.interfaces import AttachedTaskSource, AttributionSource
@@ -31,7 +32,7 @@ TURN = 4096  # events the agent takes at once
 CHANGE_EVERY = 100  # events between two MODIFIED: 200 a second, which no API server would tell of one node
 AIM_NS = 1000.0
 NOW = "2026-11-22T19:46:33Z"
-LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
+LAYOUT = RecordLayout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
 
 
 class ConstantAttributions:
@@ -95,7 +96,7 @@ class Node:
         self.things.append(thing)
 
     def _born(self, path: str) -> int:
-        return self.cgroups.born(4000 + len(self.cgroups), path.encode(), 0).id
+        return self.cgroups.add(4000 + len(self.cgroups), path.encode(), 0).id
 
     def _forks(self, cgroup: int, container: str | None) -> None:
         self.forking.append(cgroup)
@@ -136,7 +137,8 @@ class Node:
         return self._enricher(ConstantAttributions(constant), NothingAttached())
 
     def _enricher(self, attributions: AttributionSource, attached_tasks: AttachedTaskSource) -> Enricher:
-        return Enricher(LAYOUT, 7, Clock(10**18), attributions, attached_tasks, 5 * 10**9, 50_000)
+        decoder = ForkDecoder(LAYOUT, 7, Clock(10**18))
+        return Enricher(decoder, attributions, attached_tasks, wait_ns=5 * 10**9, most=50_000)
 
 
 def asked(node: Node, drawn: list[int], turn: int, changed: Callable[[], None]) -> float:

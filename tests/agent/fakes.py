@@ -1,6 +1,12 @@
-"""Stand-ins for what startup passes to the parts of the agent: attributions, attached tasks, clocks."""
+"""Stand-ins for what startup passes to the parts of the agent: attributions, attached tasks, clocks; an enricher of them."""
 
 from __future__ import annotations
+
+from agent.attribution.enricher import Enricher
+from agent.attribution.fork_decoder import ForkDecoder, RecordLayout
+from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT
+
+LAYOUT = RecordLayout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
 
 
 class FakeAttributions:
@@ -36,3 +42,9 @@ class FakeWallClock:
 
     def wall(self, boot_ns):
         return boot_ns + self.separation
+
+
+def an_enricher(attributions, attached_tasks=None, *, boot_key=1, clock=None, wait_ns=5 * 10**9, most=10):
+    """Without `clock`, wall time is boot time."""
+    decoder = ForkDecoder(LAYOUT, boot_key, clock or FakeWallClock())
+    return Enricher(decoder, attributions, attached_tasks or FakeAttachedTasks(), wait_ns=wait_ns, most=most)

@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from isal import igzip
 
-from agent.attribution.enricher import Enricher
 from agent.journal import Journal
 from agent.ledger import Queued, closed
 from agent.lifecycle.build import build_sink
@@ -27,8 +26,8 @@ from agent.reporting.storms import Storms
 from agent.reporting.summaries import Interval, Summaries
 from agent.settings import SinkSettings
 from agent.sinks.encoders.native import k8s_fields
-from tests.agent.fakes import FakeAttachedTasks, FakeAttributions, FakeWallClock
-from tests.agent.test_program_instance import CGROUPS, LAYOUT, STREAM, LoadedPrograms
+from tests.agent.fakes import FakeAttributions, an_enricher
+from tests.agent.test_program_instance import CGROUPS, STREAM, LoadedPrograms
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +71,7 @@ class Node:
         self.sinks = [build_sink(sink, self.journal, "test", "node1", ()) for sink in SINKS]
         for sink in self.sinks:
             sink.restore(self.journal)
-        enricher = Enricher(LAYOUT, 1, FakeWallClock(), FakeAttributions(attribution, find), FakeAttachedTasks(), 5 * 10**9, 10)
+        enricher = an_enricher(FakeAttributions(attribution, find))
         storms, summaries = Storms(STREAM, 0, attribution, K8S_FIELDS), Summaries(STREAM, attribution, K8S_FIELDS)
         self.epoch = ProgramInstance(self.programs, enricher, summaries, storms, lambda _programs: None, "t0")
         assert self.epoch.restore(self.journal) == 0

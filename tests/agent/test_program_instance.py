@@ -5,19 +5,17 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.attribution.enricher import Enricher, Layout
 from agent.attribution.tracked_cgroups import TrackedCgroups
 from agent.kernel.programs import Meta, Snapshot
-from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT, CgroupCounters
+from agent.kernel.records import FORK_SLOT, CgroupCounters
 from agent.model import Attribution
 from agent.program_instance import ProgramInstance
 from agent.reporting.storms import Storms
 from agent.reporting.summaries import Interval, Summaries
 from agent.state_records import waiting_table
 from tests.agent.conftest import Records
-from tests.agent.fakes import FakeAttachedTasks, FakeAttributions, FakeWallClock
+from tests.agent.fakes import FakeAttributions, an_enricher
 
-LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 CGROUPS = (1, 2, 3)
 SECOND = 10**9
@@ -130,7 +128,7 @@ class Node:
         def find(cgroup):
             return attribution(cgroup) if cgroup in self.known else None
 
-        enricher = Enricher(LAYOUT, 1, FakeWallClock(), FakeAttributions(attribution, find), FakeAttachedTasks(), 5 * 10**9, 10)
+        enricher = an_enricher(FakeAttributions(attribution, find))
         summaries = Summaries(STREAM, attribution, lambda one: {"cgroup": {"id": one.cgroup}, "k8s": {}})
         storms = Storms(STREAM, 0, attribution, lambda _one: {})
         self.epoch = ProgramInstance(self.programs, enricher, summaries, storms, lambda _programs: None, "t0")

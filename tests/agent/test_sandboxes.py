@@ -34,10 +34,10 @@ def node(tmp_path):
 
     def start(number, name, runtime_class):
         metadata_cache.pods.put(pod_of(a_pod(name, runtime_class)))
-        metadata_cache.apply([change(CREATED, number, name)], FakeTracker())
+        metadata_cache.apply_cgroup_events([change(CREATED, number, name)], FakeTracker())
 
     metadata_cache.start = start
-    metadata_cache.end = lambda number, name: metadata_cache.apply([change(REMOVED, number, name)], FakeTracker())
+    metadata_cache.end = lambda number, name: metadata_cache.apply_cgroup_events([change(REMOVED, number, name)], FakeTracker())
     return metadata_cache
 
 
@@ -57,18 +57,18 @@ def summaries(node):
 )
 def test_a_pod_is_judged_by_the_name_of_its_runtime_class(node, runtime_class, has_its_own_kernel):
     node.start(7, "cart", runtime_class)
-    assert node.sandboxed(CLASSES) == ([7] if has_its_own_kernel else [])
+    assert node.sandboxed_pods(CLASSES) == ([7] if has_its_own_kernel else [])
 
 
 def test_an_operator_names_others(node):
     node.start(7, "cart", "acme-vm")
-    assert node.sandboxed(["acme-*"]) == [7] and node.sandboxed([]) == []
+    assert node.sandboxed_pods(["acme-*"]) == [7] and node.sandboxed_pods([]) == []
 
 
 def test_it_is_said_of_the_pod_itself_and_of_how_many_nobody_knows(node, summaries):
     node.start(7, "cart", "kata")
     node.start(8, "web", None)
-    (gap,) = summaries.sandboxed(node.sandboxed(CLASSES), INTERVAL)
+    (gap,) = summaries.sandboxed(node.sandboxed_pods(CLASSES), INTERVAL)
     assert set(gap) == set(Gap.__annotations__)
     assert (gap["reason"], gap["count"], gap["missing"], gap["sink"]) == ("not_observable", None, "sched_process_fork", None)
     assert gap["id"] == f"{STREAM}.gap.-.not_observable.7.0"
@@ -80,12 +80,12 @@ def test_it_is_said_once_and_again_after_an_hour_for_as_long_as_the_pod_lives(no
     told = 0
     for _ in range(1 + 2 * 360):
         summaries.next({}, INTERVAL)
-        told += len(summaries.sandboxed(node.sandboxed(CLASSES), INTERVAL))
+        told += len(summaries.sandboxed(node.sandboxed_pods(CLASSES), INTERVAL))
     assert told == 3
     node.end(7, "cart")
     for _ in range(400):
         summaries.next({}, INTERVAL)
-        assert summaries.sandboxed(node.sandboxed(CLASSES), INTERVAL) == []
+        assert summaries.sandboxed(node.sandboxed_pods(CLASSES), INTERVAL) == []
 
 
 def test_the_next_agent_knows_it_too():
@@ -98,7 +98,7 @@ def test_the_next_agent_knows_it_too():
 )
 def test_every_receiver_is_told_and_none_reads_a_nought(node, summaries, protocol, schema):
     node.start(7, "cart", "kata")
-    (gap,) = summaries.sandboxed(node.sandboxed(CLASSES), INTERVAL)
+    (gap,) = summaries.sandboxed(node.sandboxed_pods(CLASSES), INTERVAL)
     encoder = sink_format(
         FormatSpec(name="siem", url="https://siem.example", protocol=protocol, schema=schema), "demo", "node1"
     ).encoder

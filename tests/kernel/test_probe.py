@@ -14,19 +14,17 @@ from typing import Any
 
 import pytest
 
-from agent.attribution.enricher import Enricher, Layout, clone_names
+from agent.attribution.fork_decoder import clone_names
 from agent.kernel.clock import Clock, separation
 from agent.kernel.programs import LoadedPrograms
-from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT
 from agent.model import ATTACHED, CREATED, REMOVED, Attribution, Fork
-from tests.agent.fakes import FakeAttachedTasks, FakeAttributions
+from tests.agent.fakes import FakeAttributions, an_enricher
 
 from .conftest import hierarchy
 
 pytestmark = pytest.mark.kernel
 
 Door = Callable[..., LoadedPrograms]
-LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE, IO_URING_SETUP = 56, 425  # x86-64 and, for io_uring, everywhere
 
@@ -45,7 +43,7 @@ def taken(probe: LoadedPrograms) -> list[Fork]:
     def attribution(cgroup: int) -> Attribution:
         return Attribution(cgroup, None, "host", None)
 
-    enricher = Enricher(LAYOUT, 1, Clock(separation()), FakeAttributions(attribution), FakeAttachedTasks(), 0, 10)
+    enricher = an_enricher(FakeAttributions(attribution), clock=Clock(separation()), wait_ns=0)
     forks: list[Fork] = []
     while raw := probe.forks.take(4096):
         forks += enricher.enrich(raw, 0)

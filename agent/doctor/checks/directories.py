@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 from agent.attribution.cgroups import Hierarchy, NoHierarchy, choose_hierarchy, has_pods
 from agent.doctor.check_result import CheckResult, fail, ok, skipped, warn
 from agent.doctor.checks.locks import LockOwner, lock_owner
+from agent.journal.directory import Corrupt, Unavailable
 from agent.journal.file import File
-from agent.journal.folder import Away, Damaged
 
 __all__ = ["Candidate", "Cgroups", "StateDirectory", "judge_cgroups", "judge_state", "read_cgroups", "read_state"]
 
@@ -133,9 +133,9 @@ def _read_journal(journal: Path) -> tuple[int | None, str | None, str | None]:
     try:
         file = File(journal)
         return len(file.load().batches), None, None
-    except Damaged as error:
+    except Corrupt as error:
         return None, None, str(error)
-    except Away as error:
+    except Unavailable as error:
         return None, str(error), None
     finally:
         if file is not None:

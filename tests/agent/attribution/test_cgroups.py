@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.attribution.cgroups import KEEP_DEAD_NS, MOST_INNER, Cgroups, NoHierarchy
+from agent.attribution.cgroups import KEEP_REMOVED_NS, MOST_NESTED, Cgroups, NoHierarchy
 
 UID, ID, OTHER_ID = "a87d9c0e-19ae-4043-83a2-abda8b90c98e", "7b" * 32, "c4" * 32
 POD = f"/kubepods/burstable/pod{UID}"
@@ -32,53 +32,53 @@ def test_what_was_never_heard_of_is_unknown(cgroups):
 
 
 def test_a_birth_says_id_path_place_and_time(cgroups):
-    cgroups.born(7, CONTAINER.encode(), 100)
+    cgroups.add(7, CONTAINER.encode(), 100)
     found = cgroups.get(7)
-    assert (found.id, found.path, found.born, found.died) == (7, CONTAINER, 100, None)
-    assert (found.place.pod, found.place.container) == (UID, ID)
+    assert (found.id, found.path, found.created, found.removed) == (7, CONTAINER, 100, None)
+    assert (found.identity.pod, found.identity.container) == (UID, ID)
 
 
 def test_a_name_that_is_not_utf8_is_shown_with_replacements(cgroups):
-    assert cgroups.born(7, b"/a\xff\xfe", 1).path == "/a\ufffd\ufffd"
+    assert cgroups.add(7, b"/a\xff\xfe", 1).path == "/a\ufffd\ufffd"
 
 
 def test_a_dead_cgroup_is_still_resolvable(cgroups):
-    cgroups.born(7, CONTAINER.encode(), 100)
-    cgroups.died(7, 200)
-    assert (cgroups.get(7).path, cgroups.get(7).died) == (CONTAINER, 200)
+    cgroups.add(7, CONTAINER.encode(), 100)
+    cgroups.mark_removed(7, 200)
+    assert (cgroups.get(7).path, cgroups.get(7).removed) == (CONTAINER, 200)
 
 
 def test_a_second_death_does_not_put_off_the_first(cgroups):
-    cgroups.born(7, b"/a", 100)
-    cgroups.died(7, 200)
-    cgroups.died(7, 300)
-    assert cgroups.get(7).died == 200
-    assert cgroups.dead_since(250) == [7]
+    cgroups.add(7, b"/a", 100)
+    cgroups.mark_removed(7, 200)
+    cgroups.mark_removed(7, 300)
+    assert cgroups.get(7).removed == 200
+    assert cgroups.removed_before(250) == [7]
 
 
 def test_the_death_of_an_unknown_cgroup_is_nothing(cgroups):
-    cgroups.died(7, 200)
+    cgroups.mark_removed(7, 200)
     assert len(cgroups) == 0
-    assert cgroups.forget(KEEP_DEAD_NS * 2) == []
+    assert cgroups.forget(KEEP_REMOVED_NS * 2) == []
 
 
 def test_the_dead_are_forgotten_after_their_time_and_the_living_never(cgroups):
-    cgroups.born(7, b"/a", 0)
-    cgroups.born(8, b"/b", 0)
-    cgroups.died(7, 100)
-    assert cgroups.forget(100 + KEEP_DEAD_NS) == []
-    assert cgroups.forget(101 + KEEP_DEAD_NS) == [7]
+    cgroups.add(7, b"/a", 0)
+    cgroups.add(8, b"/b", 0)
+    cgroups.mark_removed(7, 100)
+    assert cgroups.forget(100 + KEEP_REMOVED_NS) == []
+    assert cgroups.forget(101 + KEEP_REMOVED_NS) == [7]
     assert (cgroups.get(7), len(cgroups)) == (None, 1)
 
 
 def test_of_what_containers_make_and_unmake_by_the_thousand_only_the_newest_is_remembered(cgroups):
-    cgroups.born(1, POD.encode(), 1)
-    cgroups.born(2, CONTAINER.encode(), 2, 1)
-    cgroups.born(3, f"{POD}/{OTHER_ID}".encode(), 3, 1)
-    cgroups.died(3, 4)
-    for number in range(10, 10 + MOST_INNER + 100):
-        cgroups.born(number, f"{CONTAINER}/x{number}".encode(), number, 2)
-        cgroups.died(number, number)
+    cgroups.add(1, POD.encode(), 1)
+    cgroups.add(2, CONTAINER.encode(), 2, 1)
+    cgroups.add(3, f"{POD}/{OTHER_ID}".encode(), 3, 1)
+    cgroups.mark_removed(3, 4)
+    for number in range(10, 10 + MOST_NESTED + 100):
+        cgroups.add(number, f"{CONTAINER}/x{number}".encode(), number, 2)
+        cgroups.mark_removed(number, number)
     assert cgroups.forget(1_000_000) == list(range(10, 110))
     assert cgroups.get(3), "another container's name stays, however old it is"
     assert cgroups.get(110)
@@ -86,29 +86,29 @@ def test_of_what_containers_make_and_unmake_by_the_thousand_only_the_newest_is_r
 
 
 def test_an_id_that_comes_again_is_another_cgroup(cgroups):
-    cgroups.born(7, CONTAINER.encode(), 100)
-    cgroups.died(7, 200)
-    cgroups.born(7, b"/system.slice/x.service", 300)
-    assert cgroups.get(7).place.pod is None
-    assert cgroups.forget(200 + KEEP_DEAD_NS * 2) == []
+    cgroups.add(7, CONTAINER.encode(), 100)
+    cgroups.mark_removed(7, 200)
+    cgroups.add(7, b"/system.slice/x.service", 300)
+    assert cgroups.get(7).identity.pod is None
+    assert cgroups.forget(200 + KEEP_REMOVED_NS * 2) == []
     assert cgroups.get(7).path == "/system.slice/x.service"
 
 
 def test_siblings_are_the_pods_containers_and_nobody_elses(cgroups):
-    cgroups.born(1, POD.encode(), 1)
-    own = cgroups.born(2, CONTAINER.encode(), 2)
-    cgroups.born(3, f"{POD}/{OTHER_ID}".encode(), 3)
-    cgroups.born(4, f"/kubepods/podother/{OTHER_ID}".encode(), 4)
-    cgroups.died(3, 5)
-    assert {one.id for one in cgroups.siblings(own)} == {2, 3}
+    cgroups.add(1, POD.encode(), 1)
+    own = cgroups.add(2, CONTAINER.encode(), 2)
+    cgroups.add(3, f"{POD}/{OTHER_ID}".encode(), 3)
+    cgroups.add(4, f"/kubepods/podother/{OTHER_ID}".encode(), 4)
+    cgroups.mark_removed(3, 5)
+    assert {one.id for one in cgroups.containers_of_pod(own)} == {2, 3}
 
 
 def test_a_walk_finds_every_directory_with_its_path_and_its_inode_as_id(cgroups, tree):
     fresh = cgroups.walk(tree, 100)
     paths = {"/": tree} | {f"/{path.relative_to(tree)}": path for path in tree.rglob("*") if path.is_dir()}
     assert {one.path: one.id for one in fresh} == {path: number_of(folder) for path, folder in paths.items()}
-    assert all(one.born == 0 for one in fresh)
-    assert cgroups.get(number_of(tree / CONTAINER[1:])).place.container == ID
+    assert all(one.created == 0 for one in fresh)
+    assert cgroups.get(number_of(tree / CONTAINER[1:])).identity.container == ID
 
 
 def test_a_second_walk_finds_only_what_is_new(cgroups, tree):
@@ -118,9 +118,9 @@ def test_a_second_walk_finds_only_what_is_new(cgroups, tree):
 
 
 def test_a_walk_leaves_alone_what_the_kernel_told_already(cgroups, tree):
-    cgroups.born(number_of(tree / "system.slice"), b"/system.slice", 50)
+    cgroups.add(number_of(tree / "system.slice"), b"/system.slice", 50)
     cgroups.walk(tree, 100)
-    assert cgroups.get(number_of(tree / "system.slice")).born == 50
+    assert cgroups.get(number_of(tree / "system.slice")).created == 50
 
 
 def test_what_a_walk_does_not_find_any_more_is_dead(cgroups, tree):
@@ -128,18 +128,18 @@ def test_what_a_walk_does_not_find_any_more_is_dead(cgroups, tree):
     gone = number_of(tree / CONTAINER[1:])
     (tree / CONTAINER[1:]).rmdir()
     cgroups.walk(tree, 200)
-    assert cgroups.get(gone).died == 200
+    assert cgroups.get(gone).removed == 200
 
 
 def test_what_was_born_after_the_walk_began_is_not_called_dead(cgroups, tree):
-    cgroups.born(1, b"/just/born", 300)
+    cgroups.add(1, b"/just/born", 300)
     cgroups.walk(tree, 200)
-    assert cgroups.get(1).died is None
+    assert cgroups.get(1).removed is None
 
 
 def test_an_id_that_a_walk_finds_under_another_name_is_another_cgroup(cgroups, tree):
     number = number_of(tree / "system.slice")
-    cgroups.born(number, CONTAINER.encode(), 50)
+    cgroups.add(number, CONTAINER.encode(), 50)
     fresh = cgroups.walk(tree, 100)
     assert number in {one.id for one in fresh}
     assert cgroups.get(number).path == "/system.slice"
@@ -167,6 +167,6 @@ def test_a_root_that_is_not_there_is_said(cgroups, tmp_path):
 def test_a_cgroup_that_was_called_dead_and_is_there_at_the_next_walk_lives(cgroups, tree):
     cgroups.walk(tree, 100)
     number = number_of(tree / "system.slice")
-    cgroups.died(number, 150)
+    cgroups.mark_removed(number, 150)
     cgroups.walk(tree, 200)
-    assert cgroups.get(number).died is None
+    assert cgroups.get(number).removed is None

@@ -4,12 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.attribution.enricher import Enricher, Layout
-from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT
 from agent.model import Attribution, Container, Pod
-from tests.agent.fakes import FakeAttachedTasks, FakeWallClock
+from tests.agent.fakes import FakeAttachedTasks, an_enricher
 
-LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
 HOST, APP, OTHER = 1, 7, 8  # cgroups
 WAIT, MS = 5_000, 1_000_000
 
@@ -50,19 +47,7 @@ def moves():
 
 @pytest.fixture
 def enricher(attributions, moves):
-    return an_enricher(attributions, moves=moves)
-
-
-def an_enricher(attributions, most=100, moves=None):
-    return Enricher(
-        layout=LAYOUT,
-        boot_key=0x0AC846B954B946DB,
-        clock=FakeWallClock(1_000_000),
-        attributions=attributions,
-        attached_tasks=FakeAttachedTasks(moves),
-        wait_ns=WAIT * MS,
-        most=most,
-    )
+    return an_enricher(attributions, FakeAttachedTasks(moves), wait_ns=WAIT * MS, most=100)
 
 
 def one(enricher, raw):
@@ -116,7 +101,7 @@ def test_one_containers_end_of_waiting_is_not_anothers(enricher, records):
 
 
 def test_no_more_wait_than_may_and_the_oldest_goes_first(attributions, records):
-    enricher = an_enricher(attributions, most=2)
+    enricher = an_enricher(attributions, wait_ns=WAIT * MS, most=2)
     ready = enricher.enrich(b"".join(records.fork(number, APP) for number in range(5)), 0)
     assert sequences(ready) == [0, 1, 2]
     assert enricher.waiting == 2
@@ -132,7 +117,7 @@ def test_at_the_end_all_that_waits_goes(enricher, records):
 @given(st.lists(st.tuples(st.sampled_from(["fork", "fork", "fork", "resolve", "settle"]), st.integers(1, 4)), max_size=60))
 def test_each_fork_comes_once_and_in_its_cgroups_order_whatever_happens(records, steps):
     attributions = FakeAttributions()
-    enricher, sent, got = an_enricher(attributions, most=5), [], []
+    enricher, sent, got = an_enricher(attributions, wait_ns=WAIT * MS, most=5), [], []
     for now, (what, cgroup) in enumerate(steps):
         if what == "fork":
             sent.append((cgroup, now))

@@ -2,10 +2,9 @@
 
 import pytest
 
-from agent.attribution.enricher import Enricher, Layout
-from agent.kernel.records import CHAIN, FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT, UNKNOWN_32, UNKNOWN_64
+from agent.kernel.records import CHAIN, UNKNOWN_32, UNKNOWN_64
 from agent.model import Attribution
-from tests.agent.fakes import FakeAttachedTasks, FakeAttributions, FakeWallClock
+from tests.agent.fakes import FakeAttributions, FakeWallClock, an_enricher
 
 HOST = Attribution(1, "/init.scope", "host", None)
 
@@ -13,14 +12,8 @@ HOST = Attribution(1, "/init.scope", "host", None)
 @pytest.fixture
 def enricher():
     """On a node where all is the host's."""
-    return Enricher(
-        layout=Layout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack),
-        boot_key=0x0AC846B954B946DB,
-        clock=FakeWallClock(1_000_000),
-        attributions=FakeAttributions(lambda _cgroup: HOST),
-        attached_tasks=FakeAttachedTasks(),
-        wait_ns=0,
-        most=0,
+    return an_enricher(
+        FakeAttributions(lambda _cgroup: HOST), boot_key=0x0AC846B954B946DB, clock=FakeWallClock(1_000_000), wait_ns=0, most=0
     )
 
 
@@ -172,4 +165,5 @@ def test_origins_are_kept_in_bounded_number(enricher, records):
     )
     parents = [fork.parent_context.parent.tid for fork in enricher.enrich(raw, 0)]
     assert parents == list(range(10_000))
-    assert len(enricher._parent_contexts) + len(enricher._older_parent_contexts) <= 4096
+    decoder = enricher._decoder
+    assert len(decoder._parent_contexts) + len(decoder._older_parent_contexts) <= 4096

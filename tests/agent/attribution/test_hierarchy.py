@@ -44,7 +44,7 @@ PART = "51 47 0:32 {inner} {root}/part rw,relatime - cgroup cgroup rw,pids\n"
 @pytest.fixture(autouse=True)
 def inodes(monkeypatch):
     """A hierarchy's root has inode 1, which no directory of ours can have: the parts of hierarchies are named instead."""
-    monkeypatch.setattr(cgroups, "_inode", lambda place: 26150 if place.name in {"own", "part"} else 1)
+    monkeypatch.setattr(cgroups, "_inode", lambda path: 26150 if path.name in {"own", "part"} else 1)
 
 
 @pytest.fixture

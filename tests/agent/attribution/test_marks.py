@@ -1,6 +1,6 @@
 """Marks: a pod's directory is a root, its children are its containers, and all below a container is the container's."""
 
-from agent.attribution.cgroup_paths import place_of
+from agent.attribution.cgroup_paths import parse_cgroup_path
 from agent.attribution.cgroups import Cgroup
 from agent.attribution.tracked_cgroups import TrackedCgroup, TrackedCgroups
 
@@ -9,12 +9,12 @@ POD = f"/kubepods/burstable/pod{UID}"
 
 
 def made(number, path, parent):
-    return Cgroup(number, path, place_of(path), 0, None, parent)
+    return Cgroup(number, path, parse_cgroup_path(path), 0, None, parent)
 
 
 def marks_of(*cgroups):
     tracked_cgroups = TrackedCgroups()
-    return tracked_cgroups, [tracked_cgroups.of(cgroup) for cgroup in cgroups]
+    return tracked_cgroups, [tracked_cgroups.track(cgroup) for cgroup in cgroups]
 
 
 def test_a_pod_its_container_and_what_the_container_makes():
@@ -58,7 +58,7 @@ def test_a_pods_rows_are_those_its_forks_were_counted_in_also_before_the_kernel_
     tracked_cgroups, _ = marks_of(made(4, POD, 3), made(5, f"{POD}/{ID}", 4), made(6, f"{POD}/{ID}/init", 5))
     assert tracked_cgroups.pods() == [4]
     assert sorted(
-        tracked_cgroups.rows_of(4, {4: "pod", 5: "container", 6: "counted before it was marked", 7: "another's"})
+        tracked_cgroups.counters_of(4, {4: "pod", 5: "container", 6: "counted before it was marked", 7: "another's"})
     ) == [
         "container",
         "counted before it was marked",
@@ -69,7 +69,7 @@ def test_a_pods_rows_are_those_its_forks_were_counted_in_also_before_the_kernel_
 def test_what_is_forgotten_is_no_row_any_more():
     tracked_cgroups, _ = marks_of(made(4, POD, 3), made(5, f"{POD}/{ID}", 4))
     tracked_cgroups.forget(5)
-    assert list(tracked_cgroups.rows_of(4, {4: 1, 5: 2})) == [1]
+    assert list(tracked_cgroups.counters_of(4, {4: 1, 5: 2})) == [1]
     tracked_cgroups.forget(4)
     tracked_cgroups.forget(99)
     assert tracked_cgroups.pods() == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.attribution.cgroups import KEEP_DEAD_NS
+from agent.attribution.cgroups import KEEP_REMOVED_NS
 from agent.attribution.metadata_cache import MetadataCache
 from agent.attribution.pods import KEEP_GONE_S
 from agent.model import ATTACHED, CREATED, REMOVED, CgroupEvent, Container, Pod
@@ -39,11 +39,11 @@ class Kernel:
         self.tracked_cgroups[cgroup] = (counted, pod, is_pod)
 
     @staticmethod
-    def born(number, path, parent, time=100):
+    def created(number, path, parent, time=100):
         return CgroupEvent(number, parent, time, CREATED, path.encode(), True, 0, 0)
 
     @staticmethod
-    def died(number, time):
+    def removed(number, time):
         return CgroupEvent(number, 0, time, REMOVED, b"", True, 0, 0)
 
 
@@ -64,8 +64,8 @@ def here(tmp_path, kernel):
     """A pod with a container, and what the container made."""
     metadata_cache = MetadataCache(tmp_path, api=True)
     metadata_cache.pods.put(a_pod())
-    births = [kernel.born(4, POD, 3), kernel.born(5, f"{POD}/{ID}", 4), kernel.born(6, f"{POD}/{ID}/init", 5)]
-    metadata_cache.apply(births, kernel)
+    births = [kernel.created(4, POD, 3), kernel.created(5, f"{POD}/{ID}", 4), kernel.created(6, f"{POD}/{ID}/init", 5)]
+    metadata_cache.apply_cgroup_events(births, kernel)
     return metadata_cache
 
 
@@ -87,12 +87,12 @@ def test_a_birth_is_named_and_the_kernel_is_told_where_it_counts(here, kernel):
 
 def test_an_id_that_comes_again_is_another_cgroup(here, kernel):
     assert name_of(here, 6) == ("cart", "app")
-    here.apply([kernel.born(6, "/system.slice/cron.service", 1)], kernel)
+    here.apply_cgroup_events([kernel.created(6, "/system.slice/cron.service", 1)], kernel)
     assert here.attributions.find(6).state == "host"
 
 
 def test_what_enters_a_container_is_found_by_its_task(here, kernel):
-    here.apply([CgroupEvent(5, 0, 200, ATTACHED, b"", True, 77, 190)], kernel)
+    here.apply_cgroup_events([CgroupEvent(5, 0, 200, ATTACHED, b"", True, 77, 190)], kernel)
     assert here.attached_tasks.cgroup_of(77, 190) == 5
     assert here.attached_tasks.cgroup_of(77, 191) is None
 
@@ -103,21 +103,21 @@ def test_a_walk_finds_what_was_born_unheard_and_tells_the_kernel(tmp_path, kerne
     metadata_cache.walk(kernel, 100)
     pod, container, inner = ((tmp_path / path[1:]).stat().st_ino for path in (POD, f"{POD}/{ID}", f"{POD}/{ID}/init"))
     assert kernel.tracked_cgroups == {pod: (pod, pod, True), container: (container, pod, False), inner: (container, pod, False)}
-    assert metadata_cache.pods_there() == {UID}
+    assert metadata_cache.pods_with_cgroups() == {UID}
 
 
 def test_the_next_agent_knows_what_died_and_went_meanwhile(here, kernel, tmp_path):
-    here.apply([kernel.died(5, 200)], kernel)
+    here.apply_cgroup_events([kernel.removed(5, 200)], kernel)
     here.pods.remove(UID, 0.0)
     kept = Kept()
     here.stage(kept)
     after = next_agent(tmp_path, kept)
     assert name_of(after, 5) == ("cart", "app")
     assert after.cgroups.get(5) == here.cgroups.get(5)
-    assert sorted(after.tracked_cgroups.rows_of(4, {4: 4, 5: 5, 6: 6})) == [4, 5, 6]
+    assert sorted(after.tracked_cgroups.counters_of(4, {4: 4, 5: 5, 6: 6})) == [4, 5, 6]
     assert after.pods.get(UID) == here.pods.get(UID)
     assert after.pods.is_gone(UID)
-    assert after.pods_there() == {UID}, "its own directory lives"
+    assert after.pods_with_cgroups() == {UID}, "its own directory lives"
 
 
 def test_a_pod_that_was_gone_stays_as_long_under_the_next_agent(here, tmp_path):
@@ -136,7 +136,7 @@ def test_after_a_boot_pods_are_known_and_cgroups_are_not(here, tmp_path):
     here.stage(kept)
     after = next_agent(tmp_path, kept, cgroups=False)
     assert after.pods.known() == [UID]
-    assert after.cgroups.known() == []
+    assert after.cgroups.ids() == []
 
 
 def test_only_what_changed_is_staged_again(here, kernel):
@@ -146,7 +146,7 @@ def test_only_what_changed_is_staged_again(here, kernel):
     kept.staged.clear()
     here.stage(kept)
     assert kept.staged == []
-    here.apply([kernel.died(6, 200)], kernel)
+    here.apply_cgroup_events([kernel.removed(6, 200)], kernel)
     here.pods.put(a_pod(OTHER))
     here.stage(kept)
     assert sorted(kept.staged) == [(CGROUPS, 6), (PODS, OTHER)]
@@ -156,12 +156,12 @@ def test_only_what_changed_is_staged_again(here, kernel):
 
 
 def test_what_is_forgotten_here_is_forgotten_there(here, kernel, tmp_path):
-    here.apply([kernel.died(6, 200)], kernel)
+    here.apply_cgroup_events([kernel.removed(6, 200)], kernel)
     here.pods.remove(UID, 0.0)
     kept = Kept()
     here.stage(kept)
-    assert here.forget(200 + KEEP_DEAD_NS + 1, KEEP_GONE_S + 1) == [6]
-    assert list(here.tracked_cgroups.rows_of(4, {5: 5, 6: 6})) == [5]
+    assert here.forget(200 + KEEP_REMOVED_NS + 1, KEEP_GONE_S + 1) == [6]
+    assert list(here.tracked_cgroups.counters_of(4, {5: 5, 6: 6})) == [5]
     here.stage(kept)
     assert sorted(kept.table(CGROUPS)) == [4, 5]
     assert not kept.table(PODS)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.attribution.cgroup_paths import HOST, Place, place_of
+from agent.attribution.cgroup_paths import HOST, PathIdentity, parse_cgroup_path
 
 UID, OTHER_UID = "a87d9c0e-19ae-4043-83a2-abda8b90c98e", "0fd2b1f3-3a3e-4f0a-9f5e-52b1e4a3c111"
 ID, OTHER_ID = "7b" * 32, "c4" * 32
@@ -71,34 +71,34 @@ outsides = hexes.flatmap(lambda node: st.sampled_from(["", f"/docker/{node}", f"
 
 @given(kubelets, outsides, uids, hexes)
 def test_every_kubelets_container_is_found(kubelet, outside, uid, container):
-    assert place_of(outside + kubelet.container(uid, container)) == Place(uid, container, kubelet.runtime)
+    assert parse_cgroup_path(outside + kubelet.container(uid, container)) == PathIdentity(uid, container, kubelet.runtime)
 
 
 @given(kubelets.filter(lambda kubelet: not kubelet.colon), outsides, uids)
 def test_every_kubelets_pod_is_found_without_a_container(kubelet, outside, uid):
-    assert place_of(outside + kubelet.pod(uid)) == Place(uid)
+    assert parse_cgroup_path(outside + kubelet.pod(uid)) == PathIdentity(uid)
 
 
 @given(kubelets, outsides, uids, hexes, tails)
 def test_nothing_that_a_container_makes_below_itself_changes_whose_it_is(kubelet, outside, uid, container, tail):
-    place = place_of("/".join([outside + kubelet.container(uid, container), *tail]))
-    assert (place.pod, place.container, place.runtime) == (uid, container, kubelet.runtime)
+    identity = parse_cgroup_path("/".join([outside + kubelet.container(uid, container), *tail]))
+    assert (identity.pod, identity.container, identity.runtime) == (uid, container, kubelet.runtime)
 
 
 @given(uids, names)
 def test_a_directory_in_a_pod_that_is_no_containers_is_the_pods(uid, name):
-    place = place_of(f"/kubepods/pod{uid}/x{name}")
-    assert place.pod == uid
+    identity = parse_cgroup_path(f"/kubepods/pod{uid}/x{name}")
+    assert identity.pod == uid
 
 
 @given(st.text() | st.lists(names | st.sampled_from(["..", "", "kubepods", "pod", "burstable"])).map("/".join))
 def test_no_path_makes_it_raise(path):
-    assert isinstance(place_of(path), Place)
+    assert isinstance(parse_cgroup_path(path), PathIdentity)
 
 
 @given(st.binary(max_size=1024))
 def test_no_bytes_make_it_raise(raw):
-    assert isinstance(place_of(raw.decode(errors="replace")), Place)
+    assert isinstance(parse_cgroup_path(raw.decode(errors="replace")), PathIdentity)
 
 
 @pytest.mark.parametrize(
@@ -125,38 +125,44 @@ def test_no_bytes_make_it_raise(raw):
     ],
 )
 def test_what_is_in_no_pod_is_the_hosts(path):
-    assert place_of(path) == HOST
+    assert parse_cgroup_path(path) == HOST
 
 
 @pytest.mark.parametrize(
-    ("path", "place"),
+    ("path", "identity"),
     [
-        (f"/kubepods/burstable/pod{UID}/{ID}", Place(UID, ID)),
-        (f"/kubepods/pod{UID}/{ID}/init", Place(UID, ID)),
+        (f"/kubepods/burstable/pod{UID}/{ID}", PathIdentity(UID, ID)),
+        (f"/kubepods/pod{UID}/{ID}/init", PathIdentity(UID, ID)),
         (
             f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID.replace('-', '_')}.slice"
             f"/cri-containerd-{ID}.scope",
-            Place(UID, ID, "containerd"),
+            PathIdentity(UID, ID, "containerd"),
         ),
-        (f"/kubepods.slice/kubepods-pod{UID.replace('-', '_')}.slice/crio-{ID}.scope/container", Place(UID, ID, "cri-o")),
-        (f"/kubepods.slice/kubepods-pod{UID.replace('-', '_')}.slice/crio-conmon-{ID}.scope", Place(UID)),
-        (f"/kubepods/pod{UID}/libpod-{ID}.scope/container", Place(UID, ID, "podman")),
+        (
+            f"/kubepods.slice/kubepods-pod{UID.replace('-', '_')}.slice/crio-{ID}.scope/container",
+            PathIdentity(UID, ID, "cri-o"),
+        ),
+        (f"/kubepods.slice/kubepods-pod{UID.replace('-', '_')}.slice/crio-conmon-{ID}.scope", PathIdentity(UID)),
+        (f"/kubepods/pod{UID}/libpod-{ID}.scope/container", PathIdentity(UID, ID, "podman")),
         (
             f"/docker/{OTHER_ID}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice"
             f"/kubelet-kubepods-besteffort-pod{UID.replace('-', '_')}.slice/cri-containerd-{ID}.scope",
-            Place(UID, ID, "containerd"),
+            PathIdentity(UID, ID, "containerd"),
         ),
-        ("/kubepods/besteffort/pod21fdd1a722e0fcb32d3c6f8bb5bcd5ad/" + ID, Place("21fdd1a722e0fcb32d3c6f8bb5bcd5ad", ID)),
+        (
+            "/kubepods/besteffort/pod21fdd1a722e0fcb32d3c6f8bb5bcd5ad/" + ID,
+            PathIdentity("21fdd1a722e0fcb32d3c6f8bb5bcd5ad", ID),
+        ),
     ],
     ids=["v1", "below", "systemd", "crio", "conmon", "libpod", "kind", "static"],
 )
-def test_the_shapes_as_they_are_written_down(path, place):
-    assert place_of(path) == place
+def test_the_shapes_as_they_are_written_down(path, identity):
+    assert parse_cgroup_path(path) == identity
 
 
 @pytest.mark.parametrize("inner", [f"docker/{OTHER_ID}", f"system.slice/docker-{OTHER_ID}.scope", f"a/b/libpod-{OTHER_ID}"])
 def test_a_container_inside_the_container_is_the_outer_one_s(inner):
-    assert place_of(f"/kubepods/pod{UID}/{ID}/{inner}") == Place(UID, ID)
+    assert parse_cgroup_path(f"/kubepods/pod{UID}/{ID}/{inner}") == PathIdentity(UID, ID)
 
 
 @pytest.mark.parametrize(
@@ -168,8 +174,8 @@ def test_a_container_inside_the_container_is_the_outer_one_s(inner):
     ],
 )
 def test_a_container_that_names_a_directory_like_another_pods_stays_its_own_pods(below):
-    place = place_of(f"/kubepods/burstable/pod{UID}/{ID}/{below}")
-    assert (place.pod, place.container) == (UID, ID)
+    identity = parse_cgroup_path(f"/kubepods/burstable/pod{UID}/{ID}/{below}")
+    assert (identity.pod, identity.container) == (UID, ID)
 
 
 @pytest.mark.parametrize(
@@ -182,11 +188,11 @@ def test_a_container_that_names_a_directory_like_another_pods_stays_its_own_pods
     ],
 )
 def test_a_name_that_only_resembles_a_pods_is_none(path):
-    assert place_of(path).container is None
+    assert parse_cgroup_path(path).container is None
 
 
 def test_a_containers_name_with_a_newline_is_no_container():
-    assert place_of(f"/kubepods/pod{UID}/{ID}\n") == Place(UID)
+    assert parse_cgroup_path(f"/kubepods/pod{UID}/{ID}\n") == PathIdentity(UID)
 
 
 @pytest.mark.parametrize(
@@ -195,10 +201,10 @@ def test_a_containers_name_with_a_newline_is_no_container():
 @pytest.mark.parametrize("end", ["", ".slice", ".slice:cri-containerd:" + ID[:-1] + "x"])
 def test_a_path_of_ten_thousand_bytes_is_in_no_container_and_no_burden(part, end):
     """The suite's own time limit is what would tell of a regular expression that goes over it again and again."""
-    assert place_of(f"/{part}{end}").container is None
+    assert parse_cgroup_path(f"/{part}{end}").container is None
 
 
 @pytest.mark.parametrize("root", ["my_root", "Nodes"])
 def test_a_cgroup_root_of_any_name_may_stand_before_kubepods(root):
     path = f"/{root}.slice/{root}-kubepods.slice/{root}-kubepods-pod{UID.replace('-', '_')}.slice/cri-containerd-{ID}.scope"
-    assert place_of(path) == Place(UID, ID, "containerd")
+    assert parse_cgroup_path(path) == PathIdentity(UID, ID, "containerd")

@@ -42,7 +42,7 @@ def cgroups(processes):
     for process in sorted(processes, key=lambda process: process["host_pid"]):
         path = path_of(process)
         if path not in ids:
-            ids[path] = found.born(len(ids) + 1, path.encode(), 0).id
+            ids[path] = found.add(len(ids) + 1, path.encode(), 0).id
     found.ids = ids
     return found
 

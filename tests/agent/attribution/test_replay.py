@@ -209,7 +209,7 @@ async def test_each_process_that_ran_then_is_its_own_pods_whichever_hierarchy_is
     for hierarchy in range(len(processes[0]["cgroup"])):
         cgroups, ids = Cgroups(), {}
         for path in (process["cgroup"][hierarchy].split(":", 2)[2] for process in processes):
-            ids[path] = ids.get(path) or cgroups.born(len(ids) + 1, path.encode(), 0).id
+            ids[path] = ids.get(path) or cgroups.add(len(ids) + 1, path.encode(), 0).id
         assert len(ids) == 14  # of 21 processes
         attributions = Attributions(cgroups, pods, api=True)
         for path, number in ids.items():

@@ -27,15 +27,15 @@ class Node:
         self.attributions = Attributions(self.cgroups, self.pods, api=api)
         self._last = 100
 
-    def born(self, path, number=None, time=None):
+    def created(self, path, number=None, time=None):
         self._last += 1
         number = number or self._last
-        self.cgroups.born(number, path.encode(), self._last if time is None else time)
+        self.cgroups.add(number, path.encode(), self._last if time is None else time)
         self.attributions.cgroup_changed(number)
         return number
 
     def container(self, container, uid=UID, **more):
-        return self.born(f"/kubepods/burstable/pod{uid}/{container}", **more)
+        return self.created(f"/kubepods/burstable/pod{uid}/{container}", **more)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def node():
 
 
 def test_a_hosts_process_is_the_hosts_at_once(node):
-    cgroup = node.born("/system.slice/ssh.service")
+    cgroup = node.created("/system.slice/ssh.service")
     attribution = node.attributions.find(cgroup)
     assert (attribution.state, attribution.by, attribution.path, attribution.pod_uid) == (
         "host",
@@ -121,7 +121,7 @@ def test_of_containers_older_than_the_agent_the_one_with_the_lowest_id_is_the_sa
 
 def test_what_a_sandbox_makes_below_itself_is_the_sandbox_too(node):
     node.container(SANDBOX)
-    below = node.born(f"/kubepods/burstable/pod{UID}/{SANDBOX}/init")
+    below = node.created(f"/kubepods/burstable/pod{UID}/{SANDBOX}/init")
     node.pods.put(a_pod())
     assert node.attributions.resolve_final(below).container.kind == "sandbox"
 
@@ -139,13 +139,13 @@ def test_the_first_born_of_another_pod_is_not_this_ones_sandbox(node):
 
 def test_a_dead_sandbox_is_still_the_first_born(node):
     sandbox, app = node.container(SANDBOX), node.container(APP)
-    node.cgroups.died(sandbox, 1000)
+    node.cgroups.mark_removed(sandbox, 1000)
     node.pods.put(a_pod())
     assert node.attributions.resolve_final(app).state == "unresolved"
 
 
 def test_a_pods_own_directory_is_the_pods_without_a_container(node):
-    cgroup = node.born(f"/kubepods/burstable/pod{UID}")
+    cgroup = node.created(f"/kubepods/burstable/pod{UID}")
     node.pods.put(a_pod(UID, APP))
     attribution = node.attributions.find(cgroup)
     assert (attribution.state, attribution.pod.uid, attribution.container) == ("resolved", UID, None)
@@ -155,7 +155,7 @@ def test_an_id_that_comes_again_is_never_the_old_pods(node):
     cgroup = node.container(APP)
     node.pods.put(a_pod(UID, APP))
     assert node.attributions.find(cgroup).pod.uid == UID
-    node.cgroups.died(cgroup, 1000)
+    node.cgroups.mark_removed(cgroup, 1000)
     node.container(LATER, OTHER_UID, number=cgroup)
     assert node.attributions.find(cgroup) is None
     assert node.attributions.resolve_now(cgroup).pod_uid == OTHER_UID
@@ -172,7 +172,7 @@ def test_a_forgotten_id_is_nobodys(node):
     cgroup = node.container(APP)
     node.pods.put(a_pod(UID, APP))
     node.attributions.find(cgroup)
-    node.cgroups.died(cgroup, 0)
+    node.cgroups.mark_removed(cgroup, 0)
     for gone in node.cgroups.forget(10**15):
         node.attributions.cgroup_changed(gone)
     assert node.attributions.find(cgroup) is None
@@ -233,7 +233,7 @@ def test_no_order_of_events_ever_gives_a_cgroup_to_another_pod(steps):
             node.container(APP, uid, number=number)
             owner[number] = uid
         elif what == "died":
-            node.cgroups.died(number, 1)
+            node.cgroups.mark_removed(number, 1)
         elif what == "pod":
             node.pods.put(a_pod(uid, APP))
         elif what == "gone":
@@ -272,8 +272,8 @@ def test_a_sandbox_that_is_made_anew_is_one_too_and_a_container_beside_it_is_not
     first, app = node.container(SANDBOX), node.container(APP)
     node.pods.put(a_pod(UID, APP))
     for gone in (first, app):
-        node.cgroups.died(gone, node.cgroups.get(app).born + 1)
-    again = node.container("5b" * 32, time=node.cgroups.get(app).born + 2)
-    beside = node.container(LATER, time=node.cgroups.get(app).born + 3)
+        node.cgroups.mark_removed(gone, node.cgroups.get(app).created + 1)
+    again = node.container("5b" * 32, time=node.cgroups.get(app).created + 2)
+    beside = node.container(LATER, time=node.cgroups.get(app).created + 3)
     assert node.attributions.resolve_final(again).container.kind == "sandbox"
     assert node.attributions.resolve_final(beside).state == "unresolved"

@@ -289,7 +289,7 @@ async def test_what_can_still_be_read_is_salvaged_for_as_long_as_there_is_time_a
     journal = await filled(place)
     place.file.unlink()
     clock = iter(range(100))
-    monkeypatch.setattr("agent.journal.salvage.time", SimpleNamespace(monotonic=lambda: next(clock) * 0.2))
+    monkeypatch.setattr("agent.journal.rebuild.time", SimpleNamespace(monotonic=lambda: next(clock) * 0.2))
     assert await journal.commit()
     monkeypatch.undo()
     left = [int(batch.id) for batch in await drained(journal.queue("siem"))]

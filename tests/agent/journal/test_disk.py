@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from agent.journal import Journal
+from agent.journal.directory import Corrupt, Unavailable
 from agent.journal.file import File
-from agent.journal.folder import Away, Damaged
 from agent.journal.rows import Changes, TableChanges
 from tests.agent.journal.batches import STREAM, a_batch, at_once, counts, drained, nothing_yet, told
 from tests.agent.journal.conftest import Place
@@ -216,7 +216,7 @@ async def test_a_batch_that_can_not_be_read_is_waited_for_while_the_disk_is_away
 
     def reading(file, number):
         if number == bad:
-            raise Away("input/output error (SQLITE_IOERR_READ)")
+            raise Unavailable("input/output error (SQLITE_IOERR_READ)")
         return read(file, number)
 
     monkeypatch.setattr(File, "read", reading)
@@ -239,10 +239,10 @@ def test_a_log_that_can_not_be_played_into_the_file_is_waited_for_and_at_last_gi
     file = File(tmp_path / "journal.sqlite3")
     assert file.write(Changes([], [], [], [], {"shelf": TableChanges(False, {1: bytes(50_000)})}))
     with failing_disk():
-        with pytest.raises(Away, match="input/output error"):
+        with pytest.raises(Unavailable, match="input/output error"):
             file.upkeep()
         monkeypatch.setattr("agent.journal.file._LONGEST_LOG", 50_000)
-        with pytest.raises(Damaged, match="can't take in its log any more"):
+        with pytest.raises(Corrupt, match="can't take in its log any more"):
             file.upkeep()
     file.upkeep()
     file.close()

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.attribution.enricher import Enricher, Layout
 from agent.kernel.programs import Meta, Snapshot
-from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT, CgroupCounters, CpuRow
+from agent.kernel.records import FORK_SLOT, CgroupCounters, CpuRow
 from agent.ledger import Account
 from agent.lifecycle import recovery
 from agent.model import NOBODY, Attribution
@@ -19,9 +18,8 @@ from agent.reporting.storms import Storms
 from agent.reporting.summaries import Interval, Summaries
 from agent.sinks.encoders.native import k8s_fields
 from agent.state_records import POSITIONS, REPORTED, CountedRecord, PositionRecord, ReportedRecord, waiting_table
-from tests.agent.fakes import FakeAttachedTasks, FakeAttributions, FakeWallClock
+from tests.agent.fakes import FakeAttributions, an_enricher
 
-LAYOUT = Layout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
 STREAM, OTHER = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68", "0ac846b9-54b9-46db-ad41-e0a5f64de594.0000000000000001"
 K8S_FIELDS = partial(k8s_fields, cluster="test", node="node1")
 few = st.integers(0, 1000)
@@ -100,7 +98,7 @@ def test_a_stream_that_no_probe_goes_on_with_is_dead():
 def test_what_still_waited_for_its_name_goes_with_what_is_known(records):
     raw = records.fork(7, 5)
     table = {2: (100).to_bytes(8, "little") + (5).to_bytes(8, "little") + b"\0" + raw}
-    enricher = Enricher(LAYOUT, 1, FakeWallClock(), FakeAttributions(attribution, lambda _: None), FakeAttachedTasks(), 5, 10)
+    enricher = an_enricher(FakeAttributions(attribution, lambda _: None))
     (fork,) = recovery.waited(Journal(**{waiting_table(STREAM): table}), STREAM, enricher, 200)
     assert (fork.sequence, fork.attribution.cgroup, fork.counted) == (7, 5, 5)
 

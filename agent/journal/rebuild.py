@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import Final
 
 from agent.journal.batch_index import Entry
+from agent.journal.directory import BESIDE, Corrupt, Unavailable
 from agent.journal.file import File
-from agent.journal.folder import BESIDE, Away, Damaged
 from agent.journal.rows import Changes, NewBatch
 
-__all__ = ["adopt_draft", "salvage"]
+__all__ = ["adopt_draft", "copy_readable"]
 
 _MOST_S: Final = 2.0  # nothing is committed meanwhile, and the kernel's ring holds for four
 _TOGETHER: Final = 1 << 20  # bytes a transaction
 
 
-def salvage(old: File, path: Path, wanted: Iterable[Entry]) -> set[int]:
+def copy_readable(old: File, path: Path, wanted: Iterable[Entry]) -> set[int]:
     """Copies the bodies of these batches to the draft, in this order, for as long as there is time; closes the old one.
 
     Returns the ids of those that are safe there. Raises nothing: what can't be had is not among them.
     """
     saved: set[int] = set()
     until = time.monotonic() + _MOST_S
-    with suppress(Away, Damaged, OSError):
+    with suppress(Unavailable, Corrupt, OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _remove(_draft(path))
         draft = File(_draft(path))
@@ -40,7 +40,7 @@ def salvage(old: File, path: Path, wanted: Iterable[Entry]) -> set[int]:
             for entry in wanted:
                 if time.monotonic() > until:
                     break
-                with suppress(Away, Damaged):
+                with suppress(Unavailable, Corrupt):
                     if batch := old.read(entry.id):
                         group.append(NewBatch(entry.id, entry.place, entry.queue.sink, entry.forks, batch))
                         size += len(batch.body)
@@ -65,7 +65,7 @@ def adopt_draft(path: Path) -> None:
             if beside.exists():
                 beside.rename(_beside(path, suffix))
     except OSError as error:
-        raise Away(error.strerror) from error
+        raise Unavailable(error.strerror) from error
 
 
 def _write(draft: File, group: list[NewBatch], saved: set[int]) -> None:

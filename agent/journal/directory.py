@@ -13,24 +13,24 @@ from glob import escape
 from pathlib import Path
 from typing import Final
 
-__all__ = ["BESIDE", "Away", "Damaged", "JournalTaken", "Lock", "set_aside"]
+__all__ = ["BESIDE", "Corrupt", "DirectoryLock", "JournalTaken", "Unavailable", "move_aside"]
 
 BESIDE: Final = ("", "-wal", "-journal", "-shm")  # what SQLite calls its files, after the journal's own name
 
 
-class Away(Exception):
+class Unavailable(Exception):
     """The disk can't do it now. It is asked again. The text is one line for people."""
 
 
-class JournalTaken(Away):
+class JournalTaken(Unavailable):
     """Another process has the journal. The text names folder and process."""
 
 
-class Damaged(Exception):
+class Corrupt(Exception):
     """The file is not what was written, and will not be again. The text goes on from "the journal "."""
 
 
-class Lock:
+class DirectoryLock:
     """`<folder>/lock`, held for life: two agents with one journal would take each other's batches."""
 
     def __init__(self, folder: Path) -> None:
@@ -40,7 +40,7 @@ class Lock:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise Away(error.strerror) from error
+            raise Unavailable(error.strerror) from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -49,7 +49,7 @@ class Lock:
             raise JournalTaken(f"{folder} is in use by another agent, process {process}") from error
         except OSError as error:
             self.release()
-            raise Away(error.strerror) from error
+            raise Unavailable(error.strerror) from error
         with suppress(OSError):  # whose it is, for the one who is refused: a full disk may leave that out
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
@@ -65,7 +65,7 @@ class Lock:
         os.close(self._fd)
 
 
-def set_aside(path: Path, now: float) -> Path | None:
+def move_aside(path: Path, now: float) -> Path | None:
     """Moves it to `<name>.corrupt-<UTC stamp>` with what lies beside it; only the newest is kept. None: there was nothing.
 
     Raises Away.
@@ -85,5 +85,5 @@ def set_aside(path: Path, now: float) -> Path | None:
                 with suppress(OSError):
                     older.unlink()
     except OSError as error:
-        raise Away(error.strerror) from error
+        raise Unavailable(error.strerror) from error
     return aside if moved else None
