@@ -101,6 +101,6 @@ class AttachedTaskSource(Protocol):
 class CgroupTracker(Protocol):
     """The BPF programs' table of the cgroups of pods."""
 
-    def track(self, cgroup: int, counted: int, pod: int, *, is_pod: bool) -> bool:
-        """`counted`: the cgroup whose counters count; `pod`: the cgroup whose storm limit holds. False: the table is full."""
+    def track(self, cgroup: int, counted_in: int, pod: int, *, is_pod: bool) -> bool:
+        """`counted_in`: the cgroup whose counters count; `pod`: the cgroup whose storm limit holds. False: the map is full."""
         ...

@@ -27,7 +27,7 @@ from agent.attribution.metadata_cache import MetadataCache
 from agent.attribution.pods import PodWatch
 from agent.journal import Journal
 from agent.kernel.capture import Capture, open_capture
-from agent.kernel.clock import Clock, separation
+from agent.kernel.clock import WallClock, separation
 from agent.kernel.programs import LoadedPrograms, boot_id
 from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT
 from agent.lifecycle import recovery
@@ -98,7 +98,7 @@ class Pipeline:
         self._capture = capture
         self._journal = journal
         self._boot_id = boot_id()
-        self._clock = Clock(separation())
+        self._clock = WallClock(separation())
         kubernetes = settings.kubernetes
         self._metadata_cache = MetadataCache(hierarchy.root, api=kubernetes.enabled)
         annotations = requested_annotations(settings.sinks)
@@ -175,7 +175,7 @@ class Pipeline:
         if self._capture.unpinned and self._settings.capture.pin:
             log.warning("capture will not outlive this agent: %s", self._capture.unpinned)
         how = "taken over" if self._capture.taken_over else "new"
-        log.info("capturing: %s, epoch %s (%s)", self._metadata_cache.root, self._capture.current.meta.epoch, how)
+        log.info("capturing: %s, epoch %s (%s)", self._metadata_cache.root, self._capture.current.meta.instance_id, how)
 
     def _recover_instances(self, *, same_boot: bool) -> None:
         """What nothing more can be read of is brought to its end, and what is missing of it is said."""
@@ -285,7 +285,7 @@ class Pipeline:
         self._journal.put(CLOCK, self._boot_id, self._clock.record().encode())
 
     def _hear_of_cgroups(self, programs: LoadedPrograms) -> None:
-        self._metadata_cache.apply_cgroup_events(programs.changes(), self._capture.current)
+        self._metadata_cache.apply_cgroup_events(programs.cgroup_events(), self._capture.current)
 
     def _keep_alive(self) -> None:
         """The probe hears that somebody is there, and what is wanted."""
@@ -341,11 +341,11 @@ class Pipeline:
         heads = {str(cpu): row.sequence for cpu, row in enumerate(snapshot.cpus)}
         lag_ms = int(self.reports.lag_s() * 1000)
         heartbeat = self.reports.heartbeat(instance, snapshot)
-        node = instance.summaries.node(snapshot.rows, interval, self.reports.agent, lag_ms, heads, heartbeat)
+        node = instance.summaries.node(snapshot.counters, interval, self.reports.agent, lag_ms, heads, heartbeat)
         self._tell(instance.stream, [node])
         for cgroup in self._metadata_cache.cgroups.removed_before(_boot_ns() - _ROW_GRACE_NS):
-            if cgroup in snapshot.rows and cgroup not in instance.summaries.retired:
-                instance.summaries.forget(cgroup, snapshot.rows[cgroup])
+            if cgroup in snapshot.counters and cgroup not in instance.summaries.retired:
+                instance.summaries.forget(cgroup, snapshot.counters[cgroup])
                 self._forgettable.append((instance, cgroup))
         instance.stage_reported(self._journal)
         self._ended.tell(self._sinks, interval.start, end, time.time())
@@ -374,14 +374,14 @@ class Pipeline:
                 await asyncio.gather(*(sink.queue.empty() for sink in self._sinks))
         except TimeoutError:
             log.warning("what is left after %.0f s stays in the journal for the next start", _SHIP_S)
-        self._capture.current.note(settled=not any(len(sink.queue) for sink in self._sinks))
+        self._capture.current.update_meta(all_delivered=not any(len(sink.queue) for sink in self._sinks))
         await self._commit()
         self.reports.write_ledger(self._settings.state_dir)
         self.reports.say_goodbye()
 
     def _instance(self, programs: LoadedPrograms) -> ProgramInstance:
         stream, limit = programs.stream, self._settings.capture.storm_limit
-        storms = Storms(stream, limit, self._metadata_cache.attributions.resolve_now, self._k8s_fields, programs.meta.made)
+        storms = Storms(stream, limit, self._metadata_cache.attributions.resolve_now, self._k8s_fields, programs.meta.loaded_ns)
         enricher, summaries = self._enricher(stream, self._metadata_cache), self._new_summaries(stream)
         return ProgramInstance(programs, enricher, summaries, storms, self._hear_of_cgroups, self._time(time.time_ns()))
 

@@ -55,7 +55,7 @@ class ProgramInstance:
         self.received = 0  # forks taken out of the ring and handed over, or waiting
         self.interval_start = start
         self._held = b""
-        self._reached = (programs.forks.cursor, programs.changes_taken)
+        self._reached = (programs.forks.cursor, programs.cgroup_events_cursor)
         self._staged: PositionRecord | None = None
         self._short = self._unseen = 0
         self._counted: CountedRecord | None = None  # by the last summary
@@ -69,7 +69,7 @@ class ProgramInstance:
             unsaved = max(0, self.programs.forks.cursor - forks) // FORK_SLOT
             self.received = received + unsaved
             self.programs.resume(forks, changes)
-            self._reached = (self.programs.forks.cursor, self.programs.changes_taken)
+            self._reached = (self.programs.forks.cursor, self.programs.cgroup_events_cursor)
         if reported := journal.table(REPORTED).get(self.stream):
             before = ReportedRecord.decode(reported)
             self.interval_start = before.interval_start
@@ -87,8 +87,8 @@ class ProgramInstance:
     def turn(self, now: int) -> list[Fork]:
         """One round. `now`: boot clock ns."""
         # Up to here the last round handed over what it found, or will in this one; the rest is found again after a crash.
-        self._reached = (self.programs.forks.cursor, self.programs.changes_taken)
-        raw = self.programs.forks.take(MOST)
+        self._reached = (self.programs.forks.cursor, self.programs.cgroup_events_cursor)
+        raw = self.programs.forks.read(MOST)
         # After the forks: a cgroup's birth is always told before the first fork in it. What entered a container was forked
         # before it did, so what was taken in the last round is named in this one.
         self.hear()
@@ -135,7 +135,7 @@ class ProgramInstance:
     def publish(self, reached: tuple[int, int]) -> None:
         """Gives the rings' room back to the kernel: the journal has what lies before."""
         self.programs.forks.publish(reached[0])
-        self.programs.publish_changes(reached[1])
+        self.programs.publish_cgroup_events(reached[1])
 
     @property
     def reached(self) -> tuple[int, int]:
@@ -151,14 +151,14 @@ class ProgramInstance:
         self._unseen = max(self._unseen, min(short, self._short))
         tasks += self._unseen
         self._counted = CountedRecord(self.programs.meta.attached[1] + tasks, told.emitted, self._unseen)
-        events = self.summaries.next(snapshot.rows, interval)
+        events = self.summaries.next(snapshot.counters, interval)
         if snapshot.orphaned:
             events += self.summaries.gap(interval, "orphaned", snapshot.orphaned)
         return events
 
     def look_for_storms(self, snapshot: Snapshot, now: int, wall: str, tracked_cgroups: TrackedCgroups) -> list[Event]:
         """About once a second. `now`: boot clock ns, and the same as RFC 3339; `marks`: which rows are which pod's."""
-        rows: dict[int, tuple[int, ...]] = {**self.summaries.retired, **snapshot.rows}
+        rows: dict[int, tuple[int, ...]] = {**self.summaries.retired, **snapshot.counters}
         return self.storms.look(
             now, wall, self.programs.storms(), tracked_cgroups.pods(), lambda pod: tracked_cgroups.counters_of(pod, rows)
         )
@@ -170,7 +170,7 @@ class ProgramInstance:
         self.programs.untrack(cgroup)  # its row of the tally went when that had been told, or is not told yet
 
     def captured(self, snapshot: Snapshot) -> Captured:
-        counted = totals([self.summaries.total(snapshot.rows)])
+        counted = totals([self.summaries.total(snapshot.counters)])
         # Tasks are read before the tally: what was made in between is no worker.
         workers = max(0, snapshot.tasks_made - counted["processes"] - counted["threads"] - snapshot.orphaned)
         seen = {"misses": snapshot.misses, "kernel_workers": workers, "orphaned": snapshot.orphaned}

@@ -17,8 +17,8 @@ from agent.doctor.checks.node import Node, judge_node, read_node
 from agent.doctor.checks.pinned_capture import judge_pinned, read_pinned
 from agent.doctor.checks.receivers import judge_receivers, try_receivers
 from agent.doctor.checks.status_port import StatusPort, judge_status_port, read_status_port
-from agent.kernel.capture import orders_of
-from agent.kernel.loader import digest
+from agent.kernel.capture import build_options
+from agent.kernel.loader import compute_fingerprint
 from agent.settings import Settings
 
 __all__ = ["run_checks"]
@@ -81,7 +81,11 @@ class _Run:
         capture, hierarchy = self.settings.capture, self.hierarchy
         if capture.pin is None:
             return [skipped("pins", "capture.pin is null: capture ends with the agent, and a restart misses forks")]
-        fingerprint = digest(orders_of(capture.ring_bytes, hierarchy.number, hierarchy.controller)) if hierarchy else None
+        fingerprint = (
+            compute_fingerprint(build_options(capture.ring_bytes, hierarchy.number, hierarchy.controller))
+            if hierarchy
+            else None
+        )
         can_mount = self.node is not None and "SYS_ADMIN" in self.node.privileges.effective
         return judge_pinned(read_pinned(capture.pin, fingerprint, can_mount=can_mount))
 

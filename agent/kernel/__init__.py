@@ -1,4 +1,5 @@
-"""The kernel door: loads the probe, drains its rings, reads its tally, tells its time.
+"""The kernel's side of capture: loads the BPF programs, reads their ring buffers and counters, converts their times.
 
-Knows tasks, cgroup ids and numbers. Must not live here: paths, pods and names (identity), JSON (sinks), settings.
+This package knows tasks, cgroup ids and numbers. It must not know pods and containers (agent.attribution), output formats
+(agent.sinks) or settings.
 """

@@ -1,14 +1,13 @@
-"""What hangs on the kernel's hooks: the dispatcher, the probe in charge behind it, and probes that were in charge before.
+"""What is attached to the kernel's tracepoints: the dispatcher, the active instance of the programs, and former instances.
 
-The dispatcher stays; probes come and go behind it (bpf/dispatch.c). With pins all of it outlives the agent: the next one takes
-over what it finds, compiles nothing when nothing changed, and drains what another version left. Must not live here: what a
-probe counts.
+The dispatcher stays attached; instances are replaced behind it (bpf/dispatch.c). With pins all of it outlives the agent: the
+next agent takes over what it finds, compiles only what changed, and drains the instances of other versions. What an instance
+counts and sends is in agent.kernel.programs.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import secrets
@@ -16,219 +15,225 @@ import sys
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from agent.kernel.compiler import CannotCapture, NotPermitted, compiled
+from agent.kernel.compiler import CannotCapture, NotPermitted, compile_programs
 from agent.kernel.libbpf import load_libbpf
-from agent.kernel.loader import DISPATCHER_MAPS, TRACEPOINTS, digest
+from agent.kernel.loader import DISPATCHER_MAPS, TRACEPOINTS, BuildOptions, compute_fingerprint
 from agent.kernel.maps import BpfMap, ProgramStats, program_stats
+from agent.kernel.meta import LAYOUT, Meta, read_ring_meta
 from agent.kernel.pins import DISPATCH, MAP_PINS, CannotPin, Pins, PinsTaken
-from agent.kernel.programs import (
-    CHANGES_BYTES,
-    LAYOUT,
-    META_BYTES,
-    MOST_CGROUP_COUNTERS,
-    STORM_ROWS,
-    LoadedPrograms,
-    Meta,
-    boot_id,
-    forks_since_boot,
-)
+from agent.kernel.programs import CGROUP_EVENT_BYTES, MAX_CGROUPS, MAX_PODS, LoadedPrograms, boot_id, forks_since_boot
 from agent.kernel.records import FORK_SLOT
 from agent.kernel.ring import Ring
 
-__all__ = ["CannotCapture", "Capture", "NotPermitted", "PinsTaken", "Unreadable", "left_in", "open_capture", "orders_of"]
+__all__ = [
+    "CannotCapture",
+    "Capture",
+    "NotPermitted",
+    "PinsTaken",
+    "UnreadableInstance",
+    "build_options",
+    "open_capture",
+    "read_unreadable",
+]
 
 log = logging.getLogger(__name__)
 
-_HALF: Final = 8  # slots a probe has
+_HALF: Final = 8  # the dispatcher's slots for one instance
 _FIRST: Final = bytes(4)
 
 
-class Unreadable(NamedTuple):
-    """A probe went that this version can't read, or nobody, and so many forks in its ring with it."""
+class UnreadableInstance(NamedTuple):
+    """An instance that this version cannot read and has removed, and how many forks were in its ring."""
 
     stream: str
     forks: int
 
 
 class Capture:
-    """`taken_over`: the probe in charge was found running. `former`: probes that are not in charge any more and must be
-    drained, the oldest first. `unpinned`: why nothing outlives this agent; None: it does."""
+    """`current`: the active instance. `taken_over`: it was found running. `former`: instances that are not active any more and
+    must be drained, the oldest first. `unpinned`: why nothing outlives this agent; None: capture does."""
 
-    def __init__(self, held: dict[str, int], pins: Pins | None, unpinned: str | None) -> None:
-        self._held = held
+    current: LoadedPrograms
+
+    def __init__(self, dispatcher: dict[str, int], pins: Pins | None, unpinned: str | None) -> None:
+        """`dispatcher`: descriptors by the names of its pins."""
+        self._dispatcher = dispatcher
         self._pins = pins
         self.unpinned = unpinned
-        self._slots = BpfMap(held["slots"], 4, 4, 2 * _HALF)
-        self._base = BpfMap(held["base"], 4, 4, 1)
-        self.current: LoadedPrograms
+        self._slots = BpfMap(dispatcher["slots"], 4, 4, 2 * _HALF)
+        self._base = BpfMap(dispatcher["base"], 4, 4, 1)
         self.former: list[LoadedPrograms] = []
-        self.unreadable: list[Unreadable] = []
+        self.unreadable: list[UnreadableInstance] = []
         self.taken_over = False
 
     def misses(self) -> int:
-        """How often the kernel skipped a hook, for it was running on that CPU already."""
-        return sum(stats.misses for stats in self.programs().values())
+        """How many runs the kernel skipped, because the program was already running on that CPU."""
+        return sum(stats.misses for stats in self.program_stats().values())
 
-    def programs(self) -> dict[str, ProgramStats]:
-        """What the kernel says of each hook, the probe's part included, by its tracepoint."""
-        return {tracepoint: program_stats(self._held[f"hook-{tracepoint}"]) for tracepoint, _ in TRACEPOINTS}
+    def program_stats(self) -> dict[str, ProgramStats]:
+        """The kernel's statistics of each attached program, by tracepoint; they include the program behind it."""
+        return {tracepoint: program_stats(self._dispatcher[f"hook-{tracepoint}"]) for tracepoint, _ in TRACEPOINTS}
 
     def retire(self, programs: LoadedPrograms) -> None:
-        """It has been drained and accounted for: it goes for good."""
+        """Removes a former instance that has been drained and accounted for."""
         self.former.remove(programs)
         if all(other.meta.base != programs.meta.base for other in (self.current, *self.former)):
             for number in range(len(TRACEPOINTS)):
-                self._slots.remove((programs.meta.base + number).to_bytes(4, sys.byteorder))
+                self._slots.remove(_u32(programs.meta.base + number))
         if self._pins:
-            self._pins.remove(programs.meta.epoch)
+            self._pins.remove(programs.meta.instance_id)
         programs.close()
 
     def close(self, *, keep: bool) -> None:
-        """`keep`: capture goes on, if it is pinned, for the next agent to take over. Else everything is detached."""
+        """`keep`: pinned capture goes on, for the next agent to take over. Else everything is detached."""
         if self._pins:
             if not keep:
                 self._pins.remove_all()
             self._pins.close()
         for programs in (self.current, *self.former):
             programs.close()
-        for descriptor in self._held.values():
+        for descriptor in self._dispatcher.values():
             os.close(descriptor)
 
-    def find(self) -> None:
-        """All probes that are pinned, as `former`. What the crash of a start left half made goes."""
-        for epoch in self._pins.instance_ids() if self._pins else ():
-            descriptors = self._pins.get(epoch) if self._pins else {}
+    def open_pinned(self) -> None:
+        """Opens all pinned instances, as `former`. Removes incomplete ones, which a start that was killed has left."""
+        for instance_id in self._pins.instance_ids() if self._pins else ():
+            descriptors = self._pins.get(instance_id) if self._pins else {}
             try:
                 self.former.append(LoadedPrograms(descriptors, None, self.misses))
             except ValueError as error:
-                if left := left_in(descriptors):
-                    log.error("the probe %s can't be read: %s; %d forks lie there", epoch, error, left.forks)
-                    self.unreadable.append(left)
+                if unreadable := read_unreadable(descriptors):
+                    forks = unreadable.forks
+                    log.error("cannot read the program instance %s (%s): removed with %d forks", instance_id, error, forks)
+                    self.unreadable.append(unreadable)
                 for descriptor in descriptors.values():
                     os.close(descriptor)
                 if self._pins:
-                    self._pins.remove(epoch)
-        self.former.sort(key=lambda programs: programs.meta.made)
+                    self._pins.remove(instance_id)
+        self.former.sort(key=lambda programs: programs.meta.loaded_ns)
 
-    def in_charge(self) -> LoadedPrograms | None:
-        """Of those that were found: the newest of its half, for a probe takes a half over that is not in charge."""
+    def active(self) -> LoadedPrograms | None:
+        """Of `former`: the newest instance in the active half, because instances are loaded into the other half."""
         base = int.from_bytes(self._base.get(_FIRST) or bytes(4), sys.byteorder)
         return next((programs for programs in reversed(self.former) if programs.meta.base == base), None)
 
     def take_over(self, programs: LoadedPrograms) -> None:
+        """Makes the active instance of `former` the current one."""
         self.current, self.taken_over = programs, True
         self.former.remove(programs)
         for former in self.former:
-            if former.meta.stopped is None:  # its agent died just after the change
-                former.stopped(programs.meta.attached)
+            if former.meta.stopped is None:  # its agent was killed just after the switch
+                former.set_stopped(programs.meta.attached)
 
-    def put_in_charge(self, meta: Meta, loaded: dict[str, int], before: LoadedPrograms | None) -> None:
-        """All hooks at once, by one write. `before`: the one that was; it is former from then on, and no fork falls between."""
+    def activate(self, meta: Meta, loaded: dict[str, int], before: LoadedPrograms | None) -> None:
+        """Switches all tracepoints to a new instance by one write, so no fork is missed and none is captured twice. `loaded`:
+        descriptors of its maps and programs. `before`: the instance that was active; it becomes a former one."""
         maps = {name: descriptor for name, descriptor in loaded.items() if name.startswith("map-")}
         self.current = LoadedPrograms(maps, meta, self.misses)
         if self._pins:
-            self._pins.put(meta.epoch, maps)
+            self._pins.put(meta.instance_id, maps)
         for number, (_, function) in enumerate(TRACEPOINTS):
             program = loaded[f"program-{function}"]
-            self._slots.put((meta.base + number).to_bytes(4, sys.byteorder), program.to_bytes(4, sys.byteorder))
-            os.close(program)  # the slot has it now
+            self._slots.put(_u32(meta.base + number), _u32(program))
+            os.close(program)  # the slot holds it now
         if before:
-            self.current.inherit(before)
+            self.current.copy_state(before)
         then = forks_since_boot()
-        self._base.put(_FIRST, meta.base.to_bytes(4, sys.byteorder))
-        between = (then, forks_since_boot())
+        self._base.put(_FIRST, _u32(meta.base))
+        proc_stat = (then, forks_since_boot())
         if before:
-            self.current.note(attached=between, misses=(self.misses(), None))
+            self.current.update_meta(attached=proc_stat, misses=(self.misses(), None))
         for former in self.former:
             if former.meta.stopped is None:
-                former.stopped(between)
+                former.set_stopped(proc_stat)
 
 
 def open_capture(
     ring_bytes: int, hierarchy: int, controller: str | None, pin: Path | None, known: Collection[str] | None = None
 ) -> Capture:
-    """The probe is attached on return; it counts nothing until its `start`, unless it was found running.
+    """Returns with the programs attached. They count nothing until `current.start`, unless they were found running.
 
     `ring_bytes`: a power of two and of whole pages. `hierarchy`: the cgroup hierarchy's number in /proc/self/cgroup;
-    `controller`: one that is mounted there (v1), None for v2. `pin`: the folder for pins, None: nowhere. Raises
-    CannotCapture, NotPermitted or PinsTaken; where pins can't be had it goes on without and says why. `known`: the streams
-    that may be taken over, None: any; what runs under another is put out of charge, and is `former`.
+    `controller`: one that is mounted there (v1), None for v2. `pin`: the folder for pins; None: pin nothing. When pins are not
+    possible, capture works without them, and `unpinned` says why. `known`: the streams that may be taken over, None: any; an
+    active instance of another stream is replaced, and is in `former`.
+
+    Raises CannotCapture, NotPermitted or PinsTaken.
     """
-    orders = orders_of(ring_bytes, hierarchy, controller)
+    options = build_options(ring_bytes, hierarchy, controller)
     pins, unpinned = None, "capture.pin is null" if pin is None else None
     try:
         pins = Pins(pin) if pin else None
     except CannotPin as error:
         unpinned = str(error)
     try:
-        return _opened(orders, pins, unpinned, known)
+        return _open(options, pins, unpinned, known)
     except OSError as error:
         raise CannotCapture(f"cannot take over what is pinned in {pin}: {error}") from error
 
 
-def orders_of(ring_bytes: int, hierarchy: int, controller: str | None) -> dict[str, Any]:
-    """What a probe is made to, but for its source. See `open_capture`."""
-    return {
-        "ring_bytes": ring_bytes,
-        "changes_bytes": CHANGES_BYTES,
-        "tally_rows": MOST_CGROUP_COUNTERS,
-        "storm_rows": STORM_ROWS,
-        "hierarchy": hierarchy,
-        "controller": controller,
-    }
+def build_options(ring_bytes: int, hierarchy: int, controller: str | None) -> BuildOptions:
+    """The arguments are `open_capture`'s."""
+    return BuildOptions(ring_bytes, CGROUP_EVENT_BYTES, MAX_CGROUPS, MAX_PODS, hierarchy, controller)
 
 
-def _opened(orders: dict[str, Any], pins: Pins | None, unpinned: str | None, known: Collection[str] | None) -> Capture:
-    held = pins.get(DISPATCH) if pins else {}
-    whole = {*DISPATCHER_MAPS, *(f"{kind}-{tracepoint}" for tracepoint, _ in TRACEPOINTS for kind in ("hook", "link"))}
-    fresh: dict[str, int] = {}
-    was_attached = held.keys() == whole
-    if not was_attached:  # none, or the start that made it was cut off
-        for descriptor in held.values():
+def _open(options: BuildOptions, pins: Pins | None, unpinned: str | None, known: Collection[str] | None) -> Capture:
+    dispatcher = pins.get(DISPATCH) if pins else {}
+    complete = {*DISPATCHER_MAPS, *(f"{kind}-{tracepoint}" for tracepoint, _ in TRACEPOINTS for kind in ("hook", "link"))}
+    loaded: dict[str, int] = {}
+    was_attached = dispatcher.keys() == complete
+    if not was_attached:  # there is none, or the start that made it was killed
+        for descriptor in dispatcher.values():
             os.close(descriptor)
-        fresh = compiled(orders, dispatcher=True)
-        held = _attached({name: fresh.pop(name) for name in list(fresh) if not name.startswith(("map-", "program-"))}, pins)
-    capture = Capture(held, pins, unpinned)
-    capture.find()
-    fingerprint = digest(orders)
-    before = capture.in_charge() if was_attached else None
-    same = before and before.meta.fingerprint == fingerprint and (known is None or before.stream in known)
-    if before and same and before.meta.stopped is None:  # else its agent was on its way out, and did not get there
+        loaded = compile_programs(options, dispatcher=True)
+        names = [name for name in loaded if not name.startswith(("map-", "program-"))]
+        dispatcher = _attach({name: loaded.pop(name) for name in names}, pins)
+    capture = Capture(dispatcher, pins, unpinned)
+    capture.open_pinned()
+    wanted = compute_fingerprint(options)
+    before = capture.active() if was_attached else None
+    same = before and before.meta.fingerprint == wanted and (known is None or before.stream in known)
+    if before and same and before.meta.stopped is None:  # stopped: its agent was killed while it was leaving
         capture.take_over(before)
         return capture
     base = _HALF - before.meta.base if before else 0
-    fresh = fresh or compiled(orders, dispatcher=False)
+    loaded = loaded or compile_programs(options, dispatcher=False)
     now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    meta = Meta(LAYOUT, FORK_SLOT, fingerprint, secrets.token_hex(8), boot_id(), orders["ring_bytes"], base, now)
-    capture.put_in_charge(meta, fresh, before)
+    meta = Meta(LAYOUT, FORK_SLOT, wanted, secrets.token_hex(8), boot_id(), options.ring_bytes, base, now)
+    capture.activate(meta, loaded, before)
     return capture
 
 
-def _attached(dispatcher: dict[str, int], pins: Pins | None) -> dict[str, int]:
-    """Hangs it on the hooks, in their order, and pins it. Nothing is behind it yet. Raises CannotCapture, NotPermitted."""
-    held = {name.removeprefix("dispatch-"): descriptor for name, descriptor in dispatcher.items()}
+def _attach(loaded: dict[str, int], pins: Pins | None) -> dict[str, int]:
+    """Attaches the dispatcher's programs in the order of TRACEPOINTS, and pins them. Nothing is behind them yet. Raises
+    CannotCapture, NotPermitted."""
+    dispatcher = {name.removeprefix("dispatch-"): descriptor for name, descriptor in loaded.items()}
     for tracepoint, _ in TRACEPOINTS:
-        link = load_libbpf().bpf_raw_tracepoint_open(tracepoint.encode(), held[f"hook-{tracepoint}"])
+        link = load_libbpf().bpf_raw_tracepoint_open(tracepoint.encode(), dispatcher[f"hook-{tracepoint}"])
         if link < 0:
             refused = NotPermitted if -link in (errno.EPERM, errno.EACCES) else CannotCapture
-            raise refused(f"the kernel would not attach to {tracepoint}: {os.strerror(-link)}")
-        held[f"link-{tracepoint}"] = link
+            raise refused(f"the kernel refused to attach to {tracepoint}: {os.strerror(-link)}")
+        dispatcher[f"link-{tracepoint}"] = link
     if pins:
         pins.remove(DISPATCH)
-        pins.put(DISPATCH, held)
-    return held
+        pins.put(DISPATCH, dispatcher)
+    return dispatcher
 
 
-def left_in(descriptors: dict[str, int]) -> Unreadable | None:
-    """What lies in the ring of a probe whose records can't be read: counted by its positions. None: it is no probe at all."""
+def read_unreadable(descriptors: dict[str, int]) -> UnreadableInstance | None:
+    """How many forks are in the ring of an instance whose records this version cannot read, by the ring's positions. None: the
+    instance is incomplete."""
     try:
-        said = json.loads((BpfMap(descriptors["meta"], 4, META_BYTES, 1).get(_FIRST) or b"").rstrip(b"\0"))
-        ring = Ring(descriptors[MAP_PINS["forks"]], int(said["ring_bytes"]), int(said["slot"]))
-        stream = f"{said['boot_id']}.{said['epoch']}"
+        stream, ring_bytes, slot = read_ring_meta(descriptors["meta"])
+        ring = Ring(descriptors[MAP_PINS["forks"]], ring_bytes, slot)
     except (KeyError, OSError, ValueError, TypeError):
         return None
-    left = ring.backlog if ring.sound else 0
+    forks = ring.backlog if ring.is_valid else 0
     ring.close()
-    return Unreadable(stream, left)
+    return UnreadableInstance(stream, forks)
+
+
+def _u32(number: int) -> bytes:
+    return number.to_bytes(4, sys.byteorder)

@@ -1,7 +1,4 @@
-"""Runs the loader, the short-lived process that has BCC, and takes its descriptors over.
-
-Must not live here: BCC itself (the loader's), and what the descriptors are for.
-"""
+"""Runs the loader, the short-lived process that has BCC (agent.kernel.loader), and receives its descriptors."""
 
 from __future__ import annotations
 
@@ -9,23 +6,26 @@ import json
 import socket
 import subprocess
 import sys
-from typing import Any, Final
+from dataclasses import asdict
+from typing import Final
 
-__all__ = ["CannotCapture", "NotPermitted", "compiled"]
+from agent.kernel.loader import BuildOptions
 
-_LOADER_SECONDS: Final = 120  # BCC takes 0.3 s here and 7 s under emulation; more than this is a hang
+__all__ = ["CannotCapture", "NotPermitted", "compile_programs"]
+
+_LOADER_SECONDS: Final = 120  # BCC takes 0.3 s, and 7 s under emulation; a loader that takes longer hangs
 
 
 class CannotCapture(Exception):
-    """This kernel, or this machine's BCC, can't do it. The text is one line: what is missing and what to do."""
+    """Capture is not possible with this kernel or this BCC. The text is one line: what is missing and what to do."""
 
 
 class NotPermitted(CannotCapture):
-    """The kernel could, and may not for us."""
+    """The kernel supports capture, and refuses it to this process."""
 
 
-def compiled(orders: dict[str, Any], *, dispatcher: bool) -> dict[str, int]:
-    """Descriptors of a probe that was made to order, by name, and of a dispatcher if wanted. Nothing is attached yet.
+def compile_programs(options: BuildOptions, *, dispatcher: bool) -> dict[str, int]:
+    """Compiles and loads fork.c, and dispatch.c if `dispatcher`. Returns descriptors by name; nothing is attached yet.
 
     Raises CannotCapture or NotPermitted.
     """
@@ -36,35 +36,35 @@ def compiled(orders: dict[str, Any], *, dispatcher: bool) -> dict[str, int]:
             child = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
             ours.settimeout(_LOADER_SECONDS)
-            ours.send(json.dumps({"orders": orders, "dispatcher": dispatcher}).encode())
-            answer, descriptors, _flags, _address = socket.recv_fds(ours, 65536, 64)
+            ours.send(json.dumps({"options": asdict(options), "dispatcher": dispatcher}).encode())
+            message, descriptors, _flags, _address = socket.recv_fds(ours, 65536, 64)
         except (TimeoutError, OSError) as error:
             child.kill()
-            raise CannotCapture(f"the probe's loader did not answer ({error}): {_complaint(child)}") from error
-    complaint = _complaint(child)
-    if not answer:
-        raise CannotCapture(f"the probe's loader died (exit {child.returncode}): {complaint}")
-    said = json.loads(answer)
-    if "refused" in said:
-        raise _refusal(said["refused"], said["text"], complaint)
-    return dict(zip(said["names"], descriptors, strict=True))
+            raise CannotCapture(f"the BPF loader did not answer ({error}): {_last_lines(child)}") from error
+    last_lines = _last_lines(child)
+    if not message:
+        raise CannotCapture(f"the BPF loader died (exit {child.returncode}): {last_lines}")
+    answer = json.loads(message)
+    if "refused" in answer:
+        raise _refusal(answer["refused"], answer["text"], last_lines)
+    return dict(zip(answer["names"], descriptors, strict=True))
 
 
-def _complaint(child: subprocess.Popen[bytes]) -> str:
+def _last_lines(child: subprocess.Popen[bytes]) -> str:
+    """Of what the compiler and the verifier printed: the last lines name the error."""
     _out, errors = child.communicate(timeout=_LOADER_SECONDS)
     lines = [line.strip() for line in errors.decode(errors="replace").splitlines() if line.strip()]
-    # The compiler's and the verifier's own words, the telling ones last.
     return " | ".join(lines[-3:])
 
 
-def _refusal(what: str, text: str, complaint: str) -> CannotCapture:
+def _refusal(what: str, text: str, last_lines: str) -> CannotCapture:
     remedies = {
         "permission": "run as root, or with CAP_BPF and CAP_PERFMON (below kernel 5.11 CAP_SYS_RESOURCE, too) and a seccomp"
         " profile that allows bpf()",
         "kernel": "forklore needs Linux 5.10 or newer with BTF (CONFIG_DEBUG_INFO_BTF=y)",
         "bcc": "install it (apt-get install python3-bpfcc) and run with the distribution's Python",
     }
-    if "Operation not permitted" in complaint and what == "kernel":
+    if "Operation not permitted" in last_lines and what == "kernel":
         what = "permission"
-    line = f"{text}: {remedies[what]}" + (f" [{complaint}]" if complaint else "")
+    line = f"{text}: {remedies[what]}" + (f" [{last_lines}]" if last_lines else "")
     return NotPermitted(line) if what == "permission" else CannotCapture(line)

@@ -1,6 +1,6 @@
-"""libbpf, by ctypes: one place that knows its names on disk and the shapes of the calls that the kernel room makes.
+"""libbpf, by ctypes: its file names, and the signatures of the functions that this package calls.
 
-BCC's package brings it along. Must not live here: what the calls are for.
+BCC's package depends on it, so it is installed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def load_libbpf() -> ctypes.CDLL:
             lib = ctypes.CDLL(name, use_errno=True)
         except OSError:
             continue
-        lib.libbpf_set_print(None)  # its warnings would go to stderr, beside our one clear line
+        lib.libbpf_set_print(None)  # no warnings on stderr: errors are reported by the callers
         lib.btf__load_vmlinux_btf.restype = ctypes.c_void_p
         lib.btf__find_by_name_kind.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint32]
         lib.btf__type_by_id.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
@@ -36,4 +36,4 @@ def load_libbpf() -> ctypes.CDLL:
         lib.bpf_raw_tracepoint_open.argtypes = [ctypes.c_char_p, ctypes.c_int]
         lib.bpf_obj_get_info_by_fd.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
         return lib
-    raise OSError(errno.ENOENT, "libbpf.so is not installed (Debian: libbpf1, which python3-bpfcc brings along)")
+    raise OSError(errno.ENOENT, "libbpf.so is not installed (Debian: libbpf1, a dependency of python3-bpfcc)")

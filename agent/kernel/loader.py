@@ -1,8 +1,8 @@
-"""A short-lived process that compiles the probe with BCC, loads it, hands its descriptors over, and goes with LLVM's 125 MB.
+"""A short-lived process that compiles the BPF programs with BCC, loads them, sends their descriptors, and exits.
 
-`python -m agent.kernel.loader`: reads its orders (JSON) from descriptor 0, a Unix socket, and answers there: one JSON line and,
-on success, the descriptors it names, in that order. What BCC and the compiler print goes to stderr, which the parent keeps.
-The one importer of bcc. Must not live here: attaching, pinning, and anything that runs after the load.
+LLVM costs 125 MB of memory, which the exit frees. `python -m agent.kernel.loader` reads its request (JSON) from descriptor 0, a
+Unix socket, and answers there: one JSON object and, on success, the descriptors that it names, in that order. What BCC and the
+compiler print goes to stderr, which the parent reads. This is the only module that imports bcc.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import json
 import os
 import socket
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from agent.kernel.libbpf import load_libbpf
 from agent.kernel.offsets import Btf, BtfMissing, offset_flags
 from agent.kernel.pins import MAP_PINS
 
-__all__ = ["TRACEPOINTS", "digest", "main", "sources"]
+__all__ = ["TRACEPOINTS", "BuildOptions", "compute_fingerprint", "main", "sources"]
 
 # (raw tracepoint, program of fork.c), in the order of dispatch.c's numbers. They are attached in this order: the events of
 # cgroups must be there before the forks in them, and clone's flags before their fork.
@@ -33,8 +34,21 @@ TRACEPOINTS: Final = (
 )
 DISPATCHER_MAPS: Final = ("slots", "base")
 
-_MAKERS: Final = ("loader.py", "offsets.py", "records.py")  # of this folder: what they say goes into the probe
+_MAKERS: Final = ("loader.py", "offsets.py", "records.py")  # of this folder: the programs depend on them
 _RINGBUF: Final = 27  # BPF_MAP_TYPE_RINGBUF
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What the programs are compiled for. `ring_bytes`, `cgroup_event_bytes`: of the two ring buffers. `max_cgroups`,
+    `max_pods`: entries of the maps. `hierarchy`, `controller`: of cgroups, as in `open_capture`."""
+
+    ring_bytes: int
+    cgroup_event_bytes: int
+    max_cgroups: int
+    max_pods: int
+    hierarchy: int
+    controller: str | None
 
 
 def sources() -> Path:
@@ -43,23 +57,23 @@ def sources() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[2] / "bpf"
 
 
-def digest(orders: dict[str, Any]) -> str:
-    """16 hex digits for what a probe is made of: its source, how it is compiled, for what. The kernel, and so its offsets,
-    can't change while the boot lasts that a pinned probe lasts for."""
-    made = hashlib.sha256()
+def compute_fingerprint(options: BuildOptions) -> str:
+    """16 hex digits: of the programs' sources, of how they are compiled, and of the options. The kernel's offsets are not part
+    of it, because a pin does not outlive the boot."""
+    digest = hashlib.sha256()
     folder = sources()
     for file in (
         folder / "fork.c",
         *sorted((folder / "include").rglob("*.h")),
         *(Path(__file__).with_name(one) for one in _MAKERS),
     ):
-        made.update(file.read_bytes())
-    made.update(json.dumps(orders, sort_keys=True).encode())
-    return made.hexdigest()[:16]
+        digest.update(file.read_bytes())
+    digest.update(json.dumps(asdict(options), sort_keys=True).encode())
+    return digest.hexdigest()[:16]
 
 
 class Refused(Exception):
-    """The kernel, or its keeper, won't have the probe. `what` is one of: kernel, permission, bcc."""
+    """The programs cannot be loaded. `what` is one of: kernel, permission, bcc."""
 
     def __init__(self, what: str, text: str) -> None:
         super().__init__(text)
@@ -67,7 +81,7 @@ class Refused(Exception):
 
 
 def check_ring_buffer() -> None:
-    """Makes the smallest ring there is and lets it go again: the plainest way to ask. Raises Refused."""
+    """Creates the smallest ring buffer, to learn whether the kernel has them. Raises Refused."""
     lib = load_libbpf()
     descriptor = lib.bpf_map_create(_RINGBUF, b"forklore_try", 0, 0, os.sysconf("SC_PAGE_SIZE"), None)
     if descriptor >= 0:
@@ -79,28 +93,28 @@ def check_ring_buffer() -> None:
     raise Refused("kernel", f"the kernel has no BPF ring buffer (it came with 5.8): {os.strerror(number)}")
 
 
-def flags(orders: dict[str, Any]) -> list[str]:
-    """What fork.c is compiled with: the running kernel's offsets and the sizes that were ordered. Raises BtfMissing."""
+def compiler_flags(options: BuildOptions) -> list[str]:
+    """The running kernel's offsets, and the options. Raises BtfMissing."""
     btf = Btf.of_running_kernel()
     page = os.sysconf("SC_PAGE_SIZE")
-    given = {
+    values = {
         "PAGE_SIZE": page,
-        "RING_PAGES": orders["ring_bytes"] // page,
-        "CGROUP_EVENT_PAGES": orders["changes_bytes"] // page,
-        "MAX_CGROUPS": orders["tally_rows"],
-        "MAX_PODS": orders["storm_rows"],
-        "HIERARCHY": orders["hierarchy"],
+        "RING_PAGES": options.ring_bytes // page,
+        "CGROUP_EVENT_PAGES": options.cgroup_event_bytes // page,
+        "MAX_CGROUPS": options.max_cgroups,
+        "MAX_PODS": options.max_pods,
+        "HIERARCHY": options.hierarchy,
     }
-    if orders["controller"] is not None:
-        given["SUBSYS"] = btf.enumerator("cgroup_subsys_id", f"{orders['controller']}_cgrp_id")
-    return offset_flags(btf) + [f"-D{name}={value}" for name, value in given.items()]
+    if options.controller is not None:
+        values["SUBSYS"] = btf.enumerator("cgroup_subsys_id", f"{options.controller}_cgrp_id")
+    return offset_flags(btf) + [f"-D{name}={value}" for name, value in values.items()]
 
 
-def load(orders: dict[str, Any], dispatcher: bool) -> tuple[dict[str, int], object]:
-    """Compiles and loads the probe and, if wanted, the dispatcher. Returns descriptors by name, and what must stay alive until
+def load(options: BuildOptions, *, dispatcher: bool) -> tuple[dict[str, int], object]:
+    """Compiles and loads fork.c, and dispatch.c if `dispatcher`. Returns descriptors by name, and what must stay alive until
     they are sent. Raises Refused and BtfMissing."""
     try:
-        cflags = flags(orders)
+        cflags = compiler_flags(options)
         check_ring_buffer()
     except OSError as error:
         raise Refused("permission", str(error)) from error
@@ -109,42 +123,45 @@ def load(orders: dict[str, Any], dispatcher: bool) -> tuple[dict[str, int], obje
     try:
         import bcc  # noqa: PLC0415  BCC_KERNEL_SOURCE must be set first
 
-        compiled = bcc.BPF  # PyPI has a `bcc`, too, which has nothing to do with BPF
+        compile_source = bcc.BPF  # PyPI has a `bcc`, too, which has nothing to do with BPF
     except (ImportError, AttributeError) as error:
         raise Refused("bcc", f"this Python has no BCC ({error}): it is the distribution's package, not PyPI's `bcc`") from error
+    raw_tracepoint = compile_source.RAW_TRACEPOINT
     include = f"-I{folder / 'include'}"
     try:
-        programs = compiled(text=(folder / "fork.c").read_bytes(), cflags=[*cflags, include])
-        named = {pin: programs.get_table(name.encode()).map_fd for name, pin in MAP_PINS.items()}
+        programs = compile_source(text=(folder / "fork.c").read_bytes(), cflags=[*cflags, include])
+        descriptors = {pin: programs.get_table(name.encode()).map_fd for name, pin in MAP_PINS.items()}
         for _, function in TRACEPOINTS:
-            named[f"program-{function}"] = programs.load_func(function.encode(), compiled.RAW_TRACEPOINT).fd
+            descriptors[f"program-{function}"] = programs.load_func(function.encode(), raw_tracepoint).fd
         alive = [programs]
         if dispatcher:
-            door = compiled(text=(folder / "dispatch.c").read_bytes(), cflags=[*cflags, include])
-            named |= {f"dispatch-{name}": door.get_table(name.encode()).map_fd for name in DISPATCHER_MAPS}
+            attached = compile_source(text=(folder / "dispatch.c").read_bytes(), cflags=[*cflags, include])
+            descriptors |= {f"dispatch-{name}": attached.get_table(name.encode()).map_fd for name in DISPATCHER_MAPS}
             for number, (tracepoint, _) in enumerate(TRACEPOINTS):
-                named[f"hook-{tracepoint}"] = door.load_func(f"tracepoint_{number}".encode(), compiled.RAW_TRACEPOINT).fd
-            alive.append(door)
+                program = attached.load_func(f"tracepoint_{number}".encode(), raw_tracepoint)
+                descriptors[f"hook-{tracepoint}"] = program.fd
+            alive.append(attached)
     except Exception as error:  # BCC raises nothing narrower
-        raise Refused("kernel", f"BCC could not load the probe: {error}") from error
-    return named, alive
+        raise Refused("kernel", f"BCC could not load the programs: {error}") from error
+    return descriptors, alive
 
 
 def main() -> int:
-    with socket.socket(fileno=0) as door:
-        wanted = json.loads(door.recv(65536))
+    with socket.socket(fileno=0) as parent:
+        request = json.loads(parent.recv(65536))
         try:
-            named, alive = load(wanted["orders"], wanted["dispatcher"])
+            descriptors, alive = load(BuildOptions(**request["options"]), dispatcher=request["dispatcher"])
         except BtfMissing as error:
             answer = {"refused": "kernel", "text": str(error)}
         except Refused as error:
             answer = {"refused": error.what, "text": str(error)}
         else:
-            socket.send_fds(door, [json.dumps({"names": list(named)}).encode()], list(named.values()))
+            names = json.dumps({"names": list(descriptors)}).encode()
+            socket.send_fds(parent, [names], list(descriptors.values()))
             del alive
             sys.stderr.flush()
-            os._exit(0)  # BCC's own clean-up and LLVM's would take longer than all the rest
-        door.sendall(json.dumps(answer).encode())
+            os._exit(0)  # the clean-up of BCC and LLVM would take longer than all the rest
+        parent.sendall(json.dumps(answer).encode())
         return 1
 
 

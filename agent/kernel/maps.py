@@ -1,6 +1,6 @@
-"""The bpf() calls that the running agent needs, through libbpf by ctypes: a map's rows, a program's misses.
+"""The bpf() calls that the running agent needs, through libbpf by ctypes: a map's entries, a program's statistics.
 
-LLVM and BCC are not needed for these, and so are not here. Must not live here: what a row means.
+They need neither LLVM nor BCC.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ARRAY = 2  # BPF_MAP_TYPE_ARRAY
 
 
 def possible_cpus() -> int:
-    """How many values a per-CPU row has. Source: /sys/devices/system/cpu/possible, like `0-3` or `0,2-5`."""
+    """How many values an entry of a per-CPU map has. Source: /sys/devices/system/cpu/possible, like `0-3` or `0,2-5`."""
     text = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii").strip()
     return int(text.replace(",", "-").split("-")[-1]) + 1
 
@@ -56,7 +56,7 @@ class BpfMap:
             raise self._error("write to")
 
     def remove(self, key: bytes) -> bool:
-        """False when there was no such row."""
+        """False when there was no such entry."""
         if self._lib.bpf_map_delete_elem(self.descriptor, key) == 0:
             return True
         if ctypes.get_errno() == errno.ENOENT:
@@ -64,20 +64,20 @@ class BpfMap:
         raise self._error("delete from")
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """All rows of a hash, by batches of whole buckets: 0.3 us a row, against 6.8 by key."""
-        room = min(self._max_entries, 1024)
+        """All entries of a hash, in batches of whole buckets: 0.3 us for an entry, against 6.8 by key."""
+        size = min(self._max_entries, 1024)
         position = ctypes.create_string_buffer(8)
         previous = None
         while True:
-            keys = ctypes.create_string_buffer(self._key_size * room)
-            values = ctypes.create_string_buffer(self._value_size * room)
-            count = ctypes.c_uint32(room)
+            keys = ctypes.create_string_buffer(self._key_size * size)
+            values = ctypes.create_string_buffer(self._value_size * size)
+            count = ctypes.c_uint32(size)
             failed = self._lib.bpf_map_lookup_batch(
                 self.descriptor, previous, position, keys, values, ctypes.byref(count), None
             )
             error = ctypes.get_errno() if failed else 0
-            if error == errno.ENOSPC and room < self._max_entries:  # one bucket holds more than the room
-                room = min(room * 2, self._max_entries)
+            if error == errno.ENOSPC and size < self._max_entries:  # one bucket has more entries
+                size = min(size * 2, self._max_entries)
                 continue
             if error not in (0, errno.ENOENT):
                 raise self._error("read")
@@ -108,8 +108,8 @@ class _ProgramInfo(ctypes.Structure):
 
 
 class ProgramStats(NamedTuple):
-    """`time_ns`, `runs`: 0 unless kernel.bpf_stats_enabled is 1. `misses`: how often the kernel skipped the program, for it was
-    running on that CPU already; 0 where it does not count that (below 5.12)."""
+    """`time_ns`, `runs`: 0 unless kernel.bpf_stats_enabled is 1. `misses`: how often the kernel skipped the program, because it
+    was already running on that CPU; 0 before 5.12, which does not count them."""
 
     time_ns: int
     runs: int

@@ -1,7 +1,6 @@
-"""Where things lie in the running kernel's structures, read from its BTF by libbpf.
+"""Offsets in the running kernel's structures, read from its BTF by libbpf.
 
-The source of every `-D OFF_...` that bpf/fork.c is compiled with. Runs in the loader's process only: 35 ms, and its memory
-leaves with the loader. Must not live here: anything about BPF programs.
+The source of every `-D OFF_...` that bpf/fork.c is compiled with. It takes 35 ms, in the loader's process.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ __all__ = ["Btf", "BtfMissing", "offset_flags"]
 
 _STRUCT, _UNION, _ENUM = 4, 5, 6  # include/uapi/linux/btf.h
 
-# (struct, member, the names it has had on other kernels). The macro keeps the first name.
+# (struct, member, its names in other kernels). The macro keeps the first name.
 MEMBERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("task_struct", "pid", ()),
     ("task_struct", "tgid", ()),
@@ -40,7 +39,7 @@ MEMBERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("nsproxy", "uts_ns", ()),
     ("nsproxy", "ipc_ns", ()),
     ("nsproxy", "cgroup_ns", ()),
-    # Each namespace keeps its ns_common at a place of its own.
+    # Each namespace struct has its ns_common at another offset.
     ("pid_namespace", "ns", ()),
     ("mnt_namespace", "ns", ()),
     ("net", "ns", ()),
@@ -62,7 +61,7 @@ SIZES = ("upid",)
 
 
 class BtfMissing(Exception):
-    """The kernel's BTF, or something in it that the probe needs, is not there. The text says what."""
+    """The kernel has no BTF, or its BTF lacks something that fork.c needs. The text says what."""
 
 
 class _Type(ctypes.Structure):
@@ -142,6 +141,6 @@ class Btf:
 
 
 def offset_flags(btf: Btf) -> list[str]:
-    """The compiler's `-D` flags for bpf/fork.c. Raises BtfMissing for the first thing that is not there."""
+    """The compiler's `-D` flags for bpf/fork.c. Raises BtfMissing for the first thing that is missing."""
     flags = [f"-DOFF_{struct}__{name}={btf.offset(struct, name, *older)}" for struct, name, older in MEMBERS]
     return flags + [f"-DSIZE_{struct}={btf.size(struct)}" for struct in SIZES]

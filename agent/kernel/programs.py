@@ -1,102 +1,76 @@
-"""One probe, as the agent holds it: its descriptors, and what can be done with them.
+"""One instance of the BPF programs, as the agent holds it: the descriptors of its maps, and what can be done with them.
 
-A probe lasts for one epoch: it is loaded, put in charge, perhaps left behind by its agent and taken over by the next, and
-drained when another is put in charge. What its agents must know of it is written in `meta`, beside its maps. Must not live
-here: how it came to be loaded and attached (capture), paths and pods.
+An instance is one load of bpf/fork.c. It is activated behind the dispatcher; an agent may exit and leave it running for the
+next one; it is drained after another instance has replaced it. Loading and attaching are in agent.kernel.capture.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from agent.kernel.maps import BpfMap, array_map, possible_cpus
+from agent.kernel.meta import META_BYTES, Meta, decode_meta, encode_meta
 from agent.kernel.pins import MAP_PINS
 from agent.kernel.records import (
+    CGROUP_ATTRIBUTION,
     CGROUP_COUNTERS,
-    CHANGE,
-    CHANGE_PATH,
-    CHANGE_SLOT,
+    CGROUP_EVENT,
+    CGROUP_EVENT_SLOT,
+    CGROUP_PATH,
     CONFIG,
-    CPU_ROW,
+    CPU_COUNTERS,
     FORK,
     FORK_SLOT,
     STORM,
-    SUBJECT,
     CgroupCounters,
-    CpuRow,
-    StormRow,
+    CpuCounters,
+    ForkRecord,
+    PodStorm,
 )
 from agent.kernel.ring import Ring
 from agent.model import CgroupEvent
 
 __all__ = [
-    "CHANGES_BYTES",
-    "LAYOUT",
-    "META_BYTES",
-    "MOST_CGROUP_COUNTERS",
-    "STORM_ROWS",
+    "CGROUP_EVENT_BYTES",
+    "MAX_CGROUPS",
+    "MAX_PODS",
+    "OTHER",
     "LoadedPrograms",
-    "Meta",
     "Snapshot",
     "boot_id",
     "forks_since_boot",
 ]
 
-LAYOUT: Final = 1  # of records and rows; another number means that this code can't read that probe
-CHANGES_BYTES: Final = 1 << 20  # 1,024 cgroups born or died between two commits
-MOST_CGROUP_COUNTERS: Final = 16384  # cgroups that forked and are not yet forgotten; 1.9 MB
-STORM_ROWS: Final = 4096  # pods; a node has 250 at most as a rule
-_LOOKS: Final = 5  # a fork may just be between "it was made" and "it was told"; that takes a microsecond
-OTHER: Final = 0  # the row for when the table is full
-META_BYTES: Final = 1024
+CGROUP_EVENT_BYTES: Final = 1 << 20  # 1,024 cgroup events between two commits
+MAX_CGROUPS: Final = 16384  # cgroups with counters; 1.9 MB
+MAX_PODS: Final = 4096  # pods with a storm limit; a node has 250 at most as a rule
+OTHER: Final = 0  # the key of the counters that are used when their map is full
+_SNAPSHOT_TRIES: Final = 5  # a fork may be counted as made and not yet as emitted; that lasts a microsecond
 _FIRST: Final = bytes(4)
-
-
-@dataclass(frozen=True)
-class Meta:
-    """What is written beside a pinned probe.
-
-    `slot`: bytes of a record with its header. `base`: the probe's half of the dispatcher's slots; `made`: ns of CLOCK_BOOTTIME.
-    `attached`, `stopped`: /proc/stat's `processes` just before and after it was put in charge, and just before and after it
-    was no longer. `misses`: how often the hooks' programs had been skipped by then, and then. `settled`: its last
-    agent left with everything delivered that it had taken out.
-    """
-
-    layout: int
-    slot: int
-    fingerprint: str
-    epoch: str
-    boot_id: str
-    ring_bytes: int
-    base: int
-    made: int
-    attached: tuple[int, int] = (0, 0)
-    stopped: tuple[int, int] | None = None
-    misses: tuple[int, int | None] = (0, None)
-    settled: bool = False
+_COUNTED_IN: Final = itemgetter(ForkRecord._fields.index("counted_in"))
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The tally at one moment. `proc_stat` is /proc/stat's `processes` just before and just after: the truth that the sum must
-    lie between."""
+    """All counters at one moment. `proc_stat`: /proc/stat's `processes` just before and just after; the sum of the counters
+    lies between the two."""
 
-    rows: dict[int, CgroupCounters]
-    cpus: tuple[CpuRow, ...]
+    counters: dict[int, CgroupCounters]
+    cpus: tuple[CpuCounters, ...]
     misses: int
     proc_stat: tuple[int, int]
 
     @property
     def tasks_made(self) -> int:
-        """All tasks, those among them that /proc/stat counts and no fork event tells of: io_uring's and vhost's workers."""
+        """All tasks, including those that /proc/stat counts and that have no fork event: workers of io_uring and vhost."""
         return sum(cpu.newtasks + cpu.unpaired for cpu in self.cpus)
 
     @property
@@ -104,12 +78,21 @@ class Snapshot:
         return sum(cpu.orphaned for cpu in self.cpus)
 
 
+class _Config(NamedTuple):
+    """bpf/fork.c's struct config."""
+
+    enabled: int
+    threads: int
+    storm_limit: int
+    alive_until: int
+
+
 def forks_since_boot() -> int:
     """/proc/stat's `processes`: every task that was ever made, threads included."""
     for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
         if line.startswith("processes "):
             return int(line.split()[1])
-    raise RuntimeError("/proc/stat has no `processes`: is /proc the kernel's own?")
+    raise RuntimeError("/proc/stat has no `processes`: is another file system mounted at /proc?")
 
 
 def boot_id() -> str:
@@ -117,10 +100,10 @@ def boot_id() -> str:
 
 
 class LoadedPrograms:
-    """`descriptors`: its maps, by the names of their pins. `meta` None: it is read from the probe's own. `misses`: the hooks'.
+    """`descriptors`: of its maps, by the names of their pins. `meta`: of a new instance; None: read it from its own map.
+    `misses`: counts the runs that the kernel skipped.
 
-    `stream` is `<boot id>.<epoch>`: the epoch is 64 random bits a load, for numbered ones repeat. Raises ValueError when what
-    is there is no probe that this code can read.
+    Raises ValueError when this code cannot read the instance.
     """
 
     def __init__(self, descriptors: dict[str, int], meta: Meta | None, misses: Callable[[], int]) -> None:
@@ -129,151 +112,149 @@ class LoadedPrograms:
             descriptors["meta"] = array_map("forklore_meta", META_BYTES)
         try:
             self._meta_map = BpfMap(descriptors["meta"], 4, META_BYTES, 1)
-            self.meta = meta if meta is not None else _meta_of(self._meta_map.get(_FIRST) or b"")
-            self._config = BpfMap(descriptors[MAP_PINS["config"]], 4, CONFIG.size, 1)
-            self._tally = BpfMap(descriptors[MAP_PINS["cgroup_counters"]], 8, CGROUP_COUNTERS.size, MOST_CGROUP_COUNTERS)
-            self._cpus = BpfMap(descriptors[MAP_PINS["cpu_counters"]], 4, CPU_ROW.size * possible_cpus(), 1)
-            self._attributions = BpfMap(descriptors[MAP_PINS["cgroup_attributions"]], 8, SUBJECT.size, MOST_CGROUP_COUNTERS)
-            self._storms = BpfMap(descriptors[MAP_PINS["storms"]], 8, STORM.size, STORM_ROWS)
+            self.meta = meta if meta is not None else decode_meta(self._meta_map.get(_FIRST) or b"")
+            self._config = self._map("config", 4, CONFIG.size, 1)
+            self._counters = self._map("cgroup_counters", 8, CGROUP_COUNTERS.size, MAX_CGROUPS)
+            self._cpu_counters = self._map("cpu_counters", 4, CPU_COUNTERS.size * possible_cpus(), 1)
+            self._attributions = self._map("cgroup_attributions", 8, CGROUP_ATTRIBUTION.size, MAX_CGROUPS)
+            self._storms = self._map("storms", 8, STORM.size, MAX_PODS)
             self.forks = Ring(descriptors[MAP_PINS["forks"]], self.meta.ring_bytes, FORK_SLOT)
-            self._changes = Ring(descriptors[MAP_PINS["cgroup_events"]], CHANGES_BYTES, CHANGE_SLOT)
-            if not (self.forks.sound and self._changes.sound):
+            self._events = Ring(descriptors[MAP_PINS["cgroup_events"]], CGROUP_EVENT_BYTES, CGROUP_EVENT_SLOT)
+            if not (self.forks.is_valid and self._events.is_valid):
                 raise ValueError("a ring has positions that no ring can have")
         except (KeyError, OSError) as error:
-            raise ValueError(f"not a whole probe: {error}") from error
+            raise ValueError(f"the instance is incomplete: {error}") from error
         self._misses = misses
-        self.stream = f"{self.meta.boot_id}.{self.meta.epoch}"
-        self.alive_until: int = self._configured()[3]
+        self.stream = self.meta.stream
+        self.alive_until = self._read_config().alive_until
         if meta is not None:
-            self._tally.put(OTHER.to_bytes(8, sys.byteorder), bytes(CGROUP_COUNTERS.size))
-            self.note()
+            self._counters.put(_key(OTHER), bytes(CGROUP_COUNTERS.size))
+            self.update_meta()
 
-    def note(self, **changes: Any) -> None:  # noqa: ANN401  Meta's fields
-        """Writes `meta` anew, with these changes."""
+    def update_meta(self, **changes: Any) -> None:  # noqa: ANN401  Meta's fields
+        """Writes `meta`, with these changes."""
         self.meta = replace(self.meta, **changes)
-        self._meta_map.put(_FIRST, json.dumps(asdict(self.meta)).encode().ljust(META_BYTES, b"\0"))
+        self._meta_map.put(_FIRST, encode_meta(self.meta))
 
-    def inherit(self, before: LoadedPrograms) -> None:
-        """Goes on where another will stop: its orders, and what was marked there."""
-        for mine, its in ((self._attributions, before._attributions), (self._storms, before._storms)):
-            for key, value in its.items():
-                mine.put(key, value)
-        self._config.put(_FIRST, before._config.get(_FIRST) or bytes(CONFIG.size))
+    def copy_state(self, source: LoadedPrograms) -> None:
+        """Copies the configuration, the tracked cgroups and the running storms of the instance that this one replaces."""
+        for to, from_ in ((self._attributions, source._attributions), (self._storms, source._storms)):
+            for key, value in from_.items():
+                to.put(key, value)
+        self._config.put(_FIRST, source._config.get(_FIRST) or bytes(CONFIG.size))
 
     def start(self, *, threads: bool, storm_limit: int, alive_ns: int) -> None:
-        """From here on every task is counted, for `alive_ns` after the last call. `threads`: send each as an event, too.
-        `storm_limit`: events a second of one pod above which they are only counted; 0: none."""
+        """Starts to count and to send, for `alive_ns` from now; call it again before that time is up. `threads`: send each as
+        an event, too. `storm_limit`: events of one pod in a second; more are only counted. 0: no limit."""
         before = forks_since_boot()
-        first = not self._configured()[0]
+        first = not self._read_config().enabled
         self.alive_until = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + alive_ns
         self._config.put(_FIRST, CONFIG.pack(1, threads, storm_limit, self.alive_until))
-        if self.meta.settled:
-            self.note(settled=False)
+        if self.meta.all_delivered:
+            self.update_meta(all_delivered=False)
         if first:
-            self.note(attached=(before, forks_since_boot()), misses=(self._misses(), None))
+            self.update_meta(attached=(before, forks_since_boot()), misses=(self._misses(), None))
 
     def stop(self) -> None:
-        """Nothing more is counted or sent; what was stays readable."""
+        """Counts and sends nothing more; counters and rings stay readable."""
         if self.meta.stopped is None:
             before = forks_since_boot()
             self._config.put(_FIRST, CONFIG.pack(0, 0, 0, 0))
-            self.stopped((before, forks_since_boot()))
+            self.set_stopped((before, forks_since_boot()))
 
-    def stopped(self, proc_stat: tuple[int, int]) -> None:
-        """It is no longer in charge, since the moment between these two readings of /proc/stat."""
-        self.note(stopped=proc_stat, misses=(self.meta.misses[0], self._misses()))
+    def set_stopped(self, proc_stat: tuple[int, int]) -> None:
+        """Records that it is no longer active, since a moment between these two readings of /proc/stat."""
+        attached, _stopped = self.meta.misses
+        self.update_meta(stopped=proc_stat, misses=(attached, self._misses()))
 
-    def track(self, cgroup: int, counted: int, pod: int, *, is_pod: bool) -> bool:
-        """Whose a cgroup is: the row that its forks are counted in, and the pod whose limit holds. False: the table is full,
-        and the cgroup counts for itself, without a limit."""
+    def track(self, cgroup: int, counted_in: int, pod: int, *, is_pod: bool) -> bool:
+        """Sets the cgroup whose counters count this cgroup's forks, and the pod whose storm limit applies. `is_pod`: it is the
+        pod's own directory. False: the map is full; the cgroup has counters of its own, and no limit."""
         try:
-            self._attributions.put(cgroup.to_bytes(8, sys.byteorder), SUBJECT.pack(counted, pod, is_pod))
+            self._attributions.put(_key(cgroup), CGROUP_ATTRIBUTION.pack(counted_in, pod, is_pod))
         except OSError:
             return False
         return True
 
-    def storms(self) -> dict[int, StormRow]:
-        """The pods that were ever above the limit, by their directory's cgroup id."""
-        rows = ((int.from_bytes(key, sys.byteorder), STORM.unpack(value)) for key, value in self._storms.items())
-        return {pod: StormRow(over, since) for pod, (_second, _count, over, since) in rows if over}
+    def untrack(self, cgroup: int) -> None:
+        """Removes what `track` has set for a cgroup that was removed. Its counters stay."""
+        self._attributions.remove(_key(cgroup))
+        self._storms.remove(_key(cgroup))
 
-    def cpus(self) -> tuple[CpuRow, ...]:
-        return tuple(CpuRow(*values) for values in CPU_ROW.iter_unpack(self._cpus.get(_FIRST) or b""))
+    def forget(self, cgroup: int) -> None:
+        """Removes all of a cgroup that was removed. Only after its last counts have been journaled."""
+        self._counters.remove(_key(cgroup))
+        self.untrack(cgroup)
+
+    def storms(self) -> dict[int, PodStorm]:
+        """The pods that were ever above the limit, by the cgroup id of their directory."""
+        values = ((_id(key), STORM.unpack(value)) for key, value in self._storms.items())
+        return {pod: PodStorm(over, since) for pod, (_second, _count, over, since) in values if over}
+
+    def cpu_counters(self) -> tuple[CpuCounters, ...]:
+        return tuple(map(CpuCounters._make, CPU_COUNTERS.iter_unpack(self._cpu_counters.get(_FIRST) or b"")))
 
     def snapshot(self) -> Snapshot:
-        """The sum of the rows lies between the two readings of /proc/stat, less `attached`."""
+        """The sum of the counters lies between the two readings of /proc/stat, less `attached`."""
         before = forks_since_boot()
-        cpus = self.cpus()
-        for _ in range(_LOOKS):
-            read = ((int.from_bytes(key, sys.byteorder), CGROUP_COUNTERS.unpack(value)) for key, value in self._tally.items())
-            rows = {cgroup: CgroupCounters(*row) for cgroup, row in read}
-            if all(row.is_whole for row in rows.values()):
+        cpus = self.cpu_counters()
+        for _ in range(_SNAPSHOT_TRIES):
+            counters = {_id(key): CgroupCounters._make(CGROUP_COUNTERS.unpack(value)) for key, value in self._counters.items()}
+            if all(one.is_consistent for one in counters.values()):
                 break
         proc_stat = self.meta.stopped or (before, forks_since_boot())
         start, end = self.meta.misses
-        return Snapshot(rows, cpus, (self._misses() if end is None else end) - start, proc_stat)
-
-    def forget(self, cgroup: int) -> None:
-        """Drop a dead cgroup's rows. Only when its last counts have been taken over."""
-        self._tally.remove(cgroup.to_bytes(8, sys.byteorder))
-        self.untrack(cgroup)
-
-    def untrack(self, cgroup: int) -> None:
-        """Drop what was said of a dead cgroup; what it counted stays."""
-        key = cgroup.to_bytes(8, sys.byteorder)
-        self._attributions.remove(key)
-        self._storms.remove(key)
+        return Snapshot(counters, cpus, (self._misses() if end is None else end) - start, proc_stat)
 
     def pending_by_cgroup(self) -> Counter[int]:
-        """How many forks of each row lie in the ring, finished and not taken yet. Only when it is not in charge any more."""
+        """How many finished forks are in the ring and not yet read, by the cgroup that they are counted in. Only for an
+        instance that is not active any more."""
         counts: Counter[int] = Counter()
         start = self.forks.cursor
-        while raw := self.forks.take(4096):
-            counts.update(values[13] for values in FORK.iter_unpack(raw))
+        while raw := self.forks.read(4096):
+            counts.update(map(_COUNTED_IN, FORK.iter_unpack(raw)))
         self.forks.rewind(start)
         return counts
 
-    def changes(self) -> Iterator[CgroupEvent]:
-        """The cgroups that were born, died and were entered since the last call, in order. Their room in the ring is given back
-        by `publish_changes`."""
-        while taken := self._changes.take(1024):
-            for cgroup, parent, at, change, length, _sequence, start, tid, path in CHANGE.iter_unpack(taken):
-                whole = 0 < length < CHANGE_PATH
-                yield CgroupEvent(cgroup, parent, at, change, path[: max(length - 1, 0)], whole, tid, start)
+    def cgroup_events(self) -> Iterator[CgroupEvent]:
+        """The cgroups that were created, removed and attached to since the last call, in order. `publish_cgroup_events` frees
+        their space in the ring."""
+        while raw := self._events.read(1024):
+            for cgroup, parent, at, kind, length, _sequence, start, tid, path in CGROUP_EVENT.iter_unpack(raw):
+                whole = 0 < length < CGROUP_PATH
+                yield CgroupEvent(cgroup, parent, at, kind, path[: max(length - 1, 0)], whole, tid, start)
 
-    def resume(self, forks: int, changes: int) -> None:
-        """Goes on where the last agent's journal says that it had come to."""
+    def resume(self, forks: int, cgroup_events: int) -> None:
+        """Continues at the positions of the last agent's journal."""
         self.forks.resume(forks)
-        self._changes.resume(changes)
+        self._events.resume(cgroup_events)
 
     @property
-    def changes_taken(self) -> int:
-        """Up to where `changes` has read."""
-        return self._changes.cursor
+    def cgroup_events_cursor(self) -> int:
+        """The position up to which `cgroup_events` has read."""
+        return self._events.cursor
 
-    def publish_changes(self, position: int) -> None:
-        self._changes.publish(position)
+    def publish_cgroup_events(self, position: int) -> None:
+        self._events.publish(position)
 
     def close(self) -> None:
-        """Lets go of it. It lasts while it is pinned, or the dispatcher calls it."""
+        """Closes the descriptors. The instance goes on while it is pinned, or while the dispatcher calls it."""
         self.forks.close()
-        self._changes.close()
+        self._events.close()
         for number in self.descriptors.values():
             os.close(number)
         self.descriptors = {}
 
-    def _configured(self) -> tuple[int, ...]:
-        return CONFIG.unpack(self._config.get(_FIRST) or bytes(CONFIG.size))
+    def _map(self, name: str, key_size: int, value_size: int, max_entries: int) -> BpfMap:
+        return BpfMap(self.descriptors[MAP_PINS[name]], key_size, value_size, max_entries)
+
+    def _read_config(self) -> _Config:
+        return _Config._make(CONFIG.unpack(self._config.get(_FIRST) or bytes(CONFIG.size)))
 
 
-def _meta_of(raw: bytes) -> Meta:
-    try:
-        said = json.loads(raw.rstrip(b"\0"))
-        pairs = {"attached": tuple(said["attached"]), "misses": tuple(said["misses"])}
-        stopped = said["stopped"] and tuple(said["stopped"])
-        meta = Meta(**{**said, **pairs, "stopped": stopped})
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"its meta says {raw[:80]!r}") from error
-    if meta.layout != LAYOUT:
-        raise ValueError(f"its records are of layout {meta.layout}, and {LAYOUT} is what is read here")
-    return meta
+def _key(cgroup: int) -> bytes:
+    return cgroup.to_bytes(8, sys.byteorder)
+
+
+def _id(key: bytes) -> int:
+    return int.from_bytes(key, sys.byteorder)

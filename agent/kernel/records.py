@@ -1,6 +1,6 @@
-"""The structs of bpf/fork.c as the reader sees them. Little- or big-endian as the machine is; sizes in bytes.
+"""The structs of bpf/fork.c, for the reader. Byte order is the machine's; sizes in bytes.
 
-The loader is told these sizes and refuses a probe that differs (`_Static_assert` in fork.c). Must not live here: any meaning.
+fork.c asserts the same sizes when it is compiled, and a test compares every field with its text.
 """
 
 from __future__ import annotations
@@ -9,24 +9,26 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 __all__ = [
+    "CGROUP_ATTRIBUTION",
     "CGROUP_COUNTERS",
+    "CGROUP_EVENT",
+    "CGROUP_EVENT_SLOT",
+    "CGROUP_PATH",
     "CHAIN",
-    "CHANGE",
-    "CHANGE_PATH",
-    "CHANGE_SLOT",
     "CONFIG",
-    "CPU_ROW",
+    "CPU_COUNTERS",
     "FORK",
     "FORK_SLOT",
     "NUMBERS",
     "PARENT_CONTEXT",
     "STORM",
-    "SUBJECT",
     "UNKNOWN_32",
     "UNKNOWN_64",
     "CgroupCounters",
-    "CpuRow",
-    "StormRow",
+    "CpuCounters",
+    "ForkRecord",
+    "ParentContextRecord",
+    "PodStorm",
 ]
 
 UNKNOWN_32: Final = 0xFFFFFFFF
@@ -34,28 +36,81 @@ UNKNOWN_64: Final = 0xFFFFFFFFFFFFFFFF
 CHAIN: Final = 8
 RING_HEADER: Final = 8  # struct bpf_ringbuf_hdr: u32 len, u32 pg_off
 
-# sequence time cgroup parent_cgroup | tid ns_tid pid ns_pid start | chain below the host's | cpu levels kind counted |
-# the origin, undivided
 FORK: Final = Struct(f"={RING_HEADER}x 4Q 4IQ {4 * (CHAIN - 1)}s HBBQ 152s")
 FORK_SLOT: Final = 256
-NUMBERS: Final = Struct(f"={CHAIN - 1}I")  # the chain of a fork
-# parent, parent_process, leader: tid ns_tid pid ns_pid start | flags comm parent_comm uid gid | pid mnt net user uts ipc cgroup
+
+
+class ForkRecord(NamedTuple):
+    """The fields of FORK, for readers that are not in the hot loop. `chain` is packed NUMBERS, `parent_context` packed
+    PARENT_CONTEXT."""
+
+    sequence: int
+    time: int
+    cgroup: int
+    parent_cgroup: int
+    child_tid: int
+    child_ns_tid: int
+    child_pid: int
+    child_ns_pid: int
+    child_start: int
+    chain: bytes
+    cpu: int
+    levels: int
+    kind: int
+    counted_in: int
+    parent_context: bytes
+
+
+NUMBERS: Final = Struct(f"={CHAIN - 1}I")  # the chain of a fork, without the host's number
 PARENT_CONTEXT: Final = Struct("=4IQ 4IQ 4IQ Q16s16s2I 7I4x")
 
-CHANGE_PATH: Final = 960
-# cgroup parent time change length sequence start tid | path
-CHANGE: Final = Struct(f"={RING_HEADER}x 3Q2I2QI4x {CHANGE_PATH}s")
-CHANGE_SLOT: Final = 1024
+
+class ParentContextRecord(NamedTuple):
+    """The fields of PARENT_CONTEXT, for readers that are not in the hot loop."""
+
+    parent_tid: int
+    parent_ns_tid: int
+    parent_pid: int
+    parent_ns_pid: int
+    parent_start: int
+    process_tid: int
+    process_ns_tid: int
+    process_pid: int
+    process_ns_pid: int
+    process_start: int
+    leader_tid: int
+    leader_ns_tid: int
+    leader_pid: int
+    leader_ns_pid: int
+    leader_start: int
+    flags: int
+    comm: bytes
+    parent_comm: bytes
+    uid: int
+    gid: int
+    ns_pid: int
+    ns_mnt: int
+    ns_net: int
+    ns_user: int
+    ns_uts: int
+    ns_ipc: int
+    ns_cgroup: int
+
+
+CGROUP_PATH: Final = 960
+# cgroup parent time kind length sequence start tid | path
+CGROUP_EVENT: Final = Struct(f"={RING_HEADER}x 3Q2I2QI4x {CGROUP_PATH}s")
+CGROUP_EVENT_SLOT: Final = 1024
 
 CGROUP_COUNTERS: Final = Struct("=7Q")
-CPU_ROW: Final = Struct("=6Q")
+CPU_COUNTERS: Final = Struct("=6Q")
 CONFIG: Final = Struct("=4Q")  # enabled threads storm_limit alive_until
-SUBJECT: Final = Struct("=3Q")  # counted pod is_pod
+CGROUP_ATTRIBUTION: Final = Struct("=3Q")  # counted_in pod is_pod
 STORM: Final = Struct("=4Q")  # second count over since
 
 
 class CgroupCounters(NamedTuple):
-    """Exact counts of one cgroup since the probe's epoch, as wire.events.Counts names them."""
+    """Exact counts of one cgroup since the programs were loaded, named as in wire.events.Counts."""
 
     processes: int
     threads: int
@@ -66,14 +121,15 @@ class CgroupCounters(NamedTuple):
     entered: int
 
     @property
-    def is_whole(self) -> bool:
-        """Nothing is under way in it."""
+    def is_consistent(self) -> bool:
+        """Every fork that was counted has its outcome counted, too."""
         return self.processes + self.threads == self.emitted + self.filtered + self.suppressed + self.lost
 
 
-class CpuRow(NamedTuple):
-    """What one CPU has counted. `sequence`: numbers given out so far, so it is the next one. `orphaned`: forks
-    while no agent was alive, which are in no row of the tally."""
+class CpuCounters(NamedTuple):
+    """The counts of one CPU. `sequence`: the next fork's number. `newtasks`: all tasks, also those without a fork event.
+    `unpaired`: forks whose task_newtask came before the start. `orphaned`: forks while no agent was running; they are in no
+    cgroup's counters."""
 
     sequence: int
     newtasks: int
@@ -83,8 +139,8 @@ class CpuRow(NamedTuple):
     orphaned: int
 
 
-class StormRow(NamedTuple):
-    """A pod above its limit: when it last was, and since when; ns of CLOCK_BOOTTIME."""
+class PodStorm(NamedTuple):
+    """When a pod was last above its storm limit, and since when; ns of CLOCK_BOOTTIME."""
 
     over: int
     since: int

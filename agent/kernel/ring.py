@@ -1,10 +1,10 @@
 """A BPF ring buffer of records of one size, read in batches through its map's descriptor, without a call per record.
 
-Positions are read and written as one aligned 64-bit access each (a memoryview of format Q): `struct.pack_into` zeroes its
-target first, and while the consumer position reads 0 every reserve in the kernel fails. The descriptor is never polled: with
-taken but unpublished records epoll spins. Must not live here: what a record means.
+Positions are read and written by one aligned 64-bit access each (a memoryview of format Q): `struct.pack_into` zeroes its
+target first, and while the consumer position is 0 every reserve in the kernel fails. The descriptor is never polled: epoll
+returns at once while there are records that were read and not published.
 
-Layout: kernel/bpf/ringbuf.c: one page of consumer position (ours to write), one of producer position, then the data.
+Layout (kernel/bpf/ringbuf.c): a page with the consumer position, which we write, a page with the producer position, the data.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ __all__ = ["Ring", "RingBroken"]
 
 _BUSY, _DISCARDED = 1 << 31, 1 << 30  # BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT
 _HEADER = 8
-_WINDOW = 1 << 20  # bytes of the ring that are mapped at a time: all of it would count as resident memory, and twice that
+_WINDOW = 1 << 20  # bytes mapped at a time: the whole ring would count as resident memory twice
 
 
 class RingBroken(Exception):
-    """The ring holds what the probe never writes: it and the reader disagree, and going on would invent forks."""
+    """The ring has a record that the programs never write. Going on would invent forks."""
 
 
 class _Window:
@@ -42,9 +42,9 @@ class _Window:
 
 
 class Ring:
-    """`size` is the map's max_entries in bytes; `slot` a record's with its header, a power of two, so none crosses the end.
+    """`size`: the map's max_entries, bytes. `slot`: bytes of a record with its header, a power of two, so none crosses the end.
 
-    One reader at a time. `take` moves a cursor of our own; the kernel gets the room back at `publish`.
+    One reader at a time. `read` moves the cursor; `publish` moves the kernel's consumer position, which frees the space.
     """
 
     def __init__(self, descriptor: int, size: int, slot: int) -> None:
@@ -61,8 +61,8 @@ class Ring:
         self.cursor = self._consumed[0]
         self._window = self._window_of_cursor()
 
-    def take(self, most: int) -> bytes:
-        """Up to `most` finished records, headers included, end to end. Empty when there is none. Raises RingBroken."""
+    def read(self, most: int) -> bytes:
+        """Up to `most` finished records, with their headers, one after the other. Empty: there is none. Raises RingBroken."""
         waiting = (self._produced[0] - self.cursor) // self.slot
         if not waiting:
             return b""
@@ -80,14 +80,14 @@ class Ring:
             count = self._finished(lengths, payload)
             if not count:
                 return b""
-        # On arm64 the records could be read before their headers were: a lock's acquire and release keep the order.
+        # arm64 may read the records before their headers: a lock's acquire and release keep the order.
         with self._barrier:
-            taken = bytes(self._window.data[at : at + count * self.slot])
+            records = bytes(self._window.data[at : at + count * self.slot])
         self.cursor += count * self.slot
-        return taken
+        return records
 
     def publish(self, position: int) -> None:
-        """Give the room up to `position` (a former `cursor`) back to the kernel. Raises ValueError when it can't be one."""
+        """Frees the space up to `position`, a former `cursor`. Raises ValueError when it cannot be one."""
         if not self._consumed[0] <= position <= self.cursor or position % self.slot:
             raise ValueError(f"a consumer position of {position} is not between {self._consumed[0]} and {self.cursor}")
         with self._barrier:
@@ -95,36 +95,36 @@ class Ring:
         self._consumed[0] = position
 
     def resume(self, position: int) -> None:
-        """Go on from where an earlier reader had safely come to, if the kernel has not been told so yet. A position that can't
-        be one (the ring is another) is not believed."""
+        """Continues at the position that an earlier reader has journaled, if it is ahead of the kernel's. A position that
+        cannot be this ring's is ignored."""
         if self._consumed[0] < position <= self._produced[0] and not position % self.slot:
             self.cursor = position
             self.publish(position)
 
     def rewind(self, position: int) -> None:
-        """Take again what was taken since and not published."""
+        """Moves the cursor back, to read again what was not published."""
         if not self._consumed[0] <= position <= self.cursor or position % self.slot:
-            raise ValueError(f"cannot go back to {position}: the kernel has had it since")
+            raise ValueError(f"cannot go back to {position}: its space was freed")
         self.cursor = position
 
     @property
-    def sound(self) -> bool:
-        """Whether its positions can be a ring's: with others the kernel may never find room in it again."""
+    def is_valid(self) -> bool:
+        """False: its positions are impossible, and the kernel might never find space in it again."""
         return 0 <= self._produced[0] - self._consumed[0] <= self.size and not self._consumed[0] % self.slot
 
     @property
     def end(self) -> int:
-        """The position up to which there are records, unfinished ones included."""
+        """The position after the last record, unfinished ones included."""
         return int(self._produced[0])
 
     @property
     def backlog(self) -> int:
-        """Records that are in the ring and not yet taken, unfinished ones included."""
+        """Records in the ring that were not read yet, unfinished ones included."""
         return int(self._produced[0] - self.cursor) // self.slot
 
     @property
     def fill(self) -> float:
-        """0 to 1: how much of the ring the kernel can't write to, taken but unpublished records included."""
+        """0 to 1: the share of the ring that the kernel cannot write to, including records that were read and not published."""
         return float(self._produced[0] - self._consumed[0]) / self.size
 
     def close(self) -> None:
@@ -145,5 +145,5 @@ class Ring:
                 return count
             if length != payload:
                 what = "a discarded record" if length & _DISCARDED else f"a record of {length} bytes"
-                raise RingBroken(f"{what} at position {self.cursor + count * self.slot}, where {payload} bytes were due")
+                raise RingBroken(f"{what} at position {self.cursor + count * self.slot}, where {payload} bytes were expected")
         return len(lengths)

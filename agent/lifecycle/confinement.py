@@ -71,7 +71,7 @@ def _use(capture: Capture) -> None:
     """Reads, writes and deletes a map's element; reads all elements and a program's statistics."""
     programs = capture.current
     programs.snapshot()
-    programs.note()
+    programs.update_meta()
     programs.forget(UNKNOWN_64)  # no cgroup has this id
 
 

@@ -125,22 +125,22 @@ def lose_unknown(instance: ProgramInstance, sinks: Sequence[Sink], accounts: Map
     """A probe was found whose journal is gone. What its ring still holds is drained; what was taken out before and is not
     known to have been delivered is lost. The probe is not in charge any more, so the counts stand still. Returns how many."""
     pending_by_cgroup, snapshot = instance.programs.pending_by_cgroup(), instance.programs.snapshot()
-    taken = Counter({cgroup: row.emitted - pending_by_cgroup[cgroup] for cgroup, row in snapshot.rows.items()})
+    taken = Counter({cgroup: row.emitted - pending_by_cgroup[cgroup] for cgroup, row in snapshot.counters.items()})
     # The rows of cgroups that died before are gone; the numbers that their forks were given are still counted.
-    counted = totals(snapshot.rows.values())
+    counted = totals(snapshot.counters.values())
     taken[NOBODY] = max(0, sum(cpu.sequence for cpu in snapshot.cpus) - counted["emitted"] - counted["lost"])
     made = snapshot.tasks_made - snapshot.orphaned - counted["processes"] - counted["threads"]
     instance.summaries.recover(max(made, taken[NOBODY]), taken[NOBODY])
     instance.received = taken.total()
     most = 0
     for sink in sinks:
-        if instance.programs.meta.settled:  # its last agent left with nothing in its hands
+        if instance.programs.meta.all_delivered:  # its last agent left with nothing in its hands
             delivered = taken
         else:
             said = accounts.get(sink.name, {}).get("delivered", {})
             known = Counter[int]()
             for cgroup, count in said.items():
-                known[int(cgroup) if int(cgroup) in snapshot.rows else NOBODY] += count
+                known[int(cgroup) if int(cgroup) in snapshot.counters else NOBODY] += count
             delivered = known & taken
         # What was delivered after the ledger was written counts as lost here; the receiver knows better.
         lost = taken - delivered

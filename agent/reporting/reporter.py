@@ -103,7 +103,7 @@ class Reporter:
             "cluster": self._cluster,
             "agent": self.agent,
             "boot_id": programs.meta.boot_id,
-            "epoch": programs.meta.epoch,
+            "epoch": programs.meta.instance_id,
             "taken_over": self._capture.taken_over,
             "pinned": self._capture.unpinned or "yes",
             "journal": self._journal.trouble or "works",
@@ -134,7 +134,7 @@ class Reporter:
 
     def pods(self) -> dict[str, Any]:
         current = self._instances[0]
-        rows: dict[int, Row] = {**current.summaries.retired, **current.programs.snapshot().rows}
+        rows: dict[int, Row] = {**current.summaries.retired, **current.programs.snapshot().counters}
         current.hear()  # after the rows were read: each of their cgroups has been told of by now
         accounts = {sink.name: sink.account(current.stream) for sink in self._sinks}
         entries: dict[tuple[str | None, str | None], dict[str, Any]] = {}
@@ -214,7 +214,7 @@ class Reporter:
     def pod_counts(self) -> Iterator[PodCounts]:
         """Each row of the tally that is a pod's."""
         current, metadata_cache = self._instances[0], self._metadata_cache
-        rows: dict[int, Row] = {**current.summaries.retired, **current.programs.snapshot().rows}
+        rows: dict[int, Row] = {**current.summaries.retired, **current.programs.snapshot().counters}
         current.hear()
         there = metadata_cache.pods_with_cgroups()
         for cgroup, row in rows.items():

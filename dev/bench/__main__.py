@@ -149,7 +149,7 @@ def in_kernel(forks: int) -> dict[str, float]:
         switch.write_text("1", encoding="ascii")
         capture.current.start(threads=False, storm_limit=2000, alive_ns=300 * 10**9)
         load(forks)
-        return {name: stats.time_ns / stats.runs for name, stats in capture.programs().items() if stats.runs > forks / 2}
+        return {name: stats.time_ns / stats.runs for name, stats in capture.program_stats().items() if stats.runs > forks / 2}
     finally:
         switch.write_text(before, encoding="ascii")
         capture.close(keep=False)

@@ -19,7 +19,7 @@ from agent.attribution.fork_decoder import ForkDecoder, RecordLayout
 from agent.attribution.pod_objects import pod_of
 from agent.attribution.pods import Pods
 from agent.interfaces import AttachedTaskSource, AttributionSource
-from agent.kernel.clock import Clock
+from agent.kernel.clock import WallClock
 from agent.kernel.records import CHAIN, FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT
 from agent.model import Attribution
 from dev.demo.kubernetes import pod_objects
@@ -137,7 +137,7 @@ class Node:
         return self._enricher(ConstantAttributions(constant), NothingAttached())
 
     def _enricher(self, attributions: AttributionSource, attached_tasks: AttachedTaskSource) -> Enricher:
-        decoder = ForkDecoder(LAYOUT, 7, Clock(10**18))
+        decoder = ForkDecoder(LAYOUT, 7, WallClock(10**18))
         return Enricher(decoder, attributions, attached_tasks, wait_ns=5 * 10**9, most=50_000)
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.kernel.pins import STANDARD, CannotPin, Pins, PinsTaken
+from agent.kernel.pins import BPF_FS, CannotPin, Pins, PinsTaken
 from dev.demo.containers.cleanup_process import CleanupProcess
 
 PATIENCE = 10.0  # seconds for an agent whose demo was killed to be gone, too
@@ -22,8 +22,8 @@ PATIENCE = 10.0  # seconds for an agent whose demo was killed to be gone, too
 def place_for_pins(state: Path) -> Iterator[Path]:
     """A folder of this demo's own, emptied of what an earlier one that was killed has left. Where there can be no BPF file
     system the agent says so, and works without."""
-    mounted_before = STANDARD.is_mount()
-    folder = STANDARD / f"forklore-demo-{hashlib.sha256(bytes(state.resolve())).hexdigest()[:8]}"
+    mounted_before = BPF_FS.is_mount()
+    folder = BPF_FS / f"forklore-demo-{hashlib.sha256(bytes(state.resolve())).hexdigest()[:8]}"
     _clear(folder)
     cleanup_process = CleanupProcess("dev.demo.pins", folder)
     try:
@@ -31,8 +31,8 @@ def place_for_pins(state: Path) -> Iterator[Path]:
     finally:
         cleanup_process.dismiss()
         _clear(folder)
-        if not mounted_before and STANDARD.is_mount():
-            subprocess.run(["umount", str(STANDARD)], check=False, stderr=subprocess.DEVNULL)  # busy: somebody else's by now
+        if not mounted_before and BPF_FS.is_mount():
+            subprocess.run(["umount", str(BPF_FS)], check=False, stderr=subprocess.DEVNULL)  # busy: somebody else's by now
 
 
 def _clear(folder: Path) -> None:

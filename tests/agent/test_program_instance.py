@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.attribution.tracked_cgroups import TrackedCgroups
-from agent.kernel.programs import Meta, Snapshot
+from agent.kernel.meta import Meta
+from agent.kernel.programs import Snapshot
 from agent.kernel.records import FORK_SLOT, CgroupCounters
 from agent.model import Attribution
 from agent.program_instance import ProgramInstance
@@ -28,7 +29,7 @@ class Ring:
         self.records = []
         self.consumed = self.cursor = 0
 
-    def take(self, most):
+    def read(self, most):
         taken = self.records[self.cursor // FORK_SLOT :][:most]
         assert None not in taken, "the kernel has had this room back"
         self.cursor += len(taken) * FORK_SLOT
@@ -48,7 +49,7 @@ class LoadedPrograms:
     """It outlives the agents: the ring, and the tally."""
 
     stream = STREAM
-    changes_taken = 0
+    cgroup_events_cursor = 0
     meta = Meta(1, FORK_SLOT, "0" * 16, STREAM[-16:], STREAM[:36], 1 << 20, 0, 0)
 
     def __init__(self):
@@ -73,7 +74,7 @@ class LoadedPrograms:
             self.forks.cursor = forks
             self.forks.publish(forks)
 
-    def publish_changes(self, position):
+    def publish_cgroup_events(self, position):
         pass
 
     def forget(self, cgroup):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.kernel.pins import STANDARD, Pins
+from agent.kernel.pins import BPF_FS, Pins
 from agent.settings.values import duration
 from dev.demo.containers.runtime import Runtime
 
@@ -173,7 +173,7 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=1000, help="forks a second; default: 1000")
     parser.add_argument("--every", type=float, default=60.0, metavar="SECONDS", help="between two lines; default: 60")
     options = parser.parse_args()
-    pins = STANDARD / f"forklore-soak-{os.getpid()}"
+    pins = BPF_FS / f"forklore-soak-{os.getpid()}"
     with tempfile.TemporaryDirectory(prefix="forklore-soak-") as folder:
         try:
             found = asyncio.run(soak(Path(folder), pins, options.seconds, options.rate, options.every))

@@ -6,7 +6,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.kernel import programs as probe_module
 from agent.kernel.capture import Capture, PinsTaken, open_capture
 from agent.kernel.pins import CannotPin, Pins
-from agent.kernel.programs import LoadedPrograms
-from agent.kernel.records import FORK
+from agent.kernel.programs import OTHER, LoadedPrograms
+from agent.kernel.records import FORK, PARENT_CONTEXT, ForkRecord, ParentContextRecord
 
 from .conftest import hierarchy, until
 
@@ -65,10 +63,12 @@ def fork(times: int) -> list[int]:
 def children(probe: LoadedPrograms, *parents: int | None) -> list[int]:
     """The pids of these processes' forks (of this one's own) in the ring, in the order of their making; all are taken out."""
     found = []
-    while raw := probe.forks.take(4096):
-        records = FORK.iter_unpack(raw)
+    while raw := probe.forks.read(4096):
         wanted = parents or (os.getpid(),)
-        found += [(one[1], one[4]) for one in records if int.from_bytes(one[14][:4], sys.byteorder) in wanted]
+        for record in map(ForkRecord._make, FORK.iter_unpack(raw)):
+            parent = ParentContextRecord._make(PARENT_CONTEXT.unpack(record.parent_context))
+            if parent.parent_tid in wanted:
+                found.append((record.time, record.child_tid))
     probe.forks.publish(probe.forks.cursor)
     return [pid for _, pid in sorted(found)]
 
@@ -83,7 +83,7 @@ def test_what_was_forked_while_nobody_was_there_lies_in_the_ring(open_pinned: Op
     assert second.taken_over
     assert second.current.stream == first.current.stream
     assert children(second.current) == before + between
-    assert sum(row.processes for row in second.current.snapshot().rows.values()) >= 723
+    assert sum(row.processes for row in second.current.snapshot().counters.values()) >= 723
 
 
 def test_taking_over_compiles_nothing(open_pinned: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_each_fork_is_seen_once_while_probe_after_probe_is_put_in_charge(
     for turn in range(8):
         time.sleep(0.2)
         capture.close(keep=True)
-        monkeypatch.setattr("agent.kernel.capture.digest", lambda _orders, turn=turn: f"{turn:016x}")
+        monkeypatch.setattr("agent.kernel.capture.compute_fingerprint", lambda _options, turn=turn: f"{turn:016x}")
         capture = open_pinned(16 << 20)
         assert not capture.taken_over
         streams.add(capture.current.stream)
@@ -191,7 +191,7 @@ def test_what_another_version_left_is_counted_by_its_positions(open_pinned: Open
     first = open_pinned()
     begin(first)
     fork(41)
-    first.current.note(layout=99)
+    first.current.update_meta(layout=99)
     left = first.current.forks.backlog
     stream = first.current.stream
     first.close(keep=True)
@@ -222,7 +222,7 @@ def test_an_orphan_only_counts_and_goes_on_when_somebody_comes(open_pinned: Open
     fork(97)
     alone = probe.snapshot()
     assert alone.orphaned - before.orphaned >= 97
-    assert alone.rows == before.rows
+    assert alone.counters == before.counters
     assert not children(probe)
     begin_again = probe.snapshot().orphaned
     probe.start(threads=False, storm_limit=0, alive_ns=MINUTES)
@@ -231,7 +231,7 @@ def test_an_orphan_only_counts_and_goes_on_when_somebody_comes(open_pinned: Open
     probe.stop()
     after = probe.snapshot()
     assert after.orphaned - begin_again <= 2  # others may have forked between the two lines above
-    counted = sum(row.processes + row.threads for row in after.rows.values())
+    counted = sum(row.processes + row.threads for row in after.counters.values())
     assert after.tasks_made >= counted + after.orphaned
 
 
@@ -273,13 +273,14 @@ def test_what_a_container_makes_below_itself_counts_for_the_container(open_pinne
     deeper = container / "made/by/itself"
     deeper.mkdir(parents=True)
     fork_inside(deeper, 23)
-    rows = probe.snapshot().rows
+    rows = probe.snapshot().counters
     assert rows[container.stat().st_ino].processes == 23
     assert deeper.stat().st_ino not in rows
-    raw = b"".join(iter(lambda: probe.forks.take(4096), b""))
-    told = [values for values in FORK.iter_unpack(raw) if values[13] == container.stat().st_ino]
-    assert {values[2] for values in told} == {deeper.stat().st_ino}  # the event still says where it was
-    assert len(told) == 23
+    raw = b"".join(iter(lambda: probe.forks.read(4096), b""))
+    records = map(ForkRecord._make, FORK.iter_unpack(raw))
+    inside = [record for record in records if record.counted_in == container.stat().st_ino]
+    assert {record.cgroup for record in inside} == {deeper.stat().st_ino}  # the event has the cgroup that it was in
+    assert len(inside) == 23
 
 
 def test_above_its_limit_a_pod_is_only_counted_and_others_lose_nothing(open_pinned: Open, cgroup: Path) -> None:
@@ -298,7 +299,7 @@ def test_above_its_limit_a_pod_is_only_counted_and_others_lose_nothing(open_pinn
     for container in ("one", "two", "one"):  # the limit is the pod's, not a container's
         fork_inside(stormy / container, 40)
     fork_inside(calm / "one", 4)
-    rows = probe.snapshot().rows
+    rows = probe.snapshot().counters
     made = [rows[(stormy / name).stat().st_ino] for name in ("one", "two")]
     assert sum(row.processes for row in made) == 120
     assert [row.processes for row in made] == [row.emitted + row.suppressed + row.lost for row in made]
@@ -313,14 +314,14 @@ def test_a_full_tally_counts_the_rest_for_nobody_and_loses_no_count(
     open_pinned: Open, cgroup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("agent.kernel.programs", "agent.kernel.capture"):
-        monkeypatch.setattr(f"{module}.MOST_CGROUP_COUNTERS", 16)
+        monkeypatch.setattr(f"{module}.MAX_CGROUPS", 16)
     probe = begin(open_pinned())
     before = probe.snapshot()
     for number in range(40):
         (cgroup / str(number)).mkdir()
         fork_inside(cgroup / str(number), 3)
     after = probe.snapshot()
-    counted = [sum(row.processes + row.threads for row in seen.rows.values()) for seen in (before, after)]
-    assert after.rows[probe_module.OTHER].processes >= 3 * (40 - 16)
+    counted = [sum(row.processes + row.threads for row in seen.counters.values()) for seen in (before, after)]
+    assert after.counters[OTHER].processes >= 3 * (40 - 16)
     assert counted[1] - counted[0] >= 40 * 4
     assert counted[1] <= after.tasks_made

@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 
 from agent.kernel.maps import BpfMap
-from agent.kernel.programs import META_BYTES
-from agent.kernel.records import CONFIG, CPU_ROW
+from agent.kernel.meta import META_BYTES
+from agent.kernel.records import CONFIG, CPU_COUNTERS
 from dev.demo.containers.runtime import Runtime
 
 from .conftest import Agent, pinned, until
@@ -306,8 +306,8 @@ async def test_what_was_forked_while_no_agent_was_there_for_too_long_is_told_exa
         await asyncio.sleep(1)
         second = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
         with pinned(pins, "map-cpus") as descriptor:
-            size = CPU_ROW.size * len(begun["heads"])
-            orphans = sum(row[5] for row in CPU_ROW.iter_unpack(BpfMap(descriptor, 4, size, 1).get(FIRST) or b""))
+            size = CPU_COUNTERS.size * len(begun["heads"])
+            orphans = sum(row[5] for row in CPU_COUNTERS.iter_unpack(BpfMap(descriptor, 4, size, 1).get(FIRST) or b""))
         made = await asyncio.to_thread(forker.stop)
         await caught_up(second)
         last = await asyncio.to_thread(second.leave)

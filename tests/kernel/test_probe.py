@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from agent.attribution.fork_decoder import clone_names
-from agent.kernel.clock import Clock, separation
+from agent.kernel.clock import WallClock, separation
 from agent.kernel.programs import LoadedPrograms
 from agent.model import ATTACHED, CREATED, REMOVED, Attribution, Fork
 from tests.agent.fakes import FakeAttributions, an_enricher
@@ -43,9 +43,9 @@ def taken(probe: LoadedPrograms) -> list[Fork]:
     def attribution(cgroup: int) -> Attribution:
         return Attribution(cgroup, None, "host", None)
 
-    enricher = an_enricher(FakeAttributions(attribution), clock=Clock(separation()), wait_ns=0)
+    enricher = an_enricher(FakeAttributions(attribution), clock=WallClock(separation()), wait_ns=0)
     forks: list[Fork] = []
-    while raw := probe.forks.take(4096):
+    while raw := probe.forks.read(4096):
         forks += enricher.enrich(raw, 0)
     probe.forks.publish(probe.forks.cursor)
     return forks
@@ -146,7 +146,7 @@ def test_threads_are_counted_and_not_sent_unless_asked_for(open_the_door: Door) 
         thread.start()
         thread.join()
     assert not [fork for fork in mine(probe) if fork.thread]
-    rows = probe.snapshot().rows.values()
+    rows = probe.snapshot().counters.values()
     assert sum(row.threads for row in rows) >= 23
     assert sum(row.filtered for row in rows) == sum(row.threads for row in rows)
 
@@ -224,10 +224,10 @@ def test_the_ring_goes_round_many_times_and_every_fork_comes_once(open_the_door:
 def test_nothing_is_counted_after_the_stop(open_the_door: Door) -> None:
     probe = open_the_door()
     probe.stop()
-    before = probe.snapshot().rows
+    before = probe.snapshot().counters
     for _ in range(23):
         fork_one()
-    assert probe.snapshot().rows == before
+    assert probe.snapshot().counters == before
     assert not taken(probe)
 
 
@@ -239,7 +239,7 @@ def test_a_cgroup_tells_of_its_birth_its_entrants_and_its_death(open_the_door: D
         number = folder.stat().st_ino
         sleeper = subprocess.Popen(["/bin/sleep", "60"])
         (folder / "cgroup.procs").write_text(str(sleeper.pid))
-        assert probe.snapshot().rows[number].entered == 1
+        assert probe.snapshot().counters[number].entered == 1
         sleeper.kill()
         sleeper.wait()
     finally:
@@ -255,9 +255,9 @@ def test_a_cgroup_tells_of_its_birth_its_entrants_and_its_death(open_the_door: D
 def test_a_dead_cgroup_s_row_can_be_forgotten(open_the_door: Door) -> None:
     probe = open_the_door()
     fork_one()
-    (cgroup, _), *_ = [(key, row) for key, row in probe.snapshot().rows.items() if row.processes]
+    (cgroup, _), *_ = [(key, row) for key, row in probe.snapshot().counters.items() if row.processes]
     probe.forget(cgroup)
-    assert cgroup not in probe.snapshot().rows
+    assert cgroup not in probe.snapshot().counters
 
 
 def test_the_compiler_is_gone_when_the_probe_is_open(open_the_door: Door) -> None:

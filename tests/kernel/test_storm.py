@@ -25,7 +25,7 @@ import yaml
 
 from agent.kernel.libbpf import load_libbpf
 from agent.kernel.maps import BpfMap
-from agent.kernel.programs import MOST_CGROUP_COUNTERS
+from agent.kernel.programs import MAX_CGROUPS
 from agent.kernel.records import CGROUP_COUNTERS
 from dev.demo.containers import leftovers
 from dev.demo.containers.runtime import Runtime
@@ -223,7 +223,7 @@ def tally(folder: Path) -> dict[int, tuple[int, ...]]:
     descriptor = load_libbpf().bpf_obj_get(os.fsencode(pin))
     assert descriptor >= 0
     try:
-        rows = BpfMap(descriptor, 8, CGROUP_COUNTERS.size, MOST_CGROUP_COUNTERS).items()
+        rows = BpfMap(descriptor, 8, CGROUP_COUNTERS.size, MAX_CGROUPS).items()
         return {int.from_bytes(key, "little"): CGROUP_COUNTERS.unpack(value) for key, value in rows}
     finally:
         os.close(descriptor)

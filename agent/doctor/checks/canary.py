@@ -14,7 +14,7 @@ from agent.doctor.check_result import CheckResult, fail, ok, skipped
 from agent.doctor.checks.status_port import samples
 from agent.kernel.capture import CannotCapture, NotPermitted, open_capture
 from agent.kernel.programs import forks_since_boot
-from agent.kernel.records import FORK, PARENT_CONTEXT
+from agent.kernel.records import FORK, PARENT_CONTEXT, ParentContextRecord
 from agent.kernel.ring import Ring
 
 __all__ = ["FORKS", "AgentCounts", "CaptureCounts", "count_by_agent", "count_by_own_capture", "judge_canary"]
@@ -22,9 +22,6 @@ __all__ = ["FORKS", "AgentCounts", "CaptureCounts", "count_by_agent", "count_by_
 FORKS: Final = 23
 _RING_BYTES: Final = 4 << 20  # for a moment; it holds 16,384 forks of the whole node between two reads
 _WAIT_S: Final = 5.0  # an event takes microseconds; on a machine with no CPU left, a second
-# Indices into agent.kernel.records' PARENT_CONTEXT, which begins with the parent: tid ns_tid pid ns_pid start.
-_NS_PID: Final = 3
-_PID_NAMESPACE: Final = -7
 _ALIVE_NS: Final = 30 * 10**9
 
 
@@ -86,7 +83,7 @@ def count_by_own_capture(hierarchy: Hierarchy) -> CaptureCounts:
         while found < FORKS and time.monotonic() < deadline:
             time.sleep(0.01)
             found += _count_own(programs.forks)
-        lost = sum(row.lost for row in programs.snapshot().rows.values())
+        lost = sum(row.lost for row in programs.snapshot().counters.values())
         return CaptureCounts(found, lost)
     finally:
         capture.close(keep=False)
@@ -95,9 +92,10 @@ def count_by_own_capture(hierarchy: Hierarchy) -> CaptureCounts:
 def _count_own(ring: Ring) -> int:
     """Takes all records from the ring; returns how many are forks of this process."""
     us, found = (os.getpid(), Path("/proc/self/ns/pid").stat().st_ino), 0
-    while raw := ring.take(4096):
-        parent_contexts = (PARENT_CONTEXT.unpack(record[-1]) for record in FORK.iter_unpack(raw))
-        found += sum((parent_context[_NS_PID], parent_context[_PID_NAMESPACE]) == us for parent_context in parent_contexts)
+    while raw := ring.read(4096):
+        for *_, parent_context in FORK.iter_unpack(raw):
+            parent = ParentContextRecord._make(PARENT_CONTEXT.unpack(parent_context))
+            found += (parent.parent_ns_pid, parent.ns_pid) == us
         ring.publish(ring.cursor)
     return found
 

@@ -16,9 +16,9 @@ from typing import Final
 
 from agent.doctor.check_result import CheckResult, ok, skipped, warn
 from agent.doctor.checks.locks import LockOwner, lock_owner
-from agent.kernel.capture import left_in
+from agent.kernel.capture import read_unreadable
 from agent.kernel.clock import separation
-from agent.kernel.pins import DISPATCH, STANDARD, Pins, instance_ids, opened
+from agent.kernel.pins import BPF_FS, DISPATCH, Pins, instance_ids, open_pins
 from agent.kernel.programs import LoadedPrograms
 
 __all__ = ["Pinned", "PinnedInstance", "describe", "judge_pinned", "read_pinned", "remove_pinned"]
@@ -65,7 +65,7 @@ def read_pinned(folder: Path, fingerprint: str | None, *, can_mount: bool) -> Pi
     """`fingerprint`: of the programs that this version would load; None: not known."""
     nearest = next(one for one in (folder, *folder.parents) if one.exists())
     if not _is_bpffs(nearest):
-        return Pinned(folder, False, STANDARD.is_mount(), can_mount, None)
+        return Pinned(folder, False, BPF_FS.is_mount(), can_mount, None)
     write_error = _write_error(nearest)
     if nearest != folder:
         return Pinned(folder, True, True, can_mount, write_error)
@@ -97,13 +97,13 @@ def _write_error(folder: Path) -> str | None:
 
 def _read_instance(folder: Path, fingerprint: str | None) -> PinnedInstance:
     try:
-        descriptors = opened(folder)
+        descriptors = open_pins(folder)
     except OSError as error:
         return PinnedInstance(folder.name, error=error.strerror)
     try:
         programs = LoadedPrograms(descriptors, None, lambda: 0)
     except ValueError as error:
-        unreadable = left_in(descriptors)
+        unreadable = read_unreadable(descriptors)
         for descriptor in descriptors.values():
             os.close(descriptor)
         return PinnedInstance(folder.name, pending=unreadable.forks if unreadable else None, error=str(error))
@@ -111,11 +111,11 @@ def _read_instance(folder: Path, fingerprint: str | None) -> PinnedInstance:
         now, meta = time.clock_gettime_ns(time.CLOCK_BOOTTIME), programs.meta
         return PinnedInstance(
             folder.name,
-            (meta.made + separation()) / 1e9,
+            (meta.loaded_ns + separation()) / 1e9,
             None if fingerprint is None else meta.fingerprint == fingerprint,
             meta.stopped is None and now < programs.alive_until,
             programs.forks.backlog,
-            sum(cpu.orphaned for cpu in programs.cpus()),
+            sum(cpu.orphaned for cpu in programs.cpu_counters()),
         )
     finally:
         programs.close()
@@ -139,10 +139,10 @@ def judge_pinned(pinned: Pinned) -> Iterator[CheckResult]:
 def _file_system(pinned: Pinned) -> CheckResult:
     consequence = "capture will end with the agent, and a restart will miss forks"
     if not pinned.is_bpffs:
-        if not pinned.default_mounted and pinned.can_mount and STANDARD in pinned.folder.parents:
-            return ok("BPF file system", f"not mounted at {STANDARD}; the agent mounts it at its start")
+        if not pinned.default_mounted and pinned.can_mount and BPF_FS in pinned.folder.parents:
+            return ok("BPF file system", f"not mounted at {BPF_FS}; the agent mounts it at its start")
         cure = (
-            f"mount -t bpf bpf {STANDARD} on the node, and mount the folder into the pod; capture.pin: null if that is intended"
+            f"mount -t bpf bpf {BPF_FS} on the node, and mount the folder into the pod; capture.pin: null if that is intended"
         )
         return warn("BPF file system", f"{pinned.folder} is not in a BPF file system: {consequence}", cure)
     if pinned.error:

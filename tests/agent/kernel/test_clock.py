@@ -5,17 +5,17 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.kernel.clock import Clock, separation
+from agent.kernel.clock import WallClock, separation
 
 HOUR, MS = 3600 * 10**9, 10**6
 
 
 def test_a_moment_is_boot_time_plus_the_separation():
-    assert Clock(1_000).wall(5) == 1_005
+    assert WallClock(1_000).wall(5) == 1_005
 
 
 def test_a_step_changes_what_comes_after_it_and_nothing_before():
-    clock = Clock(HOUR)
+    clock = WallClock(HOUR)
     before = clock.wall(99)
     assert clock.remeasure(100, 3 * HOUR)
     assert clock.wall(99) == before
@@ -24,14 +24,14 @@ def test_a_step_changes_what_comes_after_it_and_nothing_before():
 
 
 def test_a_step_back_is_a_step_too():
-    clock = Clock(HOUR)
+    clock = WallClock(HOUR)
     assert clock.remeasure(100, -HOUR)
     assert clock.wall(100) == 100 - HOUR
     assert clock.steps == 1
 
 
 def test_the_noise_of_reading_two_clocks_is_no_step():
-    clock = Clock(HOUR)
+    clock = WallClock(HOUR)
     assert not clock.remeasure(100, HOUR + MS - 1)
     assert not clock.remeasure(200, HOUR - MS + 1)
     assert clock.steps == 0
@@ -40,7 +40,7 @@ def test_the_noise_of_reading_two_clocks_is_no_step():
 
 def test_noise_does_not_add_up_unseen():
     """It is compared with what is in force, not with the last reading."""
-    clock = Clock(0)
+    clock = WallClock(0)
     stepped = [clock.remeasure(at, at * MS // 2) for at in range(1, 5)]
     assert stepped == [False, True, False, True]
 
@@ -52,7 +52,7 @@ def test_separation_is_what_the_two_clocks_differ_by():
 
 @given(st.lists(st.tuples(st.integers(1, HOUR), st.integers(-HOUR, HOUR)), max_size=20), st.lists(st.integers(0, 30 * HOUR)))
 def test_no_later_step_ever_changes_what_a_past_moment_was_called(steps, moments):
-    clock = Clock(HOUR)
+    clock = WallClock(HOUR)
     now, told = 0, {}
     for wait, measured in steps:
         now += wait

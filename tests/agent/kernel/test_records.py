@@ -52,7 +52,7 @@ def field(name, path):
 
 @pytest.mark.parametrize(
     ("name", "struct", "slot"),
-    [("fork_record", records.FORK, records.FORK_SLOT), ("cgroup_event", records.CHANGE, records.CHANGE_SLOT)],
+    [("fork_record", records.FORK, records.FORK_SLOT), ("cgroup_event", records.CGROUP_EVENT, records.CGROUP_EVENT_SLOT)],
 )
 def test_a_record_and_its_header_fill_a_slot_that_is_a_power_of_two(name, struct, slot):
     assert ctypes.sizeof(c_struct(name)) + records.RING_HEADER == struct.size == slot
@@ -63,9 +63,9 @@ def test_a_record_and_its_header_fill_a_slot_that_is_a_power_of_two(name, struct
     ("name", "struct"),
     [
         ("cgroup_counters", records.CGROUP_COUNTERS),
-        ("cpu_counters", records.CPU_ROW),
+        ("cpu_counters", records.CPU_COUNTERS),
         ("config", records.CONFIG),
-        ("cgroup_attribution", records.SUBJECT),
+        ("cgroup_attribution", records.CGROUP_ATTRIBUTION),
         ("storm", records.STORM),
     ],
 )
@@ -73,7 +73,7 @@ def test_a_row_is_as_long_as_the_kernels(name, struct):
     assert ctypes.sizeof(c_struct(name)) == struct.size
 
 
-@pytest.mark.parametrize(("name", "row"), [("cgroup_counters", records.CgroupCounters), ("cpu_counters", records.CpuRow)])
+@pytest.mark.parametrize(("name", "row"), [("cgroup_counters", records.CgroupCounters), ("cpu_counters", records.CpuCounters)])
 def test_a_rows_columns_have_the_kernels_names_in_the_kernels_order(name, row):
     assert row._fields == tuple(inner for inner, _, _ in leaves(c_struct(name)))
 
@@ -101,13 +101,13 @@ def test_each_field_of_an_origin_is_read_from_its_place():
 
 
 def test_each_field_of_a_cgroups_change_is_read_from_its_place():
-    read = records.CHANGE.unpack(bytes(records.RING_HEADER) + filled("cgroup_event"))
+    read = records.CGROUP_EVENT.unpack(bytes(records.RING_HEADER) + filled("cgroup_event"))
     names = [name for name, _, _ in leaves(c_struct("cgroup_event")) if name != "unused"]
     assert list(read) == [field("cgroup_event", name) for name in names]
 
 
 def test_the_numbers_that_mean_something_are_the_probes():
-    assert (NUMBERS["CHAIN"], NUMBERS["BELOW"], NUMBERS["PATH"]) == (records.CHAIN, records.CHAIN - 1, records.CHANGE_PATH)
+    assert (NUMBERS["CHAIN"], NUMBERS["BELOW"], NUMBERS["PATH"]) == (records.CHAIN, records.CHAIN - 1, records.CGROUP_PATH)
     assert f"#define UNKNOWN_32 {records.UNKNOWN_32:#x}u" in SOURCE
     assert f"#define UNKNOWN_64 {records.UNKNOWN_64:#x}ull" in SOURCE
     changes = re.findall(r"(\w+) = (\d+)", re.search(r"enum cgroup_event_kind \{(.*?)\}", SOURCE)[1])

@@ -102,36 +102,36 @@ def ring(kernel):
 
 
 def test_an_empty_ring_gives_nothing(ring):
-    assert ring.take(100) == b""
+    assert ring.read(100) == b""
     assert (ring.backlog, ring.fill) == (0, 0.0)
 
 
 def test_records_come_in_the_order_they_were_submitted(kernel, ring):
     kernel.submit(1, 2, 3)
-    assert numbers(ring.take(100)) == [1, 2, 3]
-    assert ring.take(100) == b""
+    assert numbers(ring.read(100)) == [1, 2, 3]
+    assert ring.read(100) == b""
 
 
 def test_no_more_are_taken_than_were_asked_for(kernel, ring):
     kernel.submit(1, 2, 3)
-    assert numbers(ring.take(2)) == [1, 2]
-    assert numbers(ring.take(2)) == [3]
+    assert numbers(ring.read(2)) == [1, 2]
+    assert numbers(ring.read(2)) == [3]
 
 
 def test_reading_stops_before_a_record_that_is_still_being_written(kernel, ring):
     kernel.submit(1)
     busy = kernel.reserve()
     kernel.submit(3)
-    assert numbers(ring.take(100)) == [1]
-    assert ring.take(100) == b""
+    assert numbers(ring.read(100)) == [1]
+    assert ring.read(100) == b""
     kernel.fill(busy, 2)
-    assert numbers(ring.take(100)) == [2, 3]
+    assert numbers(ring.read(100)) == [2, 3]
 
 
 def test_a_ring_that_begins_with_a_busy_record_gives_nothing_and_does_not_move(kernel, ring):
     kernel.reserve()
     kernel.submit(2)
-    assert ring.take(100) == b""
+    assert ring.read(100) == b""
     assert (ring.cursor, ring.backlog) == (0, 2)
 
 
@@ -140,7 +140,7 @@ def test_what_the_probe_never_writes_breaks_the_ring_and_is_not_taken(kernel, ri
     kernel.submit(1)
     kernel.header(kernel.reserve(), length)
     with pytest.raises(RingBroken, match=f"at position {SLOT}"):
-        ring.take(100)
+        ring.read(100)
     assert ring.cursor == 0
 
 
@@ -148,22 +148,22 @@ def test_a_busy_record_hides_what_is_odd_behind_it(kernel, ring):
     kernel.submit(1)
     kernel.reserve()
     kernel.header(kernel.reserve(), 12)
-    assert numbers(ring.take(100)) == [1]
+    assert numbers(ring.read(100)) == [1]
 
 
 def test_a_discarded_record_is_called_so(kernel, ring):
     kernel.header(kernel.reserve(), (SLOT - 8) | DISCARDED)
     with pytest.raises(RingBroken, match="a discarded record"):
-        ring.take(100)
+        ring.read(100)
 
 
 def test_what_lies_across_the_end_comes_in_two_takes(kernel, ring):
     kernel.submit(*range(PLACES - 2))
-    ring.take(100)
+    ring.read(100)
     ring.publish(ring.cursor)
     kernel.submit(100, 101, 102, 103)
-    assert numbers(ring.take(100)) == [100, 101]
-    assert numbers(ring.take(100)) == [102, 103]
+    assert numbers(ring.read(100)) == [100, 101]
+    assert numbers(ring.read(100)) == [102, 103]
 
 
 def test_a_ring_that_is_wider_than_its_window_is_read_to_its_end_and_round(narrow):
@@ -172,7 +172,7 @@ def test_a_ring_that_is_wider_than_its_window_is_read_to_its_end_and_round(narro
     sent, got = iter(range(1_000_000)), []
     for _ in range(3):
         kernel.submit(*(next(sent) for _ in range(kernel.room)))
-        while taken := ring.take(1_000):
+        while taken := ring.read(1_000):
             got += numbers(taken)
         ring.publish(ring.cursor)
     assert got == list(range(3 * 4 * PAGE // SLOT))
@@ -182,7 +182,7 @@ def test_a_ring_that_is_wider_than_its_window_is_read_to_its_end_and_round(narro
 
 def test_the_kernel_gets_its_room_back_at_publish_and_not_before(kernel, ring):
     kernel.submit(*range(PLACES))
-    ring.take(100)
+    ring.read(100)
     assert kernel.room == 0
     ring.publish(5 * SLOT)
     assert kernel.room == 5
@@ -191,7 +191,7 @@ def test_the_kernel_gets_its_room_back_at_publish_and_not_before(kernel, ring):
 def test_backlog_counts_what_is_not_taken_and_fill_what_is_not_published(kernel, ring):
     kernel.submit(1, 2, 3)
     kernel.reserve()
-    ring.take(2)
+    ring.read(2)
     assert ring.backlog == 2
     assert ring.fill == 4 / PLACES
     ring.publish(ring.cursor)
@@ -200,7 +200,7 @@ def test_backlog_counts_what_is_not_taken_and_fill_what_is_not_published(kernel,
 
 def test_a_position_that_was_not_taken_yet_can_not_be_published(kernel, ring):
     kernel.submit(1, 2)
-    ring.take(1)
+    ring.read(1)
     with pytest.raises(ValueError, match="is not between 0 and 256"):
         ring.publish(2 * SLOT)
     assert kernel.consumer[0] == 0
@@ -208,7 +208,7 @@ def test_a_position_that_was_not_taken_yet_can_not_be_published(kernel, ring):
 
 def test_a_position_can_not_be_published_backwards(kernel, ring):
     kernel.submit(1, 2)
-    ring.take(2)
+    ring.read(2)
     ring.publish(2 * SLOT)
     with pytest.raises(ValueError, match="is not between"):
         ring.publish(SLOT)
@@ -217,16 +217,16 @@ def test_a_position_can_not_be_published_backwards(kernel, ring):
 
 def test_a_new_reader_goes_on_where_the_last_one_published(kernel, ring):
     kernel.submit(1, 2, 3)
-    ring.take(3)
+    ring.read(3)
     ring.publish(SLOT)
     heir = Ring(kernel.descriptor, SIZE, SLOT)
-    assert numbers(heir.take(100)) == [2, 3]
+    assert numbers(heir.read(100)) == [2, 3]
     heir.close()
 
 
 def test_what_was_taken_stays_as_it_was_when_the_kernel_writes_over_its_place(kernel, ring):
     kernel.submit(*range(PLACES))
-    taken = ring.take(100)
+    taken = ring.read(100)
     ring.publish(ring.cursor)
     kernel.submit(*range(1000, 1000 + PLACES))
     assert numbers(taken) == list(range(PLACES))
@@ -247,11 +247,11 @@ def test_whatever_the_rhythm_each_record_comes_once_and_in_order(narrow, size, r
         for _ in range(min(many, kernel.room)):
             kernel.submit(sent)
             sent += 1
-        got += numbers(ring.take(most))
+        got += numbers(ring.read(most))
         if publish:
             ring.publish(ring.cursor)
         assert ring.backlog == sent - len(got)
-    while taken := ring.take(100):
+    while taken := ring.read(100):
         got += numbers(taken)
     assert got == list(range(sent))
     ring.close()
@@ -266,7 +266,7 @@ def test_another_process_never_sees_the_position_go_backwards(kernel, ring):
         for _ in range(100_000):
             kernel.header(kernel.producer[0], SLOT - 8)
             kernel.producer[0] += SLOT
-            ring.take(1)
+            ring.read(1)
             ring.publish(ring.cursor)
         memoryview(mmap.mmap(kernel.descriptor, 2 * PAGE + SIZE))[-8:].cast("Q")[0] = 1
         assert watcher.communicate(timeout=30)[0] == "0\n"
@@ -274,6 +274,6 @@ def test_another_process_never_sees_the_position_go_backwards(kernel, ring):
 
 def test_a_position_in_the_middle_of_a_record_can_not_be_published(kernel, ring):
     kernel.submit(1)
-    ring.take(1)
+    ring.read(1)
     with pytest.raises(ValueError, match="position"):
         ring.publish(100)

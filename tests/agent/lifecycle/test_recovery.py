@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.kernel.programs import Meta, Snapshot
-from agent.kernel.records import FORK_SLOT, CgroupCounters, CpuRow
+from agent.kernel.meta import Meta
+from agent.kernel.programs import Snapshot
+from agent.kernel.records import FORK_SLOT, CgroupCounters, CpuCounters
 from agent.ledger import Account
 from agent.lifecycle import recovery
 from agent.model import NOBODY, Attribution
@@ -192,19 +193,19 @@ class LoadedPrograms:
     that are no more."""
 
     stream = STREAM
-    changes_taken = 0
+    cgroup_events_cursor = 0
 
     class forks:  # noqa: N801  as the probe calls it
         cursor = 0
 
     def __init__(self, rows, left, *, gone=0, settled=False):
         self._rows, self._left, self._gone = rows, left, gone
-        self.meta = Meta(1, FORK_SLOT, "0" * 16, STREAM[-16:], STREAM[:36], 1 << 20, 0, 0, settled=settled)
+        self.meta = Meta(1, FORK_SLOT, "0" * 16, STREAM[-16:], STREAM[:36], 1 << 20, 0, 0, all_delivered=settled)
 
     def snapshot(self):
         rows = {cgroup: CgroupCounters(emitted, 0, emitted, 0, 0, 0, 0) for cgroup, emitted in self._rows.items()}
         total = sum(self._rows.values()) + self._gone
-        return Snapshot(rows, (CpuRow(total, total, 0, 0, 0, 0),), 0, (total, total))
+        return Snapshot(rows, (CpuCounters(total, total, 0, 0, 0, 0),), 0, (total, total))
 
     def pending_by_cgroup(self):
         return Counter(self._left)

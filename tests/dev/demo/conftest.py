@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.kernel.pins import STANDARD
+from agent.kernel.pins import BPF_FS
 from dev.demo.containers import leftovers
 
 
@@ -15,11 +15,11 @@ class Traces:
     def __init__(self, root):
         self.root = root
         self._before = self._cgroups()
-        self._pins_before = set(STANDARD.glob("forklore-demo-*"))
+        self._pins_before = set(BPF_FS.glob("forklore-demo-*"))
 
     def pins(self):
         """Where demos that began since pinned their capture."""
-        return set(STANDARD.glob("forklore-demo-*")) - self._pins_before
+        return set(BPF_FS.glob("forklore-demo-*")) - self._pins_before
 
     def _cgroups(self):
         return {place for mount in leftovers.hierarchies() for place in mount.glob("kubepods*/**/")}
