@@ -24,7 +24,7 @@ from agent.attribution.cgroups import Hierarchy, choose_hierarchy
 from agent.attribution.enricher import Enricher
 from agent.attribution.fork_decoder import ForkDecoder, RecordLayout
 from agent.attribution.metadata_cache import MetadataCache
-from agent.attribution.pods import PodWatch
+from agent.attribution.pod_watch import PodWatch
 from agent.journal import Journal
 from agent.kernel.capture import Capture, open_capture
 from agent.kernel.clock import WallClock, separation

@@ -1,7 +1,4 @@
-"""Whether the API lets the agent ask for what it asks for, by asking: each verb once, as little as can be.
-
-Must not live here: what is done with the answers (pods).
-"""
+"""Tries each request that the agent makes of the Kubernetes API once, to see whether the API allows it."""
 
 from __future__ import annotations
 
@@ -10,39 +7,39 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from agent.attribution.pods import TROUBLES, core_api, plain
+from agent.attribution.pod_requests import REQUEST_ERRORS, connect, describe
 
-__all__ = ["Access", "try_access"]
+__all__ = ["ApiAccess", "try_access"]
 
 _REQUEST_S: Final = 10.0
-_NOBODY: Final = ("default", "forklore-doctor-asks")  # whoever may get pods is told that there is none such
+_NO_SUCH_POD: Final = ("default", "forklore-doctor-asks")  # 404 for a client that may get pods, else 403
 
 
 @dataclass(frozen=True)
-class Access:
-    """`server`: who was asked. `statuses`: of each verb on pods. `trouble`: why there were no answers, or no more."""
+class ApiAccess:
+    """`server`: its URL. `statuses`: the answer's status for each RBAC verb on pods. `error`: why one is missing."""
 
     server: str = ""
     statuses: Mapping[str, int] = field(default_factory=dict)
-    trouble: str | None = None
+    error: str | None = None
 
 
-async def try_access(node: str, kubeconfig: Path | None) -> Access:
-    """`kubeconfig` None: the pod's own service account. Raises nothing that an API or its settings can do."""
+async def try_access(node: str, kubeconfig: Path | None) -> ApiAccess:
+    """`kubeconfig` None: the pod's own service account. Errors of the API and of its settings are returned, not raised."""
     selector, statuses, server = f"spec.nodeName={node}", dict[str, int](), ""
     try:
-        async with core_api(kubeconfig) as core:
-            server, pods = core.server, core.pods
+        async with connect(kubeconfig) as requests:
+            server, pods = requests.server, requests.pods
             answer = await pods(fieldSelector=selector, limit=1, timeout=_REQUEST_S)
             statuses["list"] = answer.status
             answer.close()
             answer = await pods(fieldSelector=selector, watch="true", resourceVersion="0", timeoutSeconds=1, timeout=_REQUEST_S)
             statuses["watch"] = answer.status
             answer.close()
-            namespace, name = _NOBODY
-            answer = await core.pod(name, namespace, timeout=_REQUEST_S)
+            namespace, name = _NO_SUCH_POD
+            answer = await requests.pod(namespace, name, timeout=_REQUEST_S)
             statuses["get"] = answer.status
             answer.close()
-    except TROUBLES as error:
-        return Access(server, statuses, plain(error))
-    return Access(server, statuses)
+    except REQUEST_ERRORS as error:
+        return ApiAccess(server, statuses, describe(error))
+    return ApiAccess(server, statuses)

@@ -100,9 +100,9 @@ class MetadataCache:
             record = cgroup and CgroupRecord(cgroup.path, cgroup.created, cgroup.removed, cgroup.parent)
             journal.put(CGROUPS, number, record.encode() if record else None)
         self.cgroups.changed.clear()
-        for uid in self.pods.known() if everything else self.pods.changed:
+        for uid in self.pods.uids() if everything else self.pods.changed:
             pod = self.pods.get(uid)
-            journal.put(PODS, uid, PodRecord(pod, self.pods.is_gone(uid)).encode() if pod else None)
+            journal.put(PODS, uid, PodRecord(pod, self.pods.is_deleted(uid)).encode() if pod else None)
         self.pods.changed.clear()
 
     def _track(self, cgroup: Cgroup, tracker: CgroupTracker) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from agent.attribution.metadata_cache import MetadataCache
-from agent.attribution.pods import PodWatch
+from agent.attribution.pod_watch import PodWatch
 from agent.journal import Journal
 from agent.kernel.capture import Capture
 from agent.kernel.programs import Snapshot

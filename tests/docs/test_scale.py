@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.attribution import pods as pods_module
+from agent.attribution import pod_watch as pod_watch_module
 from agent.settings.sinks import BatchSettings, SinkSettings
 from dev.bench import volume
 from dev.bench.api_server import burst, virtual_time
@@ -93,7 +93,7 @@ def test_a_batch_between_two_that_were_measured_is_between_them(scale):
 
 def test_the_inputs_are_what_the_code_says(inputs):
     defaults = SinkSettings(name="siem", url="http://siem")
-    assert inputs["watch_s"] == 1.5 * pods_module._WATCH_S
+    assert inputs["watch_s"] == 1.5 * pod_watch_module._WATCH_S
     assert inputs["batch_wait"] == BatchSettings().wait == defaults.batch.wait
     assert inputs["batch_mib"] == BatchSettings().bytes / 2**20
     assert inputs["batch_events"] == BatchSettings().events
@@ -136,7 +136,7 @@ def test_a_pod_s_life_is_as_long_as_it_was_recorded(inputs):
 @pytest.mark.parametrize("scene", [SCENES[2], SCENES[5]], ids=lambda one: one.name)
 def test_the_simulation_says_again_what_is_quoted(scene):
     """Of the scenes that are over soonest; to a tenth, for another Python may throw its dice in another order."""
-    logging.getLogger(pods_module.__name__).setLevel(logging.CRITICAL)
+    logging.getLogger(pod_watch_module.__name__).setLevel(logging.CRITICAL)
     random.seed(23)
     told = line(scene, virtual_time.run(play(scene, 5000, 3, len(burst.body_of(30)))))
     quoted = [one for one in TEXT.splitlines() if one[:36] == told[:36] and abs(len(one) - len(told)) < 3]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from agent.attribution.api_access import Access
+from agent.attribution.api_access import ApiAccess
 from agent.doctor.check_result import CheckResult, fail, ok, warn
 
 __all__ = ["judge_access"]
@@ -15,13 +15,13 @@ _NEEDED: Final = ("list", "watch")
 _RULE: Final = "bind a ClusterRole to the agent's service account: get, list, watch on pods (the chart's rbac.create)"
 
 
-def judge_access(access: Access) -> Iterator[CheckResult]:
+def judge_access(access: ApiAccess) -> Iterator[CheckResult]:
     codes = set(access.statuses.values())
-    if access.trouble or not access.statuses:
+    if access.error or not access.statuses:
         cure = (
             "is it up, and reachable? Outside of a pod set kubernetes.kubeconfig; without a cluster kubernetes.enabled: false"
         )
-        yield fail(_NAME, f"{access.server} {access.trouble}".strip(), cure)
+        yield fail(_NAME, f"{access.server} {access.error}".strip(), cure)
     elif 401 in codes:
         cure = "the token or certificate is not accepted: see the service account, or the kubeconfig's user"
         yield fail(_NAME, f"{access.server} answers 401", cure)

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from agent.attribution import pods as pods_module
-from agent.attribution.pods import Pods, PodWatch
+from agent.attribution import pod_watch as pod_watch_module
+from agent.attribution.pod_watch import PodWatch
+from agent.attribution.pods import Pods
 from dev.bench.api_server import virtual_time
 from dev.bench.api_server.servers import ApiServers, Costs, speaking_to
 from dev.bench.api_server.traffic import pods_as_recorded, until
@@ -24,7 +25,7 @@ from dev.demo.kubernetes.api_server import KubernetesApi
 from dev.demo.kubernetes.cluster import Cluster
 from dev.demo.kubernetes.pod_objects import Json
 
-SOUND_S: Final = pods_module._SOUND_S + 1
+STABLE_S: Final = pod_watch_module._STABLE_S + 1
 AWAY_S: Final = 3.0  # long enough for three or four tries
 STEPS: Final = ("they start", "all streams break", f"{AWAY_S:.0f} s without a server, and its past gone")
 
@@ -90,10 +91,10 @@ async def over_http(agents: int, pods: int) -> list[Counted]:
             server = Server(api, watches)
             try:
                 found = [await server.counted(agents, agents)]
-                await asyncio.sleep(SOUND_S)
+                await asyncio.sleep(STABLE_S)
                 api.drop_connections()
                 found.append(await server.counted(agents, 2 * agents))
-                await asyncio.sleep(SOUND_S)
+                await asyncio.sleep(STABLE_S)
                 await api.stop()
                 cluster.delete_pod(next(iter(cluster))["metadata"]["uid"])
                 api.compact()

@@ -20,8 +20,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agent.attribution import pods as pods_module
-from agent.attribution.pods import Pods, PodWatch
+from agent.attribution import pod_watch as pod_watch_module
+from agent.attribution.pod_watch import PodWatch
+from agent.attribution.pods import Pods
 from dev.bench.api_server import burst, virtual_time
 from dev.bench.api_server.servers import ApiServers, Costs, Seen, speaking_to
 from wire.backoff import Backoff
@@ -165,7 +166,7 @@ def main() -> None:
     parser.add_argument("--servers", type=int, default=3, help="API servers")
     parser.add_argument("--agents", type=int, default=100, help="over real HTTP; 0: none")
     options = parser.parse_args()
-    logging.getLogger(pods_module.__name__).setLevel(logging.CRITICAL)  # servers go away here, on purpose
+    logging.getLogger(pod_watch_module.__name__).setLevel(logging.CRITICAL)  # servers go away here, on purpose
     body = burst.body_of(options.pods)
     packed = len(zlib.compress(body, 1))  # as an API server compresses what is longer than 128 KiB
     print(

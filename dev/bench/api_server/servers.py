@@ -17,7 +17,7 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
-from agent.attribution import pods as pods_module
+from agent.attribution import pod_watch as pod_watch_module
 
 SEATS: Final = 245  # of 600 requests at once, the share of workload-low: 100 of 245
 LIST_SEATS: Final = 10  # a list of a type with many objects, however few of them it asks for
@@ -248,12 +248,12 @@ class NoDice:
 @contextmanager
 def speaking_to(api: ApiServers, timing: Sequence[tuple[str, Any]] = (), *, dice: bool = True) -> Iterator[None]:
     """PodWatch asks these servers. `timing`: its constants that are to be others; `dice`: whether pauses are random."""
-    changed = {"core_api": lambda _kubeconfig: nullcontext(api), **dict(timing)}
+    changed = {"connect": lambda _kubeconfig: nullcontext(api), **dict(timing)}
     if not dice:
         changed["random"] = NoDice
-    usual = {name: getattr(pods_module, name) for name in changed}
-    vars(pods_module).update(changed)
+    usual = {name: getattr(pod_watch_module, name) for name in changed}
+    vars(pod_watch_module).update(changed)
     try:
         yield
     finally:
-        vars(pods_module).update(usual)
+        vars(pod_watch_module).update(usual)

@@ -17,8 +17,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.attribution import pods as pods_module
-from agent.attribution.pods import Pods, PodWatch
+from agent.attribution import pod_watch as pod_watch_module
+from agent.attribution.pod_watch import PodWatch
+from agent.attribution.pods import Pods
 from dev.demo.kubernetes.api_server import KubernetesApi
 from dev.demo.kubernetes.cluster import Cluster
 from dev.demo.kubernetes.pod_objects import Json
@@ -104,9 +105,9 @@ async def start_and_relist() -> tuple[Traffic, Traffic]:
 
 async def quiet_hour() -> Traffic:
     """An hour in which no pod changes, `QUICKER`: the intervals of server and agent are shortened, what is said is not."""
-    shortened = {name: getattr(pods_module, name) / QUICKER for name in ("_WATCH_S", "_SOUND_S")}
-    usual = {name: getattr(pods_module, name) for name in shortened}
-    vars(pods_module).update(shortened)
+    shortened = {name: getattr(pod_watch_module, name) / QUICKER for name in ("_WATCH_S", "_STABLE_S")}
+    usual = {name: getattr(pod_watch_module, name) for name in shortened}
+    vars(pod_watch_module).update(shortened)
     try:
         async with watching(BOOKMARKS_S / QUICKER) as (api, watch, _):
             before = traffic(api)
@@ -114,7 +115,7 @@ async def quiet_hour() -> Traffic:
             assert set(watch.requests) == {"list", "watch"}, f"not a quiet hour: {watch.requests}"
             return traffic(api) - before
     finally:
-        vars(pods_module).update(usual)
+        vars(pod_watch_module).update(usual)
 
 
 async def measure() -> None:
@@ -124,7 +125,7 @@ async def measure() -> None:
     print(f"  start          {started}")
     print(f"  relist (410)   {relisted}")
     print(f"  a quiet hour   {hour}")
-    least, most = pods_module._WATCH_S, 2 * pods_module._WATCH_S
+    least, most = pod_watch_module._WATCH_S, 2 * pod_watch_module._WATCH_S
     print(
         "\nBytes are of bodies before compression. Start and relist are counted as they happen. The hour is simulated, all of"
         f"\nits intervals {QUICKER} times shortened: a bookmark each {BOOKMARKS_S:.0f} s, saying what bookmarks say, and a new"
@@ -133,7 +134,7 @@ async def measure() -> None:
 
 
 def main() -> None:
-    logging.getLogger(pods_module.__name__).setLevel(logging.ERROR)  # the relist begins with a lost connection, on purpose
+    logging.getLogger(pod_watch_module.__name__).setLevel(logging.ERROR)  # the relist begins with a lost connection, on purpose
     asyncio.run(measure())
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from agent.attribution.cgroups import KEEP_REMOVED_NS
 from agent.attribution.metadata_cache import MetadataCache
-from agent.attribution.pods import KEEP_GONE_S
+from agent.attribution.pods import KEEP_DELETED_S
 from agent.model import ATTACHED, CREATED, REMOVED, CgroupEvent, Container, Pod
 from agent.state_records import CGROUPS, PODS
 
@@ -116,7 +116,7 @@ def test_the_next_agent_knows_what_died_and_went_meanwhile(here, kernel, tmp_pat
     assert after.cgroups.get(5) == here.cgroups.get(5)
     assert sorted(after.tracked_cgroups.counters_of(4, {4: 4, 5: 5, 6: 6})) == [4, 5, 6]
     assert after.pods.get(UID) == here.pods.get(UID)
-    assert after.pods.is_gone(UID)
+    assert after.pods.is_deleted(UID)
     assert after.pods_with_cgroups() == {UID}, "its own directory lives"
 
 
@@ -125,9 +125,9 @@ def test_a_pod_that_was_gone_stays_as_long_under_the_next_agent(here, tmp_path):
     kept = Kept()
     here.stage(kept)
     after = next_agent(tmp_path, kept, monotonic=1_000_000.0)
-    after.forget(0, 1_000_000.0 + KEEP_GONE_S - 1)
+    after.forget(0, 1_000_000.0 + KEEP_DELETED_S - 1)
     assert after.pods.get(UID)
-    after.forget(0, 1_000_000.0 + KEEP_GONE_S + 1)
+    after.forget(0, 1_000_000.0 + KEEP_DELETED_S + 1)
     assert after.pods.get(UID) is None
 
 
@@ -135,7 +135,7 @@ def test_after_a_boot_pods_are_known_and_cgroups_are_not(here, tmp_path):
     kept = Kept()
     here.stage(kept)
     after = next_agent(tmp_path, kept, cgroups=False)
-    assert after.pods.known() == [UID]
+    assert after.pods.uids() == [UID]
     assert after.cgroups.ids() == []
 
 
@@ -160,7 +160,7 @@ def test_what_is_forgotten_here_is_forgotten_there(here, kernel, tmp_path):
     here.pods.remove(UID, 0.0)
     kept = Kept()
     here.stage(kept)
-    assert here.forget(200 + KEEP_REMOVED_NS + 1, KEEP_GONE_S + 1) == [6]
+    assert here.forget(200 + KEEP_REMOVED_NS + 1, KEEP_DELETED_S + 1) == [6]
     assert list(here.tracked_cgroups.counters_of(4, {5: 5, 6: 6})) == [5]
     here.stage(kept)
     assert sorted(kept.table(CGROUPS)) == [4, 5]

@@ -7,8 +7,10 @@ from itertools import count
 import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
-from agent.attribution import pods as pods_module
-from agent.attribution.pods import Pods, PodWatch
+from agent.attribution import pod_watch as pod_watch_module
+from agent.attribution.pod_requests import retry_after_s
+from agent.attribution.pod_watch import PodWatch
+from agent.attribution.pods import Pods
 from dev.demo.kubernetes.api_server import KubernetesApi
 from dev.demo.kubernetes.cluster import Cluster
 from dev.demo.kubernetes.pod_objects import Pod
@@ -23,7 +25,7 @@ def a_pod(name, node=NODE):
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(pods_module, "_BACKOFF", Backoff(0.002, 0.005))
+    monkeypatch.setattr(pod_watch_module, "_BACKOFF", Backoff(0.002, 0.005))
 
 
 @pytest.fixture
@@ -178,7 +180,7 @@ async def test_a_server_that_goes_away_takes_no_name_with_it(api, kubeconfig):
 
 
 async def test_a_stream_that_fell_silent_is_left_and_taken_up_again(api, kubeconfig, monkeypatch):
-    monkeypatch.setattr(pods_module, "_SILENCE_S", 0.05)
+    monkeypatch.setattr(pod_watch_module, "_SILENCE_S", 0.05)
     async with watching(kubeconfig) as (pods, watch, until):
         await until(lambda: "watch" in watch.requests)
         api.faults.silence()
@@ -190,7 +192,7 @@ async def test_a_stream_that_fell_silent_is_left_and_taken_up_again(api, kubecon
 
 async def test_a_list_in_many_pages_is_read_to_its_end(api, kubeconfig, monkeypatch):
     """The stand-in, like a real one, answers version 0 whole; so this one asks for pages of the newest."""
-    monkeypatch.setattr(pods_module, "_PAGE", 2)
+    monkeypatch.setattr(pod_watch_module, "_PAGE", 2)
     for name in "abcdefg":
         api.cluster.add_pod(a_pod(name))
     list_as_it_is = api._list
@@ -206,7 +208,7 @@ async def test_a_list_in_many_pages_is_read_to_its_end(api, kubeconfig, monkeypa
 
 
 async def test_a_list_that_grew_too_old_between_two_pages_is_begun_anew(api, kubeconfig, monkeypatch):
-    monkeypatch.setattr(pods_module, "_PAGE", 2)
+    monkeypatch.setattr(pod_watch_module, "_PAGE", 2)
     for name in "abc":
         api.cluster.add_pod(a_pod(name))
     list_as_it_is, first = api._list, count()
@@ -244,5 +246,5 @@ async def test_outside_a_cluster_without_a_kubeconfig_is_said(monkeypatch):
 def test_the_pause_that_the_server_asks_for_is_kept_within_reason(said, pause):
     error = ApiException(status=429)
     error.headers = {"Retry-After": said}
-    assert pods_module._asked_for(error) == pause
-    assert pods_module._asked_for(OSError()) == 0.0
+    assert retry_after_s(error) == pause
+    assert retry_after_s(OSError()) == 0.0

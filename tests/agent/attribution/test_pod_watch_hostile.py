@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from aiohttp import web
 
-from agent.attribution import pods as pods_module
-from agent.attribution.pods import Pods, PodWatch
+from agent.attribution import pod_watch as pod_watch_module
+from agent.attribution.pod_watch import PodWatch
+from agent.attribution.pods import Pods
 from wire.backoff import Backoff
 
 LIST = {"kind": "PodList", "metadata": {"resourceVersion": "10"}, "items": []}
@@ -64,7 +65,7 @@ class ScriptedApi:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(pods_module, "_BACKOFF", Backoff(0.002, 0.005))
+    monkeypatch.setattr(pod_watch_module, "_BACKOFF", Backoff(0.002, 0.005))
 
 
 @pytest.fixture
@@ -200,27 +201,27 @@ async def test_a_kubeconfig_that_is_half_written_is_trouble_that_passes(api, kub
 
 
 async def test_an_api_that_is_away_for_hours_stops_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(pods_module, "_BACKOFF", Backoff(1.0, 0.0))
+    monkeypatch.setattr(pod_watch_module, "_BACKOFF", Backoff(1.0, 0.0))
     async with watching(tmp_path / "nowhere") as (_, watch, until):
         await until(lambda: watch.requests.get("ConfigException", 0) > 1100)
 
 
 async def test_a_server_that_ends_each_stream_at_once_is_not_hammered(api, kubeconfig, monkeypatch):
-    monkeypatch.setattr(pods_module, "_BACKOFF", Backoff(3600.0, 3600.0))
+    monkeypatch.setattr(pod_watch_module, "_BACKOFF", Backoff(3600.0, 3600.0))
     api.streams = [[]]
     async with watching(kubeconfig) as (_, _, until):
         await never(until, lambda: len(api.versions) > 20)
 
 
 async def test_a_server_whose_every_list_is_expired_already_is_not_hammered(api, kubeconfig, monkeypatch):
-    monkeypatch.setattr(pods_module, "_BACKOFF", Backoff(3600.0, 3600.0))
+    monkeypatch.setattr(pod_watch_module, "_BACKOFF", Backoff(3600.0, 3600.0))
     api.streams = [[line(EXPIRED)]]
     async with watching(kubeconfig) as (_, _, until):
         await never(until, lambda: api.listed > 4)  # each takes a new client: 20 ms of loading certificates
 
 
 async def test_the_pause_grows_while_watches_fail(api, kubeconfig, monkeypatch):
-    monkeypatch.setattr(pods_module, "_BACKOFF", Backoff(0.002, 1.0))
+    monkeypatch.setattr(pod_watch_module, "_BACKOFF", Backoff(0.002, 1.0))
     longest = []
 
     class NoJitter:
@@ -228,7 +229,7 @@ async def test_the_pause_grows_while_watches_fail(api, kubeconfig, monkeypatch):
             longest.append(high)
             return low
 
-    monkeypatch.setattr(pods_module, "random", NoJitter())
+    monkeypatch.setattr(pod_watch_module, "random", NoJitter())
     api.streams = [[b"{\n"]]
     async with watching(kubeconfig) as (_, _, until):
         await until(lambda: len(api.versions) > 8)

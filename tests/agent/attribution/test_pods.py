@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.attribution.pods import KEEP_GONE_S, Pods
+from agent.attribution.pods import KEEP_DELETED_S, Pods
 from agent.model import Container, Pod
 
 UID, HASH = "cc130f85-8c6e-408c-976c-4b52eeab7bd3", "21fdd1a722e0fcb32d3c6f8bb5bcd5ad"
@@ -33,7 +33,7 @@ def test_a_static_pods_new_mirror_takes_over_its_hash(pods):
     pods.put(a_pod("old", aliases=[HASH]))
     pods.remove("old", 0.0)
     pods.put(a_pod("new", aliases=[HASH]))
-    pods.forget(KEEP_GONE_S + 1)
+    pods.forget(KEEP_DELETED_S + 1)
     assert pods.get(HASH).uid == "new"
     assert pods.get("old") is None
 
@@ -43,7 +43,7 @@ def test_a_static_pods_new_mirror_that_only_a_list_tells_of_takes_over_its_hash(
     pods.put(a_pod("old", aliases=[HASH]))
     pods.replace([a_pod("new", aliases=[HASH])], 0.0)
     assert pods.get(HASH).uid == "new"
-    pods.forget(KEEP_GONE_S + 1)
+    pods.forget(KEEP_DELETED_S + 1)
     assert pods.get(HASH).uid == "new"
 
 
@@ -52,7 +52,7 @@ def test_every_change_gives_a_new_version(pods):
     for change in (lambda: pods.put(a_pod()), lambda: pods.put(a_pod(name="new")), lambda: pods.remove(UID, 0.0)):
         change()
     versions.append(pods.version)
-    pods.forget(KEEP_GONE_S + 1)
+    pods.forget(KEEP_DELETED_S + 1)
     versions.append(pods.version)
     assert len(set(versions)) == 3
 
@@ -61,23 +61,23 @@ def test_a_deleted_pod_is_not_counted_and_still_found_for_a_while(pods):
     pods.put(a_pod())
     pods.remove(UID, 100.0)
     assert (len(pods), pods.get(UID).name) == (0, "web")
-    pods.forget(100.0 + KEEP_GONE_S)
+    pods.forget(100.0 + KEEP_DELETED_S)
     assert pods.get(UID) is not None
-    pods.forget(100.1 + KEEP_GONE_S)
+    pods.forget(100.1 + KEEP_DELETED_S)
     assert pods.get(UID) is None
 
 
 def test_a_second_deletion_does_not_put_off_the_first(pods):
     pods.put(a_pod())
     pods.remove(UID, 0.0)
-    pods.remove(UID, KEEP_GONE_S)
-    pods.forget(KEEP_GONE_S + 1)
+    pods.remove(UID, KEEP_DELETED_S)
+    pods.forget(KEEP_DELETED_S + 1)
     assert pods.get(UID) is None
 
 
 def test_the_deletion_of_an_unknown_pod_is_nothing(pods):
     pods.remove("never seen", 0.0)
-    pods.forget(KEEP_GONE_S + 1)
+    pods.forget(KEEP_DELETED_S + 1)
     assert len(pods) == 0
 
 
@@ -85,7 +85,7 @@ def test_a_pod_that_comes_again_is_not_forgotten(pods):
     pods.put(a_pod())
     pods.remove(UID, 0.0)
     pods.put(a_pod())
-    pods.forget(KEEP_GONE_S * 2)
+    pods.forget(KEEP_DELETED_S * 2)
     assert (len(pods), pods.get(UID).name) == (1, "web")
 
 
@@ -94,7 +94,7 @@ def test_what_a_list_does_not_name_is_gone(pods):
     pods.put(a_pod("b"))
     pods.replace([a_pod("b"), a_pod("c")], 0.0)
     assert len(pods) == 2
-    pods.forget(KEEP_GONE_S + 1)
+    pods.forget(KEEP_DELETED_S + 1)
     assert [pods.get(uid) is not None for uid in "abc"] == [False, True, True]
 
 

@@ -11,10 +11,10 @@ from itertools import pairwise
 import orjson
 import pytest
 
-from agent.attribution import pods as pods_module
+from agent.attribution import pod_watch as pod_watch_module
 from agent.attribution.attributions import Attributions
 from agent.attribution.cgroups import Cgroups
-from agent.attribution.pods import KEEP_GONE_S
+from agent.attribution.pods import KEEP_DELETED_S
 from wire.backoff import Backoff
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ QUICKER = 36  # the recording's 107 seconds in three
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(pods_module, "_BACKOFF", Backoff(0.002, 0.005))
+    monkeypatch.setattr(pod_watch_module, "_BACKOFF", Backoff(0.002, 0.005))
 
 
 def told(pods, uids):
@@ -38,7 +38,7 @@ def told(pods, uids):
 
 
 def only_the_living(pods):
-    pods.forget(asyncio.get_running_loop().time() + KEEP_GONE_S + 1)
+    pods.forget(asyncio.get_running_loop().time() + KEEP_DELETED_S + 1)
     return pods
 
 

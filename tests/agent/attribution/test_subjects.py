@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agent.attribution.attributions import Attributions
 from agent.attribution.cgroups import Cgroups
-from agent.attribution.pods import KEEP_GONE_S, Pods
+from agent.attribution.pods import KEEP_DELETED_S, Pods
 from agent.model import Container, Pod
 
 UID, OTHER_UID, HASH = "a87d9c0e-19ae-4043-83a2-abda8b90c98e", "0fd2b1f3-3a3e-4f0a-9f5e-52b1e4a3c111", "21fdd1a722e0fcb3" * 2
@@ -209,9 +209,9 @@ def test_a_deleted_pod_stays_resolvable_and_is_forgotten_in_the_end(node):
     node.pods.put(a_pod(UID, APP))
     node.pods.remove(UID, 1000.0)
     assert node.attributions.find(cgroup).pod.uid == UID
-    node.pods.forget(1000.0 + KEEP_GONE_S)
+    node.pods.forget(1000.0 + KEEP_DELETED_S)
     assert node.attributions.find(cgroup).pod.uid == UID
-    node.pods.forget(1001.0 + KEEP_GONE_S)
+    node.pods.forget(1001.0 + KEEP_DELETED_S)
     assert node.attributions.find(cgroup) is None
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from agent.attribution.api_access import Access, try_access
+from agent.attribution.api_access import ApiAccess, try_access
 from agent.doctor.checks.cluster import judge_access
 from dev.demo.kubernetes.api_server import KubernetesApi
 from dev.demo.kubernetes.cluster import Cluster
@@ -115,4 +115,4 @@ async def test_outside_of_a_pod_the_cure_names_the_kubeconfig(monkeypatch, resul
 
 
 def test_no_answers_at_all_are_a_failure(results_of):
-    assert results_of(judge_access(Access("https://10.0.0.1"))).failed == [NAME]
+    assert results_of(judge_access(ApiAccess("https://10.0.0.1"))).failed == [NAME]

@@ -9,8 +9,9 @@ from itertools import pairwise
 
 import pytest
 
-from agent.attribution import pods as pods_module
-from agent.attribution.pods import Pods, PodWatch
+from agent.attribution import pod_watch as pod_watch_module
+from agent.attribution.pod_watch import PodWatch
+from agent.attribution.pods import Pods
 from dev.bench.api_server import burst, virtual_time
 from dev.bench.api_server.fleet import EVERY_SECOND, Scene, cut, most, play, stop_all, stop_one
 from dev.bench.api_server.servers import LIST_SEATS, QUEUE, SEATS, Answer, ApiServers, Costs, speaking_to
@@ -23,9 +24,9 @@ AGENTS = 300
 @pytest.fixture(autouse=True)
 def the_same_dice():
     random.seed(23)
-    logging.getLogger(pods_module.__name__).setLevel(logging.CRITICAL)
+    logging.getLogger(pod_watch_module.__name__).setLevel(logging.CRITICAL)
     yield
-    logging.getLogger(pods_module.__name__).setLevel(logging.NOTSET)
+    logging.getLogger(pod_watch_module.__name__).setLevel(logging.NOTSET)
 
 
 def played(**scene):
@@ -76,7 +77,7 @@ def test_streams_that_end_when_they_should_are_taken_up_at_once():
         api = ApiServers(1, Costs(1000))
         with speaking_to(api):
             task = asyncio.create_task(PodWatch(Pods(), "node1", None).run())
-            await asyncio.sleep(4 * 2 * pods_module._WATCH_S)
+            await asyncio.sleep(4 * 2 * pod_watch_module._WATCH_S)
             task.cancel()
         return [one.at for one in api.seen if one.kind == "watch"], [one for one in api.seen if one.kind != "watch"]
 
@@ -92,7 +93,7 @@ def test_watches_that_began_together_do_not_end_together():
         api = ApiServers(3, Costs(1000))
         with speaking_to(api):
             tasks = [asyncio.create_task(PodWatch(Pods(), f"{number}", None).run()) for number in range(AGENTS)]
-            await asyncio.sleep(2.1 * pods_module._WATCH_S)
+            await asyncio.sleep(2.1 * pod_watch_module._WATCH_S)
             for task in tasks:
                 task.cancel()
         return [one for one in api.seen if one.at > 60 and one.kind == "watch"]
@@ -111,7 +112,7 @@ def test_a_server_that_goes_takes_only_its_own_streams_with_it():
 def test_after_an_outage_each_agent_has_listed_once_within_the_longest_pause():
     outcome = played(act=stop_all, away=60)
     assert outcome.kinds == {"watch (410)": AGENTS, "list": AGENTS, "watch": AGENTS}
-    assert outcome.done < pods_module._BACKOFF.longest_s + 1.5
+    assert outcome.done < pod_watch_module._BACKOFF.longest_s + 1.5
     assert outcome.most_in_a_second < 3 * AGENTS / 10
 
 
@@ -210,9 +211,9 @@ def test_while_it_goes_on_the_pause_that_is_asked_for_doubles_and_then_comes_dow
 
 def test_what_is_simulated_is_what_real_agents_do_over_http(monkeypatch):
     """All but the connections that a dead server refuses: how many there are, chance decides."""
-    for name, seconds in (("_SOUND_S", 0.2), ("_REJOIN_S", 0.2)):
-        monkeypatch.setattr(pods_module, name, seconds)
-    monkeypatch.setattr(burst, "SOUND_S", 0.3)
+    for name, seconds in (("_STABLE_S", 0.2), ("_REJOIN_S", 0.2)):
+        monkeypatch.setattr(pod_watch_module, name, seconds)
+    monkeypatch.setattr(burst, "STABLE_S", 0.3)
     monkeypatch.setattr(burst, "AWAY_S", 0.3)
     real = asyncio.run(burst.over_http(5, 3))
     ours = virtual_time.run(burst.simulated(5, real[0].sent // 5))

@@ -1,0 +1,199 @@
+"""Keeps the pods of this node up to date: one list, then one watch. Nothing else is asked of the Kubernetes API.
+
+RBAC: get, list, watch on pods. While the API is away nothing here stops, and `Pods` keeps what it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Collection
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import orjson
+
+from agent.attribution.pod_objects import as_object, pod_of
+from agent.attribution.pod_requests import (
+    REQUEST_ERRORS,
+    ApiException,
+    PodRequests,
+    check_status,
+    connect,
+    describe,
+    retry_after_s,
+)
+from agent.attribution.pods import Pods
+from agent.model import Pod
+from wire.backoff import Backoff
+
+__all__ = ["PodWatch"]
+
+log = logging.getLogger(__name__)
+
+_PAGE: Final = 500  # pods a list request; a node has 110 by default, 250 at most as a rule
+_WATCH_S: Final = 300  # the server ends a stream after one to two times this; the next one continues where it ended
+_SILENCE_S: Final = 90.0  # bookmarks come about every minute; a stream that is silent for longer is dead
+_ANSWER_S: Final = 30.0  # for a watch to begin; after a server's power failure TCP alone would try for two minutes
+_STABLE_S: Final = 10.0  # a connection that held for so long does not count as a failure
+_REJOIN_S: Final = 2.0  # a broken stream is continued within so long: less than a fork waits for its pod
+_BACKOFF: Final = Backoff(first_s=1.0, longest_s=30.0)
+
+
+class _Expired(Exception):
+    """410: the resource version is too old; only a new list helps."""
+
+
+class PodWatch:
+    """`kubeconfig` None: the pod's own service account. `keep`: the annotations that are kept, by their keys.
+
+    `state`: one line for people: the API's last answer, or why there is none. `synced`: a list has succeeded. `requests`: how
+    many, by outcome: list, watch, a status, or an error's name.
+    """
+
+    def __init__(self, pods: Pods, node: str, kubeconfig: Path | None, keep: Collection[str] = ()) -> None:
+        self._pods = pods
+        self._keep = keep
+        self._selector = f"spec.nodeName={node}"
+        self._kubeconfig = kubeconfig
+        self.state = "not asked yet"
+        self.synced = False
+        self._version: str | None = None
+        self._listed = 0.0  # when the last list began, the loop's time
+        self.requests: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Runs until it is cancelled. After an expected error (API away, 401, 403, 410, 429, 5xx, a dead stream) it says so in
+        `state` and tries again."""
+        failures = 0
+        while True:
+            began = asyncio.get_running_loop().time()
+            retry_after = 0.0
+            try:
+                async with connect(self._kubeconfig) as requests:
+                    await self._follow(requests)
+            except _Expired:
+                self._version = None
+                self._count("expired")
+                self.state = "the resource version is too old: listing again"
+                # The API answers, so earlier failures are over. But a list that has just been made cannot be too old.
+                if asyncio.get_running_loop().time() - self._listed > _STABLE_S:
+                    failures = 0
+            except REQUEST_ERRORS as error:
+                self._count(str(error.status) if isinstance(error, ApiException) else type(error).__name__)
+                self.state = describe(error)
+                retry_after = retry_after_s(error)
+            # Only what fails soon after it began is a reason to wait longer each time.
+            failures = 1 if asyncio.get_running_loop().time() - began > _STABLE_S else failures + 1
+            if failures in (1, 5):
+                log.warning("Kubernetes API: %s; trying again", self.state)
+            # With jitter, so that the agents of a cluster do not come back in one moment; on top of what the server asked for.
+            await asyncio.sleep(retry_after + _BACKOFF.full_jitter(failures, random.uniform))
+
+    async def _follow(self, requests: PodRequests) -> None:
+        """Lists, unless a resource version is known, and then watches, stream after stream, until an error."""
+        while True:
+            if self._version is None:
+                self._version = await self._list(requests)
+            began = asyncio.get_running_loop().time()
+            # Streams end at random times, or all agents that started together would come back together.
+            seconds = int(_WATCH_S * random.uniform(1, 2))  # noqa: S311
+            self._version = await self._watch(requests, self._version, seconds)
+            lasted = asyncio.get_running_loop().time() - began
+            if lasted < _STABLE_S:
+                raise TimeoutError("the watch ended as soon as it began")
+            if lasted < seconds - 1:
+                # An API server that stops ends the streams of all its agents in one moment.
+                await asyncio.sleep(random.uniform(0, _REJOIN_S))  # noqa: S311
+
+    async def _list(self, requests: PodRequests) -> str:
+        """Returns the resource version of the list."""
+        pods: list[Pod] = []
+        page: dict[str, str] = {}
+        self._listed = asyncio.get_running_loop().time()
+        while True:
+            self._count("list")
+            answer = await requests.pods(
+                fieldSelector=self._selector,
+                limit=_PAGE,
+                # From the API server's cache, not from etcd: many agents that restart at once must not load the quorum.
+                resourceVersion=None if page else "0",
+                timeout=60,
+                **page,
+            )
+            text = await answer.read()
+            if answer.status == 410:  # the continue token grew too old between two pages
+                raise _Expired
+            check_status(answer.status, text, answer.headers)
+            body = as_object(orjson.loads(text))
+            items = body.get("items")
+            pods += [pod for item in (items if isinstance(items, list) else []) if (pod := pod_of(item, self._keep))]
+            metadata = as_object(body.get("metadata"))
+            if not isinstance(metadata.get("continue"), str) or not metadata["continue"]:
+                break
+            page = {"continue": metadata["continue"]}
+        self._pods.replace(pods, asyncio.get_running_loop().time())
+        self.synced = True
+        self.state = f"listed {len(pods)} pods"
+        return str(metadata.get("resourceVersion", ""))
+
+    async def _watch(self, requests: PodRequests, version: str, seconds: int) -> str:
+        """Applies one stream's events. Returns the resource version to continue from."""
+        self._count("watch")
+        async with asyncio.timeout(_ANSWER_S):
+            answer = await requests.pods(
+                fieldSelector=self._selector,
+                watch="true",
+                allowWatchBookmarks="true",
+                resourceVersion=version,
+                timeoutSeconds=seconds,
+                timeout=seconds + 60,
+            )
+        if answer.status == 410:
+            raise _Expired
+        if answer.status != 200:
+            check_status(answer.status, await answer.read(), answer.headers)
+        self.state = f"watching {len(self._pods)} pods"
+        try:
+            async for line in _lines(answer.content):
+                version = self._version = self._apply(as_object(orjson.loads(line))) or version
+                self.state = f"watching {len(self._pods)} pods"
+        except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, TimeoutError) as error:
+            # The stream broke or fell silent: continue from the last version that was received.
+            self._count(type(error).__name__)
+        finally:
+            answer.close()
+        return version
+
+    def _apply(self, event: dict[str, Any]) -> str | None:
+        """Returns the event's resource version."""
+        kind, item = event.get("type"), as_object(event.get("object"))
+        if kind == "ERROR":
+            if item.get("code") == 410:
+                raise _Expired
+            raise ApiException(status=item.get("code"), reason=str(item.get("message"))[:200])
+        if kind in ("ADDED", "MODIFIED", "DELETED") and (pod := pod_of(item, self._keep)):
+            self._pods.put(pod)
+            if kind == "DELETED":
+                self._pods.remove(pod.uid, asyncio.get_running_loop().time())
+        version = as_object(item.get("metadata")).get("resourceVersion")
+        return version if isinstance(version, str) else None
+
+    def _count(self, outcome: str) -> None:
+        self.requests[outcome] = self.requests.get(outcome, 0) + 1
+
+
+async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Whole lines only: a line that the end of the stream cut off is not an event. Raises TimeoutError on silence."""
+    rest = b""
+    while True:
+        async with asyncio.timeout(_SILENCE_S):
+            chunk = await stream.readany()
+        if not chunk:
+            return
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            if line:
+                yield line
