@@ -1,8 +1,8 @@
-"""What is made from the chart's values.yaml: `.venv/bin/python dev/generate/chart_values.py` writes it, a test compares.
+"""The files that are made from the chart's values.yaml: `.venv/bin/python dev/generate/chart_values.py` writes them.
 
-The README's table and the schema's descriptions are the comments that begin with `# --`. What `agent.settings`, `sinks` and
-`collector.settings` may hold is taken from the settings themselves, so that a typing error is refused before anything is
-installed. Must not live here: what a value is checked for; that is written in values.schema.json by hand.
+A test compares them. The README's table and the schema's descriptions are the comments that begin with `# --`. The names in
+`agent.settings`, `sinks` and `collector.settings` are taken from the settings themselves, so that a typing error is refused
+before anything is installed. The checks of values are in values.schema.json, written by hand.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import yaml
 
 CHART: Final = Path(__file__).resolve().parents[2] / "charts/forklore"
 _KEY: Final = re.compile(r"( *)([A-Za-z]+):(.*)")
-# What the chart decides, in both halves of the name that settings have: allowed here, so that a template can say what to set.
+# Settings that the chart sets: the schema allows them, so that a template can refuse them with the value to use instead.
 OWNED: Final = {"agent": ("capture.pin", "capture.keep"), "collector": ()}
 
 
 class Value(NamedTuple):
-    """`path` with dots; `default` is None for what has values of its own and no words."""
+    """`path` with dots; `default` is None for a group of values."""
 
     path: str
     default: Any
@@ -71,7 +71,7 @@ def rendered(readme: str, values: list[Value]) -> str:
 
 
 def described(schema: dict[str, Any], values: list[Value]) -> dict[str, Any]:
-    """The schema with each value's words, and with what the settings may hold."""
+    """The schema with each value's description, and with the names of the settings."""
     schema = json.loads(json.dumps(schema))
     for value in values:
         place = schema
@@ -91,7 +91,7 @@ def described(schema: dict[str, Any], values: list[Value]) -> dict[str, Any]:
 
 
 def settings(part: str) -> dict[str, Any]:
-    """What there may be in the settings of the agent or the collector: names and words. Their values are its own to judge."""
+    """The names and descriptions of the settings of agent or collector. Each checks its own values."""
     tables = _tables()
     made: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": {}}
     rows = [(key, words) for key, _default, words in tables.rows(tables.SETTINGS[part])]
@@ -114,7 +114,7 @@ def _tables() -> Any:  # noqa: ANN401  a module that is a script
 
 
 def made() -> dict[Path, str]:
-    """What each file should be."""
+    """The text that each file should have."""
     values = list(commented((CHART / "values.yaml").read_text(encoding="utf-8")))
     readme, schema = CHART / "README.md", CHART / "values.schema.json"
     return {

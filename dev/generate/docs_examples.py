@@ -1,7 +1,6 @@
-"""The examples in docs/siem/examples/, made by the encoders: `.venv/bin/python dev/generate/docs_examples.py` writes them, a
-test compares.
+"""The examples in docs/siem/examples/, made by the encoders: `.venv/bin/python dev/generate/docs_examples.py` writes them.
 
-What they tell of is wire/examples.json: `<schema>-<kind>.json` is the event of that kind there. Of a storm, its beginning.
+A test compares them. `<schema>-<kind>.json` is the event of that kind in wire/examples.json; of a storm, its start.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def attribution_of(event: dict[str, Any]) -> Attribution:
 
 
 def fork_of(event: dict[str, Any]) -> Fork:
-    """The noun behind a native event, of a process in a named container."""
+    """The Fork of a native event, of a process in a named container."""
     name = parse_fork_id(event["id"])
     entity = event["parent_entity_id"]
     parent_context = ParentContext(

@@ -3,7 +3,7 @@
     .venv/bin/python dev/generate/docs_scale.py                        writes them; a test compares
     .venv/bin/python dev/generate/docs_scale.py nodes=800 ordinary=90  prints them with your numbers
 
-Must not live here: any measured number.
+Measured numbers are in that page, and in no other place.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def between(places: Sequence[float], values: Sequence[float], place: float) -> f
     return values[at - 1] + share * (values[at] - values[at - 1])
 
 
-def said(number: float) -> str:
-    """Three digits that mean something, at most."""
+def shown(number: float) -> str:
+    """At most three significant digits."""
     if number >= 100:
         return f"{round(number, 2 - math.floor(math.log10(number))):,.0f}"
     return f"{number:.0f}" if number >= 20 else f"{number:.1f}" if number >= 0.95 else f"{number:.2g}"
@@ -94,17 +94,23 @@ def said(number: float) -> str:
 def api(one: Inputs) -> Table:
     nodes = one["nodes"]
     table = Table(("what the API servers see of all agents", "a second", "MB a second"))
-    table.rows.append(("watches renewed, when nothing happens", said(nodes / one["watch_s"]), "-"))
+    table.rows.append(("watches renewed, when nothing happens", shown(nodes / one["watch_s"]), "-"))
     bookmarks = nodes / one["bookmark_s"]
-    table.rows.append(("bookmarks on them", said(bookmarks), said(bookmarks * one["bookmark_bytes"] / 1e6)))
+    table.rows.append(("bookmarks on them", shown(bookmarks), shown(bookmarks * one["bookmark_bytes"] / 1e6)))
     churn = one["churn"]
     table.rows.append((
-        f"{said(churn)} pods a second come and go: changes, each to one agent",
-        said(churn * one["pod_changes"]), said(churn * one["pod_kb"] / 1e3),
+        f"{shown(churn)} pods a second come and go: changes, each to one agent",
+        shown(churn * one["pod_changes"]), shown(churn * one["pod_kb"] / 1e3),
     ))  # fmt: skip
     whole = nodes * one["list_kb"] / 1e3
     packed = nodes * one["list_packed_kb"] / 1e3
-    table.rows.append(("one list of each agent, in all", f"{said(nodes)} lists", f"{said(whole)} MB, packed {said(packed)} MB"))
+    table.rows.append(
+        (
+            "one list of each agent, in all",
+            f"{shown(nodes)} lists",
+            f"{shown(whole)} MB, packed {shown(packed)} MB",
+        )
+    )
     return table
 
 
@@ -118,8 +124,8 @@ def rates(one: Inputs) -> Table:
         forks = one[name]
         events = forks + one.own
         table.rows.append((
-            name, f"{forks:,g}", said(events), said(events * nodes), said(one.posts(native, forks) * nodes),
-            said(one.wire_bytes(native, forks) * nodes * 8 / 1e9), f"{said(forks * one['agent_us'] / 1e4)} %",
+            name, f"{forks:,g}", shown(events), shown(events * nodes), shown(one.posts(native, forks) * nodes),
+            shown(one.wire_bytes(native, forks) * nodes * 8 / 1e9), f"{shown(forks * one['agent_us'] / 1e4)} %",
         ))  # fmt: skip
     return table
 
@@ -130,7 +136,7 @@ def volume(one: Inputs) -> Table:
         cells = []
         for load in CLASSES:
             day = one["nodes"] * DAY_S / 1e12
-            cells.append(f"{said(one.plain_bytes(way, one[load]) * day)} ({said(one.wire_bytes(way, one[load]) * day)})")
+            cells.append(f"{shown(one.plain_bytes(way, one[load]) * day)} ({shown(one.wire_bytes(way, one[load]) * day)})")
         table.rows.append((name, *cells))
     return table
 
@@ -143,7 +149,7 @@ def outage(one: Inputs) -> Table:
         bodies = one.wire_bytes(native, forks)
         beside = between(SIZES, [one[f"journal_{size}"] for size in SIZES], forks * one["batch_wait"])
         full = one["journal_mib"] * 2**20 / bodies
-        table.rows.append((name, said((bodies + forks * beside) * 3600 / 1e6), f"{said(full / 3600)} h"))
+        table.rows.append((name, shown((bodies + forks * beside) * 3600 / 1e6), f"{shown(full / 3600)} h"))
     return table
 
 
@@ -154,7 +160,7 @@ def collector(one: Inputs) -> Table:
         fork_us = between(SIZES, [one[f"collector_us_{size}"] for size in SIZES], forks * one["batch_wait"])
         busy = (forks * fork_us + one.own * one["collector_us_summary"]) / 1e6
         day = (forks * one["collector_bytes"] + one.own * one["collector_bytes_summary"]) * DAY_S
-        table.rows.append((name, said(1 / busy), said(day / 1e9), said(1e12 / (7 * day))))
+        table.rows.append((name, shown(1 / busy), shown(day / 1e9), shown(1e12 / (7 * day))))
     return table
 
 
@@ -167,7 +173,15 @@ def savings(one: Inputs) -> Table:
     def add(name: str, inputs: Inputs, way: Bytes, forks: float) -> None:
         events, day = (forks + inputs.own) * one["nodes"], one["nodes"] * DAY_S / 1e12
         plain, wire = inputs.plain_bytes(way, forks) * day, inputs.wire_bytes(way, forks) * day
-        table.rows.append((name, said(events), said(plain), said(wire), said(inputs.posts(way, forks) * one["nodes"])))
+        table.rows.append(
+            (
+                name,
+                shown(events),
+                shown(plain),
+                shown(wire),
+                shown(inputs.posts(way, forks) * one["nodes"]),
+            )
+        )
 
     def other(**numbers: float) -> Inputs:
         return Inputs({**one.numbers, **numbers}, one.ways)

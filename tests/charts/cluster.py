@@ -1,8 +1,7 @@
 """A stand-in cluster for helm: an API server over TLS that keeps objects, and controllers for the few kinds that a hook needs.
 
-What runs in a pod is not run, but for Jobs: their command is, here, as a process. Nodes have pins in their BPF file system
-while an agent's DaemonSet is there, and until the pods of the uninstall's have been on them. Must not live here: what ought to
-happen.
+Containers do not run, except those of Jobs, whose command runs here as a process. Nodes have pins in their BPF file system
+while an agent's DaemonSet exists, and until the pods of the uninstall's DaemonSet have been on them.
 """
 
 from __future__ import annotations
@@ -93,7 +92,7 @@ class Cluster:
             if fresh:
                 self.log.append(("made", key[0], key[2]))
             self.objects[key] = one
-            self._tell("ADDED" if fresh else "MODIFIED", key, one)
+            self._record("ADDED" if fresh else "MODIFIED", key, one)
         if fresh:
             threading.Thread(target=self._control, args=(key, json.loads(json.dumps(one))), daemon=True).start()
         return one
@@ -104,10 +103,10 @@ class Cluster:
             if one:
                 self.version += 1
                 self.log.append(("removed", key[0], key[2]))
-                self._tell("DELETED", key, one)
+                self._record("DELETED", key, one)
             return one
 
-    def _tell(self, what: str, key: Key, one: dict[str, Any]) -> None:
+    def _record(self, what: str, key: Key, one: dict[str, Any]) -> None:
         self._events.append((self.version, what, key, json.loads(json.dumps(one))))
         self._changed.notify_all()
 
@@ -302,7 +301,7 @@ def _handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.close_connection = True
 
-            def tell(what: str, one: dict[str, Any]) -> None:
+            def send(what: str, one: dict[str, Any]) -> None:
                 self.wfile.write(json.dumps({"type": what, "object": one}).encode() + b"\n")
                 self.wfile.flush()
 
@@ -310,11 +309,11 @@ def _handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
                 if listing:
                     since = cluster.version
                     for one in cluster.listed(resource, namespace, {}, name):
-                        tell("ADDED", one)
+                        send("ADDED", one)
                     about = {"resourceVersion": str(since), "annotations": {"k8s.io/initial-events-end": "true"}}
-                    tell("BOOKMARK", {"apiVersion": version, "kind": RESOURCES[version][resource], "metadata": about})
+                    send("BOOKMARK", {"apiVersion": version, "kind": RESOURCES[version][resource], "metadata": about})
                 for what, one in cluster.events(since, resource, namespace, name):
-                    tell(what, one)
+                    send(what, one)
             except OSError:
                 pass  # whoever watched is gone
 

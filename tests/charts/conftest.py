@@ -1,7 +1,4 @@
-"""The chart as helm renders it. helm comes from PyPI (dev/setup/helm); without it these tests are skipped by name.
-
-Must not live here: what a render should be.
-"""
+"""The chart as helm renders it. helm comes from PyPI (dev/setup/helm); without it these tests are skipped by name."""
 
 from __future__ import annotations
 

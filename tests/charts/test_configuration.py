@@ -41,12 +41,12 @@ def test_the_collector_takes_its_settings(chart: Chart, case: str, tmp_path: Pat
     if "kind: StatefulSet" not in render.text:
         assert "collector.yaml" not in render.text
         return
-    said = render.settings("collector")
+    settings = render.settings("collector")
     token = tmp_path / "token"
     token.write_text("t")
-    assert said["token_file"] == "/run/forklore/secrets/collector/token"
+    assert settings["token_file"] == "/run/forklore/secrets/collector/token"
     file = tmp_path / "collector.yaml"
-    file.write_text(yaml.safe_dump({**said, "token_file": str(token)}))
+    file.write_text(yaml.safe_dump({**settings, "token_file": str(token)}))
     assert load_collector(file).listen == "0.0.0.0:9910"
 
 
@@ -65,7 +65,7 @@ def test_every_file_that_settings_name_is_mounted(chart: Chart, case: str) -> No
             assert path.rpartition("/")[2] in {item["path"] for item in items}
 
 
-def test_sinks_come_as_they_were_written_with_their_files(chart: Chart) -> None:
+def test_sinks_keep_their_settings_and_get_their_files(chart: Chart) -> None:
     elastic, otlp = chart.render("tls-sinks").settings()["sinks"]
     assert elastic == {
         "name": "elastic",
@@ -89,7 +89,7 @@ def test_no_secret_is_in_a_config_map(chart: Chart, case: str) -> None:
             assert "made-by-the-chart" not in str(one) and "not-a-secret" not in str(one)
 
 
-def test_numbers_and_nulls_survive_yaml(chart: Chart, tmp_path: Path) -> None:
+def test_numbers_and_nulls_keep_their_types_in_yaml(chart: Chart, tmp_path: Path) -> None:
     values = {
         "agent": {"pin": "", "settings": {"capture": {"ring_bytes": 33554432, "storm_limit": 1500000}}},
         "sinks": [{**SINK, "journal_bytes": 68719476736}],
@@ -102,7 +102,7 @@ def test_numbers_and_nulls_survive_yaml(chart: Chart, tmp_path: Path) -> None:
     assert settings.capture.pin is None and settings.capture.keep is False
 
 
-def test_a_collector_of_ours_is_a_sink_of_every_agent(chart: Chart) -> None:
+def test_the_chart_s_collector_is_a_sink_of_every_agent(chart: Chart) -> None:
     render = chart.render("collector")
     (sink,) = render.settings()["sinks"]
     service = render.get("Service", "forklore-collector")
@@ -118,7 +118,7 @@ def test_a_collector_of_ours_is_a_sink_of_every_agent(chart: Chart) -> None:
     assert readers == ["forklore-collector-token"] * 2
 
 
-def test_a_token_that_nobody_set_is_random_and_never_empty(chart: Chart) -> None:
+def test_a_token_that_is_not_set_is_random_and_never_empty(chart: Chart) -> None:
     values = {"collector": {"enabled": True}}
     renders = [chart.render(values=values, fresh=True) for _ in range(3)]
     tokens = {base64.b64decode(one.get("Secret", "forklore-collector-token")["data"]["token"]) for one in renders}
@@ -156,21 +156,21 @@ def _checksum(render: Render) -> str:
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
-def test_another_configuration_is_another_checksum(chart: Chart, change: dict[str, Any]) -> None:
+def test_another_configuration_has_another_checksum(chart: Chart, change: dict[str, Any]) -> None:
     before, after = chart.render(values=BASE), chart.render(values={**BASE, **change})
     assert before.settings() != after.settings()
     assert _checksum(before) != _checksum(after)
 
 
 @pytest.mark.parametrize("change", NOTHING, ids=str)
-def test_what_is_no_configuration_leaves_the_checksum(chart: Chart, change: dict[str, Any]) -> None:
+def test_other_values_do_not_change_the_checksum(chart: Chart, change: dict[str, Any]) -> None:
     before, after = chart.render(values=BASE), chart.render(values={**BASE, **change})
     assert before.text != after.text
     assert before.settings() == after.settings()
     assert _checksum(before) == _checksum(after)
 
 
-def test_the_collector_s_checksum_is_its_own(chart: Chart) -> None:
+def test_the_collector_has_a_checksum_of_its_own(chart: Chart) -> None:
     def pod(**settings: str) -> Any:
         values = {"collector": {"enabled": True, "token": {"value": "x"}, "settings": settings}}
         return next(pod for pod in chart.render(values=values).pods() if pod.kind == "StatefulSet")
@@ -197,12 +197,12 @@ def _workloads(render: Render) -> list[dict[str, Any]]:
     return [one["spec"] for one in render.objects() if one["kind"] in ("DaemonSet", "StatefulSet")]
 
 
-def test_the_app_version_is_the_code_s() -> None:
+def test_the_app_version_is_that_of_the_code() -> None:
     about = yaml.safe_load((FOLDER / "Chart.yaml").read_text())
     assert about["appVersion"] == VERSION
 
 
-def test_an_image_is_by_digest_or_by_tag_and_out_of_the_mirror(chart: Chart) -> None:
+def test_an_image_has_a_digest_or_a_tag_and_comes_from_the_mirror(chart: Chart) -> None:
     images = {container["image"] for pod in chart.render("air-gapped").pods() for container in pod.containers()}
     assert images == {
         "registry.example:5000/mirror/forklore/agent@sha256:" + "0" * 63 + "1",
@@ -211,7 +211,7 @@ def test_an_image_is_by_digest_or_by_tag_and_out_of_the_mirror(chart: Chart) -> 
     assert all(pod.spec["imagePullSecrets"] == [{"name": "mirror"}] for pod in chart.render("air-gapped").pods())
 
 
-def test_policies_let_out_what_the_settings_name(chart: Chart) -> None:
+def test_policies_allow_egress_to_the_addresses_of_the_settings(chart: Chart) -> None:
     def ports(case: str) -> set[int]:
         rules = chart.render(case).get("NetworkPolicy", "forklore-agent")["spec"]["egress"]
         return {port["port"] for rule in rules[1:] for port in rule["ports"]}

@@ -42,7 +42,7 @@ def _installed(helm: Helm, values: dict[str, Any] | None = None) -> str:
     return text
 
 
-def test_an_uninstall_leaves_no_probe_on_any_node_and_nothing_in_the_cluster(helm: Helm) -> None:
+def test_an_uninstall_leaves_no_pins_on_any_node_and_nothing_in_the_cluster(helm: Helm) -> None:
     _installed(helm, {"networkPolicy": {"enabled": True}})
     cluster = helm.cluster
     assert cluster.pinned == set(NODES)
@@ -51,13 +51,13 @@ def test_an_uninstall_leaves_no_probe_on_any_node_and_nothing_in_the_cluster(hel
     assert cluster.pinned == set()
     assert cluster.left() == []
     assert cluster.jobs == [(0, "clean: 3 of 3 nodes\n")]
-    # Not before the agents were told to go: one that is still there would pin anew.
+    # After the deletion of the agents: a running agent would pin again.
     assert cluster.log.index(("removed", "daemonsets", "forklore-agent")) < cluster.log.index(
         ("made", "daemonsets", "forklore-uninstall")
     )
 
 
-def test_a_node_that_is_away_is_said(helm: Helm) -> None:
+def test_an_uninstall_fails_when_a_node_is_away(helm: Helm) -> None:
     _installed(helm)
     helm.cluster.away.add("node2")
     code, text = helm("uninstall", None, "--timeout", "3s")
@@ -65,7 +65,7 @@ def test_a_node_that_is_away_is_said(helm: Helm) -> None:
     assert helm.cluster.pinned == {"node2"}
 
 
-def test_without_the_clean_up_the_probe_stays(helm: Helm) -> None:
+def test_without_the_clean_up_the_pins_stay(helm: Helm) -> None:
     _installed(helm, {"uninstall": {"clean": False}})
     code, text = helm("uninstall")
     assert code == 0, text
@@ -86,7 +86,7 @@ def test_an_upgrade_cleans_nothing_and_keeps_the_token(helm: Helm) -> None:
     assert "cluster: other" in helm.cluster.objects["configmaps", "forklore", "forklore-agent"]["data"]["agent.yaml"]
 
 
-def test_the_notes_say_the_next_command_to_type(helm: Helm) -> None:
+def test_the_notes_have_the_next_command(helm: Helm) -> None:
     text = _installed(helm)
     wanted = [
         "kubectl label namespace forklore pod-security.kubernetes.io/enforce=privileged --overwrite",
@@ -99,7 +99,7 @@ def test_the_notes_say_the_next_command_to_type(helm: Helm) -> None:
     assert -1 not in places and places == sorted(places)
 
 
-def test_the_notes_ask_for_nothing_that_is_done(helm: Helm) -> None:
+def test_the_notes_omit_steps_that_are_done(helm: Helm) -> None:
     labels = {"pod-security.kubernetes.io/enforce": "privileged"}
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "forklore", "labels": labels}}
     helm.cluster.put(("namespaces", "", "forklore"), namespace)

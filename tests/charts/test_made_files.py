@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_table_of_values_and_the_schema_s_words_are_the_comments_of_values_yaml() -> None:
+def test_table_and_schema_have_the_comments_of_values_yaml() -> None:
     spec = importlib.util.spec_from_file_location("values", ROOT / "dev/generate/chart_values.py")
     assert spec and spec.loader
     values = importlib.util.module_from_spec(spec)
@@ -26,23 +26,23 @@ def test_the_table_of_values_and_the_schema_s_words_are_the_comments_of_values_y
     assert "| `leastPrivilege` | `false` |" in table
 
 
-def test_every_value_has_words() -> None:
+def test_every_value_has_a_description() -> None:
     spec = importlib.util.spec_from_file_location("values", ROOT / "dev/generate/chart_values.py")
     assert spec and spec.loader
     values = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(values)
     text = (ROOT / "charts/forklore/values.yaml").read_text()
-    said = {value.path for value in values.commented(text)}
+    described = {value.path for value in values.commented(text)}
 
     def leaves(place: object, path: str) -> list[str]:
-        if isinstance(place, dict) and place and path not in said:
+        if isinstance(place, dict) and place and path not in described:
             return [leaf for key, inner in place.items() for leaf in leaves(inner, f"{path}.{key}" if path else key)]
         return [path]
 
-    assert set(leaves(yaml.safe_load(text), "")) == said
+    assert set(leaves(yaml.safe_load(text), "")) == described
 
 
-def test_the_manifests_are_the_chart_s_default_render(chart: Chart, tmp_path: Path) -> None:
+def test_the_manifests_are_the_default_render_of_the_chart(chart: Chart, tmp_path: Path) -> None:
     subprocess.run([ROOT / "dev/setup/manifests", tmp_path], check=True, timeout=60)
     made = sorted(file.name for file in tmp_path.iterdir())
     assert made == ["forklore.yaml", "uninstall.yaml"]

@@ -63,7 +63,7 @@ def _dashboard(chart: Chart) -> dict[str, Any]:
     return dashboard
 
 
-def test_every_expression_asks_for_metrics_that_there_are(chart: Chart) -> None:
+def test_every_expression_uses_metrics_that_exist(chart: Chart) -> None:
     code = _exposed()
     asked = {name for text in _expressions(chart) for name in _names(promql_parser.parse(text))}
     assert len(asked) > 12 and "" not in asked
@@ -73,7 +73,7 @@ def test_every_expression_asks_for_metrics_that_there_are(chart: Chart) -> None:
     assert not _is_exposed("forklore_nonsense_total", code) and not _is_exposed("forklore_ring_filled_ratio", code)
 
 
-def test_what_is_no_promql_is_seen() -> None:
+def test_an_invalid_expression_is_refused() -> None:
     with pytest.raises(ValueError, match="unclosed left parenthesis"):
         promql_parser.parse("sum by (node (x)")
 
@@ -93,13 +93,13 @@ def test_what_is_no_promql_is_seen() -> None:
         "CollectorDown",
     ],
 )
-def test_there_is_an_alert_with_words_for(chart: Chart, wanted: str) -> None:
+def test_there_is_an_alert_with_a_summary_for(chart: Chart, wanted: str) -> None:
     (rule,) = [rule for rule in _rules(chart) if rule["alert"] == f"Forklore{wanted}"]
     assert rule["labels"]["severity"] in ("warning", "critical")
     assert len(rule["annotations"]["summary"]) > 30
 
 
-def test_labels_in_an_alert_s_words_are_labels_of_its_result(chart: Chart) -> None:
+def test_labels_in_an_alert_s_text_are_labels_of_its_result(chart: Chart) -> None:
     """`{{ $labels.node }}` in words about `sum by (sink)` would be empty."""
     checked = 0
     for rule in _rules(chart):
@@ -111,7 +111,7 @@ def test_labels_in_an_alert_s_words_are_labels_of_its_result(chart: Chart) -> No
     assert checked > 4
 
 
-def test_rules_are_about_the_targets_that_are_scraped(chart: Chart) -> None:
+def test_rules_select_the_targets_that_are_scraped(chart: Chart) -> None:
     """Prometheus' operator calls a PodMonitor's job namespace/name, and a ServiceMonitor's as the Service."""
     render = chart.render("monitoring")
     monitor, service = render.get("PodMonitor", "forklore-agent"), render.get("Service", "forklore-collector")
@@ -131,7 +131,7 @@ def test_alerts_can_be_left_out(chart: Chart) -> None:
     assert {"ForkloreDeliveryLate"} == {rule["alert"] for rule in without[0]["rules"]} - names
 
 
-def test_the_dashboard_is_one_that_grafana_loads(chart: Chart) -> None:
+def test_grafana_can_load_the_dashboard(chart: Chart) -> None:
     """Panels with their own ids, on a grid of 24 columns with no two in one place, on the data source that is chosen above."""
     dashboard = _dashboard(chart)
     assert {"uid", "title", "schemaVersion", "templating", "time", "panels"} <= dashboard.keys()

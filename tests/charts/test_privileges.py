@@ -42,14 +42,14 @@ def test_the_agent_may_get_list_and_watch_pods_and_nothing_else(chart: Chart, ca
         ]
 
 
-def test_no_pod_shares_anything_of_the_host_but_folders(chart: Chart, case: str) -> None:
+def test_pods_share_only_folders_with_the_host(chart: Chart, case: str) -> None:
     for pod in chart.render(case).pods():
         for share in ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"):
             assert share not in pod.spec
         assert all("hostPort" not in port for container in pod.containers() for port in container.get("ports", []))
 
 
-def test_only_the_agent_has_powers(chart: Chart, case: str) -> None:
+def test_only_the_agent_has_privileges(chart: Chart, case: str) -> None:
     """All other containers of the chart's own pass the restricted level, but for the folder that the clean-up empties."""
     seen = 0
     for pod in chart.render(case).pods():
@@ -106,7 +106,7 @@ def test_the_agent_writes_pins_and_state_only(chart: Chart, mode: str) -> None:
     }
 
 
-def test_with_least_privilege_the_cgroups_are_read_only_all_the_way_down(chart: Chart) -> None:
+def test_with_least_privilege_the_cgroups_are_recursively_read_only(chart: Chart) -> None:
     mount = _mounts(chart.render("least-privilege").container())["cgroups"]
     assert mount["readOnly"] is True and mount["recursiveReadOnly"] == "Enabled"
     one_hierarchy = chart.render("least-privilege-old", kubernetes="1.25.0")
@@ -123,7 +123,7 @@ def test_pins_are_not_mounted_where_apparmor_forbids_writing(chart: Chart, case:
         assert mount.get("readOnly") or not mount["mountPath"].startswith(("/sys", "/proc"))
 
 
-def test_every_power_has_its_reason_beside_it(chart: Chart, case: str) -> None:
+def test_every_privilege_has_its_reason_beside_it(chart: Chart, case: str) -> None:
     lines = chart.render(case).text.splitlines()
     found = set()
     for number, line in enumerate(lines):
@@ -144,7 +144,7 @@ def test_the_namespace_has_the_level_that_the_agent_needs(chart: Chart) -> None:
     assert namespace["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
 
-def test_openshift_gives_the_agent_what_its_pod_asks_for(chart: Chart) -> None:
+def test_openshift_allows_what_the_agent_s_pod_requests(chart: Chart) -> None:
     render = chart.render("openshift")
     constraints = render.get("SecurityContextConstraints", "forklore-agent")
     security = render.container()["securityContext"]

@@ -1,4 +1,4 @@
-"""A wrong value is refused before anything is installed, and the message says what would be right."""
+"""A wrong value is refused before anything is installed, and the message names what is valid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[2] / "charts/forklore"
 SINK = {"name": "siem", "url": "https://siem.example"}
 
 WRONG: list[tuple[dict[str, Any], list[str]]] = [
-    # what nobody knows
+    # unknown keys
     ({"leastPrivileges": True}, ["leastPrivileges", "not allowed"]),
     ({"agent": {"setings": {}}}, ["/agent", "setings"]),
     ({"agent": {"settings": {"capture": {"thread": True}}}}, ["/agent/settings/capture", "thread"]),
@@ -71,7 +71,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
         {"collector": {"enabled": True}, "sinks": [{**SINK, "name": "collector"}]},
         ["collector.enabled takes the name collector"],
     ),
-    # what the chart decides
+    # settings that the chart sets
     ({"agent": {"settings": {"node": "x"}}}, ["agent.settings.node", "downward API"]),
     ({"agent": {"settings": {"cluster": "x"}}}, ["agent.settings.cluster", "set `cluster`"]),
     ({"agent": {"settings": {"state_dir": "/x"}}}, ["agent.settings.state_dir", "agent.stateDir"]),
@@ -82,7 +82,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"agent": {"settings": {"capture": {"pin": "/x"}}}}, ["agent.settings.capture.pin", "agent.pin"]),
     ({"collector": {"settings": {"listen": "0.0.0.0:1"}}}, ["collector.settings.listen", "collector.service.port"]),
     ({"collector": {"settings": {"token_file": "/x"}}}, ["collector.settings.token_file", "collector.token"]),
-    # what does not go together
+    # values that exclude each other
     ({"agent": {"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}}}, ["/agent/updateStrategy/rollingUpdate", "maxSurge"]),
     ({"agent": {"extraCapabilities": ["SYS_RESOURCE"]}}, ["a privileged agent has them all"]),
     ({"collector": {"enabled": True, "replicas": 2}}, ["single writer", "collector.settings.store"]),
@@ -91,24 +91,24 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("values", "words"), WRONG, ids=[json.dumps(values)[:80] for values, _ in WRONG])
-def test_a_wrong_value_is_refused_with_words_that_help(chart: Chart, values: dict[str, Any], words: list[str]) -> None:
-    said = chart.refusal(values)
+def test_a_wrong_value_is_refused_with_a_helpful_message(chart: Chart, values: dict[str, Any], words: list[str]) -> None:
+    message = chart.refusal(values)
     for word in words:
-        assert word in said
+        assert word in message
 
 
 @pytest.mark.parametrize("wanted", ["agent.cgroups.recursiveReadOnly: Disabled", "agent.cgroups.hostPath: /sys/fs/cgroup/pids"])
-def test_an_old_kubernetes_is_told_what_to_set_for_least_privilege(chart: Chart, wanted: str) -> None:
-    """It would take the mount and leave what lies below it writable, without a word."""
-    said = chart.refusal({"leastPrivilege": True}, kubernetes="1.30.3")
-    assert wanted in said
+def test_on_an_old_kubernetes_the_message_names_the_value_for_least_privilege(chart: Chart, wanted: str) -> None:
+    """It would accept the mount, and silently leave the mounts below it writable."""
+    message = chart.refusal({"leastPrivilege": True}, kubernetes="1.30.3")
+    assert wanted in message
     path, _, value = wanted.partition(": ")
     key = path.rpartition(".")[2]
     rendered = chart.render(values={"leastPrivilege": True, "agent": {"cgroups": {key: value}}}, kubernetes="1.30.3")
     assert "recursiveReadOnly: Enabled" not in rendered.text
 
 
-def test_the_schema_speaks_of_every_value_and_of_no_other() -> None:
+def test_the_schema_describes_every_value_and_no_other() -> None:
     """The other way round is `additionalProperties`: nothing that the schema does not name can be set."""
     schema = json.loads((FOLDER / "values.schema.json").read_text())
     defaults = yaml.safe_load((FOLDER / "values.yaml").read_text())
@@ -128,7 +128,7 @@ def _leaves(schema: dict[str, Any], properties: dict[str, Any], prefix: str = ""
     return found
 
 
-def test_objects_of_the_schema_are_closed_unless_kubernetes_judges_them() -> None:
+def test_objects_of_the_schema_are_closed_unless_kubernetes_checks_them() -> None:
     schema = json.loads((FOLDER / "values.schema.json").read_text())
     assert schema["$schema"] == "http://json-schema.org/draft-07/schema#"
     open_ones = [
@@ -148,8 +148,8 @@ def _objects(place: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def test_the_settings_that_may_be_passed_are_the_ones_there_are() -> None:
-    """Names only: their values are the agent's to judge, which says what would be right in one line."""
+def test_the_schema_allows_exactly_the_settings_that_exist() -> None:
+    """Names only: the agent checks their values, and reports in one line what is valid."""
     schema = json.loads((FOLDER / "values.schema.json").read_text())["properties"]
     agent = set(schema["agent"]["properties"]["settings"]["properties"])
     assert set(Settings.model_fields) == agent

@@ -126,7 +126,7 @@ def _pinned(chart: Chart, case: str) -> tuple[Path, str]:
     return GOLDEN / f"{case}.diff", "\n".join(re.sub(r"^@@.*@@$", "@@", line) for line in lines) + "\n"
 
 
-def test_a_case_renders_to_what_was_pinned(chart: Chart, case: str) -> None:
+def test_a_case_renders_to_its_golden_file(chart: Chart, case: str) -> None:
     """GOLDENS=renew writes them anew; then read the difference."""
     file, text = _pinned(chart, case)
     if os.environ.get("GOLDENS") == "renew":
@@ -134,7 +134,7 @@ def test_a_case_renders_to_what_was_pinned(chart: Chart, case: str) -> None:
     assert text == file.read_text(encoding="utf-8"), f"GOLDENS=renew writes {file.name} anew"
 
 
-def test_nothing_is_pinned_that_is_no_case(chart: Chart) -> None:
+def test_every_golden_file_belongs_to_a_case(chart: Chart) -> None:
     assert sorted(file.stem for file in GOLDEN.iterdir()) == chart.cases()
 
 
@@ -145,9 +145,9 @@ def test_lint_finds_nothing(chart: Chart, case: str) -> None:
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
-def test_kubernetes_takes_every_object(chart: Chart, case: str, version: str) -> None:
+def test_kubernetes_accepts_every_object(chart: Chart, case: str, version: str) -> None:
     values = None
-    if "least-privilege" in case or case == "openshift":  # what a Kubernetes of that age is told by the refusal, see below
+    if "least-privilege" in case or case == "openshift":  # the value that the refusal names for such a Kubernetes, see below
         values = {"agent": {"cgroups": {"recursiveReadOnly": "Disabled"}}} if version == OLDEST else None
     objects = chart.render(case, values, kubernetes=version).objects()
     assert objects
@@ -159,14 +159,14 @@ def test_kubernetes_takes_every_object(chart: Chart, case: str, version: str) ->
             kubernetes_validate.validate(one, version.rpartition(".")[0], strict=True)
 
 
-def test_the_validation_refuses_what_kubernetes_would(chart: Chart) -> None:
+def test_the_validation_refuses_an_invalid_object(chart: Chart) -> None:
     broken = chart.render("default", fresh=True).get("DaemonSet", "forklore-agent")
     broken["spec"]["template"]["spec"]["containers"][0]["securityContext"]["privilegd"] = True
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(broken, "1.37", strict=True)
 
 
-def test_the_claims_are_the_chart_s(chart: Chart) -> None:
+def test_the_readme_claims_the_tested_versions(chart: Chart) -> None:
     about = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert about["kubeVersion"] == f">={OLDEST}-0"
     code, _, error = chart.run("template", "x", str(CHART), "--kube-version", "1.24.17")
@@ -175,7 +175,7 @@ def test_the_claims_are_the_chart_s(chart: Chart) -> None:
     assert f"Kubernetes {OLDEST.rpartition('.')[0]} to {NEWEST.rpartition('.')[0]}" in readme
 
 
-def test_every_object_is_the_release_s(chart: Chart, case: str) -> None:
+def test_every_object_belongs_to_the_release(chart: Chart, case: str) -> None:
     """In its namespace, with the labels that say what it belongs to; the operator's extra objects are the operator's."""
     cluster_wide = {"ClusterRole", "ClusterRoleBinding", "PriorityClass", "Namespace", "SecurityContextConstraints"}
     seen = set()
@@ -191,7 +191,7 @@ def test_every_object_is_the_release_s(chart: Chart, case: str) -> None:
         assert about["labels"]["helm.sh/chart"].startswith("forklore-")
 
 
-def test_every_reference_leads_somewhere(chart: Chart, case: str) -> None:
+def test_every_reference_names_an_object(chart: Chart, case: str) -> None:
     """Mounts to volumes, probes to ports, Services and monitors to pods, volumes to Secrets and ConfigMaps of the chart's."""
     render = chart.render(case)
     made = {(one["kind"], one["metadata"]["name"]) for one in render.objects()}

@@ -1,4 +1,4 @@
-"""The two programs that the chart carries, as their pods run them: with Python's own library, against servers that answer."""
+"""The two programs of the chart, run as in their pods: with the standard library only, against local servers."""
 
 from __future__ import annotations
 
@@ -75,22 +75,22 @@ TAKEN = METRICS.replace('"collector"} 0.0', '"collector"} 7.0')
         ({"/readyz": (200, "ok"), "/metrics": (200, "forklore_captured_forks_total 1\n")}, 0, "no sink is set"),
     ],
 )
-def test_helm_test_says_how_the_agents_are(answers: dict[str, tuple[int, str]], code: int, words: str) -> None:
+def test_helm_test_reports_the_state_of_the_agents(answers: dict[str, tuple[int, str]], code: int, words: str) -> None:
     with _answering(answers) as agents:
-        done, said = _ask(agents)
-    assert words in said
+        done, printed = _ask(agents)
+    assert words in printed
     assert done == code
 
 
-def test_helm_test_says_when_there_is_no_agent_or_no_collector() -> None:
-    done, said = _ask("127.0.0.1:1")
-    assert done == 1 and "not ready" in said
-    done, said = _ask("no-such-name.invalid:9911")
-    assert done == 1 and "no agent has an address" in said
+def test_helm_test_fails_without_an_agent_or_a_collector() -> None:
+    done, printed = _ask("127.0.0.1:1")
+    assert done == 1 and "not ready" in printed
+    done, printed = _ask("no-such-name.invalid:9911")
+    assert done == 1 and "no agent has an address" in printed
     answers = {"/readyz": (200, "ok"), "/metrics": (200, TAKEN), "/away": (503, "the store does not answer")}
     with _answering(answers) as agents:
-        done, said = _ask(agents, f"http://{agents}/away")
-    assert done == 1 and "collector: not ready: the store does not answer" in said
+        done, printed = _ask(agents, f"http://{agents}/away")
+    assert done == 1 and "collector: not ready: the store does not answer" in printed
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def _put(cluster: Cluster, status: dict[str, int]) -> None:
     cluster.objects["daemonsets", "x", "y"] = {"metadata": {"name": "y", "generation": 2}, "status": status}
 
 
-def test_the_wait_is_over_when_all_nodes_are_done(cluster: Cluster, wait: Callable[[], tuple[int, str]]) -> None:
+def test_the_wait_ends_when_all_nodes_are_clean(cluster: Cluster, wait: Callable[[], tuple[int, str]]) -> None:
     _put(cluster, {"observedGeneration": 2, "desiredNumberScheduled": 2, "numberReady": 2})
     assert wait() == (0, "clean: 2 of 2 nodes\n")
 
@@ -135,14 +135,14 @@ def test_the_wait_is_over_when_all_nodes_are_done(cluster: Cluster, wait: Callab
         ({}, "0 of 0 nodes are clean"),  # the controller has not seen it yet
     ],
 )
-def test_the_wait_ends_with_the_time_and_says_what_is_left(
+def test_the_wait_ends_at_its_limit_and_prints_the_remaining_nodes(
     cluster: Cluster, wait: Callable[[], tuple[int, str]], status: dict[str, int], words: str
 ) -> None:
     _put(cluster, status)
-    code, said = wait()
-    assert code == 1 and words in said and "time is up after 0 s" in said
+    code, printed = wait()
+    assert code == 1 and words in printed and "time is up after 0 s" in printed
 
 
-def test_the_wait_bears_an_api_server_that_refuses(wait: Callable[[], tuple[int, str]]) -> None:
-    code, said = wait()  # there is no such DaemonSet
-    assert code == 1 and "the API server: HTTP Error 404" in said
+def test_the_wait_survives_a_refusing_api_server(wait: Callable[[], tuple[int, str]]) -> None:
+    code, printed = wait()  # there is no such DaemonSet
+    assert code == 1 and "the API server: HTTP Error 404" in printed

@@ -11,7 +11,7 @@ from dev.check_words import Found, read_rules, violations
 RULES = read_rules("""
 # a comment
 name | gnomes? | workers
-text | the gnomes? (says?|is told) | what happened, to what
+text | the gnomes? (says?|sighs) | what happened, to what
 both | trolls? | processes
 except | tests/data/*.py | trolls? | recorded elsewhere
 """)
@@ -31,7 +31,7 @@ def found(content: str, file: str = "agent/module.py") -> list[tuple[int, str, s
         ("call(gnome=1)\n", "name", "gnome"),
         ('"""Counts trolls."""\n', "text", "trolls"),
         ("x = 1  # one troll\n", "text", "troll"),
-        ("raise ValueError('the gnome is told to go')\n", "text", "the gnome is told"),
+        ("raise ValueError('the gnome sighs at it')\n", "text", "the gnome sighs"),
         ("log(f'the gnome says {number}')\n", "text", "the gnome says"),
     ],
 )

@@ -1,4 +1,4 @@
-"""docs/scale.md adds up: its tables follow from its inputs, and its inputs are what the code says and the benches measure."""
+"""The numbers of docs/scale.md agree: tables follow from inputs, inputs are those of the code and the benchmarks."""
 
 import importlib.util
 import json
@@ -73,7 +73,7 @@ def test_the_tables_are_right_when_computed_by_hand(inputs):
     assert cell("api", "100 pods", 2) == pytest.approx(100 * 103 / 1000, rel=0.02)
 
 
-def test_what_is_said_in_words_is_what_the_tables_say(inputs):
+def test_numbers_in_sentences_are_those_of_the_tables(inputs):
     day = cell("savings", "as it comes", 2)
     assert f"makes {round(day, -1):.0f} TB a day" in TEXT
     assert day / cell("savings", "`select.events`", 2) == pytest.approx(8, rel=0.1), "an eighth"
@@ -91,7 +91,7 @@ def test_a_batch_between_two_that_were_measured_is_between_them(scale):
     assert scale.between(sizes, values, 5 * 10**0.5) == pytest.approx((388 + 246) / 2)
 
 
-def test_the_inputs_are_what_the_code_says(inputs):
+def test_the_inputs_are_those_of_the_code(inputs):
     defaults = SinkSettings(name="siem", url="http://siem")
     assert inputs["watch_s"] == 1.5 * pod_watch_module._WATCH_S
     assert inputs["batch_wait"] == BatchSettings().wait == defaults.batch.wait
@@ -103,20 +103,20 @@ def test_the_inputs_are_what_the_code_says(inputs):
     (measured,) = re.findall(r"\| forklore, gzip \| ([\d.]+) .*\| (\d+) MiB \|", cost)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"{inputs['agent_us']:g} us of CPU for each fork" in readme and f"{inputs['agent_mib']:g} MiB resident" in readme
-    assert (inputs["agent_us"], inputs["agent_mib"]) == tuple(map(float, measured)), "make bench says something else by now"
+    assert (inputs["agent_us"], inputs["agent_mib"]) == tuple(map(float, measured)), "make bench prints other numbers by now"
     assert inputs["summary_interval"] == 10
     assert inputs["pods"] == volume.PODS
 
 
-def test_the_bytes_are_what_the_encoders_make_of_a_node_s_forks(inputs):
+def test_the_bytes_are_those_of_the_encoders_for_a_node_s_forks(inputs):
     traffic = volume.Traffic()
     assert len(traffic.summaries) + 1 == inputs.own * inputs["summary_interval"]
     assert list(inputs.ways) == list(volume.WAYS)
-    for name, told in inputs.ways.items():
+    for name, quoted in inputs.ways.items():
         made = volume.sizes(traffic, name)
-        assert made.plain == pytest.approx(told.fork, rel=0.01), name
-        assert made.packed == pytest.approx(told.packed, rel=0.05), f"{name}: another build of the compressor?"
-        assert made.summary == pytest.approx((told.summary, told.summary_packed), rel=0.05), name
+        assert made.plain == pytest.approx(quoted.fork, rel=0.01), name
+        assert made.packed == pytest.approx(quoted.packed, rel=0.05), f"{name}: another build of the compressor?"
+        assert made.summary == pytest.approx((quoted.summary, quoted.summary_packed), rel=0.05), name
 
 
 def test_a_list_is_as_large_as_the_recorded_pods_make_it(inputs):
@@ -134,11 +134,11 @@ def test_a_pod_s_life_is_as_long_as_it_was_recorded(inputs):
 
 
 @pytest.mark.parametrize("scene", [SCENES[2], SCENES[5]], ids=lambda one: one.name)
-def test_the_simulation_says_again_what_is_quoted(scene):
-    """Of the scenes that are over soonest; to a tenth, for another Python may throw its dice in another order."""
+def test_the_simulation_gives_the_quoted_numbers_again(scene):
+    """For the two shortest scenes; to a tenth, because another Python may draw its random numbers in another order."""
     logging.getLogger(pod_watch_module.__name__).setLevel(logging.CRITICAL)
     random.seed(23)
-    told = line(scene, virtual_time.run(play(scene, 5000, 3, len(burst.body_of(30)))))
-    quoted = [one for one in TEXT.splitlines() if one[:36] == told[:36] and abs(len(one) - len(told)) < 3]
-    numbers = [[float(number) for number in one[36:].replace("-", "0").split()] for one in (told, *quoted)]
-    assert any(numbers[0] == pytest.approx(one, rel=0.1, abs=0.2) for one in numbers[1:]), told
+    simulated = line(scene, virtual_time.run(play(scene, 5000, 3, len(burst.body_of(30)))))
+    quoted = [one for one in TEXT.splitlines() if one[:36] == simulated[:36] and abs(len(one) - len(simulated)) < 3]
+    numbers = [[float(number) for number in one[36:].replace("-", "0").split()] for one in (simulated, *quoted)]
+    assert any(numbers[0] == pytest.approx(one, rel=0.1, abs=0.2) for one in numbers[1:]), simulated

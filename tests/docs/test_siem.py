@@ -25,9 +25,9 @@ def names(found: list[Block]) -> list[str]:
 
 @pytest.mark.parametrize("block", YAML, ids=names(YAML))
 def test_every_setting_that_is_shown_loads(block: Block, tmp_path: Path) -> None:
-    whose = block.text.partition("\n")[0]
-    if whose != "# agent.yaml":
-        assert whose == "# otelcol.yaml"
+    first_line = block.text.partition("\n")[0]
+    if first_line != "# agent.yaml":
+        assert first_line == "# otelcol.yaml"
         assert "otlp" in yaml.safe_load(block.text)["receivers"]
         return
     file = tmp_path / "agent.yaml"
@@ -49,7 +49,7 @@ def test_every_page_shows_settings_and_every_protocol_is_shown(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("page", OF_SIEMS, ids=lambda page: str(page.name))
-def test_every_page_has_all_that_a_page_has_to_say(page: Path) -> None:
+def test_every_page_has_all_sections_and_alerts(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert [one for one in headings if one in SECTIONS] == SECTIONS
@@ -68,23 +68,23 @@ def test_every_block_of_json_is_json() -> None:
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.name))
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_leads_to_a_file(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)#\s]+)(?:#[\w-]+)?\)", text):
         assert (page.parent / link).exists(), link
 
 
-def test_what_is_said_of_gigabytes_adds_up() -> None:
+def test_the_gigabytes_follow_from_the_bytes_of_a_fork() -> None:
     """86,400 seconds of so many forks, each of so many bytes: the table's first and last columns."""
     table = (FOLDER / "README.md").read_text(encoding="utf-8").partition("gigabytes a day\n")[2]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| `")]
     assert [row[0] for row in rows] == ["`native`", "`ecs`", "`ocsf`", "`otel`"]
     for _, indexed, sent, hundred, thousand, ten_thousand in rows:
         sizes = [float(one.replace(",", "")) for one in (indexed, sent)]
-        said = [
+        cells = [
             [float(one.replace(",", "")) for one in re.findall(r"[\d,]*\d", cell)] for cell in (hundred, thousand, ten_thousand)
         ]
-        for forks, numbers in zip((100, 1000, 10_000), said, strict=True):
+        for forks, numbers in zip((100, 1000, 10_000), cells, strict=True):
             for size, number in zip(sizes, numbers, strict=True):
                 exact = forks * 86_400 * size / 1e9
                 assert abs(number - exact) <= max(0.05 * exact, 0.5), (forks, size, number, exact)

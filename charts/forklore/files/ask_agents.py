@@ -1,8 +1,8 @@
-"""`helm test`: asks every agent how it is: `ask_agents.py NAME:PORT [URL]`; URL: the collector's /readyz.
+"""`helm test`: checks every agent: `ask_agents.py NAME:PORT [URL]`; URL: the collector's /readyz.
 
 Ends with 0 when every agent is ready, has captured forks (there are some on every node, this program's own among them), and
-each sink has taken some from one agent at least; else with 1, and a line for each that has not. Python's own library only. Must
-not live here: anything that changes something.
+each sink has accepted some from one agent at least; else with 1, and a line for each that has not. Uses the standard library
+only, and changes nothing.
 """
 
 import http.client
@@ -32,7 +32,7 @@ def fetch(url: str) -> tuple[int, str]:
 
 
 def ask(host: str, port: str, sinks: Counter[str]) -> str | None:
-    """What is wrong with one agent. Adds to `sinks` what each has taken of it."""
+    """The fault of one agent, or None. Adds to `sinks` the forks that each has accepted from it."""
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     code, text = fetch(f"{base}/readyz")
     if code != 200:
@@ -47,8 +47,8 @@ def ask(host: str, port: str, sinks: Counter[str]) -> str | None:
     return None if captured else f"no fork has been captured ({code} from /metrics)"
 
 
-def look(agents: str, collector: str | None) -> tuple[list[str], str]:
-    """What is wrong now, a line each, and what is there."""
+def check(agents: str, collector: str | None) -> tuple[list[str], str]:
+    """A line for each fault, and a summary of the agents and their sinks."""
     name, _, port = agents.rpartition(":")
     try:
         hosts = sorted({str(info[4][0]) for info in socket.getaddrinfo(name, int(port), type=socket.SOCK_STREAM)})
@@ -68,11 +68,11 @@ def look(agents: str, collector: str | None) -> tuple[list[str], str]:
 def main(agents: str, collector: str | None) -> int:
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        wrong, there = look(agents, collector)
+        wrong, summary = check(agents, collector)
         if not wrong or time.monotonic() > deadline:
             break
         time.sleep(2)
-    sys.stdout.write("\n".join([there, *wrong]).strip() + "\n")
+    sys.stdout.write("\n".join([summary, *wrong]).strip() + "\n")
     return 1 if wrong else 0
 
 

@@ -4,7 +4,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* 40 characters leave room for the longest ending in a label's 63. */}}
+{{/* 40 characters leave enough of a label's 63 for the longest suffix. */}}
 {{- define "forklore.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
@@ -23,7 +23,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What pods are chosen by: never to be changed. Takes (list $ "component"). */}}
+{{/* The selector of pods, which must never change. Takes (list $ "component"). */}}
 {{- define "forklore.selector" -}}
 {{- $ := index . 0 -}}
 app.kubernetes.io/name: {{ include "forklore.name" $ }}
@@ -69,7 +69,7 @@ imagePullSecrets:
 {{- if semverCompare ">=1.31.0-0" .Capabilities.KubeVersion.Version -}}yes{{- end -}}
 {{- end -}}
 
-{{/* A container that only speaks HTTP: no privilege of any kind. */}}
+{{/* A container that only serves HTTP: no privilege of any kind. */}}
 {{- define "forklore.powerless" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true

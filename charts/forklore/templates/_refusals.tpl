@@ -1,4 +1,4 @@
-{{/* What the schema can't say, or could not say in words that help. Included once, by the agent's ConfigMap. */}}
+{{/* Checks that the schema can't express, or not with a helpful message. Included once, by the agent's ConfigMap. */}}
 {{- define "forklore.refusals" -}}
 {{- $settings := .Values.agent.settings -}}
 {{- $instead := dict
@@ -10,19 +10,19 @@
     "sinks" "set `sinks`, beside `agent`" -}}
 {{- range $key, $words := $instead -}}
 {{- if hasKey $settings $key -}}
-{{- fail (printf "agent.settings.%s is the chart's to decide: %s" $key $words) -}}
+{{- fail (printf "agent.settings.%s is set by the chart: %s" $key $words) -}}
 {{- end -}}
 {{- end -}}
 {{- range $key, $words := dict
     "pin" "it is a mount, too: set `agent.pin`"
-    "keep" "it follows from `agent.pin`, and `uninstall.clean` takes the pins away" -}}
+    "keep" "it follows from `agent.pin`, and `uninstall.clean` removes the pins" -}}
 {{- if hasKey (default dict $settings.capture) $key -}}
-{{- fail (printf "agent.settings.capture.%s is the chart's to decide: %s" $key $words) -}}
+{{- fail (printf "agent.settings.capture.%s is set by the chart: %s" $key $words) -}}
 {{- end -}}
 {{- end -}}
 {{- range $key := list "listen" "token_file" -}}
 {{- if hasKey $.Values.collector.settings $key -}}
-{{- fail (printf "collector.settings.%s is the chart's to decide: set `collector.%s`" $key (ternary "service.port" "token" (eq $key "listen"))) -}}
+{{- fail (printf "collector.settings.%s is set by the chart: set `collector.%s`" $key (ternary "service.port" "token" (eq $key "listen"))) -}}
 {{- end -}}
 {{- end -}}
 
@@ -54,7 +54,7 @@
 {{- range $where, $labels := dict "commonLabels" .Values.commonLabels "agent.labels" .Values.agent.labels "agent.podLabels" .Values.agent.podLabels "collector.labels" .Values.collector.labels "collector.podLabels" .Values.collector.podLabels -}}
 {{- range $key := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" -}}
 {{- if hasKey $labels $key -}}
-{{- fail (printf "%s: %s is what pods are chosen by, and can't be set; `nameOverride` names them" $where $key) -}}
+{{- fail (printf "%s: %s is the selector of pods, and can't be set; `nameOverride` changes their names" $where $key) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -62,16 +62,16 @@
 {{- $rro := .Values.agent.cgroups.recursiveReadOnly -}}
 {{- if not (include "forklore.canMountReadOnlyRecursively" .) -}}
 {{- if or (eq $rro "Enabled") (and .Values.leastPrivilege (eq $rro "") (eq .Values.agent.cgroups.hostPath "/sys/fs/cgroup")) -}}
-{{- fail (printf "Kubernetes %s can't mount /sys/fs/cgroup read-only all the way down (1.31 can). Where nodes have cgroup v2 only that is no loss: set `agent.cgroups.recursiveReadOnly: Disabled`. Where they have v1: set `agent.cgroups.hostPath: /sys/fs/cgroup/pids`, one hierarchy with no mounts below it" .Capabilities.KubeVersion.Version) -}}
+{{- fail (printf "Kubernetes %s can't mount /sys/fs/cgroup recursively read-only (1.31 can). Where nodes have cgroup v2 only, nothing is lost: set `agent.cgroups.recursiveReadOnly: Disabled`. Where they have v1: set `agent.cgroups.hostPath: /sys/fs/cgroup/pids`, one hierarchy with no mounts below it" .Capabilities.KubeVersion.Version) -}}
 {{- end -}}
 {{- end -}}
 
 {{- if and .Values.agent.extraCapabilities (not .Values.leastPrivilege) -}}
-{{- fail "agent.extraCapabilities says what leastPrivilege has beside BPF and PERFMON; a privileged agent has them all: set `leastPrivilege: true`, or leave it out" -}}
+{{- fail "agent.extraCapabilities adds to BPF and PERFMON of leastPrivilege; a privileged agent has them all: set `leastPrivilege: true`, or leave it out" -}}
 {{- end -}}
 
 {{- if and (gt (int .Values.collector.replicas) 1) (not .Values.collector.store.existingSecret) (not (hasPrefix "http" (default "" .Values.collector.settings.store))) -}}
-{{- fail "collector.replicas: more than one need a store outside the pod, for the embedded one has a single writer: set `collector.settings.store` or `collector.store.existingSecret` to a ClickHouse" -}}
+{{- fail "collector.replicas: more than one need a store outside the pod, because the embedded one has a single writer: set `collector.settings.store` or `collector.store.existingSecret` to a ClickHouse" -}}
 {{- end -}}
 {{- if and .Values.priorityClass.value (ne .Values.agent.priorityClassName "system-node-critical") -}}
 {{- fail "priorityClass.value makes a class for the agent, and agent.priorityClassName names another: set one of them" -}}

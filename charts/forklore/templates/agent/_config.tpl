@@ -1,4 +1,4 @@
-{{/* The agent's YAML file: `agent.settings`, and what the chart decides. `node` is not in it: each pod knows its own. */}}
+{{/* The agent's YAML file: `agent.settings`, and the settings that the chart sets. `node` is not in it: each pod has its own in the environment. */}}
 {{- define "forklore.agent.config" -}}
 {{- $settings := deepCopy .Values.agent.settings -}}
 {{- $capture := default dict $settings.capture -}}

@@ -8,7 +8,7 @@ metadata:
     {{- end }}
   annotations:
     kubectl.kubernetes.io/default-container: agent
-    # Another configuration is another pod. Secrets are not in it: the agent reads their files again when they change.
+    # Another configuration restarts the pod. Secrets are not in it: the agent reads their files again when they change.
     checksum/config: {{ include "forklore.agent.config" . | sha256sum }}
     {{- with .Values.agent.podAnnotations }}
     {{- toYaml . | nindent 4 }}

@@ -1,4 +1,4 @@
-{{/* What OpenShift lets a service account do. Takes (list $ "component" "account" privileged capabilities). */}}
+{{/* The rights of a service account on OpenShift. Takes (list $ "component" "account" privileged capabilities). */}}
 {{- define "forklore.agent.scc" -}}
 {{- $ := index . 0 -}}
 apiVersion: security.openshift.io/v1
@@ -12,7 +12,7 @@ metadata:
     {{- include "forklore.uninstall.hook" -1 | nindent 4 }}
   {{- end }}
 users: ["system:serviceaccount:{{ $.Release.Namespace }}:{{ index . 2 }}"]
-# The reasons stand beside the fields that ask for it, in the pod.
+# The reasons are beside the fields that need it, in the pod.
 allowHostDirVolumePlugin: true
 allowPrivilegedContainer: {{ index . 3 }}
 allowPrivilegeEscalation: {{ index . 3 }}

@@ -1,8 +1,8 @@
-{{/* The agent's container: what it may, and why. */}}
+{{/* The privileges of the agent's container, and why. */}}
 {{- define "forklore.agent.security" -}}
-# Its root file system is never written: what must last is in the state directory.
+# Its root file system is never written: lasting files are in the state directory.
 readOnlyRootFilesystem: true
-# User 0, for the node's folders below belong to root; what root may beyond its own files is said by the capabilities.
+# User 0, because the node's folders below belong to root; the capabilities decide what root may beyond its own files.
 runAsUser: 0
 {{- if .Values.leastPrivilege }}
 privileged: false
@@ -11,7 +11,7 @@ seccompProfile: {type: RuntimeDefault}
 capabilities:
   drop: [ALL]
   add:
-    # bpf(): make the maps, load the programs. No other capability can stand in for it but SYS_ADMIN, which can do anything.
+    # bpf(): make the maps, load the programs. Only SYS_ADMIN could replace it, which allows almost anything.
     - BPF
     # Attach to raw tracepoints, and read the two tasks of a fork in kernel memory.
     - PERFMON
@@ -25,7 +25,7 @@ seLinuxOptions: {type: {{ . }}}
 {{- end }}
 {{- else }}
 # Works on every kernel, under every LSM and with every seccomp profile. After it has attached, the agent gives up each
-# capability that it needs no more. `leastPrivilege: true` starts with two capabilities only.
+# capability that it no longer needs. `leastPrivilege: true` starts with two capabilities only.
 privileged: true
 {{- end }}
 {{- end -}}

@@ -1,7 +1,7 @@
-{{/* Mounts and volumes of the agent, in the same order. Each of the node's folders says why. */}}
+{{/* Mounts and volumes of the agent, in the same order. Each of the node's folders has its reason. */}}
 {{- define "forklore.agent.mounts" -}}
 - {name: config, mountPath: /etc/forklore, readOnly: true}
-# Over the container's own, which a privileged container could write.
+# Mounted over the container's own, which a privileged container could write.
 - name: cgroups
   mountPath: /sys/fs/cgroup
   readOnly: true
@@ -11,7 +11,7 @@
   recursiveReadOnly: {{ $rro }}
   {{- end }}
 {{- if .Values.agent.pin }}
-# Not below /sys: AppArmor's default profile lets no container write or lock anything there.
+# Not below /sys: AppArmor's default profile forbids writing and locking there.
 - {name: pins, mountPath: /run/forklore/pins}
 {{- end }}
 - {name: state, mountPath: /var/lib/forklore}
@@ -34,15 +34,15 @@
 {{- define "forklore.agent.volumes" -}}
 - name: config
   configMap: {name: {{ include "forklore.fullname" . }}-agent}
-# Read once at a start, for the containers that are there already: a directory's inode number is the id that forks carry.
+# Read once at a start, for the containers that exist already: a directory's inode number is the id that forks carry.
 - name: cgroups
   hostPath: {path: {{ .Values.agent.cgroups.hostPath }}, type: Directory}
 {{- if .Values.agent.pin }}
-# Maps and links are pinned here, so that capture goes on while the agent is replaced. This folder only, not all of bpffs.
+# Maps and links are pinned here, so that capture continues while the agent is replaced. This folder only, not all of bpffs.
 - name: pins
   hostPath: {path: {{ .Values.agent.pin }}, type: DirectoryOrCreate}
 {{- end }}
-# The journal: what has been captured and not yet delivered outlives the pod.
+# The journal: captured events that are not delivered yet outlive the pod.
 - name: state
   hostPath: {path: {{ .Values.agent.stateDir }}, type: DirectoryOrCreate}
 {{- range .Values.sinks }}

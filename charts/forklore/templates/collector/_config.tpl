@@ -1,4 +1,4 @@
-{{/* The collector's YAML file: `collector.settings`, and what the chart decides. */}}
+{{/* The collector's YAML file: `collector.settings`, and the settings that the chart sets. */}}
 {{- define "forklore.collector.config" -}}
 {{- $settings := deepCopy .Values.collector.settings -}}
 {{- $_ := set $settings "listen" "0.0.0.0:9910" -}}

@@ -1,4 +1,4 @@
-{{/* The collector's container: it speaks HTTP and writes one folder. */}}
+{{/* The collector's container: it serves HTTP and writes one folder. */}}
 {{- define "forklore.collector.container" -}}
 name: collector
 image: {{ include "forklore.image" (list $ .Values.collector.image) }}
@@ -38,7 +38,7 @@ volumeMounts:
   - {name: config, mountPath: /etc/forklore, readOnly: true}
   - {name: token, mountPath: /run/forklore/secrets/collector, readOnly: true}
   - {name: data, mountPath: /var/lib/forklore}
-  # What the store sorts on its way.
+  # Temporary files of the store's sorts.
   - {name: tmp, mountPath: /tmp}
   {{- with .Values.collector.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}

@@ -1,4 +1,4 @@
-{{/* The collector's pod. It asks nothing of Kubernetes, and passes the restricted Pod Security level. */}}
+{{/* The collector's pod. It makes no request to Kubernetes, and passes the restricted Pod Security level. */}}
 {{- define "forklore.collector.pod" -}}
 metadata:
   labels:
@@ -8,7 +8,7 @@ metadata:
     {{- end }}
   annotations:
     kubectl.kubernetes.io/default-container: collector
-    # Another configuration is another pod. The token's file is read again when it changes.
+    # Another configuration restarts the pod. The token's file is read again when it changes.
     checksum/config: {{ include "forklore.collector.config" . | sha256sum }}
     {{- with .Values.collector.podAnnotations }}
     {{- toYaml . | nindent 4 }}
@@ -25,7 +25,7 @@ spec:
   terminationGracePeriodSeconds: {{ int .Values.collector.terminationGracePeriodSeconds }}
   {{- if not .Values.openshift.enabled }}
   securityContext:
-    # The volume's and the token's group, so that a user who is not root can use them.
+    # The group of the volume and the token, so that a user other than root can use them.
     fsGroup: {{ .Values.collector.runAsUser | int64 }}
     fsGroupChangePolicy: OnRootMismatch
   {{- end }}

@@ -1,4 +1,4 @@
-{{/* Removes what is pinned on its node, and nothing else. It waits by failing: an agent that is still draining holds a lock. */}}
+{{/* Removes the pins on its node, and nothing else. It fails, and is retried, while a draining agent holds the lock. */}}
 {{- define "forklore.uninstall.container" -}}
 name: clean
 image: {{ include "forklore.image" (list $ .Values.agent.image) }}
@@ -22,7 +22,7 @@ volumeMounts:
 privileged: false
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
-# User 0, for the folder of pins belongs to root: with it, unlinking a pin takes no capability.
+# User 0, because the folder of pins belongs to root: with it, unlinking a pin takes no capability.
 runAsUser: 0
 capabilities: {drop: [ALL]}
 seccompProfile: {type: RuntimeDefault}

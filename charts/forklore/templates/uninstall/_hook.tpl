@@ -1,4 +1,4 @@
-{{/* After the release is gone: the pods that clean, what waits for them, and what both need. Takes the weight: helm makes the
+{{/* Runs after the release is gone: the pods that clean, the Job that waits for them, and their accounts. Takes the weight: helm makes the
 lighter first. A failed wait leaves its Job to be looked at. */}}
 {{- define "forklore.uninstall.hook" -}}
 helm.sh/hook: post-delete
