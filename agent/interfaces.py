@@ -5,14 +5,18 @@ The packages of one layer do not import each other; startup passes the objects. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
-from agent.model import Attribution
+from agent.ledger import Account
+from agent.model import Attribution, Batch
 
 __all__ = [
+    "AccountStore",
     "AttachedTaskSource",
     "AttributionSource",
+    "BatchQueue",
+    "BatchSource",
     "CgroupTracker",
     "Clock",
     "StateReader",
@@ -103,4 +107,64 @@ class CgroupTracker(Protocol):
 
     def track(self, cgroup: int, counted_in: int, pod: int, *, is_pod: bool) -> bool:
         """`counted_in`: the cgroup whose counters count; `pod`: the cgroup whose storm limit holds. False: the map is full."""
+        ...
+
+
+class BatchSource(Protocol):
+    """What a sender asks of its sink's queue, which survives a crash."""
+
+    async def head(self) -> Batch:
+        """The oldest batch; waits for one. It stays in the queue until it is completed."""
+        ...
+
+    def complete(
+        self,
+        batch: Batch,
+        *,
+        delivered: Mapping[int, int],
+        lost: Mapping[str, Mapping[int, int]] = ...,
+        instead: Sequence[Batch] = ...,
+    ) -> bool:
+        """Removes the batch that `head` returned, counts its forks, and puts smaller batches in its place, in one step.
+
+        `delivered`: forks by cgroup; `lost`: by reason and cgroup. False: the queue was full and had dropped the batch
+        meanwhile, which was counted as lost.
+        """
+        ...
+
+
+class BatchQueue(BatchSource, Protocol):
+    """The batches of one sink, oldest first. `bytes`: of their bodies."""
+
+    bytes: int
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """The queue's own entries, for `lose`."""
+        ...
+
+    def put(self, batch: Batch) -> None:
+        """Adds it as the newest."""
+
+    def lose(self, entries: Sequence[Any], reason: str) -> None:
+        """Removes entries and counts their forks as lost."""
+
+    def oldest(self) -> float | None:
+        """When the oldest batch's first item came, seconds of the wall clock. None: the queue is empty."""
+        ...
+
+    def forks_of(self, stream: str) -> int:
+        """Forks of a stream that are in the queue."""
+        ...
+
+    async def empty(self) -> None:
+        """Waits until the queue is empty."""
+
+
+class AccountStore(Protocol):
+    """The journal's accounts: what became of each stream's forks in each sink."""
+
+    def account(self, stream: str, sink: str) -> Account:
+        """A new account when there is none yet."""
         ...

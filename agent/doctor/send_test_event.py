@@ -31,7 +31,7 @@ from agent.sinks.delivery.responses import Result
 from agent.sinks.encoders.native import k8s_fields
 from agent.sinks.encoders.times import Rfc3339
 from agent.sinks.formats import SinkFormat
-from agent.sinks.packer import Packer
+from agent.sinks.packer import BatchLimits, Packer
 from agent.sinks.printable import printable
 from wire.events import FORK, GAP
 
@@ -116,7 +116,7 @@ def marked_event(sink: str, cluster: str, now: int) -> Event:
 
 
 async def send_event(sink: SinkSettings, form: SinkFormat, event: Event, timeouts: Timeouts = _TIMEOUTS) -> Outcome:
-    packer = Packer(form.framing, sink.compression, 1, sink.batch.bytes)
+    packer = Packer(form.framing, sink.compression, BatchLimits(1, sink.batch.bytes))
     (batch,) = packer.pack(event["id"], [form.encoder.event(event)], [NOBODY], 0.0)
     async with Connection(build_destination(sink, form), form.authorization, timeouts) as connection:
         outcome = await _post(sink, form, batch, connection)

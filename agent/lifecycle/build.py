@@ -1,7 +1,4 @@
-"""From settings to what they are about: a sink, of whose parts this is the one place that knows all; the status endpoints.
-
-Must not live here: what any part does.
-"""
+"""Builds objects from settings: a sink with all its parts, and the status endpoints."""
 
 from __future__ import annotations
 
@@ -15,61 +12,54 @@ from agent.reporting import metrics, status
 from agent.settings import Settings, SinkSettings
 from agent.sinks.delivery.connections import Destination
 from agent.sinks.delivery.sender import Sender
-from agent.sinks.formats import FormatSpec, SinkFormat, sink_format
-from agent.sinks.packer import Packer
-from agent.sinks.selection import Selection
+from agent.sinks.formats import FormatSpec, SinkFormat, make_format
+from agent.sinks.open_batch import OpenBatch
+from agent.sinks.packer import BatchLimits, Packer
+from agent.sinks.selection import LabelRequirement, Selection
 from agent.sinks.sink import Sink
 
 __all__ = ["build_destination", "build_sink", "build_sink_format", "requested_annotations", "serve_status"]
 
 
 def requested_annotations(sinks: Sequence[SinkSettings]) -> tuple[str, ...]:
-    """Those that any sink wants."""
+    """The annotations that any sink sends, each once."""
     return tuple(dict.fromkeys(key for sink in sinks for key in sink.annotations))
 
 
 class Reports(status.Reports, metrics.Reports, Protocol):
-    """All that the endpoints ask for."""
+    """All that the status endpoints show."""
 
 
 async def serve_status(reports: Reports, settings: Settings) -> web.AppRunner:
-    """Whoever calls ends it by its `cleanup`. Raises OSError: the port is taken."""
+    """The caller stops it by its `cleanup`. Raises OSError: the port is in use."""
     pods = settings.metrics.pods
     exposition = metrics.Exposition(reports, pods.most if pods.enabled else 0)
     return await status.serving(status.status_app(reports, exposition, settings.status_token_file), settings.status)
 
 
-def build_sink_format(given: SinkSettings, cluster: str, node: str, annotations: Sequence[str]) -> SinkFormat:
-    """How the sink's receiver is spoken to. `annotations`: those that the agent keeps of pods."""
-    same = given.model_dump(include=set(FormatSpec.__dataclass_fields__))
-    return sink_format(FormatSpec(**{**same, "schema": given.schema_}), cluster, node, annotations)
+def build_sink_format(settings: SinkSettings, cluster: str, node: str, annotations: Sequence[str]) -> SinkFormat:
+    """What the sink's requests look like. `annotations`: all that the agent keeps of pods, for this sink or another."""
+    same = settings.model_dump(include=set(FormatSpec.__dataclass_fields__))
+    return make_format(FormatSpec(**{**same, "schema": settings.schema_}), cluster, node, annotations)
 
 
-def build_destination(given: SinkSettings, spoken: SinkFormat) -> Destination:
-    files = {"ca_file": given.ca_file, "cert_file": given.cert_file, "key_file": given.key_file}
-    return Destination(spoken.url, given.token_file, **files, proxy=given.proxy)
+def build_destination(settings: SinkSettings, sink_format: SinkFormat) -> Destination:
+    """Where the sink's requests go."""
+    files = {"ca_file": settings.ca_file, "cert_file": settings.cert_file, "key_file": settings.key_file}
+    return Destination(sink_format.url, settings.token_file, **files, proxy=settings.proxy)
 
 
-def build_sink(given: SinkSettings, journal: Journal, cluster: str, node: str, annotations: Sequence[str]) -> Sink:
-    """`annotations`: those that the agent keeps of pods."""
-    spoken = build_sink_format(given, cluster, node, annotations)
-    packer = Packer(spoken.framing, given.compression, given.batch.events, given.batch.bytes)
-    queue = journal.queue(given.name)
-    destination = build_destination(given, spoken)
-    select = given.select
-    namespaces = select.namespaces
-    choice = Selection(namespaces.include, namespaces.exclude, select.labels, host=select.host, kinds=select.events)
-    return Sink(
-        given.name,
-        spoken.encoder,
-        spoken.framing,
-        packer,
-        queue,
-        Sender(given.name, destination, queue, packer, spoken),
-        lambda stream: journal.account(stream, given.name),
-        choice,
-        form=f"{given.protocol} {given.schema_} {given.framing} {given.compression}",
-        events=given.batch.events,
-        size=given.batch.bytes,
-        wait_s=given.batch.wait,
-    )
+def build_sink(settings: SinkSettings, journal: Journal, cluster: str, node: str, annotations: Sequence[str]) -> Sink:
+    """`annotations`: as for build_sink_format."""
+    sink_format = build_sink_format(settings, cluster, node, annotations)
+    batch = settings.batch
+    packer = Packer(sink_format.framing, settings.compression, BatchLimits(batch.events, batch.bytes, batch.wait))
+    queue = journal.queue(settings.name)
+    sender = Sender(settings.name, build_destination(settings, sink_format), queue, packer, sink_format)
+    return Sink(settings.name, sink_format, _selection(settings), OpenBatch(packer), queue, sender, journal)
+
+
+def _selection(settings: SinkSettings) -> Selection:
+    select = settings.select
+    labels = [LabelRequirement(*one) for one in select.labels]
+    return Selection(select.namespaces.include, select.namespaces.exclude, labels, host=select.host, kinds=select.events)

@@ -93,7 +93,7 @@ class Reporter:
             sink.name: {
                 **self._account(current, captured, sink),
                 "journal_bytes": sink.queue.bytes,
-                "answers": dict(sink.sender.answers),
+                "answers": dict(sink.sender.responses),
                 "state": sink.sender.state,
             }
             for sink in self._sinks

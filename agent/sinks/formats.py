@@ -1,18 +1,18 @@
-"""Protocol and schema -> all that a sink needs to speak to its receiver: what an event looks like there, how events make a
-body, where it goes, with which headers, and what the answer means. Pure.
+"""Combines protocol and schema into a sink's format: how events are encoded and framed, the requests' URL and headers, and what
+a response means. Pure.
 
-A protocol is one case in `form`. Datadog (a JSON array of at most 1,000, `DD-API-KEY`), Sumo Logic (lines, headers of its own,
-the secret in the URL) and CloudEvents (an envelope with `source` and `id`, `application/cloudevents-batch+json`) would be
-three more: each with an envelope and a framing where it needs one, and a table of its answers. Which pairs make sense is for
-the settings to say. Must not live here: requests, files, what a schema says.
+A protocol is one case in `make_format`. Datadog (a JSON array of at most 1,000, `DD-API-KEY`), Sumo Logic (lines, headers of
+its own, the secret in the URL) and CloudEvents (an envelope with `source` and `id`, `application/cloudevents-batch+json`) would
+be three more: each with an envelope and a framing where it needs one, and a module in `delivery.responses`. The settings decide
+which pairs are allowed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from agent.model import Batch
@@ -28,20 +28,26 @@ from agent.sinks.framing import Framing
 from agent.sinks.framing.json_array import JsonArray
 from agent.sinks.framing.lines import Bulk, Hec, Ndjson
 from agent.sinks.framing.otlp import Otlp
-from agent.sinks.redaction import Allowed, Redacted, Without
+from agent.sinks.redaction import AllowedKeys, FieldDropper, PodRedactor
 from wire import VERSION
 from wire.batch import BATCH_ID, SINK
 
-__all__ = ["FormatSpec", "ResponseInterpreter", "SinkFormat", "sink_format"]
+__all__ = ["FormatSpec", "ResponseInterpreter", "SinkFormat", "make_format"]
 
-ResponseInterpreter = Callable[[int, Mapping[str, str], bytes, datetime, Batch], Outcome]
 _DATA_STREAM: Final = "logs-forklore.process-default"
-_BRIEF: Final = "filter_path=errors,items.*.status,items.*.error.type"  # else an answer is a third as long as its batch
+# Makes responses short: without it they are a third as long as their batch.
+_FILTER_PATH: Final = "filter_path=errors,items.*.status,items.*.error.type"
+
+
+class ResponseInterpreter(Protocol):
+    """What a response means for its batch. `now`: for a Retry-After header with a date."""
+
+    def __call__(self, status: int, headers: Mapping[str, str], body: bytes, now: datetime, batch: Batch, /) -> Outcome: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormatSpec:
-    """A sink as its settings have it; see there for what each means. `labels` None: all."""
+    """A sink's settings, by the names that they have there (agent.settings.sinks). `labels` None: all."""
 
     name: str
     url: str
@@ -64,7 +70,11 @@ class FormatSpec:
 
 @dataclass(frozen=True, slots=True)
 class SinkFormat:
-    """`headers`: of every POST. `named`: whether a batch's id is one of them. `authorization`: a token's text -> headers."""
+    """What a sink's requests look like, and what responses to them mean.
+
+    `headers`: of every request. `with_batch_id`: whether a request has its batch's id as a header. `authorization`: a token's
+    text -> headers. `signature`: the journal's bodies can be sent as long as it is the same.
+    """
 
     url: str
     encoder: Encoder
@@ -72,71 +82,73 @@ class SinkFormat:
     interpret: ResponseInterpreter
     headers: Mapping[str, str]
     authorization: Authorization
-    named: bool = False
+    signature: str
+    with_batch_id: bool = False
 
     def request_headers(self, batch: Batch) -> dict[str, str]:
-        """Without what opens the door."""
-        return {**self.headers, BATCH_ID: batch.id} if self.named else dict(self.headers)
+        """Without authorization."""
+        return {**self.headers, BATCH_ID: batch.id} if self.with_batch_id else dict(self.headers)
 
 
-def sink_format(wanted: FormatSpec, cluster: str, node: str, kept: Collection[str] = ()) -> SinkFormat:
-    """`kept`: the annotations that the agent keeps of pods, for this sink or for others."""
+def make_format(spec: FormatSpec, cluster: str, node: str, annotations: Collection[str] = ()) -> SinkFormat:
+    """`annotations`: all that the agent keeps of pods, for this sink or another."""
 
-    def schema(data_stream: str | None = None) -> Encoder:
-        return _schema(wanted, cluster, node, data_stream, kept)
+    def encoder(data_stream: str | None = None) -> Encoder:
+        return _encoder(spec, cluster, node, data_stream, annotations)
 
-    match wanted.protocol:
+    match spec.protocol:
         case "splunk_hec":
-            sourcetype = wanted.sourcetype or f"forklore:{wanted.schema}"
-            envelope = HecEnvelope(schema(), node, wanted.source, sourcetype, wanted.index)
-            return _form(wanted, _with_path(wanted.url, "/services/collector/event"), envelope, Hec(), splunk.interpret)
+            sourcetype = spec.sourcetype or f"forklore:{spec.schema}"
+            envelope = HecEnvelope(encoder(), node, spec.source, sourcetype, spec.index)
+            return _sink_format(spec, _with_path(spec.url, "/services/collector/event"), envelope, Hec(), splunk.interpret)
         case "elasticsearch":
-            url, target, named_there = _bulk_url(wanted)
-            bulk = BulkEnvelope(schema(None if wanted.index else target), None if named_there else target)
-            return _form(wanted, url, bulk, Bulk(), elastic.interpret)
+            url, target, in_url = _bulk_url(spec)
+            bulk = BulkEnvelope(encoder(None if spec.index else target), None if in_url else target)
+            return _sink_format(spec, url, bulk, Bulk(), elastic.interpret)
         case "otlp":
-            return _form(wanted, _with_path(wanted.url, "/v1/logs"), schema(), Otlp(), otlp.interpret)
+            return _sink_format(spec, _with_path(spec.url, "/v1/logs"), encoder(), Otlp(), otlp.interpret)
         case _:
-            framing = JsonArray() if wanted.framing == "json" else Ndjson()
-            return _form(wanted, wanted.url, schema(), framing, http.interpret, named=True)
+            framing = JsonArray() if spec.framing == "json" else Ndjson()
+            return _sink_format(spec, spec.url, encoder(), framing, http.interpret, with_batch_id=True)
 
 
-def _form(
-    wanted: FormatSpec,
+def _sink_format(
+    spec: FormatSpec,
     url: str,
     encoder: Encoder,
     framing: Framing[Any],
     interpret: ResponseInterpreter,
     *,
-    named: bool = False,
+    with_batch_id: bool = False,
 ) -> SinkFormat:
-    ours = {"Content-Type": framing.content_type}
-    if wanted.compression != "none":
-        ours["Content-Encoding"] = wanted.compression
-    if named:
-        ours[SINK] = wanted.name
-    theirs = {name.lower() for name in wanted.headers}
-    headers = {name: value for name, value in ours.items() if name.lower() not in theirs} | dict(wanted.headers)
-    show = authorization(wanted.auth, wanted.username, wanted.token_header)
-    return SinkFormat(url, encoder, framing, interpret, headers, show, named)
+    own = {"Content-Type": framing.content_type}
+    if spec.compression != "none":
+        own["Content-Encoding"] = spec.compression
+    if with_batch_id:
+        own[SINK] = spec.name
+    set_by_user = {name.lower() for name in spec.headers}
+    headers = {name: value for name, value in own.items() if name.lower() not in set_by_user} | dict(spec.headers)
+    auth = authorization(spec.auth, spec.username, spec.token_header)
+    signature = f"{spec.protocol} {spec.schema} {spec.framing} {spec.compression}"
+    return SinkFormat(url, encoder, framing, interpret, headers, auth, signature, with_batch_id)
 
 
-def _schema(wanted: FormatSpec, cluster: str, node: str, data_stream: str | None, kept: Collection[str]) -> Encoder:
-    """What is redacted, and in the order in which it costs least."""
+def _encoder(spec: FormatSpec, cluster: str, node: str, data_stream: str | None, annotations: Collection[str]) -> Encoder:
+    """The schema's encoder, in those that redact it, in the order that costs least."""
     encoder: Encoder
-    match wanted.schema:
+    match spec.schema:
         case "otel":
-            encoder = OtelEncoder(cluster, node, wanted.drop_fields)
+            encoder = OtelEncoder(cluster, node, spec.drop_fields)
         case "ecs":
             encoder = EcsEncoder(cluster, node, VERSION, data_stream)
         case "ocsf":
             encoder = OcsfEncoder(cluster, node, VERSION)
         case _:
             encoder = NativeEncoder(cluster, node)
-    if wanted.drop_fields and wanted.schema != "otel":  # whose fields are in no JSON
-        encoder = Without(encoder, wanted.drop_fields)
-    if wanted.labels is not None or not set(kept) <= set(wanted.annotations):
-        encoder = Redacted(encoder, Allowed(wanted.labels), Allowed(wanted.annotations))
+    if spec.drop_fields and spec.schema != "otel":  # which has no JSON, and drops fields itself
+        encoder = FieldDropper(encoder, spec.drop_fields)
+    if spec.labels is not None or not set(annotations) <= set(spec.annotations):
+        encoder = PodRedactor(encoder, AllowedKeys(spec.labels), AllowedKeys(spec.annotations))
     return encoder
 
 
@@ -146,17 +158,17 @@ def _with_path(url: str, path: str, query: str = "") -> str:
     return url if parts.path not in ("", "/") else parts._replace(path=path, query=parts.query or query).geturl()
 
 
-def _bulk_url(wanted: FormatSpec) -> tuple[str, str | None, bool]:
-    """The URL, the data stream or index that documents go to, and whether the URL is what names it.
+def _bulk_url(spec: FormatSpec) -> tuple[str, str | None, bool]:
+    """The URL; the data stream or index that documents go to; whether the URL names it, and not each document's action.
 
-    A path is taken as it is: what stands before its `_bulk` may be an index or a proxy's own, so only what the settings name
-    goes into each document's action.
+    A path in the settings is used as it is: the part before `_bulk` may be an index or belong to a proxy, so only an index or
+    data stream in the settings is written into each document's action.
     """
-    chosen = wanted.index or wanted.data_stream
-    parts = urlsplit(wanted.url)
+    chosen = spec.index or spec.data_stream
+    parts = urlsplit(spec.url)
     if parts.path in ("", "/"):
         chosen = chosen or _DATA_STREAM
-        return _with_path(wanted.url, f"/{chosen}/_bulk", _BRIEF), chosen, True
+        return _with_path(spec.url, f"/{chosen}/_bulk", _FILTER_PATH), chosen, True
     before, _, last = parts.path.rpartition("/")
-    url = parts._replace(query=parts.query or _BRIEF).geturl() if last == "_bulk" else wanted.url
+    url = parts._replace(query=parts.query or _FILTER_PATH).geturl() if last == "_bulk" else spec.url
     return url, chosen or before.rpartition("/")[2] or None, chosen is None

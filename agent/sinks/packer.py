@@ -1,7 +1,6 @@
-"""Items -> bodies that are ready to POST, and back again when a receiver finds one too large or took it in part. Pure, but for
-the ids' randomness.
+"""Packs items into bodies that are ready to POST, and splits a body again that a receiver finds too large or takes in part.
 
-Must not live here: what is in an item, how items lie in a body (framing).
+Pure, but for the randomness of batch ids.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import hashlib
 import secrets
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import zstandard
 from isal import igzip
@@ -19,57 +18,80 @@ from agent.model import Batch
 from agent.sinks.encoders.encoder import Item
 from agent.sinks.framing import Framing
 
-__all__ = ["ENCODINGS", "Packer"]
+__all__ = ["COMPRESSIONS", "BatchLimits", "Compression", "Packer"]
 
-ENCODINGS: Final[dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]]] = {
-    "none": (bytes, bytes),
-    "gzip": (lambda body: igzip.compress(body, compresslevel=1), igzip.decompress),
-    "zstd": (zstandard.ZstdCompressor(level=1).compress, zstandard.ZstdDecompressor().decompress),
+_LONGEST_ID: Final = 96  # characters, which fit into a header; a part of a part of a part gets a hash as its id
+
+
+class Compression(NamedTuple):
+    """Both functions take and return a whole body."""
+
+    compress: Callable[[bytes], bytes]
+    decompress: Callable[[bytes], bytes]
+
+
+# By the name that `Content-Encoding` has.
+COMPRESSIONS: Final = {
+    "none": Compression(bytes, bytes),
+    "gzip": Compression(lambda body: igzip.compress(body, compresslevel=1), igzip.decompress),
+    "zstd": Compression(zstandard.ZstdCompressor(level=1).compress, zstandard.ZstdDecompressor().decompress),
 }
-_LONGEST_ID: Final = 96  # characters; a part of a part of a part is named anew before its name outgrows a header
+
+
+class BatchLimits(NamedTuple):
+    """The most items and uncompressed bytes of a batch (a single item may be larger), and how long an item waits for others."""
+
+    items: int
+    bytes: int
+    wait_s: float = 0.0
 
 
 class Packer:
-    """`events`, `size`: the most items and uncompressed bytes a body has (one item may be larger)."""
+    """Makes batches of items. `framing`: how items make a body. `compression`: a key of COMPRESSIONS."""
 
-    def __init__(self, framing: Framing[Any], compression: str, events: int, size: int) -> None:
-        self._framing = framing
-        self._compress, self._decompress = ENCODINGS[compression]
-        self._events = events
-        self._size = size
+    def __init__(self, framing: Framing[Any], compression: str, limits: BatchLimits) -> None:
+        self.framing = framing
+        self.limits = limits
+        self._compression = COMPRESSIONS[compression]
 
     def pack(self, stream: str, items: Sequence[Item], cgroups: Sequence[int], since: float) -> Iterator[Batch]:
-        """`cgroups`: where each item's fork was counted; NOBODY: it is none. `since`: when the first came, wall clock."""
-        sizes = [*map(self._framing.size, items)]
+        """`cgroups`: for each item the cgroup that its fork was counted in, or NOBODY for an event of the agent itself.
+
+        `since`: when the first item came, seconds of the wall clock.
+        """
+        limits = self.limits
+        sizes = [*map(self.framing.size, items)]
         start = 0
         while start < len(items):
             stop, size = start + 1, sizes[start]
-            while stop < len(items) and stop - start < self._events and (size := size + sizes[stop]) <= self._size:
+            while stop < len(items) and stop - start < limits.items and (size := size + sizes[stop]) <= limits.bytes:
                 stop += 1
-            # Random, because it must never come again with other content: not after a restart, and not on another node.
+            # Random, so that an id never comes again with other content: not after a restart, and not on another node.
             yield self._batch(secrets.token_hex(16), stream, items[start:stop], cgroups[start:stop], since)
             start = stop
 
-    def halve(self, batch: Batch) -> list[Batch]:
-        """The same items, byte for byte, in two bodies; empty when there is one item only."""
+    def split(self, batch: Batch) -> list[Batch]:
+        """The same items, byte for byte, in two bodies. Empty when the batch has one item only."""
         if batch.events < 2:
             return []
         middle = batch.events // 2
         return [self.part(batch, half, str(at)) for at, half in enumerate((range(middle), range(middle, batch.events)))]
 
     def part(self, batch: Batch, indices: Iterable[int], suffix: str) -> Batch:
-        """The items at these places, byte for byte and once each; a receiver may name places that are not there. `suffix`: what
-        tells this part from others of the same batch."""
-        places = sorted({*indices}.intersection(range(batch.events)))
-        items = self._framing.items(self._decompress(batch.body))
+        """The items at these indices, byte for byte, each once and in the body's order.
+
+        Indices that are not in the batch are left out: a receiver may name any. `suffix`: what the part's id has and those of
+        the batch's other parts do not.
+        """
+        chosen = sorted({*indices}.intersection(range(batch.events)))
+        items = self.framing.items(self._compression.decompress(batch.body))
         name = f"{batch.id}.{suffix}"
         if len(name) > _LONGEST_ID:
             name = hashlib.sha256(name.encode()).hexdigest()[:32]
-        chosen = [items[at] for at in places], [batch.cgroups[at] for at in places]
-        return self._batch(name, batch.stream, *chosen, batch.since)
+        return self._batch(name, batch.stream, [items[at] for at in chosen], [batch.cgroups[at] for at in chosen], batch.since)
 
     def _batch(self, name: str, stream: str, items: Sequence[Item], cgroups: Sequence[int], since: float) -> Batch:
-        if (order := self._framing.order(items)) is not None:
+        if (order := self.framing.order(items)) is not None:
             items, cgroups = [items[at] for at in order], [cgroups[at] for at in order]
-        body = self._framing.body(items)
-        return Batch(name, stream, self._compress(body), array("Q", cgroups), since, len(body))
+        body = self.framing.body(items)
+        return Batch(name, stream, self._compression.compress(body), array("Q", cgroups), since, len(body))

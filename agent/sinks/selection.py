@@ -1,37 +1,42 @@
-"""What of all this a sink gets: which subjects, which kinds of events. Pure.
+"""Decides which forks and events a sink gets, by namespace, label and kind. Pure.
 
-What it takes out is not sent at all, and counted as filtered{select}. Must not live here: what leaves out a part of an event
-(redaction).
+What is not selected is not sent, and is counted as filtered{select}. Parts of events are left out by `redaction`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from agent.model import Attribution, Event
 from agent.sinks.encoders.fragments import ATTRIBUTIONS, Fragments
 from wire.events import GAP, KINDS, NODE_SUMMARY
 
-__all__ = ["Requirement", "Selection"]
+__all__ = ["LabelRequirement", "Selection"]
 
-Requirement = tuple[str, frozenset[str] | None, bool]
-"""A label's key, the values it is compared with (None: any), and whether it must be one of them or must not."""
+
+class LabelRequirement(NamedTuple):
+    """`values` None: any value. `must_match`: whether the label must be there with one of the values, or must not."""
+
+    key: str
+    values: frozenset[str] | None
+    must_match: bool
 
 
 class Selection:
-    """`include` (empty: all) and `exclude`: namespaces, as the shell's patterns. `labels`: all must hold. `host`: what is in no
-    pod. `kinds`: of events.
+    """`include` (empty: all) and `exclude`: namespaces, as shell patterns. `labels`: all must be met. `host`: whether what is
+    in no pod is selected. `kinds`: of events. `selects_all_attributions`: nothing is left out by namespace, label or host.
 
-    Of a pod that the API has not named yet neither namespace nor labels are known: what must be so is not met, what must not be
-    so is. `all_subjects`: none is taken out.
+    Namespace and labels of a pod are unknown until the API has named it: until then what must be so is not met, and what must
+    not be so is met.
     """
 
     def __init__(
         self,
         include: Collection[str] = (),
         exclude: Collection[str] = (),
-        labels: Collection[Requirement] = (),
+        labels: Collection[LabelRequirement] = (),
         *,
         host: bool = True,
         kinds: Collection[str] = KINDS,
@@ -48,14 +53,14 @@ class Selection:
         return self._attributions[attribution]
 
     def selects_kind(self, kind: str) -> bool:
-        """Whether events of this kind are asked for at all."""
+        """Whether any events of this kind are selected."""
         return kind in self._kinds
 
     def selects_event(self, event: Event) -> bool:
-        """Of an event of the agent's own: is its kind asked for, and what it tells of?
+        """Whether an event of the agent itself is selected, by its kind and its pod.
 
-        The node's heartbeat, and what is missing and is nobody's in particular, are no subject's: only `kinds` takes them out.
-        Nor does anything else take out what this sink itself has lost: it had been chosen, whoever it was counted for.
+        Node summaries, and gaps that no cgroup is known of, belong to no pod: only `kinds` leaves them out. The same is true of
+        gaps for what this sink has lost, since that had been selected.
         """
         kind = event["event"]
         if not self.selects_kind(kind):
@@ -64,13 +69,13 @@ class Selection:
         if kind == NODE_SUMMARY or (kind == GAP and (event.get("sink") is not None or cgroup is None or cgroup["id"] == 0)):
             return True
         k8s = event["k8s"]
-        return self._holds(event["enrichment"]["state"] == "host", k8s["namespace"], k8s["labels"])
+        return self._matches(event["enrichment"]["state"] == "host", k8s["namespace"], k8s["labels"])
 
     def _attribution(self, attribution: Attribution) -> bool:
         namespace, labels = (attribution.pod.namespace, attribution.pod.labels) if attribution.pod else (None, None)
-        return self._holds(attribution.state == "host", namespace, labels)
+        return self._matches(attribution.state == "host", namespace, labels)
 
-    def _holds(self, host: bool, namespace: str | None, labels: Mapping[str, str] | None) -> bool:
+    def _matches(self, host: bool, namespace: str | None, labels: Mapping[str, str] | None) -> bool:
         if host:
             return self._host
         if self._include and not _any(namespace, self._include):
@@ -79,7 +84,8 @@ class Selection:
             return False
         labels = labels or {}
         return all(
-            (key in labels if values is None else labels.get(key) in values) is wanted for key, values, wanted in self._labels
+            (key in labels if values is None else labels.get(key) in values) is must_match
+            for key, values, must_match in self._labels
         )
 
 

@@ -18,8 +18,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from agent.model import Fork
-from agent.sinks.formats import FormatSpec, SinkFormat, sink_format
-from agent.sinks.packer import Packer
+from agent.sinks.formats import FormatSpec, SinkFormat, make_format
+from agent.sinks.packer import BatchLimits, Packer
 from dev.bench.enrichment import TURN, Node
 
 PAIRS = (  # protocol, schema, framing, compression
@@ -55,8 +55,8 @@ class Way:
     def __init__(self, protocol: str, schema: str, framing: str, compression: str) -> None:
         how = {"protocol": protocol, "schema": schema, "framing": framing, "compression": compression}
         wanted = FormatSpec(name="bench", url="http://siem", **how)
-        self.form: SinkFormat = sink_format(wanted, "prod-eu-west", "worker-17.eu-west.example")
-        self.packer = Packer(self.form.framing, compression, *BATCH)
+        self.form: SinkFormat = make_format(wanted, "prod-eu-west", "worker-17.eu-west.example")
+        self.packer = Packer(self.form.framing, compression, BatchLimits(*BATCH))
 
     def taken(self, turns: Sequence[Sequence[Fork]]) -> tuple[float, int, int]:
         """us of CPU an event; bytes in all, before and after compression."""

@@ -21,8 +21,8 @@ from agent.model import NOBODY, Batch, Event, Fork, ParentContext
 from agent.reporting.summaries import Interval, Summaries
 from agent.sinks.encoders.encoder import Item
 from agent.sinks.encoders.native import k8s_fields
-from agent.sinks.formats import FormatSpec, SinkFormat, sink_format
-from agent.sinks.packer import Packer
+from agent.sinks.formats import FormatSpec, SinkFormat, make_format
+from agent.sinks.packer import BatchLimits, Packer
 from dev.bench.enrichment import Node
 
 PODS = 30  # 150,000 pods on 5,000 nodes
@@ -98,12 +98,12 @@ def as_they_come(forks: Sequence[Fork]) -> Iterator[Fork]:
 def build_sink_format(way: str) -> SinkFormat:
     schema, protocol, compression, dropped = WAYS[way]
     wanted = FormatSpec(name="siem", url="http://siem", protocol=protocol, schema=schema, compression=compression)
-    return sink_format(replace(wanted, drop_fields=dropped), "prod-eu-west", "worker-17")
+    return make_format(replace(wanted, drop_fields=dropped), "prod-eu-west", "worker-17")
 
 
 def batches(how: SinkFormat, items: Sequence[Item], cgroups: Sequence[int], size: int) -> list[Batch]:
     """`size` items in each."""
-    packer = Packer(how.framing, how.headers["Content-Encoding"], 100_000, 1 << 40)
+    packer = Packer(how.framing, how.headers["Content-Encoding"], BatchLimits(100_000, 1 << 40))
     return [
         batch
         for at in range(0, len(items), size)

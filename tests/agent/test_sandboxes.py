@@ -8,7 +8,7 @@ from agent.model import CREATED, REMOVED, CgroupEvent
 from agent.reporting.summaries import Interval, Summaries
 from agent.settings import KubernetesSettings
 from agent.sinks.encoders.native import k8s_fields
-from agent.sinks.formats import FormatSpec, sink_format
+from agent.sinks.formats import FormatSpec, make_format
 from agent.state_records import PodRecord
 from tests.agent.fakes import FakeTracker
 from wire.events import Gap
@@ -99,7 +99,7 @@ def test_the_next_agent_knows_it_too():
 def test_every_receiver_is_told_and_none_reads_a_nought(node, summaries, protocol, schema):
     node.start(7, "cart", "kata")
     (gap,) = summaries.sandboxed(node.sandboxed_pods(CLASSES), INTERVAL)
-    encoder = sink_format(
+    encoder = make_format(
         FormatSpec(name="siem", url="https://siem.example", protocol=protocol, schema=schema), "demo", "node1"
     ).encoder
     event = encoder.event(gap)

@@ -151,7 +151,7 @@ async def caught_up(agent: Agent, sink: str = "collector", seconds: float = 60.0
 
     async def it_has() -> bool:
         ledger = await asyncio.to_thread(agent.get, "/v1/ledger")
-        return not ledger["former"] and ledger["sinks"][sink]["state"].startswith("taken")
+        return not ledger["former"] and ledger["sinks"][sink]["state"].startswith("accepted")
 
     await settled(it_has, seconds)
 

@@ -62,7 +62,7 @@ def connection_rows(*, once: bool) -> list[Row]:
         Row("connection reset before the body", Reset("asked"), RETRY),
         Row("connection reset after the body", Reset("read"), RETRY),
         Row("connection reset after it was taken", Reset("taken"), RETRY, twice=twice),
-        Row("connection closed without an answer", Close(), RETRY, words="without an answer"),
+        Row("connection closed without an answer", Close(), RETRY, words="without a response"),
         Row("half an answer after it was taken", Half(Forward()), RETRY, twice=twice),
         Row("something that is no HTTP", Garbage(), RETRY, words="not HTTP"),
     ]

@@ -53,9 +53,9 @@ def two_of(status: int) -> Forward:
 
 
 ROWS = [
-    Row("201 of every item", Forward(), ACCEPTED, words="6 taken"),
-    Row("no errors, and no items told", Forward(say=said(200, {"errors": False})), ACCEPTED, words="6 taken"),
-    Row("409 of every item", Forward(say=said(200, items(*[409] * FORKS))), ACCEPTED, words="6 taken"),
+    Row("201 of every item", Forward(), ACCEPTED, words="6 accepted"),
+    Row("no errors, and no items", Forward(say=said(200, {"errors": False})), ACCEPTED, words="6 accepted"),
+    Row("409 of every item", Forward(say=said(200, items(*[409] * FORKS))), ACCEPTED, words="6 accepted"),
     # Of the whole request.
     *(Row(f"{status}", said(status, refusal("busy")), RETRY, words="busy: no") for status in (408, 429, 500, 502, 503, 504)),
     Row("429 with Retry-After", said(429, refusal("busy"), Retry_After="1"), RETRY, pause_s=1.0),
@@ -64,7 +64,7 @@ ROWS = [
     Row("302", said(302, Location="/login"), HOLD),
     Row("413", said(413), SPLIT),
     Row("400", said(400, refusal("illegal_argument_exception")), REJECTED, {"rejected": FORKS}, range(FORKS)),
-    Row("200 with a web page", said(200, b"<html>"), HOLD, words="not an answer to _bulk"),
+    Row("200 with a web page", said(200, b"<html>"), HOLD, words="not a response to _bulk"),
     Row("200 with fewer items", said(200, items(201, 201)), HOLD, words="2 items to 6 documents"),
     # Item by item.
     *(
@@ -79,7 +79,7 @@ ROWS = [
     ),
     Row("429 of every item", said(200, items(*[429] * FORKS)), RETRY, words="6 to be sent again"),
     *(
-        Row(f"{status} of two items", two_of(status), ACCEPTED, {"rejected": 2}, words="2 refused")
+        Row(f"{status} of two items", two_of(status), ACCEPTED, {"rejected": 2}, words="2 rejected")
         for status in (400, 403, 404, 413)
     ),
     *(
@@ -127,7 +127,7 @@ async def test_what_is_sent_again_is_there_once_and_a_conflict_is_a_delivery(osm
             ids = here.put()
             await here.ship()
     assert (here.delivered, here.lost) == (FORKS, {})
-    assert here.sender.state.startswith("accepted: 200 6 taken, 0 refused, 0 to be sent again")
+    assert here.sender.state.startswith("accepted: 200 6 accepted, 0 rejected, 0 to be sent again")
     assert {*osmem.documents(index)} == {*ids}
     assert {osmem.ask(f"/{index}/_doc/{name}")["_version"] for name in ids} == {1}  # nothing was written twice
 
@@ -139,7 +139,7 @@ async def test_a_document_that_the_mapping_does_not_take_is_refused_alone(osmem:
         ids = here.put(3, comms=["7", "sh", "9"])
         await here.ship()
     assert here.lost == {"rejected": 1}
-    assert here.sender.state.startswith("accepted: 200 2 taken, 1 refused, 0 to be sent again: ")
+    assert here.sender.state.startswith("accepted: 200 2 accepted, 1 rejected, 0 to be sent again: ")
     assert {*osmem.documents(index)} == {ids[0], ids[2]}
 
 

@@ -58,7 +58,7 @@ async def test_what_a_receiver_says_all_the_time_is_waited_out(
     async with line(tmp_path, url=busy.url("/in")) as here:
         here.put()
         async with here.running():
-            await awaited(lambda: here.sender.answers.get(str(status), 0) >= 3)
+            await awaited(lambda: here.sender.responses.get(str(status), 0) >= 3)
     assert {*here.said} == {f"retry: {status} busy"}
     assert (here.delivered, here.lost, here.queue.forks) == (0, {}, FORKS)
 

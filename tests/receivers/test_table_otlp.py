@@ -104,7 +104,7 @@ async def test_a_body_that_is_too_large_is_halved_until_each_part_passes(otlp: T
         ids = here.put(200)
         await here.ship()
     assert here.lost == {}
-    assert here.sender.answers["413"] >= 1
+    assert here.sender.responses["413"] >= 1
     assert arrived_at(otlp)(here) == dict.fromkeys(ids, 1)
 
 

@@ -193,7 +193,7 @@ async def test_a_body_that_is_too_large_is_halved_until_each_part_passes(hec: Te
         ids = here.put(40)
         await here.ship()
     assert here.lost == {}
-    assert here.sender.answers["413"] >= 3
+    assert here.sender.responses["413"] >= 3
     assert arrived_at(hec)(here) == dict.fromkeys(ids, 1)
 
 
@@ -217,7 +217,7 @@ async def test_nothing_is_lost_to_a_receiver_that_is_busy_until_it_is_not(
         async with line(tmp_path, url=proxy.url(""), **sink) as here:
             ids = [name for _ in range(4) for name in here.put(3)]
             async with here.running():
-                await awaited(lambda: here.sender.answers.get("503", 0) >= 3)
+                await awaited(lambda: here.sender.responses.get("503", 0) >= 3)
                 assert here.delivered == 6
                 assert {*here.said} == {"retry: 503 code 9, Server is busy"}
                 until(lambda: len([*busy.events()]) == 6, "what was taken is written")

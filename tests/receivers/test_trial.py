@@ -68,7 +68,7 @@ def test_splunk_has_it(schema: str, hec: Tenzir, token: str, try_out: Try) -> No
 def test_elasticsearch_has_it(osmem: Osmem, try_out: Try) -> None:
     index = f"trial-{secrets.token_hex(4)}"
     code, said = try_out(url=osmem.url(""), protocol="elasticsearch", index=index)
-    assert (code, said.splitlines()[0]) == (0, "siem: taken: 200 1 taken, 0 refused, 0 to be sent again")
+    assert (code, said.splitlines()[0]) == (0, "siem: taken: 200 1 accepted, 0 rejected, 0 to be sent again")
     document = osmem.documents(index)[event_id(said)]
     assert document["host"]["name"] == NODE
     assert list(ecs_documents.complaints(document)) == []
@@ -148,14 +148,14 @@ def test_another_path_is_said(hec: Tenzir, otlp: Tenzir, osmem: Osmem, try_out: 
         code, said = try_out(url=receiver.url("/a/elsewhere"), protocol=protocol)
         assert code == 1
         assert words in said
-        assert "there is nothing at the path of `url`" in said or "no token was sent" in said
+        assert "nothing is at the path of `url`" in said or "no token was sent" in said
         assert "elsewhere" not in said.replace("[/a/elsewhere]", "")  # which OpenSearch itself says
 
 
 def test_a_compression_that_it_does_not_know_is_said(otlp: Tenzir, try_out: Try) -> None:
     code, said = try_out(url=otlp.url(""), protocol="otlp", compression="zstd")
     assert code == 1
-    assert "it does not take application/x-protobuf, zstd: try another `compression`" in said
+    assert "it does not accept application/x-protobuf, zstd: try another `compression`" in said
 
 
 def test_a_mapping_that_does_not_fit_is_said(osmem: Osmem, try_out: Try) -> None:

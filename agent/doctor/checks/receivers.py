@@ -23,7 +23,7 @@ from agent.sinks.delivery.credentials import FileError
 from agent.sinks.delivery.failures import describe_failure
 from agent.sinks.delivery.responses import Result
 from agent.sinks.formats import SinkFormat
-from agent.sinks.packer import ENCODINGS
+from agent.sinks.packer import COMPRESSIONS
 
 __all__ = ["SinkTrial", "judge_receivers", "try_receivers"]
 
@@ -56,7 +56,7 @@ async def try_receivers(settings: Settings, timeouts: Timeouts = _TIMEOUTS) -> l
 
 async def _try(sink: SinkSettings, cluster: str, node: str, timeouts: Timeouts) -> SinkTrial:
     form = build_sink_format(sink, cluster, node, sink.annotations)
-    compress, _ = ENCODINGS[sink.compression]
+    compress, _ = COMPRESSIONS[sink.compression]
     batch = Batch("forklore-doctor", "", compress(form.framing.body([])), array("Q"), 0.0, 0)
     async with Connection(build_destination(sink, form), form.authorization, timeouts) as connection:
         trial = await _post(sink, form, batch, connection)

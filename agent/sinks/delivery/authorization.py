@@ -1,7 +1,4 @@
-"""What a token file says -> the headers that show it to a receiver. Pure.
-
-Must not live here: reading the file.
-"""
+"""Makes the headers that authorize a request, from the text of a token file. Pure."""
 
 from __future__ import annotations
 
@@ -14,20 +11,21 @@ Authorization = Callable[[str], dict[str, str]]
 
 
 def authorization(auth: str, username: str | None = None, header: str | None = None) -> Authorization:
-    """`auth`: bearer, splunk, api_key, basic or header. `username`: for basic, when the file has the password only.
+    """Returns a function: a token file's text -> headers. It raises ValueError, whose text never contains the token.
 
-    The function raises ValueError, which never says what the token is.
+    `auth`: bearer, splunk, api_key, basic or header. `username`: for basic, when the file has the password only. `header`: the
+    name of the header that is the token and nothing else.
     """
 
-    def show(token: str) -> dict[str, str]:
+    def headers(token: str) -> dict[str, str]:
         token = token.strip()
         if not token:
             raise ValueError("the token file is empty")
         if not token.isprintable():
-            raise ValueError("the token file has more than one line, or what is no text")
+            raise ValueError("the token file has more than one line, or unprintable characters")
         if auth == "basic":
             if username is None and ":" not in token:
-                raise ValueError("the token file should say user:password, or give username")
+                raise ValueError("the token file must hold user:password, or set username")
             return {"Authorization": f"Basic {_base64(token if username is None else f'{username}:{token}')}"}
         if not token.isascii():
             raise ValueError("the token is not ASCII")
@@ -37,7 +35,7 @@ def authorization(auth: str, username: str | None = None, header: str | None = N
             return {"Authorization": f"ApiKey {_base64(token) if ':' in token else token}"}
         return {"Authorization": f"{'Splunk' if auth == 'splunk' else 'Bearer'} {token}"}
 
-    return show
+    return headers
 
 
 def _base64(text: str) -> str:

@@ -1,7 +1,6 @@
-"""The way to one receiver: one connection, kept alive between batches, with TLS, token and proxy as files and settings say.
+"""The connection to one receiver, kept alive between batches, with TLS, token and proxy as the settings and files say.
 
-Each sink has its own, so a receiver that hangs uses up nothing of another's. Must not live here: batches, what an answer
-means, when to try again.
+Each sink has its own, so that a receiver that hangs takes nothing from another sink.
 """
 
 from __future__ import annotations
@@ -20,22 +19,25 @@ from typing import Final, NamedTuple, Self
 import aiohttp
 from yarl import URL
 
-from agent.sinks.delivery.credentials import CertificateFiles, FileError, Look, look, read_token, tls_context
+from agent.sinks.delivery.credentials import CertificateFiles, FileError, FileVersions, file_versions, read_token, tls_context
 from agent.sinks.delivery.responses import MOST_BYTES
 from wire import VERSION
 
 __all__ = ["TIMEOUTS", "Connection", "Destination", "Response", "Timeouts"]
 
-_KEEP_S: Final = 75.0  # between batches: longer than the longest `batch.wait`; a receiver may close earlier
-_LOOK_S: Final = 1.0  # how often the limits are looked at
-_MOVED: Final = struct.Struct("=120xQQ")  # struct tcp_info (linux/tcp.h): tcpi_bytes_acked, tcpi_bytes_received
-_SHORTEST_SECRET: Final = 4  # characters; what is shorter is in every word
+_KEEP_ALIVE_S: Final = 75.0  # between batches: longer than the longest `batch.wait`; a receiver may close earlier
+_CHECK_S: Final = 1.0  # how often the timeouts are checked
+_TCP_INFO: Final = struct.Struct("=120xQQ")  # struct tcp_info (linux/tcp.h): tcpi_bytes_acked, tcpi_bytes_received
+_SHORTEST_SECRET: Final = 4  # characters; a shorter one would be found in most texts
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """`ca_file`, `cert_file`, `key_file`: see CertificateFiles. `proxy`: http:// or https://, with user and password if it
-    wants them; nothing is taken from the environment."""
+    """A receiver's address and the files for access to it.
+
+    `ca_file`, `cert_file`, `key_file`: see CertificateFiles. `proxy`: http:// or https://, with user and password if it needs
+    them; environment variables have no effect.
+    """
 
     url: str = field(repr=False)  # its path may be the secret
     token_file: Path | None = None
@@ -46,8 +48,9 @@ class Destination:
 
 
 class Timeouts(NamedTuple):
-    """Seconds. `connect`: TCP and TLS, to the proxy and to the receiver each. `quiet`: while nothing moves in either direction.
-    `answer`: from the last byte that the receiver took to the end of its answer. A body that moves is never cut off."""
+    """Seconds. `connect`: TCP and TLS, to the proxy and to the receiver each. `idle`: while no byte moves in either direction.
+    `response`: from the last byte that the receiver acknowledged to the end of its response. A body that moves is never cut
+    off."""
 
     connect: float = 10.0
     idle: float = 30.0
@@ -58,7 +61,7 @@ TIMEOUTS: Final = Timeouts()
 
 
 class Response(NamedTuple):
-    """`body`: unpacked, and cut at MOST_BYTES."""
+    """`body`: decompressed, and cut at MOST_BYTES."""
 
     status: int
     headers: Mapping[str, str]
@@ -66,7 +69,11 @@ class Response(NamedTuple):
 
 
 class Connection:
-    """`authorization`: a token's text -> headers. An async context manager: it ends with nothing left open."""
+    """An async context manager, which closes the connection. `authorization`: a token's text -> headers.
+
+    `receiver`, `proxy`: host:port, for messages. `secrets`: texts that no message may show. `reconnected`: times that the
+    receiver had closed the kept connection and the request was sent once more.
+    """
 
     def __init__(
         self, destination: Destination, authorization: Callable[[str], Mapping[str, str]], timeouts: Timeouts = TIMEOUTS
@@ -82,8 +89,8 @@ class Connection:
         self._proxy_secrets = [proxy.password] if proxy and proxy.password else []
         self.secrets: frozenset[str] = frozenset(self._proxy_secrets)
         self._session: aiohttp.ClientSession | None = None
-        self._made_of: Look = ()
-        self._seen: Look = ()
+        self._session_files: FileVersions = ()
+        self._posted_files: FileVersions = ()
         self._sockets: list[socket.socket] = []
         self._reused = False
         self.reconnected = 0
@@ -100,27 +107,27 @@ class Connection:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-        self._drop()
+        self._shut_down_sockets()
 
-    def changed(self) -> bool:
-        """A file is another one than at the last `post`."""
-        return look(self._files) != self._seen
+    def files_changed(self) -> bool:
+        """A token or certificate file has been replaced since the last `post`."""
+        return file_versions(self._files) != self._posted_files
 
     def redact(self, text: str) -> str:
-        """A receiver may say what it was told."""
+        """The text without secrets, which a receiver may repeat in its response."""
         for secret in self.secrets:
             text = text.replace(secret, "[secret]")
         return text
 
     async def post(self, body: bytes, headers: Mapping[str, str]) -> Response:
-        """The whole answer. Raises FileWrong, aiohttp.ClientError, OSError (TimeoutError), ValueError."""
-        self._seen = look(self._files)
+        """Returns the whole response. Raises FileError, aiohttp.ClientError, OSError (TimeoutError), ValueError."""
+        self._posted_files = file_versions(self._files)
         headers = {**headers, **self._authorized()}
-        session = await self._opened()
+        session = await self._open_session()
         try:
             return await self._once(session, body, headers)
         except aiohttp.ClientConnectionError:
-            # A receiver may close a connection that it finds idle; that is no failure, and we learn of it now.
+            # A receiver may close an idle connection, and only the next request shows it. That is no failure.
             if not self._reused:
                 raise
         self.reconnected += 1
@@ -131,7 +138,7 @@ class Connection:
         return self._destination.token_file, *self._certificates
 
     def _authorized(self) -> Mapping[str, str]:
-        """Read for every try, which costs no more than to look whether it changed. Raises FileWrong."""
+        """Reads the token for every try, which costs no more than a check whether it changed. Raises FileError."""
         file = self._destination.token_file
         if file is None:
             return {}
@@ -144,32 +151,32 @@ class Connection:
         self.secrets = frozenset(one for one in secrets if len(one) >= _SHORTEST_SECRET)
         return headers
 
-    async def _opened(self) -> aiohttp.ClientSession:
-        """A session whose certificates are those in the files. Raises FileWrong."""
-        made_of = look(self._certificates)
-        if self._session is None or made_of != self._made_of:
+    async def _open_session(self) -> aiohttp.ClientSession:
+        """The session, or a new one when the certificate files have changed. Raises FileError."""
+        files = file_versions(self._certificates)
+        if self._session is None or files != self._session_files:
             await self.close()
             connector = aiohttp.TCPConnector(
                 limit=1,
-                keepalive_timeout=_KEEP_S,
+                keepalive_timeout=_KEEP_ALIVE_S,
                 ssl=tls_context(self._certificates) if self._tls and any(self._certificates) else True,
-                socket_factory=self._socket,
+                socket_factory=self._make_socket,
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),  # a receiver can't make us carry anything
+                cookie_jar=aiohttp.DummyCookieJar(),  # no receiver can set a cookie
                 proxy=self._destination.proxy,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect),
                 headers={"User-Agent": f"forklore/{VERSION}"},
-                trace_configs=[self._traced()],
+                trace_configs=[self._trace_config()],
             )
-            self._made_of = made_of
+            self._session_files = files
         return self._session
 
     async def _once(self, session: aiohttp.ClientSession, request_body: bytes, headers: Mapping[str, str]) -> Response:
-        # A stream of it, not the bytes: those would be copied, and encrypted, in one piece that the loop waits for.
+        # As a stream: bytes would be copied and encrypted in one piece, for which the event loop would wait.
         request = session.post(self._destination.url, data=io.BytesIO(request_body), headers=headers, allow_redirects=False)
-        async with self._in_time(), request as response:
+        async with self._timeouts_apply(), request as response:
             body = bytearray()
             async for chunk in response.content.iter_any():  # to the end: half a response is no response
                 body += chunk
@@ -178,26 +185,27 @@ class Connection:
             return Response(response.status, response.headers, bytes(body[:MOST_BYTES]))
 
     @asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[None]:
-        """Raises TimeoutError when a limit is passed. What the kernel has had acknowledged tells a slow receiver from one that
-        stands still; our own writes don't, for megabytes fit into the socket's buffer."""
+    async def _timeouts_apply(self) -> AsyncIterator[None]:
+        """Raises TimeoutError when one is passed. Bytes that TCP has had acknowledged show whether a receiver is slow or stands
+        still; our own writes do not, since megabytes fit into the socket's buffer."""
         loop, timeouts = asyncio.get_running_loop(), self._timeouts
-        every = min(_LOOK_S, timeouts.idle / 4)
-        moved, now = self._moved(), loop.time()
+        interval = min(_CHECK_S, timeouts.idle / 4)
+        moved, now = self._bytes_moved(), loop.time()
         idle, response = now + timeouts.idle, now + timeouts.response
         later: asyncio.TimerHandle | None = None
         async with asyncio.timeout_at(min(idle, response)) as deadline:
-            # Handed to itself: by naming itself it would be a cycle, one a try, and Python looks for those once an hour.
+            # Passed to itself: a closure over its own name would be a reference cycle for each try, and the garbage collector
+            # runs rarely.
             def watch(again: Callable[..., None]) -> None:
                 nonlocal moved, idle, response, later
-                before, moved, now = moved, self._moved(), loop.time()
+                before, moved, now = moved, self._bytes_moved(), loop.time()
                 if moved != before:
                     idle = now + timeouts.idle
                 if moved[0] != before[0]:
                     response = now + timeouts.response
                 if not deadline.expired():
                     deadline.reschedule(min(idle, response))
-                    later = loop.call_later(every, again, again)
+                    later = loop.call_later(interval, again, again)
 
             watch(watch)
             try:
@@ -206,37 +214,37 @@ class Connection:
                 if later is not None:
                     later.cancel()
 
-    def _moved(self) -> tuple[int, int]:
-        """Bytes that the other end has acknowledged, and that came from it, over the connection in use."""
+    def _bytes_moved(self) -> tuple[int, int]:
+        """Bytes acknowledged by the other end, and received from it, over the connection in use."""
         for one in reversed(self._sockets):
             with suppress(OSError):  # it is closed
-                acknowledged, received = _MOVED.unpack(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MOVED.size))
+                acknowledged, received = _TCP_INFO.unpack(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size))
                 return acknowledged, received
         return 0, 0
 
-    def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
-        """aiohttp's way of handing over a socket is to have it made. More than one: a name with several addresses."""
+    def _make_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        """Called by aiohttp, so that we know the socket: several times, when the host has several addresses."""
         family, kind, protocol, _, _ = address
-        made = socket.socket(family, kind, protocol)
-        self._sockets = [*(one for one in self._sockets if one.fileno() >= 0), made]
-        return made
+        new = socket.socket(family, kind, protocol)
+        self._sockets = [*(one for one in self._sockets if one.fileno() >= 0), new]
+        return new
 
-    def _drop(self) -> None:
-        """A transport that was closed stays until what is in its buffer has been sent: with a receiver that hangs, for ever."""
+    def _shut_down_sockets(self) -> None:
+        """A closed transport stays until its buffer has been sent, which is for ever when the receiver hangs."""
         for one in self._sockets:
             with suppress(OSError):  # it is closed
                 one.shutdown(socket.SHUT_RDWR)
         self._sockets.clear()
 
-    def _traced(self) -> aiohttp.TraceConfig:
+    def _trace_config(self) -> aiohttp.TraceConfig:
         async def reused(*_: object) -> None:
             self._reused = True
 
-        async def made(*_: object) -> None:
+        async def created(*_: object) -> None:
             self._reused = False
-            self._drop()  # there is one connection only, so what is left of others was given up
+            self._shut_down_sockets()  # there is only one connection: others are no longer in use
 
         traces = aiohttp.TraceConfig()
         traces.on_connection_reuseconn.append(reused)
-        traces.on_connection_create_start.append(made)
+        traces.on_connection_create_start.append(created)
         return traces

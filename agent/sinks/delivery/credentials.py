@@ -1,7 +1,6 @@
-"""What opens a receiver's door and lies in files: a token, CAs, a client certificate. Read again when they are replaced.
+"""Reads a receiver's token, CAs and client certificate from files, again when they are replaced.
 
-Kubernetes replaces a mounted secret by moving a symbolic link, others write the file anew: both are seen. Must not live here:
-connections; what a token looks like in a request.
+Kubernetes replaces a mounted secret by moving a symbolic link, others write the file anew: both are noticed.
 """
 
 from __future__ import annotations
@@ -12,30 +11,30 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Final, NamedTuple
 
-__all__ = ["CertificateFiles", "FileError", "Look", "look", "read_token", "tls_context"]
+__all__ = ["CertificateFiles", "FileError", "FileVersions", "file_versions", "read_token", "tls_context"]
 
-_MOST_TOKEN: Final = 16384  # bytes; a receiver takes headers of 8 KiB at most, usually
-Look = tuple[tuple[int, ...] | None, ...]
+_MOST_TOKEN: Final = 16384  # bytes; most receivers accept headers of at most 8 KiB
+FileVersions = tuple[tuple[int, ...] | None, ...]
 
 
 class FileError(Exception):
-    """One line that says which file and what is wrong with it."""
+    """Its text is one line: which file, and what is wrong with it."""
 
 
 class CertificateFiles(NamedTuple):
-    """PEM. `ca`: who may vouch for the receiver, instead of the system's CAs. `key` None: it is in `cert`."""
+    """PEM files. `ca`: trusted instead of the system's CAs. `key` None: it is in `cert`."""
 
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
 
 
-def look(files: Iterable[Path | None]) -> Look:
-    """What differs when one of the files has been replaced, altered, or made readable; a few microseconds."""
-    return tuple(_look(file) if file else () for file in files)
+def file_versions(files: Iterable[Path | None]) -> FileVersions:
+    """Differs from the last one when a file has been replaced, changed, or made readable. Takes a few microseconds."""
+    return tuple(_file_version(file) if file else () for file in files)
 
 
-def _look(file: Path) -> tuple[int, ...] | None:
+def _file_version(file: Path) -> tuple[int, ...] | None:
     try:
         status = file.stat()
     except OSError:
@@ -44,25 +43,25 @@ def _look(file: Path) -> tuple[int, ...] | None:
 
 
 def read_token(file: Path) -> str:
-    """Its text, without the space around it. Raises FileWrong."""
-    _readable("token_file", file)
+    """The file's text, without the space around it. Raises FileError."""
+    _check_readable("token_file", file)
     try:
         with file.open("rb") as stream:
             token = stream.read(_MOST_TOKEN + 1).strip().decode()
     except OSError as error:
         raise FileError(f"token_file {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise FileError(f"token_file {file}: is no text") from error
+        raise FileError(f"token_file {file}: is not UTF-8 text") from error
     if len(token) > _MOST_TOKEN:
         raise FileError(f"token_file {file}: is too long for a token")
     return token
 
 
 def tls_context(files: CertificateFiles) -> ssl.SSLContext:
-    """Checks the receiver's certificate and name, always. Raises FileWrong."""
-    for what, file in zip(("ca_file", "cert_file", "key_file"), files, strict=True):
+    """A context that always checks the receiver's certificate and name. Raises FileError."""
+    for setting, file in zip(("ca_file", "cert_file", "key_file"), files, strict=True):
         if file is not None:
-            _readable(what, file)
+            _check_readable(setting, file)
     try:
         context = ssl.create_default_context(cafile=files.ca)
     except (ssl.SSLError, ValueError) as error:
@@ -74,22 +73,22 @@ def tls_context(files: CertificateFiles) -> ssl.SSLContext:
             # Without a password OpenSSL would ask for one on the terminal, and wait.
             context.load_cert_chain(files.cert, files.key, password="")
         except (ssl.SSLError, ValueError) as error:
-            raise FileError(_pair_wrong(files, error)) from error
+            raise FileError(_pair_error(files, error)) from error
     return context
 
 
-def _pair_wrong(files: CertificateFiles, error: Exception) -> str:
+def _pair_error(files: CertificateFiles, error: Exception) -> str:
     pair = f"cert_file {files.cert}" + (f", key_file {files.key}" if files.key else "")
     if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
         return f"{pair}: the key does not belong to the certificate"
     return f"{pair}: do not hold a certificate and its key that can be read (PEM, without a password)"
 
 
-def _readable(what: str, file: Path) -> None:
-    """Raises FileWrong. OpenSSL would not say which file it could not read; and reading a pipe waits for its writer."""
+def _check_readable(setting: str, file: Path) -> None:
+    """Raises FileError. OpenSSL does not say which file it could not read, and reading a pipe would wait for its writer."""
     try:
         if not S_ISREG(file.stat().st_mode):
-            raise FileError(f"{what} {file}: is not a file")
+            raise FileError(f"{setting} {file}: is not a file")
         file.open("rb").close()
     except OSError as error:
-        raise FileError(f"{what} {file}: {error.strerror}") from error
+        raise FileError(f"{setting} {file}: {error.strerror}") from error

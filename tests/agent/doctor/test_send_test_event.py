@@ -109,21 +109,21 @@ def test_the_event_is_valid_in_every_schema(protocol: str, schema: str) -> None:
 @pytest.mark.parametrize(
     ("sink", "answer", "texts"),
     [
-        ({"protocol": "otlp"}, Say(401), ["NOT taken: 401", "it wants a token: set `token_file`"]),
-        ({"protocol": "otlp", "token": True}, Say(401), ["it does not know the token in {token}, shown as bearer: see `auth`"]),
-        ({"protocol": "otlp", "token": True}, Say(403), ["it knows the token in {token}, shown as bearer, and lets it do"]),
-        ({"protocol": "otlp"}, Say(404), ["there is nothing at /v1/logs", "port 4318"]),
-        ({}, Say(404), ["there is nothing at the path of `url`"]),
-        ({}, Say(405), ["takes no POST"]),
-        ({}, Say(410), ["was given up"]),
-        ({}, Say(413), ["its own limit is too low"]),
-        ({}, Say(415), ["does not take application/x-ndjson, gzip", "`framing`"]),
-        ({}, Say(400, body=b"error: invalid 'Content-Type'"), ["does not take application/x-ndjson, gzip"]),
-        ({}, Say(302, {"Location": "https://user:pass@login.example:8443/s3cr3t"}), ["elsewhere", "(https://login.example:8443?)"]),
-        ({}, Say(302, {"Location": "/login"}), ["give the right `url`\n"]),
-        ({}, Say(503, body=b"busy"), ["503 busy", "it is there, and busy or broken"]),
-        ({}, Say(422, body=b"no"), ["it refuses the event itself: does it expect native"]),
-        ({}, Say(407), ["the proxy wants other credentials"]),
+        ({"protocol": "otlp"}, Say(401), ["NOT taken: 401", "it requires a token: set `token_file`"]),
+        ({"protocol": "otlp", "token": True}, Say(401), ["it does not know the token in {token}, sent as bearer: see `auth`"]),
+        ({"protocol": "otlp", "token": True}, Say(403), ["it knows the token in {token}, sent as bearer, but does not allow"]),
+        ({"protocol": "otlp"}, Say(404), ["nothing is at /v1/logs", "port 4318"]),
+        ({}, Say(404), ["nothing is at the path of `url`"]),
+        ({}, Say(405), ["accepts no POST"]),
+        ({}, Say(410), ["is no longer in use"]),
+        ({}, Say(413), ["one event is larger than its limit"]),
+        ({}, Say(415), ["does not accept application/x-ndjson, gzip", "`framing`"]),
+        ({}, Say(400, body=b"error: invalid 'Content-Type'"), ["does not accept application/x-ndjson, gzip"]),
+        ({}, Say(302, {"Location": "https://user:pass@login.example:8443/s3cr3t"}), ["redirects to another address", "(https://login.example:8443?)"]),
+        ({}, Say(302, {"Location": "/login"}), ["set `url` to it\n"]),
+        ({}, Say(503, body=b"busy"), ["503 busy", "it can be reached, but is busy or has an error"]),
+        ({}, Say(422, body=b"no"), ["it rejects the event itself: does it expect the schema native"]),
+        ({}, Say(407), ["the proxy rejects our credentials"]),
         (
             {"protocol": "splunk_hec", "token": True},
             Say(403, body=b'{"text":"Invalid token","code":4}'),
@@ -137,30 +137,30 @@ def test_the_event_is_valid_in_every_schema(protocol: str, schema: str) -> None:
         (
             {"protocol": "splunk_hec", "token": True},
             Say(400, body=b'{"text":"Invalid data format","code":6,"invalid-event-number":0}'),
-            ["it refuses the event itself"],
+            ["it rejects the event itself"],
         ),
         (
             {"protocol": "splunk_hec"},
             Say(200, body=b"<html>Sign in"),
-            ["something else answers at /services/collector/event", "8088"],
+            ["another program answers at /services/collector/event", "8088"],
         ),
         (
             {"protocol": "elasticsearch"},
             Say(200, body=b"<html>Kibana"),
-            ["something else answers at /logs-forklore.process-default"],
+            ["another program answers at /logs-forklore.process-default"],
         ),
         ({"protocol": "elasticsearch"}, Say(200, body=b'{"errors":true,"items":[{"create":{"status":404,"error":{"type":'
          b'"index_not_found_exception"}}}]}'), ["set up the data stream"]),
         ({"protocol": "elasticsearch"}, Say(403, body=b'{"error":{"type":"security_exception","reason":"no"},"status":403}'),
          ["create_doc"]),
         ({"protocol": "elasticsearch"}, Say(200, body=b'{"errors":true,"items":[{"create":{"status":400,"error":{"type":'
-         b'"document_parsing_exception"}}}]}'), ["1 refused", "component template"]),
+         b'"document_parsing_exception"}}}]}'), ["1 rejected", "component template"]),
         ({"protocol": "otlp"}, Say(200, {"Content-Type": "application/json"}, b'{"partialSuccess":{"rejectedLogRecords":"1",'
          b'"errorMessage":"too old"}}'), ["1 of 1 rejected: too old"]),
         ({}, Reset("read"), ["broke the connection", "load balancer"]),
-        ({}, Close(), ["closed the connection without an answer", "load balancer"]),
+        ({}, Close(), ["closed the connection without a response", "load balancer"]),
         ({}, Half(Say(200, body=b"x" * 100)), ["load balancer"]),
-        ({}, Garbage(), ["is it https://?"]),
+        ({}, Garbage(), ["should the url be https://?"]),
     ],
 )  # fmt: skip
 def test_each_failure_is_named_with_what_to_correct(
@@ -184,7 +184,7 @@ def test_each_failure_is_named_with_what_to_correct(
 def test_an_unknown_host_and_a_port_without_a_listener_are_named(try_out: Try) -> None:
     code, output = try_out({"url": "https://nowhere.invalid/"}, {"url": "http://127.0.0.1:9/"})
     assert code == 1
-    assert "nowhere.invalid:443: the name is not known" in output
+    assert "nowhere.invalid:443: unknown host name" in output
     assert "the cluster's DNS" in output
     assert "127.0.0.1:9 can't be reached: Connection refused" in output
     assert "NetworkPolicy" in output
@@ -210,7 +210,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused_and_of_a_known_one_acc
         code, output = try_out({"url": proxy.url("/")}, {"url": proxy.url("/"), "ca_file": str(authority.file(tmp_path))})
     assert code == 1
     assert "siem0: NOT taken: " in output
-    assert "from an unknown CA: give that CA as ca_file" in output
+    assert "from an unknown CA: set ca_file to that CA" in output
     assert "siem1: taken: 200" in output
 
 
@@ -227,7 +227,7 @@ async def test_a_receiver_that_hangs_delays_the_command_only_briefly(proxy: Faul
     outcome = await send_event(
         sink, build_sink_format(sink, "demo", NODE, ()), marked_event("siem", "demo", 0), Timeouts(1.0, 0.3, 0.3)
     )
-    assert outcome[:2] == (False, f"127.0.0.1:{proxy.address[1]} does not answer in time")
+    assert outcome[:2] == (False, f"127.0.0.1:{proxy.address[1]} timed out without a response")
     assert "NetworkPolicy" in outcome.advice
 
 

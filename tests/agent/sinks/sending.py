@@ -19,7 +19,7 @@ from agent.sinks.delivery.connections import TIMEOUTS, Destination
 from agent.sinks.delivery.responses import http
 from agent.sinks.delivery.sender import Sender
 from agent.sinks.framing.lines import Ndjson
-from agent.sinks.packer import Packer
+from agent.sinks.packer import BatchLimits, Packer
 from wire.batch import BATCH_ID
 
 KEY = BATCH_ID.lower()
@@ -160,7 +160,7 @@ class Way:
         **destination,
     ):
         self.queue = MemoryQueue() if queue is None else queue
-        self.packer = Packer(Ndjson(), compression, 100_000, 1 << 26)
+        self.packer = Packer(Ndjson(), compression, BatchLimits(100_000, 1 << 26))
         ours = {"Content-Type": "application/x-ndjson"} | ({"Content-Encoding": "gzip"} if compression == "gzip" else {})
         speech = Speech({**ours, **dict(headers)}, interpret, authorization(auth))
         self.pauses = []

@@ -61,7 +61,7 @@ def test_a_mixed_answer_is_taken_apart_and_told_in_one_line():
     items = (an_item(201), an_item(400, MAPPING), an_item(429, BUSY), an_item(409, CONFLICT), an_item(400, MAPPING))
     outcome = given_to(*items)
     assert (outcome.rejected_items, outcome.retry_items) == ((1, 4), (2,))
-    assert outcome.text == f"200 2 taken, 2 refused, 1 to be sent again: {MAPPING} (2), {BUSY} (1)"
+    assert outcome.text == f"200 2 accepted, 2 rejected, 1 to be sent again: {MAPPING} (2), {BUSY} (1)"
 
 
 def test_what_is_to_be_sent_again_is_so_after_a_pause():
@@ -74,7 +74,7 @@ def test_what_is_to_be_sent_again_is_so_after_a_pause():
 def test_when_none_could_be_taken_now_all_of_it_is_retried_and_backs_off():
     assert given_to(an_item(429, BUSY), an_item(503, "x"))[:2] == (
         Result.RETRY,
-        f"200 0 taken, 0 refused, 2 to be sent again: {BUSY} (1), x (1)",
+        f"200 0 accepted, 0 rejected, 2 to be sent again: {BUSY} (1), x (1)",
     )
     assert given_to(an_item(429, BUSY), Retry_After="9").pause_s == 9
 
@@ -117,7 +117,7 @@ def test_an_item_that_can_not_be_understood_is_sent_again(item):
     "body", [{"errors": False}, {"took": 1, "errors": False, "items": []}, {"errors": False, "items": None}]
 )
 def test_no_errors_and_no_items_says_that_all_were_taken(body):
-    assert call(interpret, 200, body, 3)[:2] == (Result.ACCEPTED, "200 3 taken")
+    assert call(interpret, 200, body, 3)[:2] == (Result.ACCEPTED, "200 3 accepted")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from agent.model import NOBODY
 from agent.sinks.framing.json_array import JsonArray
 from agent.sinks.framing.lines import Bulk, Ndjson
 from agent.sinks.framing.otlp import Otlp
-from agent.sinks.packer import ENCODINGS, Packer
+from agent.sinks.packer import COMPRESSIONS, BatchLimits, Packer
 
 OPEN = {
     "none": bytes,
@@ -48,7 +48,7 @@ def loads(draw, least=0):
 
 
 def a_packer(compression="none", events=100, size=1 << 20, framing=None):
-    return Packer(framing or Ndjson(), compression, events, size)
+    return Packer(framing or Ndjson(), compression, BatchLimits(events, size))
 
 
 def pack(packer, items, cgroups=None):
@@ -60,14 +60,14 @@ def contents(batch, framing, compression="none"):
     return list(zip(framing.items(OPEN[compression](batch.body)), batch.cgroups, strict=True))
 
 
-@pytest.mark.parametrize("compression", ENCODINGS)
+@pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_a_body_is_what_the_receiver_unpacks_with_tools_of_its_own(compression):
     (batch,) = pack(a_packer(compression), ['{"comm":"sh"}', '{"comm":"Käse"}'])
     assert OPEN[compression](batch.body) == '{"comm":"sh"}\n{"comm":"Käse"}\n'.encode()
     assert batch.uncompressed == len(OPEN[compression](batch.body))
 
 
-@given(loads(), st.sampled_from(list(ENCODINGS)), st.integers(1, 10), st.integers(50, 600))
+@given(loads(), st.sampled_from(list(COMPRESSIONS)), st.integers(1, 10), st.integers(50, 600))
 def test_every_item_is_in_one_body_with_its_cgroup(load, compression, events, size):
     framing, items, cgroups = load
     batches = pack(a_packer(compression, events, size, framing), items, cgroups)
@@ -120,12 +120,12 @@ def test_the_same_items_get_another_id_each_time_also_from_another_agent():
     assert all(len(one) == 32 and int(one, 16) for one in ids)
 
 
-@given(loads(least=2), st.sampled_from(list(ENCODINGS)))
+@given(loads(least=2), st.sampled_from(list(COMPRESSIONS)))
 def test_a_halved_batch_has_the_same_items_byte_for_byte_and_cgroups_in_step(load, compression):
     framing, items, cgroups = load
     packer = a_packer(compression, framing=framing)
     (batch,) = pack(packer, items, cgroups)
-    halves = packer.halve(batch)
+    halves = packer.split(batch)
     assert [half.events for half in halves] == [len(items) // 2, len(items) - len(items) // 2]
     both = [one for half in halves for one in contents(half, framing, compression)]
     assert both == contents(batch, framing, compression)
@@ -140,7 +140,7 @@ def test_halving_goes_on_down_to_single_items_and_there_it_ends(load):
     left, single = pack(packer, items, cgroups), []
     while left:
         batch = left.pop(0)
-        halves = packer.halve(batch)
+        halves = packer.split(batch)
         left = halves + left
         single += [] if halves else [batch]
     assert Counter(one for batch in single for one in contents(batch, framing)) == Counter(zip(items, cgroups, strict=True))

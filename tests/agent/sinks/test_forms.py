@@ -13,8 +13,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from agent.model import NOBODY, Attribution
 from agent.settings.sinks import CHOICES, SinkSettings
 from agent.sinks.delivery.responses import Result
-from agent.sinks.formats import FormatSpec, sink_format
-from agent.sinks.packer import Packer
+from agent.sinks.formats import FormatSpec, make_format
+from agent.sinks.packer import BatchLimits, Packer
 from tests.agent.sinks.nouns import a_fork, a_pod, forks
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
@@ -30,13 +30,13 @@ def wanted(protocol="http", schema=None, **fields):
 
 
 def a_form(protocol="http", schema=None, kept=(), **fields):
-    return sink_format(wanted(protocol, schema, **fields), "demo", "node1", kept)
+    return make_format(wanted(protocol, schema, **fields), "demo", "node1", kept)
 
 
 def a_batch(shape, several=(), events=OWN, compression="none"):
     items = [*shape.encoder.forks(STREAM, several), *map(shape.encoder.event, events)]
     cgroups = [*(fork.counted for fork in several), *[NOBODY] * len(events)]
-    (batch,) = Packer(shape.framing, compression, 1000, 1 << 30).pack(STREAM, items, cgroups, 0.0)
+    (batch,) = Packer(shape.framing, compression, BatchLimits(1000, 1 << 30)).pack(STREAM, items, cgroups, 0.0)
     return batch
 
 

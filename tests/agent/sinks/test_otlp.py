@@ -12,7 +12,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from agent.model import NOBODY, Attribution
 from agent.sinks.encoders.otel import OtelEncoder
 from agent.sinks.framing.otlp import SCHEMA_URL, Otlp
-from agent.sinks.packer import Packer
+from agent.sinks.packer import BatchLimits, Packer
 from agent.sinks.protobuf import fields, nested, unsigned, varint
 from tests.agent.sinks.nouns import a_fork, a_pod, forks
 from wire import VERSION
@@ -120,12 +120,12 @@ def test_a_batch_of_two_pods_halves_into_its_own_items_with_each_forks_own_cgrou
     attributions = [Attribution(cgroup, "/p", "resolved", "status", "u", a_pod(name=f"cart-{cgroup}")) for cgroup in (7, 8)]
     several = [a_fork(sequence=n, attribution=attributions[n % 2], counted=7 + n % 2) for n in range(5)]
     many = OtelEncoder("demo", "node1").forks("boot.epoch", several)
-    packer = Packer(OTLP, "gzip", 100, 1 << 20)
+    packer = Packer(OTLP, "gzip", BatchLimits(100, 1 << 20))
     (batch,) = packer.pack("boot.epoch", [*many, many[0]], [*(fork.counted for fork in several), NOBODY], 0.0)
     assert [*batch.cgroups] == [7, 7, 7, NOBODY, 8, 8]
-    halves = packer.halve(batch)
+    halves = packer.split(batch)
     assert [[*half.cgroups] for half in halves] == [[7, 7, 7], [NOBODY, 8, 8]]
-    (last,) = ExportLogsServiceRequest.FromString(packer._decompress(halves[1].body)).resource_logs[1:]
+    (last,) = ExportLogsServiceRequest.FromString(packer._compression.decompress(halves[1].body)).resource_logs[1:]
     ids = [one.value.string_value for record in last.scope_logs[0].log_records for one in record.attributes if "uid" in one.key]
     assert ids == ["boot.epoch.0.1", "boot.epoch.0.3"]
 

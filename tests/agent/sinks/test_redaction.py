@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from agent.model import Attribution
 from agent.sinks.encoders.native import NativeEncoder, k8s_fields
-from agent.sinks.redaction import Allowed, Redacted, Without
+from agent.sinks.redaction import AllowedKeys, FieldDropper, PodRedactor
 from tests.agent.sinks.nouns import a_fork, a_pod, forks, hostile
 
 STREAM = "boot.epoch"
-ALL, NONE = Allowed(None), Allowed(())
+ALL, NONE = AllowedKeys(None), AllowedKeys(())
 LABELS = {"app": "cart", "app.kubernetes.io/name": "cart", "app.kubernetes.io/part-of": "shop", "secret": "s3cr3t"}
 
 
@@ -26,7 +26,7 @@ def told(encoder, *several):
 
 
 def redacted(labels, annotations=NONE):
-    return Redacted(NativeEncoder("demo", "node1"), labels, annotations)
+    return PodRedactor(NativeEncoder("demo", "node1"), labels, annotations)
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def redacted(labels, annotations=NONE):
     ],
 )
 def test_labels_are_allowed_by_their_keys_or_by_what_those_begin_with(patterns, left):
-    assert list(Allowed(patterns).of(LABELS)) == left
-    (event,) = told(redacted(Allowed(patterns)), of_pod(labels=LABELS))
+    assert list(AllowedKeys(patterns).filter(LABELS)) == left
+    (event,) = told(redacted(AllowedKeys(patterns)), of_pod(labels=LABELS))
     assert event["k8s"]["labels"] == {key: LABELS[key] for key in left}
 
 
@@ -57,7 +57,7 @@ def test_what_is_not_allowed_is_nowhere_in_the_event_and_all_else_is_as_it_was(s
 
 def test_annotations_are_another_list_than_labels():
     fork = of_pod(labels=LABELS, annotations={"example.com/owner": "shop", "secret": "s3cr3t"})
-    (event,) = told(redacted(NONE, Allowed(["example.com/owner"])), fork)
+    (event,) = told(redacted(NONE, AllowedKeys(["example.com/owner"])), fork)
     assert (event["k8s"]["labels"], event["k8s"]["annotations"]) == ({}, {"example.com/owner": "shop"})
 
 
@@ -69,7 +69,7 @@ def test_a_subject_stays_one_subject_so_that_what_is_made_of_it_is_made_once():
             seen.extend(fork.attribution for fork in forks)
             return super().forks(stream, forks)
 
-    encoder, fork = Redacted(Encoder("demo", "node1"), NONE, NONE), of_pod(labels=LABELS)
+    encoder, fork = PodRedactor(Encoder("demo", "node1"), NONE, NONE), of_pod(labels=LABELS)
     told(encoder, fork, fork)
     told(encoder, fork)
     assert len(set(seen)) == 1
@@ -79,7 +79,7 @@ def test_the_agents_own_events_are_redacted_too_and_their_makers_copy_is_not():
     attribution = of_pod(labels=LABELS, annotations={"secret": "s3cr3t"}).attribution
     event = {"event": "gap", "id": "1", **k8s_fields(attribution, "demo", "node1")}
     before = json.dumps(event)
-    item = json.loads(redacted(Allowed(["app"])).event(event))
+    item = json.loads(redacted(AllowedKeys(["app"])).event(event))
     assert item["k8s"]["labels"] == {"app": "cart"}
     assert "annotations" not in item["k8s"]
     assert "s3cr3t" not in json.dumps(item)
@@ -122,13 +122,13 @@ class Fixed:
     ],
 )  # fmt: skip
 def test_a_field_goes_by_its_dotted_name_however_it_lies(document, name, left):
-    encoder = Without(Fixed(document), [name])
+    encoder = FieldDropper(Fixed(document), [name])
     assert [json.loads(item) for item in encoder.forks(STREAM, [a_fork(), a_fork()])] == [left, left]
     assert json.loads(encoder.event({})) == left
 
 
 def test_several_names_go_together():
-    assert json.loads(Without(Fixed({"a": 1, "b": {"c": 2}, "d": 3}), ["a", "b.c"]).event({})) == {"b": {}, "d": 3}
+    assert json.loads(FieldDropper(Fixed({"a": 1, "b": {"c": 2}, "d": 3}), ["a", "b.c"]).event({})) == {"b": {}, "d": 3}
 
 
 documents = st.dictionaries(hostile, st.integers(-(2**63), 2**64 - 1) | hostile | st.lists(hostile, max_size=2), max_size=4)
@@ -136,6 +136,6 @@ documents = st.dictionaries(hostile, st.integers(-(2**63), 2**64 - 1) | hostile 
 
 @given(documents, st.lists(st.sampled_from("abc"), min_size=1, max_size=4))
 def test_what_is_not_named_stays_to_the_last_digit_on_one_line(document, name):
-    item = Without(Fixed(document), [".".join(name)]).event({})
+    item = FieldDropper(Fixed(document), [".".join(name)]).event({})
     assert json.loads(item) == {key: value for key, value in document.items() if key != ".".join(name)}
     assert "\n" not in item

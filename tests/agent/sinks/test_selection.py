@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agent.model import Attribution
 from agent.sinks.encoders.native import k8s_fields
-from agent.sinks.selection import Selection
+from agent.sinks.selection import LabelRequirement, Selection
 from tests.agent.sinks.nouns import a_pod, attributions
 from wire.events import FORK, FORK_SUMMARY, GAP, KINDS, NODE_SUMMARY
 
@@ -65,11 +65,11 @@ def test_namespaces_are_names_or_patterns(include, exclude, taken):
 @pytest.mark.parametrize(
     ("requirement", "taken"),
     [
-        (("app", frozenset(["cart"]), True), ["cart"]),
+        (LabelRequirement("app", frozenset(["cart"]), True), ["cart"]),
         (("app", frozenset(["cart", "pay"]), True), ["cart", "pay"]),
-        (("app", frozenset(["cart"]), False), ["pay", None]),
-        (("app", None, True), ["cart", "pay"]),
-        (("app", None, False), [None]),
+        (LabelRequirement("app", frozenset(["cart"]), False), ["pay", None]),
+        (LabelRequirement("app", None, True), ["cart", "pay"]),
+        (LabelRequirement("app", None, False), [None]),
     ],
 )
 def test_a_label_must_or_must_not_be_one_of_some_values(requirement, taken):
@@ -79,13 +79,13 @@ def test_a_label_must_or_must_not_be_one_of_some_values(requirement, taken):
 
 
 def test_all_of_the_labels_requirements_must_hold():
-    selection = Selection(labels=[("app", None, True), ("tier", frozenset(["web"]), True)])
+    selection = Selection(labels=[LabelRequirement("app", None, True), LabelRequirement("tier", frozenset(["web"]), True)])
     both, one = an_attribution(labels={"app": "x", "tier": "web"}), an_attribution(labels={"app": "x"})
     assert (selection.selects_attribution(both), selection.selects_attribution(one)) == (True, False)
 
 
 def test_the_host_is_taken_or_not_whatever_is_said_of_pods():
-    assert Selection(include=["shop"], labels=[("app", None, True)]).selects_attribution(HOST)
+    assert Selection(include=["shop"], labels=[LabelRequirement("app", None, True)]).selects_attribution(HOST)
     without = Selection(host=False)
     assert not without.selects_attribution(HOST)
     assert not without.selects_all_attributions
@@ -95,10 +95,10 @@ def test_the_host_is_taken_or_not_whatever_is_said_of_pods():
 @pytest.mark.parametrize("unknown", [UNNAMED, LOST])
 def test_what_the_api_has_not_named_is_in_no_namespace_and_has_no_label(unknown):
     assert Selection(exclude=["kube-system"]).selects_attribution(unknown)
-    assert Selection(labels=[("app", None, False)]).selects_attribution(unknown)
+    assert Selection(labels=[LabelRequirement("app", None, False)]).selects_attribution(unknown)
     assert Selection(host=False).selects_attribution(unknown)
     assert not Selection(include=["*"]).selects_attribution(unknown)
-    assert not Selection(labels=[("app", None, True)]).selects_attribution(unknown)
+    assert not Selection(labels=[LabelRequirement("app", None, True)]).selects_attribution(unknown)
 
 
 def test_a_subject_is_looked_at_once():
@@ -110,7 +110,8 @@ def test_a_subject_is_looked_at_once():
             return super().get(key, default)
 
     labels = Labels(app="cart")
-    selection, attribution = Selection(labels=[("app", frozenset(["cart"]), True)]), an_attribution(labels=labels)
+    selection = Selection(labels=[LabelRequirement("app", frozenset(["cart"]), True)])
+    attribution = an_attribution(labels=labels)
     assert [selection.selects_attribution(attribution) for _ in range(3)] == [True] * 3
     assert labels.looks == 1
 
@@ -119,7 +120,7 @@ selections = st.builds(
     Selection,
     st.sampled_from([(), ("shop",), ("*",)]),
     st.sampled_from([(), ("shop",)]),
-    st.sampled_from([(), (("app", frozenset(["cart"]), True),), (("app", None, False),)]),
+    st.sampled_from([(), (LabelRequirement("app", frozenset(["cart"]), True),), (LabelRequirement("app", None, False),)]),
     host=st.booleans(),
 )
 namespaces = st.sampled_from(["shop", "kube-system"])
@@ -136,7 +137,7 @@ def test_what_is_told_of_a_subject_is_taken_out_with_its_forks(selection, attrib
 
 @pytest.mark.parametrize("cgroup", [None, {"id": 0, "path": None}])
 def test_what_is_missing_and_nobodys_in_particular_is_always_told(cgroup):
-    selection = Selection(include=["shop"], labels=[("app", None, True)], host=False)
+    selection = Selection(include=["shop"], labels=[LabelRequirement("app", None, True)], host=False)
     for attribution in (HOST, LOST):
         assert selection.selects_event(a_gap(attribution, cgroup=cgroup))
         assert not selection.selects_event(a_gap(attribution, event=FORK_SUMMARY, cgroup=cgroup))

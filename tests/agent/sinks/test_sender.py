@@ -269,8 +269,8 @@ async def test_a_redirection_is_not_followed_for_the_token_is_not_meant_for_else
     receiver.usual = 500
     way.put()
     async with way.running():
-        await until(lambda: "500" in way.sender.answers)
-    assert way.sender.answers[str(status)] == 1
+        await until(lambda: "500" in way.sender.responses)
+    assert way.sender.responses[str(status)] == 1
     assert way.queue.delivered == {}
 
 
@@ -311,7 +311,7 @@ async def test_cancelled_at_any_moment_it_leaves_the_queue_as_it_was(receiver, m
     receiver.answers = [(429, {"Retry-After": "60"}, b"")] if moment == "pausing" else [hang]
     batches = [way.put(), way.put()]
     async with way.running():
-        await (until(lambda: way.sender.answers) if moment == "pausing" else reached.wait())
+        await (until(lambda: way.sender.responses) if moment == "pausing" else reached.wait())
         await asyncio.sleep(0.02)
     assert way.queue.waiting == batches
     assert (way.queue.settled, way.queue.delivered, way.queue.lost) == (0, {}, {})
@@ -325,7 +325,7 @@ async def test_answers_tries_and_bytes_are_counted(receiver):
     first, second = way.put(), way.put(5)
     await way.ship()
     sender = way.sender
-    assert sender.answers == {"500": 2, "429": 1, "200": 2, "401": 1}
+    assert sender.responses == {"500": 2, "429": 1, "200": 2, "401": 1}
     assert (sender.tries, sender.retries) == (6, 4)
     assert sender.bytes_sent == 4 * len(first.body) + 2 * len(second.body)
     assert sender.last_accepted is not None
@@ -388,7 +388,7 @@ async def test_trouble_that_goes_on_is_logged_once_and_so_is_its_end(receiver, c
     assert [record.getMessage() for record in caplog.records if record.name == "agent.sinks.delivery.sender"] == [
         "sink siem: retry: 500",
         "sink siem: hold: 401",
-        "sink siem: answers again after 10 tries",
+        "sink siem: works again after 10 failed tries",
     ]
 
 
@@ -401,7 +401,7 @@ async def test_the_same_trouble_is_logged_again_when_it_comes_again(receiver, ca
     await way.ship()
     assert [record.getMessage() for record in caplog.records if record.name == "agent.sinks.delivery.sender"] == [
         "sink siem: retry: 500",
-        "sink siem: answers again after 1 tries",
+        "sink siem: works again after 1 failed tries",
     ] * 2
 
 
@@ -416,9 +416,9 @@ async def test_what_is_refused_is_logged_with_its_reason(receiver, caplog):
         way.put(many)
     await way.ship()
     first, second, third = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
-    assert first == "sink siem: set a batch of 4 events aside: 400 no such field"
-    assert second.startswith("sink siem: set a batch of 1 events aside: 413")
-    assert third.startswith("sink siem: 1 of 2 events refused: 200 ")
+    assert first == "sink siem: gave a batch of 4 events up, counted as lost{rejected}: 400 no such field"
+    assert second.startswith("sink siem: gave a batch of 1 events up, counted as lost{too_large}: 413")
+    assert third.startswith("sink siem: the receiver rejected 1 of 2 events: 200 ")
 
 
 async def test_a_receipt_that_comes_in_pieces_is_read_to_its_end(receiver):
@@ -508,4 +508,4 @@ def test_the_parts_of_a_batch_hold_what_they_say():
     way = Way("http://127.0.0.1:1")
     batch = way.put(5)
     assert numbers_of(way.packer.part(batch, (0, 3), "again")) == [0, 3]
-    assert [numbers_of(half) for half in way.packer.halve(batch)] == [[0, 1], [2, 3, 4]]
+    assert [numbers_of(half) for half in way.packer.split(batch)] == [[0, 1], [2, 3, 4]]

@@ -102,7 +102,7 @@ async def test_too_large_is_split_also_when_it_is_said_before_the_body_was_read(
         await way.ship()
     assert (way.queue.delivered, way.queue.lost) == ({7: 16}, {"too_large": {7: 1}})
     assert receiver.taken == [*range(16)]
-    assert way.sender.answers["413"] >= 7  # 8, 4, 4 events and again, and the single one; more, where the answer did drown
+    assert way.sender.responses["413"] >= 7  # 8, 4, 4 events and again, and the single one; more, where the answer did drown
 
 
 async def test_a_kept_connection_that_turns_out_to_be_closed_is_no_failure(receiver):
@@ -113,7 +113,7 @@ async def test_a_kept_connection_that_turns_out_to_be_closed_is_no_failure(recei
             way.put()
         await way.ship()
         assert proxy.connections == 4
-    assert (way.sender.answers, way.pauses, way.sender.retries, way.sender.reconnected) == ({"200": 4}, [], 0, 3)
+    assert (way.sender.responses, way.pauses, way.sender.retries, way.sender.reconnected) == ({"200": 4}, [], 0, 3)
     assert receiver.taken == [*range(12)]
 
 
@@ -125,7 +125,7 @@ async def test_a_receiver_that_breaks_new_connections_too_is_backed_off_from(rec
         for _ in range(2):
             way.put()
         await way.ship()
-    assert way.sender.answers == {"disconnected": 2, "200": 2}
+    assert way.sender.responses == {"disconnected": 2, "200": 2}
     assert len(way.pauses) == 2
 
 
@@ -146,7 +146,7 @@ async def test_a_receiver_that_is_away_is_waited_for(receiver):
         batch = way.put()
         proxy.away()
         async with way.running():
-            await until(lambda: way.sender.answers.get("connect", 0) > 20)
+            await until(lambda: way.sender.responses.get("connect", 0) > 20)
             assert (way.queue.waiting, way.queue.delivered) == ([batch], {})
             host, port = proxy.address
             assert way.sender.state == f"retry: {host}:{port} can't be reached: Connection refused"
@@ -164,8 +164,8 @@ async def test_a_receiver_that_goes_away_in_the_middle_loses_nothing(receiver):
             for many in (5, 15, 25):
                 await until(lambda many=many: len(receiver.tries) >= many)
                 proxy.away()
-                await until(lambda: way.sender.answers.get("connect"))
-                way.sender.answers.clear()
+                await until(lambda: way.sender.responses.get("connect"))
+                way.sender.responses.clear()
                 proxy.back()
             await until(lambda: not len(way.queue))
     assert way.queue.delivered == {7: 90}
@@ -181,7 +181,7 @@ async def test_a_body_that_moves_slowly_is_not_cut_off(receiver):
         way = Way(proxy.url("/v1/events"), timeouts=timeouts, compression="none")
         way.put(1, text="x" * 1_500_000)
         await way.ship()
-    assert way.sender.answers == {"200": 1}
+    assert way.sender.responses == {"200": 1}
     assert way.seconds[0] > 1.2
     assert len(receiver.tries) == 1
 
@@ -192,7 +192,7 @@ async def test_a_receiver_that_is_silent_is_given_up_before_one_that_answers_slo
         way = Way(proxy.url("/v1/events"), timeouts=Timeouts(connect=5.0, idle=0.3, response=60.0))
         way.put()
         await way.ship()
-    assert way.sender.answers == {"timeout": 1, "200": 1}
+    assert way.sender.responses == {"timeout": 1, "200": 1}
     assert way.seconds[1] > 0.3
 
 
@@ -202,7 +202,7 @@ async def test_a_body_that_stands_still_is_cut_off(receiver):
         way = Way(proxy.url("/v1/events"), timeouts=QUICK, compression="none")
         way.put(1, text="x" * 8_000_000)
         await way.ship()
-    assert way.sender.answers == {"timeout": 1, "200": 1}
+    assert way.sender.responses == {"timeout": 1, "200": 1}
     assert receiver.taken == [0]
 
 
@@ -224,7 +224,7 @@ async def test_connections_that_were_given_up_are_not_kept_open(receiver):
         way = Way(proxy.url("/v1/events"), timeouts=QUICK, compression="none")
         way.put(1, text="x" * 8_000_000)
         async with way.running():
-            await until(lambda: way.sender.answers.get("timeout", 0) >= 4)
+            await until(lambda: way.sender.responses.get("timeout", 0) >= 4)
             assert connected_to(proxy.address) <= 2
         await asyncio.sleep(0)
         await until(lambda: not connected_to(proxy.address))
@@ -237,7 +237,7 @@ async def test_an_answer_that_drips_for_ever_is_cut_off_though_it_moves(receiver
         way = Way(proxy.url("/v1/events"), timeouts=timeouts)
         way.put()
         await way.ship()
-    assert way.sender.answers == {"timeout": 1, "200": 1}
+    assert way.sender.responses == {"timeout": 1, "200": 1}
     assert way.seconds[0] > 0.5  # not by the other limit
 
 
@@ -253,8 +253,8 @@ async def test_a_connection_that_does_not_come_about_is_given_up():
         way = Way(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeouts=Timeouts(connect=0.2))
         way.put()
         async with way.running():
-            await until(lambda: way.sender.answers.get("timeout"))
-            assert way.sender.state.endswith("can't be reached: no connection in time")
+            await until(lambda: way.sender.responses.get("timeout"))
+            assert way.sender.state.endswith("can't be reached: connection timed out")
         for one in waiting:
             one.close()
 
@@ -282,15 +282,15 @@ async def test_two_senders_stand_on_their_own(receiver):
     ("url", "state"),
     [
         # Too long to be asked for: the resolver says so at once, on any machine.
-        ("http://" + "x." * 130 + "example/", "retry: " + "x." * 130 + "example:80: the name is not known: "),
-        ("http://a..b/secret", "hold: a..b:80: url, headers or token can't be put into a request"),
+        ("http://" + "x." * 130 + "example/", "retry: " + "x." * 130 + "example:80: unknown host name: "),
+        ("http://a..b/secret", "hold: a..b:80: url, headers or token are not valid in an HTTP request"),
     ],
 )
 async def test_a_name_that_can_not_be_found_is_said(url, state):
     way = Way(url)
     way.put()
     async with way.running():
-        await until(lambda: way.sender.answers)
+        await until(lambda: way.sender.responses)
     assert way.sender.state.startswith(state[:300])
 
 

@@ -138,10 +138,10 @@ async def test_credentials_are_shown_to_the_proxy_and_to_nobody_else(receiver, b
 @pytest.mark.parametrize(
     ("status", "state"),
     [
-        (403, "hold: the proxy {proxy} makes no connection to {receiver}: 403"),
-        (407, "hold: the proxy {proxy} wants other credentials: 407"),
-        (502, "retry: the proxy {proxy} makes no connection to {receiver}: 502"),
-        (503, "retry: the proxy {proxy} makes no connection to {receiver}: 503"),
+        (403, "hold: the proxy {proxy} refuses to connect to {receiver}: 403"),
+        (407, "hold: the proxy {proxy} rejects our credentials: 407"),
+        (502, "retry: the proxy {proxy} refuses to connect to {receiver}: 502"),
+        (503, "retry: the proxy {proxy} refuses to connect to {receiver}: 503"),
     ],
 )
 async def test_a_proxy_that_refuses_is_said_and_waited_for(receiver, between, secure, ca, caplog, status, state):
@@ -149,20 +149,20 @@ async def test_a_proxy_that_refuses_is_said_and_waited_for(receiver, between, se
     between.refuses = status
     way = way_through(between, secure, ca, CREDENTIALS)
     async with way.running():
-        await until(lambda: way.sender.answers.get("proxy", 0) > 2)
+        await until(lambda: way.sender.responses.get("proxy", 0) > 2)
         addresses = {"proxy": f"127.0.0.1:{between.address[1]}", "receiver": f"127.0.0.1:{secure.address[1]}"}
         assert way.sender.state == state.format(**addresses)
         between.refuses = None
         await until(lambda: not len(way.queue))
     assert receiver.taken == [0, 1, 2]
-    assert "hunter2" not in "".join([*(record.getMessage() for record in caplog.records), repr(way.sender.answers)])
+    assert "hunter2" not in "".join([*(record.getMessage() for record in caplog.records), repr(way.sender.responses)])
 
 
 async def test_a_proxy_that_is_away_is_said(secure, ca):
     way = Way(secure.url(), ca_file=ca, proxy=f"http://{CREDENTIALS}@127.0.0.1:1")
     way.put()
     async with way.running():
-        await until(lambda: way.sender.answers)
+        await until(lambda: way.sender.responses)
     assert way.sender.state == "retry: the proxy 127.0.0.1:1 can't be reached: Connection refused"
 
 
@@ -170,7 +170,7 @@ async def test_a_receivers_certificate_is_checked_through_the_tunnel(receiver, b
     secure.tls = Authority().server()
     way = way_through(between, secure, ca)
     async with way.running():
-        await until(lambda: way.sender.answers.get("tls"))
+        await until(lambda: way.sender.responses.get("tls"))
         assert way.sender.state.startswith(f"hold: 127.0.0.1:{secure.address[1]} is not trusted: ")
     assert receiver.tries == []
 
@@ -204,7 +204,7 @@ async def test_a_tls_proxy_is_checked_as_a_receiver_is(receiver, ca):
     way = Way(receiver.url, ca_file=ca, proxy=between.url(CREDENTIALS))
     way.put()
     async with way.running():
-        await until(lambda: way.sender.answers.get("tls"))
+        await until(lambda: way.sender.responses.get("tls"))
         assert way.sender.state.startswith(f"hold: 127.0.0.1:{between.address[1]} is not trusted: ")
     between.close()
     assert (between.seen, receiver.tries) == ([], [])

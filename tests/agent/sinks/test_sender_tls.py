@@ -64,17 +64,17 @@ async def test_without_a_ca_file_the_systems_cas_are_asked(receiver, authority):
     with FaultProxy(receiver.address, tls=authority.server()) as proxy:
         way = way_to(proxy)
         async with way.running():
-            await until(lambda: way.sender.answers.get("tls"))
-    assert "is from an unknown CA: give that CA as ca_file" in way.sender.state
+            await until(lambda: way.sender.responses.get("tls"))
+    assert "is from an unknown CA: set ca_file to that CA" in way.sender.state
     assert receiver.tries == []
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda known: Authority().server(), "its certificate is from an unknown CA: give that CA as ca_file"),
+        (lambda known: Authority().server(), "its certificate is from an unknown CA: set ca_file to that CA"),
         (lambda known: known.server(days=-1), "its certificate has expired"),
-        (lambda known: known.server("elsewhere.example"), "its certificate is for other names"),
+        (lambda known: known.server("elsewhere.example"), "its certificate is for other host names"),
     ],
     ids=["unknown CA", "expired", "another name"],
 )
@@ -83,7 +83,7 @@ async def test_a_receiver_that_is_not_to_be_trusted_gets_nothing_until_it_is(rec
         way = way_to(proxy, ca_file=ca)
         async with way.running():
             await stuck(way, f"hold: 127.0.0.1:{proxy.address[1]} is not trusted: {words}")
-            assert way.sender.answers.keys() == {"tls"}
+            assert way.sender.responses.keys() == {"tls"}
             assert (receiver.tries, proxy.requests) == ([], [])
             proxy.tls = authority.server()
             await until(lambda: not len(way.queue))
@@ -94,7 +94,9 @@ async def test_a_plain_receiver_under_an_https_url_is_said(receiver, ca):
     way = Way(receiver.url.replace("http:", "https:"), ca_file=ca)
     way.put()
     async with way.running():
-        await stuck(way, f"hold: 127.0.0.1:{receiver.address[1]}: TLS: it speaks no TLS there: is it http://?")
+        await stuck(
+            way, f"hold: 127.0.0.1:{receiver.address[1]}: TLS: it does not use TLS on this port: should the url be http://?"
+        )
     assert receiver.tries == []
 
 
@@ -103,8 +105,8 @@ async def test_a_tls_receiver_under_an_http_url_is_said(receiver):
         proxy.usual = Garbage(b"\x15\x03\x01\x00\x02\x02\x0a")  # the alert unexpected_message; others just reset
         way = way_to(proxy)
         async with way.running():
-            await until(lambda: way.sender.answers)
-    assert way.sender.state.endswith("answers with something that is not HTTP: is it https://?")
+            await until(lambda: way.sender.responses)
+    assert way.sender.state.endswith("sent something that is not HTTP: should the url be https://?")
 
 
 async def test_a_receiver_that_asks_for_a_client_certificate_is_shown_it(receiver, authority, agents, ca, tmp_path):
@@ -128,7 +130,7 @@ async def test_certificate_and_key_can_be_one_file(receiver, authority, agents, 
 @pytest.mark.parametrize(
     ("shown", "words"),
     [
-        (None, "want"),
+        (None, "require"),
         (lambda agents, folder: Authority().client(folder), "it does not know the CA of our client certificate"),
         (lambda agents, folder: agents.client(folder, days=-1), "our client certificate has expired"),
     ],
@@ -183,7 +185,7 @@ async def test_a_replaced_client_certificate_is_taken_up_without_a_restart(recei
             way.put()
             await until(lambda: not len(way.queue))
             assert proxy.connections == 2
-    assert way.sender.answers == {"200": 3}
+    assert way.sender.responses == {"200": 3}
 
 
 async def test_a_replaced_ca_file_is_taken_up_without_a_restart(receiver, authority, tmp_path):
@@ -192,7 +194,7 @@ async def test_a_replaced_ca_file_is_taken_up_without_a_restart(receiver, author
     with FaultProxy(receiver.address, tls=authority.server()) as proxy:
         way = way_to(proxy, ca_file=wrong)
         async with way.running(pause_s=30):
-            await until(lambda: way.sender.answers.get("tls"))
+            await until(lambda: way.sender.responses.get("tls"))
             authority.file(tmp_path, "wrong.pem")
             await until(lambda: not len(way.queue), seconds=5)
     assert way.sender.tries == 2
@@ -243,7 +245,7 @@ async def test_a_file_that_is_wrong_is_one_clear_line_until_it_is_right(
         way = way_to(proxy, ca_file=files["ca"], cert_file=certificate, key_file=key)
         async with way.running():
             await stuck(way, f"hold: {state.format(**files)}")
-            assert way.sender.answers.keys() == {"files"}
+            assert way.sender.responses.keys() == {"files"}
             assert proxy.connections == 0
             other = tmp_path / "right"
             other.write_bytes(right)
@@ -269,7 +271,7 @@ async def test_a_file_that_becomes_wrong_holds_the_next_batch_and_not_the_agent(
 
 
 async def stuck_again(way, state):
-    await until(lambda: way.sender.answers.get("files", 0) > 2)
+    await until(lambda: way.sender.responses.get("files", 0) > 2)
     assert way.sender.state == state
 
 
@@ -292,9 +294,9 @@ async def test_a_replaced_token_is_taken_up_by_the_next_try(receiver, tmp_path):
     receiver.answers = [401, 401, 200]
     way.put()
     async with way.running(pause_s=30):
-        await until(lambda: "401" in way.sender.answers)
+        await until(lambda: "401" in way.sender.responses)
         token.write_text("newer")
-        await until(lambda: way.sender.answers["401"] == 2, seconds=5)
+        await until(lambda: way.sender.responses["401"] == 2, seconds=5)
         token.write_text("newest")
         await until(lambda: not len(way.queue), seconds=5)
     assert [headers["Authorization"] for _, headers, _ in receiver.tries] == ["Bearer old", "Bearer newer", "Bearer newest"]
@@ -306,7 +308,7 @@ async def test_nothing_is_sent_while_nobody_mends_what_is_held(receiver, tmp_pat
     receiver.usual = 401
     way.put()
     async with way.running(pause_s=30):
-        await until(lambda: "401" in way.sender.answers)
+        await until(lambda: "401" in way.sender.responses)
         with pytest.raises(TimeoutError):
             await until(lambda: len(receiver.tries) > 1, seconds=2.5)
 
@@ -316,9 +318,9 @@ async def test_nothing_is_sent_while_nobody_mends_what_is_held(receiver, tmp_pat
     [
         (lambda file: None, "No such file or directory"),
         (lambda file: file.write_bytes(b" \n"), "the token file is empty"),
-        (lambda file: file.write_bytes(b"two\nlines"), "the token file has more than one line, or what is no text"),
-        (lambda file: file.write_bytes(b"to\x00ken"), "the token file has more than one line, or what is no text"),
-        (lambda file: file.write_bytes(b"\xff\xfe"), "is no text"),
+        (lambda file: file.write_bytes(b"two\nlines"), "the token file has more than one line, or unprintable characters"),
+        (lambda file: file.write_bytes(b"to\x00ken"), "the token file has more than one line, or unprintable characters"),
+        (lambda file: file.write_bytes(b"\xff\xfe"), "is not UTF-8 text"),
         (lambda file: file.write_bytes(b"x" * 100_000), "is too long for a token"),
         (Path.mkdir, "is not a file"),
         (os.mkfifo, "is not a file"),
@@ -332,7 +334,7 @@ async def test_a_token_that_can_not_be_sent_is_said_and_nothing_is(receiver, tmp
     way.put()
     async with way.running():
         await stuck(way, f"hold: token_file {token}: {words}")
-        assert way.sender.answers.keys() == {"files"}
+        assert way.sender.responses.keys() == {"files"}
         assert receiver.tries == []
         (tmp_path / "right").write_text("good")
         if token.is_dir():
@@ -357,7 +359,7 @@ async def test_a_token_stays_a_secret_also_when_the_receiver_repeats_it(receiver
     async with way.running():
         await until(lambda: states.append(way.sender.state) or not len(way.queue))
         states.append(way.sender.state)
-    shown = "".join([*states, repr(way.sender.answers), *(record.getMessage() for record in caplog.records)])
+    shown = "".join([*states, repr(way.sender.responses), *(record.getMessage() for record in caplog.records)])
     assert "[secret]" in shown
     assert "hunter2" not in shown
     assert b64encode(b"forklore:hunter2-hunter2").decode() not in shown

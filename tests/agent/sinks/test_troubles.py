@@ -74,11 +74,11 @@ def test_no_class_of_aiohttps_errors_is_left_out():
 @pytest.mark.parametrize(
     ("reason", "said"),
     [
-        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "it wants a client certificate: give cert_file and key_file"),
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "it requires a client certificate: set cert_file and key_file"),
         ("TLSV1_ALERT_UNKNOWN_CA", "it does not know the CA of our client certificate"),
-        ("SSLV3_ALERT_BAD_CERTIFICATE", "it refuses our client certificate"),
-        ("TLSV1_ALERT_PROTOCOL_VERSION", "it speaks no TLS version from 1.2 on"),
-        ("WRONG_VERSION_NUMBER", "it speaks no TLS there: is it http://?"),
+        ("SSLV3_ALERT_BAD_CERTIFICATE", "it rejects our client certificate"),
+        ("TLSV1_ALERT_PROTOCOL_VERSION", "it supports no TLS version from 1.2 on"),
+        ("WRONG_VERSION_NUMBER", "it does not use TLS on this port: should the url be http://?"),
     ],
 )
 def test_what_openssl_says_is_said_in_words_and_waits_for_somebody(reason, said):

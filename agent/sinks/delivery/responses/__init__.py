@@ -1,7 +1,7 @@
-"""What a receiver's answer means for a batch: one module a protocol, each with one pure function `answer`.
+"""What a receiver's response means for a batch: a module for each protocol, each with one pure function `interpret`.
 
-An answer's body is hostile input: whatever is in it, there is a fate and a line of text. What it does not say was taken never
-counts as delivered. Must not live here: requests, pauses.
+A response's body is hostile input: whatever is in it, there is a result and one line of text. Events that it does not report as
+accepted never count as delivered. This package must not send requests or wait.
 """
 
 from agent.sinks.delivery.responses.response import MOST_BYTES, Outcome, Result, retry_after

@@ -1,7 +1,4 @@
-"""`protocol: http`: forklore's own collector, and whatever takes a body and says so by its status. Any 2xx takes the batch.
-
-Must not live here: receivers with a protocol of their own.
-"""
+"""`protocol: http`: forklore's own collector, and any receiver whose status is all that counts. Any 2xx accepts the batch."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ def interpret(status: int, headers: Mapping[str, str], body: bytes, now: datetim
 
 
 def _rejected_items(body: bytes, events: int) -> tuple[int, ...]:
-    """From wire.batch.Receipt, if it is one; another receiver's body says nothing to us."""
+    """From wire.batch.Receipt, if the body is one; the body of another receiver has no meaning here."""
     try:
         lines = {line["line"] for line in orjson.loads(body)["rejected"] if type(line["line"]) is int}
     except (ValueError, KeyError, TypeError):

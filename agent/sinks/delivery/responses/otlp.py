@@ -1,7 +1,7 @@
-"""`protocol: otlp`: the specification's answers, over HTTP (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP Response").
+"""`protocol: otlp`: the responses over HTTP (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP Response"). gRPC is not supported.
 
-What it forbids to repeat is not repeated, except where the request was not the same (413) or did not arrive (408), and where a
-person can mend it (401, 403, 404). Must not live here: gRPC.
+Requests that must not be retried according to the specification are not retried, except those that were not the same (413) or
+did not arrive (408), and those that fail until a person changes something (401, 403, 404).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from agent.sinks.protobuf import VARINT, fields, unsigned
 __all__ = ["interpret"]
 
 _RETRY: Final = frozenset({408, 429, 502, 503, 504})
-_TOO_LARGE: Final = "request body too large"  # the official collector's words, with status 400
-_MOST_WORDS: Final = 200
+_TOO_LARGE: Final = "request body too large"  # the OpenTelemetry Collector's text, with status 400
+_MOST_TEXT: Final = 200
 
 
 def interpret(status: int, headers: Mapping[str, str], body: bytes, now: datetime, batch: Batch) -> Outcome:
     if 200 <= status < 300:
-        return _taken(status, headers, body, batch)
+        return _accepted(status, headers, body, batch)
     text = status_text(status, _message(headers, body) or body)
     if status == 413 or (status == 400 and _TOO_LARGE in text):
         return Outcome(Result.SPLIT, text)
@@ -37,16 +37,16 @@ def interpret(status: int, headers: Mapping[str, str], body: bytes, now: datetim
     return Outcome(Result.REJECTED, text)
 
 
-def _taken(status: int, headers: Mapping[str, str], body: bytes, batch: Batch) -> Outcome:
-    """An empty `partial_success` says that all were taken; so does no body at all (Loki's 204)."""
+def _accepted(status: int, headers: Mapping[str, str], body: bytes, batch: Batch) -> Outcome:
+    """Everything was accepted if `partial_success` is empty, or there is no body at all (Loki's 204)."""
     if is_web_page(body):
-        return Outcome(Result.HOLD, f"{status_text(status, body)}: a web page is no OTLP receiver: see the sink's url")
+        return Outcome(Result.HOLD, f"{status_text(status, body)}: a web page, and not an OTLP receiver: see the sink's url")
     rejected, message = _partial_json(body) if _is_json(headers, body) else _partial_protobuf(headers, body)
     rejected = min(max(rejected, 0), batch.events)
-    words = printable(message, _MOST_WORDS)
+    text = printable(message, _MOST_TEXT)
     if rejected:
-        return Outcome(Result.ACCEPTED, f"{status} {rejected} of {batch.events} rejected: {words}", rejected_count=rejected)
-    return Outcome(Result.ACCEPTED, f"{status} warning: {words}" if words else str(status))
+        return Outcome(Result.ACCEPTED, f"{status} {rejected} of {batch.events} rejected: {text}", rejected_count=rejected)
+    return Outcome(Result.ACCEPTED, f"{status} warning: {text}" if text else str(status))
 
 
 def _partial_json(body: bytes) -> tuple[int, str]:
@@ -65,53 +65,53 @@ def _partial_protobuf(headers: Mapping[str, str], body: bytes) -> tuple[int, str
     try:
         for number, _, _, start, end in fields(body):
             if number == 1:
-                for inner, wire, _, at, stop in fields(body, start, end):
-                    if inner == 1 and wire == VARINT:
+                for inner, wire_type, _, at, stop in fields(body, start, end):
+                    if inner == 1 and wire_type == VARINT:
                         rejected = unsigned(body, at, stop)[0]
                     elif inner == 2:
-                        message = _words(body, at, stop)
+                        message = _text(body, at, stop)
     except ValueError:
-        pass  # what came before it was read
-    # int64: what is negative has no meaning.
+        pass  # what came before has been read
+    # An int64: negative numbers have no meaning.
     return 0 if rejected >> 63 else rejected, message
 
 
 def _message(headers: Mapping[str, str], body: bytes) -> str:
-    """google.rpc.Status.message = 2, of what was refused as a whole."""
+    """google.rpc.Status.message = 2, of a request that was rejected as a whole."""
     message = ""
     if _is_json(headers, body):
-        said = _object(_json(body)).get("message")
-        message = said if isinstance(said, str) else ""
+        value = _object(_json(body)).get("message")
+        message = value if isinstance(value, str) else ""
     elif _is_protobuf(headers):
         try:
             for number, _, _, start, end in fields(body):
                 if number == 2:
-                    message = _words(body, start, end)
+                    message = _text(body, start, end)
         except ValueError:
             pass
     return message
 
 
-def _words(body: bytes, start: int, end: int) -> str:
-    return body[start : min(end, start + _MOST_WORDS * 4)].decode(errors="replace")
+def _text(body: bytes, start: int, end: int) -> str:
+    return body[start : min(end, start + _MOST_TEXT * 4)].decode(errors="replace")
 
 
 def _is_json(headers: Mapping[str, str], body: bytes) -> bool:
-    """The Content-Type says it, or the first byte, which no answer in protobuf begins with."""
+    """By the Content-Type, or by the first byte, with which no response in protobuf begins."""
     return "json" in headers.get("Content-Type", "") or body[:1] == b"{"
 
 
 def _is_protobuf(headers: Mapping[str, str]) -> bool:
-    """Or it does not say what it is."""
+    """A response without a Content-Type is taken to be protobuf."""
     return "protobuf" in headers.get("Content-Type", "protobuf")
 
 
 def _json(body: bytes) -> object:
     try:
-        reply: object = orjson.loads(body)
+        content: object = orjson.loads(body)
     except ValueError:
         return None
-    return reply
+    return content
 
 
 def _object(value: object) -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""What all protocols share: the fates, and what a status means where a protocol does not say otherwise.
-
-Must not live here: what a protocol's bodies say.
-"""
+"""What all protocols share: the outcome of a request, and what an HTTP status means where a protocol does not define it."""
 
 from __future__ import annotations
 
@@ -27,18 +24,20 @@ __all__ = [
 
 
 class Result(Enum):
+    """What happens to the batch next. The value is shown to people."""
+
     ACCEPTED = "accepted"
-    RETRY = "retry"  # the receiver's trouble: again, later
-    HOLD = "hold"  # our settings' trouble: again, slowly, until somebody mends them
-    SPLIT = "split"  # too large
-    REJECTED = "rejected"  # will never pass
+    RETRY = "retry"  # again, after a pause: the receiver is busy or has an error
+    HOLD = "hold"  # again, after a long pause: a setting or the receiver's set-up is wrong
+    SPLIT = "split"  # in two halves: it is too large
+    REJECTED = "rejected"  # never again
 
 
 class Outcome(NamedTuple):
-    """`pause_s`: how long the receiver is to be left alone, also when it took the batch; None: it does not say.
+    """`pause_s`: how long the receiver asks to be left alone, even after it accepted the batch; None: it does not ask.
 
-    Of a batch that was TAKEN, by place in the body, from 0: the `refused` items will never pass, those `again` are to be sent
-    once more. `rejected`: how many will never pass where the receiver does not say which.
+    Of a batch that was ACCEPTED, by index in the body, from 0: `rejected_items` will never be accepted, `retry_items` are to be
+    sent once more. `rejected_count`: how many more will never be accepted, when the receiver does not say which.
     """
 
     result: Result
@@ -49,21 +48,21 @@ class Outcome(NamedTuple):
     rejected_count: int = 0
 
 
-MOST_BYTES: Final = 1 << 20  # of an answer's body are read; one as long as this was cut
+MOST_BYTES: Final = 1 << 20  # of a response's body are read; one as long as this was cut
 HOLD: Final = frozenset({401, 403, 404, 405, 407, 410, 415})
 _RETRY: Final = frozenset({408, 425, 429})
-# How some say with 400 what others say with 404 and 415: Elasticsearch of a path, Fluent Bit of a path and a type. As the first
-# words only: further on may be what a container chose, and a batch that is held holds up all behind it.
+# Some respond 400 where others respond 404 and 415: Elasticsearch for a path, Fluent Bit for a path and a content type. Only
+# the first words are compared: later ones may come from a container, and a batch that is held delays all behind it.
 _MISDIRECTED: Final = (
     "400 no handler found for uri", "400 error: invalid HTTP endpoint", "400 error: invalid endpoint",
     "400 error: invalid 'Content-Type'",
 )  # fmt: skip
-_LONGEST_S: Final = 3600.0  # nobody can ask for more: the journal is bounded
-_MOST_TEXT: Final = 200  # characters of a receiver's words that people are shown
+_LONGEST_S: Final = 3600.0  # the longest pause that a receiver may ask for: the journal is bounded
+_MOST_TEXT: Final = 200  # characters of a receiver's text that are shown to people
 
 
 def interpret_status(status: int, text: str, headers: Mapping[str, str], now: datetime) -> Outcome:
-    """What a status other than 2xx means by itself."""
+    """The outcome of a status other than 2xx. `headers`: of the response."""
     if status == 413:
         return Outcome(Result.SPLIT, text)
     if status in HOLD or 300 <= status < 400 or is_misdirected(text):
@@ -74,23 +73,23 @@ def interpret_status(status: int, text: str, headers: Mapping[str, str], now: da
 
 
 def is_misdirected(text: str) -> bool:
-    """`text`: as `told` has it. The url or the framing is wrong, and nothing in the batch."""
+    """The url or the framing is wrong, and not the batch. `text`: as `status_text` returns it."""
     return text.startswith(_MISDIRECTED)
 
 
-def status_text(status: int, said: str | bytes) -> str:
-    """One bounded line: the status, and the receiver's words as far as they go."""
-    words = said[: _MOST_TEXT * 4].decode(errors="replace") if isinstance(said, bytes) else said
-    return f"{status} {printable(words.strip(), _MOST_TEXT)}".strip()
+def status_text(status: int, message: str | bytes) -> str:
+    """One printable line: the status, and the receiver's message, cut at 200 characters."""
+    text = message[: _MOST_TEXT * 4].decode(errors="replace") if isinstance(message, bytes) else message
+    return f"{status} {printable(text.strip(), _MOST_TEXT)}".strip()
 
 
 def is_web_page(body: bytes) -> bool:
-    """HTML or XML: a proxy, a login page, another program's port. Its 200 says nothing of our batch."""
+    """HTML or XML: from a proxy, a login page, or another program's port. Its status says nothing about our batch."""
     return body[:200].lstrip().startswith(b"<")
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds, from seconds or an HTTP date (RFC 9110, 10.2.3); None when there is nothing that can be understood."""
+    """Seconds, from the header's seconds or HTTP date (RFC 9110, 10.2.3). None when it is absent or cannot be parsed."""
     if not value:
         return None
     if value.isascii() and value.isdigit():
