@@ -1,6 +1,6 @@
-"""Forks on a terminal: `forklore top`, `tree` and `tail`, which ask a collector over HTTP as anyone may.
+"""The `forklore` command, and its terminal views of a collector: `forklore top`, `tree` and `tail`.
 
-`collector.py` is the one speaker to it; what it says becomes text in pure modules (`words`, `forks`, `lineage`, `top.rows`),
-where every name passes `wire.names.visible`. Textual is imported by `top` alone. Must not live here: anything of the
-collector's own code; the two meet in HTTP.
+`cli.client` reads the collector over HTTP; pure modules in `cli.text` and `cli.top` turn its answers into text, and pass every
+name through `wire.names.visible`. Only the screens of `top` import Textual. The views must not import the agent's or the
+collector's code.
 """

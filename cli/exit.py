@@ -1,7 +1,4 @@
-"""How a command ends: with its code and one sentence, quietly on Ctrl-C, quietly when its reader is gone.
-
-Must not live here: what it does until then.
-"""
+"""Runs a command, and turns its errors into a line on standard error and an exit code."""
 
 from __future__ import annotations
 
@@ -13,22 +10,22 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from cli.client.errors import OK, ReaderGone, Trouble
+from cli.client.errors import OK, CommandError, ReaderGone
 
-__all__ = ["ended"]
+__all__ = ["run_command"]
 
 
-def ended(name: str, work: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Does `work`; gives the exit code. Ctrl-C ends the process at once, as if nobody had thought of it, since nothing here
-    has to be put away: a traceback is no answer, and a blocked output would hold up anything that waits for the loop."""
+def run_command(name: str, work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Runs `work`; returns the exit code. Ctrl-C ends the process at once by the signal's default action: there is nothing to
+    clean up, and a handler in the loop would wait while the output is blocked."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         return asyncio.run(work())
     except ReaderGone:
-        with suppress(OSError, AttributeError, ValueError):  # what is still in the buffer shall go nowhere, without a word
+        with suppress(OSError, AttributeError, ValueError):  # discard what is still in the buffer
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except Trouble as trouble:
+    except CommandError as error:
         with suppress(OSError, AttributeError, ValueError):
-            sys.stderr.write(f"forklore {name}: {trouble}\n")
-        return trouble.code
+            sys.stderr.write(f"forklore {name}: {error}\n")
+        return error.code

@@ -1,7 +1,6 @@
-"""What all three commands are told in the same way: which collector, how to be let in, and which forks.
+"""The options that `top`, `tree` and `tail` share: the collector's address, the token, the filters.
 
-`FORKLORE_COLLECTOR`, `FORKLORE_TOKEN_FILE` and `FORKLORE_CA_FILE` stand in for the options. Must not live here: what one
-command alone is told.
+`FORKLORE_COLLECTOR`, `FORKLORE_TOKEN_FILE` and `FORKLORE_CA_FILE` are the defaults of the options.
 """
 
 from __future__ import annotations
@@ -16,31 +15,34 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from cli.client.errors import EXIT_CODES, WRONG_SETTINGS, Trouble
+from cli.client.errors import EXIT_CODES, WRONG_SETTINGS, CommandError
 from wire import units
 from wire.names import visible
 
-__all__ = ["ENVIRONMENT", "Access", "access_of", "asked", "fork_filters", "joined", "new_parser", "pod_filters", "time_text"]
+__all__ = [
+    "ENVIRONMENT", "Access", "add_fork_filters", "add_pod_filters", "filter_query", "join_values", "new_parser", "parse_time",
+    "read_access",
+]  # fmt: skip
 
-USUAL: Final = "http://127.0.0.1:9910"
+DEFAULT_URL: Final = "http://127.0.0.1:9910"
 ENVIRONMENT: Final = ("FORKLORE_COLLECTOR", "FORKLORE_TOKEN_FILE", "FORKLORE_CA_FILE")
 _MOMENT: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d(?:\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII | re.IGNORECASE
 )
 
-# Option, what stands for its value, what it says; the query's name is the option's.
-_OF_PODS: Final = (
+# Option (the query parameter has the same name), metavar, help.
+_POD_FILTERS: Final = (
     ("cluster", "NAME", "of this cluster"),
     ("namespace", "NAME", "of this namespace"),
     ("workload", "[KIND/]NAME", "of this workload, such as Deployment/cart"),
     ("node", "NAME", "on this node"),
-    ("text", "TEXT", "with this somewhere in its names: cluster, node, namespace, pod, uid, workload, container"),
+    ("text", "TEXT", "with this in one of its names: cluster, node, namespace, pod, uid, workload, container"),
 )
-_OF_FORKS: Final = (
+_FORK_FILTERS: Final = (
     ("pod", "NAME", "of this pod"),
     ("pod-uid", "UID", "of the pod with this uid"),
-    ("comm", "COMM", "of a process that is called exactly so"),
-    ("parent-comm", "COMM", "out of a process that is called exactly so"),
+    ("comm", "COMM", "of a process with exactly this name"),
+    ("parent-comm", "COMM", "of a parent with exactly this name"),
     ("kind", "KIND", "process or thread"),
     ("pid", "PID", "of a child or parent with this pid, on the host or in the pod"),
     ("entity", "ID", "of a child or parent with this process_entity_id, 16 hex digits"),
@@ -48,10 +50,10 @@ _OF_FORKS: Final = (
 
 
 class Access(NamedTuple):
-    """`url`: without a slash at its end. `shown`: the same, without a password in it."""
+    """`url`: without a trailing slash. `display_url`: the same, without its password."""
 
     url: str
-    shown: str
+    display_url: str
     token_file: Path | None
     ca_file: Path | None
 
@@ -65,7 +67,7 @@ def new_parser(name: str, description: str, epilog: str = "") -> argparse.Argume
         allow_abbrev=False,
     )
     group = parser.add_argument_group("the collector")
-    group.add_argument("--collector", metavar="URL", help=f"default: $FORKLORE_COLLECTOR, else {USUAL}")
+    group.add_argument("--collector", metavar="URL", help=f"default: $FORKLORE_COLLECTOR, else {DEFAULT_URL}")
     group.add_argument("--token-file", type=Path, metavar="FILE", help="the bearer token; default: $FORKLORE_TOKEN_FILE")
     group.add_argument(
         "--ca-file", type=Path, metavar="FILE", help="CAs (PEM) instead of the system's; default: $FORKLORE_CA_FILE"
@@ -73,45 +75,46 @@ def new_parser(name: str, description: str, epilog: str = "") -> argparse.Argume
     return parser
 
 
-def pod_filters(parser: argparse.ArgumentParser) -> None:
-    _filters(parser, _OF_PODS, "which pods (all that is given must hold)")
+def add_pod_filters(parser: argparse.ArgumentParser) -> None:
+    _filters(parser, _POD_FILTERS, "which pods (all given filters must match)")
 
 
-def fork_filters(parser: argparse.ArgumentParser) -> None:
-    _filters(parser, _OF_PODS + _OF_FORKS, "which forks (all that is given must hold)")
+def add_fork_filters(parser: argparse.ArgumentParser) -> None:
+    _filters(parser, _POD_FILTERS + _FORK_FILTERS, "which forks (all given filters must match)")
 
 
-def asked(options: argparse.Namespace) -> list[tuple[str, str]]:
-    """The filters as a query."""
-    names = [name.replace("-", "_") for name, _, _ in _OF_PODS + _OF_FORKS]
-    said = [(name, str(value)) for name in names if (value := getattr(options, name, None))]
-    return said + [("label", label) for label in options.label or ()]
+def filter_query(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """The filters as query parameters."""
+    names = [name.replace("-", "_") for name, _, _ in _POD_FILTERS + _FORK_FILTERS]
+    pairs = [(name, str(value)) for name in names if (value := getattr(options, name, None))]
+    return pairs + [("label", label) for label in options.label or ()]
 
 
-def access_of(options: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Access:
-    """Raises `Trouble` when an address is none."""
+def read_access(options: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Access:
+    """Raises `CommandError` when the address is invalid."""
     name, value = "--collector", options.collector
     if not value:
-        name, value = ENVIRONMENT[0], environment.get(ENVIRONMENT[0]) or USUAL
+        name, value = ENVIRONMENT[0], environment.get(ENVIRONMENT[0]) or DEFAULT_URL
     url = value.strip() if "://" in value else f"http://{value.strip()}"
     parts = _parts(url)
     if parts is None:
-        raise Trouble(
-            WRONG_SETTINGS, f"{name} is {visible(value)!r}; right would be an address such as {USUAL} or https://forks.example"
+        raise CommandError(
+            WRONG_SETTINGS,
+            f"{name} is {visible(value)!r}; right would be an address such as {DEFAULT_URL} or https://forks.example",
         )
     if parts.username is not None and (options.token_file or environment.get(ENVIRONMENT[1])):
-        raise Trouble(WRONG_SETTINGS, f"{name} has a user in it, and there is a token, too: one of them can be shown, not both")
-    shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        raise CommandError(WRONG_SETTINGS, f"{name} contains a user, and there is a token too: only one of them can be sent")
+    display_url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     files = [
-        given or (Path(said) if (said := environment.get(variable)) else None)
+        given or (Path(value) if (value := environment.get(variable)) else None)
         for given, variable in zip((options.token_file, options.ca_file), ENVIRONMENT[1:], strict=True)
     ]
-    return Access(url.rstrip("/"), visible(shown.rstrip("/")), files[0], files[1])
+    return Access(url.rstrip("/"), visible(display_url.rstrip("/")), files[0], files[1])
 
 
-def time_text(text: str) -> str:
-    """A time as the collector takes it: `now`, `-15m` (or `15m`), or RFC 3339, of which all behind the day may be left out; it
-    is UTC where no offset is given. For argparse's `type`."""
+def parse_time(text: str) -> str:
+    """A time as the collector accepts it: `now`, `-15m` (or `15m`), or RFC 3339, of which everything after the day may be
+    omitted; without an offset it is UTC. For argparse's `type`."""
     text = text.strip()
     if text == "now":
         return text
@@ -119,24 +122,24 @@ def time_text(text: str) -> str:
         return f"-{text.removeprefix('-')}"
     if found := _MOMENT.fullmatch(text):
         day, minute, second, offset = found.groups()
-        told = f"{day}T{minute or '00:00'}{second or ':00'}{(offset or 'Z').upper()}"
+        stamp = f"{day}T{minute or '00:00'}{second or ':00'}{(offset or 'Z').upper()}"
         with suppress(ValueError):
-            datetime.fromisoformat(f"{told[:19]}+00:00")
-            return told
+            datetime.fromisoformat(f"{stamp[:19]}+00:00")
+            return stamp
     raise argparse.ArgumentTypeError(
         f"{visible(text[:60])} is no time; right would be -15m (ms, s, m, h, d, w), now, or 2026-11-22T19:48:30Z"
     )
 
 
-def joined(arguments: Sequence[str], *names: str) -> list[str]:
-    """`--from -15m` as `--from=-15m`: argparse would take the second for an option."""
-    told: list[str] = []
+def join_values(arguments: Sequence[str], *names: str) -> list[str]:
+    """`--from -15m` becomes `--from=-15m`: argparse would read `-15m` as an option."""
+    result: list[str] = []
     for argument in arguments:
-        if told and told[-1] in names and units.is_offset(argument):
-            told[-1] += f"={argument}"
+        if result and result[-1] in names and units.is_offset(argument):
+            result[-1] += f"={argument}"
         else:
-            told.append(argument)
-    return told
+            result.append(argument)
+    return result
 
 
 def _filters(parser: argparse.ArgumentParser, options: Sequence[tuple[str, str, str]], title: str) -> None:
@@ -156,7 +159,7 @@ def _filters(parser: argparse.ArgumentParser, options: Sequence[tuple[str, str, 
 def _parts(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        port = parts.port  # reading it is what checks it
+        port = parts.port  # reading it checks it
     except ValueError:
         return None
     known = parts.scheme in ("http", "https") and parts.hostname and port != 0

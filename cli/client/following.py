@@ -1,7 +1,4 @@
-"""The live stream for as long as anyone watches: taken up again when it breaks, each fork once, and what was missed is said.
-
-Must not live here: HTTP (`collector`), what is printed (`tail`).
-"""
+"""Follows the live stream: reconnects when it breaks, yields each fork once, and reports what was missed."""
 
 from __future__ import annotations
 
@@ -16,56 +13,56 @@ import orjson
 
 from cli.client.client import Collector, Query
 from cli.client.errors import Unavailable
-from cli.client.json_view import Said
+from cli.client.json_view import JsonView
 from wire.backoff import Backoff
 
-__all__ = ["Away", "Back", "Forks", "Item", "Known", "Lost", "follow"]
+__all__ = ["Connected", "Disconnected", "Forks", "Item", "Lost", "SeenIds", "follow"]
 
 _BACKOFF: Final = Backoff(first_s=0.5, longest_s=30.0)
-KNOWN: Final = 20_000  # ids remembered: what a collector may send again after a break, at 1 KB each 20 MB at most
+MAX_SEEN: Final = 20_000  # ids remembered: a collector may send these again after a break; at 1 KB each 20 MB at most
 
 
 class Forks(NamedTuple):
-    """Those that came together, each for the first time."""
+    """Forks that arrived together, each for the first time."""
 
-    forks: list[Said]
+    forks: list[JsonView]
 
 
 class Lost(NamedTuple):
-    """Forks that came too late for the collector to send them here. `forks` None: nobody knows how many. `more`: others,
-    beyond these."""
+    """Forks that the collector skipped because this reader was too slow. `forks` None: the number is unknown. `more`: the
+    number is a lower bound."""
 
     forks: int | None
     more: bool
 
 
-class Away(NamedTuple):
+class Disconnected(NamedTuple):
     """The stream broke. `wait`: seconds until the next try."""
 
-    why: str
+    reason: str
     wait: float
 
 
-class Back(NamedTuple):
-    """The stream is there. `after`: seconds that it was away; None: it is the first time. `resumed`: it goes on where it
-    broke, as far as the collector can."""
+class Connected(NamedTuple):
+    """The stream is connected. `after`: seconds since it broke; None: the first time. `resumed`: it continues where it broke,
+    as far as the collector can."""
 
     after: float | None
     resumed: bool
 
 
-Item = Forks | Lost | Away | Back
+Item = Forks | Lost | Disconnected | Connected
 
 
-class Known:
-    """Ids of forks that were shown, the latest of them."""
+class SeenIds:
+    """Ids of the forks that were shown last."""
 
-    def __init__(self, most: int = KNOWN) -> None:
+    def __init__(self, most: int = MAX_SEEN) -> None:
         self._ids: OrderedDict[str, None] = OrderedDict()
         self._most = most
 
-    def news(self, forks: Iterable[Said]) -> list[Said]:
-        """Those that were not shown yet; one without an id counts as new."""
+    def unseen(self, forks: Iterable[JsonView]) -> list[JsonView]:
+        """The forks that were not shown yet; one without an id counts as new."""
         new = []
         for fork in forks:
             if name := fork["id"].text:
@@ -81,44 +78,44 @@ class Known:
 async def follow(
     collector: Collector,
     query: Query,
-    known: Known,
+    seen: SeenIds,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncGenerator[Item]:
-    """Without an end. Raises `Trouble` when the first try fails, and later on what no waiting mends."""
-    last_id, failures, gone = "", 0, None
+    """Never ends. Raises `CommandError` when the first try fails, and later for errors that are not temporary."""
+    last_id, failures, broken_at = "", 0, None
     while True:
         try:
             async with collector.stream(query, last_id) as stream:
-                yield Back(None if gone is None else time.monotonic() - gone, bool(last_id))
-                gone = 0.0
-                async for events, stands in stream:
+                yield Connected(None if broken_at is None else time.monotonic() - broken_at, bool(last_id))
+                broken_at = 0.0
+                async for events, position in stream:
                     failures = 0
-                    forks: list[Said] = []
+                    forks: list[JsonView] = []
                     for event in events:
                         if event.name == "fork":
                             forks.append(_read(event.data))
                         elif event.name == "lost":
-                            yield Forks(known.news(forks))
+                            yield Forks(seen.unseen(forks))
                             forks = []
-                            told = _read(event.data)
-                            yield Lost(told["forks"].whole, told["more"].raw is True)
-                    if new := known.news(forks):
+                            lost = _read(event.data)
+                            yield Lost(lost["forks"].integer, lost["more"].raw is True)
+                    if new := seen.unseen(forks):
                         yield Forks(new)
-                    last_id = stands  # only now: what was told is shown
-            why, wait = "the collector ended the stream", 0.0
-        except Unavailable as trouble:
-            if gone is None:
+                    last_id = position  # only now: the consumer has shown the forks before it
+            reason, wait = "the collector ended the stream", 0.0
+        except Unavailable as error:
+            if broken_at is None:
                 raise
-            why, wait = str(trouble), trouble.wait
-        gone = time.monotonic()
+            reason, wait = str(error), error.wait
+        broken_at = time.monotonic()
         failures += 1
         wait = max(wait, _BACKOFF.half_jitter(failures, random.uniform))
-        yield Away(why, wait)
+        yield Disconnected(reason, wait)
         await pause(wait)
 
 
-def _read(data: str) -> Said:
+def _read(data: str) -> JsonView:
     try:
-        return Said(orjson.loads(data))
+        return JsonView(orjson.loads(data))
     except ValueError:
-        return Said(None)
+        return JsonView(None)

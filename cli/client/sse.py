@@ -1,7 +1,4 @@
-"""Server-sent events out of the bytes of a stream (WHATWG HTML, 9.2).
-
-Pure. Must not live here: HTTP, what an event means.
-"""
+"""Parses server-sent events from the bytes of a stream (WHATWG HTML, 9.2). Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +6,11 @@ from typing import Final, NamedTuple
 
 __all__ = ["ServerEvent", "ServerEvents", "TooLong"]
 
-LONGEST: Final = 4 << 20  # bytes of one event; the collector takes 256 KiB of JSON by default, and may have been told more
+MAX_EVENT: Final = 4 << 20  # bytes of one event; the collector accepts 256 KiB of JSON by default, and more where it is so set
 
 
 class TooLong(Exception):
-    """An event without an end: no collector's."""
+    """An event exceeds MAX_EVENT: the server is no collector."""
 
 
 class ServerEvent(NamedTuple):
@@ -22,7 +19,7 @@ class ServerEvent(NamedTuple):
 
 
 class ServerEvents:
-    """`last_id`: where the stream stands; "" where the server does not say."""
+    """`last_id`: the id of the last complete event; "" where the server sends none."""
 
     def __init__(self) -> None:
         self.last_id = ""
@@ -32,11 +29,11 @@ class ServerEvents:
     def feed(self, chunk: bytes) -> list[ServerEvent]:
         """The events that end in this chunk. Raises `TooLong`."""
         data = self._rest + chunk
-        # A CR at the end may be half of a CR LF, so it waits for what follows.
+        # A CR at the end may be half of a CR LF, so it stays until the next chunk.
         end = max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1
         lines, self._rest = data[:end].splitlines(), data[end:]
         events = [event for line in lines if (event := self._line(line)) is not None]
-        if self._size + len(self._rest) > LONGEST:
+        if self._size + len(self._rest) > MAX_EVENT:
             raise TooLong
         return events
 
@@ -44,7 +41,7 @@ class ServerEvents:
         if not line:
             return self._end()
         self._size += len(line)
-        if self._size > LONGEST:
+        if self._size > MAX_EVENT:
             raise TooLong
         field, _, value = line.decode(errors="replace").partition(":")
         value = value.removeprefix(" ")
@@ -52,7 +49,7 @@ class ServerEvents:
             self._data.append(value)
         elif field == "event":
             self._name = value
-        elif field == "id" and value.isprintable():  # it goes back in a header
+        elif field == "id" and value.isprintable():  # it is sent back in a header
             self._id = value
         return None
 

@@ -1,7 +1,4 @@
-"""Standard output as these commands use it: whole lines at once, plain where nobody looks, and quiet when the reader is gone.
-
-Must not live here: what is said.
-"""
+"""Standard output of the commands: whole lines, coloured on a terminal only, and no error when the reader has closed it."""
 
 from __future__ import annotations
 
@@ -10,14 +7,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TextIO
 
-from cli.client.errors import OUTPUT_FAILED, ReaderGone, Trouble
+from cli.client.errors import OUTPUT_FAILED, CommandError, ReaderGone
 from cli.text.pieces import Paint
 
-__all__ = ["Output", "painted"]
+__all__ = ["Output", "wants_colours"]
 
 
-def painted(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether colours are welcome there: a terminal that can, and nobody who minds (no-color.org)."""
+def wants_colours(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the stream is a terminal with colours, and NO_COLOR (no-color.org) is not set."""
     return stream.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
 
 
@@ -28,15 +25,15 @@ class Output:
         if found is None:
             raise ReaderGone
         self._stream = found
-        # A terminal of another encoding gets escapes for what it can't show; nothing here may end in an exception.
+        # Characters that the terminal's encoding lacks are escaped instead of raising UnicodeEncodeError.
         reconfigure: Callable[..., None] | None = getattr(found, "reconfigure", None)
         if reconfigure:
             reconfigure(errors="backslashreplace")
-        self.paint = Paint(coloured=painted(found))
-        self.draws_lines = (found.encoding or "").lower().replace("-", "") == "utf8"
+        self.paint = Paint(coloured=wants_colours(found))
+        self.has_line_drawing = (found.encoding or "").lower().replace("-", "") == "utf8"
 
-    def say(self, lines: Iterable[str]) -> None:
-        """Lines without their ends, written through. Raises `ReaderGone`, `Trouble`."""
+    def write_lines(self, lines: Iterable[str]) -> None:
+        """`lines`: without line ends. Flushes. Raises `ReaderGone`, `CommandError`."""
         text = "".join(f"{line}\n" for line in lines)
         if not text:
             return
@@ -45,5 +42,5 @@ class Output:
             self._stream.flush()
         except BrokenPipeError:
             raise ReaderGone from None
-        except OSError as wrong:
-            raise Trouble(OUTPUT_FAILED, f"the output can't be written: {os.strerror(wrong.errno or 0)}") from None
+        except OSError as error:
+            raise CommandError(OUTPUT_FAILED, f"the output can't be written: {os.strerror(error.errno or 0)}") from None

@@ -1,7 +1,4 @@
-"""A line as pieces of text with a style each, so that one function says it for `tail`, `tree` and `top`.
-
-Pure. Must not live here: which colours a terminal can (`output`), Textual's own styles (`top`).
-"""
+"""A line as pieces of text with a style each, so that `tail`, `tree` and `top` render the same pieces. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +11,14 @@ STYLES: Final = {"dim": "2", "strong": "1", "bad": "1;31", "warn": "33", "name":
 
 
 class Piece(NamedTuple):
-    """`text`: fit for a terminal, spaces around it included. `style`: one of `STYLES`, or none."""
+    """`text`: safe for a terminal, including the spaces around it. `style`: one of `STYLES`, or empty."""
 
     text: str
     style: str = ""
 
 
 class Paint:
-    """Pieces as one string, in colours or without."""
+    """Renders pieces as one string, with colours or without."""
 
     def __init__(self, *, coloured: bool) -> None:
         self._coloured = coloured

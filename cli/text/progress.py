@@ -1,6 +1,6 @@
-"""A word on standard error about what takes over a second, so that nobody wonders whether it hangs.
+"""Progress on standard error for what takes over a second.
 
-On a terminal one line that is renewed and taken away at the end; elsewhere one line, once. Must not live here: results.
+On a terminal it is one line that is updated, and cleared at the end; elsewhere it is one line, printed once.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Final, TextIO
 
 __all__ = ["Progress"]
 
-PATIENCE: Final = 1.0  # seconds before anything is said
-_STEP: Final = 0.25  # seconds between two looks at the clock
+DELAY: Final = 1.0  # seconds before anything is printed
+_STEP: Final = 0.25  # seconds between two updates
 _CLEAR: Final = "\r\x1b[K"
 
 
@@ -28,7 +28,7 @@ class Progress:
         self._shown = False
 
     async def __aenter__(self) -> Progress:
-        self._task = asyncio.create_task(self._tell(), name="progress")
+        self._task = asyncio.create_task(self._show(), name="progress")
         return self
 
     async def __aexit__(
@@ -40,19 +40,19 @@ class Progress:
         if self._shown:
             self._write(_CLEAR)
 
-    async def _tell(self) -> None:
-        begun = time.monotonic()
-        await asyncio.sleep(PATIENCE)
+    async def _show(self) -> None:
+        started = time.monotonic()
+        await asyncio.sleep(DELAY)
         if self._stream is None or not self._stream.isatty():
             self._write(f"{self.text} ...\n")
             return
         self._shown = True
         while True:
             detail = f", {self.detail}" if self.detail else ""
-            self._write(f"{_CLEAR}{self.text} ... {time.monotonic() - begun:.0f} s{detail}")
+            self._write(f"{_CLEAR}{self.text} ... {time.monotonic() - started:.0f} s{detail}")
             await asyncio.sleep(_STEP)
 
     def _write(self, text: str) -> None:
-        with suppress(OSError, AttributeError, ValueError):  # nobody listens; the work goes on
+        with suppress(OSError, AttributeError, ValueError):  # standard error is closed; the work goes on
             self._stream.write(text)
             self._stream.flush()

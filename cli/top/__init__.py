@@ -1,6 +1,6 @@
-"""`forklore top`: pods by how fast they fork, live; and, where there is no terminal, once, as text.
+"""`forklore top`: a live table of pods by their rate of forks; where the output is no terminal, printed once.
 
-Textual is imported when there is a screen to draw on. Must not live here: what the screen shows.
+Textual is imported only when there is a screen to draw on.
 """
 
 from __future__ import annotations
@@ -14,61 +14,59 @@ from collections.abc import Sequence
 from typing import Final
 
 from cli.client.client import Collector
-from cli.client.errors import OK, UNAVAILABLE, Trouble
-from cli.exit import ended
-from cli.options import access_of, asked, new_parser, pod_filters
+from cli.client.errors import OK, UNAVAILABLE, CommandError
+from cli.exit import run_command
+from cli.options import add_pod_filters, filter_query, new_parser, read_access
 from cli.text.output import Output
 from cli.text.progress import Progress
-from cli.top.rows import SORTS, Wish, as_text, chosen, rows_of, summary
+from cli.top.rows import SORTS, TableView, as_text, rows_of, summary, visible_rows
 
 __all__ = ["main"]
 
-INTERVAL: Final = 2.0  # seconds between two looks; an agent sums up every 10 s, so no more is to be seen
+INTERVAL: Final = 2.0  # seconds between two requests; an agent sends a summary every 10 s
 _EPILOG: Final = """Where the output is no terminal, the table is printed once. Rates are of the agents' last interval, 10 s by
-default. Red is a pod in a storm, whose forks are only counted, exactly; a dot in its line is an interval that
-nobody spoke of."""
+default. Red is a pod in a storm, whose forks are only counted, exactly; a dot in its line is an interval without
+a summary."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = new_parser("top", "Shows pods by how fast they fork.", _EPILOG)
-    pod_filters(parser)
+    parser = new_parser("top", "Shows pods by their rate of forks.", _EPILOG)
+    add_pod_filters(parser)
     parser.add_argument("--sort", choices=SORTS, default=SORTS[0], help=f"default: {SORTS[0]}")
     parser.add_argument("--interval", type=_seconds, default=INTERVAL, metavar="SECONDS", help=f"default: {INTERVAL:g}")
     parser.add_argument(
-        "--limit", type=int, default=1000, metavar="N", help="pods asked for, the latest seen; default: 1000, the most"
+        "--limit", type=int, default=1000, metavar="N", help="number of pods, those seen last; default: 1000, the maximum"
     )
     parser.add_argument("--once", action="store_true", help="print the table once, as text")
     options = parser.parse_args(arguments)
-    return ended("top", lambda: _show(options))
+    return run_command("top", lambda: _show(options))
 
 
 async def _show(options: argparse.Namespace) -> int:
-    query = [*asked(options), ("limit", str(options.limit))]
-    wish = Wish(sort=options.sort)
-    access = access_of(options)
+    query = [*filter_query(options), ("limit", str(options.limit))]
+    view = TableView(sort=options.sort)
+    access = read_access(options)
     async with Collector(access) as collector:
-        async with Progress(f"asking {access.shown}") as progress:
+        async with Progress(f"asking {access.display_url}") as progress:
             answer = await collector.get(("v1", "pods"), query, progress)
         if options.once or not _is_screen():
             output = Output()
-            rows = chosen(rows_of(answer), wish)
-            output.say([*map(output.paint, as_text(rows)), output.paint(summary(answer, rows, len(rows)))])
+            rows = visible_rows(rows_of(answer), view)
+            output.write_lines([*map(output.paint, as_text(rows)), output.paint(summary(answer, rows, len(rows)))])
             return OK
         try:
-            from cli.top.app import Top  # noqa: PLC0415 - a screen's library, for who has a screen
+            from cli.top.app import Top  # noqa: PLC0415 - only where there is a screen to draw on
         except ModuleNotFoundError as missing:
             if (missing.name or "").partition(".")[0] not in ("textual", "rich"):
                 raise
-            text = (
-                "the screen wants Textual, which is not installed: pip install 'forklore[terminal]', or --once for plain text"
-            )
-            raise Trouble(UNAVAILABLE, text) from None
-        top = Top(collector, query, wish, options.interval, answer)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # leave no terminal behind that echoes nothing
+            text = "the screen needs Textual, which is not installed: pip install 'forklore[terminal]', or use --once for text"
+            raise CommandError(UNAVAILABLE, text) from None
+        top = Top(collector, query, view, options.interval, answer)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the terminal must be restored
             get_running_loop().add_signal_handler(number, top.exit)
-        trouble = await top.run_async()
-        if trouble:
-            raise trouble
+        error = await top.run_async()
+        if error:
+            raise error
         return top.return_code or OK
 
 
@@ -82,5 +80,5 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0.5 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError("seconds from 0.5 to 3600 are wanted, such as 2")
+        raise argparse.ArgumentTypeError("give seconds from 0.5 to 3600, such as 2")
     return seconds

@@ -1,7 +1,4 @@
-"""One pod on the screen of `forklore top`: what it is and lacks, its pairs, its lineage, its latest forks.
-
-Must not live here: what the lines say (`facts`, `cli.text.tree_lines`).
-"""
+"""The screen of one pod in `forklore top`: its overview, pairs, lineage and latest forks."""
 
 from __future__ import annotations
 
@@ -19,26 +16,26 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
 from cli.client.client import Collector
-from cli.client.errors import Trouble
+from cli.client.errors import CommandError
 from cli.text.pieces import Piece
-from cli.text.tree_lines import heading, lineage
-from cli.top.facts import latest_lines, overview_lines, pair_lines
+from cli.text.tree_lines import heading, tree_lines
+from cli.top.pod_lines import latest_lines, overview_lines, pair_lines
 from cli.top.rows import Row
 from cli.top.styles import text_of, texts_of
 
 __all__ = ["PodScreen"]
 
-TREE: Final = 10.0  # seconds between two looks at the lineage, which costs the collector more than the counts
-PROCESSES: Final = 500  # of the lineage, the newest: more than anyone scrolls through
-LATEST: Final = 100  # forks
+TREE_INTERVAL: Final = 10.0  # seconds between two requests for the lineage, which costs the collector more than the counts
+TREE_LIMIT: Final = 500  # the newest processes of the lineage: more than anyone scrolls through
+LATEST_LIMIT: Final = 100  # forks
 PANES: Final = ("overview", "pairs", "lineage", "latest")
 
 
 class PodScreen(Screen[None]):
-    """`row`: as the table had it, which is shown until the collector has told more."""
+    """`row`: from the table; shown until the collector has answered with more."""
 
     CSS = """
-    #name, #trouble { height: auto; padding: 0 1; }
+    #name, #error { height: auto; padding: 0 1; }
     TabbedContent { height: 1fr; }
     TabPane { padding: 0; }
     VerticalScroll { padding: 0 1; overflow-x: auto; }
@@ -46,7 +43,7 @@ class PodScreen(Screen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,backspace", "app.pop_screen", "back"),
-        *(Binding(str(place + 1), f"pane('{pane}')", pane) for place, pane in enumerate(PANES)),
+        *(Binding(str(index + 1), f"pane('{pane}')", pane) for index, pane in enumerate(PANES)),
         Binding("q", "app.quit", "quit"),
         Binding("ctrl+c", "app.quit", show=False),
     ]
@@ -57,24 +54,24 @@ class PodScreen(Screen[None]):
         name = [Piece(row.name, "strong"), *([Piece("  in a storm", "bad")] if row.in_storm else [])]
         self._heading = Static(text_of(name), id="name", markup=False)
         self._panes = {pane: Static("...", id=f"in-{pane}", markup=False) for pane in PANES}
-        self._trouble = Static(id="trouble", markup=False)
+        self._error_line = Static(id="error", markup=False)
 
     def compose(self) -> ComposeResult:
         yield self._heading
         with TabbedContent(initial=PANES[0]):
-            for pane, inside in self._panes.items():
+            for pane, content in self._panes.items():
                 with TabPane(pane, id=pane), VerticalScroll():
-                    yield inside
-        yield self._trouble
+                    yield content
+        yield self._error_line
         yield Footer()
 
     def on_mount(self) -> None:
         self._show("overview", overview_lines(self._row.entry))
-        self.call_after_refresh(self._settle)
-        self._live()
+        self.call_after_refresh(self._focus_pane)
+        self._refresh_forever()
 
-    def _settle(self) -> None:
-        """On the first pane, or on the one that somebody was quick to ask for."""
+    def _focus_pane(self) -> None:
+        """Focuses the first pane, or the one that was selected before the screen was drawn."""
         self.action_pane(self.query_one(TabbedContent).active or PANES[0])
 
     def action_pane(self, pane: str) -> None:
@@ -82,35 +79,35 @@ class PodScreen(Screen[None]):
         self.query_one(f"#{pane} VerticalScroll").focus()
 
     @work(name="pod")
-    async def _live(self) -> None:
+    async def _refresh_forever(self) -> None:
         path = self._path()
         if path is None:
             for pane in PANES[1:]:
-                self._show(pane, [[Piece("it can only be asked for by namespace and name, which are not known", "dim")]])
+                self._show(pane, [[Piece("not available: the namespace and name of the pod are not known", "dim")]])
             return
-        grown = -TREE
+        tree_read_at = -TREE_INTERVAL
         while True:
             try:
-                pod = await self._collector.get(path, self._query(LATEST))
+                pod = await self._collector.get(path, self._query(LATEST_LIMIT))
                 self._show("overview", overview_lines(pod))
                 self._show("latest", latest_lines(pod))
-                if time.monotonic() - grown >= TREE:
-                    await self._grow(path)
-                    grown = time.monotonic()
-                self._say("")
-            except Trouble as trouble:
-                self._say(str(trouble))
+                if time.monotonic() - tree_read_at >= TREE_INTERVAL:
+                    await self._update_tree(path)
+                    tree_read_at = time.monotonic()
+                self._show_error("")
+            except CommandError as error:
+                self._show_error(str(error))
             await asyncio.sleep(self._interval)
 
-    async def _grow(self, path: tuple[str, ...]) -> None:
-        tree = await self._collector.get((*path, "tree"), self._query(PROCESSES))
+    async def _update_tree(self, path: tuple[str, ...]) -> None:
+        tree = await self._collector.get((*path, "tree"), self._query(TREE_LIMIT))
         self._show("pairs", pair_lines(tree))
-        self._show("lineage", [heading(tree), [], *lineage(tree)])
+        self._show("lineage", [heading(tree), [], *tree_lines(tree)])
 
     def _query(self, limit: int) -> list[tuple[str, str]]:
-        """Of this very pod, also when another has its name."""
-        exactly = [("cluster", self._row.cluster), ("pod_uid", self._row.uid), ("limit", str(limit))]
-        return [(name, said) for name, said in exactly if said]
+        """Selects exactly this pod, even if another has the same name."""
+        parameters = [("cluster", self._row.cluster), ("pod_uid", self._row.uid), ("limit", str(limit))]
+        return [(name, value) for name, value in parameters if value]
 
     def _path(self) -> tuple[str, ...] | None:
         namespace, pod = self._row.namespace, self._row.pod
@@ -119,5 +116,5 @@ class PodScreen(Screen[None]):
     def _show(self, pane: str, lines: Iterable[list[Piece]]) -> None:
         self._panes[pane].update(texts_of(lines))
 
-    def _say(self, text: str) -> None:
-        self._trouble.update(Text(text, style="bold red"))
+    def _show_error(self, text: str) -> None:
+        self._error_line.update(Text(text, style="bold red"))

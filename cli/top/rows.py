@@ -1,17 +1,14 @@
-"""The rows of `forklore top`: a collector's pods as cells of text, in the order that is wished for.
-
-Pure. Must not live here: widgets.
-"""
+"""The rows of `forklore top`: a collector's pods, filtered, sorted and rendered as cells. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from cli.client.json_view import Said
-from cli.text.fork_line import named
+from cli.client.json_view import JsonView
+from cli.text.fork_line import quoted
+from cli.text.formatting import sparkline, width_of
 from cli.text.pieces import Piece, plain
-from cli.text.words import spark, width_of
 from wire.names import visible
 from wire.numbers import number, per_second
 
@@ -20,23 +17,23 @@ __all__ = [
     "SORTS",
     "Column",
     "Row",
-    "Wish",
+    "TableView",
     "as_text",
     "cells",
-    "chosen",
     "is_counted",
-    "is_hidden",
+    "is_unobservable",
     "missing_pieces",
     "rows_of",
     "summary",
+    "visible_rows",
 ]
 
-SPARK: Final = 20  # intervals in a row's line: 200 s by default
-LONGEST: Final = 48  # letters of a cell; the pod's own screen has all of them
+SPARKLINE: Final = 20  # intervals, 200 s by default
+MAX_CELL: Final = 48  # characters; the pod's own screen shows all of them
 
 
 class Column(NamedTuple):
-    """`sort`: the order that its heading stands for."""
+    """`sort`: the order that a click on its heading selects."""
 
     key: str
     title: str
@@ -56,20 +53,21 @@ COLUMNS: Final = (
     Column("node", "node", sort="node"),
 )
 SORTS: Final = ("rate", "forks", "threads", "missing", "name", "node")
-_UP: Final = ("name", "node")  # these begin with the least
+_ASCENDING: Final = ("name", "node")  # the others are sorted in descending order
 
 
-class Wish(NamedTuple):
-    """`find`: text that is somewhere in a row's names. `turned`: the other way round than the order usually goes."""
+class TableView(NamedTuple):
+    """Which rows are shown, and in which order. `reverse`: against the sort's default direction. `filter_text`: is contained in
+    one of a row's names."""
 
     sort: str = "rate"
-    turned: bool = False
-    find: str = ""
+    reverse: bool = False
+    filter_text: str = ""
 
 
 class Row(NamedTuple):
-    """A pod, or, without a pod's name and uid, a node's forks outside pods. `rate` None: not known. `words`: what a
-    filter looks through. `entry`: all that the collector said."""
+    """A pod, or, without a pod's name and uid, a node's forks outside pods. `rate`: forks per second; None: not known.
+    `search_text`: what the filter searches. `entry`: the collector's JSON."""
 
     key: str
     cluster: str | None
@@ -84,33 +82,33 @@ class Row(NamedTuple):
     threads: int | None
     top: str | None
     missing: tuple[Piece, ...]
-    missing_in_all: int
+    total_missing: int
     in_storm: bool
     is_host: bool
-    words: str
-    entry: Said
+    search_text: str
+    entry: JsonView
 
     @property
     def name(self) -> str:
-        """The best there is, fit for a terminal."""
+        """The name, or the uid where the name is not known; safe for a terminal."""
         if self.is_host:
             return "outside pods"
         if self.pod is None:
-            return f"uid {named(self.uid)}" if self.uid else "cgroups without a name"
+            return f"uid {quoted(self.uid)}" if self.uid else "cgroups without a name"
         return f"{visible(self.namespace)}/{visible(self.pod)}"
 
 
-def rows_of(answer: Said) -> list[Row]:
+def rows_of(answer: JsonView) -> list[Row]:
     """`answer`: of /v1/pods."""
     return [_row(entry, is_host=kind == "host") for kind in ("pods", "host") for entry in answer[kind]]
 
 
-def chosen(rows: Iterable[Row], wish: Wish) -> list[Row]:
-    find = wish.find.strip().lower()
-    found = [row for row in rows if find in row.words]
-    # Twice, as sorts are stable: those that are alike stand by name, whichever way the others are turned.
+def visible_rows(rows: Iterable[Row], view: TableView) -> list[Row]:
+    filter_text = view.filter_text.strip().lower()
+    found = [row for row in rows if filter_text in row.search_text]
+    # Sorted twice, because sorts are stable: equal rows are in the order of their names, in both directions.
     found.sort(key=_ORDERS["name"])
-    found.sort(key=_ORDERS[wish.sort], reverse=wish.turned != (wish.sort not in _UP))
+    found.sort(key=_ORDERS[view.sort], reverse=view.reverse != (view.sort not in _ASCENDING))
     return found
 
 
@@ -119,7 +117,7 @@ def cells(row: Row) -> list[list[Piece]]:
     return [
         [Piece(_short(row.name), "bad" if row.in_storm else "strong" if row.rate else "")],
         [Piece(per_second(row.rate), "strong" if row.rate else "dim")],
-        [Piece(spark(row.history, SPARK), "bad" if row.in_storm else "name")],
+        [Piece(sparkline(row.history, SPARKLINE), "bad" if row.in_storm else "name")],
         [Piece(number(row.processes))],
         [Piece(number(row.threads))],
         [Piece(_short(row.top or ""))],
@@ -129,67 +127,68 @@ def cells(row: Row) -> list[list[Piece]]:
     ]
 
 
-def summary(answer: Said, rows: Sequence[Row], shown: int) -> list[Piece]:
-    """How many there are, and what is wrong, in one line."""
+def summary(answer: JsonView, rows: Sequence[Row], shown: int) -> list[Piece]:
+    """The number of pods, their rate, and what is wrong, in one line."""
     pods = [row for row in rows if not row.is_host]
-    in_all = answer["pods_in_all"].whole
+    total = answer["pods_in_all"].integer
     known = (
         f"{number(len(pods))} pods"
-        if in_all is None or in_all <= len(pods)
-        else f"{number(len(pods))} of {number(in_all)} pods, the latest"
+        if total is None or total <= len(pods)
+        else f"{number(len(pods))} of {number(total)} pods, the latest"
     )
-    told = [Piece(known, "strong")]
+    pieces = [Piece(known, "strong")]
     if shown != len(rows):
-        told.append(Piece(f", {number(shown)} shown"))
-    told.append(Piece(f"  {per_second(sum(row.rate or 0.0 for row in rows))} forks/s"))
+        pieces.append(Piece(f", {number(shown)} shown"))
+    pieces.append(Piece(f"  {per_second(sum(row.rate or 0.0 for row in rows))} forks/s"))
     if storms := sum(row.in_storm for row in rows):
-        told += [Piece("  "), Piece(f"{number(storms)} in a storm", "bad")]
-    if missing := sum(row.missing_in_all for row in rows):
-        told += [Piece("  "), Piece(f"{number(missing)} missing", "warn")]
+        pieces += [Piece("  "), Piece(f"{number(storms)} in a storm", "bad")]
+    if missing := sum(row.total_missing for row in rows):
+        pieces += [Piece("  "), Piece(f"{number(missing)} missing", "warn")]
     silent = [node for node in answer["nodes"] if node["silent"].raw is True]
     if silent:
-        names = ", ".join(named(node["node"].text) for node in silent[:3])
-        told += [Piece("  "), Piece(f"silent: {names}{' ...' if len(silent) > 3 else ''}", "bad")]
-    return told
+        names = ", ".join(quoted(node["node"].text) for node in silent[:3])
+        pieces += [Piece("  "), Piece(f"silent: {names}{' ...' if len(silent) > 3 else ''}", "bad")]
+    return pieces
 
 
-def missing_pieces(entry: Said) -> list[Piece]:
-    """What is not here of a pod's forks, in words; never nothing."""
-    if is_hidden(entry):
+def missing_pieces(entry: JsonView) -> list[Piece]:
+    """What is missing of a pod's forks, or `complete`; never empty."""
+    if is_unobservable(entry):
         return [Piece("not observable: it has a kernel of its own", "warn")]
-    told = [Piece("in a storm", "bad")] if entry["storm"] else []
-    told += [
-        Piece(f"{number(count.whole)} {visible(reason).replace('_', ' ')}", "warn") for reason, count in entry["missing"].items
+    pieces = [Piece("in a storm", "bad")] if entry["storm"] else []
+    pieces += [
+        Piece(f"{number(count.integer)} {visible(reason).replace('_', ' ')}", "warn")
+        for reason, count in entry["missing"].items
     ]
-    share = sum(count.whole or 0 for _, count in entry["unknown_share"].items)
-    awaited = entry["awaited"].whole
+    share = sum(count.integer or 0 for _, count in entry["unknown_share"].items)
+    awaited = entry["awaited"].integer
     if entry["summed"].raw is False:
-        told.append(Piece("not summed up yet", "dim"))
+        pieces.append(Piece("not summed up yet", "dim"))
     elif awaited:
-        told.append(Piece(f"{number(awaited)} not here yet", "dim"))
+        pieces.append(Piece(f"{number(awaited)} not here yet", "dim"))
     if share:
-        told.append(Piece(f"its share of {number(share)} is not known", "warn"))
-    if not told:
-        told = [Piece("complete", "dim")]
-    if storms := entry["storms_in_all"].whole:
-        told.append(Piece(f"{number(storms)} storm{'' if storms == 1 else 's'} so far", "dim"))
-    return [piece for place, one in enumerate(told) for piece in ([Piece(", "), one] if place else [one])]
+        pieces.append(Piece(f"its share of {number(share)} is not known", "warn"))
+    if not pieces:
+        pieces = [Piece("complete", "dim")]
+    if storms := entry["storms_in_all"].integer:
+        pieces.append(Piece(f"{number(storms)} storm{'' if storms == 1 else 's'} so far", "dim"))
+    return [part for index, piece in enumerate(pieces) for part in ([Piece(", "), piece] if index else [piece])]
 
 
-def is_hidden(entry: Said) -> bool:
-    """Its agent said that it can't see what the pod forks: a sandbox with a kernel of its own (Kata, gVisor)."""
+def is_unobservable(entry: JsonView) -> bool:
+    """The agent reported that it can't observe the pod's forks: its sandbox has a kernel of its own (Kata, gVisor)."""
     return entry["observable"].raw is False
 
 
-def is_counted(entry: Said) -> bool:
-    """Its counts are its own. Before the first sum nothing is known, and of what is hidden never; 0 would be a claim."""
-    return entry["summed"].raw is not False and not is_hidden(entry)
+def is_counted(entry: JsonView) -> bool:
+    """Its counts are known: not before the first summary, and never for a pod that is not observable. 0 would be a claim."""
+    return entry["summed"].raw is not False and not is_unobservable(entry)
 
 
 def as_text(rows: Sequence[Row]) -> list[list[Piece]]:
-    """The table as lines, for where no screen is."""
+    """The table as lines, for an output that is no terminal."""
     table = [[[Piece(column.title, "strong")] for column in COLUMNS], *(cells(row) for row in rows)]
-    widths = [max(width_of(plain(line[place])) for line in table) for place in range(len(COLUMNS))]
+    widths = [max(width_of(plain(line[index])) for line in table) for index in range(len(COLUMNS))]
     lines = []
     for line in table:
         padded: list[Piece] = []
@@ -200,15 +199,15 @@ def as_text(rows: Sequence[Row]) -> list[list[Piece]]:
     return lines
 
 
-def _row(entry: Said, *, is_host: bool) -> Row:
-    top = next(iter(entry["top"]), Said(None))
+def _row(entry: JsonView, *, is_host: bool) -> Row:
+    top = next(iter(entry["top"]), JsonView(None))
     workload = entry["workload"]
-    missing = [count.whole or 0 for _, count in entry["missing"].items]
-    known, hidden = is_counted(entry), is_hidden(entry)
+    missing = [count.integer or 0 for _, count in entry["missing"].items]
+    counted, unobservable = is_counted(entry), is_unobservable(entry)
     names = [entry[key].text for key in ("cluster", "node", "namespace", "pod", "pod_uid")]
-    words = [*names, workload["kind"].text, workload["name"].text, *(one["name"].text for one in entry["containers"])]
-    words += [*(one["comm"].text for one in entry["top"]), "outside pods" if is_host else None]
-    forks = top["forks"].whole
+    search_text = [*names, workload["kind"].text, workload["name"].text, *(one["name"].text for one in entry["containers"])]
+    search_text += [*(one["comm"].text for one in entry["top"]), "outside pods" if is_host else None]
+    forks = top["forks"].integer
     return Row(
         key="\0".join(str(name) for name in (is_host, *names)),
         cluster=names[0],
@@ -217,29 +216,29 @@ def _row(entry: Said, *, is_host: bool) -> Row:
         pod=names[3],
         uid=names[4],
         workload=f"{visible(workload['kind'].text)}/{visible(workload['name'].text)}" if workload else None,
-        rate=None if hidden else entry["rate"].real,
-        history=() if hidden else tuple(one.real for one in entry["history"]),
-        processes=entry["processes"].whole if known else None,
-        threads=entry["threads"].whole if known else None,
-        top=f"{named(top['comm'].text)} {number(forks)}" if top else None,
+        rate=None if unobservable else entry["rate"].number,
+        history=() if unobservable else tuple(one.number for one in entry["history"]),
+        processes=entry["processes"].integer if counted else None,
+        threads=entry["threads"].integer if counted else None,
+        top=f"{quoted(top['comm'].text)} {number(forks)}" if top else None,
         missing=tuple(missing_pieces(entry)),
-        missing_in_all=sum(missing),
+        total_missing=sum(missing),
         in_storm=bool(entry["storm"]),
         is_host=is_host,
-        words="\n".join(word for word in words if word).lower(),
+        search_text="\n".join(word for word in search_text if word).lower(),
         entry=entry,
     )
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 1]}…"
 
 
 _ORDERS: Final[dict[str, Callable[[Row], Any]]] = {
     "rate": lambda row: -1.0 if row.rate is None else row.rate,
     "forks": lambda row: -1 if row.processes is None else row.processes,
     "threads": lambda row: -1 if row.threads is None else row.threads,
-    "missing": lambda row: (row.in_storm, row.missing_in_all),
+    "missing": lambda row: (row.in_storm, row.total_missing),
     "name": lambda row: (row.is_host, row.namespace or "", row.pod or "", row.uid or "", row.node or ""),
     "node": lambda row: (row.node or "", -(row.rate or 0.0)),
 }

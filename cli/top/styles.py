@@ -1,4 +1,4 @@
-"""Pieces as Rich's text, which never takes a name for markup. Must not live here: layout."""
+"""Converts pieces to Rich's Text, which does not interpret markup in names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The table of pods: sorted by its headings, its cursor on a pod rather than on a place.
-
-Must not live here: asking for pods, the order itself (`rows`).
-"""
+"""The table of pods. Its headings sort it, and its cursor stays on a pod when the order changes."""
 
 from __future__ import annotations
 
@@ -14,20 +11,20 @@ from textual.widgets import DataTable
 from textual.widgets.data_table import ColumnKey
 
 from cli.text.pieces import Piece
-from cli.top.rows import COLUMNS, Column, Row, Wish, cells
+from cli.top.rows import COLUMNS, Column, Row, TableView, cells
 from cli.top.styles import text_of
 
 __all__ = ["PodTable"]
 
-ROWS: Final = 200  # pods on the screen; the filter finds the others
+MAX_ROWS: Final = 200  # pods in the table; the filter finds the others
 
 Cells = list[list[Piece]]
 
 
 class PodTable(DataTable[Text]):
-    """Its rows are places, keyed by their number: what stands there is exchanged, so nothing jumps when the order changes."""
+    """Its rows are keyed by position, and their cells are replaced, so that nothing jumps when the order changes."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "detail")]  # as inherited, but shown
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "detail")]  # the inherited binding, but shown
 
     def on_mount(self) -> None:
         self.cursor_type = "row"
@@ -39,43 +36,44 @@ class PodTable(DataTable[Text]):
 
     @property
     def shown(self) -> int:
+        """The number of pods in the table."""
         return len(self._shown)
 
     @property
-    def chosen(self) -> Row | None:
+    def selected(self) -> Row | None:
         """The row under the cursor."""
         return self._shown[self.cursor_row] if 0 <= self.cursor_row < len(self._shown) else None
 
-    def show(self, rows: Sequence[Row], wish: Wish) -> None:
-        """The cursor stays on its pod; on the first row it stays there."""
-        rows = rows[:ROWS]
-        before, kept = self._cells, self.chosen if self.cursor_row else None
+    def show(self, rows: Sequence[Row], view: TableView) -> None:
+        """Replaces the rows. The cursor stays on its pod; on the first row it stays on the first row."""
+        rows = rows[:MAX_ROWS]
+        before, kept = self._cells, self.selected if self.cursor_row else None
         self._shown, self._cells = list(rows), [cells(row) for row in rows]
-        self._head(wish)
-        for place in range(len(before) - 1, len(rows) - 1, -1):
-            self.remove_row(str(place))
-        for place, now in enumerate(self._cells):
-            if place < len(before):
-                self._exchange(place, before[place], now)
+        self._update_headings(view)
+        for index in range(len(before) - 1, len(rows) - 1, -1):
+            self.remove_row(str(index))
+        for index, now in enumerate(self._cells):
+            if index < len(before):
+                self._update_row(index, before[index], now)
             else:
-                self.add_row(*map(_cell, now, COLUMNS), key=str(place))
-        places = {row.key: place for place, row in enumerate(rows)}
+                self.add_row(*map(_cell, now, COLUMNS), key=str(index))
+        places = {row.key: index for index, row in enumerate(rows)}
         if kept and kept.key in places and places[kept.key] != self.cursor_row:
             self.move_cursor(row=places[kept.key], scroll=False)
 
-    def _exchange(self, place: int, before: Cells, now: Cells) -> None:
+    def _update_row(self, index: int, before: Cells, now: Cells) -> None:
         for column, old, new in zip(COLUMNS, before, now, strict=True):
             if old != new:
                 cell = _cell(new, column)
-                # Columns only grow: for one that may shrink Textual measures all of its cells for each that changes.
+                # Columns only grow: to shrink one, Textual measures all of its cells for each cell that changes.
                 wider = cell.cell_len > self.columns[ColumnKey(column.key)].content_width
-                self.update_cell(str(place), column.key, cell, update_width=wider)
+                self.update_cell(str(index), column.key, cell, update_width=wider)
 
-    def _head(self, wish: Wish) -> None:
-        for column, shown in zip(COLUMNS, self.ordered_columns, strict=True):
-            label = _title(column.title, ("▲" if wish.turned else "▼") if column.sort == wish.sort else "")
-            if shown.label != label:
-                shown.label = label
+    def _update_headings(self, view: TableView) -> None:
+        for column, heading in zip(COLUMNS, self.ordered_columns, strict=True):
+            label = _title(column.title, ("▲" if view.reverse else "▼") if column.sort == view.sort else "")
+            if heading.label != label:
+                heading.label = label
                 self.refresh()
 
 

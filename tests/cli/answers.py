@@ -1,4 +1,4 @@
-"""Answers as a collector gives them: pods, a pod, a tree, forks; what a test does not care about is ordinary."""
+"""JSON answers in the shape of a collector's: pods, a pod, a tree, forks. What a test does not set has ordinary values."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import wire
 
 EXAMPLES = json.loads((Path(wire.__file__).parent / "examples.json").read_text())
 HOSTILE = (
-    "\x1b[2J\x1b]0;pwned\x07",  # clears the screen, names the window
+    "\x1b[2J\x1b]0;pwned\x07",  # clears the screen, sets the window's title
     "a\nb\r\tc",
     "\x9b31m\x90q\x9c",  # the same in 8 bits
-    "\u202etxt.exe\u2066",  # turns the direction
+    "\u202etxt.exe\u2066",  # changes the text direction
     "\x7f\x00\x08\x08",
-    "[bold red]x[/] [@click=app.quit]y[/]",  # a library's own markup
+    "[bold red]x[/] [@click=app.quit]y[/]",  # Rich's own markup
     "\\x1b[2J",
     "\u2028\u200b\ufeff\U000e0041",
     '", "forks": [] }',

@@ -1,4 +1,4 @@
-"""A stand-in collector, and the command beside it."""
+"""A fake collector, and the command that uses it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from functools import partial
 
 import pytest
 
-from .running import ran
-from .standing_in import standing_in
+from .fake_collector import running_fake_collector
+from .processes import run_forklore
 
 
 @pytest.fixture
 async def collector():
-    async with standing_in() as collector:
+    async with running_fake_collector() as collector:
         yield collector
 
 
 @pytest.fixture
 def forklore(collector):
-    """`await forklore("tree", "shop/cart-1")` -> `ClosedInstances`."""
-    return partial(ran, collector)
+    """`await forklore("tree", "shop/cart-1")` -> `CommandResult`."""
+    return partial(run_forklore, collector)

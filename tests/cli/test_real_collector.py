@@ -18,11 +18,11 @@ from textual.widgets import Static
 from cli.client.client import Collector
 from cli.options import Access
 from cli.top.app import Top
-from cli.top.rows import Wish
+from cli.top.rows import TableView
 from wire.batch import CONTENT_TYPE, EVENTS_PATH
 
 from .answers import EXAMPLES
-from .running import ran, started
+from .processes import run_forklore, start_forklore
 
 pytestmark = pytest.mark.slow
 
@@ -44,11 +44,11 @@ class RealCollector:
         body = b"\n".join(map(orjson.dumps, events))
         headers = {"Content-Type": CONTENT_TYPE, "Authorization": f"Bearer {TOKEN}"}
         async with self.session.post(self.url + EVENTS_PATH, data=body, headers=headers) as answer:
-            told = orjson.loads(await answer.read())
-        assert told["accepted"] == len(events), told
+            answers = orjson.loads(await answer.read())
+        assert answers["accepted"] == len(events), answers
 
     def fork(self, sequence, pid, parent, comm="sh", *, pod="cart-1"):
-        """A fork of `pid` by `parent`, so many ms after the first."""
+        """A fork of `pid` by `parent`, `sequence` ms after the first."""
         event = deepcopy(EXAMPLES[0])
         at = stamp(self.now - 60 * SECOND + sequence * 1_000_000)
         event.update(
@@ -79,7 +79,7 @@ class RealCollector:
 
 @asynccontextmanager
 async def serving(folder, port=0):
-    """The process and its address; killed at the end, as nobody asked it."""
+    """Starts a collector and yields its address; kills it at the end."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FORKLORE_")}
     settings = {"LISTEN": f"127.0.0.1:{port}", "STORE": f"chdb://{folder}/store", "TOKEN_FILE": f"{folder}/token"}
     environment |= {f"FORKLORE_COLLECTOR_{name}": value for name, value in settings.items()}
@@ -95,7 +95,7 @@ async def serving(folder, port=0):
 
 
 @asynccontextmanager
-async def filing(folder, port=0):
+async def running_collector(folder, port=0):
     (folder / "token").write_text(f"{TOKEN}\n")
     async with serving(folder, port) as url, aiohttp.ClientSession() as session:
         yield RealCollector(url, session, folder / "token")
@@ -103,11 +103,11 @@ async def filing(folder, port=0):
 
 @pytest.fixture
 async def real(tmp_path):
-    async with filing(tmp_path) as collector:
+    async with running_collector(tmp_path) as collector:
         yield collector
 
 
-async def test_what_was_filed_is_shown(real):
+async def test_the_commands_show_what_was_posted(real):
     known = {"FORKLORE_TOKEN_FILE": str(real.token_file)}
     await real.post(
         real.fork(0, 7001, 7000, "cron"),
@@ -118,62 +118,66 @@ async def test_what_was_filed_is_shown(real):
         real.summary(1, 23, pod="api-1"),
     )
     async with asyncio.timeout(50):
-        assert (await ran(real, "top")).code == 77
+        assert (await run_forklore(real, "top")).code == 77
 
-        top = await ran(real, "top", **known)
+        top = await run_forklore(real, "top", **known)
         assert top.code == 0
         assert [one.split()[:2] for one in top.lines[1:3]] == [["shop/api-1", "2.3"], ["shop/cart-1", "0.7"]]
         assert "7 " in top.lines[2] and "Deployment/cart" in top.lines[2]
-        assert (await ran(real, "top", "--workload", "Deployment/none", **known)).lines[1].startswith("0 pods")
+        assert (await run_forklore(real, "top", "--workload", "Deployment/none", **known)).lines[1].startswith("0 pods")
 
-        tree = await ran(real, "tree", "shop/cart-1", "--from", "-5m", **known)
+        tree = await run_forklore(real, "tree", "shop/cart-1", "--from", "-5m", **known)
         assert tree.code == 0
         assert tree.lines[0].startswith("7 processes forked from ") and tree.lines[0].endswith("at most 5 out of one")
         shape = [one.partition("  ")[0] if "times" not in one else one.split("  ")[0] for one in tree.lines[1:]]
         assert shape[0].endswith(" 7000/0") and "7001/1" in shape[1]
         assert sum("4 times" in one for one in tree.lines) == 1 and any("7003/3" in one for one in tree.lines)
-        assert (await ran(real, "tree", "shop/none", **known)).code == 66
-        assert (await ran(real, "tree", "shop/cart-1", "--limit", "0", **known)).code == 2
+        assert (await run_forklore(real, "tree", "shop/none", **known)).code == 66
+        assert (await run_forklore(real, "tree", "shop/cart-1", "--limit", "0", **known)).code == 2
 
-        async with started(real, "tail", "--since", "-5m", "--pod", "cart-1", "-o", "json", **known) as process:
-            told = [orjson.loads(await process.stdout.readline()) for _ in range(7)]
-            assert [event["child_pid"] for event in told] == [7001, 7002, 7003, 7100, 7101, 7102, 7103]
+        async with start_forklore(real, "tail", "--since", "-5m", "--pod", "cart-1", "-o", "json", **known) as process:
+            answers = [orjson.loads(await process.stdout.readline()) for _ in range(7)]
+            assert [event["child_pid"] for event in answers] == [7001, 7002, 7003, 7100, 7101, 7102, 7103]
             await real.post(real.fork(10, 7200, 7001), real.fork(11, 7300, 7001, pod="api-1"), real.fork(12, 7201, 7001))
-            told = [orjson.loads(await process.stdout.readline()) for _ in range(2)]
-            assert [event["child_pid"] for event in told] == [7200, 7201]
+            answers = [orjson.loads(await process.stdout.readline()) for _ in range(2)]
+            assert [event["child_pid"] for event in answers] == [7200, 7201]
 
 
-async def test_its_screens_show_a_real_pod(real):
+async def test_the_screens_of_top_show_a_real_pod(real):
     await real.post(real.fork(0, 7001, 7000, "cron"), real.fork(1, 7002, 7001), real.summary(1, 7))
     async with Collector(Access(real.url, real.url, real.token_file, None)) as client:
-        top = Top(client, [], Wish(), 0.5, await client.get(("v1", "pods")))
+        top = Top(client, [], TableView(), 0.5, await client.get(("v1", "pods")))
         async with top.run_test(size=(160, 50)) as pilot, asyncio.timeout(50):
             await pilot.pause()
             await pilot.press("enter")
             pod = top.screen
-            while "7002/2" not in str(pod.query_one("#in-lineage", Static).render()):  # noqa: ASYNC110 - a screen rings no bell
+            while "7002/2" not in str(pod.query_one("#in-lineage", Static).render()):  # noqa: ASYNC110 - a screen has no event for this
                 await asyncio.sleep(0.1)
-            told = {pane: str(pod.query_one(f"#in-{pane}", Static).render()) for pane in ("overview", "pairs", "latest")}
-            assert str(pod.query_one("#trouble", Static).render()) == ""
-    assert "7 processes" in told["overview"] and "5 not here yet" in told["overview"] and "Deployment cart" in told["overview"]
-    assert "cron" in told["pairs"] and "cron 7000/0 -> 7001/1" in told["latest"]
+            answers = {pane: str(pod.query_one(f"#in-{pane}", Static).render()) for pane in ("overview", "pairs", "latest")}
+            assert str(pod.query_one("#error", Static).render()) == ""
+    assert (
+        "7 processes" in answers["overview"]
+        and "5 not here yet" in answers["overview"]
+        and "Deployment cart" in answers["overview"]
+    )
+    assert "cron" in answers["pairs"] and "cron 7000/0 -> 7001/1" in answers["latest"]
 
 
-async def test_a_collector_that_is_killed_and_comes_again_is_gone_on_with(tmp_path):
-    async with filing(tmp_path) as real:
+async def test_tail_reconnects_to_a_collector_that_was_killed_and_restarted(tmp_path):
+    async with running_collector(tmp_path) as real:
         port = int(real.url.rpartition(":")[2])
-        tail = started(real, "tail", "-o", "json", FORKLORE_TOKEN_FILE=str(real.token_file))
+        tail = start_forklore(real, "tail", "-o", "json", FORKLORE_TOKEN_FILE=str(real.token_file))
         process = await tail.__aenter__()
         await asyncio.sleep(1.5)  # until it listens; there is nothing yet that it could tell
         await real.post(real.fork(1, 7001, 7000))
         assert orjson.loads(await process.stdout.readline())["child_pid"] == 7001
     try:
-        async with filing(tmp_path, port) as real, asyncio.timeout(40):
+        async with running_collector(tmp_path, port) as real, asyncio.timeout(40):
             await real.post(real.fork(2, 7002, 7000))  # it may not have come back yet
             assert orjson.loads(await process.stdout.readline())["child_pid"] == 7002
             await real.post(real.fork(3, 7003, 7000))
             assert orjson.loads(await process.stdout.readline())["child_pid"] == 7003
     finally:
         await tail.__aexit__(None, None, None)
-    said = (await process.stderr.read()).decode()
-    assert "trying again" in said and "is there again after" in said
+    errors = (await process.stderr.read()).decode()
+    assert "trying again" in errors and "is connected again after" in errors

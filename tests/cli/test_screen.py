@@ -1,4 +1,4 @@
-"""`forklore top` in a real terminal: a pty, with every byte looked at that comes out of it."""
+"""`forklore top` in a pseudo-terminal: every byte that it writes is checked."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ import pyte
 import pytest
 
 from .answers import HOSTILE, detail, fork, node, pod, pods, tree
-from .running import environment_of
+from .processes import environment_of
 
 pytestmark = pytest.mark.slow
 
 COLUMNS, LINES = 160, 40
-# What a screen's library says to a terminal: modes, cursor, colours, the title, requests for its abilities.
+# What Textual writes to a terminal: modes, cursor, colours, the title, queries for its features.
 KNOWN = re.compile(
     r"\x1b\[[?>=<]?[0-9;:]*[$]?[a-zA-Z]"  # CSI
     r"|\x1b[78=>]"
     r"|\x1bP[=+$]?[0-9a-z;]*\x1b\\"  # DCS: whether it draws whole screens at once
     r"|\x1b\]22;[a-z]+\x07"  # OSC: the pointer's shape
 )
-# A control sequence that goes on in the next read.
+# A control sequence that continues in the next read.
 UNFINISHED = re.compile(rb"\x1b(P[^\x1b]*\x1b?|\[[?>=<]?[0-9;]*[$]?|\][^\x07\x1b]*\x1b?)?\Z")
 
 
 class Terminal:
-    """A terminal of its own, with the command in it."""
+    """A pseudo-terminal with the command in it."""
 
     def __init__(self, collector, *arguments, **environment):
         self.screen = pyte.Screen(COLUMNS, LINES)
@@ -78,14 +78,14 @@ class Terminal:
     def press(self, keys):
         os.write(self.own, keys)
 
-    async def until(self, words):
+    async def until(self, text):
         for _ in range(20 * 20):
-            if words in self.text:
+            if text in self.text:
                 return
             await asyncio.sleep(0.05)
-        pytest.fail(f"no {words!r} in\n{self.text}")
+        pytest.fail(f"no {text!r} in\n{self.text}")
 
-    async def ended(self):
+    async def exit_code(self):
         async with asyncio.timeout(20):
             code = await self.process.wait()
         await asyncio.sleep(0.05)
@@ -108,7 +108,7 @@ def hostile(collector):
     return collector
 
 
-async def test_nothing_that_a_name_says_reaches_the_terminal(hostile):
+async def test_no_name_can_control_the_terminal(hostile):
     async with Terminal(hostile, "top") as terminal:
         await terminal.until("shop/cart-1")
         await terminal.until("q quit")
@@ -122,7 +122,7 @@ async def test_nothing_that_a_name_says_reaches_the_terminal(hostile):
         terminal.press(b"\x1b")
         await terminal.until("lately")
         terminal.press(b"q")
-        assert await terminal.ended() == 0
+        assert await terminal.exit_code() == 0
         rest = KNOWN.sub("", terminal.raw.decode())
         strange = {letter for letter in rest if not letter.isprintable() and letter not in "\r\n"}
         assert not strange, [rest[max(0, rest.index(letter) - 30) :][:60] for letter in strange]
@@ -133,7 +133,7 @@ async def test_nothing_that_a_name_says_reaches_the_terminal(hostile):
 @pytest.mark.parametrize(
     ("leave", "code"), [(b"q", 0), (b"\x03", 0), (signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGHUP, 0)]
 )
-async def test_however_it_is_left_the_terminal_is_as_before(hostile, leave, code):
+async def test_the_terminal_is_restored_however_it_ends(hostile, leave, code):
     async with Terminal(hostile, "top") as terminal:
         await terminal.until("shop/cart-1")
         assert not terminal.is_as_before
@@ -141,40 +141,40 @@ async def test_however_it_is_left_the_terminal_is_as_before(hostile, leave, code
             terminal.press(leave)
         else:
             terminal.process.send_signal(leave)
-        assert await terminal.ended() == code
+        assert await terminal.exit_code() == code
         assert terminal.is_as_before and b"\x1b[?1049l" in terminal.raw and b"Traceback" not in terminal.raw
 
 
-async def test_no_color_is_none(hostile):
+async def test_no_color_has_no_colours(hostile):
     async with Terminal(hostile, "top", NO_COLOR="1") as terminal:
         await terminal.until("shop/cart-1")
         terminal.press(b"q")
-        await terminal.ended()
+        await terminal.exit_code()
         colours = {
             (int(red), int(green), int(blue))
             for red, green, blue in re.findall(r"[34]8;2;(\d+);(\d+);(\d+)", terminal.raw.decode())
         }
         assert all(red == green == blue for red, green, blue in colours)
     async with Terminal(hostile, "tree", "shop/cart-1", NO_COLOR="1") as terminal:
-        assert await terminal.ended() == 0
+        assert await terminal.exit_code() == 0
         assert b"7000/1000" in terminal.raw and b"\x1b" not in terminal.raw
 
 
-async def test_a_terminal_gets_colours_and_progress_that_goes_away(hostile):
-    grown = hostile.answers["/v1/pods/shop/cart-1/tree"]
+async def test_a_terminal_gets_colours_and_progress_that_is_cleared(hostile):
+    lineage = hostile.answers["/v1/pods/shop/cart-1/tree"]
 
     async def slow():
         await asyncio.sleep(1.6)
-        return grown
+        return lineage
 
     hostile.answers["/v1/pods/shop/cart-1/tree"] = lambda _: slow()
     async with Terminal(hostile, "tree", "shop/cart-1") as terminal:
         await terminal.until("... 1 s")
-        assert await terminal.ended() == 0
+        assert await terminal.exit_code() == 0
         assert b"\x1b[1m" in terminal.raw and "asking" not in terminal.text and "7000/1000" in terminal.text
 
 
 async def test_a_dumb_terminal_gets_the_table_once(hostile):
     async with Terminal(hostile, "top", TERM="dumb") as terminal:
-        assert await terminal.ended() == 0
+        assert await terminal.exit_code() == 0
         assert b"shop/cart-1" in terminal.raw and b"\x1b" not in terminal.raw

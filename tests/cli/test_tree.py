@@ -1,4 +1,4 @@
-"""`forklore tree`: lineage as lines, and how it ends."""
+"""`forklore tree`: the tree as lines, its errors and exit codes."""
 
 import asyncio
 import contextlib
@@ -8,24 +8,24 @@ import pytest
 import trustme
 from aiohttp import web
 
-from cli.client.json_view import Said
+from cli.client.json_view import JsonView
 from cli.text.pieces import plain
-from cli.text.tree_lines import heading, lineage
+from cli.text.tree_lines import heading, tree_lines
 
 from .answers import HOSTILE, node, tree
-from .running import harmless, ran, started
-from .standing_in import standing_in
+from .fake_collector import running_fake_collector
+from .processes import is_harmless, run_forklore, start_forklore
 
 PATH = "/v1/pods/shop/cart-1/tree"
 
 
-def lines(told, **how):
-    return [plain(line) for line in lineage(Said(told), **how)]
+def lines(answer, **options):
+    return [plain(line) for line in tree_lines(JsonView(answer), **options)]
 
 
 def test_a_tree_is_indented_with_counts_and_both_pids():
     grown = tree(node(6039, children=[node(7001, children=[node(7003, "sleep")]), node(7002, "date")], seen=False))
-    assert plain(heading(Said(grown))) == (
+    assert plain(heading(JsonView(grown))) == (
         "4 processes forked from 2026-11-22 18:48:30 to 19:48:30 UTC; 2 deep, at most 3 out of one"
     )
     assert lines(grown) == [
@@ -34,10 +34,10 @@ def test_a_tree_is_indented_with_counts_and_both_pids():
         "│  └─ sleep 7003/1003  19:48:43.118",
         "└─ date 7002/1002  19:48:42.118",
     ]
-    assert [line[:3] for line in lines(grown, drawn=False)] == ["sh ", "|- ", "|  ", "`- "]
+    assert [line[:3] for line in lines(grown, line_drawing=False)] == ["sh ", "|- ", "|  ", "`- "]
 
 
-def test_many_that_are_alike_are_one_line_that_says_how_many():
+def test_similar_siblings_share_a_line_with_their_number():
     sleeps = [node(7000 + one, "sleep") for one in range(5)]
     grown = tree(node(6039, children=[node(6990, "date"), *sleeps, node(7010, "sleep", children=[node(7011, "sh")])]))
     assert lines(grown)[1:] == [
@@ -49,116 +49,116 @@ def test_many_that_are_alike_are_one_line_that_says_how_many():
     assert len(lines(grown, fold=False)) == 9
 
 
-def test_another_container_and_what_is_too_deep_are_said():
+def test_another_container_and_a_cut_depth_are_shown():
     grown = tree(node(6039, children=[node(7001, container="side"), node(7002, hidden=57, forks=1)]))
     assert lines(grown)[1:] == [
         "├─ sh 7001/1001  19:48:41.118  in side",
         "└─ sh 7002/1002  19:48:42.118  1 fork, 57 below",
-        "   └─ 57 more, too deep to be told",
+        "   └─ 57 more, too deep to be shown",
     ]
 
 
-def test_a_chain_as_long_as_it_likes_is_told_and_keeps_its_width():
+def test_a_chain_of_any_length_is_shown_with_a_bounded_width():
     chain = node(9000)
     for pid in range(8999, 5000, -1):
         chain = node(pid, children=[chain])
-    told = lines(tree(chain))
-    assert len(told) == 4000
-    assert max(map(len, told)) < 140
-    assert told[3000].startswith("…3000 ")
+    shown = lines(tree(chain))
+    assert len(shown) == 4000
+    assert max(map(len, shown)) < 140
+    assert shown[3000].startswith("…3000 ")
 
 
-async def test_the_command_asks_what_it_is_told_to_and_prints_what_it_gets(collector, forklore):
+async def test_the_command_sends_its_options_and_prints_the_answer(collector, forklore):
     collector.answers[PATH] = tree(node(6039, children=[node(7001)]), cut=True)
-    ended = await forklore("tree", "shop/cart-1", "--from", "-15m", "--to", "now", "--limit", "2", "--cluster", "demo")
-    assert ended.code == 0
-    assert ended.lines[1:] == ["sh 6039/39  19:48:39.118  in app  1 fork", "└─ sh 7001/1001  19:48:41.118"]
-    assert "--limit" in ended.err
-    (asked,) = collector.asked
-    assert dict(asked.query) == {"from": "-15m", "to": "now", "limit": "2", "cluster": "demo"}
-    assert asked.headers["User-Agent"].startswith("forklore/") and "Authorization" not in asked.headers
+    result = await forklore("tree", "shop/cart-1", "--from", "-15m", "--to", "now", "--limit", "2", "--cluster", "demo")
+    assert result.code == 0
+    assert result.lines[1:] == ["sh 6039/39  19:48:39.118  in app  1 fork", "└─ sh 7001/1001  19:48:41.118"]
+    assert "--limit" in result.err
+    (request,) = collector.requests
+    assert dict(request.query) == {"from": "-15m", "to": "now", "limit": "2", "cluster": "demo"}
+    assert request.headers["User-Agent"].startswith("forklore/") and "Authorization" not in request.headers
 
 
-async def test_json_is_what_the_collector_said_in_one_line(collector, forklore):
+async def test_with_json_it_prints_the_answer_in_one_line(collector, forklore):
     collector.answers[PATH] = tree(node(6039, "\x9b31m\u202e"))
-    ended = await forklore("tree", "shop/cart-1", "--json")
-    (line,) = ended.lines
+    result = await forklore("tree", "shop/cart-1", "--json")
+    (line,) = result.lines
     assert orjson.loads(line) == collector.answers[PATH]
-    assert harmless(line)
+    assert is_harmless(line)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_hostile_names_come_out_escaped(collector, forklore, name):
+async def test_hostile_names_are_escaped(collector, forklore, name):
     collector.answers[PATH] = tree(node(6039, name, children=[node(7001, name, container=name)]))
-    ended = await forklore("tree", "shop/cart-1")
-    assert ended.code == 0
-    assert len(ended.lines) == 3 and harmless(ended.out)
+    result = await forklore("tree", "shop/cart-1")
+    assert result.code == 0
+    assert len(result.lines) == 3 and is_harmless(result.out)
 
 
 async def test_a_hostile_pod_s_name_stays_one_segment_of_the_path(collector, forklore):
-    ended = await forklore("tree", "shop?a=b/x y#z%2f\x1b")
-    assert ended.code == 76
-    assert collector.asked[0].raw_path == "/v1/pods/shop%3Fa%3Db/x%20y%23z%252f%1B/tree"
+    result = await forklore("tree", "shop?a=b/x y#z%2f\x1b")
+    assert result.code == 76
+    assert collector.requests[0].raw_path == "/v1/pods/shop%3Fa%3Db/x%20y%23z%252f%1B/tree"
 
 
 async def test_a_terminal_without_utf_8_gets_lines_of_ascii(collector, forklore):
     collector.answers[PATH] = tree(node(6039, "é", children=[node(7001)]))
-    ended = await forklore("tree", "shop/cart-1", PYTHONIOENCODING="ascii")
-    assert ended.code == 0
-    assert ended.out.isascii() and "`- " in ended.out and "\\xe9" in ended.out
+    result = await forklore("tree", "shop/cart-1", PYTHONIOENCODING="ascii")
+    assert result.code == 0
+    assert result.out.isascii() and "`- " in result.out and "\\xe9" in result.out
 
 
 @pytest.mark.parametrize(
-    ("answer", "code", "words"),
+    ("answer", "code", "text"),
     [
-        ((404, {"error": "no pod of that name has been heard of"}), 66, "no pod of that name"),
+        ((404, {"error": "no pod of that name is known"}), 66, "no pod of that name"),
         ((404, {"error": "Not Found"}), 76, "older one"),
         ((401, {"error": "a token is wanted"}), 77, "--token-file"),
-        ((403, {"error": "no"}), 77, "does not let"),
+        ((403, {"error": "no"}), 77, "does not permit"),
         ((400, {"error": "from: '\x1b[2J' is no time"}), 2, "from: '\\x1b[2J' is no time"),
         ((429, {"error": "too many questions"}), 69, "429: too many questions"),
         ((503, {"error": "the store does not answer"}), 69, "the store does not answer"),
-        ((302, {}), 77, "sends us elsewhere"),
+        ((302, {}), 77, "redirects elsewhere"),
         ((418, {}), 76, "is it a collector"),
         (lambda _: web.Response(text="<html>"), 76, "is it a collector"),
     ],
 )
-async def test_what_goes_wrong_has_its_sentence_and_its_code(collector, forklore, answer, code, words):
+async def test_each_error_has_its_sentence_and_its_code(collector, forklore, answer, code, text):
     collector.answers[PATH] = answer
-    ended = await forklore("tree", "shop/cart-1")
-    assert ended.code == code
-    assert ended.out == "" and ended.err.startswith("forklore tree: ") and words in ended.err
-    assert ended.err.count("\n") == 1 and harmless(ended.err)
+    result = await forklore("tree", "shop/cart-1")
+    assert result.code == code
+    assert result.out == "" and result.err.startswith("forklore tree: ") and text in result.err
+    assert result.err.count("\n") == 1 and is_harmless(result.err)
 
 
-async def test_others_of_the_name_are_told_of_unless_one_was_named(collector, forklore):
+async def test_other_pods_of_the_name_are_reported_unless_one_was_selected(collector, forklore):
     collector.answers[PATH] = tree(node(7001)) | {"cluster": "de\x1bmo", "pod_uid": "uid-2", "others": 3}
-    ended = await forklore("tree", "shop/cart-1", "--cluster", "de")
-    assert ended.code == 0 and "3 more of that name: this is --pod-uid uid-2, cluster de\\x1bmo" in ended.err
-    assert dict(collector.asked[0].query) == {"cluster": "de"}
+    result = await forklore("tree", "shop/cart-1", "--cluster", "de")
+    assert result.code == 0 and "3 more pods of that name: this is --pod-uid uid-2, cluster de\\x1bmo" in result.err
+    assert dict(collector.requests[0].query) == {"cluster": "de"}
     assert (await forklore("tree", "shop/cart-1", "--pod-uid", "uid-2")).err == ""
 
 
-async def test_the_tree_of_a_pod_that_no_one_sees_into_says_whose_it_is(collector, forklore):
+async def test_the_tree_of_a_pod_that_is_not_observable_says_so(collector, forklore):
     collector.answers[PATH] = tree(node(7001)) | {"observable": False}
     assert "of its sandbox: the pod has a kernel of its own" in (await forklore("tree", "shop/cart-1")).lines[0]
 
 
-async def test_answers_of_the_wrong_shape_are_no_crash(collector, forklore):
+async def test_answers_of_the_wrong_shape_do_not_crash_it(collector, forklore):
     for answer in ([], {}, {"roots": [{}]}, {"roots": {"a": 1}}, {"roots": [1, None], "processes": "x"}, None, 7):
         collector.answers[PATH] = answer
-        ended = await forklore("tree", "shop/cart-1")
-        assert ended.code == 0 and "Traceback" not in ended.err, answer
+        result = await forklore("tree", "shop/cart-1")
+        assert result.code == 0 and "Traceback" not in result.err, answer
 
 
-async def test_no_collector_is_said_with_its_address():
-    ended = await ran(None, "tree", "shop/cart-1")
-    assert ended.code == 69
-    assert ended.err == "forklore tree: no collector answers at http://127.0.0.1:9: connection refused\n"
+async def test_a_missing_collector_is_reported_with_its_address():
+    result = await run_forklore(None, "tree", "shop/cart-1")
+    assert result.code == 69
+    assert result.err == "forklore tree: no collector answers at http://127.0.0.1:9: connection refused\n"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("arguments", "code", "text"),
     [
         (["cart-1"], 2, "NAMESPACE/POD"),
         (["a/b/c"], 2, "NAMESPACE/POD"),
@@ -166,67 +166,67 @@ async def test_no_collector_is_said_with_its_address():
         (["shop/cart-1", "--collector", "ftp://x"], 78, "--collector is 'ftp://x'"),
         (["shop/cart-1", "--token-file", "/nowhere"], 78, "/nowhere: No such file"),
         (["shop/cart-1", "--ca-file", "/nowhere"], 78, "/nowhere: No such file"),
-        (["shop/cart-1", "--ca-file", "/etc/hostname"], 78, "no certificate in it"),
-        (["shop/cart-1", "--token-file", "/dev/null"], 78, "no token in it"),
+        (["shop/cart-1", "--ca-file", "/etc/hostname"], 78, "contains no certificate"),
+        (["shop/cart-1", "--token-file", "/dev/null"], 78, "contains no token"),
     ],
 )
-async def test_what_is_told_wrong_is_said_before_anyone_is_asked(collector, forklore, arguments, code, words):
-    ended = await forklore("tree", *arguments)
-    assert (ended.code, words in ended.err, collector.asked) == (code, True, []), ended.err
+async def test_wrong_options_are_reported_before_any_request(collector, forklore, arguments, code, text):
+    result = await forklore("tree", *arguments)
+    assert (result.code, text in result.err, collector.requests) == (code, True, []), result.err
 
 
-async def test_a_token_is_shown_from_its_file_s_first_line(collector, forklore, tmp_path):
+async def test_the_token_is_the_first_line_of_its_file(collector, forklore, tmp_path):
     file = tmp_path / "token"
     file.write_text("right-token\nanother\n")
     collector.answers[PATH] = tree()
     assert (await forklore("tree", "shop/cart-1", FORKLORE_TOKEN_FILE=str(file))).code == 0
-    assert collector.asked[0].headers["Authorization"] == "Bearer right-token"
+    assert collector.requests[0].headers["Authorization"] == "Bearer right-token"
 
 
-async def test_help_tells_the_exit_codes(forklore):
+async def test_the_help_has_the_exit_codes(forklore):
     for command in ("top", "tree", "tail"):
-        ended = await forklore(command, "--help")
-        assert ended.code == 0 and "66 no such pod" in ended.out and "FORKLORE_COLLECTOR" in ended.out
+        result = await forklore(command, "--help")
+        assert result.code == 0 and "66 no such pod" in result.out and "FORKLORE_COLLECTOR" in result.out
 
 
-async def test_what_takes_over_a_second_is_told_of(collector, forklore):
+async def test_progress_is_printed_after_a_second(collector, forklore):
     async def slow():
         await asyncio.sleep(1.3)
         return tree()
 
     collector.answers[PATH] = lambda _: slow()
-    ended = await forklore("tree", "shop/cart-1")
-    assert ended.code == 0 and ended.err == f"asking {collector.url} ...\n"
+    result = await forklore("tree", "shop/cart-1")
+    assert result.code == 0 and result.err == f"asking {collector.url} ...\n"
     collector.answers[PATH] = tree()
     assert (await forklore("tree", "shop/cart-1")).err == ""
 
 
-async def test_a_reader_who_leaves_ends_it_quietly(collector):
+async def test_a_closed_output_ends_it_quietly(collector):
     collector.answers[PATH] = tree(*(node(pid, f"c{pid}") for pid in range(7000, 27000)))
-    async with started(collector, "tree", "shop/cart-1") as process:
+    async with start_forklore(collector, "tree", "shop/cart-1") as process:
         assert (await process.stdout.readline()).startswith(b"20,000 processes")
         process.stdout._transport.close()  # as `head -1` does
         assert (await process.wait(), await process.stderr.read()) == (0, b"")
 
 
-async def test_a_full_disk_is_said(collector):
+async def test_a_full_disk_is_reported(collector):
     collector.answers[PATH] = tree(node(7001))
     with open("/dev/full", "wb") as full:  # noqa: ASYNC230, PTH123
-        async with started(collector, "tree", "shop/cart-1", stdout=full) as process:
+        async with start_forklore(collector, "tree", "shop/cart-1", stdout=full) as process:
             _, err = await process.communicate()
     assert (process.returncode, err) == (74, b"forklore tree: the output can't be written: No space left on device\n")
 
 
-async def test_nobody_is_followed_elsewhere_with_a_token(collector, forklore, tmp_path):
+async def test_a_token_is_not_sent_to_another_address(collector, forklore, tmp_path):
     file = tmp_path / "token"
     file.write_text("right-token\n")
     collector.answers[PATH] = lambda _: web.Response(status=302, headers={"Location": f"{collector.url}/signin"})
-    ended = await forklore("tree", "shop/cart-1", "--token-file", str(file))
-    assert ended.code == 77 and "sends us elsewhere" in ended.err
-    assert [asked.path for asked in collector.asked] == [PATH]
+    result = await forklore("tree", "shop/cart-1", "--token-file", str(file))
+    assert result.code == 77 and "redirects elsewhere" in result.err
+    assert [request.path for request in collector.requests] == [PATH]
 
 
-async def test_an_answer_without_an_end_is_not_kept(collector, forklore):
+async def test_an_endless_answer_is_refused(collector, forklore):
     async def endless(request):
         response = web.StreamResponse()
         await response.prepare(request)
@@ -236,17 +236,17 @@ async def test_an_answer_without_an_end_is_not_kept(collector, forklore):
         return response
 
     collector.answers[PATH] = endless
-    ended = await forklore("tree", "shop/cart-1")
-    assert ended.code == 76 and "over 64 MiB" in ended.err
+    result = await forklore("tree", "shop/cart-1")
+    assert result.code == 76 and "over 64 MiB" in result.err
 
 
-async def test_a_certificate_is_checked_and_who_vouches_for_it_can_be_named(tmp_path):
+async def test_the_certificate_is_checked_and_its_ca_can_be_named(tmp_path):
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    async with standing_in(tls=authority.issue_cert("127.0.0.1")) as collector:
+    async with running_fake_collector(tls=authority.issue_cert("127.0.0.1")) as collector:
         collector.answers[PATH] = tree()
-        ended = await ran(collector, "tree", "shop/cart-1")
-        assert ended.code == 69 and "not trusted" in ended.err and "--ca-file" in ended.err
-        assert (await ran(collector, "tree", "shop/cart-1", "--ca-file", str(tmp_path / "ca.pem"))).code == 0
+        result = await run_forklore(collector, "tree", "shop/cart-1")
+        assert result.code == 69 and "not trusted" in result.err and "--ca-file" in result.err
+        assert (await run_forklore(collector, "tree", "shop/cart-1", "--ca-file", str(tmp_path / "ca.pem"))).code == 0
         plain_url = collector.url.replace("https", "http")
-        assert (await ran(collector, "tree", "shop/cart-1", "--collector", plain_url)).code in (69, 76)
+        assert (await run_forklore(collector, "tree", "shop/cart-1", "--collector", plain_url)).code in (69, 76)

@@ -1,7 +1,4 @@
-"""Numbers, times and rates as short words for a terminal, and JSON that is fit for one.
-
-Pure. Must not live here: names (`wire.names`), colours (`paint`).
-"""
+"""Sparklines, padding and JSON for a terminal. Pure."""
 
 from __future__ import annotations
 
@@ -11,18 +8,18 @@ from typing import Any, Final
 
 import orjson
 
-__all__ = ["json_line", "padded", "spark", "width_of"]
+__all__ = ["json_line", "padded", "sparkline", "width_of"]
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
-_NOT_SAID: Final = "·"  # an interval of which nothing is known: a hole, which no low bar may pass for
+_UNKNOWN: Final = "·"  # an interval without a known rate; it must differ from the lowest bar
 
 
-def spark(rates: Sequence[float | None], width: int) -> str:
-    """The newest `width` rates as bars, the highest of them full; a rate above 0 is never an empty bar's height."""
+def sparkline(rates: Sequence[float | None], width: int) -> str:
+    """The newest `width` rates as bars, scaled to the highest. A rate above 0 is always higher than the bar of 0."""
     rates = rates[-width:]
     top = max((rate for rate in rates if rate is not None), default=0.0)
     bars = [
-        _NOT_SAID
+        _UNKNOWN
         if rate is None
         else _BLOCKS[0]
         if rate <= 0 or top <= 0
@@ -33,20 +30,20 @@ def spark(rates: Sequence[float | None], width: int) -> str:
 
 
 def padded(text: str, width: int, *, right: bool = False) -> str:
-    """As wide as so many letters of a terminal."""
+    """Padded to so many columns of a terminal."""
     gap = " " * (width - width_of(text))
     return gap + text if right else text + gap
 
 
 def width_of(text: str) -> int:
-    """Letters of a terminal: an ideograph takes two, an accent none."""
+    """Columns of a terminal: an ideograph takes two, a combining accent none."""
     if text.isascii():
         return len(text)
     return sum(0 if unicodedata.combining(one) else 2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text)
 
 
 def json_line(value: Any) -> str:  # noqa: ANN401 - any JSON
-    r"""JSON in one line. What JSON may leave as it is, and a terminal may not (`\u009b`, `\u202e`, DEL), is escaped as well."""
+    r"""JSON in one line. Also escapes what JSON permits but a terminal would interpret (`\u009b`, `\u202e`, DEL)."""
     text = orjson.dumps(value).decode()
     if text.isprintable():
         return text

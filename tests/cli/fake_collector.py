@@ -1,7 +1,4 @@
-"""A collector's stand-in on loopback: it gives the answers that a test laid out, over real HTTP, and keeps what it was asked.
-
-Must not live here: what the answers hold (`answers`).
-"""
+"""A fake collector on loopback: it gives a test's answers over real HTTP, and records the requests."""
 
 from __future__ import annotations
 
@@ -14,40 +11,41 @@ import orjson
 from aiohttp import web
 
 
-class Asked:
+class Request:
     def __init__(self, request):
         self.path, self.query, self.headers = request.path, list(request.query.items()), request.headers
         self.raw_path = request.raw_path
 
 
-class StandIn:
-    """`answers`: path -> JSON, a (status, JSON) pair, or what makes one. `plays`: what each reader of the stream gets."""
+class FakeCollector:
+    """`answers`: path -> JSON, a (status, JSON) pair, or a function that returns one. `streams`: the pieces for each reader of
+    the stream in turn."""
 
     def __init__(self):
-        self.asked: list[Asked] = []
+        self.requests: list[Request] = []
         self.answers: dict[str, object] = {}
-        self.plays: deque = deque()
+        self.streams: deque = deque()
         self.url = ""
 
-    def told(self, path):
-        return [asked for asked in self.asked if asked.path == path]
+    def requests_to(self, path):
+        return [request for request in self.requests if request.path == path]
 
-    async def answer(self, request):
-        self.asked.append(Asked(request))
-        if request.path == "/v1/stream" and self.plays:
-            return await self._stream(request, self.plays.popleft())
-        answer = self.answers.get(request.path, (404, {"error": "Not Found"}))
-        if callable(answer):
-            answer = answer(request)
-        if asyncio.iscoroutine(answer):
-            answer = await answer
-        if isinstance(answer, web.StreamResponse):
-            return answer
-        status, body = answer if isinstance(answer, tuple) else (200, answer)
+    async def respond(self, request):
+        self.requests.append(Request(request))
+        if request.path == "/v1/stream" and self.streams:
+            return await self._stream(request, self.streams.popleft())
+        respond = self.answers.get(request.path, (404, {"error": "Not Found"}))
+        if callable(respond):
+            respond = respond(request)
+        if asyncio.iscoroutine(respond):
+            respond = await respond
+        if isinstance(respond, web.StreamResponse):
+            return respond
+        status, body = respond if isinstance(respond, tuple) else (200, respond)
         return web.Response(status=status, body=orjson.dumps(body), content_type="application/json")
 
     async def _stream(self, request, pieces):
-        """Pieces are bytes, or seconds to wait; then the stream ends. None: it goes on in silence."""
+        """Pieces are bytes, or seconds to wait; then the stream ends. None: the stream stays open and silent."""
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         for piece in pieces:
@@ -61,10 +59,10 @@ class StandIn:
 
 
 @asynccontextmanager
-async def standing_in(tls=None):
-    collector = StandIn()
+async def running_fake_collector(tls=None):
+    collector = FakeCollector()
     app = web.Application()
-    app.router.add_route("*", r"/{path:[\s\S]*}", collector.answer)
+    app.router.add_route("*", r"/{path:[\s\S]*}", collector.respond)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     context = None
@@ -80,5 +78,5 @@ async def standing_in(tls=None):
 
 
 def event(name, data, id_=None):
-    mark = b"" if id_ is None else b"id: %s\n\n" % str(id_).encode()
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(data)) + mark
+    id_line = b"" if id_ is None else b"id: %s\n\n" % str(id_).encode()
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(data)) + id_line
