@@ -17,7 +17,7 @@ __all__ = ["faults", "main"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PRODUCT: Final = ("agent", "cli", "collector", "wire")
-# A file that is longer, or a folder with more modules, is no longer read in one sitting: split it by its second subject.
+# A file that is longer, or a folder with more modules, is no longer read in one sitting: split it by its second topic.
 LINES: Final = 300
 MODULES: Final = 12
 _OWN: Final = ("__init__.py", "__main__.py")

@@ -1,4 +1,4 @@
-"""A batch on its way: newline-delimited JSON in a POST, and the collector's answer to it."""
+"""A batch: newline-delimited JSON in a POST, and the collector's answer to it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ __all__ = ["BATCH_ID", "CONTENT_TYPE", "EVENTS_PATH", "SINK", "Receipt", "Refusa
 
 EVENTS_PATH: Final = "/v1/events"
 CONTENT_TYPE: Final = "application/x-ndjson"
-# Header: the batch's own id, the same at every try. Events are told apart by their own `id`, however they are batched.
+# Header: the batch's own id, the same at every try. Each event has an `id` of its own, however it is batched.
 BATCH_ID: Final = "Idempotency-Key"
-# Header: what the agent calls this sink. A gap in another sink is none here, and only so does a collector know which one it is.
+# Header: the agent's name for this sink. A collector needs it to ignore gaps of other sinks.
 SINK: Final = "Forklore-Sink"
 
 
 class Refusal(TypedDict):
-    """One line that was not taken, counted from 0, and why."""
+    """One refused line, counted from 0, and the reason."""
 
     line: int
     reason: str

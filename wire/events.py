@@ -68,13 +68,13 @@ class Workload(TypedDict):
     name: str
 
 
-class _Asked(TypedDict, total=False):
-    """Only where an operator asked for some, and on pods that have them."""
+class _Annotated(TypedDict, total=False):
+    """Present only where a sink's `annotations` name some that the pod has."""
 
     annotations: dict[str, str]
 
 
-class K8s(_Asked):
+class K8s(_Annotated):
     """Always an object: `cluster` and `node` are known on a host process, too."""
 
     cluster: str
@@ -89,7 +89,7 @@ class K8s(_Asked):
 
 
 class Enrichment(TypedDict):
-    """How the event was identified: `late` is resolved after waiting; `unresolved` says what the cgroup's path said."""
+    """How the event was attributed: `late` is resolved after waiting; `unresolved` has the ids of the cgroup's path only."""
 
     state: Literal["resolved", "host", "late", "unresolved"]
     by: Literal["status", "cgroup", "attach", "birth"] | None
@@ -154,8 +154,8 @@ class Fork(TypedDict):
 
 
 class Counts(TypedDict):
-    """Tasks. processes + threads = emitted + filtered + suppressed + lost; `entered` came in after their fork, apart from
-    these."""
+    """Tasks. processes + threads = emitted + filtered + suppressed + lost; `entered`, beside these, were moved in
+    after their fork."""
 
     processes: int
     threads: int
@@ -167,9 +167,9 @@ class Counts(TypedDict):
 
 
 class ForkSummary(TypedDict):
-    """Exact, from the kernel's tally, also where events were lost. `cgroup` null: the whole host outside pods.
+    """Exact, from the kernel's cgroup counters, also where events were lost. `cgroup` null: the whole host outside pods.
 
-    `totals` count since the probe's epoch, so a summary that got lost heals with the next one.
+    `totals` count since the program instance was loaded, so the next summary makes up for a lost one.
     """
 
     event: str
@@ -185,7 +185,7 @@ class ForkSummary(TypedDict):
 
 
 class SinkLedger(TypedDict):
-    """captured = delivered + sum(queued) + sum(lost) + suppressed + sum(filtered); `queued` by room: ring, waiting, journal."""
+    """captured = delivered + sum(queued) + sum(lost) + suppressed + sum(filtered). `queued`: ring, waiting, journal."""
 
     delivered: int
     queued: dict[str, int]
@@ -194,8 +194,8 @@ class SinkLedger(TypedDict):
 
 
 class Ledger(TypedDict):
-    """Of one epoch, in forks. `lost` here is before any sink: ring and orphaned, and what is not in `captured`: recursion and
-    unseen."""
+    """Of one program instance, in forks. `lost` here is before any sink: ring and orphaned, and what is not in `captured`:
+    recursion and unseen."""
 
     captured: int
     suppressed: int
@@ -205,7 +205,7 @@ class Ledger(TypedDict):
 
 
 class NodeSummary(TypedDict):
-    """An agent's heartbeat. `heads`: how many numbers each CPU has given out, so that a hole at the end shows, too."""
+    """An agent's heartbeat. `heads`: how many numbers each CPU has given out, so that forks missing at the end show too."""
 
     event: str
     id: str
@@ -223,8 +223,8 @@ class NodeSummary(TypedDict):
 class ForkStorm(TypedDict):
     """A pod forked above the limit, so from `interval.start` on its forks were only counted: `suppressed`.
 
-    `phase` start: told once, when it is noticed; `interval.end` is that moment. stop: it was below the limit for `hold_s`; then
-    `counts` are the whole storm's, exact, from the kernel's tally: those of all the pod's containers. `limit`: forks a second.
+    `phase` start: sent once, when it is noticed; `interval.end` is that moment. stop: it was below the limit for `hold_s`; then
+    `counts` are the whole storm's, exact, from the cgroup counters of all the pod's containers. `limit`: forks a second.
     `storm`: the same number in start and stop. `cgroup` is the pod's own directory, `container` null.
     """
 
@@ -245,11 +245,11 @@ class ForkStorm(TypedDict):
 
 
 class Gap(TypedDict):
-    """What is missing, why, and whose. `sink` null: it is missing in all of them. `count` null: nobody can know, for `reason`
-    is not_observable: the pod, whose own directory `cgroup` is, has a kernel of its own. Then n is 0.
+    """Events that are missing, and why. `sink` null: they are missing in all sinks. `count` null: unknown, because `reason` is
+    not_observable: the pod, whose own directory `cgroup` is, has a kernel of its own. Then n is 0.
 
-    `id` ends in `.gap.<sink or ->.<reason>.<cgroup>.<n>`, n being how many are missing for that reason by now, this `count`
-    included: a gap that is told again has the same id.
+    `id` ends in `.gap.<sink or ->.<reason>.<cgroup>.<n>`, n being how many are missing for that reason so far, this `count`
+    included: a gap that is sent again has the same id.
     """
 
     event: str

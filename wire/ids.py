@@ -1,6 +1,7 @@
 """An event's id: made once, in the kernel, and the same however often the event is sent.
 
-`<boot id>.<epoch>.<cpu>.<sequence>` for a fork, `<boot id>.<epoch>.<kind>.<...>` for what the agent says of its own.
+`<boot id>.<instance>.<cpu>.<sequence>` for a fork, `<boot id>.<instance>.<kind>.<...>` for the agent's own events. Boot id and
+instance (64 random bits of one load of the BPF programs) are the `stream`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _FORK: Final = re.compile(rf"({_BOOT_ID}\.[0-9a-f]{{16}})\.(0|[1-9][0-9]{{0,4}})
 
 
 class ForkId(NamedTuple):
-    """`stream`: boot id and epoch, one load of the probe on one boot of one node. `sequence` counts from 0 on each CPU."""
+    """`stream`: one load of the BPF programs on one boot of one node. `sequence` counts from 0 on each CPU."""
 
     stream: str
     cpu: int

@@ -1,6 +1,6 @@
-"""How a name that somebody else chose is shown to people: on a page, on a terminal, with nothing in it that acts.
+"""Foreign names, made safe to show on a page or a terminal: characters that could control it are escaped.
 
-Must not live here: the escapes that HTML and JSON want for themselves.
+HTML and JSON add their own escapes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Counts and rates as short words, alike on a page and on a terminal. Pure. Must not live here: times, what is counted."""
+"""Counts and rates as short text, alike on a page and on a terminal."""
 
 from __future__ import annotations
 

@@ -55,19 +55,19 @@ def load(forks: int) -> None:
     subprocess.run(["busybox", "sh", "-c", LOAD.format(forks)], check=True)
 
 
-def measure(pid: int, forks: int, settled: Callable[[], bool]) -> Cost:
+def measure(pid: int, forks: int, delivered: Callable[[], bool]) -> Cost:
     before = cpu_s(pid)
     load(forks)
     deadline = time.monotonic() + 30
-    while not settled() and time.monotonic() < deadline:
+    while not delivered() and time.monotonic() < deadline:
         time.sleep(0.2)
     return Cost((cpu_s(pid) - before) / forks * 1e6, rss_mib(pid))
 
 
 def free_port() -> int:
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        return int(door.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def until(holds: Callable[[], object]) -> None:
@@ -112,14 +112,14 @@ def forklore(folder: Path, compression: str) -> Iterator[tuple[int, Callable[[],
         except OSError:
             return False
 
-    def settled() -> bool:
+    def delivered() -> bool:
         sink = ledger()["sinks"]["bench"]  # type: ignore[index]
         return sum(sink["queued"].values()) < 50
 
     receiver = [sys.executable, "-m", "dev.bench", "--receive", str(port)]
     with running(receiver), running([sys.executable, "-m", "cli", "agent", "--config", str(config)]) as agent:
         until(up)
-        yield agent.pid, settled
+        yield agent.pid, delivered
 
 
 @contextlib.contextmanager
@@ -138,7 +138,7 @@ def usual(folder: Path) -> Iterator[tuple[int, Callable[[], bool]]]:
 
 
 def in_kernel(forks: int) -> dict[str, float]:
-    """ns a run of each program of the probe, by the kernel's own statistics, which add about 60 of them."""
+    """ns a run of each BPF program, by the kernel's own statistics, which add about 60 of them."""
     switch = Path("/proc/sys/kernel/bpf_stats_enabled")
     before = switch.read_text(encoding="ascii")
     here = choose_hierarchy(
@@ -187,11 +187,11 @@ def main() -> None:
         "usual BCC way": usual,
     }
     costs: dict[str, list[Cost]] = {name: [] for name in tools}
-    for _ in range(options.rounds):  # in turns: what the machine does to one it does to all
+    for _ in range(options.rounds):  # in turns, so that a busy machine affects all alike
         for name, tool in tools.items():
-            with tempfile.TemporaryDirectory() as folder, tool(Path(folder)) as (pid, settled):
+            with tempfile.TemporaryDirectory() as folder, tool(Path(folder)) as (pid, delivered):
                 time.sleep(1)
-                costs[name].append(measure(pid, options.forks, settled))
+                costs[name].append(measure(pid, options.forks, delivered))
     print(f"{options.rounds} rounds of {options.forks} forks, in turns; medians (least to most)\n")
     print(f"{'':20} {'CPU us a fork':>24} {'ratio':>7} {'RSS MiB':>9}")
     base = statistics.median(cost.cpu_us for cost in costs["usual BCC way"])

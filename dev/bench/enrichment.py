@@ -1,6 +1,6 @@
-"""What identity adds to the enrichment of an event: the real Attributions beside a plain dict, on the same events, in turns.
+"""The cost of attribution in an event's enrichment: the real Attributions beside a plain dict, on the same events, in turns.
 
-Must not live here: the kernel, HTTP. `python -m dev.bench.enrichment` runs it alone.
+`python -m dev.bench.enrichment` runs it alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SERVICES = 40  # of the host: systemd's
 EVENTS = 20_000  # a round: a second of a very busy node
 ROUNDS = 21
 TURN = 4096  # events the agent takes at once
-CHANGE_EVERY = 100  # events between two MODIFIED: 200 a second, which no API server would tell of one node
+CHANGE_EVERY = 100  # events between two MODIFIED: 200 a second, more than an API server sends for one node
 AIM_NS = 1000.0
 NOW = "2026-11-22T19:46:33Z"
 LAYOUT = RecordLayout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
@@ -62,12 +62,12 @@ class Node:
         self.owners: dict[int, str | None] = {}
         self._sandboxes: list[int] = []
         for number in range(SERVICES):
-            self._forks(self._born(f"/system.slice/service-{number}.service"), None)
+            self._forks(self._created(f"/system.slice/service-{number}.service"), None)
         for number in range(pods):
             self._pod(number)
         self.pods.replace([pod for thing in self.things if (pod := pod_of(thing))], 0.0)
         self.attributions = Attributions(self.cgroups, self.pods, api=True)
-        for sandbox in self._sandboxes:  # their first forks have waited and gone: the answers lie with the others
+        for sandbox in self._sandboxes:  # their first forks have waited: the final answers are cached
             assert self.attributions.resolve_final(sandbox).by == "birth"
 
     def _pod(self, number: int) -> None:
@@ -89,13 +89,13 @@ class Node:
             made = f"{self._chance.getrandbits(256):064x}"
             path = f"{scoped}{made}.scope" if number % 2 else above + made
             if container is None:
-                self._sandboxes.append(self._born(path))
+                self._sandboxes.append(self._created(path))
             else:
-                self._forks(self._born(path), made)
+                self._forks(self._created(path), made)
                 thing = pod_objects.running(thing, container, made, NOW)
         self.things.append(thing)
 
-    def _born(self, path: str) -> int:
+    def _created(self, path: str) -> int:
         return self.cgroups.add(4000 + len(self.cgroups), path.encode(), 0).id
 
     def _forks(self, cgroup: int, container: str | None) -> None:
@@ -132,7 +132,7 @@ class Node:
         return self._enricher(self.attributions, AttachedTasks())
 
     def plain(self) -> Enricher:
-        """The same subjects, but from a dict that is never asked to change: the least that anything could cost."""
+        """The same attributions, from a dict that never changes: the least possible cost."""
         constant = {cgroup: self.attributions.resolve_now(cgroup) for cgroup in self.forking}
         return self._enricher(ConstantAttributions(constant), NothingAttached())
 
@@ -158,16 +158,16 @@ def asked(node: Node, drawn: list[int], turn: int, changed: Callable[[], None]) 
 
 
 def taken(enricher: Enricher, raw: bytes, turn: int, changed: Callable[[], None]) -> float:
-    """ns of CPU for each event of Enricher.take as a whole; what `changed` does between the turns is not in it."""
-    spent = told = 0
+    """ns of CPU for each event of Enricher.enrich as a whole; what `changed` does between the turns is not in it."""
+    spent = enriched = 0
     for at in range(0, len(raw), turn * FORK_SLOT):
         changed()
         some = raw[at : at + turn * FORK_SLOT]
         began = time.thread_time_ns()
         forks = enricher.enrich(some, 2 * 10**9)
         spent += time.thread_time_ns() - began
-        told += len(forks)
-    assert told == EVENTS
+        enriched += len(forks)
+    assert enriched == EVENTS
     return spent / EVENTS
 
 

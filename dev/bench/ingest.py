@@ -1,7 +1,7 @@
 """What a fork and a summary cost forklore's own collector: CPU of its process.
 
 The real collector with its embedded store, in a process of its own, takes what the agents of a hundred nodes would post.
-`python -m dev.bench.ingest` runs it, in a minute. Must not live here: what is stored, and reading it (`store`).
+`python -m dev.bench.ingest` runs it, in a minute. Reading is in `store`.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def forks(traffic: Traffic, size: int) -> Posts:
 def summaries(traffic: Traffic, _size: int) -> Posts:
     how, posts = build_sink_format("native"), []
     for stream in streams():
-        told = [*itertools.islice(traffic.summaries_of(stream), INTERVALS)]
-        items = [how.encoder.event(event) for events in told for event in events]
-        posts.append(batches(how, items, [NOBODY] * len(items), len(told[0])))
+        intervals = [*itertools.islice(traffic.summaries_of(stream), INTERVALS)]
+        items = [how.encoder.event(event) for events in intervals for event in events]
+        posts.append(batches(how, items, [NOBODY] * len(items), len(intervals[0])))
     return posts
 
 

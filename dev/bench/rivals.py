@@ -1,7 +1,4 @@
-"""SQLite and DuckDB with the same forks in the same columns, and nothing else beside them.
-
-Must not live here: what the store does with them.
-"""
+"""SQLite and DuckDB with the same forks in the same columns, and no other table."""
 
 from __future__ import annotations
 

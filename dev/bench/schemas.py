@@ -1,10 +1,7 @@
 """What a fork costs in each protocol and schema: encoded, put into bodies and compressed; and how many bytes it is then.
 
 The forks are those of dev.bench.enrichment's node: 250 pods, half with either path shape, each event from one drawn at random.
-As
-they come, forks of one task share their ParentContext; at worst each is of a task that was never met before. Must not live
-here: the
-kernel, HTTP. `python -m dev.bench.schemas` runs it alone.
+Usually forks of one task share their ParentContext; at worst each is of a new task. `python -m dev.bench.schemas` runs it.
 """
 
 from __future__ import annotations

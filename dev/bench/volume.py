@@ -2,7 +2,7 @@
 
 Real records of a node of 30 pods, through the real enricher, encoders, packers and journal: what 5,000 nodes have on average in
 the largest cluster that Kubernetes is tested with. Every fork is of a container drawn at random, which is as bad as it gets for
-compression. `python -m dev.bench.volume` runs it. Must not live here: the kernel, HTTP, time.
+compression. `python -m dev.bench.volume` runs it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Traffic:
         self._node = node = Node(random.Random(23), pods)  # noqa: S311  the same node each time
         _, raw = node.records()
         self.forks: Sequence[Fork] = [*as_they_come(node.real().enrich(raw, 2 * 10**9))]
-        # Each container that ever forked has a row in the kernel's tally; a runtime forks in the sandbox, too.
+        # Each container that ever forked has counters in the kernel; a runtime forks in the sandbox, too.
         self._rows = [*node.owners, *node._sandboxes]
         self.heartbeat = next(one for one in json.loads(EXAMPLES.read_bytes()) if one["event"] == "node_summary")
         self.summaries = next(self.summaries_of(STREAM))
@@ -71,14 +71,14 @@ class Traffic:
     def summaries_of(self, stream: str) -> Iterator[list[Event]]:
         """An interval's, and the next one's: a third of the containers forked in it."""
         chance = random.Random(24)  # noqa: S311
-        told = Summaries(
+        summaries = Summaries(
             stream, self._node.attributions.resolve_now, partial(k8s_fields, cluster="prod-eu-west", node="worker-17")
         )
         rows = {cgroup: [chance.randrange(10**5), chance.randrange(10**6)] for cgroup in self._rows}
         while True:
             for row in chance.sample([*rows.values()], len(rows) // 3):
                 row[0] += chance.randrange(100)
-            yield told.next({cgroup: (*row, row[0], row[1], 0, 0, 9) for cgroup, row in rows.items()}, INTERVAL)
+            yield summaries.next({cgroup: (*row, row[0], row[1], 0, 0, 9) for cgroup, row in rows.items()}, INTERVAL)
 
 
 def as_they_come(forks: Sequence[Fork]) -> Iterator[Fork]:
@@ -116,11 +116,11 @@ def sizes(traffic: Traffic, way: str) -> Sizes:
     items, cgroups = how.encoder.forks(STREAM, forks), [fork.counted for fork in forks]
     by_size = [batches(how, items, cgroups, size) for size in BATCHES]
     own = [how.encoder.event(event) for event in [*traffic.summaries, traffic.heartbeat]]
-    (said,) = batches(how, own, [NOBODY] * len(own), len(own))
+    (batch,) = batches(how, own, [NOBODY] * len(own), len(own))
     return Sizes(
         sum(batch.uncompressed for batch in by_size[-1]) / FORKS,
         tuple(sum(len(batch.body) for batch in made) / FORKS for made in by_size),
-        (said.uncompressed / len(own), len(said.body) / len(own)),
+        (batch.uncompressed / len(own), len(batch.body) / len(own)),
     )
 
 
@@ -150,8 +150,8 @@ def row(way: str, one: Sizes) -> str:
 
 def main() -> None:
     traffic = Traffic()
-    said = len(traffic.summaries) + 1
-    print(f"bytes, of a node with {PODS} pods, whose agent says {said} things an interval; packed with so many in a batch\n")
+    count = len(traffic.summaries) + 1
+    print(f"bytes, of a node with {PODS} pods, whose agent sends {count} events an interval; packed with so many in a batch\n")
     print(f"| | a fork | {' | '.join(map(str, BATCHES))} | a summary | packed |")
     for way in WAYS:
         print(row(way, sizes(traffic, way)))

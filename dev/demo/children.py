@@ -1,6 +1,6 @@
 """The demo's child processes: forklore's own commands, each in a process of its own, with its settings in a file.
 
-They die with the demo however it dies. What they are told and what they answer is not for here.
+They end with the demo, however it ends.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # a Ctrl-C at the terminal is the demo's to hand on, and only once
+                start_new_session=True,  # a Ctrl-C at the terminal is passed on by the demo, once
             )
         return cls(part, log, process)
 
@@ -52,18 +52,18 @@ class Child:
         return await self.process.wait()
 
     def last_words(self) -> str:
-        """The last line of its log, which says why when it ended by itself."""
+        """The last line of its log, which has the reason when it ended by itself."""
         lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
-        return next((line for line in reversed(lines) if line.strip()), "it said nothing")
+        return next((line for line in reversed(lines) if line.strip()), "it logged nothing")
 
 
 def free_port(first: int) -> int:
-    """The first TCP port from `first` on that nobody listens on at 127.0.0.1."""
+    """The first TCP port from `first` on without a listener at 127.0.0.1."""
     for port in range(first, 65536):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do: a port in TIME_WAIT is free
+        with socket.socket() as attempt:
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do: a port in TIME_WAIT is free
             try:
-                probe.bind(("127.0.0.1", port))
+                attempt.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port

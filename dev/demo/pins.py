@@ -1,7 +1,6 @@
 """A place for the demo's agent to pin its capture, and its removal: what was mounted for it is unmounted again.
 
-An undertaker process removes it when the demo is killed, for a probe that stays makes every fork slower. Must not live here:
-what is pinned.
+A clean-up process removes it when the demo is killed, because BPF programs that stay make every fork slower.
 """
 
 import contextlib
@@ -20,8 +19,8 @@ PATIENCE = 10.0  # seconds for an agent whose demo was killed to be gone, too
 
 @contextlib.contextmanager
 def place_for_pins(state: Path) -> Iterator[Path]:
-    """A folder of this demo's own, emptied of what an earlier one that was killed has left. Where there can be no BPF file
-    system the agent says so, and works without."""
+    """A folder of this demo's own, without the leftovers of an earlier demo that was killed. Where there can be no BPF file
+    system the agent logs it, and works without."""
     mounted_before = BPF_FS.is_mount()
     folder = BPF_FS / f"forklore-demo-{hashlib.sha256(bytes(state.resolve())).hexdigest()[:8]}"
     _clear(folder)

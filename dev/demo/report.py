@@ -1,7 +1,4 @@
-"""From the agent's last ledger to the demo's report and its exit code. Pure: the one place that knows the ledger's keys.
-
-Nothing is read, asked or printed here.
-"""
+"""From the agent's last ledger to the demo's report and its exit code. Pure: the only module that knows the ledger's keys."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +8,7 @@ from dev.demo.workloads import Ran
 Json = dict[str, Any]
 
 FINE, LOST, UNAVAILABLE, NOT_ROOT, BROKEN = 0, 3, 69, 77, 70
-SINK = "collector"  # what the demo calls its only one
+SINK = "collector"  # the demo's only sink
 NUMBERS = (
     "captured",
     "delivered",
@@ -35,9 +32,9 @@ def failed(error: str, exit_code: int, ledger: Json | None = None, ran: Sequence
 def from_ledger(ledger: Json, ran: Sequence[Ran]) -> Json:
     """Counts of forks (processes and threads) from the attach on.
 
-    `captured = delivered + queued + lost + suppressed + filtered` is for `complaints` to find true, as is
+    `captured = delivered + queued + lost + suppressed + filtered` is checked by `complaints`, and so is
     `proc_stat_bracket` <= captured + kernel_workers + unseen: [at least, at most] what /proc/stat's `processes` grew by.
-    `complaints` says in words what does not add up; an empty list is a pass.
+    `complaints` describes each difference; an empty list is a pass.
     """
     sink, before = ledger["sinks"][SINK], _lost(ledger)
     (attach_before, attach_after), (now_before, now_after) = ledger["proc_stat"]["attach"], ledger["proc_stat"]["now"]
@@ -76,7 +73,7 @@ def line(ledger: Json, collector_pods: int) -> str:
 
 
 def _lost(ledger: Json) -> Json:
-    """Before the sink, by reason. What is unseen was nobody's to capture: the kernel called no tracepoint for it."""
+    """Before the sink, by reason. Unseen tasks could not be captured: the kernel called no tracepoint for them."""
     return {reason: count for reason, count in ledger["lost"].items() if reason != "unseen"}
 
 
@@ -96,16 +93,16 @@ def _unbalanced(ledger: Json, report: Json) -> list[str]:
 
 
 def _unseen(ledger: Json, ran: Sequence[Ran]) -> list[str]:
-    """What the demo's containers know of themselves, against what the agent says of them."""
-    told = {pod["container_id"]: pod for pod in ledger["pods"]}
+    """Compares the demo's containers with the agent's counts of them."""
+    reported = {pod["container_id"]: pod for pod in ledger["pods"]}
     complaints = []
     for one in ran:
-        whose = f"{one.namespace}/{one.pod}/{one.container}"
-        pod = told.get(one.container_id)
+        container = f"{one.namespace}/{one.pod}/{one.container}"
+        pod = reported.get(one.container_id)
         if pod is None or (pod["namespace"], pod["pod"], pod["container"]) != (one.namespace, one.pod, one.container):
-            complaints.append(f"{whose} ran, but the agent does not know it")
+            complaints.append(f"{container} ran, but the agent does not know it")
         elif pod["processes"] + pod["threads"] < one.tasks:
-            complaints.append(f"{whose} made {one.tasks} tasks, but the agent counted {pod['processes'] + pod['threads']}")
+            complaints.append(f"{container} made {one.tasks} tasks, but the agent counted {pod['processes'] + pod['threads']}")
         elif not pod["delivered"].get(SINK):
-            complaints.append(f"{whose}: nothing was delivered")
+            complaints.append(f"{container}: nothing was delivered")
     return complaints

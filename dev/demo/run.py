@@ -1,8 +1,8 @@
 """`forklore demo`: the whole product on one machine, counted to the last fork.
 
-In the order of a real node's life: API server, a pod that is there already, collector, agent, more pods; then the way back.
-The parts are real: child processes, containers, HTTP. Where KUBECONFIG is set that cluster takes the place of the stand-in and
-its containers. What a ledger means is `report`'s to know.
+In the order of a real node: API server, an existing pod, collector, agent, more pods; then the reverse. All parts are real:
+child processes, containers, HTTP. With KUBECONFIG set, that cluster replaces the stand-in and its containers. `report` reads
+the ledger.
 """
 
 import argparse
@@ -31,13 +31,13 @@ from dev.demo.workloads import CART, WORKER, Node, Ran
 
 STATE = Path("/var/lib/forklore-demo")  # not /run or /tmp: programs may be barred from running there
 NODE = "node1"
-READY_PATIENCE = 60.0  # seconds for a child to be ready; the agent compiles its probe first, which takes 1 to 10
-STOP_PATIENCE = 45.0  # seconds for a child to leave politely; the agent drains, ships and gives up after less than that
+READY_PATIENCE = 60.0  # seconds for a child to be ready; the agent compiles its BPF programs first, which takes 1 to 10
+STOP_PATIENCE = 45.0  # seconds for a child to end after SIGTERM; the agent drains, ships and ends in less
 TERMINAL_LINE, PLAIN_LINE = 1.0, 5.0  # seconds between two lines of counts
 
 
 class DemoError(Exception):
-    """It can't go on: one line that says why, and the exit code for it."""
+    """The demo can't continue: one line with the reason, and the exit code for it."""
 
     def __init__(self, message: str, exit_code: int = report.BROKEN) -> None:
         super().__init__(message)
@@ -45,8 +45,8 @@ class DemoError(Exception):
 
 
 @dataclass
-class Story:
-    """What is known so far, for a report that is written in any case."""
+class Progress:
+    """Known so far, for a report that is written in any case."""
 
     attached: bool = False
     ledger: report.Json | None = None
@@ -58,28 +58,28 @@ class Story:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the demo; returns its exit code: 0 all accounted for and nothing lost, 3 not so, 69 something can't be had,
+    """Runs the demo; returns its exit code: 0 all accounted for and nothing lost, 3 not so, 69 something is not available,
     77 not root, 70 anything else. With `--report` the report is written in any case."""
     parser = argparse.ArgumentParser(prog="forklore demo", description="The whole product on this machine.")
     parser.add_argument("--for", dest="seconds", type=float, metavar="SECONDS", help="from the attach; default: until Ctrl-C")
     parser.add_argument("--report", type=Path, metavar="FILE", help="where the JSON report goes")
     parser.add_argument("--state", type=Path, metavar="DIR", help=f"kept afterwards, with the logs; default: {STATE}, not kept")
     options = parser.parse_args(argv)
-    story = Story()
+    progress = Progress()
     try:
         if os.geteuid() != 0:
-            raise DemoError("it must be root: it loads a probe into the kernel and starts containers", report.NOT_ROOT)
+            raise DemoError("it must be root: it loads BPF programs into the kernel and starts containers", report.NOT_ROOT)
         with _folder(options.state or STATE, keep=options.state is not None) as state:
-            asyncio.run(_demo(options.seconds, state, story))
-        if story.ledger is None:
+            asyncio.run(_demo(options.seconds, state, progress))
+        if progress.ledger is None:
             raise DemoError("the agent left no ledger")
-        result = report.from_ledger(story.ledger, story.ran)
+        result = report.from_ledger(progress.ledger, progress.ran)
     except DemoError as error:
-        result = report.failed(str(error), error.exit_code, story.ledger, story.ran)
+        result = report.failed(str(error), error.exit_code, progress.ledger, progress.ran)
     except UnavailableError as error:
-        result = report.failed(f"can't be had: {error}", report.UNAVAILABLE)
+        result = report.failed(f"not available: {error}", report.UNAVAILABLE)
     except ContainerError as error:
-        result = report.failed(f"a container would not start: {error}", report.BROKEN, story.ledger, story.ran)
+        result = report.failed(f"a container would not start: {error}", report.BROKEN, progress.ledger, progress.ran)
     except asyncio.CancelledError:
         result = report.failed("stopped before the agent was attached", 128 + signal.SIGINT)
     except BaseException as error:
@@ -95,60 +95,60 @@ def main(argv: Sequence[str]) -> int:
     return int(result["exit_code"])
 
 
-async def _demo(seconds: float | None, state: Path, story: Story) -> None:
+async def _demo(seconds: float | None, state: Path, progress: Progress) -> None:
     stop = asyncio.Event()
     whole = asyncio.current_task()
 
     def leave() -> None:
-        if story.attached or whole is None:
-            stop.set()  # from here on an end is an orderly one, with a report
+        if progress.attached or whole is None:
+            stop.set()  # from here on it ends in order, with a report
         else:
             whole.cancel()
 
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(signum, leave)
-    async with contextlib.AsyncExitStack() as house:
-        http = await house.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)))
+    async with contextlib.AsyncExitStack() as stack:
+        http = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)))
         kubeconfig = os.environ.get("KUBECONFIG", "").partition(os.pathsep)[0]
         if not kubeconfig:
             kubeconfig = str(state / "kubeconfig")
             cluster = Cluster()
-            runtime = house.enter_context(Runtime(state / "containers"))
-            api = await house.enter_async_context(KubernetesApi(cluster))
+            runtime = stack.enter_context(Runtime(state / "containers"))
+            api = await stack.enter_async_context(KubernetesApi(cluster))
             api.write_kubeconfig(Path(kubeconfig))
-            story.node = await house.enter_async_context(Node(cluster, runtime, NODE))
-            await story.node.start(CART)  # it is there before the agent, as most pods are
+            progress.node = await stack.enter_async_context(Node(cluster, runtime, NODE))
+            await progress.node.start(CART)  # it exists before the agent, as most pods do
         page = f"http://127.0.0.1:{free_port(9910)}"
         settings: dict[str, Any] = {"listen": page.removeprefix("http://"), "store": f"chdb://{state}/collector/store"}
-        collector = await _started(house, http, "collector", settings, state, f"{page}/healthz")
+        collector = await _started(stack, http, "collector", settings, state, f"{page}/healthz")
         status = f"http://127.0.0.1:{free_port(9911)}"
-        pins = house.enter_context(place_for_pins(state))
+        pins = stack.enter_context(place_for_pins(state))
         settings = {
-            **({"node": NODE} if story.node is not None else {}),  # in a real cluster it is the host's own
+            **({"node": NODE} if progress.node is not None else {}),  # in a real cluster it is the host's own
             "cluster": "demo",
             "state_dir": str(state / "agent"),
             "status": status.removeprefix("http://"),
             "kubernetes": {"kubeconfig": kubeconfig},
             "capture": {
-                "summary_interval": "2s",  # somebody is looking
+                "summary_interval": "2s",  # for the live page
                 "pin": str(pins),
             },
             "sinks": [{"name": report.SINK, "url": f"{page}/v1/events"}],
         }
-        agent = await _started(house, http, "agent", settings, state, f"{status}/readyz")
-        story.attached = True
+        agent = await _started(stack, http, "agent", settings, state, f"{status}/readyz")
+        progress.attached = True
         end = time.monotonic() + seconds if seconds is not None else None
         _say(f"the page: {page}/")
-        if story.node is not None:
-            story.node.watched_from_now()
-            await story.node.start(WORKER)
-            story.node.run_cron()
+        if progress.node is not None:
+            progress.node.watched_from_now()
+            await progress.node.start(WORKER)
+            progress.node.run_cron()
         await _count(stop, end, http, page, status, (collector, agent))
-        if story.node is not None:
-            await story.node.stop()
+        if progress.node is not None:
+            await progress.node.stop()
         exit_code = await agent.stop(STOP_PATIENCE)
         with contextlib.suppress(FileNotFoundError):
-            story.ledger = json.loads((state / "agent/ledger.json").read_text())
+            progress.ledger = json.loads((state / "agent/ledger.json").read_text())
         if exit_code:
             raise DemoError(f"the agent ended with {exit_code}: {agent.last_words()}")
         if collector.ended:
@@ -156,11 +156,11 @@ async def _demo(seconds: float | None, state: Path, story: Story) -> None:
 
 
 async def _started(
-    house: contextlib.AsyncExitStack, http: aiohttp.ClientSession, part: str, settings: dict[str, Any], state: Path, url: str
+    stack: contextlib.AsyncExitStack, http: aiohttp.ClientSession, part: str, settings: dict[str, Any], state: Path, url: str
 ) -> Child:
-    """The part, once `url` answers 200; the house ends it, if it is still there by then."""
+    """The part, once `url` answers 200; the stack ends it if it still runs."""
     child = await Child.start(part, settings, state)
-    house.push_async_callback(child.stop, STOP_PATIENCE)
+    stack.push_async_callback(child.stop, STOP_PATIENCE)
     await _ready(child, http, url)
     return child
 
@@ -189,7 +189,7 @@ async def _count(
     status: str,
     children: tuple[Child, Child],
 ) -> None:
-    """Prints a line of counts again and again, until `stop`, or the clock says `end` (monotonic seconds)."""
+    """Prints a line of counts again and again, until `stop`, or until `end` (monotonic seconds)."""
     terminal = sys.stdout.isatty()
     ended = [asyncio.ensure_future(child.process.wait()) for child in children]
     stopped = asyncio.ensure_future(stop.wait())
@@ -213,7 +213,7 @@ async def _count(
 
 @contextlib.contextmanager
 def _folder(state: Path, *, keep: bool) -> Iterator[Path]:
-    """A place for settings, logs and the children's own state, for this demo alone; an earlier one's state goes first."""
+    """A place for settings, logs and the children's own state, for this demo alone; an earlier one's state is deleted first."""
     state.mkdir(parents=True, exist_ok=True)
     try:
         lock = claim(state)

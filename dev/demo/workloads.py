@@ -72,7 +72,7 @@ class Workload:
     container: str
     argv: tuple[str, ...]
     qos: Qos
-    sandbox: bool = False  # with a pause-like container that no status tells of
+    sandbox: bool = False  # with a pause-like container that is in no status
 
 
 CART = Workload("shop", "cart", "app", ("sh", "-c", _CART), "burstable", sandbox=True)
@@ -104,7 +104,7 @@ class Node:
         self._background = asyncio.TaskGroup()
         self._stopping = asyncio.Event()
         self._cron: asyncio.Task[None] | None = None
-        self._statuses: dict[str, asyncio.Task[None]] = {}  # by container id: those that are still to be told of
+        self._statuses: dict[str, asyncio.Task[None]] = {}  # by container id: status changes that are still to come
         self._running: dict[str, tuple[Container, Pod]] = {}  # by container id
         self._unwatched: dict[str, int] = {}  # by container id: tasks it had made when the watching began
         self._ran: list[Ran] = []
@@ -168,7 +168,7 @@ class Node:
         if workload.sandbox:
             await self._start_container(pod, "sandbox", ("sleep", "1000000"))
         container = await self._start_container(pod, workload.container, workload.argv)
-        self._statuses[container.id] = self._background.create_task(self._tell_running(pod, container))
+        self._statuses[container.id] = self._background.create_task(self._report_running(pod, container))
         return container, pod
 
     async def _start_container(self, pod: Pod, name: str, argv: tuple[str, ...]) -> Container:
@@ -176,7 +176,7 @@ class Node:
         self._running[container.id] = (container, pod)
         return container
 
-    async def _tell_running(self, pod: Pod, container: Container) -> None:
+    async def _report_running(self, pod: Pod, container: Container) -> None:
         await asyncio.sleep(STATUS_DELAY)
         del self._statuses[container.id]
         self._cluster.container_running(pod.uid, container.name, container.id)
@@ -188,15 +188,15 @@ class Node:
             labels = (("batch.kubernetes.io/job-name", owner.name), ("job-name", owner.name))
             container, pod = await self._start(REPORT, owner, labels)
             exit_code = await asyncio.to_thread(self._runtime.wait, container)
-            if (untold := self._statuses.pop(container.id, None)) is not None:
-                untold.cancel()
-            self._background.create_task(self._tell_ended(pod, container, exit_code))
+            if (pending := self._statuses.pop(container.id, None)) is not None:
+                pending.cancel()
+            self._background.create_task(self._report_ended(pod, container, exit_code))
             await self._remove(container, pod)
             minute += 1
             await self._unless_stopping(REPORT_EVERY)
 
-    async def _tell_ended(self, pod: Pod, container: Container, exit_code: int) -> None:
-        """A kubelet tells of a short container only once it has ended, and no sooner than of any other."""
+    async def _report_ended(self, pod: Pod, container: Container, exit_code: int) -> None:
+        """A kubelet reports a short container only once it has ended, and no sooner than any other."""
         await self._unless_stopping(STATUS_DELAY)
         self._cluster.container_terminated(pod.uid, container.name, exit_code, container.id)
         await self._unless_stopping(REPORT_KEPT)

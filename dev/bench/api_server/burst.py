@@ -1,6 +1,6 @@
 """A hundred real agents' PodWatch over real HTTP, from start through broken streams to an outage; and the same, simulated.
 
-What the stand-in server counted and what the arithmetic did is printed side by side. Must not live here: what 5,000 do.
+The counts of the stand-in server and of the arithmetic are printed side by side. `fleet` has the 5,000.
 """
 
 from __future__ import annotations
@@ -140,6 +140,6 @@ def compared(agents: int, pods: int, list_bytes: int) -> str:
     for name, real, ours in zip(
         STEPS, asyncio.run(over_http(agents, pods)), virtual_time.run(simulated(agents, list_bytes)), strict=True
     ):
-        told = (f"{one.lists:>5} {one.watches:>5} {one.refused:>5} {one.sent / 1e6:>6.1f}" for one in (real, ours))
-        lines.append(f"{name:42} {'   |'.join(told)}")
+        columns = (f"{one.lists:>5} {one.watches:>5} {one.refused:>5} {one.sent / 1e6:>6.1f}" for one in (real, ours))
+        lines.append(f"{name:42} {'   |'.join(columns)}")
     return "\n".join(lines)

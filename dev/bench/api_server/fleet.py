@@ -1,10 +1,9 @@
 """What the API servers see of 5,000 agents: at a rolling restart, when all start at once, when streams break, after an outage.
 
-The agents are the real PodWatch with its own timing, in virtual time; the servers are arithmetic (api_servers). So that the
-arithmetic is right, a hundred agents do the same over real HTTP (burst). `make bench-fleet` or `python -m
-dev.bench.api_server.fleet` runs
-both, in a minute or two; `--nodes`, `--pods` and `--servers` are yours to change, `--agents 0` leaves HTTP out. Must not
-live here: what a server does.
+The agents are the real PodWatch with its own timing, in virtual time; the servers are arithmetic (api_servers). To check
+the arithmetic, a hundred agents do the same over real HTTP (burst). `make bench-fleet` or `python -m
+dev.bench.api_server.fleet` runs both, in a minute or two; `--nodes`, `--pods` and `--servers` change the cluster, `--agents 0`
+leaves HTTP out.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from dev.bench.api_server import burst, virtual_time
 from dev.bench.api_server.servers import ApiServers, Costs, Seen, speaking_to
 from wire.backoff import Backoff
 
-SETTLED_S: Final = 30.0  # after the last agent's start, before anything happens to the servers
+QUIET_S: Final = 30.0  # after the last agent's start, before anything happens to the servers
 LONGEST_S: Final = 600.0
 Act = Callable[[ApiServers], None]
 
@@ -73,7 +72,7 @@ async def play(scene: Scene, nodes: int, servers: int, list_bytes: int) -> Outco
         tasks = [asyncio.create_task(agent(number)) for number in range(nodes)]
         begun, first = 0.0, 0
         if scene.act:
-            await asyncio.sleep(scene.spread + scene.jitter + SETTLED_S)
+            await asyncio.sleep(scene.spread + scene.jitter + QUIET_S)
             first = len(api.seen)
             scene.act(api)
             if scene.away is not None:

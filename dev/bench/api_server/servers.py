@@ -1,7 +1,7 @@
-"""A cluster's API servers, as arithmetic in virtual time: what they hold, what they let in, when they are away.
+"""A cluster's API servers, as arithmetic in virtual time: the watches they hold, the requests they admit, when they are away.
 
 They answer PodWatch in place of its PodRequests, and admit requests as API Priority and Fairness does by default: all
-agents are one flow (one service account) of the level `workload-low`. Must not live here: who asks, and when.
+agents are one flow (one service account) of the level `workload-low`.
 """
 
 from __future__ import annotations

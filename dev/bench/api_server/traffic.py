@@ -1,7 +1,7 @@
-"""What the API server sees of one agent: requests and bytes at the start, over a relist and in a quiet hour.
+"""The load of one agent on the API server: requests and bytes at the start, over a relist and in a quiet hour.
 
 The real PodWatch and the official client against the stand-in, with pods as a real cluster had them. `python -m
-dev.bench.api_server.traffic` runs it alone. Must not live here: timings of anything.
+dev.bench.api_server.traffic` runs it alone.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ def pods_as_recorded() -> list[Json]:
 
 async def until(holds: Callable[[], object]) -> None:
     async with asyncio.timeout(30):
-        while not holds():  # noqa: ASYNC110  what is waited for is in another room
+        while not holds():  # noqa: ASYNC110  the condition has no event to wait for
             await asyncio.sleep(0.005)
 
 
 @contextlib.asynccontextmanager
 async def watching(bookmarks: float) -> AsyncIterator[tuple[KubernetesApi, PodWatch, Pods]]:
-    """A server, and an agent's watch on it that has heard of all its pods."""
+    """A server, and an agent's watch on it that has received all its pods."""
     cluster, pods = Cluster(), Pods()
     for pod in pods_as_recorded():
         cluster.add_pod(pod)

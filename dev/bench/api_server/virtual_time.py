@@ -1,7 +1,4 @@
-"""An event loop whose clock leaps to what is due next: hours pass in seconds, and the code that waits is the real one.
-
-Must not live here: what is simulated.
-"""
+"""An event loop whose clock jumps to the next timer: hours pass in seconds, with the real code that waits."""
 
 from __future__ import annotations
 

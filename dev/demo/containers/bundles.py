@@ -52,7 +52,7 @@ def cgroups_path(pod_uid: str, container_id: str, *, qos: Qos = "burstable", dri
 def build_rootfs(where: Path) -> Path:
     """Makes the root file system that all containers share read-only, unless it is there; returns its path.
 
-    busybox with a link for each of its applets in /bin, and room for the host's /usr, so that /usr/bin/python3 runs inside.
+    busybox with a link for each of its applets in /bin, and a place for the host's /usr, so that /usr/bin/python3 runs inside.
     Raises UnavailableError when busybox-static is not installed.
     """
     if where.exists():

@@ -1,7 +1,4 @@
-"""A process that waits for the end of this one, however it ends, and then clears up what it has left.
-
-Must not live here: what there is to clear up (`containers`, `pins`).
-"""
+"""A process that waits for the end of this one, however it ends, and then removes its leftovers."""
 
 import subprocess
 import sys
@@ -18,7 +15,7 @@ class CleanupProcess:
 
     def __init__(self, module: str, place: Path) -> None:
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", 'read -r _; exec "$@"', "undertaker", sys.executable, "-m", module, place],
+            ["/bin/sh", "-c", 'read -r _; exec "$@"', "cleanup", sys.executable, "-m", module, place],
             stdin=subprocess.PIPE,  # held by this process alone: it reads the end of file when we are gone
             cwd=PROJECT,
             start_new_session=True,  # a Ctrl-C is for us, not for it

@@ -35,7 +35,7 @@ def directories(cgroups_path: str) -> tuple[Path, ...]:
 
 @contextlib.contextmanager
 def about_to_make(cgroups_path: str, record: Path = RECORD) -> Iterator[None]:
-    """Records what of this path and its parents is not there yet; while inside, nobody removes any of it."""
+    """Records what of this path and its parents is not there yet; while inside, no sweep removes any of it."""
     with _locked(record, fcntl.LOCK_SH) as file:
         parts = Path(cgroups_path).parts[1:]
         missing = [

@@ -28,7 +28,7 @@ from dev.demo.containers.bundles import Driver, Qos, UnavailableError, build_roo
 from dev.demo.containers.cleanup_process import CleanupProcess
 
 START_PATIENCE = 30.0  # seconds from runc's start to the container's; 0.3 is usual, a busy machine takes longer
-SWEEP_PATIENCE = 3.0  # seconds to wait for the undertaker of a runtime that was killed just now
+SWEEP_PATIENCE = 3.0  # seconds to wait for the clean-up process of a runtime that was killed just now
 
 __all__ = ["Container", "ContainerError", "Runtime", "UnavailableError", "cgroups_path", "claim", "sweep"]
 

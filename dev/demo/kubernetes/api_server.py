@@ -94,7 +94,7 @@ class KubernetesApi:
 
     async def start(self) -> None:
         """Begins to listen."""
-        application = web.Application(middlewares=[self._door])
+        application = web.Application(middlewares=[self._middleware])
         application.router.add_get("/version", self._version)
         application.router.add_get("/api/v1/pods", self._pods)
         application.router.add_get("/api/v1/namespaces/{namespace}/pods", self._pods)
@@ -130,7 +130,7 @@ class KubernetesApi:
         path.write_text(json.dumps(config, indent=1))
 
     @web.middleware
-    async def _door(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
+    async def _middleware(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
         transport = request.transport
         if transport is None:  # it is gone already
             raise ConnectionResetError

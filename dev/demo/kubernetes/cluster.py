@@ -41,7 +41,7 @@ class Cluster:
         self.version = FIRST_VERSION
         self._pods: dict[str, Json] = {}
         self._history: list[Event] = []
-        self._oldest = FIRST_VERSION  # what came after this version can still be told
+        self._oldest = FIRST_VERSION  # later changes can still be sent
         self._changed = asyncio.Event()
 
     def __iter__(self) -> Iterator[Json]:
@@ -63,11 +63,11 @@ class Cluster:
         self._record("MODIFIED", pod)
 
     def container_running(self, uid: str, container: str, container_id: str) -> None:
-        """Its status tells the id from now on; when it had ended before, this is a restart."""
+        """Its status has the id from now on; when it had ended before, this is a restart."""
         self._record("MODIFIED", pod_objects.running(self._pods[uid], container, container_id, _now()))
 
     def container_terminated(self, uid: str, container: str, exit_code: int = 0, container_id: str | None = None) -> None:
-        """The id is needed only for a container that no status ever told of as running."""
+        """The id is needed only for a container that no status ever showed as running."""
         self._record("MODIFIED", pod_objects.terminated(self._pods[uid], container, exit_code, _now(), container_id))
 
     def delete_pod(self, uid: str) -> None:

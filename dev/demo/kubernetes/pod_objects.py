@@ -114,7 +114,7 @@ def running(pod: Json, container: str, container_id: str, now: str) -> Json:
 
 
 def terminated(pod: Json, container: str, exit_code: int, now: str, container_id: str | None = None) -> Json:
-    """The object once this container has ended; give its id when it ended before any status told of it running."""
+    """The object once this container has ended; give its id when it ended before any status showed it running."""
     status = _status(pod := copy.deepcopy(pod), container)
     if container_id is not None:
         status.update(containerID=f"containerd://{container_id}", imageID=IMAGE_ID)

@@ -22,7 +22,7 @@ AGENTS = 300
 
 
 @pytest.fixture(autouse=True)
-def the_same_dice():
+def same_random_numbers():
     random.seed(23)
     logging.getLogger(pod_watch_module.__name__).setLevel(logging.CRITICAL)
     yield
@@ -34,19 +34,19 @@ def played(**scene):
 
 
 def test_hours_pass_at_once_and_in_their_order():
-    async def wait(seconds, told):
+    async def wait(seconds, woken):
         await asyncio.sleep(seconds)
-        told.append(asyncio.get_running_loop().time())
+        woken.append(asyncio.get_running_loop().time())
 
     async def both():
-        told = []
-        await asyncio.gather(wait(7200, told), wait(3600.5, told))
-        return told
+        woken = []
+        await asyncio.gather(wait(7200, woken), wait(3600.5, woken))
+        return woken
 
     assert virtual_time.run(both()) == pytest.approx([3600.5, 7200])
 
 
-def test_what_waits_for_something_that_will_never_be_is_told_so():
+def test_waiting_for_something_that_never_comes_is_an_error():
     with pytest.raises(RuntimeError, match="never be"):
         virtual_time.run(asyncio.Event().wait())
 
@@ -57,7 +57,7 @@ def test_each_agent_that_starts_lists_once_and_watches_once():
     assert max(outcome.waited) < 0.1
 
 
-def test_a_rollout_asks_no_more_in_a_second_than_pods_that_are_replaced_in_one():
+def test_a_rollout_makes_no_more_requests_a_second_than_it_replaces_pods():
     outcome = played(spread=AGENTS / 10)
     assert outcome.most_in_a_second <= 2 * 11  # a list and a watch each
     assert outcome.most_bytes_in_a_second <= 11_000
@@ -151,12 +151,12 @@ def test_the_pause_that_a_busy_server_asks_for_is_kept():
     assert all(after - before >= 7 for before, after in pairwise(asked))
 
 
-def test_without_dice_they_would_all_come_in_one_second():
+def test_without_random_pauses_all_would_come_in_one_second():
     outcome = played(act=stop_all, away=60, timing=EVERY_SECOND, dice=False)
     assert outcome.most_in_a_second >= AGENTS
 
 
-def test_a_watch_that_nobody_answers_is_given_up_long_before_it_would_have_ended():
+def test_a_watch_without_an_answer_is_ended_long_before_its_timeout():
     class Silent(ApiServers):
         async def pods(self, **asked):
             if "watch" in asked:
@@ -178,7 +178,7 @@ async def asked_at_once(api, lists):
     return await asyncio.gather(*(api.pods(timeout=60, fieldSelector="spec.nodeName=n") for _ in range(lists)))
 
 
-def test_what_finds_no_seat_waits_and_what_finds_no_place_to_wait_is_told_429():
+def test_requests_without_a_seat_wait_and_without_a_place_to_wait_get_429():
     async def lived():
         api = ApiServers(1, Costs(1000, list_s=1.0))
         answers = await asked_at_once(api, 1000)
@@ -209,7 +209,7 @@ def test_while_it_goes_on_the_pause_that_is_asked_for_doubles_and_then_comes_dow
     assert virtual_time.run(lived()) == [1, 2, 2, 4, 4]
 
 
-def test_what_is_simulated_is_what_real_agents_do_over_http(monkeypatch):
+def test_the_simulation_equals_real_agents_over_http(monkeypatch):
     """All but the connections that a dead server refuses: how many there are, chance decides."""
     for name, seconds in (("_STABLE_S", 0.2), ("_REJOIN_S", 0.2)):
         monkeypatch.setattr(pod_watch_module, name, seconds)

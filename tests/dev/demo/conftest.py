@@ -25,11 +25,11 @@ class Traces:
         return {place for mount in leftovers.hierarchies() for place in mount.glob("kubepods*/**/")}
 
     def cgroups(self):
-        """New directories below kubepods that nobody lives in, nor below them."""
+        """New directories below kubepods without any process in or below them."""
         return {place for place in self._cgroups() - self._before if not list(leftovers.processes(place))}
 
     def processes(self):
-        """Those that live (a zombie has no command line any more) and name the root on their command line."""
+        """Running processes with the root on their command line (a zombie has none)."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:

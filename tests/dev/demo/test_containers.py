@@ -88,7 +88,7 @@ def test_files_go_in_and_out_through_work(runtime):
     assert (container.work / "out").read_text() == "hello\n"
 
 
-def test_the_exit_code_tells_how_it_ended(runtime):
+def test_the_exit_code_shows_how_it_ended(runtime):
     ended, killed = runtime.start(["sh", "-c", "exit 3"]), runtime.start(FOREVER)
     runtime.kill(killed)
     assert runtime.wait(ended, 30) == 3
@@ -96,7 +96,7 @@ def test_the_exit_code_tells_how_it_ended(runtime):
     assert runtime.running() == ()
 
 
-def test_what_runc_refuses_is_told_in_its_own_words(runtime):
+def test_a_refusal_of_runc_is_raised_with_its_own_message(runtime):
     with pytest.raises(ContainerError, match="no-such-program"):
         runtime.start(["/no-such-program"])
 
@@ -165,13 +165,13 @@ with Runtime(Path(sys.argv[1])) as runtime:
     threading.Thread(target=runtime.start, args=(["sleep", "1000"],)).start()
     time.sleep(float(sys.argv[2]))
     if sys.argv[3] == "alone":
-        runtime._undertaker.dismiss()
+        runtime._cleanup_process.dismiss()
     os.kill(os.getpid(), 9)
 """
 
 
 def crash(root, seconds_into_a_start, who):
-    """A process that is killed, with a container running and another one starting; then with its undertaker, or alone."""
+    """A process that is killed, with a container running and another one starting; then with its clean-up process, or alone."""
     crashed = subprocess.run([sys.executable, "-c", CRASH, root, seconds_into_a_start, who], check=False)
     assert crashed.returncode == -signal.SIGKILL
 
@@ -183,7 +183,7 @@ def test_nothing_is_left_after_its_process_was_killed(tmp_path, traces, seconds_
     assert not (tmp_path / "runtime").exists()
 
 
-def test_what_a_crash_left_is_swept_by_the_next_runtime(tmp_path, traces):
+def test_leftovers_of_a_crash_are_swept_by_the_next_runtime(tmp_path, traces):
     crash(tmp_path / "runtime", "0.5", "alone")
     left = [json.loads(state.read_text())["init_process_pid"] for state in (tmp_path / "runtime/state").glob("*/state.json")]
     assert len([pid for pid in left if alive(pid)]) == 2
@@ -192,7 +192,7 @@ def test_what_a_crash_left_is_swept_by_the_next_runtime(tmp_path, traces):
     assert traces.found() == []
 
 
-def test_a_sweep_finds_what_runc_no_longer_knows_of(tmp_path, traces):
+def test_a_sweep_finds_containers_that_runc_no_longer_lists(tmp_path, traces):
     crash(tmp_path / "runtime", "0.5", "alone")
     shutil.rmtree(tmp_path / "runtime/state")
     sweep(tmp_path / "runtime")

@@ -107,7 +107,7 @@ async def test_a_list_from_the_watch_cache_is_whole_whatever_its_limit(api, core
     assert len((await core.list_pod_for_all_namespaces(limit=2, resource_version="0")).items) == 3
 
 
-async def test_a_watch_tells_what_came_after_its_version_and_then_what_comes(api, core):
+async def test_a_watch_sends_changes_after_its_version_and_then_new_ones(api, core):
     uid = api.cluster.add_pod(a_pod("old"))
     listed = await core.list_pod_for_all_namespaces()
     api.cluster.container_running(uid, "app", ID_1)
@@ -123,7 +123,7 @@ async def test_a_watch_tells_what_came_after_its_version_and_then_what_comes(api
     assert versions == sorted(set(versions))
 
 
-async def test_a_watch_without_a_version_begins_with_what_is_there(api, core):
+async def test_a_watch_without_a_version_begins_with_the_existing_pods(api, core):
     api.cluster.add_pod(a_pod("here"))
     api.cluster.add_pod(a_pod("there", node="node2"))
     assert [event[:2] for event in await watched(core, 1, field_selector=ON_NODE1)] == [("ADDED", "here")]
@@ -217,7 +217,7 @@ async def test_dropped_connections_end_in_the_middle(api):
             await answer.content.read()
 
 
-async def test_a_silent_stream_stays_open_past_its_timeout_and_tells_later(api):
+async def test_a_silent_stream_stays_open_past_its_timeout_and_sends_later(api):
     arguments = {"watch": "true", "resourceVersion": str(api.cluster.version), "timeoutSeconds": "1"}
     async with aiohttp.ClientSession() as session, session.get(f"{api.url}/api/v1/pods", params=arguments) as answer:
         api.faults.silence()
@@ -237,7 +237,7 @@ async def test_a_server_that_went_away_comes_back_on_the_same_address(api):
             assert (await answer.json())["gitVersion"] == "v1.36.2"
 
 
-async def test_what_was_sent_is_counted(api):
+async def test_sent_bytes_are_counted(api):
     api.cluster.add_pod(a_pod())
     async with aiohttp.ClientSession() as session, session.get(f"{api.url}/api/v1/pods") as answer:
         body = await answer.read()
@@ -282,7 +282,7 @@ def test_a_restart_keeps_the_container_that_ended_in_the_last_state():
     assert status["lastState"]["terminated"]["exitCode"] == 3
 
 
-def test_a_job_whose_container_was_never_seen_running_still_tells_its_id():
+def test_a_container_that_was_never_seen_running_still_has_its_id():
     cluster = Cluster()
     uid = cluster.add_pod(a_pod("report-1-abcde", owner=Owner("Job", "report-1", "u")))
     cluster.container_terminated(uid, "app", 0, ID_1)

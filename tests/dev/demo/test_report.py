@@ -1,4 +1,4 @@
-"""From the agent's last ledger to report and exit code: what passes, and each way of not passing."""
+"""From the agent's last ledger to report and exit code: a pass, and each kind of failure."""
 
 import copy
 
@@ -55,7 +55,7 @@ def sink(**changes):
     return {"collector": {**ledger()["sinks"]["collector"], **changes}}
 
 
-def test_what_adds_up_passes_and_says_its_numbers():
+def test_a_balanced_ledger_passes_with_its_numbers():
     result = report.from_ledger(ledger(), [CART])
     assert (result["complaints"], result["exit_code"]) == ([], 0)
     assert {name: result[name] for name in report.NUMBERS} == {
@@ -72,9 +72,9 @@ def test_what_adds_up_passes_and_says_its_numbers():
     }
 
 
-def test_tasks_that_called_no_tracepoint_are_said_and_are_no_loss_of_ours():
-    told = {"lost": {"ring": 0, "unseen": 5}, "proc_stat": {"attach": [1000, 1004], "now": [1110, 1114]}}
-    result = report.from_ledger(ledger(**told), [CART])
+def test_tasks_that_called_no_tracepoint_are_reported_and_not_lost():
+    unbalanced = {"lost": {"ring": 0, "unseen": 5}, "proc_stat": {"attach": [1000, 1004], "now": [1110, 1114]}}
+    result = report.from_ledger(ledger(**unbalanced), [CART])
     assert (result["complaints"], result["unseen"], result["lost"]) == ([], 5, 0)
 
 
@@ -97,7 +97,7 @@ def test_pods_are_the_named_rows_with_what_was_delivered():
         ({"sinks": sink(delivered=58, lost={"rejected": 2})}, "lost 2: {'ring': 0, 'rejected': 2}"),
     ],
 )
-def test_what_does_not_add_up_is_said_and_exits_with_3(changes, complaint):
+def test_an_unbalanced_ledger_is_a_complaint_and_exit_code_3(changes, complaint):
     result = report.from_ledger(ledger(**changes), [CART])
     assert result["exit_code"] == 3
     assert len(result["complaints"]) == 1
@@ -112,16 +112,16 @@ def test_what_does_not_add_up_is_said_and_exits_with_3(changes, complaint):
         (Ran("shop", "cart-1-a", "app", CART.container_id, 13), "made 13 tasks, but the agent counted 12"),
     ],
 )
-def test_what_the_containers_know_of_themselves_is_held_against_it(ran, complaint):
+def test_the_agent_s_counts_are_compared_with_the_containers_own(ran, complaint):
     result = report.from_ledger(ledger(), [ran])
     assert result["exit_code"] == 3
     assert complaint in result["complaints"][0]
 
 
-def test_a_pod_of_which_nothing_was_delivered_is_a_complaint():
-    told = ledger()
-    told["pods"][0]["delivered"] = {"collector": 0}
-    assert "nothing was delivered" in report.from_ledger(told, [CART])["complaints"][0]
+def test_a_pod_without_delivered_forks_is_a_complaint():
+    unbalanced = ledger()
+    unbalanced["pods"][0]["delivered"] = {"collector": 0}
+    assert "nothing was delivered" in report.from_ledger(unbalanced, [CART])["complaints"][0]
 
 
 def test_a_failure_has_all_keys_with_what_is_known():

@@ -1,4 +1,4 @@
-"""The whole demo as a process: its exit codes, its report, and that nothing of it stays, however it ends."""
+"""The whole demo as a process: its exit codes, its report, and that it leaves nothing, however it ends."""
 
 import asyncio
 import json
@@ -48,7 +48,7 @@ def nothing_else(traces):
     assert traces.found(seconds=60) == []
 
 
-def test_without_root_it_says_so_in_one_line_with_77_and_a_report(tmp_path, monkeypatch, capsys):
+def test_without_root_it_ends_with_one_line_77_and_a_report(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert run.main(["--report", str(tmp_path / "out.json"), "--state", str(tmp_path / "state")]) == 77
     output = capsys.readouterr()
@@ -59,14 +59,14 @@ def test_without_root_it_says_so_in_one_line_with_77_and_a_report(tmp_path, monk
     assert "root" in report["error"]
 
 
-def test_a_port_that_someone_listens_on_is_not_free():
+def test_a_port_with_a_listener_is_not_free():
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
         assert free_port(taken) > taken
 
 
 @pytest.mark.containers
-def test_an_agent_that_will_not_start_is_told_with_its_own_words(tmp_path, nothing_else):
+def test_an_agent_that_does_not_start_is_reported_with_its_own_message(tmp_path, nothing_else):
     process = demo(tmp_path / "state", "--report", tmp_path / "out.json", FORKLORE_CAPTURE__RING_BYTES="3")
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 70
@@ -75,7 +75,7 @@ def test_an_agent_that_will_not_start_is_told_with_its_own_words(tmp_path, nothi
 
 
 @pytest.mark.containers
-def test_its_own_state_goes_away_unless_a_place_was_named_for_it(tmp_path, monkeypatch):
+def test_its_state_is_deleted_unless_a_folder_was_given(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "STATE", tmp_path / "own")
     monkeypatch.setenv("FORKLORE_CAPTURE__RING_BYTES", "3")
     assert run.main([]) == 70
@@ -115,7 +115,7 @@ def test_every_fork_of_the_demo_is_accounted_for(tmp_path, nothing_else):
 @pytest.mark.containers
 @pytest.mark.kernel
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_politely_with_a_report(tmp_path, nothing_else, signum):
+def test_a_signal_ends_it_in_order_with_a_report(tmp_path, nothing_else, signum):
     process = demo(tmp_path / "state", "--report", tmp_path / "out.json")
     until_attached(process)
     time.sleep(2)
@@ -128,7 +128,7 @@ def test_a_signal_ends_it_politely_with_a_report(tmp_path, nothing_else, signum)
 
 @pytest.mark.containers
 @pytest.mark.kernel
-def test_nothing_stays_when_it_is_killed(tmp_path, traces):
+def test_nothing_is_left_when_it_is_killed(tmp_path, traces):
     process = demo(tmp_path / "state")
     until_attached(process)
     assert len(traces.processes()) > 3
@@ -151,7 +151,7 @@ def test_two_demos_do_not_share_a_state(tmp_path, nothing_else):
 
 
 @pytest.mark.kernel
-async def test_a_cluster_of_one_s_own_takes_the_place_of_the_stand_in(tmp_path, nothing_else):
+async def test_a_kubeconfig_replaces_the_stand_in(tmp_path, nothing_else):
     async with KubernetesApi(Cluster()) as api:
         api.write_kubeconfig(tmp_path / "own")
         arguments = ("--for", "3", "--report", tmp_path / "out.json")

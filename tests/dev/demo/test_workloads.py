@@ -1,4 +1,4 @@
-"""The demo's node: real containers, and a cluster that hears of them as it would from a kubelet."""
+"""The demo's node: real containers, and a cluster with their status as from a kubelet."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ async def until(cluster, holds):
 
 
 def changes(cluster, namespace):
-    """What was told of this namespace's pods: change, name, and the first container's state and id."""
+    """The changes of this namespace's pods: change, name, and the first container's state and id."""
     for event in cluster.events_after(1000):
         if event.pod["metadata"]["namespace"] == namespace:
             status = event.pod["status"]["containerStatuses"][0]
@@ -43,8 +43,8 @@ async def test_a_pod_is_known_before_its_first_process_and_its_container_after(r
         sandbox, app = sorted(runtime.running(), key=lambda container: container.name == "app")
         assert [change[0] for change in changes(cluster, "shop")] == ["ADDED"], "no status yet"
         await cluster.beyond(1001)
-        told = [change[2:] for change in changes(cluster, "shop")]
-    assert told == [("waiting", None), ("running", f"containerd://{app.id}")]
+        seen = [change[2:] for change in changes(cluster, "shop")]
+    assert seen == [("waiting", None), ("running", f"containerd://{app.id}")]
     assert sandbox.id not in str(list(cluster)), "a sandbox is in no status"
     assert sandbox.pod_uid == app.pod_uid == next(iter(cluster))["metadata"]["uid"]
 
@@ -67,15 +67,15 @@ async def test_the_cron_job_comes_and_goes_each_time_in_a_new_pod(runtime):
         node.run_cron()
         await until(cluster, lambda: [change[0] for change in changes(cluster, "batch")].count("DELETED") == 1)
         await node.stop()
-    told = list(changes(cluster, "batch"))
-    first = [change for change in told if change[1] == told[0][1]]
+    seen = list(changes(cluster, "batch"))
+    first = [change for change in seen if change[1] == seen[0][1]]
     assert [change[0] for change in first] == ["ADDED", "MODIFIED", "MODIFIED", "DELETED"]
-    assert first[1][2] == "terminated", "it was over before any status could tell of it running"
-    assert len({change[1] for change in told}) >= 2
+    assert first[1][2] == "terminated", "it ended before any status showed it running"
+    assert len({change[1] for change in seen}) >= 2
     assert {one.tasks for one in node.ran()} == {6}, "five dates and a sleep; the last command takes the shell's place"
 
 
-async def test_what_a_container_did_is_counted_by_its_own_pid_namespace(runtime):
+async def test_a_container_s_tasks_are_counted_by_its_own_pid_namespace(runtime):
     program = "; ".join(
         ["cat /proc/sys/kernel/ns_last_pid >>/work/tasks", "(:); (:); (:); (:)", "cat /proc/sys/kernel/ns_last_pid"]
     )
@@ -88,7 +88,7 @@ async def test_what_a_container_did_is_counted_by_its_own_pid_namespace(runtime)
     assert [one.tasks for one in node.ran()] == [5], "four subshells and the cat that counted them"
 
 
-async def test_what_was_done_before_the_watching_is_not_counted(runtime):
+async def test_tasks_before_the_watching_are_not_counted(runtime):
     cluster = Cluster()
     async with Node(cluster, runtime) as node:
         await node.start(WORKER)
