@@ -67,7 +67,7 @@ def test_every_task_that_proc_stat_counts_is_counted(open_the_door: Door) -> Non
     seen = probe.snapshot()
     assert probe.meta.stopped is not None
     least, most = probe.meta.stopped[0] - probe.meta.attached[1], probe.meta.stopped[1] - probe.meta.attached[0]
-    counted = sum(row.processes + row.threads for row in seen.rows.values())
+    counted = sum(row.processes + row.threads for row in seen.counters.values())
     assert least <= seen.tasks_made <= most
     assert counted <= seen.tasks_made
     assert counted >= 997 + 101
@@ -83,7 +83,7 @@ def test_a_worker_that_io_uring_makes_is_told_apart_from_a_fork(open_the_door: D
     os.close(ring)
     probe.stop()
     seen = probe.snapshot()
-    counted = sum(row.processes + row.threads for row in seen.rows.values())
+    counted = sum(row.processes + row.threads for row in seen.counters.values())
     assert seen.tasks_made - counted >= 1
     assert probe.meta.stopped is not None
     least, most = probe.meta.stopped[0] - probe.meta.attached[1], probe.meta.stopped[1] - probe.meta.attached[0]
@@ -200,8 +200,8 @@ def test_what_a_full_ring_had_no_room_for_is_counted_exactly(open_the_door: Door
         fork_one()
     probe.stop()
     rows = probe.snapshot()
-    emitted = sum(row.emitted for row in rows.rows.values())
-    lost = sum(row.lost for row in rows.rows.values())
+    emitted = sum(row.emitted for row in rows.counters.values())
+    lost = sum(row.lost for row in rows.counters.values())
     numbers: dict[int, set[int]] = {}
     forks = taken(probe)
     for fork in forks:
@@ -246,7 +246,7 @@ def test_a_cgroup_tells_of_its_birth_its_entrants_and_its_death(open_the_door: D
         while (folder / "cgroup.procs").read_text():
             time.sleep(0.01)
         folder.rmdir()
-    told = [change for change in probe.changes() if change.cgroup == number]
+    told = [change for change in probe.cgroup_events() if change.cgroup == number]
     assert [change.change for change in told] == [CREATED, ATTACHED, REMOVED]
     assert {change.path.decode() for change in told} == {f"/{folder.name}"}
     assert told[1].tid == sleeper.pid
