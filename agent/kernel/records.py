@@ -73,11 +73,11 @@ class ParentContextRecord(NamedTuple):
     parent_pid: int
     parent_ns_pid: int
     parent_start: int
-    process_tid: int
-    process_ns_tid: int
-    process_pid: int
-    process_ns_pid: int
-    process_start: int
+    parent_process_tid: int
+    parent_process_ns_tid: int
+    parent_process_pid: int
+    parent_process_ns_pid: int
+    parent_process_start: int
     leader_tid: int
     leader_ns_tid: int
     leader_pid: int

@@ -1,4 +1,4 @@
-"""From boot time to wall time: a clock that somebody steps does not bend what was."""
+"""The conversion of boot time to wall time: a step of wall time changes no earlier moment."""
 
 import time
 
@@ -14,7 +14,7 @@ def test_a_moment_is_boot_time_plus_the_separation():
     assert WallClock(1_000).wall(5) == 1_005
 
 
-def test_a_step_changes_what_comes_after_it_and_nothing_before():
+def test_a_step_changes_moments_after_it_and_none_before():
     clock = WallClock(HOUR)
     before = clock.wall(99)
     assert clock.remeasure(100, 3 * HOUR)
@@ -23,14 +23,14 @@ def test_a_step_changes_what_comes_after_it_and_nothing_before():
     assert clock.wall(101) == 101 + 3 * HOUR
 
 
-def test_a_step_back_is_a_step_too():
+def test_a_step_backwards_is_a_step():
     clock = WallClock(HOUR)
     assert clock.remeasure(100, -HOUR)
     assert clock.wall(100) == 100 - HOUR
     assert clock.steps == 1
 
 
-def test_the_noise_of_reading_two_clocks_is_no_step():
+def test_a_difference_within_the_noise_of_measuring_is_no_step():
     clock = WallClock(HOUR)
     assert not clock.remeasure(100, HOUR + MS - 1)
     assert not clock.remeasure(200, HOUR - MS + 1)
@@ -38,25 +38,25 @@ def test_the_noise_of_reading_two_clocks_is_no_step():
     assert clock.wall(300) == 300 + HOUR
 
 
-def test_noise_does_not_add_up_unseen():
-    """It is compared with what is in force, not with the last reading."""
+def test_small_differences_in_one_direction_become_a_step():
+    """A measurement is compared with the separation in force, not with the last measurement."""
     clock = WallClock(0)
     stepped = [clock.remeasure(at, at * MS // 2) for at in range(1, 5)]
     assert stepped == [False, True, False, True]
 
 
-def test_separation_is_what_the_two_clocks_differ_by():
+def test_separation_is_the_difference_of_the_two_clocks():
     before = time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     assert abs(separation() - before) < 10**9
 
 
 @given(st.lists(st.tuples(st.integers(1, HOUR), st.integers(-HOUR, HOUR)), max_size=20), st.lists(st.integers(0, 30 * HOUR)))
-def test_no_later_step_ever_changes_what_a_past_moment_was_called(steps, moments):
+def test_no_later_step_changes_the_wall_time_of_an_earlier_moment(steps, moments):
     clock = WallClock(HOUR)
-    now, told = 0, {}
+    now, earlier = 0, {}
     for wait, measured in steps:
         now += wait
-        told |= {moment: clock.wall(moment) for moment in moments if moment < now}
+        earlier |= {moment: clock.wall(moment) for moment in moments if moment < now}
         clock.remeasure(now, measured)
         assert abs(clock.wall(now) - (now + measured)) < MS
-    assert {moment: clock.wall(moment) for moment in told} == told
+    assert {moment: clock.wall(moment) for moment in earlier} == earlier

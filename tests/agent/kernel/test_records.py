@@ -1,4 +1,4 @@
-"""The reader's structs against the text of bpf/fork.c itself: each field where the C compiler puts it."""
+"""The reader's structs, compared with the text of bpf/fork.c: each field is where the C compiler puts it."""
 
 import ctypes
 import re
@@ -16,7 +16,7 @@ PLAIN = {"u8": ctypes.c_uint8, "u16": ctypes.c_uint16, "u32": ctypes.c_uint32, "
 
 
 def c_struct(name):
-    """The struct as ctypes lays it out, by the platform's rules for C."""
+    """The struct, laid out by ctypes with the platform's rules for C."""
     body = re.search(rf"struct {name} {{\n(.*?)^}};", SOURCE, re.DOTALL | re.MULTILINE)[1]
     fields = []
     for declaration in re.sub(r"/\*.*?\*/", "", body, flags=re.DOTALL).split(";")[:-1]:
@@ -39,7 +39,7 @@ def leaves(value, path=""):
 
 
 def filled(name):
-    """A record whose every byte is its own offset (modulo 251): a field that is read from elsewhere reads otherwise."""
+    """A record in which each byte is its offset (modulo 251), so that a field read from another offset has another value."""
     size = ctypes.sizeof(c_struct(name))
     return bytes(at % 251 for at in range(size))
 
@@ -69,46 +69,43 @@ def test_a_record_and_its_header_fill_a_slot_that_is_a_power_of_two(name, struct
         ("storm", records.STORM),
     ],
 )
-def test_a_row_is_as_long_as_the_kernels(name, struct):
+def test_a_map_value_has_the_size_of_the_c_struct(name, struct):
     assert ctypes.sizeof(c_struct(name)) == struct.size
 
 
-@pytest.mark.parametrize(("name", "row"), [("cgroup_counters", records.CgroupCounters), ("cpu_counters", records.CpuCounters)])
-def test_a_rows_columns_have_the_kernels_names_in_the_kernels_order(name, row):
-    assert row._fields == tuple(inner for inner, _, _ in leaves(c_struct(name)))
+@pytest.mark.parametrize(("name", "counters"), [("cgroup_counters", records.CgroupCounters), ("cpu_counters", records.CpuCounters)])
+def test_counters_have_the_names_and_the_order_of_the_c_struct(name, counters):
+    assert counters._fields == tuple(inner for inner, _, _ in leaves(c_struct(name)))
 
 
-def test_each_field_of_a_fork_is_read_from_its_place():
+def test_each_field_of_a_fork_is_read_from_its_offset():
     read = records.FORK.unpack(bytes(records.RING_HEADER) + filled("fork_record"))
     names = ["sequence", "time", "cgroup", "parent_cgroup"]
-    names += [f"child.{one}" for one in ("tid", "ns_tid", "pid", "ns_pid", "start")] + [
-        "chain",
-        "cpu",
-        "levels",
-        "kind",
-        "counted_in",
-    ]
+    names += [f"child.{one}" for one in ("tid", "ns_tid", "pid", "ns_pid", "start")]
+    names += ["chain", "cpu", "levels", "kind", "counted_in"]
     assert list(read[:-1]) == [field("fork_record", name) for name in names]
+    assert records.ForkRecord._fields == (*(name.replace(".", "_") for name in names), "parent_context")
 
 
-def test_each_field_of_an_origin_is_read_from_its_place():
+def test_each_field_of_a_parent_context_is_read_from_its_offset():
     blob = records.FORK.unpack(bytes(records.RING_HEADER) + filled("fork_record"))[-1]
     in_task = ("tid", "ns_tid", "pid", "ns_pid", "start")
     tasks = [f"{who}.{one}" for who in ("parent", "parent_process", "leader") for one in in_task]
     names = [*tasks, "flags", "comm", "parent_comm", "uid", "gid"]
     names += [f"ns_{one}" for one in ("pid", "mnt", "net", "user", "uts", "ipc", "cgroup")]
     assert list(records.PARENT_CONTEXT.unpack(blob)) == [field("fork_record", name) for name in names]
+    assert records.ParentContextRecord._fields == tuple(name.replace(".", "_") for name in names)
 
 
-def test_each_field_of_a_cgroups_change_is_read_from_its_place():
+def test_each_field_of_a_cgroup_event_is_read_from_its_offset():
     read = records.CGROUP_EVENT.unpack(bytes(records.RING_HEADER) + filled("cgroup_event"))
     names = [name for name, _, _ in leaves(c_struct("cgroup_event")) if name != "unused"]
     assert list(read) == [field("cgroup_event", name) for name in names]
 
 
-def test_the_numbers_that_mean_something_are_the_probes():
+def test_constants_are_those_of_the_c_source():
     assert (NUMBERS["CHAIN"], NUMBERS["BELOW"], NUMBERS["PATH"]) == (records.CHAIN, records.CHAIN - 1, records.CGROUP_PATH)
     assert f"#define UNKNOWN_32 {records.UNKNOWN_32:#x}u" in SOURCE
     assert f"#define UNKNOWN_64 {records.UNKNOWN_64:#x}ull" in SOURCE
-    changes = re.findall(r"(\w+) = (\d+)", re.search(r"enum cgroup_event_kind \{(.*?)\}", SOURCE)[1])
-    assert changes == [(name, str(getattr(model, name))) for name in ("CREATED", "REMOVED", "ATTACHED")]
+    kinds = re.findall(r"(\w+) = (\d+)", re.search(r"enum cgroup_event_kind \{(.*?)\}", SOURCE)[1])
+    assert kinds == [(name, str(getattr(model, name))) for name in ("CREATED", "REMOVED", "ATTACHED")]

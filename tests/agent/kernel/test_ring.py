@@ -34,7 +34,7 @@ print(backwards)
 
 
 class KernelSide:
-    """The producer: what bpf_ringbuf_reserve, _submit and _discard do to the shared memory. Room is its own affair."""
+    """The producer: what bpf_ringbuf_reserve, _submit and _discard do to the shared memory. It does not check for space."""
 
     def __init__(self, size=SIZE, slot=SLOT):
         self.slot, self.size = slot, size
@@ -66,24 +66,24 @@ class KernelSide:
             self.fill(self.reserve(), number)
 
     @property
-    def room(self):
+    def free(self):
         return (self.size - (self.producer[0] - self.consumer[0])) // self.slot
 
 
-def numbers(taken, slot=SLOT):
-    """What the records say; every word of a record must say the same, or it was torn."""
-    assert len(taken) % slot == 0
-    said = []
-    for at in range(0, len(taken), slot):
-        words = set(memoryview(taken)[at + 8 : at + slot].cast("Q"))
+def numbers(records, slot=SLOT):
+    """The number in each record; all words of a record are equal, or it was read while it was written."""
+    assert len(records) % slot == 0
+    found = []
+    for at in range(0, len(records), slot):
+        words = set(memoryview(records)[at + 8 : at + slot].cast("Q"))
         assert len(words) == 1
-        said += words
-    return said
+        found += words
+    return found
 
 
 @pytest.fixture(scope="module")
 def narrow():
-    """One page of the data is seen at a time, so that a small ring has several windows."""
+    """One page of the data is mapped at a time, so that a small ring has several windows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ring_module, "_WINDOW", PAGE)
         yield
@@ -101,18 +101,18 @@ def ring(kernel):
     ring.close()
 
 
-def test_an_empty_ring_gives_nothing(ring):
+def test_an_empty_ring_returns_nothing(ring):
     assert ring.read(100) == b""
     assert (ring.backlog, ring.fill) == (0, 0.0)
 
 
-def test_records_come_in_the_order_they_were_submitted(kernel, ring):
+def test_records_are_read_in_the_order_they_were_submitted(kernel, ring):
     kernel.submit(1, 2, 3)
     assert numbers(ring.read(100)) == [1, 2, 3]
     assert ring.read(100) == b""
 
 
-def test_no_more_are_taken_than_were_asked_for(kernel, ring):
+def test_no_more_records_are_read_than_were_asked_for(kernel, ring):
     kernel.submit(1, 2, 3)
     assert numbers(ring.read(2)) == [1, 2]
     assert numbers(ring.read(2)) == [3]
@@ -128,7 +128,7 @@ def test_reading_stops_before_a_record_that_is_still_being_written(kernel, ring)
     assert numbers(ring.read(100)) == [2, 3]
 
 
-def test_a_ring_that_begins_with_a_busy_record_gives_nothing_and_does_not_move(kernel, ring):
+def test_a_ring_that_begins_with_a_busy_record_returns_nothing_and_keeps_its_cursor(kernel, ring):
     kernel.reserve()
     kernel.submit(2)
     assert ring.read(100) == b""
@@ -136,7 +136,7 @@ def test_a_ring_that_begins_with_a_busy_record_gives_nothing_and_does_not_move(k
 
 
 @pytest.mark.parametrize("length", [(SLOT - 8) | DISCARDED, SLOT, SLOT - 16, 0])
-def test_what_the_probe_never_writes_breaks_the_ring_and_is_not_taken(kernel, ring, length):
+def test_a_record_that_the_programs_never_write_raises_and_is_not_read(kernel, ring, length):
     kernel.submit(1)
     kernel.header(kernel.reserve(), length)
     with pytest.raises(RingBroken, match=f"at position {SLOT}"):
@@ -144,20 +144,20 @@ def test_what_the_probe_never_writes_breaks_the_ring_and_is_not_taken(kernel, ri
     assert ring.cursor == 0
 
 
-def test_a_busy_record_hides_what_is_odd_behind_it(kernel, ring):
+def test_an_invalid_record_after_a_busy_one_is_not_looked_at_yet(kernel, ring):
     kernel.submit(1)
     kernel.reserve()
     kernel.header(kernel.reserve(), 12)
     assert numbers(ring.read(100)) == [1]
 
 
-def test_a_discarded_record_is_called_so(kernel, ring):
+def test_the_error_names_a_discarded_record(kernel, ring):
     kernel.header(kernel.reserve(), (SLOT - 8) | DISCARDED)
     with pytest.raises(RingBroken, match="a discarded record"):
         ring.read(100)
 
 
-def test_what_lies_across_the_end_comes_in_two_takes(kernel, ring):
+def test_records_before_and_after_the_end_of_the_ring_are_read_in_two_calls(kernel, ring):
     kernel.submit(*range(PLACES - 2))
     ring.read(100)
     ring.publish(ring.cursor)
@@ -166,29 +166,29 @@ def test_what_lies_across_the_end_comes_in_two_takes(kernel, ring):
     assert numbers(ring.read(100)) == [102, 103]
 
 
-def test_a_ring_that_is_wider_than_its_window_is_read_to_its_end_and_round(narrow):
+def test_a_ring_larger_than_its_window_is_read_to_its_end_and_again_from_its_beginning(narrow):
     kernel = KernelSide(4 * PAGE)
     ring = Ring(kernel.descriptor, 4 * PAGE, SLOT)
     sent, got = iter(range(1_000_000)), []
     for _ in range(3):
-        kernel.submit(*(next(sent) for _ in range(kernel.room)))
-        while taken := ring.read(1_000):
-            got += numbers(taken)
+        kernel.submit(*(next(sent) for _ in range(kernel.free)))
+        while records := ring.read(1_000):
+            got += numbers(records)
         ring.publish(ring.cursor)
     assert got == list(range(3 * 4 * PAGE // SLOT))
     ring.close()
     os.close(kernel.descriptor)
 
 
-def test_the_kernel_gets_its_room_back_at_publish_and_not_before(kernel, ring):
+def test_publish_frees_the_space_and_read_does_not(kernel, ring):
     kernel.submit(*range(PLACES))
     ring.read(100)
-    assert kernel.room == 0
+    assert kernel.free == 0
     ring.publish(5 * SLOT)
-    assert kernel.room == 5
+    assert kernel.free == 5
 
 
-def test_backlog_counts_what_is_not_taken_and_fill_what_is_not_published(kernel, ring):
+def test_backlog_counts_what_was_not_read_and_fill_what_was_not_published(kernel, ring):
     kernel.submit(1, 2, 3)
     kernel.reserve()
     ring.read(2)
@@ -198,7 +198,7 @@ def test_backlog_counts_what_is_not_taken_and_fill_what_is_not_published(kernel,
     assert ring.fill == 2 / PLACES
 
 
-def test_a_position_that_was_not_taken_yet_can_not_be_published(kernel, ring):
+def test_a_position_that_was_not_read_yet_cannot_be_published(kernel, ring):
     kernel.submit(1, 2)
     ring.read(1)
     with pytest.raises(ValueError, match="is not between 0 and 256"):
@@ -206,7 +206,7 @@ def test_a_position_that_was_not_taken_yet_can_not_be_published(kernel, ring):
     assert kernel.consumer[0] == 0
 
 
-def test_a_position_can_not_be_published_backwards(kernel, ring):
+def test_a_position_before_the_published_one_cannot_be_published(kernel, ring):
     kernel.submit(1, 2)
     ring.read(2)
     ring.publish(2 * SLOT)
@@ -215,51 +215,51 @@ def test_a_position_can_not_be_published_backwards(kernel, ring):
     assert kernel.consumer[0] == 2 * SLOT
 
 
-def test_a_new_reader_goes_on_where_the_last_one_published(kernel, ring):
+def test_a_new_reader_continues_at_the_published_position(kernel, ring):
     kernel.submit(1, 2, 3)
     ring.read(3)
     ring.publish(SLOT)
-    heir = Ring(kernel.descriptor, SIZE, SLOT)
-    assert numbers(heir.read(100)) == [2, 3]
-    heir.close()
+    second = Ring(kernel.descriptor, SIZE, SLOT)
+    assert numbers(second.read(100)) == [2, 3]
+    second.close()
 
 
-def test_what_was_taken_stays_as_it_was_when_the_kernel_writes_over_its_place(kernel, ring):
+def test_records_that_were_read_stay_unchanged_when_the_kernel_overwrites_them(kernel, ring):
     kernel.submit(*range(PLACES))
-    taken = ring.read(100)
+    records = ring.read(100)
     ring.publish(ring.cursor)
     kernel.submit(*range(1000, 1000 + PLACES))
-    assert numbers(taken) == list(range(PLACES))
+    assert numbers(records) == list(range(PLACES))
 
 
-def test_a_closed_ring_leaves_the_descriptor_to_its_owner(kernel):
+def test_a_closed_ring_leaves_the_descriptor_open(kernel):
     Ring(kernel.descriptor, SIZE, SLOT).close()
     assert os.fstat(kernel.descriptor).st_size == 2 * PAGE + SIZE
 
 
 @pytest.mark.parametrize("size", [SIZE, 4 * SIZE], ids=["one window", "four windows"])
 @given(st.lists(st.tuples(st.integers(0, 4 * PLACES), st.integers(1, 40), st.booleans()), max_size=40))
-def test_whatever_the_rhythm_each_record_comes_once_and_in_order(narrow, size, rhythm):
+def test_each_record_is_read_once_and_in_order_for_every_sequence_of_calls(narrow, size, calls):
     kernel = KernelSide(size)
     ring = Ring(kernel.descriptor, size, SLOT)
     sent, got = 0, []
-    for many, most, publish in rhythm:
-        for _ in range(min(many, kernel.room)):
+    for many, most, publish in calls:
+        for _ in range(min(many, kernel.free)):
             kernel.submit(sent)
             sent += 1
         got += numbers(ring.read(most))
         if publish:
             ring.publish(ring.cursor)
         assert ring.backlog == sent - len(got)
-    while taken := ring.read(100):
-        got += numbers(taken)
+    while records := ring.read(100):
+        got += numbers(records)
     assert got == list(range(sent))
     ring.close()
     os.close(kernel.descriptor)
 
 
-def test_another_process_never_sees_the_position_go_backwards(kernel, ring):
-    """Not even for the moment of a write: while it reads 0, every reserve in the kernel fails."""
+def test_another_process_never_sees_the_consumer_position_decrease(kernel, ring):
+    """Not even during a write: while it is 0, every reserve in the kernel fails."""
     command = [sys.executable, "-c", WATCHER, str(kernel.descriptor), str(2 * PAGE + SIZE)]
     with subprocess.Popen(command, pass_fds=[kernel.descriptor], stdout=subprocess.PIPE, text=True) as watcher:
         assert watcher.stdout.readline() == "ready\n"
@@ -272,7 +272,7 @@ def test_another_process_never_sees_the_position_go_backwards(kernel, ring):
         assert watcher.communicate(timeout=30)[0] == "0\n"
 
 
-def test_a_position_in_the_middle_of_a_record_can_not_be_published(kernel, ring):
+def test_a_position_inside_a_record_cannot_be_published(kernel, ring):
     kernel.submit(1)
     ring.read(1)
     with pytest.raises(ValueError, match="position"):
