@@ -1,6 +1,6 @@
-"""What `make kernels` shows of a kernel: the columns of its table, and the tests that each stands for.
+"""The columns of the table that `make kernels` makes, and the tests that each column stands for.
 
-Read inside the guest (which tests to run) and outside (what came of them). Must not live here: running, drawing.
+Used inside the guest (which tests to run) and outside (their results).
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Final
 
 __all__ = ["COLUMNS", "Column", "chosen"]
 
-_PROBE, _CAPTURE, _CONTAINERS = (f"tests/kernel/test_{name}.py::test_" for name in ("probe", "capture", "containers"))
+_PROGRAMS, _CAPTURE, _CONTAINERS = (f"tests/kernel/test_{name}.py::test_" for name in ("programs", "capture", "containers"))
 
 
 @dataclass(frozen=True)
 class Column:
-    """`tests`: in every row. `once`: only where the kernel is looked at closely, for no cgroup hierarchy changes them."""
+    """`tests`: in every row. `once`: in one row of each kernel, because no cgroup hierarchy changes them."""
 
     title: str
     tests: tuple[str, ...]
@@ -23,30 +23,33 @@ class Column:
 
 
 COLUMNS: Final = (
-    Column("loads", (f"{_PROBE}the_compiler_is_gone_when_the_probe_is_open",)),
+    Column("loads", (f"{_PROGRAMS}the_compiler_is_gone_when_the_programs_are_loaded",)),
     Column(
         "every field",
-        (f"{_PROBE}a_fork_carries_what_proc_says_of_both_sides",),
-        (f"{_PROBE}a_thread_names_its_leader_and_its_process", f"{_PROBE}clone_flags_arrive_by_name"),
+        (f"{_PROGRAMS}a_fork_has_the_values_of_proc_for_both_tasks",),
+        (f"{_PROGRAMS}a_thread_names_its_leader_and_its_process", f"{_PROGRAMS}clone_flags_arrive_by_name"),
     ),
     Column(
         "= /proc/stat",
-        (f"{_PROBE}every_task_that_proc_stat_counts_is_counted",),
-        (f"{_PROBE}a_worker_that_io_uring_makes_is_told_apart_from_a_fork",),
+        (f"{_PROGRAMS}every_task_that_proc_stat_counts_is_counted",),
+        (f"{_PROGRAMS}a_worker_of_io_uring_is_not_counted_as_a_fork",),
     ),
-    Column("cgroups born, entered, dead", (f"{_PROBE}a_cgroup_tells_of_its_birth_its_entrants_and_its_death",)),
+    Column(
+        "cgroups created, attached to, removed",
+        (f"{_PROGRAMS}a_cgroup_emits_events_of_its_creation_its_attached_tasks_and_its_removal",),
+    ),
     Column(
         "pins, take-over",
-        (f"{_CAPTURE}what_was_forked_while_nobody_was_there_lies_in_the_ring",),
+        (f"{_CAPTURE}forks_made_without_an_agent_are_in_the_ring_for_the_next_one",),
         (
-            f"{_CAPTURE}a_probe_whose_history_nobody_knows_is_put_out_of_charge_and_can_be_read_to_its_end",
-            f"{_CAPTURE}a_clean_end_leaves_nothing_behind",
+            f"{_CAPTURE}an_instance_that_the_journal_does_not_know_is_replaced_and_can_be_read_to_its_end",
+            f"{_CAPTURE}a_clean_exit_leaves_no_pins",
         ),
     ),
     Column(
         "storm limit",
-        (f"{_CAPTURE}above_its_limit_a_pod_is_only_counted_and_others_lose_nothing",),
-        (f"{_CAPTURE}what_a_container_makes_below_itself_counts_for_the_container",),
+        (f"{_CAPTURE}a_pod_above_its_limit_is_only_counted_and_other_pods_lose_nothing",),
+        (f"{_CAPTURE}cgroups_created_by_a_container_are_counted_in_the_container",),
     ),
     Column("23 of 23 (runc)", (f"{_CONTAINERS}23_forks_are_23_events_with_the_pids_that_the_container_saw",)),
     Column(
@@ -59,5 +62,5 @@ COLUMNS: Final = (
 
 
 def chosen(*, closely: bool) -> list[str]:
-    """The tests of a row, for pytest's command line."""
+    """The tests of a row, for pytest's command line. `closely`: with those that run once for each kernel."""
     return [test for column in COLUMNS for test in (*column.tests, *(column.once if closely else ()))]

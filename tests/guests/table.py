@@ -1,8 +1,7 @@
-"""Outside: what the guests told, as a table. `.venv/bin/python -m tests.guests.table FOLDER ROW...` prints it, and with
+"""Outside: the results of the guests, as a table. `.venv/bin/python -m tests.guests.table FOLDER ROW...` prints it, and with
 WRITE=1 in the environment writes it into docs/kernels.md, and its short form into docs/requirements.md, if all passed.
 
-FOLDER has <row>.results (inside.py says what is in it). Exit code 1 when a test of a row failed, or a guest did not come to its
-end. Must not live here: which tests there are (columns).
+FOLDER has <row>.results (see inside.py). Exit code 1 when a test of a row failed, or a guest did not finish.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _HIERARCHIES = {"v1": "v1", "v2": "v2", "both": "v1 and v2"}
 
 @dataclass(frozen=True)
 class Row:
-    """`name`: <kernel>-<hierarchy>-<cpus>, as dev/setup/kernels has it. `tests`: what came of each, by pytest's id."""
+    """`name`: <kernel>-<hierarchy>-<cpus>, as in dev/setup/kernels. `tests`: the result of each, by pytest's id."""
 
     name: str
     first: dict[str, Any]
@@ -42,7 +41,7 @@ class Row:
 
     @property
     def outcomes(self) -> list[str]:
-        """Of the tests that were asked for and could be done."""
+        """Of the tests that ran."""
         return [one["outcome"] for one in self.tests.values() if one["outcome"] != "skipped"]
 
     @property
@@ -50,13 +49,13 @@ class Row:
         """One line each; also when the guest itself failed."""
         lines = [f"{one['test'].split('::')[-1]}: {one['why']}" for one in self.tests.values() if one["outcome"] == "failed"]
         if not self.last:
-            lines.append("the guest did not come to its end")
-        elif self.last["end"] and not lines:  # pytest's exit code: a test that is not there, or none at all
+            lines.append("the guest did not finish")
+        elif self.last["end"] and not lines:  # pytest's exit code: a test does not exist, or none was run
             lines.append(f"pytest ended with {self.last['end']}")
         return lines
 
     def cell(self, column: Column) -> str:
-        """`yes`: all of the column's tests passed. Empty: none was asked for."""
+        """`yes`: all of the column's tests passed. Empty: none was to run."""
         asked = [one for test in (*column.tests, *column.once) for one in self._of(test)]
         if any(one["outcome"] == "failed" for one in asked):
             return "**no**"
@@ -73,22 +72,22 @@ class Row:
 
 
 def read(folder: Path, name: str) -> Row:
-    """A line that a dying guest left unfinished is not believed."""
+    """Ignores a line that a crashing guest left unfinished."""
     first: dict[str, Any] = {}
     last: dict[str, Any] = {}
     tests: dict[str, dict[str, Any]] = {}
     path = folder / f"{name}.results"
     for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
         try:
-            said = json.loads(line)
+            fields = json.loads(line)
         except ValueError:
             continue
-        if "row" in said:
-            first = said
-        elif "end" in said:
-            last = said
-        elif tests.get(said["test"], {}).get("outcome") != "failed":  # a failing teardown comes after the call
-            tests[said["test"]] = said
+        if "row" in fields:
+            first = fields
+        elif "end" in fields:
+            last = fields
+        elif tests.get(fields["test"], {}).get("outcome") != "failed":  # a failing teardown comes after the call
+            tests[fields["test"]] = fields
     return Row(name, first, tests, last)
 
 

@@ -1,5 +1,4 @@
-"""The table of `make kernels` says no more than the guests told, and they tell all: what was skipped or fell silent has not
-passed."""
+"""The table of `make kernels` has the results of the guests: a test that was skipped, or has no result, has not passed."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ def passed(test: str, outcome: str = "passed", why: str = "") -> dict[str, Any]:
     return {"test": test, "outcome": outcome, "seconds": 1.0, "why": why}
 
 
-def told(folder: Path, *lines: dict[str, Any], torn: str = "") -> Row:
+def results(folder: Path, *lines: dict[str, Any], torn: str = "") -> Row:
     text = "".join(json.dumps(line) + "\n" for line in lines) + torn
     (folder / "5.10-v1-1.results").write_text(text)
     return read(folder, "5.10-v1-1")
@@ -33,18 +32,18 @@ def cells(row: Row) -> dict[str, str]:
     return dict(zip(titles, values, strict=True))
 
 
-def test_a_row_whose_tests_all_passed_says_yes_wherever_it_was_asked(tmp_path: Path) -> None:
+def test_a_row_in_which_all_tests_passed_has_yes_in_each_column_with_tests(tmp_path: Path) -> None:
     tests = chosen(closely=False)
-    row = told(tmp_path, FIRST, *map(passed, tests), LAST)
+    row = results(tmp_path, FIRST, *map(passed, tests), LAST)
     assert row.failed == []
-    said = cells(row)
-    assert [said[column.title] for column in COLUMNS] == ["yes" if column.tests else "" for column in COLUMNS]
-    assert (said["kernel"], said["hierarchy"], said["start, us"]) == ("5.10.0-46", "v1", "8,000,000")
-    assert said["tests"] == f"{len(tests)} of {len(tests)}"
+    shown = cells(row)
+    assert [shown[column.title] for column in COLUMNS] == ["yes" if column.tests else "" for column in COLUMNS]
+    assert (shown["kernel"], shown["hierarchy"], shown["start, us"]) == ("5.10.0-46", "v1", "8,000,000")
+    assert shown["tests"] == f"{len(tests)} of {len(tests)}"
 
 
-def test_the_short_table_has_a_line_a_kernel_with_all_that_was_tried_on_it(tmp_path: Path) -> None:
-    row = told(tmp_path, FIRST, passed("a"), passed("b", "failed", "no"), passed("c", "skipped"), LAST)
+def test_the_short_table_has_one_line_for_each_kernel_with_all_its_tests(tmp_path: Path) -> None:
+    row = results(tmp_path, FIRST, passed("a"), passed("b", "failed", "no"), passed("c", "skipped"), LAST)
     other = Row("5.10-both-1", row.first, {"a": passed("a")}, LAST)
     assert shortened([row, other]).splitlines()[2:] == ["| 5.10.0-46 | v1, v1 and v2 | 2 of 3 |"]
 
@@ -57,38 +56,38 @@ def test_the_requirements_name_the_same_kernels_as_the_page(tmp_path: Path) -> N
     assert kernels(REQUIREMENTS) == kernels(PAGE) != []
 
 
-def test_one_test_that_failed_is_named_with_its_reason(tmp_path: Path) -> None:
+def test_a_test_that_failed_is_named_with_its_reason(tmp_path: Path) -> None:
     bad, *rest = chosen(closely=True)
-    row = told(tmp_path, FIRST, passed(bad, "failed", "verifier | says no"), *map(passed, rest), {**LAST, "end": 1})
+    row = results(tmp_path, FIRST, passed(bad, "failed", "verifier | says no"), *map(passed, rest), {**LAST, "end": 1})
     assert [line.split(": ")[1] for line in row.failed] == ["verifier | says no"]
     assert cells(row)[COLUMNS[0].title] == "**no**"
     assert "verifier \\| says no" in drawn([row])
 
 
-def test_a_teardown_that_passes_does_not_cover_up_what_failed_before_it(tmp_path: Path) -> None:
+def test_a_teardown_that_passes_does_not_hide_an_earlier_failure(tmp_path: Path) -> None:
     bad = chosen(closely=True)[0]
-    assert told(tmp_path, FIRST, passed(bad, "failed", "no"), passed(bad), LAST).failed
+    assert results(tmp_path, FIRST, passed(bad, "failed", "no"), passed(bad), LAST).failed
 
 
 @pytest.mark.parametrize(
     ("lines", "torn", "word"),
     [
-        ((), "", "end"),
-        ((FIRST, passed("a::b")), '{"starts_us": [1', "end"),
+        ((), "", "did not finish"),
+        ((FIRST, passed("a::b")), '{"starts_us": [1', "did not finish"),
         ((FIRST, passed("a::b"), {**LAST, "end": 4}), "", "ended with 4"),
     ],
 )
-def test_a_guest_that_fell_silent_or_ran_something_else_has_failed(
+def test_a_guest_that_did_not_finish_or_ran_other_tests_has_failed(
     tmp_path: Path, lines: tuple[dict[str, Any], ...], torn: str, word: str
 ) -> None:
-    assert word in told(tmp_path, *lines, torn=torn).failed[0]
+    assert word in results(tmp_path, *lines, torn=torn).failed[0]
 
 
-def test_a_row_that_left_no_results_has_failed(tmp_path: Path) -> None:
+def test_a_row_without_results_has_failed(tmp_path: Path) -> None:
     assert read(tmp_path, "6.1-v2-1").failed
 
 
-def test_every_test_that_a_column_stands_for_is_there() -> None:
+def test_every_test_of_a_column_exists() -> None:
     for test in chosen(closely=True):
         path, _, name = test.partition("::")
         assert f"def {name}(" in (ROOT / path).read_text() if name else (ROOT / path).exists()
@@ -105,11 +104,11 @@ def test_the_page_has_a_place_for_the_table_and_explains_each_column() -> None:
 
 
 @pytest.mark.parametrize(("marks", "outcome"), [({"skipif": 1}, "skipped"), ({}, "failed")])
-def test_a_test_that_skips_for_want_of_the_probe_has_failed(
+def test_a_test_that_skips_because_no_program_can_be_loaded_has_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, marks: dict[str, Any], outcome: str
 ) -> None:
     monkeypatch.setattr(inside, "HOST", tmp_path / "host")
-    why = ("conftest.py", 1, "Skipped: BCC could not load the probe")
-    inside.Teller().pytest_runtest_logreport(pytest.TestReport("a::b", ("a", 1, "b"), marks, "skipped", why, "call"))
-    told = json.loads((tmp_path / "host").read_text())
-    assert (told["outcome"], told["why"]) == (outcome, "BCC could not load the probe")
+    why = ("conftest.py", 1, "Skipped: BCC could not load the programs")
+    inside.ResultPlugin().pytest_runtest_logreport(pytest.TestReport("a::b", ("a", 1, "b"), marks, "skipped", why, "call"))
+    sent = json.loads((tmp_path / "host").read_text())
+    assert (sent["outcome"], sent["why"]) == (outcome, "BCC could not load the programs")

@@ -1,8 +1,7 @@
-"""Containers that come and go: what the churn test starts, when the API hears of it, and what the containers themselves count.
+"""Short-lived containers for the churn test: what it starts, when the API knows it, and what the containers count.
 
-The truth is the kernel's, from inside each container: a pid namespace numbers its tasks one after another, so all that were
-ever made in it are 1 to ns_last_pid; and from its marker on a workload bears a comm that is its own, which every fork's
-event carries. Must not live here: anything that forklore found out, and any assertion.
+The expected numbers come from the kernel, inside each container: a pid namespace numbers its tasks one after another, so all
+tasks ever created in it are 1 to ns_last_pid. From its marker on a workload has a comm of its own; it is in its forks' events.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ PLACES: tuple[tuple[Driver, Qos], ...] = (
     ("cgroupfs", "besteffort"),
     ("systemd", "guaranteed"),
 )
-LATEST = 2.0  # seconds until the API has heard of a container's id, at the most
+LATEST = 2.0  # seconds until the API knows a container's id, at the most
 PATIENCE = 60.0  # seconds for a container that takes milliseconds, on a busy machine
 
-# $1 its name, $2 what it does, $3 how often, $4 whether it stays. The last look is a fork of its own, and is counted as one.
+# $1 its name, $2 what it does, $3 how often, $4 whether it stays. The last read of ns_last_pid is a fork, and counts as one.
 SHELL = """
 before=$(cat /proc/sys/kernel/ns_last_pid)
 printf %s "$1" > /proc/self/comm
@@ -54,13 +53,13 @@ done
 wait
 last=$before
 [ $3 = 0 ] || last=$(cat /proc/sys/kernel/ns_last_pid)
-echo "$before $last end" > /work/said
+echo "$before $last end" > /work/numbers
 [ $4 = ends ] || exec sleep 600
 """
 PYTHON = """
 import os, sys, threading, time
 name, _, turns, stays = sys.argv[1:]
-def look():
+def last_pid():
     with open("/proc/sys/kernel/ns_last_pid") as file:
         return int(file.read())
 def fork():
@@ -68,7 +67,7 @@ def fork():
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
-before = look()
+before = last_pid()
 with open("/proc/self/comm", "w") as file:
     file.write(name)
 open("/work/here", "w").close()
@@ -76,51 +75,51 @@ for _ in range(int(turns)):
     thread = threading.Thread(target=fork)
     thread.start()
     thread.join()
-last = look()
-with open("/work/said", "w") as file:
+last = last_pid()
+with open("/work/numbers", "w") as file:
     print(before, last, "end", file=file)
 time.sleep(0 if stays == "ends" else 600)
 """
-# Tasks a turn, and whether a closing look comes on top.
+# Tasks in a turn, and the tasks of the last read of ns_last_pid.
 SHAPES = {"in-turn": (1, 1), "at-once": (1, 1), "nested": (3, 1), "pipes": (3, 1), "commands": (1, 1), "threads": (2, 0)}
-TURNS = (0, 0, 1, 2, 3, 5, 7, 11, 23, 97)  # primes, and often nothing at all
+TURNS = (0, 0, 1, 2, 3, 5, 7, 11, 23, 97)  # primes, and often 0
 
 
 @dataclass(frozen=True)
-class Life:
-    """One container, from its making to its end. `name` None: the pod's sandbox."""
+class ContainerPlan:
+    """One container, from its creation to its end. `name` None: the pod's sandbox."""
 
     number: int
     name: str | None
     shape: str
     turns: int
     stays: bool
-    told_after: float | None  # seconds from its start until the API tells its id; None: never
+    announced_after: float | None  # seconds from its start until the API has its id; None: never
     id: str = field(default_factory=lambda: secrets.token_hex(32))
 
     @property
     def planned(self) -> int:
-        """Tasks that it means to make after its marker."""
-        each, look = SHAPES[self.shape]
-        return self.turns * each + look if self.turns else 0
+        """Tasks that it is to create after its marker."""
+        each, last_read = SHAPES[self.shape]
+        return self.turns * each + last_read if self.turns else 0
 
 
 @dataclass(frozen=True)
 class Pod:
-    """`lines`: containers side by side, in each those that follow one another under one name."""
+    """`lines`: containers side by side; in each line those that follow one another under one name."""
 
     namespace: str
     name: str
     driver: Driver
     qos: Qos
-    sandbox: Life
-    lines: tuple[tuple[Life, ...], ...]
-    leaves: Literal["while-events-wait", "when-all-is-told", "never"]
-    heir: Pod | None = None  # has its name, and comes when it is gone
+    sandbox: ContainerPlan
+    lines: tuple[tuple[ContainerPlan, ...], ...]
+    leaves: Literal["while-events-wait", "when-all-is-announced", "never"]
+    successor: Pod | None = None  # a pod of the same name, created when this one is deleted
     uid: str = field(default_factory=lambda: str(uuid.uuid4()))
 
-    def lives(self) -> Iterator[Life]:
-        """Those with a name; the heir's not."""
+    def containers(self) -> Iterator[ContainerPlan]:
+        """Containers with a name; without the successor's."""
         for line in self.lines:
             yield from line
 
@@ -132,39 +131,40 @@ class Pod:
 
 @dataclass(frozen=True)
 class Ran:
-    """What became of a life, by its own account: the namespace's last number at the marker and at the end."""
+    """What a container has counted itself: the last number of its pid namespace at the marker and at the end."""
 
-    life: Life
+    plan: ContainerPlan
     pod: Pod
     container: Container
     before: int
     last: int
-    lived_ms: float  # from the marker to its last word
+    lived_ms: float  # from the marker to the end
 
 
 def draw_pods(seed: int, containers: int) -> list[Pod]:
-    """About as many containers (sandboxes and those that the API never tells of apart), in pods of every kind in turn. Only
-    uids and ids are not the seed's."""
+    """About that many containers, not counting sandboxes and those that the API never has, in pods of every kind in turn. All
+    but uids and ids is determined by the seed."""
     rng = random.Random(seed)  # noqa: S311  no secret
     numbers = iter(range(10**6))
     pods: list[Pod] = []
     drawn = 0
 
-    def life(name: str | None, told: bool = True) -> Life:
+    def container(name: str | None, announced: bool = True) -> ContainerPlan:
         number = next(numbers)
         if name is None:
-            return Life(number, None, "in-turn", 0, stays=True, told_after=None)
+            return ContainerPlan(number, None, "in-turn", 0, stays=True, announced_after=None)
         shape = "threads" if number % 25 == 7 else rng.choice([one for one in SHAPES if one != "threads"])
         after = rng.uniform(0, LATEST)
-        return Life(number, name, shape, rng.choice(TURNS), rng.random() < 0.15, after if told else None)
+        return ContainerPlan(number, name, shape, rng.choice(TURNS), rng.random() < 0.15, after if announced else None)
 
-    def pod(name: str, lines: list[list[str]], leaves: str, heir: Pod | None = None) -> Pod:
+    def pod(name: str, lines: list[list[str]], leaves: str, successor: Pod | None = None) -> Pod:
         nonlocal drawn
         driver, qos = PLACES[(len(pods) + len(pods) // 6) % len(PLACES)]
-        told = not name.startswith("untold")
-        sandbox, drawn_lines = life(None), tuple(tuple(life(one, told) for one in line) for line in lines)
-        drawn += sum(map(len, lines)) if told else 0
-        return Pod(f"ns{len(pods) % 3}", name, driver, qos, sandbox, drawn_lines, leaves, heir)  # type: ignore[arg-type]
+        announced = not name.startswith("unannounced")
+        sandbox = container(None)
+        drawn_lines = tuple(tuple(container(one, announced) for one in line) for line in lines)
+        drawn += sum(map(len, lines)) if announced else 0
+        return Pod(f"ns{len(pods) % 3}", name, driver, qos, sandbox, drawn_lines, leaves, successor)  # type: ignore[arg-type]
 
     while drawn < containers:
         number = len(pods)
@@ -172,9 +172,9 @@ def draw_pods(seed: int, containers: int) -> list[Pod]:
             case 0:
                 pods.append(pod(f"one-{number}", [["app"]], "never"))
             case 1:
-                pods.append(pod(f"several-{number}", [["app"], ["proxy"], ["log"], ["app-2"]], "when-all-is-told"))
+                pods.append(pod(f"several-{number}", [["app"], ["proxy"], ["log"], ["app-2"]], "when-all-is-announced"))
             case 2:
-                pods.append(pod(f"anew-{number}", [["app", "app", "app"], ["proxy"]], "when-all-is-told"))
+                pods.append(pod(f"anew-{number}", [["app", "app", "app"], ["proxy"]], "when-all-is-announced"))
             case 3:
                 pods.append(pod(f"short-{number}", [["app"]], "while-events-wait"))
             case 4:
@@ -182,34 +182,34 @@ def draw_pods(seed: int, containers: int) -> list[Pod]:
                 second = pod(f"set-{number}", [["app"]], "while-events-wait", third)
                 pods.append(pod(f"set-{number}", [["app"]], "while-events-wait", second))
             case 5:
-                pods.append(pod(f"untold-{number}", [["app"], ["proxy"]], "when-all-is-told"))
+                pods.append(pod(f"unannounced-{number}", [["app"], ["proxy"]], "when-all-is-announced"))
     return pods
 
 
 class Node:
-    """Runs pods as kubelet and runtime would, `at_once` containers side by side. `cluster` None: nobody is told of anything."""
+    """Runs pods as kubelet and runtime do, `at_once` containers side by side. `cluster` None: there is no API."""
 
     def __init__(self, runtime: Runtime, cluster: Cluster | None, at_once: int) -> None:
-        self.nonce = secrets.token_hex(3)  # begins each workload's comm: others may run this test beside us
+        self.nonce = secrets.token_hex(3)  # the start of each workload's comm: this test may run twice at the same time
         self.ran: dict[int, Ran] = {}
-        self.told: dict[int, float] = {}  # seconds from before a container was made until the API told of it
+        self.announced: dict[int, float] = {}  # seconds from before a container was created until the API had it
         self._runtime = runtime
         self._cluster = cluster
-        self._room = asyncio.Semaphore(at_once)
+        self._slots = asyncio.Semaphore(at_once)
         self._threads = ThreadPoolExecutor(at_once)
-        self._began: dict[int, float] = {}  # loop time just before it was made
+        self._began: dict[int, float] = {}  # loop time just before it was created
         self._here: set[int] = set()
         self._ended: set[int] = set()
 
     async def run(self, pods: list[Pod]) -> None:
-        """Until all of them ended and the API has told of them. At most a few dozen pods are there at a time."""
-        crowd = asyncio.Semaphore(24)
+        """Until all of them have ended and the API has them. At most 24 pods run at a time."""
+        pods_at_once = asyncio.Semaphore(24)
 
         async def turn(pod: Pod) -> None:
-            async with crowd:
-                heir: Pod | None = pod
-                while heir is not None:
-                    heir = await self._pod(heir)
+            async with pods_at_once:
+                successor: Pod | None = pod
+                while successor is not None:
+                    successor = await self._pod(successor)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -218,104 +218,104 @@ class Node:
         finally:
             self._threads.shutdown()
 
-    def told_too_late(self, wait: float) -> set[int]:
-        """Numbers of the containers whose ids the API told so long after LATEST that an agent which waits for `wait` seconds
-        can't be asked to know them. On a machine that keeps up: none."""
+    def announced_too_late(self, wait: float) -> set[int]:
+        """Numbers of the containers whose ids the API had so late that an agent which waits for `wait` seconds need not know
+        them. On a machine that keeps up: none."""
         assert wait > LATEST + 1
-        return {number for number, after in self.told.items() if after > wait - 1}
+        return {number for number, after in self.announced.items() if after > wait - 1}
 
     async def _pod(self, pod: Pod) -> Pod | None:
-        """Its heir, once it is gone."""
+        """Its successor, once it is deleted."""
         if self._cluster is not None and pod.uid not in {one["metadata"]["uid"] for one in self._cluster}:
             self._cluster.add_pod(pod.description)
-        async with self._room:
+        async with self._slots:
             sandbox = await self._in_thread(self._start, pod, pod.sandbox)
             self.ran[pod.sandbox.number] = await self._in_thread(self._account, pod, pod.sandbox, sandbox)
         await asyncio.gather(*(self._line(pod, line) for line in pod.lines))
-        if self._cluster is not None and pod.leaves == "when-all-is-told":
+        if self._cluster is not None and pod.leaves == "when-all-is-announced":
             self._cluster.delete_pod(pod.uid)
-        async with self._room:
+        async with self._slots:
             await self._in_thread(self._runtime.delete, sandbox)
-        return pod.heir
+        return pod.successor
 
-    async def _line(self, pod: Pod, line: tuple[Life, ...]) -> None:
-        tellings: list[asyncio.Task[None]] = []
-        for at, life in enumerate(line):
-            async with self._room:
-                self._began[life.number] = asyncio.get_running_loop().time()
-                container = await self._in_thread(self._start, pod, life)
-                self._here.add(life.number)
-                if self._cluster is not None and life.told_after is not None:
-                    tellings.append(asyncio.create_task(self._tell(pod, line, at, tellings[-1:])))
+    async def _line(self, pod: Pod, line: tuple[ContainerPlan, ...]) -> None:
+        announcements: list[asyncio.Task[None]] = []
+        for at, plan in enumerate(line):
+            async with self._slots:
+                self._began[plan.number] = asyncio.get_running_loop().time()
+                container = await self._in_thread(self._start, pod, plan)
+                self._here.add(plan.number)
+                if self._cluster is not None and plan.announced_after is not None:
+                    announcements.append(asyncio.create_task(self._announce(pod, line, at, announcements[-1:])))
                     await asyncio.sleep(0)  # so that its clock begins now
-                self.ran[life.number] = await self._in_thread(self._account, pod, life, container)
+                self.ran[plan.number] = await self._in_thread(self._account, pod, plan, container)
                 await self._in_thread(self._runtime.delete, container)
-            self._ended.add(life.number)
-            self._say_how_it_ended(pod, life)
-        await asyncio.gather(*tellings)
+            self._ended.add(plan.number)
+            self._announce_end(pod, plan)
+        await asyncio.gather(*announcements)
 
-    async def _tell(self, pod: Pod, line: tuple[Life, ...], at: int, before: list[asyncio.Task[None]]) -> None:
-        """The API learns of the container's id, and of its follower's if there is one by then: a status is of the moment."""
+    async def _announce(self, pod: Pod, line: tuple[ContainerPlan, ...], at: int, before: list[asyncio.Task[None]]) -> None:
+        """Gives the container's id to the API, and the next container's if it runs by then: a status is of the moment."""
         assert self._cluster is not None
-        await asyncio.sleep(line[at].told_after or 0)
+        await asyncio.sleep(line[at].announced_after or 0)
         await asyncio.gather(*before)
-        if line[at].number in self.told:
+        if line[at].number in self.announced:
             return
-        thing = self._cluster.pod(pod.uid)
-        for life in line[at : at + 2]:
-            if life.number not in self._here:  # it follows, and does not yet
+        manifest = self._cluster.pod(pod.uid)
+        for plan in line[at : at + 2]:
+            if plan.number not in self._here:  # it does not run yet
                 break
-            thing = pod_objects.running(thing, str(life.name), life.id, _now())
-            if life.number in self._ended:
-                thing = pod_objects.terminated(thing, str(life.name), 0, _now(), life.id)
-            self.told[life.number] = asyncio.get_running_loop().time() - self._began[life.number]
-        self._cluster.replace_pod(thing)
+            manifest = pod_objects.running(manifest, str(plan.name), plan.id, _now())
+            if plan.number in self._ended:
+                manifest = pod_objects.terminated(manifest, str(plan.name), 0, _now(), plan.id)
+            self.announced[plan.number] = asyncio.get_running_loop().time() - self._began[plan.number]
+        self._cluster.replace_pod(manifest)
         if pod.leaves == "while-events-wait":
-            self._cluster.delete_pod(pod.uid)  # in one breath with its first word of the id
-            if pod.heir is not None:
-                self._cluster.add_pod(pod.heir.description)
+            self._cluster.delete_pod(pod.uid)  # at the same time as the API first has the id
+            if pod.successor is not None:
+                self._cluster.add_pod(pod.successor.description)
 
-    def _say_how_it_ended(self, pod: Pod, life: Life) -> None:
+    def _announce_end(self, pod: Pod, plan: ContainerPlan) -> None:
         if self._cluster is None:
             return
         present = {one["metadata"]["uid"]: one for one in self._cluster}
         if pod.uid not in present:
             return
-        if pod.leaves == "while-events-wait" and life.number not in self.told:
+        if pod.leaves == "while-events-wait" and plan.number not in self.announced:
             self._cluster.replace_pod(pod_objects.leaving(present[pod.uid], _now()))
-        elif life.number in self.told:
-            self._cluster.container_terminated(pod.uid, str(life.name), 0, life.id)
+        elif plan.number in self.announced:
+            self._cluster.container_terminated(pod.uid, str(plan.name), 0, plan.id)
 
-    def _start(self, pod: Pod, life: Life) -> Container:
-        command = ["/usr/bin/python3", "-c", PYTHON] if life.shape == "threads" else ["/bin/sh", "-c", SHELL, "sh"]
+    def _start(self, pod: Pod, plan: ContainerPlan) -> Container:
+        command = ["/usr/bin/python3", "-c", PYTHON] if plan.shape == "threads" else ["/bin/sh", "-c", SHELL, "sh"]
         return self._runtime.start(
-            [*command, comm(self.nonce, life), life.shape, str(life.turns), "stays" if life.stays else "ends"],
-            name=life.name or "sandbox",
+            [*command, comm(self.nonce, plan), plan.shape, str(plan.turns), "stays" if plan.stays else "ends"],
+            name=plan.name or "sandbox",
             pod_uid=pod.uid,
-            container_id=life.id,
+            container_id=plan.id,
             qos=pod.qos,
             driver=pod.driver,
         )
 
-    def _account(self, pod: Pod, life: Life, container: Container) -> Ran:
-        """Waits for its last word."""
-        said, deadline = container.work / "said", time.monotonic() + PATIENCE
-        if not life.stays:
+    def _account(self, pod: Pod, plan: ContainerPlan, container: Container) -> Ran:
+        """Waits until it has written its numbers."""
+        file, deadline = container.work / "numbers", time.monotonic() + PATIENCE
+        if not plan.stays:
             self._runtime.wait(container, PATIENCE)
-        while not (words := _text(said).split()) or words[-1] != "end":
-            if not life.stays or time.monotonic() > deadline:
-                raise AssertionError(f"container {life.number} ({life.shape}) said nothing: {container.log.read_text()}")
+        while not (words := _text(file).split()) or words[-1] != "end":
+            if not plan.stays or time.monotonic() > deadline:
+                raise AssertionError(f"container {plan.number} ({plan.shape}) wrote no numbers: {container.log.read_text()}")
             time.sleep(0.005)
-        lived = said.stat().st_mtime_ns - (container.work / "here").stat().st_mtime_ns
-        return Ran(life, pod, container, int(words[0]), int(words[1]), lived / 1e6)
+        lived = file.stat().st_mtime_ns - (container.work / "here").stat().st_mtime_ns
+        return Ran(plan, pod, container, int(words[0]), int(words[1]), lived / 1e6)
 
     async def _in_thread(self, what, *args):
         return await asyncio.get_running_loop().run_in_executor(self._threads, what, *args)
 
 
-def comm(nonce: str, life: Life) -> str:
+def comm(nonce: str, plan: ContainerPlan) -> str:
     """At most 15 bytes, as the kernel has it."""
-    return f"{nonce}-{life.number:04}"
+    return f"{nonce}-{plan.number:04}"
 
 
 def _text(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""The real kernel, the real agent as a process of its own, real containers, and a receiver that keeps what it gets."""
+"""The real kernel, the real agent as a process of its own, real containers, and a receiver that stores what it receives."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ PATIENCE = float(os.environ.get("TEST_PATIENCE", "20"))  # seconds for what take
 
 @pytest.fixture(scope="session", autouse=True)
 def _kernel() -> None:
-    """Skips by name where it can't be shown; everything else here would fail for one and the same reason."""
+    """Skips where no test of this folder can work."""
     if os.geteuid() != 0:
-        pytest.skip("not root: no probe can be loaded")
+        pytest.skip("not root: BPF programs cannot be loaded")
     if not Path("/sys/kernel/btf/vmlinux").exists():
         pytest.skip("this kernel has no BTF")
 
 
 def until(holds: Callable[[], Any], what: str) -> Any:
-    """Waits for something to become true; what it was when it did."""
+    """Waits until `holds` returns something true, and returns that."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if value := holds():
             return value
         time.sleep(0.02)
-    raise AssertionError(f"waited {PATIENCE} s in vain until {what}")
+    raise AssertionError(f"not within {PATIENCE} s: {what}")
 
 
 def hierarchy() -> Hierarchy:
@@ -59,11 +59,11 @@ def hierarchy() -> Hierarchy:
 
 
 @pytest.fixture
-def open_the_door() -> Iterator[Callable[..., LoadedPrograms]]:
-    """Opens probes that are closed at the end of the test."""
+def load_programs() -> Iterator[Callable[..., LoadedPrograms]]:
+    """Loads, attaches and starts program instances, which are closed at the end of the test."""
     opened: list[Capture] = []
 
-    def door(ring_bytes: int = 1 << 20, *, threads: bool = False, storm_limit: int = 0) -> LoadedPrograms:
+    def load(ring_bytes: int = 1 << 20, *, threads: bool = False, storm_limit: int = 0) -> LoadedPrograms:
         here = hierarchy()
         try:
             capture = open_capture(ring_bytes, here.number, here.controller, None)
@@ -73,29 +73,28 @@ def open_the_door() -> Iterator[Callable[..., LoadedPrograms]]:
         capture.current.start(threads=threads, storm_limit=storm_limit, alive_ns=300 * 10**9)
         return capture.current
 
-    yield door
+    yield load
     for capture in opened:
         capture.close(keep=False)
 
 
 @pytest.fixture
 def pins() -> Iterator[Path]:
-    """A folder for pins, of this test alone; the BPF file system is mounted if need be, and unmounted again by who mounted
-    it."""
+    """A folder for pins, of this test alone. Mounts the BPF file system if needed, and unmounts it again."""
     standard = Path("/sys/fs/bpf")
     mounted = standard.is_mount()
     if not mounted:
         subprocess.run(["mount", "-t", "bpf", "bpf", str(standard)], check=True)
     folder = standard / f"forklore-test-{os.getpid()}-{time.monotonic_ns()}"
     yield folder
-    # Not by Pins, which wants the lock: after a test that failed an agent may have it until its own fixture ends.
+    # Not by Pins, which needs the lock: after a test that failed, an agent has it until its own fixture ends.
     shutil.rmtree(folder, ignore_errors=True)
     if not mounted:
-        subprocess.run(["umount", str(standard)], check=False)  # another run may have pins of its own there by now
+        subprocess.run(["umount", str(standard)], check=False)  # another run may have pins there by now
 
 
 class Receiver:
-    """An HTTP endpoint that takes NDJSON batches and keeps their events, in a thread of its own."""
+    """An HTTP endpoint that accepts NDJSON batches and stores their events, in a thread of its own."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -127,11 +126,11 @@ class Receiver:
         return web.json_response({"accepted": 0, "duplicate": 0, "rejected": []})
 
     def forks(self, container: str) -> list[dict[str, Any]]:
-        """Events of the forks that were made in this container, by its id."""
+        """Events of the forks made in this container. `container`: its id."""
         return [event for event in self._of(container) if event["enrichment"]["by"] != "attach"]
 
     def attached_tasks(self, container: str) -> list[dict[str, Any]]:
-        """Events of the processes that were made elsewhere and moved in."""
+        """Events of the processes that were forked elsewhere and attached to its cgroup."""
         return [event for event in self._of(container) if event["enrichment"]["by"] == "attach"]
 
     def _of(self, container: str) -> list[dict[str, Any]]:
@@ -145,14 +144,14 @@ class Receiver:
 
 @pytest.fixture
 def witness() -> Iterator[Witness]:
-    """From the test's beginning on."""
+    """Counts from the beginning of the test."""
     with Witness() as here:
         yield here
 
 
 @contextmanager
 def pinned(folder: Path, name: str) -> Iterator[int]:
-    """The descriptor of a pinned map of the one probe, or of the dispatcher."""
+    """The descriptor of a pinned map of the only program instance, or of the dispatcher."""
     (pin,) = folder.glob(f"*/{name}")
     descriptor = load_libbpf().bpf_obj_get(os.fsencode(pin))
     assert descriptor >= 0
@@ -170,7 +169,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 class Agent:
-    """The real agent, as an operator would start it."""
+    """The real agent, started as an operator starts it."""
 
     def __init__(self, folder: Path, settings: dict[str, Any], command: tuple[str, ...] = ()) -> None:
         with socket.socket() as port:
@@ -178,7 +177,7 @@ class Agent:
             self.status = f"127.0.0.1:{port.getsockname()[1]}"
         self.state = Path(settings.get("state_dir", folder / "state"))
         everything = {"node": "node1", "cluster": "test", "status": self.status, "state_dir": str(self.state), **settings}
-        # Nothing is left behind by a test that doesn't ask for it; the product's own default is the node's real pin path.
+        # Without this a test would use the product's default, the node's real pin path.
         everything["capture"] = {"pin": None, **everything.get("capture", {})}
         config = folder / "agent.yaml"
         config.write_text(yaml.safe_dump(everything))
@@ -200,14 +199,14 @@ class Agent:
             return False
 
     def container(self, container_id: str) -> dict[str, Any]:
-        """What the agent counts for a container; zeros while it knows none."""
+        """What the agent counts for a container; zeros while it does not know it."""
         for entry in self.get("/v1/pods")["pods"]:
             if entry["container_id"] == container_id:
                 return dict(entry)
         return {"processes": 0, "threads": 0, "entered": 0}
 
-    def leave(self) -> dict[str, Any]:
-        """Asks it to go, politely; its last ledger."""
+    def stop(self) -> dict[str, Any]:
+        """Sends SIGTERM, expects exit code 0, and returns its last ledger."""
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(PATIENCE + 20) == 0, self.log.read_text()
         return dict(json.loads((self.state / "ledger.json").read_text()))
@@ -218,7 +217,7 @@ def start_agent(tmp_path: Path) -> Iterator[Callable[..., Agent]]:
     started: list[Agent] = []
 
     def start(command: tuple[str, ...] = (), *, wait: bool = True, **settings: Any) -> Agent:
-        """`command`: what runs it, instead of nothing. `wait`: until it is ready."""
+        """`command`: runs it, as a prefix. `wait`: until it is ready."""
         agent = Agent(tmp_path, settings, command)
         started.append(agent)
         if wait:
@@ -239,5 +238,5 @@ def runtime(tmp_path: Path) -> Iterator[Runtime]:
 
 @pytest.fixture
 def offline() -> dict[str, Any]:
-    """Settings of an agent that asks no Kubernetes API."""
+    """Settings of an agent without a Kubernetes API."""
     return {"kubernetes": {"enabled": False}}

@@ -1,8 +1,4 @@
-"""A scene for the tests of survival: a pod that forks and keeps books, the stand-in API, the real collector behind a fault
-proxy.
-
-Must not live here: assertions.
-"""
+"""What tests of delivery share: pods that count their forks, the stand-in API, the real collector behind a fault proxy."""
 
 from __future__ import annotations
 
@@ -32,11 +28,11 @@ from tests.faults import FaultProxy
 
 from .conftest import Agent, until
 
-__all__ = ["FORKER", "Forker", "Scene", "caught_up", "has_forked", "killed", "loop_mounted", "scene", "settled"]
+__all__ = ["FORKER", "Forker", "Scene", "caught_up", "eventually", "has_forked", "kill", "loop_mounted", "scene"]
 
-# Forks at a rate (0: as fast as it can), from the marker `go` to the marker `stop`, then says how often. A spawn of what is
-# not there is one clone, whose child is gone and reaped when the call returns: 60 us, where fork() of a Python costs ten
-# times that.
+# Forks at a rate (0: as fast as it can), from the marker `go` to the marker `stop`, then writes how often. To spawn a file that
+# does not exist is one clone, whose child has exited and is reaped when the call returns: 60 us, where fork() of a Python takes
+# ten times as long.
 FORKER = """
 import json, os, time
 rate, done = {rate}, 0
@@ -62,7 +58,7 @@ time.sleep(600)
 
 @dataclass(frozen=True)
 class Forker:
-    """A pod with one container that forks and counts."""
+    """A pod with one container that forks, and counts its forks."""
 
     namespace: str
     name: str
@@ -73,7 +69,7 @@ class Forker:
         (self.container.work / "go").touch()
 
     def stop(self) -> int:
-        """How often it has forked since `go`."""
+        """Returns how often it has forked since `go`."""
         (self.container.work / "stop").touch()
         until((self.container.work / "done").exists, "the forker is done")
         return int(json.loads((self.container.work / "done").read_text())["forks"])
@@ -90,7 +86,7 @@ class Scene:
         self.proxy: FaultProxy
 
     async def forker(self, name: str, rate: int, script: str = FORKER, *, privileged: bool = False) -> Forker:
-        """Started, named by the API, and waiting for `go`. `script`: with {rate}, what it runs instead."""
+        """A pod that is started, known to the API, and waits for `go`. `script`: with {rate}, what it runs."""
         uid, container_id = str(uuid.uuid4()), secrets.token_hex(32)
         self.cluster.add_pod(Pod("shop", name, uid, (("app", ("python3",)),), labels=(("app", name),)))
         command = ["/usr/bin/python3", "-c", script.format(rate=rate)]
@@ -106,28 +102,28 @@ class Scene:
             return await answer.json()
 
     async def pod(self, forker: Forker) -> dict[str, Any]:
-        """What the collector counts for it."""
+        """The collector's counts of the pod."""
         (pod,) = [pod for pod in (await self.get("/v1/pods"))["pods"] if pod["pod_uid"] == forker.uid]
         return dict(pod)
 
     async def page(self, forker: Forker) -> dict[str, Any]:
-        """All that the collector says of it, with its storms and gaps."""
+        """All that the collector has of the pod, with its storms and gaps."""
         return dict(await self.get(f"/v1/pods/{forker.namespace}/{forker.name}"))
 
     async def node(self) -> dict[str, Any]:
-        """The collector's account of the node, with its streams."""
+        """The collector's ledger of the node, with its streams."""
         (node,) = (await self.get("/v1/ledger"))["nodes"]
         return dict(node)
 
     def settings(self, **sink: Any) -> dict[str, Any]:
-        """The agent's: everything goes through the proxy."""
+        """The agent's settings: all events go through the proxy."""
         one = {"name": "collector", "url": self.proxy.url("/v1/events"), "batch": {"wait": "200ms"}, **sink}
         return {"kubernetes": {"kubeconfig": str(self.kubeconfig), "wait": "2s"}, "sinks": [one]}
 
 
 @asynccontextmanager
 async def scene(runtime: Runtime, folder: Path, tls: ssl.SSLContext | None = None) -> AsyncIterator[Scene]:
-    """`tls`: what the proxy shows to the agent."""
+    """`tls`: of the proxy."""
     cluster = Cluster()
     store = f"chdb://{folder}/store"
     async with KubernetesApi(cluster) as api, running_collector(Settings(listen="127.0.0.1:0", store=store)) as url:
@@ -137,39 +133,39 @@ async def scene(runtime: Runtime, folder: Path, tls: ssl.SSLContext | None = Non
             yield here
 
 
-async def settled(what: Any, seconds: float = 60.0) -> Any:
-    """Waits until an awaitable function gives something true, and gives that."""
+async def eventually(what: Any, seconds: float = 60.0) -> Any:
+    """Waits until an awaitable function returns something true, and returns that."""
     async with asyncio.timeout(seconds):
-        while not (found := await what()):  # noqa: ASYNC110  another process is asked, which sets no event of ours
+        while not (found := await what()):  # noqa: ASYNC110  it asks another process
             await asyncio.sleep(0.2)
         return found
 
 
 async def caught_up(agent: Agent, sink: str = "collector", seconds: float = 60.0) -> None:
-    """Waits until no former epoch is left and the sink takes what it is given. Something is always under way: other processes
-    of this machine fork, too. `Agent.leave` ships it."""
+    """Waits until no former program instance is left and the sink delivers. Some events are always queued, because other
+    processes of this machine fork, too; `Agent.stop` delivers them."""
 
     async def it_has() -> bool:
         ledger = await asyncio.to_thread(agent.get, "/v1/ledger")
         return not ledger["former"] and ledger["sinks"][sink]["state"].startswith("accepted")
 
-    await settled(it_has, seconds)
+    await eventually(it_has, seconds)
 
 
 async def has_forked(agent: Agent, forker: Forker, times: int) -> None:
-    """Waits until the agent has counted that often, or more."""
+    """Waits until the agent has counted that many forks, or more."""
     await asyncio.to_thread(until, lambda: agent.container(forker.container.id)["processes"] >= times, f"{times} forks")
 
 
-def killed(agent: Agent) -> None:
-    """With -9."""
+def kill(agent: Agent) -> None:
+    """With SIGKILL."""
     agent.process.kill()
     agent.process.wait()
 
 
 @contextmanager
 def loop_mounted(folder: Path) -> Iterator[Path]:
-    """An ext4 of its own in a file, read-only after an error; unmounted at the end."""
+    """Mounts a new ext4 from a file; it becomes read-only after an error."""
     image, place = folder / "image", folder / "mounted"
     place.mkdir()
     with image.open("wb") as file:

@@ -1,10 +1,10 @@
-"""The agent under a steady load for half an hour: is its memory flat, are its descriptors, and does the ledger close?
+"""The agent under a steady load for half an hour: memory and descriptors must not grow, and the ledger must close.
 
     python -m tests.kernel.soak [--for 30m] [--rate 1000] [--every 60]
 
-Two pods fork at half the rate each; a third comes and goes all the time, with a new name and new cgroups. Prints a line every
-so often, and in the end what memory grows by. Exit code: 0 all is accounted for, 1 it is not. What /proc/stat has beyond the
-agent's count must be what ftrace missed, too (docs/decisions/0010-unseen.md). Must not live here: pytest's tests.
+Two pods fork at half the rate each; a third is created and deleted all the time, with a new name and new cgroups. Prints a line
+at each interval, and in the end the growth of memory. Exit code: 0 all is accounted for, 1 it is not. Tasks of /proc/stat that
+the agent did not count must be missing in ftrace, too (docs/decisions/0010-unseen.md).
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from agent.settings.values import duration
 from dev.demo.containers.runtime import Runtime
 
 from .conftest import Agent
-from .scenes import Forker, Scene, caught_up, scene, settled
+from .scenes import Forker, Scene, caught_up, eventually, scene
 from .witness import Witness
 
 HEADS = ("minutes", "forks", "a second", "MiB", "descriptors", "threads", "journal MiB", "lag ms", "CPU %", "us a fork")
-WARM_S = 900.0  # names of what is gone are kept for ten minutes; then memory is to be flat. The second half of what is shorter
+WARM_S = 900.0  # names are kept for ten minutes; then memory must not grow. In a shorter run its second half
 
 
 @dataclass(frozen=True)
-class Look:
-    """The agent at one moment. `seconds`: since the beginning; `cpu`: seconds of CPU."""
+class Sample:
+    """The agent at one moment. `seconds`: since the start; `cpu`: seconds of CPU."""
 
     seconds: float
     captured: int
@@ -46,13 +46,13 @@ class Look:
     cpu: float
 
 
-def look(agent: Agent, seconds: float) -> Look:
+def read_sample(agent: Agent, seconds: float) -> Sample:
     with urllib.request.urlopen(f"http://{agent.status}/metrics", timeout=5) as answer:
-        samples = [one.rsplit(" ", 1) for one in answer.read().decode().splitlines() if not one.startswith("#")]
-    metrics = {name.partition("{")[0]: float(value) for name, value in samples}
+        lines = [one.rsplit(" ", 1) for one in answer.read().decode().splitlines() if not one.startswith("#")]
+    metrics = {name.partition("{")[0]: float(value) for name, value in lines}
     place = Path(f"/proc/{agent.process.pid}")
     status = dict(line.split(":\t", 1) for line in (place / "status").read_text().splitlines())
-    return Look(
+    return Sample(
         seconds,
         agent.get("/v1/ledger")["captured"],
         int(status["VmRSS"].split()[0]) << 10,
@@ -64,7 +64,7 @@ def look(agent: Agent, seconds: float) -> Look:
     )
 
 
-def line(before: Look, now: Look) -> str:
+def line(before: Sample, now: Sample) -> str:
     seconds, forks, cpu = now.seconds - before.seconds, now.captured - before.captured, now.cpu - before.cpu
     cells = (
         f"{now.seconds / 60:.1f}", f"{now.captured:,}", f"{forks / seconds:,.0f}", f"{now.resident / 2**20:.1f}",
@@ -74,16 +74,16 @@ def line(before: Look, now: Look) -> str:
     return "  ".join(cell.rjust(len(head)) for cell, head in zip(cells, HEADS, strict=True))
 
 
-def slope(looks: list[Look]) -> float:
-    """By least squares, bytes a second."""
-    times, sizes = [one.seconds for one in looks], [one.resident for one in looks]
-    middle, mean = sum(times) / len(looks), sum(sizes) / len(looks)
+def slope(samples: list[Sample]) -> float:
+    """Growth of memory by least squares, bytes per second."""
+    times, sizes = [one.seconds for one in samples], [one.resident for one in samples]
+    middle, mean = sum(times) / len(samples), sum(sizes) / len(samples)
     spread = sum((at - middle) ** 2 for at in times)
     return sum((at - middle) * (size - mean) for at, size in zip(times, sizes, strict=True)) / spread if spread else 0.0
 
 
 async def come_and_go(here: Scene, seconds: float) -> int:
-    """Pods that live for a moment, one after the other; how many there were."""
+    """Short-lived pods, one after the other. Returns how many there were."""
     until, number = time.monotonic() + seconds, 0
     while time.monotonic() < until:
         forker = await here.forker(f"guest-{number}", 50)
@@ -96,20 +96,20 @@ async def come_and_go(here: Scene, seconds: float) -> int:
     return number
 
 
-async def watched(agent: Agent, seconds: float, every: float) -> list[Look]:
-    looks = [await asyncio.to_thread(look, agent, 0.0)]
+async def watched(agent: Agent, seconds: float, every: float) -> list[Sample]:
+    samples = [await asyncio.to_thread(read_sample, agent, 0.0)]
     begun = time.monotonic()
     sys.stdout.write("  ".join(HEADS) + "\n")
-    while looks[-1].seconds < seconds:
-        await asyncio.sleep(min(every, max(0.0, seconds - looks[-1].seconds)))
-        looks.append(await asyncio.to_thread(look, agent, time.monotonic() - begun))
-        sys.stdout.write(line(looks[-2], looks[-1]) + "\n")
+    while samples[-1].seconds < seconds:
+        await asyncio.sleep(min(every, max(0.0, seconds - samples[-1].seconds)))
+        samples.append(await asyncio.to_thread(read_sample, agent, time.monotonic() - begun))
+        sys.stdout.write(line(samples[-2], samples[-1]) + "\n")
         sys.stdout.flush()
-    return looks
+    return samples
 
 
 async def soak(folder: Path, pins: Path, seconds: float, rate: int, every: float) -> list[str]:
-    """What does not add up in the end."""
+    """Returns what does not add up in the end."""
     with Runtime(folder / "runtime") as runtime:
         async with scene(runtime, folder) as here:
             forkers = [await here.forker(name, rate // 2) for name in ("cart", "till")]
@@ -127,21 +127,21 @@ async def run(here: Scene, agent: Agent, witness: Witness, forkers: list[Forker]
     async def ready() -> bool:
         return await asyncio.to_thread(agent.ready)
 
-    await settled(ready)
+    await eventually(ready)
     for forker in forkers:
         forker.go()
     guests = asyncio.create_task(come_and_go(here, seconds))
-    looks = await watched(agent, seconds, every)
+    samples = await watched(agent, seconds, every)
     number = await guests
     made = [await asyncio.to_thread(forker.stop) for forker in forkers]
     await caught_up(agent)
-    ledger = await asyncio.to_thread(agent.leave)
+    ledger = await asyncio.to_thread(agent.stop)
     unseen = witness.unseen()
-    warm = [one for one in looks if one.seconds >= min(WARM_S, seconds / 2)]
+    warm = [one for one in samples if one.seconds >= min(WARM_S, seconds / 2)]
     sys.stdout.write(f"{number} guests. Memory, once warm: {slope(warm) * 60 / 1024:+.1f} KiB a minute\n")
     sys.stdout.write(f"Descriptors, once warm: {warm[0].descriptors} at first, {warm[-1].descriptors} in the end\n")
-    told = ledger["lost"]["unseen"]
-    sys.stdout.write(f"Tasks that called no tracepoint: {unseen} by ftrace and /proc/stat, {told} by the agent\n")
+    reported = ledger["lost"]["unseen"]
+    sys.stdout.write(f"Tasks that called no tracepoint: {unseen} by ftrace and /proc/stat, {reported} by the agent\n")
     return complaints(ledger, unseen, await here.node(), [await here.pod(forker) for forker in forkers], made)
 
 
@@ -152,7 +152,7 @@ def complaints(
     if not ledger["closed"]:
         found.append(f"the agent's ledger is off by {ledger['unaccounted']}")
     if queued := sum(ledger["sinks"]["collector"]["queued"].values()):
-        found.append(f"{queued} forks are still under way")
+        found.append(f"{queued} forks are still queued")
     if node["missing"]:
         found.append(f"the collector lacks {node['missing']} of {node['given']}: {node['explained']}")
     (attach_before, attach_after), (now_before, now_after) = ledger["proc_stat"]["attach"], ledger["proc_stat"]["now"]

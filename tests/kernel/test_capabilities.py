@@ -1,7 +1,4 @@
-"""Two capabilities are enough; below kernel 5.11, where BPF's memory counts as locked, room for that must be given besides.
-
-Must not live here: a machine that can't capture at all (test_refusals).
-"""
+"""Two capabilities are enough. Below kernel 5.11 BPF's memory counts as locked; then its limit must be high enough, too."""
 
 from __future__ import annotations
 
@@ -22,11 +19,11 @@ pytestmark = pytest.mark.kernel
 TWO = ("setpriv", "--bounding-set=-all,+bpf,+perfmon", "--inh-caps=-all", "--no-new-privs")
 COUNTS_AS_LOCKED = tuple(map(int, os.uname().release.split(".")[:2])) < (5, 11)
 TIGHT = ("prlimit", f"--memlock={64 << 10}")  # bytes; Linux' own default
-ROOMY = ("prlimit", "--memlock=unlimited") if COUNTS_AS_LOCKED else ()
+UNLIMITED = ("prlimit", "--memlock=unlimited") if COUNTS_AS_LOCKED else ()
 
 
 def capturing(agent: Agent) -> int:
-    """23 forks more, and the agent has counted as many; its capabilities in force."""
+    """Forks 23 times and waits until the agent has counted them. Returns its effective capabilities."""
 
     def captured() -> int:
         return int(agent.get("/v1/ledger")["captured"])
@@ -43,18 +40,18 @@ def capturing(agent: Agent) -> int:
 
 
 def test_cap_bpf_and_cap_perfmon_are_enough(start_agent: Callable[..., Agent], offline: dict[str, Any]) -> None:
-    agent = start_agent(command=(*ROOMY, *TWO), **offline)
+    agent = start_agent(command=(*UNLIMITED, *TWO), **offline)
     assert not capturing(agent) & ~(1 << 38 | 1 << 39)  # CAP_PERFMON, CAP_BPF
-    assert agent.leave()["closed"]
+    assert agent.stop()["closed"]
 
 
 @pytest.mark.skipif(COUNTS_AS_LOCKED, reason="below 5.11 BPF's memory counts as locked")
-def test_the_limit_on_locked_memory_is_nothing_to_it(start_agent: Callable[..., Agent], offline: dict[str, Any]) -> None:
+def test_the_limit_on_locked_memory_does_not_matter(start_agent: Callable[..., Agent], offline: dict[str, Any]) -> None:
     capturing(start_agent(command=(*TIGHT, *TWO), **offline))
 
 
 @pytest.mark.skipif(not COUNTS_AS_LOCKED, reason="from 5.11 on BPF's memory does not count as locked")
-def test_without_room_for_locked_memory_it_says_what_is_missing(tmp_path: Path) -> None:
+def test_with_too_low_a_limit_on_locked_memory_it_reports_what_is_missing(tmp_path: Path) -> None:
     answer = run_agent(tmp_path, *TIGHT, *TWO)
     assert answer.returncode == 77
     assert "CAP_SYS_RESOURCE" in only_line(answer)

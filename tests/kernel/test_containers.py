@@ -18,21 +18,21 @@ pytestmark = [pytest.mark.kernel, pytest.mark.containers]
 
 Start = Callable[..., Agent]
 
-# Waits for /work/go, does `what`, says in /work/done what it saw, and stays, so that nothing else moves its counts.
+# Waits for /work/go, runs `what`, writes what it saw to /work/done, and stays, so that its counts do not change any more.
 SCRIPT = """
 import ctypes, json, os, threading, time
-said = {{}}
+seen = {{}}
 open("/work/here", "w").close()
 while not os.path.exists("/work/go"):
     time.sleep(0.02)
 {what}
 with open("/work/done.new", "w") as file:
-    json.dump(said, file)
+    json.dump(seen, file)
 os.rename("/work/done.new", "/work/done")
 time.sleep(600)
 """
-# A cluster whose API server is away: nothing listens on the discard port.
-AWAY = """
+# A cluster whose API server is unreachable: nothing listens on the discard port.
+UNREACHABLE = """
 {apiVersion: v1, kind: Config, current-context: a, contexts: [{name: a, context: {cluster: a, user: a}}],
  clusters: [{name: a, cluster: {server: "http://127.0.0.1:9"}}], users: [{name: a, user: {}}]}
 """
@@ -48,8 +48,8 @@ for _ in range(23):
     pids.append(int(os.read(read, 20)))
     os.close(read)
     os.close(write)
-said["pids"] = pids
-said["me"] = os.getpid()
+seen["pids"] = pids
+seen["me"] = os.getpid()
 """
 THREADS_23 = """
 for _ in range(23):
@@ -64,13 +64,13 @@ def sink(receiver: Receiver) -> dict[str, Any]:
 
 
 def at_rest(agent: Agent, container: Container) -> dict[str, Any]:
-    """Its counts, once it waits for the marker."""
+    """Waits until the container waits for its marker. Returns its counts."""
     until((container.work / "here").exists, "the container waits")
     return agent.container(container.id)
 
 
 def go(container: Container) -> dict[str, Any]:
-    """Sets the marker; what the container saw."""
+    """Sets the marker. Returns what the container saw."""
     (container.work / "go").touch()
     until((container.work / "done").exists, "the container is done")
     return dict(json.loads((container.work / "done").read_text()))
@@ -80,8 +80,8 @@ def run(runtime: Runtime, what: str, **more: Any) -> Container:
     return runtime.start(["/usr/bin/python3", "-c", SCRIPT.format(what=what)], **more)
 
 
-def told(agent: Agent, receiver: Receiver, container: Container, count: int) -> list[dict[str, Any]]:
-    """All fork events of the container, once the agent has delivered as many."""
+def delivered(agent: Agent, receiver: Receiver, container: Container, count: int) -> list[dict[str, Any]]:
+    """Waits until the agent has delivered `count` fork events of the container. Returns them all."""
     until(lambda: len(receiver.forks(container.id)) >= count, f"{count} events of the container arrive")
     return receiver.forks(container.id)
 
@@ -92,15 +92,15 @@ def test_23_forks_are_23_events_with_the_pids_that_the_container_saw(
     agent = start_agent(**sink(receiver), **offline)
     container = run(runtime, FORK_23)
     before = at_rest(agent, container)
-    said = go(container)
+    seen = go(container)
     after = agent.container(container.id)
     assert after["processes"] - before["processes"] == 23
     assert after["threads"] == before["threads"]
 
-    events = told(agent, receiver, container, after["processes"])
+    events = delivered(agent, receiver, container, after["processes"])
     assert len(events) == after["processes"]
-    of_mine = [event for event in events if event["parent_ns_pid"] == said["me"]]
-    assert [event["child_ns_pid"] for event in of_mine] == said["pids"]
+    of_mine = [event for event in events if event["parent_ns_pid"] == seen["me"]]
+    assert [event["child_ns_pid"] for event in of_mine] == seen["pids"]
     for event in of_mine:
         assert event["kind"] == "process"
         assert event["parent_pid"] == container.pid
@@ -116,13 +116,13 @@ def test_23_threads_are_counted_and_are_events_only_when_asked_for(
     start_agent: Start, receiver: Receiver, runtime: Runtime, offline: dict[str, Any], sent: bool
 ) -> None:
     agent = start_agent(**sink(receiver), **offline, capture={"threads": sent})
-    container = run(runtime, THREADS_23 + FORK_23)  # the forks come last: when they are here the threads would be
+    container = run(runtime, THREADS_23 + FORK_23)  # the forks come last: when they have arrived, the threads would have, too
     before = at_rest(agent, container)
     go(container)
     after = agent.container(container.id)
     assert after["threads"] - before["threads"] == 23
     assert after["processes"] - before["processes"] == 23
-    events = told(agent, receiver, container, after["processes"] + (after["threads"] if sent else 0))
+    events = delivered(agent, receiver, container, after["processes"] + (after["threads"] if sent else 0))
     threads = [event for event in events if event["kind"] == "thread"]
     assert len(threads) == (after["threads"] if sent else 0)
     for event in threads[-23:] if sent else []:
@@ -145,24 +145,24 @@ if pid == 0:
     os.waitpid(inner, 0)
     os._exit(0)
 os.waitpid(pid, 0)
-said["pid"] = pid
+seen["pid"] = pid
 """
     agent = start_agent(**sink(receiver), **offline)
     container = run(runtime, nested, privileged=True)
     before = at_rest(agent, container)
-    said = go(container)
-    events = told(agent, receiver, container, before["processes"] + 2)
+    seen = go(container)
+    events = delivered(agent, receiver, container, before["processes"] + 2)
     first, second = events[-2:]
-    assert first["child_ns_pids"] == [first["child_pid"], said["pid"], 1]
+    assert first["child_ns_pids"] == [first["child_pid"], seen["pid"], 1]
     assert first["child_ns_pid"] == 1
     assert second["child_ns_pids"][0] == second["child_pid"]
-    assert second["child_ns_pids"][1] == said["pid"] + 1
+    assert second["child_ns_pids"][1] == seen["pid"] + 1
     assert second["child_ns_pids"][2] == second["child_ns_pid"] == 2
     assert (second["parent_pid"], second["parent_ns_pid"]) == (first["child_pid"], 1)
     assert not second["child_ns_pids_truncated"]
 
 
-def test_a_chain_longer_than_what_is_carried_says_so(
+def test_a_chain_that_is_too_long_is_marked_as_truncated(
     start_agent: Start, receiver: Receiver, runtime: Runtime, offline: dict[str, Any]
 ) -> None:
     deep = """
@@ -181,10 +181,10 @@ down(9)
     container = run(runtime, deep, privileged=True)
     before = at_rest(agent, container)
     go(container)
-    deepest = told(agent, receiver, container, before["processes"] + 10)[-1]
+    deepest = delivered(agent, receiver, container, before["processes"] + 10)[-1]
     assert len(deepest["child_ns_pids"]) == 8
     assert deepest["child_ns_pids_truncated"]
-    assert deepest["child_ns_pid"] == 1  # the innermost is carried apart from the chain
+    assert deepest["child_ns_pid"] == 1  # the innermost number has a field of its own
 
 
 def test_a_hostile_comm_arrives_as_valid_json(
@@ -200,13 +200,13 @@ assert ctypes.CDLL(None).prctl(15, comm, 0, 0, 0) == 0  # PR_SET_NAME
     agent = start_agent(**sink(receiver), **offline)
     container = run(runtime, hostile)
     at_rest(agent, container)
-    said = go(container)
+    seen = go(container)
     count = agent.container(container.id)["processes"]
-    events = [event for event in told(agent, receiver, container, count) if event["parent_ns_pid"] == said["me"]]
+    events = [event for event in delivered(agent, receiver, container, count) if event["parent_ns_pid"] == seen["me"]]
     assert {event["comm"] for event in events} == {event["parent_comm"] for event in events} == {"\x01<b>\"\n\ufffd'"}
 
 
-def test_kubectl_exec_is_counted_as_entered_and_not_as_the_pod_s_fork(
+def test_kubectl_exec_is_counted_as_attached_and_not_as_a_fork_of_the_pod(
     start_agent: Start, runtime: Runtime, receiver: Receiver, offline: dict[str, Any]
 ) -> None:
     agent = start_agent(**sink(receiver), **offline)
@@ -216,13 +216,13 @@ def test_kubectl_exec_is_counted_as_entered_and_not_as_the_pod_s_fork(
     after = agent.container(container.id)
     entered = after["entered"] - before["entered"]
     assert entered >= 1
-    until(lambda: len(receiver.attached_tasks(container.id)) >= after["entered"], "the entrants' events arrive")
+    until(lambda: len(receiver.attached_tasks(container.id)) >= after["entered"], "the events of the attached tasks arrive")
     attached_tasks = receiver.attached_tasks(container.id)
     assert len(attached_tasks) == after["entered"]
     for event in attached_tasks:
         assert event["cgroup"]["path"].endswith(container.id)
         assert container.id not in event["parent_cgroup"]["path"]
-    assert len(told(agent, receiver, container, after["processes"])) == after["processes"]
+    assert len(delivered(agent, receiver, container, after["processes"])) == after["processes"]
 
 
 def test_the_last_ledger_accounts_for_every_fork(
@@ -233,18 +233,18 @@ def test_the_last_ledger_accounts_for_every_fork(
     at_rest(agent, container)
     go(container)
     runtime.delete(container)
-    ledger = agent.leave()
+    ledger = agent.stop()
     assert ledger["closed"]
     mine = ledger["sinks"]["test"]
     assert ledger["captured"] == mine["delivered"] + ledger["filtered"]["threads"]
     assert not any(mine["queued"].values())
     forks = [event for event in receiver.events if event["event"] == "sched_process_fork"]
     assert len(forks) == len({event["id"] for event in forks}) == mine["delivered"]
-    # /proc/stat, which nobody here wrote, says the same.
+    # /proc/stat, which the kernel counts by itself, has the same sum.
     attach, now = ledger["proc_stat"]["attach"], ledger["proc_stat"]["now"]
     made = ledger["captured"] + ledger["kernel_workers"]
     assert now[0] - attach[1] - witness.unseen() <= made <= now[1] - attach[0]
-    # What the summaries say of the container, last, is what it did; it heals if one was lost on the way.
+    # The totals of the container's last summary are its counts; a lost summary does not change them.
     summaries = [event for event in receiver.events if event["event"] == "fork_summary" and event["container"]]
     last = [event for event in summaries if event["container"]["id"] == container.id][-1]["totals"]
     assert (last["emitted"], last["lost"]) == (last["processes"], 0)
@@ -252,16 +252,16 @@ def test_the_last_ledger_accounts_for_every_fork(
     assert last["threads"] >= 23
 
 
-def test_what_waits_for_its_name_goes_along_when_the_agent_leaves(
+def test_forks_that_wait_for_their_pod_are_delivered_when_the_agent_stops(
     start_agent: Start, receiver: Receiver, runtime: Runtime, tmp_path: Path
 ) -> None:
-    (tmp_path / "kubeconfig").write_text(AWAY)
+    (tmp_path / "kubeconfig").write_text(UNREACHABLE)
     agent = start_agent(**sink(receiver), kubernetes={"kubeconfig": str(tmp_path / "kubeconfig"), "wait": "60s"})
     container = run(runtime, FORK_23)
     at_rest(agent, container)
     go(container)
-    assert not receiver.forks(container.id)  # their pod may still be told of
-    ledger = agent.leave()
+    assert not receiver.forks(container.id)  # the API may still name their pod
+    ledger = agent.stop()
     assert ledger["closed"]
     events = receiver.forks(container.id)
     assert len(events) >= 23

@@ -1,8 +1,5 @@
-"""The disk under the journal: a limit that is reached, no room, read-only, noise, gone. Capture and delivery go on, it is said,
-and what is missing in the end is declared, pod by pod.
-
-Must not live here: what the journal alone makes of such a disk (tests/agent/journal).
-"""
+"""The journal's disk: a limit that is reached, no space, read-only, overwritten, removed. Capture and delivery go on, the agent
+reports the trouble, and forks that are missing in the end are declared for each pod."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ from dev.demo.containers.runtime import Runtime
 from tests.faults import Forward, Say
 
 from .conftest import Agent, until
-from .scenes import Forker, Scene, caught_up, has_forked, killed, loop_mounted, scene, settled
+from .scenes import Forker, Scene, caught_up, eventually, has_forked, kill, loop_mounted, scene
 
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(90)]
 Start = Callable[..., Agent]
@@ -56,20 +53,20 @@ def metric(agent: Agent, name: str) -> float:
     return float(value)
 
 
-def in_trouble(agent: Agent, what: str) -> None:
-    """Waits until the agent says that."""
-    until(lambda: readiness(agent).startswith("the journal: ") and what in readiness(agent), f"it says {what}")
+def wait_for_trouble(agent: Agent, what: str) -> None:
+    """Waits until the agent reports that its journal is in trouble."""
+    until(lambda: readiness(agent).startswith("the journal: ") and what in readiness(agent), f"the agent reports {what}")
     assert metric(agent, "journal_works") == 0
 
 
-def healthy(agent: Agent) -> None:
+def wait_for_health(agent: Agent) -> None:
     until(lambda: readiness(agent) == "ok", "the journal works again")
     assert metric(agent, "journal_works") == 1
 
 
 @contextmanager
 def kept_full(folder: Path) -> Iterator[None]:
-    """Takes all the room there is, and what the agent frees meanwhile, until the block ends."""
+    """Takes all the space there is, and what the agent frees meanwhile, until the block ends."""
     filler, ended = folder / "filler", threading.Event()
 
     def fill() -> None:
@@ -91,14 +88,14 @@ def kept_full(folder: Path) -> Iterator[None]:
 
 
 def overwrite(folder: Path) -> None:
-    """The journal, whole, with noise."""
+    """The whole journal, with random bytes."""
     for path in (folder / "journal.sqlite3", folder / "journal.sqlite3-wal"):
         with path.open("r+b") as file:
-            file.write(random.Random(SEED).randbytes(path.stat().st_size))  # noqa: S311  noise, not a secret
+            file.write(random.Random(SEED).randbytes(path.stat().st_size))  # noqa: S311  no secret
 
 
-def fail(disk: Path) -> None:
-    """What the kernel does when it finds its file system in disorder."""
+def trigger_error(disk: Path) -> None:
+    """Triggers what the kernel does when it finds an error in a file system."""
     device = Path(os.path.realpath(f"/sys/dev/block/{os.major(disk.stat().st_dev)}:{os.minor(disk.stat().st_dev)}")).name
     Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("a test")
 
@@ -124,7 +121,7 @@ async def arrived(here: Scene, forker: Forker, forks: int) -> None:
     async def enough() -> bool:
         return await delivered(here, forker) >= forks
 
-    await settled(enough)
+    await eventually(enough)
 
 
 async def more_arrive(here: Scene, forker: Forker) -> None:
@@ -132,10 +129,11 @@ async def more_arrive(here: Scene, forker: Forker) -> None:
     await arrived(here, forker, await delivered(here, forker) + 101)
 
 
-async def left_whole(here: Scene, agent: Agent) -> dict[str, Any]:
-    """Lets it go, when all is quiet; the collector's account of the node, with no fork missing for no reason."""
+async def stop_and_account(here: Scene, agent: Agent) -> dict[str, Any]:
+    """Stops the agent once it has caught up. Returns the collector's ledger of the node, in which every missing fork has a
+    reason."""
     await caught_up(agent)
-    ledger = await asyncio.to_thread(agent.leave)
+    ledger = await asyncio.to_thread(agent.stop)
     assert ledger["closed"]
     node = await here.node()
     assert node["unexplained"] == node["on_its_way"] == 0, node
@@ -143,7 +141,7 @@ async def left_whole(here: Scene, agent: Agent) -> dict[str, Any]:
     return node
 
 
-async def test_when_the_journal_is_full_the_oldest_go_and_each_pod_is_told_how_many(
+async def test_when_the_journal_is_full_the_oldest_batches_are_dropped_and_counted_for_each_pod(
     capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path
 ) -> None:
     async with scene(runtime, tmp_path) as here:
@@ -153,16 +151,16 @@ async def test_when_the_journal_is_full_the_oldest_go_and_each_pod_is_told_how_m
         for forker in forkers:
             forker.go()
         await has_forked(agent, forkers[0], 500)
-        here.proxy.usual = Say(503)  # not away(), which may take a receipt with it
+        here.proxy.usual = Say(503)  # not away(), which may lose an answer
 
         async def lost() -> bool:
-            said = await asyncio.to_thread(agent.get, "/v1/ledger")
-            return bool(said["sinks"]["collector"]["lost"].get("journal_full", 0) > 3000)
+            ledger = await asyncio.to_thread(agent.get, "/v1/ledger")
+            return bool(ledger["sinks"]["collector"]["lost"].get("journal_full", 0) > 3000)
 
-        await settled(lost)
+        await eventually(lost)
         here.proxy.usual = Forward()
         made = [await asyncio.to_thread(forker.stop) for forker in forkers]
-        node = await left_whole(here, agent)
+        node = await stop_and_account(here, agent)
         pods = [await here.pod(forker) for forker in forkers]
     for pod, forks in zip(pods, made, strict=True):
         assert pod["processes"] == forks
@@ -171,10 +169,12 @@ async def test_when_the_journal_is_full_the_oldest_go_and_each_pod_is_told_how_m
     assert node["missing"] == node["explained"]["journal_full"]
     (stream,) = node["streams"]
     assert stream["holes"]
-    assert all(hole["last"] + 1000 < stream["cpus"][str(hole["cpu"])]["given"] for hole in stream["holes"]), "the newest stayed"
+    assert all(hole["last"] + 1000 < stream["cpus"][str(hole["cpu"])]["given"] for hole in stream["holes"]), (
+        "the newest were kept"
+    )
 
 
-async def test_a_full_disk_is_said_and_stops_nothing(
+async def test_a_full_disk_is_reported_and_stops_nothing(
     capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path
 ) -> None:
     with memory_mounted(tmp_path / "disk", "size=32m") as disk:
@@ -184,24 +184,24 @@ async def test_a_full_disk_is_said_and_stops_nothing(
             agent = await asyncio.to_thread(start_agent, **settings)
             forker.go()
             await has_forked(agent, forker, 500)
-            here.proxy.away()  # nothing is delivered, so nothing that the journal holds can go: the trouble lasts
+            here.proxy.away()  # nothing is delivered, so the journal cannot free space, and the trouble lasts
             with kept_full(disk):
-                await asyncio.to_thread(in_trouble, agent, "No space left on device")
+                await asyncio.to_thread(wait_for_trouble, agent, "No space left on device")
                 in_memory = agent.container(forker.container.id)["processes"] + 500
                 await has_forked(agent, forker, in_memory)
                 assert "No space left" in readiness(agent), "the last 500 are not on the disk"
                 here.proxy.back()
                 await arrived(here, forker, in_memory)
-            await asyncio.to_thread(healthy, agent)
+            await asyncio.to_thread(wait_for_health, agent)
             made = await asyncio.to_thread(forker.stop)
-            node = await left_whole(here, agent)
+            node = await stop_and_account(here, agent)
             pod = await here.pod(forker)
     assert node["missing"] == 0
     assert pod["delivered"] == pod["processes"] == made
     assert node["never_numbered"] == {}
 
 
-async def test_what_only_memory_held_when_an_agent_died_on_a_full_disk_is_declared(
+async def test_forks_that_were_only_in_memory_when_an_agent_was_killed_on_a_full_disk_are_declared(
     capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path
 ) -> None:
     with memory_mounted(tmp_path / "disk", "size=32m") as disk:
@@ -213,14 +213,14 @@ async def test_what_only_memory_held_when_an_agent_died_on_a_full_disk_is_declar
             await has_forked(first, forker, 500)
             here.proxy.away()
             with kept_full(disk):
-                await asyncio.to_thread(in_trouble, first, "No space left on device")
-                # What it takes out of the ring it holds in memory only.
+                await asyncio.to_thread(wait_for_trouble, first, "No space left on device")
+                # What it reads from the ring is in its memory only.
                 await has_forked(first, forker, first.container(forker.container.id)["processes"] + 4000)
-                killed(first)
+                kill(first)
             here.proxy.back()
             second = await asyncio.to_thread(start_agent, **settings)
             made = await asyncio.to_thread(forker.stop)
-            node = await left_whole(here, second)
+            node = await stop_and_account(here, second)
             pod = await here.pod(forker)
     assert pod["processes"] == made
     assert pod["delivered"] < made
@@ -236,13 +236,13 @@ async def test_a_disk_that_is_read_only_at_the_start_stops_nothing(
             forker = await here.forker("cart", 1000)
             settings = {**here.settings(), "capture": capture, "state_dir": str(disk)}
             agent = await asyncio.to_thread(start_agent, wait=False, **settings)
-            await asyncio.to_thread(in_trouble, agent, "ead-only file system")
+            await asyncio.to_thread(wait_for_trouble, agent, "ead-only file system")
             forker.go()
             await more_arrive(here, forker)
             await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,rw", disk], check=True)
-            await asyncio.to_thread(healthy, agent)
+            await asyncio.to_thread(wait_for_health, agent)
             made = await asyncio.to_thread(forker.stop)
-            node = await left_whole(here, agent)
+            node = await stop_and_account(here, agent)
             pod = await here.pod(forker)
     assert node["missing"] == 0
     assert pod["delivered"] == pod["processes"] == made
@@ -260,21 +260,21 @@ async def test_a_disk_that_becomes_read_only_stops_nothing(
             await has_forked(agent, forker, 500)
             here.proxy.away()
             await has_forked(agent, forker, 1000)
-            await asyncio.to_thread(fail, disk)
-            await asyncio.to_thread(in_trouble, agent, "input/output error")
+            await asyncio.to_thread(trigger_error, disk)
+            await asyncio.to_thread(wait_for_trouble, agent, "input/output error")
             here.proxy.back()
             await more_arrive(here, forker)
-            # Such a file system can't be made writable again while somebody has a file of it open; what is below it can.
+            # Such a file system cannot become writable while a file of it is open; the one below it is writable.
             await asyncio.to_thread(subprocess.run, ["umount", "--lazy", disk], check=True)
-            await asyncio.to_thread(healthy, agent)
+            await asyncio.to_thread(wait_for_health, agent)
             made = await asyncio.to_thread(forker.stop)
-            node = await left_whole(here, agent)
+            node = await stop_and_account(here, agent)
             pod = await here.pod(forker)
     assert node["missing"] == 0
     assert pod["delivered"] == pod["processes"] == made
 
 
-async def test_a_journal_that_is_overwritten_with_noise_costs_no_more_than_what_was_in_it(
+async def test_a_journal_that_is_overwritten_loses_no_more_than_its_content(
     capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path
 ) -> None:
     async with scene(runtime, tmp_path) as here:
@@ -282,14 +282,14 @@ async def test_a_journal_that_is_overwritten_with_noise_costs_no_more_than_what_
         agent = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
         forker.go()
         await has_forked(agent, forker, 500)
-        here.proxy.usual = Say(503)  # not away(), which may take a receipt with it
+        here.proxy.usual = Say(503)  # not away(), which may lose an answer
         await has_forked(agent, forker, 1500)
         overwrite(agent.state)
-        await asyncio.to_thread(until, lambda: metric(agent, "journal_corruptions") == 1, "it is noticed")
+        await asyncio.to_thread(until, lambda: metric(agent, "journal_corruptions") == 1, "the agent notices")
         here.proxy.usual = Forward()
-        await asyncio.to_thread(healthy, agent)
+        await asyncio.to_thread(wait_for_health, agent)
         made = await asyncio.to_thread(forker.stop)
-        node = await left_whole(here, agent)
+        node = await stop_and_account(here, agent)
         pod = await here.pod(forker)
     assert list(agent.state.glob("journal.sqlite3.corrupt-*"))
     assert pod["processes"] == made
@@ -299,7 +299,7 @@ async def test_a_journal_that_is_overwritten_with_noise_costs_no_more_than_what_
 
 
 @pytest.mark.parametrize("lost", ["overwritten", "journal", "all of it"])
-async def test_an_agent_that_finds_no_journal_says_what_it_can_not_know_and_begins_anew(
+async def test_an_agent_without_its_journal_declares_what_it_cannot_know_and_starts_a_new_stream(
     capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path, lost: str
 ) -> None:
     async with scene(runtime, tmp_path) as here:
@@ -309,7 +309,7 @@ async def test_an_agent_that_finds_no_journal_says_what_it_can_not_know_and_begi
         await has_forked(first, forker, 1500)
         here.proxy.away()
         await has_forked(first, forker, 2500)
-        killed(first)
+        kill(first)
         if lost == "overwritten":
             overwrite(first.state)
         elif lost == "journal":
@@ -320,18 +320,18 @@ async def test_an_agent_that_finds_no_journal_says_what_it_can_not_know_and_begi
         here.proxy.back()
         second = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
         made = await asyncio.to_thread(forker.stop)
-        node = await left_whole(here, second)
+        node = await stop_and_account(here, second)
         pod = await here.pod(forker)
     assert not (await asyncio.to_thread(second.log.read_text)).endswith("(taken over)\n")
     new, old = node["streams"]
-    assert pod["processes"] == made, "the kernel has counted all the same"
+    assert pod["processes"] == made, "the kernel has counted all of them"
     assert 0 < pod["delivered"] < made
     assert old["missing"] == old["explained"]["journal_lost"] > 0
     assert (new["missing"], new["received"]) == (0, new["given"])
     assert node["never_numbered"] == {}
 
 
-async def test_a_journal_that_could_not_be_read_at_the_start_is_taken_up_when_it_can(
+async def test_a_journal_that_is_unreadable_at_the_start_is_used_once_it_is_readable(
     capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path
 ) -> None:
     with memory_mounted(tmp_path / "disk", "size=32m") as disk:
@@ -343,15 +343,17 @@ async def test_a_journal_that_could_not_be_read_at_the_start_is_taken_up_when_it
             await has_forked(first, forker, 1500)
             here.proxy.usual = Say(503)
             await has_forked(first, forker, 3000)
-            killed(first)
+            kill(first)
             await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,ro", disk], check=True)
             second = await asyncio.to_thread(start_agent, wait=False, **settings)
-            await asyncio.to_thread(in_trouble, second, "ead-only file system")
+            await asyncio.to_thread(wait_for_trouble, second, "ead-only file system")
             here.proxy.usual = Forward()
             await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,rw", disk], check=True)
-            await asyncio.to_thread(healthy, second)
+            await asyncio.to_thread(wait_for_health, second)
             made = await asyncio.to_thread(forker.stop)
-            node = await left_whole(here, second)
+            node = await stop_and_account(here, second)
             pod = await here.pod(forker)
     assert pod["processes"] == made
-    assert made - pod["delivered"] <= node["missing"] < 1500, "what lay in it has come after all, though it had been given up"
+    assert made - pod["delivered"] <= node["missing"] < 1500, (
+        "its batches were delivered, though they had been declared missing"
+    )

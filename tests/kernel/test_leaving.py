@@ -27,7 +27,7 @@ from agent.kernel.records import CONFIG, CPU_COUNTERS
 from dev.demo.containers.runtime import Runtime
 
 from .conftest import Agent, pinned, until
-from .scenes import FORKER, Scene, caught_up, has_forked, killed, loop_mounted, scene, settled
+from .scenes import FORKER, Scene, caught_up, eventually, has_forked, kill, loop_mounted, scene
 from .witness import Witness
 
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(90)]
@@ -99,7 +99,7 @@ async def test_sigterm_ships_what_was_captured_and_takes_the_probe_away(
         second = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
         made = await asyncio.to_thread(forker.stop)
         await caught_up(second)
-        last = await asyncio.to_thread(second.leave)
+        last = await asyncio.to_thread(second.stop)
         pod, after = await here.pod(forker), await here.node()
     assert left["delivered"] == left["processes"] >= 1000
     assert (node["missing"], node["received"]) == (0, node["given"])
@@ -144,7 +144,7 @@ async def test_sigterm_leaves_the_probe_at_work_for_the_next_agent_when_that_is_
         second = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
         made = await asyncio.to_thread(forker.stop)
         await caught_up(second)
-        ledger = await asyncio.to_thread(second.leave)
+        ledger = await asyncio.to_thread(second.stop)
         pod, node = await here.pod(forker), await here.node()
     assert ledger["taken_over"]
     assert ledger["closed"]
@@ -178,7 +178,7 @@ async def test_the_second_sigterm_leaves_at_once_and_the_next_agent_delivers_wha
         await asyncio.sleep(0.5)
         made = await asyncio.to_thread(forker.stop)
         await caught_up(second)
-        last = await asyncio.to_thread(second.leave)
+        last = await asyncio.to_thread(second.stop)
         pod, node = await here.pod(forker), await here.node()
     assert last["closed"]
     assert pod["delivered"] == pod["processes"]
@@ -213,7 +213,7 @@ async def test_a_sick_agent_ends_with_one_clear_line_and_the_next_one_says_what_
         second = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
         made = await asyncio.to_thread(forker.stop)
         await caught_up(second)
-        last = await asyncio.to_thread(second.leave)
+        last = await asyncio.to_thread(second.stop)
         pod, node = await here.pod(forker), await here.node()
     assert not last["taken_over"], "a ring like that is nobody's to go on with"
     assert last["closed"]
@@ -234,7 +234,7 @@ async def test_what_a_probe_saw_that_the_next_version_can_not_read_is_told_as_a_
         begun = await asyncio.to_thread(first.get, "/v1/ledger")
         forker.go()
         await has_forked(first, forker, 1500)
-        killed(first)
+        kill(first)
         with pinned(pins, "meta") as descriptor:
             meta = BpfMap(descriptor, 4, META_BYTES, 1)
             said = json.loads((meta.get(FIRST) or b"").rstrip(b"\0"))
@@ -243,7 +243,7 @@ async def test_what_a_probe_saw_that_the_next_version_can_not_read_is_told_as_a_
         second = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
         made = await asyncio.to_thread(forker.stop)
         await caught_up(second)
-        last = await asyncio.to_thread(second.leave)
+        last = await asyncio.to_thread(second.stop)
         pod, node = await here.pod(forker), await here.node()
     assert not last["taken_over"]
     assert pod["processes"] < made
@@ -298,7 +298,7 @@ async def test_what_was_forked_while_no_agent_was_there_for_too_long_is_told_exa
         begun = await asyncio.to_thread(first.get, "/v1/ledger")
         forker.go()
         await has_forked(first, forker, 500)
-        killed(first)
+        kill(first)
         with pinned(pins, "map-config") as descriptor:
             config = BpfMap(descriptor, 4, CONFIG.size, 1)
             enabled, threads, limit, _alive_until = CONFIG.unpack(config.get(FIRST) or b"")
@@ -310,7 +310,7 @@ async def test_what_was_forked_while_no_agent_was_there_for_too_long_is_told_exa
             orphans = sum(row[5] for row in CPU_COUNTERS.iter_unpack(BpfMap(descriptor, 4, size, 1).get(FIRST) or b""))
         made = await asyncio.to_thread(forker.stop)
         await caught_up(second)
-        last = await asyncio.to_thread(second.leave)
+        last = await asyncio.to_thread(second.stop)
         pod, node = await here.pod(forker), await here.node()
     assert last["taken_over"]
     assert last["closed"]
@@ -335,7 +335,7 @@ async def a_heartbeat(here: Scene) -> None:
     async def newer() -> bool:
         return await newest() != before
 
-    await settled(newer)
+    await eventually(newer)
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -353,12 +353,12 @@ async def test_what_nobody_saw_after_the_kill_of_an_agent_without_pins_is_told_a
         await a_heartbeat(here)
         if not at_once:
             await asyncio.sleep(0.7)
-        killed(first)
+        kill(first)
         await asyncio.sleep(0.5)
         second = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
         made = await asyncio.to_thread(forker.stop)
         await caught_up(second)
-        last = await asyncio.to_thread(second.leave)
+        last = await asyncio.to_thread(second.stop)
         pod, node = await here.pod(forker), await here.node()
     assert not last["taken_over"]
     assert made > pod["processes"] > 0

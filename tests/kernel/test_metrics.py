@@ -1,7 +1,4 @@
-"""/metrics of the real agent: it can be parsed, it adds up while forks go on, and a pod's series go with the pod.
-
-Must not live here: names, labels and hostile values (tests/agent/metrics).
-"""
+"""/metrics of the real agent: it can be parsed, it adds up while forks go on, and a pod's series end with the pod."""
 
 from __future__ import annotations
 
@@ -38,7 +35,9 @@ class Scrape:
         return {labels["pod"] for name, labels, _ in self.samples if name == "forklore_pod_captured_forks_total"}
 
 
-def test_it_adds_up_at_every_scrape_while_forks_go_on(start_agent: Start, receiver: Receiver, offline: dict[str, Any]) -> None:
+def test_the_sums_are_consistent_at_every_scrape_while_forks_go_on(
+    start_agent: Start, receiver: Receiver, offline: dict[str, Any]
+) -> None:
     sink = {"name": "siem", "url": receiver.url, "batch": {"wait": "100ms"}}
     agent = start_agent(sinks=[sink], capture={"threads": False}, **offline)
     first = Scrape(agent)
@@ -46,12 +45,12 @@ def test_it_adds_up_at_every_scrape_while_forks_go_on(start_agent: Start, receiv
         for _ in range(20):
             now = Scrape(agent)
             assert now.sum("forklore_unaccounted_forks") == 0
-            # Reading rows takes a moment, and forks go on meanwhile: what is queued is told by difference, never below 0.
+            # Forks go on while the counters are read: the queue is a difference, and never below 0.
             assert now.sum("forklore_queued_forks", sink="siem", where="ring") >= 0
-            told = now.sum("forklore_delivered_forks_total", sink="siem") + now.sum("forklore_queued_forks", sink="siem")
+            here = now.sum("forklore_delivered_forks_total", sink="siem") + now.sum("forklore_queued_forks", sink="siem")
             lost = now.sum("forklore_lost_forks_total")
             held = now.sum("forklore_filtered_forks_total", sink="siem") + now.sum("forklore_suppressed_forks_total")
-            assert told + lost + held == now.sum("forklore_captured_forks_total")
+            assert here + lost + held == now.sum("forklore_captured_forks_total")
         forker.kill()
     assert now.sum("forklore_captured_forks_total") > first.sum("forklore_captured_forks_total") + 20
     until(lambda: Scrape(agent).sum("forklore_delivered_forks_total", sink="siem") > 20, "forks are delivered")
@@ -65,7 +64,7 @@ def test_it_adds_up_at_every_scrape_while_forks_go_on(start_agent: Start, receiv
 
 
 @pytest.mark.containers
-async def test_a_pod_has_series_as_long_as_it_is_there(start_agent: Start, runtime: Runtime, tmp_path: Path) -> None:
+async def test_a_pod_has_series_while_it_exists(start_agent: Start, runtime: Runtime, tmp_path: Path) -> None:
     async with scene(runtime, tmp_path) as here:
         wanted = {"pods": {"enabled": True, "most": 5000}}
         agent = await asyncio.to_thread(start_agent, metrics=wanted, **here.settings())
@@ -73,17 +72,17 @@ async def test_a_pod_has_series_as_long_as_it_is_there(start_agent: Start, runti
         def counted() -> float:
             return Scrape(agent).sum("forklore_pod_captured_forks_total", namespace="shop", pod="cart", kind="process")
 
-        async def told(holds: Callable[[], Any], what: str) -> None:
+        async def wait_until(holds: Callable[[], Any], what: str) -> None:
             await asyncio.to_thread(until, holds, what)
 
         cart = await here.forker("cart", 200)
-        await told(lambda: "cart" in Scrape(agent).pods(), "the pod has series")
+        await wait_until(lambda: "cart" in Scrape(agent).pods(), "the pod has series")
         before = counted()
         cart.go()
-        await told(lambda: counted() > before + 100, "it forks")
+        await wait_until(lambda: counted() > before + 100, "it forks")
         made = await asyncio.to_thread(cart.stop)
-        await told(lambda: counted() >= before + made, "its forks are counted")
+        await wait_until(lambda: counted() >= before + made, "its forks are counted")
         assert counted() == before + made
         await asyncio.to_thread(runtime.delete, cart.container)
-        await told(lambda: "cart" not in Scrape(agent).pods(), "its series are gone with it")
+        await wait_until(lambda: "cart" not in Scrape(agent).pods(), "its series are gone")
         assert agent.container(cart.container.id)["processes"] >= before + made, "the agent itself still knows it"

@@ -1,7 +1,4 @@
-"""What is left of its privileges once the agent captures: as the kernel says it, thread by thread, and as the agent says it.
-
-Must not live here: that it goes on to work without them, which every other test with an agent shows.
-"""
+"""The capabilities that the agent keeps once it captures: by the kernel, for each thread, and by the agent's own report."""
 
 from __future__ import annotations
 
@@ -22,8 +19,8 @@ pytestmark = [pytest.mark.kernel, pytest.mark.timeout(90)]
 Start = Callable[..., Agent]
 
 TWO = ("setpriv", "--bounding-set=-all,+bpf,+perfmon,+sys_resource", "--inh-caps=-all")
-# From 5.19 on a map's rows are open to whoever has its descriptor; distributions have taken that back to older ones.
-ROWS_ARE_FREE = tuple(map(int, os.uname().release.split(".")[:2])) >= (5, 19)
+# From 5.19 on a descriptor is enough to read and write a map; distributions have it in older kernels, too.
+MAPS_NEED_NO_CAPABILITY = tuple(map(int, os.uname().release.split(".")[:2])) >= (5, 19)
 NOTHING: frozenset[str] = frozenset()
 
 
@@ -33,7 +30,7 @@ def threads(agent: Agent) -> dict[str, Privileges]:
 
 
 def held(agent: Agent) -> frozenset[str]:
-    """By any of its threads, in any way."""
+    """Capabilities in any set of any of its threads."""
     found: set[str] = set()
     for one in threads(agent).values():
         found |= one.effective | one.permitted | one.inheritable | one.ambient
@@ -41,7 +38,7 @@ def held(agent: Agent) -> frozenset[str]:
 
 
 def works(agent: Agent, receiver: Receiver) -> None:
-    """It captures, commits and delivers."""
+    """Checks that it captures, commits and delivers."""
     before = len(receiver.events)
     for _ in range(23):
         subprocess.run(["true"], check=True)
@@ -55,27 +52,27 @@ def sinks(receiver: Receiver, **more: object) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("command", [(), TWO], ids=["privileged", "least-privilege"])
-def test_it_keeps_none_that_it_does_not_need_in_any_thread_and_says_so(
+def test_no_thread_keeps_a_capability_that_it_does_not_need_and_the_agent_reports_them(
     pins: Path, start_agent: Start, receiver: Receiver, offline: dict[str, Any], command: tuple[str, ...]
 ) -> None:
     settings = {"capture": {"pin": str(pins), "summary_interval": "1s"}, **offline}
     agent = start_agent(command=command, sinks=sinks(receiver), **settings)
     works(agent, receiver)
-    assert len(threads(agent)) > 1, "the journal's own among them"
-    assert held(agent) <= (NOTHING if ROWS_ARE_FREE else {"BPF"})
+    assert len(threads(agent)) > 1, "the journal's thread is one of them"
+    assert held(agent) <= (NOTHING if MAPS_NEED_NO_CAPABILITY else {"BPF"})
     assert all(one.no_new_privs for one in threads(agent).values())
-    said = agent.get("/v1/ledger")["privileges"]
+    reported = agent.get("/v1/ledger")["privileges"]
     (main,) = [one for task, one in threads(agent).items() if task == str(agent.process.pid)]
-    assert said == main.in_words()
+    assert reported == main.in_words()
     if not command:
-        assert main.bounding == held(agent), "what it executes can't have more either"
-    words = ", ".join(said["permitted"]) or "none"
+        assert main.bounding == held(agent), "a program that it executes has no more"
+    words = ", ".join(reported["permitted"]) or "none"
     assert f"capabilities left: {words};" in agent.log.read_text()
-    assert agent.leave()["closed"]
-    assert not pins.exists(), "and it can take its pins away"
+    assert agent.stop()["closed"]
+    assert not pins.exists(), "it can still remove its pins"
 
 
-def test_the_next_agent_takes_over_what_one_without_privileges_left(
+def test_the_next_agent_takes_over_from_one_without_privileges(
     pins: Path, start_agent: Start, receiver: Receiver, offline: dict[str, Any]
 ) -> None:
     settings = {"capture": {"pin": str(pins)}, "sinks": sinks(receiver), **offline}
@@ -86,19 +83,19 @@ def test_the_next_agent_takes_over_what_one_without_privileges_left(
     second = start_agent(**settings)
     assert second.get("/v1/ledger")["taken_over"]
     works(second, receiver)
-    assert held(second) <= (NOTHING if ROWS_ARE_FREE else {"BPF"})
+    assert held(second) <= (NOTHING if MAPS_NEED_NO_CAPABILITY else {"BPF"})
 
 
 @pytest.fixture
 def reachable(tmp_path: Path) -> Path:
-    """A folder that other users can get to."""
+    """A folder that other users can reach."""
     for folder in (tmp_path, *tmp_path.parents):
         if folder.stat().st_uid == os.getuid() and folder != Path("/") and not folder.stat().st_mode & 0o001:
             folder.chmod(folder.stat().st_mode | 0o011)
     return tmp_path
 
 
-def test_another_user_s_token_stays_readable_also_when_it_is_replaced(
+def test_a_token_of_another_user_stays_readable_after_it_was_replaced(
     start_agent: Start, receiver: Receiver, offline: dict[str, Any], reachable: Path
 ) -> None:
     token = reachable / "token"
@@ -120,7 +117,7 @@ def test_another_user_s_token_stays_readable_also_when_it_is_replaced(
     assert re.search(r"capabilities left: .*DAC_READ_SEARCH", agent.log.read_text())
 
 
-def test_another_user_s_state_directory_stays_writable(
+def test_a_state_directory_of_another_user_stays_writable(
     start_agent: Start, receiver: Receiver, offline: dict[str, Any], reachable: Path
 ) -> None:
     state = reachable / "theirs"
@@ -132,6 +129,6 @@ def test_another_user_s_state_directory_stays_writable(
     assert (state / "journal.sqlite3").stat().st_size
 
 
-def test_the_names_are_the_running_kernel_s() -> None:
+def test_every_capability_of_the_running_kernel_has_a_name() -> None:
     last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     assert len(NAMES) >= min(last + 1, 41)

@@ -1,7 +1,4 @@
-"""Several sinks, and a receiver that does everything wrong that one can do: each fork arrives at each of them, and counts once.
-
-Must not live here: what one answer or one broken connection means (tests/agent/sinks).
-"""
+"""Several sinks, and a receiver that fails in every way: each fork arrives at each sink, and counts once."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ from tests.certificates import Authority
 from tests.faults import Close, Drip, Fault, Forward, Garbage, Half, Reset, Say, Stall, TooLarge
 
 from .conftest import Agent, Receiver
-from .scenes import caught_up, killed, scene, settled
+from .scenes import caught_up, eventually, kill, scene
 
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(150)]
 Start = Callable[..., Agent]
@@ -39,7 +36,7 @@ def capture(pins: Path) -> dict[str, Any]:
 
 
 class Clocked(Receiver):
-    """`arrivals`: of each event, seconds from when it happened to when it was here."""
+    """`arrivals`: for each event, seconds from the fork to its arrival."""
 
     def __init__(self) -> None:
         self.arrivals: list[float] = []
@@ -53,7 +50,7 @@ class Clocked(Receiver):
         return answer
 
     def latencies(self, container: str, since: int) -> list[float]:
-        """Of the container's forks; `since`: without so many events that were here before."""
+        """Of the container's forks. `since`: skips that many of the first events."""
         both = zip(self.events[since:], self.arrivals[since:], strict=False)
         return [seconds for event, seconds in both if (event.get("container") or {}).get("id") == container]
 
@@ -69,7 +66,7 @@ def latency(seconds: list[float]) -> str:
     return f"median {median(seconds) * 1000:4.0f} ms, p95 {quantiles(seconds, n=20)[-1] * 1000:4.0f} ms of {len(seconds):,}"
 
 
-async def test_a_sink_that_stalls_delays_no_other_and_a_restart_meanwhile_loses_nothing_for_either(
+async def test_a_sink_that_stalls_delays_no_other_sink_and_a_restart_loses_nothing_for_either(
     capture: dict[str, Any],
     start_agent: Start,
     runtime: Runtime,
@@ -89,20 +86,20 @@ async def test_a_sink_that_stalls_delays_no_other_and_a_restart_meanwhile_loses_
         await asyncio.sleep(STALL_S)
         during = clocked.latencies(forker.container.id, since)
         ledger = await asyncio.to_thread(first.get, "/v1/ledger")
-        killed(first)
+        kill(first)
         second = await asyncio.to_thread(start_agent, **settings)
         made = await asyncio.to_thread(forker.stop)
 
         async def all_at_the_other() -> bool:
             return len(clocked.forks(forker.container.id)) >= made
 
-        await settled(all_at_the_other)
+        await eventually(all_at_the_other)
         stalled = [request.fault for request in here.proxy.requests if isinstance(request.fault, Stall)]
         here.proxy.usual = Forward()
         here.proxy.away()  # ends what is stalled
         here.proxy.back()
         await caught_up(second)
-        last = await asyncio.to_thread(second.leave)
+        last = await asyncio.to_thread(second.stop)
         pod, node = await here.pod(forker), await here.node()
     with capsys.disabled():
         sys.stdout.write(f"\nfrom fork to arrival, before: {latency(before)}\nwhile the other is stalled: {latency(during)}\n")
@@ -124,18 +121,18 @@ WRONG: tuple[Fault, ...] = (
 )
 
 
-async def test_whatever_goes_wrong_on_the_way_each_fork_arrives_and_counts_once(
+async def test_each_fork_arrives_and_counts_once_whatever_fails_on_the_way(
     capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seed = int(os.environ.get("SEED", random.SystemRandom().randrange(10**6)))
     choice = random.Random(seed)  # noqa: S311  a test's dice
     faults: list[Fault] = []
-    for _ in range(FAULTS):  # now and then two in a row
+    for _ in range(FAULTS):  # sometimes two in a row
         faults += [choice.choice(WRONG), *[Forward()] * choice.choice((0, 1, 1, 2))]
     with capsys.disabled():
         sys.stdout.write(f"\nSEED={seed}: {', '.join(map(str, faults))}\n")
-    known, stranger = Authority(), Authority()
-    ca_file = stranger.file(tmp_path)
+    known, unknown = Authority(), Authority()
+    ca_file = unknown.file(tmp_path)
     async with scene(runtime, tmp_path, known.server()) as here:
         here.proxy.play(*faults)
         forker = await here.forker("cart", 500)
@@ -143,21 +140,21 @@ async def test_whatever_goes_wrong_on_the_way_each_fork_arrives_and_counts_once(
         agent = await asyncio.to_thread(start_agent, **here.settings(**sink), capture=capture)
         forker.go()
 
-        async def it_says_why() -> bool:
-            said = await asyncio.to_thread(agent.get, "/v1/ledger")
-            return "certificate" in said["sinks"]["collector"]["state"]
+        async def it_reports_why() -> bool:
+            ledger = await asyncio.to_thread(agent.get, "/v1/ledger")
+            return "certificate" in ledger["sinks"]["collector"]["state"]
 
-        await settled(it_says_why)
+        await eventually(it_reports_why)
         assert not here.proxy.requests
-        known.file(tmp_path)  # somebody mends it
+        known.file(tmp_path)  # the operator mends it
 
-        async def all_went_wrong() -> bool:
+        async def all_faults_happened() -> bool:
             return len(here.proxy.requests) > len(faults)
 
-        await settled(all_went_wrong, 120)
+        await eventually(all_faults_happened, 120)
         made = await asyncio.to_thread(forker.stop)
         await caught_up(agent)
-        ledger = await asyncio.to_thread(agent.leave)
+        ledger = await asyncio.to_thread(agent.stop)
         pod, node = await here.pod(forker), await here.node()
     assert {type(request.fault) for request in here.proxy.requests} >= {type(fault) for fault in faults}
     assert not sum(ledger["sinks"]["collector"]["lost"].values())

@@ -1,8 +1,5 @@
-"""More than there is room for: a fork bomb beside a quiet pod, cgroups that a container makes itself, a ring that fills while
-the agent stands still, a CPU that goes away. Others lose nothing, and every count is exact.
-
-Must not live here: what the probe alone does about it (test_capture), the limit's events made from rows (test_storms).
-"""
+"""Overload: a fork bomb beside a quiet pod, cgroups that a container creates, a ring that fills while the agent is stopped, a
+CPU that goes offline. Other pods lose nothing, and every count is exact."""
 
 from __future__ import annotations
 
@@ -25,19 +22,20 @@ import yaml
 
 from agent.kernel.libbpf import load_libbpf
 from agent.kernel.maps import BpfMap
+from agent.kernel.pins import MAP_PINS
 from agent.kernel.programs import MAX_CGROUPS
-from agent.kernel.records import CGROUP_COUNTERS
+from agent.kernel.records import CGROUP_COUNTERS, CgroupCounters
 from dev.demo.containers import leftovers
 from dev.demo.containers.runtime import Runtime
 
 from .conftest import Agent, hierarchy, until
-from .scenes import FORKER, caught_up, has_forked, scene, settled
+from .scenes import FORKER, caught_up, eventually, has_forked, scene
 from .witness import Witness
 
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(120)]
 Start = Callable[..., Agent]
 
-BOMB_S = float(os.environ.get("BOMB_S", "20"))  # how long the bomb goes on
+BOMB_S = float(os.environ.get("BOMB_S", "20"))  # how long the bomb runs
 ROOT = Path(__file__).parents[2]
 LIMIT = 2000  # capture.storm_limit's default, events a second
 ENDPOINTS = ("/healthz", "/readyz", "/metrics", "/v1/pods", "/v1/ledger")
@@ -61,7 +59,7 @@ for pid in workers:
     os.waitpid(pid, 0)
 with open("/work/done.new\"""",
 )
-# Makes cgroups below its own all the time, goes into each, forks there, and leaves it.
+# Creates cgroups below its own, moves into each, and forks there.
 NESTER = FORKER.replace(
     "rate, done =",
     """
@@ -84,7 +82,7 @@ rate, done =""",
 
 @contextmanager
 def memory_cgroup(limit: int) -> Iterator[Path]:
-    """A memory cgroup with that limit, bytes; gone again at the end."""
+    """A memory cgroup with that limit, bytes; removed at the end."""
     (mount,) = [place for place in leftovers.hierarchies() if (place / "memory.usage_in_bytes").exists() or is_unified(place)][
         :1
     ]
@@ -106,18 +104,18 @@ def is_unified(place: Path) -> bool:
 
 
 def oom_kills(folder: Path) -> int:
-    told = next(place for place in (folder / "memory.events", folder / "memory.oom_control") if place.exists())
-    return int(re.findall(r"^oom_kill (\d+)$", told.read_text(), re.MULTILINE)[0])
+    file = next(place for place in (folder / "memory.events", folder / "memory.oom_control") if place.exists())
+    return int(re.findall(r"^oom_kill (\d+)$", file.read_text(), re.MULTILINE)[0])
 
 
 def peak_mib(agent: Agent) -> float:
-    """Of the agent's resident memory, ever."""
+    """The peak of the agent's resident memory."""
     status = Path(f"/proc/{agent.process.pid}/status").read_text()
     return int(re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)[0]) / 1024
 
 
 class Poller:
-    """Asks the status endpoints all the time, each with a second's patience; `late`: what did not answer."""
+    """Requests the status endpoints all the time. `late`: those that did not answer within a second."""
 
     def __init__(self, agent: Agent) -> None:
         self.asked = 0
@@ -148,8 +146,8 @@ class Poller:
                 self.asked += 1
 
 
-def is_whole(ledger: dict[str, Any], witness: Witness) -> bool:
-    """What the kernel's tally and its workers come to, against what /proc/stat, which nobody here wrote, grew by."""
+def adds_up(ledger: dict[str, Any], witness: Witness) -> bool:
+    """Whether the counters and the kernel's workers add up to the growth of /proc/stat, which the kernel counts by itself."""
     (attach_before, attach_after), (now_before, now_after) = ledger["proc_stat"]["attach"], ledger["proc_stat"]["now"]
     counted = ledger["captured"] + ledger["kernel_workers"] + ledger["lost"]["recursion"]
     return now_before - attach_after - witness.unseen() <= counted <= now_after - attach_before
@@ -160,7 +158,7 @@ def capture(pins: Path) -> dict[str, Any]:
     return {"pin": str(pins), "keep": False, "summary_interval": "2s"}
 
 
-async def test_a_fork_bomb_is_counted_to_the_last_fork_and_its_neighbour_loses_none(
+async def test_each_fork_of_a_fork_bomb_is_counted_and_another_pod_loses_none(
     capture: dict[str, Any],
     start_agent: Start,
     runtime: Runtime,
@@ -184,52 +182,52 @@ async def test_a_fork_bomb_is_counted_to_the_last_fork_and_its_neighbour_loses_n
                 async def is_over() -> Any:
                     return [storm for storm in (await here.page(bomb))["storms"] if storm["state"] == "over"]
 
-                (storm,) = await settled(is_over, 30)
+                (storm,) = await eventually(is_over, 30)
                 made_quietly = await asyncio.to_thread(quiet.stop)
-            row = await asyncio.to_thread(agent.container, bomb.container.id)
+            counts = await asyncio.to_thread(agent.container, bomb.container.id)
             await caught_up(agent)
             peak = peak_mib(agent)
-            killed_for_want_of_memory = oom_kills(folder)
-            ledger = await asyncio.to_thread(agent.leave)
-            told, other, node = await here.pod(bomb), await here.pod(quiet), await here.node()
-    rate, share = made / BOMB_S, row["suppressed"] / made
+            oom_kill_count = oom_kills(folder)
+            ledger = await asyncio.to_thread(agent.stop)
+            bombing, other, node = await here.pod(bomb), await here.pod(quiet), await here.node()
+    rate, share = made / BOMB_S, counts["suppressed"] / made
     with capsys.disabled():
         sys.stdout.write(f"\n{rate:,.0f} forks a second, {share:.1%} of them only counted; agent {peak:.0f} MiB at most\n")
-    assert made > 2 * LIMIT * BOMB_S, "this was no bomb"
-    assert row["processes"] == told["processes"] == made
-    assert row["suppressed"] == told["suppressed"] > made / 2
-    assert row["emitted"] + row["suppressed"] == made
-    assert told["delivered"] == row["emitted"]
+    assert made > 2 * LIMIT * BOMB_S, "the bomb was too slow for this test"
+    assert counts["processes"] == bombing["processes"] == made
+    assert counts["suppressed"] == bombing["suppressed"] > made / 2
+    assert counts["emitted"] + counts["suppressed"] == made
+    assert bombing["delivered"] == counts["emitted"]
     assert storm["limit"] == LIMIT
-    assert storm["counts"]["suppressed"] == row["suppressed"], "one storm, from its start to its stop"
-    assert storm["totals"]["processes"] == row["processes"]
+    assert storm["counts"]["suppressed"] == counts["suppressed"], "one storm, from its start to its end"
+    assert storm["totals"]["processes"] == counts["processes"]
 
     assert other["processes"] == other["delivered"] == made_quietly
     assert other["missing"] == {}
     assert other["storms_in_all"] == 0
     assert ledger["closed"]
-    assert is_whole(ledger, witness)
+    assert adds_up(ledger, witness)
     assert (node["missing"], node["received"]) == (0, node["given"])
 
     assert poller.asked > 5 * len(ENDPOINTS)
     assert poller.late == []
-    assert killed_for_want_of_memory == 0
+    assert oom_kill_count == 0
     assert peak * 2**20 < limit
 
 
-def tally(folder: Path) -> dict[int, tuple[int, ...]]:
-    """The rows that the pinned probe counts in, by cgroup, read past the agent."""
-    (pin,) = folder.glob("*/map-tally")
+def read_counters(folder: Path) -> dict[int, CgroupCounters]:
+    """Of the pinned program instance, by cgroup, read without the agent."""
+    (pin,) = folder.glob(f"*/{MAP_PINS['cgroup_counters']}")
     descriptor = load_libbpf().bpf_obj_get(os.fsencode(pin))
     assert descriptor >= 0
     try:
-        rows = BpfMap(descriptor, 8, CGROUP_COUNTERS.size, MAX_CGROUPS).items()
-        return {int.from_bytes(key, "little"): CGROUP_COUNTERS.unpack(value) for key, value in rows}
+        items = BpfMap(descriptor, 8, CGROUP_COUNTERS.size, MAX_CGROUPS).items()
+        return {int.from_bytes(key, "little"): CgroupCounters._make(CGROUP_COUNTERS.unpack(value)) for key, value in items}
     finally:
         os.close(descriptor)
 
 
-async def test_no_container_escapes_its_limit_or_floods_the_tally_by_making_cgroups(
+async def test_no_container_escapes_its_limit_or_fills_the_map_by_creating_cgroups(
     capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path, pins: Path, witness: Witness
 ) -> None:
     here_is = hierarchy()
@@ -246,22 +244,22 @@ async def test_no_container_escapes_its_limit_or_floods_the_tally_by_making_cgro
         await asyncio.sleep(BOMB_S / 4)
         made = await asyncio.to_thread(nester.stop)
         nested = {path.stat().st_ino for path in own.rglob("*") if path.is_dir()}
-        rows = tally(pins)
-        row = await asyncio.to_thread(agent.container, nester.container.id)
+        counters = read_counters(pins)
+        counts = await asyncio.to_thread(agent.container, nester.container.id)
         await caught_up(agent)
-        ledger = await asyncio.to_thread(agent.leave)
-        told = await here.pod(nester)
-    assert len(nested) == 100, "50 that it went into, and the one between"
-    assert not nested & rows.keys()
-    assert rows[own.stat().st_ino][0] == row["processes"] == told["processes"] == made
+        ledger = await asyncio.to_thread(agent.stop)
+        pod = await here.pod(nester)
+    assert len(nested) == 100, "50 that it moved into, and their parents"
+    assert not nested & counters.keys()
+    assert counters[own.stat().st_ino].processes == counts["processes"] == pod["processes"] == made
     assert made > 2 * LIMIT
-    assert row["suppressed"] > 0
-    assert row["emitted"] + row["suppressed"] == made
-    assert told["delivered"] == row["emitted"] <= LIMIT * 2, "the limit, in the second before and in the one after"
-    assert is_whole(ledger, witness)
+    assert counts["suppressed"] > 0
+    assert counts["emitted"] + counts["suppressed"] == made
+    assert pod["delivered"] == counts["emitted"] <= LIMIT * 2, "the limit, in two seconds"
+    assert adds_up(ledger, witness)
 
 
-async def test_what_a_ring_had_no_room_for_while_the_agent_stood_still_is_declared_for_each_pod(
+async def test_forks_that_a_full_ring_lost_while_the_agent_was_stopped_are_declared_for_each_pod(
     capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path, witness: Witness
 ) -> None:
     capture |= {"ring_bytes": "64Ki", "storm_limit": 0}  # 256 forks
@@ -277,7 +275,7 @@ async def test_what_a_ring_had_no_room_for_while_the_agent_stood_still_is_declar
         await asyncio.sleep(1)
         made = [await asyncio.to_thread(forker.stop) for forker in forkers]
         await caught_up(agent)
-        ledger = await asyncio.to_thread(agent.leave)
+        ledger = await asyncio.to_thread(agent.stop)
         pods, node = [await here.pod(forker) for forker in forkers], await here.node()
     for pod, forks in zip(pods, made, strict=True):
         assert pod["processes"] == forks
@@ -285,15 +283,15 @@ async def test_what_a_ring_had_no_room_for_while_the_agent_stood_still_is_declar
         assert pod["delivered"] + pod["lost"] == forks
         assert pod["missing"] == {"ring_full": pod["lost"]}
     assert ledger["closed"]
-    assert is_whole(ledger, witness)
+    assert adds_up(ledger, witness)
     assert node["missing"] == node["explained"]["ring_full"] == ledger["lost"]["ring"] >= sum(pod["lost"] for pod in pods)
     assert node["unexplained"] == 0
 
 
 @contextmanager
 def without_the_second_cpu() -> Iterator[None]:
-    """CPU 1 is off inside, and on again afterwards, come what may: also when this process is killed."""
-    # cgroup v1 takes a CPU that goes away out of every cpuset, and never puts it back.
+    """CPU 1 is offline, and online again afterwards, also when this process is killed."""
+    # cgroup v1 removes an offline CPU from every cpuset, and never adds it again.
     cpusets = [place for mount in leftovers.hierarchies() for place in mount.rglob("cpuset.cpus")]
     before = {place: place.read_text() for place in cpusets}
     safety = subprocess.Popen(["sh", "-c", f"sleep 30; echo 1 >{CPU}"], start_new_session=True)
@@ -302,20 +300,20 @@ def without_the_second_cpu() -> Iterator[None]:
         yield
     finally:
         CPU.write_text("1")
-        for place, said in sorted(before.items(), key=lambda item: len(item[0].parts)):  # parents first
-            with suppress(OSError):  # gone by now, or the root's, which mends itself
-                place.write_text(said)
+        for place, cpus in sorted(before.items(), key=lambda item: len(item[0].parts)):  # parents first
+            with suppress(OSError):  # removed by now, or the root's, which the kernel restores
+                place.write_text(cpus)
         os.killpg(safety.pid, signal.SIGKILL)
         safety.wait()
 
 
-async def test_a_cpu_that_goes_away_takes_no_fork_and_no_count_with_it(
+async def test_a_cpu_that_goes_offline_loses_no_fork_and_no_count(
     capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path, witness: Witness
 ) -> None:
     if not os.access(CPU, os.W_OK):
-        pytest.skip("this machine has no CPU that can be taken away")
+        pytest.skip("this machine has no CPU that can go offline")
 
-    def while_it_is_gone() -> list[dict[str, Any]]:
+    def ledgers_while_offline() -> list[dict[str, Any]]:
         with without_the_second_cpu():
             first = agent.get("/v1/ledger")
             time.sleep(0.7)
@@ -328,18 +326,18 @@ async def test_a_cpu_that_goes_away_takes_no_fork_and_no_count_with_it(
         forker.go()
         await asyncio.sleep(0.7)
         try:
-            gone = await asyncio.to_thread(while_it_is_gone)
+            gone = await asyncio.to_thread(ledgers_while_offline)
         except OSError as error:
-            pytest.skip(f"this machine's CPU can't be taken away: {error.strerror}")
+            pytest.skip(f"the CPU of this machine cannot go offline: {error.strerror}")
         os.sched_setaffinity(forker.container.pid, {1})
         await asyncio.sleep(0.7)
         made = await asyncio.to_thread(forker.stop)
         await caught_up(agent)
-        ledger = await asyncio.to_thread(agent.leave)
+        ledger = await asyncio.to_thread(agent.stop)
         pod, node = await here.pod(forker), await here.node()
     heads = [one["heads"]["1"] for one in (*gone, ledger)]
-    assert 0 < heads[0] == heads[1] < heads[2], "what it had counted is still there, and it goes on from there"
-    assert all(is_whole(one, witness) for one in (*gone, ledger))
+    assert 0 < heads[0] == heads[1] < heads[2], "its counts are kept, and it continues from them"
+    assert all(adds_up(one, witness) for one in (*gone, ledger))
     assert pod["processes"] == pod["delivered"] == made
     assert (node["missing"], node["received"]) == (0, node["given"])
     assert ledger["closed"]

@@ -1,4 +1,4 @@
-"""Nothing is lost without a word: a collector that is away, an agent that is killed, an upgrade, a ring that is too small."""
+"""No fork is lost unreported: an unreachable collector, a killed agent, an upgrade, a ring that is too small."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from dev.demo.containers.runtime import Runtime
 
 from .conftest import Agent
-from .scenes import Forker, Scene, scene, settled
+from .scenes import Forker, Scene, eventually, kill, scene
 
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(240)]
 Start = Callable[..., Agent]
@@ -23,11 +23,6 @@ Start = Callable[..., Agent]
 AWAY_S = float(os.environ.get("AWAY_S", "20"))  # how long the collector is away; in the other two half as long
 RATE = 2000  # forks a second
 ROOT = Path(__file__).parents[2]
-
-
-def killed(agent: Agent) -> None:
-    agent.process.kill()
-    agent.process.wait()
 
 
 def another_build(folder: Path) -> tuple[str, ...]:
@@ -45,7 +40,7 @@ def another_build(folder: Path) -> tuple[str, ...]:
 async def through_it_all(
     here: Scene, start: Start, settings: dict[str, Any], away_s: float, command: tuple[str, ...] = ()
 ) -> tuple[Forker, int]:
-    """The collector is away, the agent is killed three times meanwhile; a pod, and how often it was forked in in the end."""
+    """Kills the agent three times while the collector is unreachable. Returns a pod and how often it has forked."""
     agent = await asyncio.to_thread(start, **settings)
     forker = await here.forker("cart", RATE)
     before = await asyncio.to_thread(agent.container, forker.container.id)
@@ -54,7 +49,7 @@ async def through_it_all(
     here.proxy.away()
     for _ in range(3):
         await asyncio.sleep(away_s / 4)
-        killed(agent)
+        kill(agent)
         agent = await asyncio.to_thread(start, command=command, **settings)
     await asyncio.sleep(away_s / 4)
     here.proxy.back()
@@ -62,18 +57,18 @@ async def through_it_all(
 
     async def all_delivered() -> bool:
         ledger = await asyncio.to_thread(agent.get, "/v1/ledger")
-        assert ledger["closed"], told(ledger)
+        assert ledger["closed"], shortened(ledger)
         pod = await asyncio.to_thread(agent.container, forker.container.id)
-        # The pod's own: others on this machine never stop forking.
+        # This pod only: other processes of this machine never stop forking.
         return not ledger["former"] and pod["delivered"]["collector"] + pod["lost"] == pod["processes"]
 
-    await settled(all_delivered, 120)  # the longest pause between tries is 30 s
-    ledger = await asyncio.to_thread(agent.leave)
-    assert ledger["closed"], told(ledger)
+    await eventually(all_delivered, 120)  # the longest pause between tries is 30 s
+    ledger = await asyncio.to_thread(agent.stop)
+    assert ledger["closed"], shortened(ledger)
     return forker, before["processes"] + made
 
 
-def told(ledger: dict[str, Any]) -> str:
+def shortened(ledger: dict[str, Any]) -> str:
     """The agent's ledger, in short."""
     keys = ("unaccounted", "captured", "emitted", "received", "suppressed", "lost", "filtered", "sinks", "former")
     return json.dumps({key: ledger[key] for key in keys}, indent=1)
@@ -89,22 +84,22 @@ def settings(pins: Path) -> dict[str, Any]:
     return {"pin": str(pins), "keep": False, "summary_interval": "2s", "storm_limit": 0}
 
 
-async def test_each_fork_arrives_once_though_the_collector_was_away_and_the_agent_killed_three_times(
+async def test_each_fork_arrives_once_while_the_collector_is_unreachable_and_the_agent_is_killed_three_times(
     start_agent: Start, runtime: Runtime, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     async with scene(runtime, tmp_path) as here:
         forker, made = await through_it_all(here, start_agent, {**here.settings(), "capture": settings}, AWAY_S)
         pod, ledger = await the_pod(here, forker), await here.get("/v1/ledger")
-    assert made > RATE * AWAY_S * 0.5, "the pod was to fork more than that"
+    assert made > RATE * AWAY_S * 0.5, "the pod forked too slowly for this test"
     assert pod["processes"] == pod["delivered"] == made
     assert pod["missing"] == {}
     (node,) = ledger["nodes"]
     assert (node["state"], node["missing"], node["received"]) == ("complete", 0, node["given"])
-    assert len(node["streams"]) == 1, "a restart goes on with the same epoch"
+    assert len(node["streams"]) == 1, "a restart goes on with the same program instance"
     assert not node["never_numbered"]
 
 
-async def test_an_upgrade_to_another_probe_loses_nothing_either(
+async def test_an_upgrade_of_the_bpf_programs_loses_nothing(
     start_agent: Start, runtime: Runtime, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     async with scene(runtime, tmp_path) as here:
@@ -113,19 +108,19 @@ async def test_an_upgrade_to_another_probe_loses_nothing_either(
         pod, ledger = await the_pod(here, forker), await here.get("/v1/ledger")
     assert pod["processes"] == pod["delivered"] == made
     (node,) = ledger["nodes"]
-    assert len(node["streams"]) == 2, "the other probe has an epoch of its own"
+    assert len(node["streams"]) == 2, "the other programs have an instance of their own"
     assert [(stream["state"], stream["missing"]) for stream in node["streams"]] == [("complete", 0)] * 2
     assert not node["never_numbered"]
 
 
-async def test_what_a_ring_that_is_too_small_had_no_room_for_is_told_exactly(
+async def test_forks_lost_by_a_ring_that_is_too_small_are_reported_exactly(
     start_agent: Start, runtime: Runtime, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     settings["ring_bytes"] = "128Ki"  # 512 forks: a quarter of a second
     async with scene(runtime, tmp_path) as here:
         forker, made = await through_it_all(here, start_agent, {**here.settings(), "capture": settings}, AWAY_S / 2)
         pod, ledger = await the_pod(here, forker), await here.get("/v1/ledger")
-    assert pod["processes"] == made, "the counts are right all the same"
+    assert pod["processes"] == made, "the counts are still right"
     assert pod["lost"] > 0
     assert pod["delivered"] + pod["lost"] == made
     assert pod["missing"] == {"ring_full": pod["lost"]}

@@ -1,4 +1,4 @@
-"""Tasks that the kernel makes without calling a tracepoint: /proc/stat has them, and the agent says how many they are."""
+"""Tasks that the kernel creates without calling a tracepoint: /proc/stat counts them, and the agent reports their number."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .conftest import Agent, Receiver, pinned, until
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(60)]
 
 FIRST = bytes(4)
-NOBODY = (16).to_bytes(4, "little")  # beyond the dispatcher's slots
+NO_SLOT = (16).to_bytes(4, "little")  # beyond the dispatcher's slots
 
 
-def test_tasks_that_reach_no_probe_are_told_by_their_number_as_unseen(
+def test_tasks_that_reach_no_program_are_reported_as_unseen(
     start_agent: Callable[..., Agent], receiver: Receiver, pins: Path, offline: dict[str, Any]
 ) -> None:
     sinks = [{"name": "siem", "url": receiver.url, "batch": {"wait": "100ms"}}]
@@ -29,15 +29,15 @@ def test_tasks_that_reach_no_probe_are_told_by_their_number_as_unseen(
     assert agent.get("/v1/ledger")["lost"]["unseen"] == 0
     with pinned(pins, "base") as descriptor:
         base = BpfMap(descriptor, 4, 4, 1)
-        whose = base.get(FIRST) or b""
+        active = base.get(FIRST) or b""
         before = forks_since_boot()
-        base.put(FIRST, NOBODY)
+        base.put(FIRST, NO_SLOT)
         for _ in range(97):
             subprocess.run(["true"], check=True)
-        base.put(FIRST, whose)
+        base.put(FIRST, active)
         after = forks_since_boot()
-    until(lambda: agent.get("/v1/ledger")["lost"]["unseen"] > 0, "what was unseen is told")
-    last = agent.leave()
+    until(lambda: agent.get("/v1/ledger")["lost"]["unseen"] > 0, "unseen tasks are reported")
+    last = agent.stop()
     assert 97 <= last["lost"]["unseen"] <= after - before
     assert last["closed"]
     heartbeats = [event for event in receiver.events if event["event"] == "node_summary"]

@@ -1,4 +1,4 @@
-"""From a clone() in a real container to a number in a real browser, past a Kubernetes API: every part is the product's own."""
+"""From a clone() in a real container to a number in a real browser, with a Kubernetes API: all parts are the real ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HOSTILE = """
 comm = b'\\x01<b>"\\n\\xff\\''
 assert ctypes.CDLL(None).prctl(15, comm, 0, 0, 0) == 0  # PR_SET_NAME
 """
-SHOWN = "\\x01<b>\"\\n\ufffd'"  # what a control character looks like on a page that shows it
+SHOWN = "\\x01<b>\"\\n\ufffd'"  # how a page shows it
 PATIENCE = 40_000  # ms for what takes two seconds, on a busy machine
 DRAWN = """kind => { const plot = document.querySelector('.plot'), over = plot.querySelector('.u-over').getBoundingClientRect();
   const [from, to] = [Number(plot.dataset.from), Number(plot.dataset.to)];
@@ -68,18 +68,18 @@ async def test_the_page_counts_what_the_container_did_and_shows_a_hostile_comm_a
         )
         command = ["/usr/bin/python3", "-c", SCRIPT.format(what=HOSTILE + FORK_23)]
         container = await asyncio.to_thread(runtime.start, command, pod_uid=uid, container_id=container_id)
-        await asyncio.sleep(1)  # as long as a kubelet takes to say so
+        await asyncio.sleep(1)  # the delay of a kubelet
         cluster.container_running(uid, "app", container_id)
         before = await asyncio.to_thread(at_rest, agent, container)
-        said = await asyncio.to_thread(go, container)
+        seen = await asyncio.to_thread(go, container)
         counted = await asyncio.to_thread(agent.container, container_id)
         assert (counted["namespace"], counted["pod"], counted["container"]) == ("shop", "cart-59855dd6c8-hnc27", "app")
-        assert counted["processes"] - before["processes"] == len(said["pids"]) == 23
+        assert counted["processes"] - before["processes"] == len(seen["pids"]) == 23
 
         async with chromium.page() as page:
             await page.goto(url)
             row = page.locator("tr.row:has(bdi.podname:text-is('cart-59855dd6c8-hnc27'))")
-            # It updates itself: nobody reloads it.
+            # It updates itself, without a reload.
             await playwright.expect(row.locator("td.forks b")).to_have_text(str(counted["processes"]), timeout=PATIENCE)
             assert await row.locator("td.threads").inner_text() == str(counted["threads"])
             assert "Deployment cart" in await row.inner_text()
@@ -88,9 +88,9 @@ async def test_the_page_counts_what_the_container_did_and_shows_a_hostile_comm_a
             latest = page.locator(".forktable")
             await playwright.expect(latest).to_contain_text(SHOWN, timeout=PATIENCE)
             in_pod = [pids.rpartition(" / ")[2] for pids in await latest.locator("td:nth-of-type(4)").all_inner_texts()]
-            assert {str(pid) for pid in said["pids"]} <= set(in_pod)
+            assert {str(pid) for pid in seen["pids"]} <= set(in_pod)
             assert await page.locator("b:text-is('\"')").count() == 0
-        ledger = await asyncio.to_thread(agent.leave)
+        ledger = await asyncio.to_thread(agent.stop)
         assert ledger["closed"]
         assert not ledger["sinks"]["collector"]["lost"]
 
@@ -98,8 +98,8 @@ async def test_the_page_counts_what_the_container_did_and_shows_a_hostile_comm_a
 async def test_the_pages_show_what_two_containers_did_a_storm_and_a_gap_included(
     start_agent: Callable[..., Agent], runtime: Runtime, tmp_path: Path, chromium: Chromium
 ) -> None:
-    """`cart` forks under a hostile name while the agent stands still for two seconds, too long for the ring;
-    `crunch` forks as fast as it can. Both count for themselves."""
+    """`cart` forks under a hostile name while the agent is stopped for two seconds, too long for the ring; `crunch` forks as
+    fast as it can. Both count their own forks."""
     capture = {"summary_interval": "1s", "ring_bytes": "64Ki", "storm_limit": 1000}  # a ring of 256 forks
     async with scene(runtime, tmp_path) as here, chromium.page() as page:
         cart = await here.forker("cart", 300, f"import ctypes\n{HOSTILE}{FORKER}")
@@ -109,7 +109,7 @@ async def test_the_pages_show_what_two_containers_did_a_storm_and_a_gap_included
         cart.go()
         forks = page.locator(row_of(cart) + " td.forks b")
         first = await number_above(forks, 0)
-        await number_above(forks, first)  # nobody reloads it
+        await number_above(forks, first)  # without a reload
         stood = time.time()
         agent.process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(2)
@@ -127,7 +127,7 @@ async def test_the_pages_show_what_two_containers_did_a_storm_and_a_gap_included
         storm_ended = time.time()
         await playwright.expect(page.locator(row_of(crunch) + " .mark")).to_have_text("1 storm", timeout=PATIENCE)
         await caught_up(agent)
-        assert (await asyncio.to_thread(agent.leave))["closed"]
+        assert (await asyncio.to_thread(agent.stop))["closed"]
 
         for forker in (cart, crunch):
             await playwright.expect(page.locator(row_of(forker) + " td.forks b")).to_have_text(f"{made[forker.name]:,}")
@@ -195,13 +195,13 @@ async def numbers(page: Any) -> set[tuple[str, str]]:
 
 
 async def bands(page: Any, kind: str) -> list[list[float]]:
-    """From when to when they are drawn in the first lane, in seconds since 1970, by where they stand."""
+    """The start and end of each band in the first lane, in seconds since 1970, by its position."""
     await page.wait_for_selector(f".plot .band[data-kind={kind}]")
     return list(await page.evaluate(DRAWN, kind))
 
 
 def ndjson(body: bytes) -> int:
-    """Forks; each once."""
+    """The number of forks; each counts once."""
     return len({orjson.loads(line)["id"] for line in body.splitlines()})
 
 

@@ -1,7 +1,7 @@
-"""A second count of new tasks, which shares nothing with the probe: ftrace's `task:task_newtask`, in a buffer of its own.
+"""A second count of new tasks, independent of the BPF programs: ftrace's `task:task_newtask`, in a buffer of its own.
 
-What /proc/stat has and neither of the two counted called no tracepoint at all. perf's counters of a tracepoint would be less to
-write, but stood still on a 6.18 when another's were closed. Must not live here: the probe.
+A task that /proc/stat counts and neither of the two counts has called no tracepoint. perf's counters of a tracepoint would be
+simpler, but on a 6.18 they stopped when another process closed its own.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from agent.kernel.programs import forks_since_boot
 
 __all__ = ["Witness"]
 
-# What lies in the buffer, what was overwritten there, and what had no room: together all that there ever was.
+# What is in the buffer, what was overwritten, and what was dropped: together all events ever.
 _COUNTS: Final = re.compile(r"^(?:entries|overrun|dropped events): (\d+)$", re.MULTILINE)
 
 
 class Witness:
-    """From the beginning of its context on. tracefs is mounted for as long, in a place of its own."""
+    """Counts while its context is open. tracefs is mounted for that time, in a folder of its own."""
 
     def __enter__(self) -> Self:
         self._folder = Path(tempfile.mkdtemp(prefix="forklore-tracefs-"))
@@ -44,7 +44,7 @@ class Witness:
         self._folder.rmdir()
 
     def unseen(self) -> int:
-        """Tasks of /proc/stat that called no tracepoint so far, at least."""
+        """The tasks of /proc/stat that have called no tracepoint so far; a lower bound."""
         made = forks_since_boot() - self._begun
         return max(0, made - (self._read() - self._before))
 

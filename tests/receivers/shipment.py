@@ -205,7 +205,7 @@ class _Run:
         self._wrong.write_text(f"{TOKEN}\n")
         # A storm is over when the pod was below the limit for five seconds.
         until(lambda: _stormed(self.truth.events), "the storm is over")
-        shipment.ledger = agent.leave()
+        shipment.ledger = agent.stop()
         shipment.log = agent.log.read_text()
         sent = {event["id"]: event for event in self.truth.events}
         assert len(sent) == len(self.truth.events)

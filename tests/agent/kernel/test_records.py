@@ -73,7 +73,9 @@ def test_a_map_value_has_the_size_of_the_c_struct(name, struct):
     assert ctypes.sizeof(c_struct(name)) == struct.size
 
 
-@pytest.mark.parametrize(("name", "counters"), [("cgroup_counters", records.CgroupCounters), ("cpu_counters", records.CpuCounters)])
+@pytest.mark.parametrize(
+    ("name", "counters"), [("cgroup_counters", records.CgroupCounters), ("cpu_counters", records.CpuCounters)]
+)
 def test_counters_have_the_names_and_the_order_of_the_c_struct(name, counters):
     assert counters._fields == tuple(inner for inner, _, _ in leaves(c_struct(name)))
 

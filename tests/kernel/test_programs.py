@@ -1,4 +1,4 @@
-"""The probe on this machine's kernel: what it counts and what it carries, against what the kernel says elsewhere."""
+"""The BPF programs on this machine's kernel: their counts and their records, compared with /proc."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .conftest import hierarchy
 
 pytestmark = pytest.mark.kernel
 
-Door = Callable[..., LoadedPrograms]
+Load = Callable[..., LoadedPrograms]
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE, IO_URING_SETUP = 56, 425  # x86-64 and, for io_uring, everywhere
 
@@ -37,61 +37,61 @@ def fork_one() -> int:
     return pid
 
 
-def taken(probe: LoadedPrograms) -> list[Fork]:
-    """Everything that is in the ring, decoded."""
+def read_forks(programs: LoadedPrograms) -> list[Fork]:
+    """All forks in the ring, decoded."""
 
     def attribution(cgroup: int) -> Attribution:
         return Attribution(cgroup, None, "host", None)
 
     enricher = an_enricher(FakeAttributions(attribution), clock=WallClock(separation()), wait_ns=0)
     forks: list[Fork] = []
-    while raw := probe.forks.read(4096):
+    while raw := programs.forks.read(4096):
         forks += enricher.enrich(raw, 0)
-    probe.forks.publish(probe.forks.cursor)
+    programs.forks.publish(programs.forks.cursor)
     return forks
 
 
-def mine(probe: LoadedPrograms) -> list[Fork]:
-    return [fork for fork in taken(probe) if fork.parent_context.parent.pid == os.getpid()]
+def own_forks(programs: LoadedPrograms) -> list[Fork]:
+    return [fork for fork in read_forks(programs) if fork.parent_context.parent.pid == os.getpid()]
 
 
-def test_every_task_that_proc_stat_counts_is_counted(open_the_door: Door) -> None:
-    probe = open_the_door()
+def test_every_task_that_proc_stat_counts_is_counted(load_programs: Load) -> None:
+    programs = load_programs()
     for _ in range(997):
         fork_one()
     for _ in range(101):
         thread = threading.Thread(target=int)
         thread.start()
         thread.join()
-    probe.stop()
-    seen = probe.snapshot()
-    assert probe.meta.stopped is not None
-    least, most = probe.meta.stopped[0] - probe.meta.attached[1], probe.meta.stopped[1] - probe.meta.attached[0]
-    counted = sum(row.processes + row.threads for row in seen.counters.values())
+    programs.stop()
+    seen = programs.snapshot()
+    assert programs.meta.stopped is not None
+    least, most = programs.meta.stopped[0] - programs.meta.attached[1], programs.meta.stopped[1] - programs.meta.attached[0]
+    counted = sum(one.processes + one.threads for one in seen.counters.values())
     assert least <= seen.tasks_made <= most
     assert counted <= seen.tasks_made
     assert counted >= 997 + 101
 
 
-def test_a_worker_that_io_uring_makes_is_told_apart_from_a_fork(open_the_door: Door) -> None:
-    probe = open_the_door()
+def test_a_worker_of_io_uring_is_not_counted_as_a_fork(load_programs: Load) -> None:
+    programs = load_programs()
     parameters = (ctypes.c_uint32 * 30)()
     parameters[2] = 2  # IORING_SETUP_SQPOLL: the kernel starts a thread of its own at once
     ring = LIBC.syscall(IO_URING_SETUP, 4, parameters)
     if ring < 0:
         pytest.skip(f"no io_uring here: {os.strerror(ctypes.get_errno())}")
     os.close(ring)
-    probe.stop()
-    seen = probe.snapshot()
-    counted = sum(row.processes + row.threads for row in seen.counters.values())
+    programs.stop()
+    seen = programs.snapshot()
+    counted = sum(one.processes + one.threads for one in seen.counters.values())
     assert seen.tasks_made - counted >= 1
-    assert probe.meta.stopped is not None
-    least, most = probe.meta.stopped[0] - probe.meta.attached[1], probe.meta.stopped[1] - probe.meta.attached[0]
+    assert programs.meta.stopped is not None
+    least, most = programs.meta.stopped[0] - programs.meta.attached[1], programs.meta.stopped[1] - programs.meta.attached[0]
     assert least <= seen.tasks_made <= most
 
 
-def test_a_fork_carries_what_proc_says_of_both_sides(open_the_door: Door) -> None:
-    probe = open_the_door()
+def test_a_fork_has_the_values_of_proc_for_both_tasks(load_programs: Load) -> None:
+    programs = load_programs()
     before = time.time_ns()
     read, write = os.pipe()
     child = os.fork()
@@ -105,7 +105,7 @@ def test_a_fork_carries_what_proc_says_of_both_sides(open_the_door: Door) -> Non
     os.close(read)
     os.close(write)
 
-    fork = next(fork for fork in mine(probe) if fork.child.pid == child)
+    fork = next(fork for fork in own_forks(programs) if fork.child.pid == child)
     assert fork.child[:4] == (child, child, child, child)
     assert fork.parent_context.parent[:4] == (os.getpid(),) * 4
     assert fork.parent_context.parent_process[:4] == (os.getpid(),) * 4
@@ -115,7 +115,7 @@ def test_a_fork_carries_what_proc_says_of_both_sides(open_the_door: Door) -> Non
     names = ("pid", "mnt", "net", "user", "uts", "ipc", "cgroup")
     assert fork.parent_context.namespaces == tuple(Path(f"/proc/self/ns/{name}").stat().st_ino for name in names)
     assert fork.chain == (child,)
-    # Times are real: the fork's own between two looks at the clock, the starts as /proc has them, in ticks of 10 ms.
+    # The fork's time is between two readings of the clock; starts are those of /proc, in ticks of 10 ms.
     assert before <= fork.time <= after
     assert fork.child.start is not None and before <= fork.child.start <= fork.time
     offset = separation()
@@ -123,13 +123,13 @@ def test_a_fork_carries_what_proc_says_of_both_sides(open_the_door: Door) -> Non
         assert task.start is not None and (task.start - offset) // 10**7 == ticks[pid]
 
 
-def test_a_thread_names_its_leader_and_its_process(open_the_door: Door) -> None:
-    probe = open_the_door(threads=True)
+def test_a_thread_names_its_leader_and_its_process(load_programs: Load) -> None:
+    programs = load_programs(threads=True)
     ids: list[int] = []
     thread = threading.Thread(target=lambda: ids.append(threading.get_native_id()))
     thread.start()
     thread.join()
-    fork = next(fork for fork in mine(probe) if fork.child.tid == ids[0])
+    fork = next(fork for fork in own_forks(programs) if fork.child.tid == ids[0])
     assert fork.thread
     assert fork.child.pid == os.getpid()
     assert fork.parent_context.leader is not None
@@ -139,20 +139,20 @@ def test_a_thread_names_its_leader_and_its_process(open_the_door: Door) -> None:
     assert fork.child.entity == fork.parent_context.leader.entity
 
 
-def test_threads_are_counted_and_not_sent_unless_asked_for(open_the_door: Door) -> None:
-    probe = open_the_door()
+def test_threads_are_counted_and_are_sent_only_when_asked_for(load_programs: Load) -> None:
+    programs = load_programs()
     for _ in range(23):
         thread = threading.Thread(target=int)
         thread.start()
         thread.join()
-    assert not [fork for fork in mine(probe) if fork.thread]
-    rows = probe.snapshot().counters.values()
-    assert sum(row.threads for row in rows) >= 23
-    assert sum(row.filtered for row in rows) == sum(row.threads for row in rows)
+    assert not [fork for fork in own_forks(programs) if fork.thread]
+    counters = programs.snapshot().counters.values()
+    assert sum(one.threads for one in counters) >= 23
+    assert sum(one.filtered for one in counters) == sum(one.threads for one in counters)
 
 
-def test_clone_flags_arrive_by_name(open_the_door: Door) -> None:
-    probe = open_the_door()
+def test_clone_flags_arrive_by_name(load_programs: Load) -> None:
+    programs = load_programs()
     flags = 0x04000000 | 0x20000000 | 0x08000000  # NEWUTS, NEWPID, NEWIPC
     child = LIBC.syscall(CLONE, flags | signal.SIGCHLD, 0, 0, 0, 0)
     if child == 0:
@@ -160,7 +160,7 @@ def test_clone_flags_arrive_by_name(open_the_door: Door) -> None:
     os.waitpid(child, 0)
     vforked = subprocess.Popen(["/bin/true"], close_fds=True)  # CPython uses vfork for this
     vforked.wait()
-    by_child = {fork.child.pid: fork for fork in mine(probe)}
+    by_child = {fork.child.pid: fork for fork in own_forks(programs)}
     assert by_child[child].parent_context.clone == ("NEWUTS", "NEWIPC", "NEWPID")
     assert by_child[child].child.ns_pid == 1
     assert by_child[child].chain == (child, 1)
@@ -169,8 +169,8 @@ def test_clone_flags_arrive_by_name(open_the_door: Door) -> None:
     assert clone_names(0xFFFFFFFFFFFFFFFF) is None
 
 
-def test_credentials_are_the_effective_ones(open_the_door: Door) -> None:
-    probe = open_the_door()
+def test_credentials_are_the_effective_ones(load_programs: Load) -> None:
+    programs = load_programs()
     parent = os.fork()
     if parent == 0:
         os.setegid(54321)
@@ -178,12 +178,12 @@ def test_credentials_are_the_effective_ones(open_the_door: Door) -> None:
         fork_one()
         os._exit(0)
     os.waitpid(parent, 0)
-    fork = next(fork for fork in taken(probe) if fork.parent_context.parent.pid == parent)
+    fork = next(fork for fork in read_forks(programs) if fork.parent_context.parent.pid == parent)
     assert (fork.parent_context.uid, fork.parent_context.gid) == (12345, 54321)
 
 
-def test_a_shorter_name_leaves_nothing_of_the_longer_one_behind_it(open_the_door: Door) -> None:
-    probe = open_the_door()
+def test_a_comm_has_no_rest_of_a_longer_one_before_it(load_programs: Load) -> None:
+    programs = load_programs()
     before = Path("/proc/self/comm").read_bytes()
     try:
         for name in (b"a-long-name-123", b"ab"):
@@ -191,77 +191,77 @@ def test_a_shorter_name_leaves_nothing_of_the_longer_one_behind_it(open_the_door
         child = fork_one()
     finally:
         Path("/proc/self/comm").write_bytes(before.rstrip(b"\n"))
-    assert next(fork for fork in mine(probe) if fork.child.pid == child).parent_context.comm == "ab"
+    assert next(fork for fork in own_forks(programs) if fork.child.pid == child).parent_context.comm == "ab"
 
 
-def test_what_a_full_ring_had_no_room_for_is_counted_exactly(open_the_door: Door) -> None:
-    probe = open_the_door(64 << 10)  # 256 records
+def test_forks_that_a_full_ring_lost_are_counted_exactly(load_programs: Load) -> None:
+    programs = load_programs(64 << 10)  # 256 records
     for _ in range(700):
         fork_one()
-    probe.stop()
-    rows = probe.snapshot()
-    emitted = sum(row.emitted for row in rows.counters.values())
-    lost = sum(row.lost for row in rows.counters.values())
+    programs.stop()
+    snapshot = programs.snapshot()
+    emitted = sum(one.emitted for one in snapshot.counters.values())
+    lost = sum(one.lost for one in snapshot.counters.values())
     numbers: dict[int, set[int]] = {}
-    forks = taken(probe)
+    forks = read_forks(programs)
     for fork in forks:
         numbers.setdefault(fork.cpu, set()).add(fork.sequence)
     assert emitted == len(forks) == 255  # the kernel keeps a ring from filling to the last byte
     assert lost >= 700 - 255
-    # The holes in the numbers, the one at the end among them, are the loss.
-    assert sum(cpu.sequence for cpu in rows.cpus) - sum(map(len, numbers.values())) == lost
+    # The missing numbers, including those at the end, are the lost forks.
+    assert sum(cpu.sequence for cpu in snapshot.cpus) - sum(map(len, numbers.values())) == lost
 
 
-def test_the_ring_goes_round_many_times_and_every_fork_comes_once(open_the_door: Door) -> None:
-    probe = open_the_door(64 << 10)
+def test_every_fork_is_read_once_while_the_ring_wraps_many_times(load_programs: Load) -> None:
+    programs = load_programs(64 << 10)
     pids, seen = [], []
     for _ in range(24):
         pids += [fork_one() for _ in range(53)]  # well below 255: others fork, too
-        seen += [fork.child.pid for fork in mine(probe)]
+        seen += [fork.child.pid for fork in own_forks(programs)]
     assert seen == pids
 
 
-def test_nothing_is_counted_after_the_stop(open_the_door: Door) -> None:
-    probe = open_the_door()
-    probe.stop()
-    before = probe.snapshot().counters
+def test_nothing_is_counted_after_the_stop(load_programs: Load) -> None:
+    programs = load_programs()
+    programs.stop()
+    before = programs.snapshot().counters
     for _ in range(23):
         fork_one()
-    assert probe.snapshot().counters == before
-    assert not taken(probe)
+    assert programs.snapshot().counters == before
+    assert not read_forks(programs)
 
 
-def test_a_cgroup_tells_of_its_birth_its_entrants_and_its_death(open_the_door: Door) -> None:
-    probe = open_the_door()
+def test_a_cgroup_emits_events_of_its_creation_its_attached_tasks_and_its_removal(load_programs: Load) -> None:
+    programs = load_programs()
     folder = hierarchy().root / f"forklore-test-{os.getpid()}"
     folder.mkdir()
     try:
         number = folder.stat().st_ino
         sleeper = subprocess.Popen(["/bin/sleep", "60"])
         (folder / "cgroup.procs").write_text(str(sleeper.pid))
-        assert probe.snapshot().counters[number].entered == 1
+        assert programs.snapshot().counters[number].entered == 1
         sleeper.kill()
         sleeper.wait()
     finally:
         while (folder / "cgroup.procs").read_text():
             time.sleep(0.01)
         folder.rmdir()
-    told = [change for change in probe.cgroup_events() if change.cgroup == number]
-    assert [change.change for change in told] == [CREATED, ATTACHED, REMOVED]
-    assert {change.path.decode() for change in told} == {f"/{folder.name}"}
-    assert told[1].tid == sleeper.pid
+    events = [event for event in programs.cgroup_events() if event.cgroup == number]
+    assert [event.change for event in events] == [CREATED, ATTACHED, REMOVED]
+    assert {event.path.decode() for event in events} == {f"/{folder.name}"}
+    assert events[1].tid == sleeper.pid
 
 
-def test_a_dead_cgroup_s_row_can_be_forgotten(open_the_door: Door) -> None:
-    probe = open_the_door()
+def test_the_counters_of_a_cgroup_can_be_removed(load_programs: Load) -> None:
+    programs = load_programs()
     fork_one()
-    (cgroup, _), *_ = [(key, row) for key, row in probe.snapshot().counters.items() if row.processes]
-    probe.forget(cgroup)
-    assert cgroup not in probe.snapshot().counters
+    cgroup = next(key for key, counters in programs.snapshot().counters.items() if counters.processes)
+    programs.forget(cgroup)
+    assert cgroup not in programs.snapshot().counters
 
 
-def test_the_compiler_is_gone_when_the_probe_is_open(open_the_door: Door) -> None:
-    open_the_door()
+def test_the_compiler_is_gone_when_the_programs_are_loaded(load_programs: Load) -> None:
+    load_programs()
     assert "LLVM" not in Path("/proc/self/maps").read_text()
     children: list[Any] = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
     for child in children:
