@@ -1,7 +1,4 @@
-"""How long something took, over and over: as a histogram's counts, for as long as the process lives. Pure.
-
-Must not live here: clocks, and what is measured.
-"""
+"""A histogram of durations, for the lifetime of the process. Pure: it reads no clock."""
 
 from __future__ import annotations
 
@@ -11,12 +8,12 @@ from typing import Final
 
 __all__ = ["BOUNDS", "Durations"]
 
-# Seconds. From a commit to a good disk to the longest that a receiver is waited for.
+# Seconds. From a commit to a fast disk to the longest timeout of a receiver.
 BOUNDS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class Durations:
-    """`total`: the sum of all, seconds."""
+    """`total`: the sum of all durations, seconds."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(BOUNDS) + 1)
@@ -27,5 +24,5 @@ class Durations:
         self.total += seconds
 
     def cumulative(self) -> list[int]:
-        """How many took at most so long, for each of BOUNDS; last, how many there were."""
+        """The number of durations up to each of BOUNDS; last, the number of all."""
         return [*accumulate(self._counts)]

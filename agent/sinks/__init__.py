@@ -1,4 +1,4 @@
-"""Where forks go: an encoder (what a fork looks like there), a journal (what waits) and a sender (how it gets there), per sink.
+"""Sinks: each selects and encodes forks, collects them in batches, and sends these to its receiver.
 
-A slow sink delays no other. Must not live here: whose a fork is, and counting that is not of a sink's own.
+A slow sink delays no other. This package must not attribute forks, and must not count anything that is not of one sink.
 """

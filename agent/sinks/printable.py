@@ -1,6 +1,6 @@
-"""Text that somebody else chose, made fit for a line that people read: in a log, on a terminal, in a search.
+"""Makes text from a container or a receiver safe for a line that people read: in a log, on a terminal, in a search.
 
-Must not live here: text that machines read; JSON and protobuf escape for themselves.
+JSON and protobuf do not need it: they have escapes of their own.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ __all__ = ["printable"]
 
 
 def printable(text: str, most: int) -> str:
-    """At most so many characters; what would move a cursor, end a line or turn its direction is written as an escape."""
-    text = text[:most]  # escapes only make it longer
+    """At most `most` characters. Those that move a cursor, end a line or change its direction are written as escapes."""
+    text = text[:most]  # before the escapes, which only make it longer
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)[:most]
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)[:most]

@@ -1,8 +1,6 @@
-"""The part of protobuf's wire format that OTLP is made of (protobuf.dev/programming-guides/encoding).
+"""The part of protobuf's wire format that OTLP needs (protobuf.dev/programming-guides/encoding).
 
 Not a library, because a record that is joined from prepared bytes costs a fourth of one that is built of message objects.
-
-Must not live here: what OTLP's messages are.
 """
 
 from __future__ import annotations
@@ -25,47 +23,47 @@ def varint(number: int) -> bytes:
         return bytes((number & 0x7F | 0x80, number >> 7))
     if number < 0x200000:
         return bytes((number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14))
-    signs = bytearray()
+    encoded = bytearray()
     while number >= 0x80:
-        signs.append(number & 0x7F | 0x80)
+        encoded.append(number & 0x7F | 0x80)
         number >>= 7
-    signs.append(number)
-    return bytes(signs)
+    encoded.append(number)
+    return bytes(encoded)
 
 
 def nested(field: int, content: bytes) -> bytes:
-    """A field that has a length: a message, a string, bytes. `field`: its number, 1 to 15."""
+    """A field with a length: a message, a string, bytes. `field`: its number, 1 to 15."""
     return b"%c%b%b" % (field << 3 | _LENGTH, varint(len(content)), content)
 
 
 def fields(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int, int, int]]:
-    """(number, wire type, where its tag is, where its content starts, where it ends) of each field of a message.
+    """The fields of a message: (number, wire type, offset of the tag, offset of the content, offset of the end).
 
-    A field that has a length and goes on beyond the end ends there. What is not protobuf raises ValueError, after what came
-    before it was given.
+    A field whose length exceeds the message ends with it. Raises ValueError at what is not protobuf, after the fields before
+    it.
     """
     at, end = start, len(data) if end is None else end
     while at < end:
         tag, content = unsigned(data, at, end)
-        wire = tag & 7
-        if wire == VARINT:
+        wire_type = tag & 7
+        if wire_type == VARINT:
             _, after = unsigned(data, content, end)
-        elif wire == _LENGTH:
+        elif wire_type == _LENGTH:
             length, content = unsigned(data, content, end)
             after = min(content + length, end)
-        elif wire in _FIXED:
-            after = min(content + _FIXED[wire], end)
+        elif wire_type in _FIXED:
+            after = min(content + _FIXED[wire_type], end)
         else:
-            raise ValueError(f"wire type {wire} at byte {at}")
-        yield tag >> 3, wire, at, content, after
+            raise ValueError(f"wire type {wire_type} at byte {at}")
+        yield tag >> 3, wire_type, at, content, after
         at = after
 
 
 def unsigned(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """A varint and where the next thing starts. Raises ValueError."""
+    """A varint's value and the offset after it. Raises ValueError."""
     number = 0
-    for shift, sign in enumerate(data[at : min(at + _LONGEST, end)]):
-        number |= (sign & 0x7F) << 7 * shift
-        if sign < 0x80:
+    for shift, byte in enumerate(data[at : min(at + _LONGEST, end)]):
+        number |= (byte & 0x7F) << 7 * shift
+        if byte < 0x80:
             return number & 0xFFFFFFFFFFFFFFFF, at + shift + 1
     raise ValueError(f"no varint at byte {at}")

@@ -1,1 +1,4 @@
-"""What an event looks like in each schema."""
+"""The schemas: what forks and events look like in each of them.
+
+This package must not send anything, and must not know how items make a body.
+"""

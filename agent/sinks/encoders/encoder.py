@@ -1,7 +1,4 @@
-"""What every schema is: an encoder, which makes one item of each fork and of each event of the agent's own.
-
-Must not live here: any one schema.
-"""
+"""The interface of all schemas: an encoder makes one item of each fork and of each event of the agent itself."""
 
 from __future__ import annotations
 
@@ -16,11 +13,16 @@ Item = str | bytes  # JSON text or protobuf
 
 
 class Encoder(Protocol):
+    """A schema, or one that adds to another: envelopes, redaction."""
+
     def forks(self, stream: str, forks: Sequence[Fork]) -> Sequence[Item]:
-        """One each, in their order. `stream`: `<boot id>.<epoch>`, the first half of their ids; given with each call, because
-        an upgrade drains the ring of the epoch before."""
+        """One item for each fork, in their order.
+
+        `stream`: `<boot id>.<program instance>`, the first half of their ids. It is given with each call, because after an
+        upgrade the ring of the program instance before is drained, too.
+        """
         ...
 
     def event(self, event: Event) -> Item:
-        """`event`: in wire.events' shape; it is not altered."""
+        """`event`: as wire.events defines it. It is not changed."""
         ...

@@ -1,7 +1,6 @@
-"""The JSON of what many forks share, made once: an origin, a subject.
+"""A cache of encoded parts that many forks share: of a parent context or an attribution.
 
-Encoders join fragments; a fork adds only its own few numbers. Keyed by the nouns' identity, bounded in number. Must not live
-here: the layout of any one schema.
+Encoders join such fragments; a fork adds only a few numbers of its own.
 """
 
 from __future__ import annotations
@@ -9,31 +8,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
-__all__ = ["ATTRIBUTIONS", "Fragments"]
+__all__ = ["ATTRIBUTIONS", "FragmentCache"]
 
-# In a generation: two hold the 750 containers of 250 pods. Each is kept with its pod, 20 KB in all, though that is gone.
+# In a generation: two hold the 750 containers of 250 pods. Each entry keeps its pod in memory, 20 KB in all, also a deleted
+# one.
 ATTRIBUTIONS: Final = 512
 
-Noun = TypeVar("Noun")
-Made = TypeVar("Made")
+Key = TypeVar("Key")
+Fragment = TypeVar("Fragment")
 
 
-class Fragments(Generic[Noun, Made]):
-    """A cache of two generations: what is in use survives, the rest goes, and nothing is ever searched for."""
+class FragmentCache(Generic[Key, Fragment]):
+    """A cache of two generations of at most `most` entries each: what is in use survives, and nothing is ever searched for.
 
-    def __init__(self, make: Callable[[Noun], Made], most: int) -> None:
+    `make` is called for a key that is not there. Values of the model are compared by identity.
+    """
+
+    def __init__(self, make: Callable[[Key], Fragment], most: int) -> None:
         self._make = make
         self._most = most
-        self._young: dict[Noun, Made] = {}
-        self._old: dict[Noun, Made] = {}
+        self._young: dict[Key, Fragment] = {}
+        self._old: dict[Key, Fragment] = {}
 
-    def __getitem__(self, noun: Noun) -> Made:
-        made = self._young.get(noun)
-        if made is None:
-            made = self._old.get(noun)
-            if made is None:
-                made = self._make(noun)
+    def __getitem__(self, key: Key) -> Fragment:
+        fragment = self._young.get(key)
+        if fragment is None:
+            fragment = self._old.get(key)
+            if fragment is None:
+                fragment = self._make(key)
             if len(self._young) >= self._most:
                 self._young, self._old = {}, self._young
-            self._young[noun] = made
-        return made
+            self._young[key] = fragment
+        return fragment

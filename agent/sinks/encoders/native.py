@@ -1,7 +1,7 @@
 """The native schema: wire.events, field by field, as JSON. Pure.
 
-A line is a join of fragments: 2 us a fork, where a dict and its serialisation take 8. Strings that a container chose pass
-through orjson, which escapes them; everything else is numbers and our own words. Must not live here: other schemas.
+A line is joined from fragments: 2 us for each fork, where a dict and its serialisation take 8. Strings that a container may
+have chosen pass through orjson, which escapes them; everything else is numbers and our own words.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from agent.model import Attribution, Event, Fork, ParentContext, Task, state_of
-from agent.sinks.encoders.facts import NAMESPACES
-from agent.sinks.encoders.fragments import ATTRIBUTIONS, Fragments
+from agent.sinks.encoders.fragments import ATTRIBUTIONS, FragmentCache
+from agent.sinks.encoders.shared_fields import NAMESPACES
 from agent.sinks.encoders.times import Rfc3339
 from wire.events import FORK
 
@@ -28,7 +28,7 @@ def _json(value: object) -> str:
 
 
 def k8s_fields(attribution: Attribution, cluster: str, node: str) -> dict[str, Any]:
-    """The part of an event that says whose it is: cgroup, container, k8s."""
+    """An attribution as the event's `cgroup`, `container` and `k8s` objects."""
     pod, container = attribution.pod, attribution.container
     return {
         "cgroup": {"id": attribution.cgroup, "path": attribution.path},
@@ -56,7 +56,7 @@ def k8s_fields(attribution: Attribution, cluster: str, node: str) -> dict[str, A
 
 
 class _ParentContextText(NamedTuple):
-    """An origin's share of the line, in the order of the line. `leader` None: the child is its own."""
+    """The part of the line that a ParentContext determines, in the line's order. `leader` None: the child is its own."""
 
     parent: str
     above: str
@@ -67,9 +67,10 @@ class _ParentContextText(NamedTuple):
 
 
 class _AttributionText(NamedTuple):
-    """`usual`: with the parent in the same cgroup and the name known at once; else the parts are joined anew."""
+    """`fields`: k8s_fields() as JSON members. `usual`: these, `parent_cgroup` and `enrichment`, for a fork whose parent is in
+    the same cgroup and that was resolved at once."""
 
-    k8s_fields: str
+    fields: str
     usual: str
 
 
@@ -79,18 +80,18 @@ def _namespaces(both: tuple[_Inums, _Clone]) -> str:
 
 
 def _task(prefix: str, task: Task, time: Rfc3339) -> str:
-    tid, ns_tid, pid, ns_pid, start, _ = _told(task, time)
+    tid, ns_tid, pid, ns_pid, start, _ = _json_values(task, time)
     return (
         f'"{prefix}tid":{tid},"{prefix}ns_tid":{ns_tid},"{prefix}pid":{pid},"{prefix}ns_pid":{ns_pid},'
         f'"{prefix}start_time":{start},'
     )
 
 
-def _told(task: Task, time: Rfc3339) -> tuple[int | str, ...]:
+def _json_values(task: Task, time: Rfc3339) -> tuple[int | str, ...]:
     """A task's fields as JSON, with `null` for what is unknown."""
     *numbers, start, entity = task
-    known: list[int | str] = ["null" if number is None else number for number in numbers]
-    return (*known, "null" if start is None else f'"{time(start)}"', "null" if entity is None else f'"{entity}"')
+    values: list[int | str] = ["null" if number is None else number for number in numbers]
+    return (*values, "null" if start is None else f'"{time(start)}"', "null" if entity is None else f'"{entity}"')
 
 
 class NativeEncoder:
@@ -100,12 +101,12 @@ class NativeEncoder:
         self._cluster = cluster
         self._node = node
         self._time = Rfc3339()
-        self._parent_contexts: Fragments[ParentContext, _ParentContextText] = Fragments(self._parent_context, 1024)
-        self._namespaces: Fragments[tuple[_Inums, _Clone], str] = Fragments(_namespaces, 512)
-        self._attributions: Fragments[Attribution, _AttributionText] = Fragments(self._attribution, ATTRIBUTIONS)
+        self._parent_contexts: FragmentCache[ParentContext, _ParentContextText] = FragmentCache(self._parent_context, 1024)
+        self._namespaces: FragmentCache[tuple[_Inums, _Clone], str] = FragmentCache(_namespaces, 512)
+        self._attributions: FragmentCache[Attribution, _AttributionText] = FragmentCache(self._attribution, ATTRIBUTIONS)
 
     def forks(self, stream: str, forks: Iterable[Fork]) -> list[str]:
-        """The one loop that is written for speed: its names are local, and what is unusual is left to functions."""
+        """Written for speed: names are local, and unusual cases are left to functions."""
         parent_contexts, attributions, time = self._parent_contexts, self._attributions, self._time
         head = f'{{"event":"{FORK}","id":"{stream}.'
         lines = []
@@ -127,7 +128,7 @@ class NativeEncoder:
             tid, ns_tid, pid, ns_pid, start, entity = child
             moment: int | str
             if tid is None or ns_tid is None or pid is None or ns_pid is None or start is None or entity is None:
-                tid, ns_tid, pid, ns_pid, moment, entity = _told(child, time)  # type: ignore[assignment]
+                tid, ns_tid, pid, ns_pid, moment, entity = _json_values(child, time)  # type: ignore[assignment]
             else:
                 moment, entity = f'"{time(start)}"', f'"{entity}"'
             if leader is None:
@@ -148,7 +149,7 @@ class NativeEncoder:
         return lines
 
     def event(self, event: Event) -> str:
-        """An event of the agent's own: it is in this schema's shape already."""
+        """An event of the agent itself has this schema already."""
         return _json(event)
 
     def _parent_context(self, parent_context: ParentContext) -> _ParentContextText:
@@ -167,7 +168,7 @@ class NativeEncoder:
         text = _json(k8s_fields(attribution, self._cluster, self._node))[1:-1]
         return _AttributionText(text, self._rest(text, attribution, None, None))
 
-    def _rest(self, k8s_fields: str, attribution: Attribution, parent: Attribution | None, lag_ms: int | None) -> str:
+    def _rest(self, fields: str, attribution: Attribution, parent: Attribution | None, lag_ms: int | None) -> str:
         parent_cgroup = None if parent is None else {"id": parent.cgroup, "path": parent.path}
         enrichment = {"state": state_of(attribution, lag_ms), "by": attribution.by, "lag_ms": lag_ms or 0}
-        return f'{k8s_fields},"parent_cgroup":{_json(parent_cgroup)},"enrichment":{_json(enrichment)},'
+        return f'{fields},"parent_cgroup":{_json(parent_cgroup)},"enrichment":{_json(enrichment)},'

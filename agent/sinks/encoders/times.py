@@ -1,11 +1,11 @@
-"""Times as text, made fast. Must not live here: clocks."""
+"""Times as text, made fast."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Final
 
-from agent.sinks.encoders.fragments import Fragments
+from agent.sinks.encoders.fragments import FragmentCache
 
 __all__ = ["Rfc3339"]
 
@@ -13,10 +13,10 @@ _LAST: Final = 253402300799  # 9999-12-31T23:59:59Z
 
 
 class Rfc3339:
-    """Nanoseconds since 1970 -> RFC 3339, UTC. Forks come in bursts: the second's text is made once a second."""
+    """Nanoseconds since 1970 -> RFC 3339 in UTC. Forks come in bursts, so the text of a second is made once."""
 
     def __init__(self) -> None:
-        self._seconds: Fragments[int, str] = Fragments(_second, 4096)
+        self._seconds: FragmentCache[int, str] = FragmentCache(_second, 4096)
 
     def __call__(self, ns: int) -> str:
         second, rest = divmod(ns, 1_000_000_000)
@@ -24,6 +24,6 @@ class Rfc3339:
 
 
 def _second(second: int) -> str:
-    # A clock that was set to nonsense gives the nearest time that has a name, not an exception in the middle of a batch.
+    # Out of range, as after a wrong clock setting: the nearest valid time, and no exception in the middle of a batch.
     moment = datetime.fromtimestamp(min(max(second, 0), _LAST), UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")

@@ -1,7 +1,7 @@
 """How items become one body, and the body items again. Pure.
 
-What comes back is what went in, byte for byte: a body that a receiver finds too large, or took in part, is made anew from its
-own items. Must not live here: compression, what is in an item.
+The items come back byte for byte: a body that a receiver finds too large, or accepts in part, is made again from its own items.
+This package must not compress, and must not know what is in an item.
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ Item = TypeVar("Item", str, bytes)
 
 
 class Framing(Protocol[Item]):
+    """`content_type`: the header of a body."""
+
     content_type: str
 
     def order(self, items: Sequence[Item]) -> list[int] | None:
-        """The positions of the items as they lie in the body, when it groups them; None: as they are."""
+        """The items' indices in the order that the body has, if it groups them. None: their own order."""
         ...
 
     def size(self, item: Item) -> int:
-        """Bytes that it adds to the body, at most."""
+        """The bytes that the item adds to a body, at most."""
         ...
 
     def body(self, items: Sequence[Item]) -> bytes:
-        """Uncompressed. `items`: in the body's order."""
+        """The uncompressed body. `items`: in the body's order."""
         ...
 
     def items(self, body: bytes) -> list[Item]:
-        """In the body's order."""
+        """The items, in the body's order."""
         ...
 
 

@@ -1,7 +1,4 @@
-"""Items as one JSON array, for receivers that take nothing else: most webhooks, Fluent Bit's `http` input.
-
-Must not live here: what the items say.
-"""
+"""Items as one JSON array, for receivers that accept nothing else: most webhooks, Fluent Bit's `http` input."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from agent.sinks.framing import text_bytes
 
 __all__ = ["JsonArray"]
 
-_BETWEEN = ",\n"  # no item holds a newline, so an array of any items can be taken apart without reading them
+_SEPARATOR = ",\n"  # no item contains a newline, so an array can be split without parsing it
 
 
 class JsonArray:
@@ -21,11 +18,11 @@ class JsonArray:
         return None
 
     def size(self, item: str) -> int:
-        return text_bytes(item) + len(_BETWEEN)
+        return text_bytes(item) + len(_SEPARATOR)
 
     def body(self, items: Sequence[str]) -> bytes:
-        return f"[{_BETWEEN.join(items)}]".encode(errors="replace")
+        return f"[{_SEPARATOR.join(items)}]".encode(errors="replace")
 
     def items(self, body: bytes) -> list[str]:
         text = body[1:-1].decode()
-        return text.split(_BETWEEN) if text else []
+        return text.split(_SEPARATOR) if text else []

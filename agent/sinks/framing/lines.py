@@ -1,7 +1,4 @@
-"""Items as lines: newline-delimited JSON, and the two protocols that are made of it, Splunk HEC and Elasticsearch's bulk.
-
-Must not live here: what the lines say.
-"""
+"""Items as lines: newline-delimited JSON, and the two protocols that use it, Splunk HEC and Elasticsearch's bulk."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ __all__ = ["Bulk", "Hec", "Ndjson"]
 
 
 class Ndjson:
-    """Every line ends with a newline, the last one, too."""
+    """Newline-delimited JSON. Every line ends with a newline, the last one, too."""
 
     content_type = CONTENT_TYPE
 
@@ -25,7 +22,7 @@ class Ndjson:
         return text_bytes(item) + 1
 
     def body(self, items: Sequence[str]) -> bytes:
-        # What can't be UTF-8 (a lone surrogate in a path) was replaced where it came in; this is for what was overlooked.
+        # What cannot be UTF-8 (a lone surrogate in a path) is replaced where it is read; this is a second line of defence.
         return "\n".join((*items, "")).encode(errors="replace")
 
     def items(self, body: bytes) -> list[str]:
@@ -33,13 +30,13 @@ class Ndjson:
 
 
 class Hec(Ndjson):
-    """Splunk takes objects one after the other, with or without white space between them."""
+    """Splunk's. It accepts objects one after the other, with or without white space between them."""
 
     content_type = "application/json"
 
 
 class Bulk(Ndjson):
-    """Two lines an item: what to do, and the document to do it with. Elasticsearch refuses a body without the last newline."""
+    """Elasticsearch's, with two lines for each item: the action and the document. The last newline is required."""
 
     def items(self, body: bytes) -> list[str]:
         lines = iter(body.decode().split("\n")[:-1])

@@ -1,8 +1,7 @@
 """OTLP over HTTP: items as an ExportLogsServiceRequest, with one ResourceLogs for each resource, its records in one scope.
 
 An item is two protobuf fields, one after the other: ResourceLogs.resource and ScopeLogs.log_records, each with tag and length.
-So a body is put together and taken apart without a look at what they hold. Field numbers: opentelemetry-proto 1.10, logs.proto.
-Must not live here: attributes.
+So a body is joined and split without parsing them. Field numbers: opentelemetry-proto 1.10, logs.proto.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from wire import VERSION
 
 __all__ = ["SCHEMA_URL", "Otlp"]
 
-# Whose names the attributes are. A collector can translate them to another version's by it.
+# The version of the attributes' names. By it a collector can translate them to another version.
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 _SCHEMA: Final = nested(3, SCHEMA_URL.encode())  # of ResourceLogs and of ScopeLogs
 _SCOPE: Final = nested(1, nested(1, b"forklore") + nested(2, VERSION.encode()))
@@ -24,15 +23,17 @@ _AROUND: Final = len(_SCOPE) + 2 * len(_SCHEMA) + 2 * 6  # two tags and two leng
 
 
 class Otlp:
+    """Items are grouped by resource."""
+
     content_type = "application/x-protobuf"
 
     def order(self, items: Sequence[bytes]) -> list[int] | None:
-        """By resource, in the order in which each was met first."""
+        """By resource, in the order of each resource's first item."""
         groups: dict[bytes, list[int]] = {}
         runs, resource = 0, b""
         places: list[int] = []
         for at, item in enumerate(items):
-            # A resource tells its own length, so what starts with it is of that resource.
+            # A resource contains its own length, so an item that starts with it has that resource.
             if not resource or not item.startswith(resource):
                 runs, resource = runs + 1, _resource(item)
                 places = groups.setdefault(resource, [])
@@ -40,7 +41,7 @@ class Otlp:
         return None if runs == len(groups) else [at for group in groups.values() for at in group]
 
     def size(self, item: bytes) -> int:
-        """As if it were the only one of its resource: nearly twice of what most add."""
+        """As if it were the only item of its resource: nearly twice what most items add."""
         return len(item) + _AROUND
 
     def body(self, items: Sequence[bytes]) -> bytes:

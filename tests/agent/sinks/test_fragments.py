@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.sinks.encoders.fragments import Fragments
+from agent.sinks.encoders.fragments import FragmentCache
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def fragments(made):
         made.append(noun)
         return f"<{noun}>"
 
-    return Fragments(make, 10)
+    return FragmentCache(make, 10)
 
 
 def test_a_fragment_is_made_once(fragments, made):
@@ -47,6 +47,6 @@ def test_nouns_that_are_equal_in_nothing_but_words_are_two(made):
     class Noun:
         pass
 
-    fragments = Fragments(lambda noun: object(), 10)
+    fragments = FragmentCache(lambda noun: object(), 10)
     one, other = Noun(), Noun()
     assert fragments[one] is fragments[one] is not fragments[other]

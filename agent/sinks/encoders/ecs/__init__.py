@@ -1,9 +1,7 @@
-"""The Elastic Common Schema, 9.4: `objects` (what is mapped to what), `encoder` (made fast, for every fork).
+"""The Elastic Common Schema, 9.4: `objects` maps fields, `encoder` makes documents fast.
 
-ECS allows objects of one's own beside its fields. `forklore` is ours: what ECS has no field for, by its name in wire.events.
-`kubernetes` is that of Elastic's Kubernetes integration, whose dashboards join on it. What is unknown is left out.
-
-Must not live here: delivery.
+ECS allows custom objects beside its fields. `forklore` is ours: it has the fields that ECS has no field for, by their names in
+wire.events. `kubernetes` is that of Elastic's Kubernetes integration, whose dashboards join on it. Unknown fields are left out.
 """
 
 from agent.sinks.encoders.ecs.encoder import EcsEncoder

@@ -1,7 +1,6 @@
-"""OCSF 1.8: `objects` and `classes` (what is mapped to what), `encoder` (made fast, for every fork).
+"""OCSF 1.8: `objects` and `classes` map fields, `encoder` makes events fast.
 
-What is unknown is left out. What OCSF has no attribute for is under `unmapped`, by its name in wire.events. Must not live here:
-delivery.
+Unknown fields are left out. Fields that OCSF has no attribute for are under `unmapped`, by their names in wire.events.
 """
 
 from agent.sinks.encoders.ocsf.encoder import OcsfEncoder

@@ -1,7 +1,7 @@
-"""Which OCSF class an event is of, and that class's own attributes. Pure.
+"""The OCSF class of each event, and the attributes of that class alone. Pure.
 
-A fork is Process Activity: Launch, by fork. Why each of the agent's own events is of its class, docs/decisions/0005-schemas.md
-says. Must not live here: what classes share (objects).
+A fork is Process Activity: Launch, by fork. docs/decisions/0005-schemas.md has the reasons for the classes of the agent's own
+events.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from agent.model import Event
-from agent.sinks.encoders.facts import heads, known
-from agent.sinks.encoders.ocsf.objects import int32, labels_of, leftovers_of, read_moment
+from agent.sinks.encoders.ocsf.objects import int32, label_strings, parse_time_attributes, unmapped_attribution
+from agent.sinks.encoders.shared_fields import head_list, without_nulls
 from wire import events
 
-__all__ = ["OCSF_VERSION", "PROFILES", "fork_class", "own_class", "own_leftovers"]
+__all__ = ["OCSF_VERSION", "PROFILES", "agent_event_class", "fork_class", "unmapped_agent_event"]
 
 OCSF_VERSION: Final = "1.8.0"
 PROFILES: Final = ("container", "datetime", "host")
@@ -26,18 +26,19 @@ _NEW, _RESOLVED = 1, 4  # status_id of Detection Finding
 _FAILURE: Final = 2  # status_id of all else
 _RULE: Final = 1  # analytic.type_id
 _OS: Final = 1  # log_type_id
-_TOLD: Final = frozenset({"event", "id", "timestamp", "interval", "k8s", "container", "cgroup", "enrichment"})
+# Members of the agent's own events that have an attribute in all classes.
+_MAPPED: Final = frozenset({"event", "id", "timestamp", "interval", "k8s", "container", "cgroup", "enrichment"})
 
 
 def fork_class(thread: bool) -> dict[str, Any]:
-    """A new thread launches no process: it is no Launch, and a rule that looks for those must not find it."""
+    """Process Activity. A new thread is no Launch: rules that look for launches must not find it."""
     if thread:
         return _class(1, 1007, _OTHER, _INFORMATIONAL) | {"activity_name": "Start Thread"}
     return _class(1, 1007, 1, _INFORMATIONAL) | {"launch_type_id": _FORK}
 
 
-def own_class(event: Event) -> dict[str, Any]:
-    """The class of an event of the agent's own; those that OCSF knows no better class for are Base Events."""
+def agent_event_class(event: Event) -> dict[str, Any]:
+    """The class of an event of the agent itself. It is a Base Event if OCSF has no better class."""
     match event["event"]:
         case events.FORK_STORM:
             own = _storm(event)
@@ -47,24 +48,26 @@ def own_class(event: Event) -> dict[str, Any]:
             name = kind.replace("_", " ").title()
             own = {**_class(0, 0, _OTHER, _INFORMATIONAL), "activity_name": name, "count": _forks(event)}
     for end, text in event["interval"].items():
-        own |= read_moment(f"{end}_time", text)
-    return known(own)
+        own |= parse_time_attributes(f"{end}_time", text)
+    return without_nulls(own)
 
 
-def own_leftovers(event: Event) -> dict[str, Any]:
-    """All that the class has no attribute for, by its name, also what a later kind may bring."""
-    told = set(_TOLD)
+def unmapped_agent_event(event: Event) -> dict[str, Any]:
+    """The fields that the class has no attribute for, by their names, also those that a later kind may have."""
+    mapped = set(_MAPPED)
     if event["event"] == events.FORK_STORM:
-        told |= {"phase"}
+        mapped |= {"phase"}
     if event["event"] == events.GAP:
-        told |= {"missing", "reason"} if int32(event["count"]) is None else {"missing", "reason", "count"}
-    rest = {name: value for name, value in event.items() if name not in told}
-    labels_told = event.get("container") is not None or (event["event"] == events.FORK_STORM and _pod(event["k8s"]) is not None)
-    return known({**leftovers_of(event, labels_told=labels_told), **rest, "heads": heads(event)})
+        mapped |= {"missing", "reason"} if int32(event["count"]) is None else {"missing", "reason", "count"}
+    rest = {name: value for name, value in event.items() if name not in mapped}
+    labels_mapped = event.get("container") is not None or (
+        event["event"] == events.FORK_STORM and _pod(event["k8s"]) is not None
+    )
+    return without_nulls({**unmapped_attribution(event, labels_mapped=labels_mapped), **rest, "heads": head_list(event)})
 
 
 def _storm(event: Event) -> dict[str, Any]:
-    """A finding that is created when the storm is noticed and closed when it is over; only the first is an alert."""
+    """Detection Finding: created when the storm is detected, closed when it is over. Only the first is an alert."""
     begins = event["phase"] == "start"
     interval = event["interval"]
     return {
@@ -76,15 +79,15 @@ def _storm(event: Event) -> dict[str, Any]:
             "uid": event["id"].rpartition(".")[0],  # without the phase
             "title": "Fork storm",
             "analytic": {"name": events.FORK_STORM, "type_id": _RULE},
-            **read_moment("first_seen_time", interval["start"]),
-            **read_moment("last_seen_time", interval["end"]),
+            **parse_time_attributes("first_seen_time", interval["start"]),
+            **parse_time_attributes("last_seen_time", interval["end"]),
         },
         "resources": [pod] if (pod := _pod(event["k8s"])) else None,
     }
 
 
 def _gap(event: Event) -> dict[str, Any]:
-    """Events that are gone from a log: where one looks for logs that were cleared or switched off."""
+    """Event Log Activity, the class for logs that were cleared or switched off."""
     return {
         **_class(1, 1008, _OTHER, _LOW),
         "activity_name": "Lose",
@@ -110,12 +113,12 @@ def _class(category: int, class_uid: int, activity: int, severity: int) -> dict[
 def _pod(k8s: Mapping[str, Any]) -> dict[str, Any] | None:
     if k8s["pod"] is None and k8s["pod_uid"] is None:
         return None
-    return known({
+    return without_nulls({
         "type": "pod",
         "name": k8s["pod"],
         "uid": k8s["pod_uid"],
         "namespace": k8s["namespace"],
-        "labels": labels_of(k8s["labels"]),
+        "labels": label_strings(k8s["labels"]),
     })  # fmt: skip
 
 

@@ -1,7 +1,4 @@
-"""wire.events -> OCSF's objects: process, container, device, times. Pure, and not in a hurry: what it makes is kept.
-
-Must not live here: event classes (classes), joining what is made here into events (encoder).
-"""
+"""Maps wire.events to OCSF's objects: process, container, device, times. Pure; its results are cached."""
 
 from __future__ import annotations
 
@@ -11,24 +8,24 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from agent.model import ParentContext, Task
-from agent.sinks.encoders.facts import WORKLOADS, by_name, cgroup_of, known, namespaces
+from agent.sinks.encoders.shared_fields import WORKLOADS, cgroup_object, namespace_fields, task_fields, without_nulls
 from agent.sinks.encoders.times import Rfc3339
 
 __all__ = [
     "INT32_MOST",
-    "child_of",
-    "container_of",
-    "device_of",
+    "child_attributes",
+    "container_object",
+    "device_object",
     "int32",
-    "labels_of",
-    "leftovers_of",
-    "moment",
-    "parent_context_of",
-    "read_moment",
+    "label_strings",
+    "parent_context_objects",
+    "parse_time_attributes",
+    "time_attributes",
+    "unmapped_attribution",
 ]
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")  # a static pod's uid is a bare hash
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SERVER, _LINUX = 1, 200  # device.type_id, os.type_id
 INT32_MOST: Final = 2**31 - 1  # OCSF's integer_t has 32 bits where it becomes Parquet or protobuf; long_t has 64
 
@@ -38,18 +35,18 @@ def int32(number: int | None) -> int | None:
     return number if number is not None and number <= INT32_MOST else None
 
 
-def moment(name: str, ns: int | None, time: Rfc3339) -> dict[str, int | str]:
-    """A time: in milliseconds, as OCSF's own, and exact beside it, by its `datetime` profile. `ns`: since 1970."""
+def time_attributes(name: str, ns: int | None, time: Rfc3339) -> dict[str, int | str]:
+    """A time in milliseconds, as OCSF defines it, and the exact one of its `datetime` profile. `ns`: since 1970."""
     return {} if ns is None else {name: ns // 1_000_000, f"{name}_dt": time(ns)}
 
 
-def read_moment(name: str, text: str) -> dict[str, int | str]:
-    """The same, from RFC 3339."""
-    return {name: (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1), f"{name}_dt": text}
+def parse_time_attributes(name: str, text: str) -> dict[str, int | str]:
+    """time_attributes, from RFC 3339."""
+    return {name: (datetime.fromisoformat(text) - _UNIX_EPOCH) // timedelta(milliseconds=1), f"{name}_dt": text}
 
 
-def device_of(node: str, stream: str) -> dict[str, Any]:
-    """`stream`: or any id, which begins with it, and it with the boot's."""
+def device_object(node: str, stream: str) -> dict[str, Any]:
+    """`stream`: or an id, which begins with it. A stream begins with the boot id."""
     return {
         "hostname": node,
         "type_id": _SERVER,
@@ -58,58 +55,63 @@ def device_of(node: str, stream: str) -> dict[str, Any]:
     }
 
 
-def parent_context_of(parent_context: ParentContext, time: Rfc3339) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """`actor`; `process` but for the child's own; and what goes under `unmapped`.
+def parent_context_objects(
+    parent_context: ParentContext, time: Rfc3339
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """`actor`; `process` without the child's own attributes; and what goes under `unmapped`.
 
-    The process above bears the caller's name when it was the one that called.
+    The name of the process above is known only if that process called fork.
     """
     caller, above = parent_context.parent, parent_context.parent_process
     same = caller.pid is not None and caller.pid == above.pid
     of_caller, rest_of_caller = _process("parent", caller, parent_context.parent_comm, time)
     of_above, rest_of_above = _process("parent_process", above, parent_context.parent_comm if same else None, time)
     leader, uid, gid = parent_context.leader, parent_context.uid, parent_context.gid
-    user = None if uid is None else known({"uid": str(uid), "groups": None if gid is None else [{"uid": str(gid)}]})
-    process = known({"name": parent_context.comm, "user": user, "parent_process": of_above})
-    leftovers = known({
+    user = None if uid is None else without_nulls({"uid": str(uid), "groups": None if gid is None else [{"uid": str(gid)}]})
+    process = without_nulls({"name": parent_context.comm, "user": user, "parent_process": of_above})
+    unmapped = without_nulls({
         **rest_of_caller,
         "parent_comm": parent_context.parent_comm if of_caller is None else None,
         **rest_of_above,
-        **(by_name("leader", leader, time) if leader else {}),
+        **(task_fields("leader", leader, time) if leader else {}),
         "gid": gid if user is None else None,
-        "namespaces": namespaces(parent_context.namespaces),
+        "namespaces": namespace_fields(parent_context.namespaces),
         "clone": parent_context.clone,
     })  # fmt: skip
-    # An actor must be something. Of a caller that could not be read at all, this much is known.
-    return {"process": of_caller} if of_caller else {"app_name": "unknown"}, process, leftovers
+    # `actor` is required and must not be empty, also when nothing of the caller could be read.
+    return {"process": of_caller} if of_caller else {"app_name": "unknown"}, process, unmapped
 
 
 def _process(prefix: str, task: Task, name: str | None, time: Rfc3339) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """A process by one of its tasks, and what it has no attributes for. None: it has no pid and no uid, and OCSF wants one.
+    """A process by one of its tasks, and the fields that OCSF has no attribute for.
 
-    When the task started, is when the process did if it is the leader.
+    None: pid and uid are unknown, and OCSF requires one of them. The start of the task is that of the process if it is the
+    leader.
     """
-    all_by_name = by_name(prefix, task, time)
+    all_fields = task_fields(prefix, task, time)
     if task.pid is None and task.entity is None:
-        return None, all_by_name
-    leads = task.tid is not None and task.tid == task.pid
-    process = known({
+        return None, all_fields
+    is_leader = task.tid is not None and task.tid == task.pid
+    process = without_nulls({
         "name": name,
         "pid": task.pid,
         "ptid": task.tid,
         "namespace_pid": task.ns_pid,
         "uid": task.entity,
-        **(moment("created_time", task.start, time) if leads else {}),
+        **(time_attributes("created_time", task.start, time) if is_leader else {}),
     })  # fmt: skip
     rest = {f"{prefix}_ns_tid": task.ns_tid}
-    if not leads:
-        rest |= {f"{prefix}_start_time": all_by_name[f"{prefix}_start_time"]}
+    if not is_leader:
+        rest |= {f"{prefix}_start_time": all_fields[f"{prefix}_start_time"]}
     return process, rest
 
 
-def child_of(child: Task, event_id: str) -> dict[str, Any]:
-    """The child's own part of `process`, but for when it started. OCSF wants a pid or a uid: of a child whose both could not be
-    read, the event's id is as unique."""
-    return known({
+def child_attributes(child: Task, event_id: str) -> dict[str, Any]:
+    """The child's own attributes of `process`, without its start time.
+
+    OCSF requires a pid or a uid: if neither could be read, the event's id is used, which is unique, too.
+    """
+    return without_nulls({
         "pid": child.pid,
         "ptid": child.tid,
         "namespace_pid": child.ns_pid,
@@ -117,53 +119,55 @@ def child_of(child: Task, event_id: str) -> dict[str, Any]:
     })  # fmt: skip
 
 
-def container_of(k8s: Mapping[str, Any], container: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """An image must have an id; `labels` are the pod's."""
+def container_object(k8s: Mapping[str, Any], container: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """`container`. OCSF requires an image's id, so without one there is no image. `labels` are the pod's."""
     if container is None:
         return None
-    image = None if container["image_id"] is None else known({"uid": container["image_id"], "name": container["image"]})
-    return known({
+    image = None if container["image_id"] is None else without_nulls({"uid": container["image_id"], "name": container["image"]})
+    return without_nulls({
         "uid": container["id"],
         "name": container["name"],
         "image": image,
         "runtime": container["runtime"],
         "orchestrator": "kubernetes",
         "pod_uuid": k8s["pod_uid"] if _UUID.fullmatch(k8s["pod_uid"] or "") else None,
-        "labels": labels_of(k8s["labels"]),
+        "labels": label_strings(k8s["labels"]),
         "tags": _tags(k8s),
     })  # fmt: skip
 
 
-def leftovers_of(event: Mapping[str, Any], *, labels_told: bool) -> dict[str, Any]:
-    """What OCSF has no attribute for, of whose it is; and `k8s` once more as an object, which is easier to search than
-    tags."""
+def unmapped_attribution(event: Mapping[str, Any], *, labels_mapped: bool) -> dict[str, Any]:
+    """The fields of an attribution that OCSF has no attribute for; and `k8s` as an object, which is easier to search than tags.
+
+    `labels_mapped`: whether another attribute has the pod's labels.
+    """
     k8s, container = event["k8s"], event.get("container")
     names = ("cluster", "namespace", "pod", "pod_uid", "workload", "service_account", "qos")
-    of_k8s = known({
+    of_k8s = without_nulls({
         **{name: k8s[name] for name in names},
-        "labels": None if labels_told else labels_of(k8s["labels"]),
-        "annotations": labels_of(k8s.get("annotations")),
+        "labels": None if labels_mapped else label_strings(k8s["labels"]),
+        "annotations": label_strings(k8s.get("annotations")),
     })  # fmt: skip
-    of_container = known({
+    of_container = without_nulls({
         "kind": container["kind"],
         "image": container["image"] if container["image_id"] is None else None,
     }) if container else None  # fmt: skip
-    return known({
-        "cgroup": cgroup_of(event.get("cgroup")),
+    return without_nulls({
+        "cgroup": cgroup_object(event.get("cgroup")),
         "k8s": of_k8s,
         "container": of_container or None,
-        "enrichment": known(event["enrichment"]) if "enrichment" in event else None,
+        "enrichment": without_nulls(event["enrichment"]) if "enrichment" in event else None,
     })  # fmt: skip
 
 
-def labels_of(labels: Mapping[str, str] | None) -> list[str] | None:
-    """As selectors are written: a Kubernetes key has no `=`, so what stands before the first is the key. Strings, since labels
-    as keys would make an attribute of each."""
+def label_strings(labels: Mapping[str, str] | None) -> list[str] | None:
+    """`key=value`, as selectors are written: a Kubernetes key has no `=`, so the first one ends the key. With an object, each
+    label would become an attribute."""
     return None if labels is None else [f"{key}={value}" for key, value in labels.items()]
 
 
 def _tags(k8s: Mapping[str, Any]) -> list[dict[str, str]]:
-    """By OpenTelemetry's names: OCSF has no object for Kubernetes."""
+    """Tags with OpenTelemetry's names: OCSF has no object for Kubernetes."""
     workload = k8s["workload"]
     tags = {
         "k8s.cluster.name": k8s["cluster"],
@@ -173,4 +177,4 @@ def _tags(k8s: Mapping[str, Any]) -> list[dict[str, str]]:
     }
     if workload and workload["kind"] in WORKLOADS:
         tags[f"k8s.{workload['kind'].lower()}.name"] = workload["name"]
-    return [{"name": name, "value": value} for name, value in known(tags).items()]
+    return [{"name": name, "value": value} for name, value in without_nulls(tags).items()]

@@ -1,8 +1,8 @@
 """The `otel` schema: OpenTelemetry log records with the semantic conventions' names, as protobuf. Pure.
 
-What has a name there bears it (`process.pid`, `k8s.pod.name`); all else is `forklore.` and its path in the native event
-(`forklore.parent_comm`, `forklore.counts.lost`), so nothing is left out that the native event says. What is unknown is absent:
-OTLP has no null that receivers agree on. Must not live here: other schemas; how records make a body (framing).
+A field that the conventions name has that name (`process.pid`, `k8s.pod.name`); all others are `forklore.` and their path in
+the native event (`forklore.parent_comm`, `forklore.counts.lost`), so all fields of the native event are there. Unknown fields
+are left out: OTLP has no null that receivers agree on.
 """
 
 from agent.sinks.encoders.otel.encoder import OtelEncoder

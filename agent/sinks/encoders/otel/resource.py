@@ -1,23 +1,20 @@
-"""Whose an event is, as a resource's attributes: from the native event's `k8s` and `container`.
-
-Must not live here: what happened.
-"""
+"""The attributes of a resource: an event's pod and container, from the native event's `k8s` and `container`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from agent.sinks.encoders.facts import WORKLOADS
 from agent.sinks.encoders.otel.attributes import Value
+from agent.sinks.encoders.shared_fields import WORKLOADS
 
 __all__ = ["image_parts", "resource"]
 
 
 def resource(k8s: Mapping[str, Any], container: Mapping[str, Any] | None) -> dict[str, Value]:
-    """The same for all events of a container, so that they lie in one ResourceLogs.
+    """The same for all events of a container, so that they are in one ResourceLogs.
 
-    `container.name` is absent: it is the runtime's own name, and what we know is the pod's name for it.
+    There is no `container.name`: it is the runtime's name of the container, and we know the pod's name of it.
     """
     workload = k8s["workload"] or {}
     kind, name = workload.get("kind"), workload.get("name")
@@ -56,7 +53,7 @@ def resource(k8s: Mapping[str, Any], container: Mapping[str, Any] | None) -> dic
 
 
 def image_parts(image: str | None) -> tuple[str | None, str | None, str | None]:
-    """`registry:5000/shop/cart:1.2@sha256:...` -> name, tag, digest. A bare `sha256:...` is a name."""
+    """Name, tag and digest of `registry:5000/shop/cart:1.2@sha256:...`. A bare `sha256:...` is a name."""
     if not image or image.startswith("sha256:"):
         return image, None, None
     rest, _, digest = image.partition("@")
@@ -67,7 +64,7 @@ def image_parts(image: str | None) -> tuple[str | None, str | None, str | None]:
 
 
 def _service(k8s: Mapping[str, Any], workload: str | None) -> str:
-    """As the conventions for Kubernetes have it, without the labels that they leave to an opt-in; required, so never absent."""
+    """`service.name`, by the conventions for Kubernetes, without the labels that are opt-in there. It is required."""
     if k8s["pod_uid"] is None and k8s["pod"] is None:
-        return "forklore"  # the node, as its agent tells of it
+        return "forklore"  # an event of the node
     return workload or k8s["pod"] or "unknown_service"

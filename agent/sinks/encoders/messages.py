@@ -1,6 +1,6 @@
-"""An event in words, as ECS's and OCSF's `message` and OpenTelemetry's body have it: many places show nothing else.
+"""An event as one sentence, for ECS's and OCSF's `message` and OpenTelemetry's body: many tools show nothing else.
 
-Must not live here: facts that are in no attribute.
+A message has no facts that no field has.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from agent.model import Event, ParentContext
 from agent.sinks.printable import printable
 from wire.events import FORK_STORM, GAP, NOT_OBSERVABLE
 
-__all__ = ["caller", "sentence", "where"]
+__all__ = ["caller_name", "event_message", "location"]
 
-_MOST_COMM: Final = 64  # signs: 15 bytes, of which each may be an escape
-_MOST_WORDS: Final = 400  # signs: a namespace, a pod and a container have at most 63 + 253 + 63
+_MOST_COMM: Final = 64  # characters: 15 bytes, each of which may become an escape
+_MOST_TEXT: Final = 400  # characters: a namespace, a pod and a container have at most 63 + 253 + 63
 
 
-def caller(parent_context: ParentContext) -> str:
-    """Who forked: `sh (6039)`. A `?` stands for what is unknown."""
+def caller_name(parent_context: ParentContext) -> str:
+    """The task that forked: `sh (6039)`. A `?` stands for what is unknown."""
     pid = parent_context.parent.pid
     comm = "?" if parent_context.parent_comm is None else printable(parent_context.parent_comm, _MOST_COMM)
     return f"{comm} ({'?' if pid is None else pid})"
 
 
-def sentence(event: Event, where: str) -> str:
-    """Of an event of the agent's own."""
+def event_message(event: Event, where: str) -> str:
+    """The sentence of an event of the agent itself. `where`: its `location`."""
     if event["event"] == GAP:
         if event["reason"] == NOT_OBSERVABLE:
             return f"what is forked {where} is not observable: it has a kernel of its own"
@@ -41,9 +41,9 @@ def sentence(event: Event, where: str) -> str:
     return f"{counts['processes']} processes and {counts['threads']} threads forked {where}{lost}"
 
 
-def where(k8s: Mapping[str, Any], container: Mapping[str, Any] | None) -> str:
-    """From the native event's objects."""
+def location(k8s: Mapping[str, Any], container: Mapping[str, Any] | None) -> str:
+    """Where an event was, with a preposition: `in shop/cart-7d9/app`, `on node1`. Takes the native event's objects."""
     if k8s["pod"] is not None:
         inside = f"/{container['name']}" if container and container["name"] else ""
-        return printable(f"in {k8s['namespace']}/{k8s['pod']}{inside}", _MOST_WORDS)
-    return printable(f"on {k8s['node']}" if k8s["pod_uid"] is None else f"in pod {k8s['pod_uid']}", _MOST_WORDS)
+        return printable(f"in {k8s['namespace']}/{k8s['pod']}{inside}", _MOST_TEXT)
+    return printable(f"on {k8s['node']}" if k8s["pod_uid"] is None else f"in pod {k8s['pod_uid']}", _MOST_TEXT)
