@@ -1,7 +1,4 @@
-"""Certificates for tests: authorities of their own, and what goes wrong with what they sign.
-
-Must not live here: connections.
-"""
+"""Certificates for tests: authorities of their own, and faulty certificates that they sign."""
 
 from __future__ import annotations
 
@@ -15,13 +12,13 @@ __all__ = ["Authority"]
 
 
 class Authority:
-    """A CA that nobody knows but who is given its file."""
+    """A CA that only holders of its file trust."""
 
     def __init__(self) -> None:
         self._ca = trustme.CA()
 
     def file(self, folder: Path, name: str = "ca.pem") -> Path:
-        """What a client trusts it by."""
+        """Writes the CA's certificate, for clients that trust it."""
         path = folder / name
         self._ca.cert_pem.write_to_path(path)
         return path

@@ -1,12 +1,12 @@
-"""A proxy that breaks things on purpose: it stands in front of a real receiver, over HTTP or HTTPS, and does to each request
-what a test tells it to.
+"""A proxy that injects faults: it forwards to a real receiver, over HTTP or HTTPS, and applies to each request the fault that
+a test has set.
 
     with FaultProxy(receiver_address) as proxy:
         proxy.play(Say(503), Reset("taken"), Stall(2.0))  # the next three requests; after them `proxy.usual` (Forward)
         ... POST to proxy.url("/v1/events") ...
         assert [request.forwarded for request in proxy.requests] == [False, True, True]
 
-Threads and blocking sockets of its own, so tests of any kind can use it. Must not live here: any one protocol's answers.
+Threads and blocking sockets of its own, so tests of any kind can use it. It knows no receiver's protocol.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _PATIENCE_S = 60.0  # for one read or write; then the connection is given up
 
 @dataclass(frozen=True)
 class Forward:
-    """The receiver's own answer. `close`: without a word the connection ends with it, as a server does that was idle. `say`:
-    the receiver takes it, and the client is told this."""
+    """The receiver's own answer. `close`: the connection ends after it without notice, as an idle server's does. `say`: the
+    receiver gets the request, and the client gets this answer."""
 
     close: bool = False
     say: Say | None = None
@@ -44,7 +44,7 @@ class Forward:
 
 @dataclass(frozen=True)
 class Say:
-    """An answer of the proxy's own; the receiver hears of nothing. `early`: before the body is read, which never is."""
+    """An answer of the proxy's own; the receiver gets nothing. `early`: before the body, which is never read."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -120,7 +120,7 @@ Fault = Forward | Say | TooLarge | Reset | Close | Stall | Slow | Half | Drip | 
 
 @dataclass
 class Request:
-    """One request, and what became of it. `headers`: names in lower case. `size`: of the body, bytes. `forwarded`: the receiver
+    """One request and its outcome. `headers`: names in lower case. `size`: of the body, bytes. `forwarded`: the receiver
     has it whole, and answered. `answered`: the status of the answer that the client was sent in full, or None."""
 
     number: int
@@ -166,9 +166,9 @@ class FaultProxy:
         self._leaving = threading.Event()
         self._open: set[socket.socket] = set()
         self._listener: socket.socket | None = None
-        # Bound and never listening: keeps the port ours while we are away.
-        self._keeper = self._bound(0)
-        self.address: tuple[str, int] = self._keeper.getsockname()
+        # Bound and never listening: reserves the port while the proxy is away.
+        self._reservation = self._bound(0)
+        self.address: tuple[str, int] = self._reservation.getsockname()
 
     def __enter__(self) -> FaultProxy:
         self.back()
@@ -177,7 +177,7 @@ class FaultProxy:
     def __exit__(self, *_: object) -> None:
         self._leaving.set()
         self.away()
-        self._keeper.close()
+        self._reservation.close()
 
     def url(self, path: str = "/") -> str:
         return f"{'https' if self.tls else 'http'}://{self.address[0]}:{self.address[1]}{path}"
@@ -235,9 +235,9 @@ class FaultProxy:
             self._open.add(connection)
         try:
             if self._listener is listener:  # or it went away meanwhile
-                _Conversation(self, connection, number).hold()
+                _Conversation(self, connection, number).run()
         except (OSError, ValueError):
-            pass  # the client went away, or the receiver did; `requests` says how far it came
+            pass  # the client went away, or the receiver did; `requests` has how far it came
         finally:
             with self._lock:
                 self._open.discard(connection)
@@ -270,14 +270,14 @@ class FaultProxy:
 
 
 class _Conversation:
-    """One connection: requests, one after the other, until somebody ends it."""
+    """One connection: requests, one after the other, until one side ends it."""
 
     def __init__(self, proxy: FaultProxy, connection: socket.socket, number: int) -> None:
         self._proxy = proxy
         self._connection = connection
         self._number = number
 
-    def hold(self) -> None:
+    def run(self) -> None:
         # Unbuffered: a body that is not to be read stays in the kernel.
         with self._connection.makefile("rb", buffering=0) as stream:
             while (head := read_head(stream)) and self._one(stream, head):
@@ -348,7 +348,7 @@ class _Conversation:
         return bytes(body)
 
     def _send(self, raw: bytes, request: Request, left: bytes | None = None) -> None:
-        request.answered = status_of(raw)  # before it: the client may be quicker to look than we to note
+        request.answered = status_of(raw)  # before sending: the client may check before this thread continues
         try:
             self._connection.sendall(raw if left is None else left)
         except OSError:

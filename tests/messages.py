@@ -1,7 +1,4 @@
-"""HTTP/1.1 messages as they lie on the wire, read whole and not altered (RFC 9112).
-
-Must not live here: sockets.
-"""
+"""HTTP/1.1 messages as they lie on the wire, read whole and not altered (RFC 9112)."""
 
 from __future__ import annotations
 

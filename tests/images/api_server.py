@@ -1,6 +1,6 @@
 """A Kubernetes API server as a pod finds it: TLS at an address of the cluster, a service account's token, this node's pods.
 
-In a thread of its own: demo's stand-in behind a door that speaks TLS. Must not live here: what the API says.
+In a thread of its own: demo's stand-in behind a TLS server.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ApiServer:
     def account(self) -> Account:
         return Account(str(self._api.token), self._ca, self._address, self._port)
 
-    def tell(self, change: Callable[[Cluster], object]) -> None:
+    def change(self, change: Callable[[Cluster], object]) -> None:
         """Changes the cluster, in the thread that serves it."""
 
         async def changed() -> None:
@@ -56,11 +56,11 @@ class ApiServer:
 
     async def _open(self) -> None:
         await self._api.start()
-        self._door = await asyncio.start_server(self._enter, self._address, 0, ssl=self._authority.server(self._address))
-        self._port = self._door.sockets[0].getsockname()[1]
+        self._tls_server = await asyncio.start_server(self._enter, self._address, 0, ssl=self._authority.server(self._address))
+        self._port = self._tls_server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
-        self._door.close()
+        self._tls_server.close()
         await self._api.stop()
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()

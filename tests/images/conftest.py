@@ -1,7 +1,6 @@
 """The images as they were built, on a node with containerd, as the chart runs them.
 
-The tests are skipped by name where there is no image yet (`make image`), no containerd or no root. Must not live here: what an
-image should hold.
+The tests are skipped by name where there is no image yet (`make image`), no containerd or no root.
 """
 
 from __future__ import annotations
@@ -119,15 +118,15 @@ class Installation:
         return self.here.container(pod, sandbox, "agent")
 
     def clean(self, render: Render) -> tuple[int, str]:
-        """The init container of the DaemonSet that an uninstall runs: exit code, and what it said."""
+        """The init container of the DaemonSet that an uninstall runs: exit code, and its output."""
         (template,) = [pod for pod in render.pods() if pod.kind == "DaemonSet" and pod.name.endswith("-uninstall")]
         spec = {**template.spec, "containers": template.spec["initContainers"]}
         cleaner = self._go(render, {**template._asdict(), "spec": spec}, f"forklore-uninstall-{secrets.token_hex(2)}", "clean")
         until(lambda: not cleaner.running(), "it has cleaned up")
-        return int(cleaner.status()["exit_code"]), cleaner.said()
+        return int(cleaner.status()["exit_code"]), cleaner.log_text()
 
     def run(self, script: str, *, name: str, image: str = "ghcr.io/forklore/collector:0.1.0") -> Container:
-        """A pod of somebody else's: Python in a container that has no power at all. /work inside is its volume."""
+        """A foreign pod: Python in a container without any privilege. /work inside is its volume."""
         self.here.have(archive("collector"))
         container = {
             "name": "app",

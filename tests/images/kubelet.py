@@ -1,6 +1,6 @@
 """What a kubelet makes of a pod template: the folders and files that its volumes become, and what it asks the runtime for.
 
-As kubelet 1.36 does it for Linux (pkg/kubelet/kuberuntime, pkg/securitycontext/util.go). Must not live here: starting anything.
+As kubelet 1.36 does it for Linux (pkg/kubelet/kuberuntime, pkg/securitycontext/util.go).
 """
 
 from __future__ import annotations
@@ -124,28 +124,28 @@ def container_config(pod: Placed, container: Mapping[str, Any], attempt: int = 0
 
 
 def security_context(pod: Placed, container: Mapping[str, Any]) -> dict[str, Any]:
-    said = _security(container)
-    privileged = said.get("privileged", False)
-    profile = said.get("seccompProfile", pod.spec.get("securityContext", {}).get("seccompProfile"))
+    given = _security(container)
+    privileged = given.get("privileged", False)
+    profile = given.get("seccompProfile", pod.spec.get("securityContext", {}).get("seccompProfile"))
     assert profile in (None, {"type": "RuntimeDefault"}), profile
     group = pod.spec.get("securityContext", {}).get("fsGroup")
-    capabilities = said.get("capabilities", {})
+    capabilities = given.get("capabilities", {})
     asked: dict[str, Any] = {
         "capabilities": {"add_capabilities": capabilities.get("add", []), "drop_capabilities": capabilities.get("drop", [])},
         "privileged": privileged,
         "namespace_options": {"network": _POD, "pid": _CONTAINER, "ipc": _POD},
-        "readonly_rootfs": said.get("readOnlyRootFilesystem", False),
-        "no_new_privs": said.get("allowPrivilegeEscalation") is False,
+        "readonly_rootfs": given.get("readOnlyRootFilesystem", False),
+        "no_new_privs": given.get("allowPrivilegeEscalation") is False,
         "masked_paths": list(_MASKED),
         "readonly_paths": list(_READ_ONLY),
         "seccomp": {"profile_type": _RUNTIME_DEFAULT if profile else _UNCONFINED},
         "supplemental_groups": [group] if group is not None else [],
     }
-    if "runAsUser" in said:
-        asked["run_as_user"] = {"value": said["runAsUser"]}
+    if "runAsUser" in given:
+        asked["run_as_user"] = {"value": given["runAsUser"]}
     known = {"privileged", "readOnlyRootFilesystem", "runAsUser", "runAsNonRoot", "allowPrivilegeEscalation", "seccompProfile"}
     known |= {"capabilities", "seLinuxOptions"}  # no node here has SELinux
-    assert said.keys() <= known, "the chart asks for something that this kubelet does not know"
+    assert given.keys() <= known, "the chart asks for something that this kubelet does not know"
     return asked
 
 
@@ -158,9 +158,9 @@ def _security(container: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _resources(container: Mapping[str, Any]) -> dict[str, Any]:
-    said = container.get("resources", {})
-    milli = int(str(said.get("requests", {}).get("cpu", "2m")).removesuffix("m"))
-    limits = said.get("limits", {})
+    given = container.get("resources", {})
+    milli = int(str(given.get("requests", {}).get("cpu", "2m")).removesuffix("m"))
+    limits = given.get("limits", {})
     assert "cpu" not in limits
     memory = bytes_of(limits["memory"]) if "memory" in limits else 0
     return {"cpu_shares": max(2, milli * 1024 // 1000), "memory_limit_in_bytes": memory, "oom_score_adj": _BURSTABLE_OOM}
@@ -168,12 +168,12 @@ def _resources(container: Mapping[str, Any]) -> dict[str, Any]:
 
 def _environment(pod: Placed, container: Mapping[str, Any]) -> dict[str, str]:
     fields = {"spec.nodeName": pod.node, "metadata.name": pod.name, "metadata.namespace": pod.namespace}
-    said = {}
+    given = {}
     if pod.account:
-        said = {"KUBERNETES_SERVICE_HOST": pod.account.host, "KUBERNETES_SERVICE_PORT": str(pod.account.port)}
+        given = {"KUBERNETES_SERVICE_HOST": pod.account.host, "KUBERNETES_SERVICE_PORT": str(pod.account.port)}
     for one in container.get("env", []):
-        said[one["name"]] = one["value"] if "value" in one else fields[one["valueFrom"]["fieldRef"]["fieldPath"]]
-    return said
+        given[one["name"]] = one["value"] if "value" in one else fields[one["valueFrom"]["fieldRef"]["fieldPath"]]
+    return given
 
 
 def _mount(pod: Placed, mount: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A node without a kubelet: containerd of its own, with pods that have networks of their own. All of it goes again.
 
-Containerd's content lies in .cache, so that an image is unpacked once. Must not live here: what is in a pod.
+Containerd's content lies in .cache, so that an image is unpacked once.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Container:
     def running(self) -> bool:
         return int(self.status()["state"]) < _EXITED
 
-    def said(self) -> str:
+    def log_text(self) -> str:
         """Its stdout and stderr."""
         return "\n".join(line.split(" ", 3)[3] for line in self.log.read_text(errors="replace").splitlines())
 
@@ -98,7 +98,7 @@ class Container:
             with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
                 body = answer.read()
         except OSError:
-            assert self.running(), f"it ended: {self.status()}\n{self.said()}"
+            assert self.running(), f"it ended: {self.status()}\n{self.log_text()}"
             raise
         return json.loads(body) if body.startswith((b"{", b"[")) else body.decode()
 

@@ -1,7 +1,6 @@
 """The container runtime interface (CRI), as a kubelet speaks it to containerd: over gRPC, at a Unix socket.
 
-Only the calls and fields that a test needs; names and numbers are those of k8s.io/cri-api, runtime.v1. Must not live here: what
-is asked for.
+Only the calls and fields that a test needs; names and numbers are those of k8s.io/cri-api, runtime.v1.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ _SERVICE: Final = "/runtime.v1.RuntimeService/"
 
 
 class Refused(Exception):
-    """The runtime's own words."""
+    """The runtime's own message."""
 
 
 def _messages() -> dict[str, Any]:
@@ -81,13 +80,13 @@ def _messages() -> dict[str, Any]:
         name, *fields = line.split()
         message = file.message_type.add(name=name)
         for field in fields:
-            said = re.fullmatch(r"(\w+):(\*?)(\w+)=(\d+)", field)
-            assert said, field
-            one = message.field.add(name=said[1], number=int(said[4]), label=3 if said[2] else 1)
-            if said[3][0].isupper():
-                one.type, one.type_name = 11, f".runtime.v1.{said[3]}"
+            parts = re.fullmatch(r"(\w+):(\*?)(\w+)=(\d+)", field)
+            assert parts, field
+            one = message.field.add(name=parts[1], number=int(parts[4]), label=3 if parts[2] else 1)
+            if parts[3][0].isupper():
+                one.type, one.type_name = 11, f".runtime.v1.{parts[3]}"
             else:
-                one.type = {"int64": 3, "int32": 5, "bool": 8, "string": 9, "bytes": 12, "uint32": 13}[said[3]]
+                one.type = {"int64": 3, "int32": 5, "bool": 8, "string": 9, "bytes": 12, "uint32": 13}[parts[3]]
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     names = [message.name for message in file.message_type]

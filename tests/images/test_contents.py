@@ -33,8 +33,8 @@ class Image:
     def __init__(self, file: Path) -> None:
         with tarfile.open(file) as bundle:
             (manifest,) = json.load(self._part(bundle, "manifest.json"))
-            self.said: dict[str, Any] = json.load(self._part(bundle, manifest["Config"]))
-            self.config: dict[str, Any] = self.said["config"]
+            self.description: dict[str, Any] = json.load(self._part(bundle, manifest["Config"]))
+            self.config: dict[str, Any] = self.description["config"]
             (layer,) = manifest["Layers"]
             self.layer = tarfile.open(fileobj=io.BytesIO(self._part(bundle, layer).read()))  # noqa: SIM115
             self.files = {f"/{member.name.removeprefix('./')}": member for member in self.layer.getmembers()}
@@ -78,7 +78,7 @@ def locked(name: str) -> dict[str, str]:
     return {pin[1]: pin[2] for pin in pins if pin and "win32" not in (pin[3] or "")}
 
 
-def test_it_has_nothing_to_compile_with_to_install_with_or_to_reach_others_with(image: Image) -> None:
+def test_it_has_no_compiler_no_installer_and_no_network_tool(image: Image) -> None:
     programs = {Path(path).name for path in image.files if Path(path).parent.name in {"bin", "sbin"}}
     assert {"forklore", "python3", "sh"} <= programs
     assert not programs & TOOLS
@@ -86,17 +86,17 @@ def test_it_has_nothing_to_compile_with_to_install_with_or_to_reach_others_with(
     assert not image.debian & {"apt", "gcc", "binutils", "python3-pip", "perl-base", "curl"}
 
 
-def test_nobody_becomes_somebody_else_in_it(image: Image) -> None:
+def test_no_program_in_it_changes_its_user(image: Image) -> None:
     assert not [path for path, member in image.files.items() if member.isfile() and member.mode & 0o6000]
 
 
-def test_it_holds_the_packages_of_its_lock_and_says_so(image: Image, name: str) -> None:
+def test_it_holds_the_packages_of_its_lock_and_lists_them(image: Image, name: str) -> None:
     assert image.packages == locked(name) | {"forklore": VERSION}
     assert {"python3.13", "libc6", "ca-certificates"} <= image.debian
     assert ("python3-bpfcc" in image.debian) == (name == "agent")
 
 
-def test_each_image_has_its_own_part_only(image: Image, name: str) -> None:
+def test_each_image_has_only_its_own_packages(image: Image, name: str) -> None:
     home = "/usr/local/lib/python3.13/dist-packages"
     parts = {part for part in ("agent", "cli", "collector", "dev", "wire") if f"{home}/{part}/__init__.py" in image.files}
     assert parts == {name, "cli", "wire"}
@@ -107,7 +107,7 @@ def test_each_image_has_its_own_part_only(image: Image, name: str) -> None:
     assert (f"{home}/agent/bpf/fork.c" in image.files) == (name == "agent")
 
 
-def test_python_finds_its_bytecode_whatever_the_files_times_have_become(image: Image) -> None:
+def test_python_finds_its_bytecode_whatever_the_files_times_are(image: Image) -> None:
     """PEP 552: the second word of a .pyc is 1 where it is taken unchecked. A root that is read-only gets no other."""
     compiled = [path for path in image.files if path.endswith(".pyc") and ("/wire/" in path or "/asyncio/" in path)]
     assert len(compiled) > 20
@@ -117,7 +117,7 @@ def test_python_finds_its_bytecode_whatever_the_files_times_have_become(image: I
     assert not without
 
 
-def test_it_says_what_it_is(image: Image, name: str, chart: Chart) -> None:
+def test_its_labels_describe_it(image: Image, name: str, chart: Chart) -> None:
     labels = image.config["Labels"]
     assert labels["org.opencontainers.image.version"] == VERSION
     assert labels["org.opencontainers.image.licenses"] == ("Apache-2.0 AND GPL-2.0-only" if name == "agent" else "Apache-2.0")
@@ -128,12 +128,12 @@ def test_it_says_what_it_is(image: Image, name: str, chart: Chart) -> None:
     assert user["securityContext"]["runAsUser"] == 65532
 
 
-def test_nothing_of_the_machine_that_built_it_is_in_it(image: Image) -> None:
+def test_it_holds_nothing_of_the_machine_that_built_it(image: Image) -> None:
     for place in ("/etc/pip.conf", "/run/secrets/ca", "/run/secrets/pip", "/strip", "/src", "/root/.config", "/root/.cache"):
         assert place not in image.files
     assert not [one for one in image.config["Env"] if "proxy" in one.lower() or not one.startswith("PATH=")]
     allowed = {"deb.debian.org", "github.com", "docker.io"}
-    text = json.dumps(image.said) + "".join(
+    text = json.dumps(image.description) + "".join(
         image.read(path).decode(errors="replace")
         for path, member in image.files.items()
         if path.startswith("/etc/apt/") and member.isfile()
@@ -143,4 +143,4 @@ def test_nothing_of_the_machine_that_built_it_is_in_it(image: Image) -> None:
 
 def test_it_is_one_layer(image: Image) -> None:
     """What a later layer deletes is still carried by the one before."""
-    assert len(image.said["rootfs"]["diff_ids"]) == 1
+    assert len(image.description["rootfs"]["diff_ids"]) == 1

@@ -35,7 +35,7 @@ def api(here: Node, tmp_path: Path) -> Iterator[ApiServer]:
 
 
 class Forker(NamedTuple):
-    """A pod that forks at a rate and keeps books."""
+    """A pod that forks at a rate and counts."""
 
     container: Container
     work: Path
@@ -54,12 +54,12 @@ class Forker(NamedTuple):
 def forker(installation: Installation, api: ApiServer) -> Any:
     def start(name: str, rate: int = RATE) -> Forker:
         container = installation.run(FORKER.format(rate=rate), name=name)
-        api.tell(
+        api.change(
             lambda cluster: cluster.add_pod(
                 Pod("shop", name, container.pod.uid, (("app", ("python3",)),), labels=(("app", name),))
             )
         )
-        api.tell(lambda cluster: cluster.container_running(container.pod.uid, "app", container.id))
+        api.change(lambda cluster: cluster.container_running(container.pod.uid, "app", container.id))
         work = container.pod.home / "volumes/work"
         until((work / "here").exists, "the forker waits")
         return Forker(container, work)
@@ -78,7 +78,7 @@ def known(agent: Container, forker: Forker) -> bool:
 
 
 def named(agent: Container, forker: Forker) -> None:
-    """Waits until the API has told the agent of it."""
+    """Waits until the agent has it from the API."""
     until(lambda: known(agent, forker), lambda: f"the API has named the pod: {agent.get(STATUS, '/v1/ledger')['kubernetes']}")
 
 
@@ -92,7 +92,7 @@ def settings(**more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_fork_of_another_pod_is_named_counted_and_at_the_collector_when_the_agent_has_left(
+def test_every_fork_of_another_pod_is_named_counted_and_at_the_collector_when_the_agent_ends(
     installation: Installation, api: ApiServer, forker: Any, mode: str
 ) -> None:
     render = installation.render(mode, agent={"settings": settings()})
@@ -110,7 +110,7 @@ def test_every_fork_of_another_pod_is_named_counted_and_at_the_collector_when_th
     assert ledger["closed"] and ledger["pinned"] == "yes" and ledger["journal"] == "works", ledger
     assert ledger["kubernetes"]["requests"].keys() >= {"list", "watch"}
     code, seconds = agent.stop()
-    assert code == 0, agent.said()
+    assert code == 0, agent.log_text()
     assert seconds < 20, "a pod has 30 s to end"
     pod = at_the_collector(installation, cart)
     assert (pod["namespace"], pod["pod"], pod["missing"]) == ("shop", "cart", {})
@@ -132,7 +132,7 @@ def writable(pid: int) -> set[str]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_container_may_what_the_chart_says_and_the_agent_gives_up_the_rest(
+def test_the_container_has_the_chart_s_privileges_and_the_agent_gives_up_the_rest(
     installation: Installation, api: ApiServer, mode: str
 ) -> None:
     render = installation.render(mode, agent={"settings": settings()}, collector={"enabled": False})
@@ -150,7 +150,7 @@ def test_the_container_may_what_the_chart_says_and_the_agent_gives_up_the_rest(
         assert {name for number, name in enumerate(NAMES) if given >> number & 1} == {"BPF", "PERFMON"}
         assert given == int(status_of(pid, "CapBnd"), 16)
         assert (status_of(pid, "NoNewPrivs"), status_of(pid, "Seccomp")) == ("1", "2")
-        assert writable(pid) == ours, "the cgroups are read-only all the way down"
+        assert writable(pid) == ours, "the cgroups are recursively read-only"
     for namespace in ("pid", "net", "mnt", "ipc", "uts"):
         assert Path(f"/proc/{pid}/ns/{namespace}").readlink() != Path(f"/proc/self/ns/{namespace}").readlink()
     installation.remove(stand_in)
@@ -182,22 +182,22 @@ def test_doctor_finds_nothing_that_the_agent_lacks_in_its_own_container(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_charts_clean_up_takes_away_what_the_agent_has_left_and_waits_for_one_at_work(
+def test_the_charts_clean_up_removes_the_pins_and_waits_for_a_running_agent(
     installation: Installation, api: ApiServer, mode: str
 ) -> None:
     render = installation.render(mode, agent={"settings": settings()}, collector={"enabled": False})
     agent = installation.start_agent(render, api.account)
-    code, said = installation.clean(render)
-    assert code != 0, said
+    code, output = installation.clean(render)
+    assert code != 0, output
     assert agent.ready(STATUS)
     assert agent.stop()[0] == 0
     assert any(installation.pins.glob("dispatch/link-*"))
-    code, said = installation.clean(render)
-    assert code == 0, said
+    code, output = installation.clean(render)
+    assert code == 0, output
     assert list(installation.pins.iterdir()) == []
 
 
-def test_the_collector_is_nobody_writes_two_folders_and_keeps_what_it_has_over_a_kill(installation: Installation) -> None:
+def test_the_collector_has_no_privilege_writes_two_folders_and_keeps_its_store_over_a_kill(installation: Installation) -> None:
     render = installation.render("collector")
     collector = installation.start_collector(render)
     pid = collector.pid()
@@ -211,15 +211,15 @@ def test_the_collector_is_nobody_writes_two_folders_and_keeps_what_it_has_over_a
     collector = installation.restart_collector()
     assert [pod["pod"] for pod in installation.ask("/v1/pods")["pods"]] == [event["k8s"]["pod"]]
     code, seconds = collector.stop()
-    assert code == 0 and seconds < 15, collector.said()
+    assert code == 0 and seconds < 15, collector.log_text()
 
 
-def test_the_collector_files_and_answers_in_the_memory_that_it_asks_for(installation: Installation) -> None:
+def test_the_collector_stores_and_answers_within_its_memory_request(installation: Installation) -> None:
     render = installation.render("collector", collector={"resources": {"limits": {"memory": "1Gi"}}})
     collector = installation.start_collector(render)
     asked = bytes_of(collector.pod.spec["containers"][0]["resources"]["requests"]["memory"])
-    code, said, wrong = collector.exec("python3", "-c", "from collector.store import engine; print(engine._memory())")
-    assert (code, wrong, int(said)) == (0, "", (1 << 30) * 3 // 4), "the engine goes by what the container may have"
+    code, output, wrong = collector.exec("python3", "-c", "from collector.store import engine; print(engine._memory())")
+    assert (code, wrong, int(output)) == (0, "", (1 << 30) * 3 // 4), "the engine goes by what the container may have"
     fork = json.loads((ROOT / "wire/examples.json").read_text())[0]
     stream = fork["id"].rpartition(".")[0]
     for first in range(0, 50_000, 2000):
@@ -229,11 +229,11 @@ def test_the_collector_files_and_answers_in_the_memory_that_it_asks_for(installa
     assert pod["delivered"] == 50_000
     assert len(installation.ask(f"/v1/forks?pod={pod['pod']}&from={fork['timestamp']}&limit=500")["forks"]) == 500
     assert int(status_of(collector.pid(), "VmHWM").removesuffix(" kB")) << 10 < asked
-    assert collector.stop()[0] == 0, collector.said()
+    assert collector.stop()[0] == 0, collector.log_text()
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_next_container_takes_over_what_the_last_one_left_pinned_and_no_fork_is_missing(
+def test_the_next_container_takes_over_the_pins_of_the_last_one_and_no_fork_is_missing(
     installation: Installation, api: ApiServer, forker: Any, mode: str
 ) -> None:
     render = installation.render(mode, agent={"settings": settings()})
@@ -251,7 +251,7 @@ def test_the_next_container_takes_over_what_the_last_one_left_pinned_and_no_fork
     agent = installation.start_agent(render, api.account)
     first = agent.get(STATUS, "/v1/ledger")
     assert first["taken_over"]
-    assert "clang" not in agent.said()
+    assert "clang" not in agent.log_text()
     agent.kill()
     time.sleep(0.5)
     installation.remove(agent)
@@ -259,7 +259,7 @@ def test_the_next_container_takes_over_what_the_last_one_left_pinned_and_no_fork
     assert agent.get(STATUS, "/v1/ledger")["epoch"] == first["epoch"]
     made = cart.stop()
     until(lambda: counted(agent, cart) == before + made, "the agent has counted all of them")
-    assert agent.stop()[0] == 0, agent.said()
+    assert agent.stop()[0] == 0, agent.log_text()
     pod = at_the_collector(installation, cart)
     assert pod["processes"] == pod["delivered"] == before + made
     assert pod["missing"] == {}
@@ -270,7 +270,7 @@ def test_the_next_container_takes_over_what_the_last_one_left_pinned_and_no_fork
 
 @pytest.fixture(scope="module")
 def another_build(here: Node) -> str:
-    """An image whose probe is another: the agent's, with one line of the source changed."""
+    """An image with other BPF programs: the agent's, with one line of the source changed."""
     root, name = IMAGES / "storage", "ghcr.io/forklore/agent:another"
     archive = IMAGES / "agent-another.tar"
     if not root.exists():
@@ -281,11 +281,11 @@ def another_build(here: Node) -> str:
         return subprocess.run([*buildah, *command], check=True, capture_output=True, text=True, timeout=300).stdout.strip()
 
     container = run("from", "--pull-never", "ghcr.io/forklore/agent:0.1.0")
-    probe = Path(run("mount", container), "usr/local/lib/python3.13/dist-packages/agent/bpf/fork.c")
-    source = probe.read_text()
+    program = Path(run("mount", container), "usr/local/lib/python3.13/dist-packages/agent/bpf/fork.c")
+    source = program.read_text()
     changed = source.replace("struct cgroup_counters fresh = {}", "struct cgroup_counters fresh = { .entered = 0 }")
     assert changed != source
-    probe.write_text(changed)
+    program.write_text(changed)
     run("commit", "--rm", container, name)
     archive.unlink(missing_ok=True)
     run("push", name, f"docker-archive:{archive}:{name}")
@@ -304,18 +304,18 @@ def test_an_upgrade_and_the_way_back_miss_no_fork(
     cart = forker("cart")
     named(agent, cart)
     before = counted(agent, cart)
-    epochs = [agent.get(STATUS, "/v1/ledger")["epoch"]]
+    instances = [agent.get(STATUS, "/v1/ledger")["epoch"]]
     cart.go()
     for render in (new, old):
-        assert agent.stop()[0] == 0, agent.said()
+        assert agent.stop()[0] == 0, agent.log_text()
         installation.remove(agent)
         agent = installation.start_agent(render, api.account)
-        until(lambda: not agent.get(STATUS, "/v1/ledger")["former"], "what the former probe had is drained")  # noqa: B023
-        epochs.append(agent.get(STATUS, "/v1/ledger")["epoch"])
-    assert len(set(epochs)) == 3, "each build's probe has an epoch of its own"
+        until(lambda: not agent.get(STATUS, "/v1/ledger")["former"], "the former program instance is drained")  # noqa: B023
+        instances.append(agent.get(STATUS, "/v1/ledger")["epoch"])
+    assert len(set(instances)) == 3, "each build has a program instance of its own"
     made = cart.stop()
     time.sleep(1.5)  # the last summary's interval
-    assert agent.stop()[0] == 0, agent.said()
+    assert agent.stop()[0] == 0, agent.log_text()
     pod = at_the_collector(installation, cart)
     assert pod["processes"] == pod["delivered"] == before + made
     (node,) = installation.ask("/v1/ledger")["nodes"]
@@ -325,16 +325,16 @@ def test_an_upgrade_and_the_way_back_miss_no_fork(
 
 
 @pytest.mark.parametrize("later_s", [0.0, 0.5, 1.0])
-def test_a_container_that_is_told_to_stop_while_it_starts_does_so_at_once(
+def test_a_container_that_gets_sigterm_while_it_starts_ends_at_once(
     installation: Installation, api: ApiServer, later_s: float
 ) -> None:
-    """A process with number 1 hears only the signals that it has asked for: the others are not delivered to it."""
+    """A process with pid 1 gets only the signals that it handles: the others are not delivered to it."""
     render = installation.render("least-privilege", agent={"settings": settings()}, collector={"enabled": False})
     agent = installation.run_agent(installation.agent_pod(render, api.account))
     pid = agent.pid()
-    until(lambda: int(status_of(pid, "SigCgt"), 16) >> signal.SIGTERM - 1 & 1, "it hears SIGTERM", every=0.001)
-    assert "aiohttp" not in Path(f"/proc/{pid}/maps").read_text(), "what takes long to import comes after that"
+    until(lambda: int(status_of(pid, "SigCgt"), 16) >> signal.SIGTERM - 1 & 1, "it handles SIGTERM", every=0.001)
+    assert "aiohttp" not in Path(f"/proc/{pid}/maps").read_text(), "slow imports come after that"
     time.sleep(later_s)
     code, seconds = agent.stop()
-    assert (code, agent.said().count("Traceback")) == (0, 0), agent.said()
+    assert (code, agent.log_text().count("Traceback")) == (0, 0), agent.log_text()
     assert seconds < 15

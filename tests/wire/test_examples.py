@@ -24,7 +24,7 @@ RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
 
 def complaints(value, shape, where):
     """Everything in which a value is not of its shape."""
-    origin, arguments = get_origin(shape), get_args(shape)
+    generic, arguments = get_origin(shape), get_args(shape)
     if is_typeddict(shape):
         hints = get_type_hints(shape)
         if not isinstance(value, dict) or not shape.__required_keys__ <= value.keys() <= hints.keys():
@@ -32,18 +32,18 @@ def complaints(value, shape, where):
         else:
             for key in value:
                 yield from complaints(value[key], hints[key], f"{where}.{key}")
-    elif origin in (Union, UnionType):
+    elif generic in (Union, UnionType):
         if not any(not list(complaints(value, one, where)) for one in arguments):
             yield f"{where}: {value!r} is none of {arguments}"
-    elif origin is Literal:
+    elif generic is Literal:
         if value not in arguments:
             yield f"{where}: {value!r} is none of {arguments}"
-    elif not isinstance(value, origin or shape) or (shape is int and isinstance(value, bool)):
+    elif not isinstance(value, generic or shape) or (shape is int and isinstance(value, bool)):
         yield f"{where}: {value!r} is no {shape.__name__}"
-    elif origin is dict:
+    elif generic is dict:
         for key, inner in value.items():
             yield from complaints(inner, arguments[1], f"{where}.{key}")
-    elif origin is list:
+    elif generic is list:
         for inner in value:
             yield from complaints(inner, arguments[0], f"{where}[]")
 
@@ -57,8 +57,8 @@ def test_there_is_an_example_of_each_kind_and_a_shape_for_each():
     assert {example["event"] for example in EXAMPLES} == set(events.KINDS) == set(SHAPES)
 
 
-def test_the_checker_sees_what_is_wrong():
-    """Or the tests above would say nothing."""
+def test_the_checker_finds_each_mistake():
+    """Otherwise the tests above would prove nothing."""
     fork = next(example for example in EXAMPLES if example["event"] == "sched_process_fork")
     for wrong in (
         {"kind": "fiber"},
@@ -86,7 +86,7 @@ def test_every_time_has_nine_digits_and_is_utc(example):
     assert [moment for moment in times(example) if not RFC3339.fullmatch(moment)] == []
 
 
-def test_the_forks_ids_are_forks_ids_and_the_others_are_not():
+def test_only_forks_have_ids_of_forks():
     for example in EXAMPLES:
         if example["event"] == "sched_process_fork":
             assert parse_fork_id(example["id"]).sequence >= 0
@@ -95,14 +95,14 @@ def test_the_forks_ids_are_forks_ids_and_the_others_are_not():
                 parse_fork_id(example["id"])
 
 
-def test_a_storms_start_and_stop_tell_of_one_storm():
+def test_start_and_stop_belong_to_one_storm():
     start, stop = (example for example in EXAMPLES if example["event"] == "fork_storm")
     assert (start["phase"], stop["phase"]) == ("start", "stop")
     for same in ("storm", "limit", "hold_s", "cgroup", "container", "k8s"):
         assert start[same] == stop[same]
     assert start["interval"]["start"] == stop["interval"]["start"] < start["interval"]["end"] < stop["interval"]["end"]
     for counts in ("counts", "totals"):
-        assert all(stop[counts][name] >= told for name, told in start[counts].items())
+        assert all(stop[counts][name] >= numbers for name, numbers in start[counts].items())
     for example in (start, stop):
         assert (
             example["counts"]["suppressed"]
@@ -113,7 +113,7 @@ def test_a_storms_start_and_stop_tell_of_one_storm():
         assert own == f"{example['cgroup']['id']}.{example['storm']}.{example['phase']}"
 
 
-def test_a_gaps_id_says_what_is_missing_where_and_how_many_by_now():
+def test_a_gaps_id_has_sink_reason_cgroup_and_the_number_so_far():
     (gap,) = [example for example in EXAMPLES if example["event"] == "gap"]
     sink, reason, cgroup, by_now = gap["id"].partition(".gap.")[2].split(".")
     assert (sink, reason, int(cgroup)) == (gap["sink"] or "-", gap["reason"], gap["cgroup"]["id"])
@@ -124,9 +124,9 @@ def test_a_gaps_id_says_what_is_missing_where_and_how_many_by_now():
 def test_the_examples_numbers_add_up(counts):
     for example in EXAMPLES:
         if counts in example:
-            told = example[counts]
-            assert told["processes"] + told["threads"] == sum(
-                told[name] for name in ("emitted", "filtered", "suppressed", "lost")
+            numbers = example[counts]
+            assert numbers["processes"] + numbers["threads"] == sum(
+                numbers[name] for name in ("emitted", "filtered", "suppressed", "lost")
             )
 
 

@@ -1,4 +1,4 @@
-"""A fork's id: read back as it was made, and refused when somebody made it up."""
+"""A fork's id is read back as it was made; any other text is refused."""
 
 import pytest
 from hypothesis import given
@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 
 from wire.ids import ForkId, fork_id, parse_fork_id
 
-BOOT, EPOCH = "0ac846b9-54b9-46db-ad41-e0a5f64de594", "9f3c51d2a7e04b68"
-STREAM = f"{BOOT}.{EPOCH}"
-streams = st.builds(lambda boot, epoch: f"{boot}.{epoch:016x}", st.uuids(), st.integers(0, 2**64 - 1))
+BOOT, INSTANCE = "0ac846b9-54b9-46db-ad41-e0a5f64de594", "9f3c51d2a7e04b68"
+STREAM = f"{BOOT}.{INSTANCE}"
+streams = st.builds(lambda boot, instance: f"{boot}.{instance:016x}", st.uuids(), st.integers(0, 2**64 - 1))
 
 
 @given(streams, st.integers(0, 8191), st.integers(0, 2**63 - 1))
-def test_what_was_made_is_read_back(stream, cpu, sequence):
+def test_an_id_is_read_back_as_it_was_made(stream, cpu, sequence):
     assert parse_fork_id(fork_id(stream, cpu, sequence)) == ForkId(stream, cpu, sequence)
 
 
@@ -50,18 +50,18 @@ def test_two_forks_never_have_one_id(stream, cpu, sequence, other_cpu, other_seq
         f"{STREAM}.100000.1",
         f"{STREAM}.0.{10**19}",
         f"{STREAM}.0.{'9' * 5000}",
-        f"{BOOT[:-1]}.{EPOCH}.0.1",
-        f"{BOOT}.{EPOCH}0.0.1",
+        f"{BOOT[:-1]}.{INSTANCE}.0.1",
+        f"{BOOT}.{INSTANCE}0.0.1",
         f"{BOOT}.0.1",
     ],
 )
-def test_what_nobody_made_is_refused(text):
+def test_a_text_that_is_no_id_is_refused(text):
     with pytest.raises(ValueError, match="not a fork's id"):
         parse_fork_id(text)
 
 
 @given(st.text() | st.lists(st.text(max_size=40), min_size=4, max_size=4).map(".".join))
-def test_any_text_is_an_id_or_refused_in_few_words(text):
+def test_any_text_is_an_id_or_refused_with_a_short_message(text):
     try:
         found = parse_fork_id(text)
     except ValueError as error:
@@ -72,9 +72,9 @@ def test_any_text_is_an_id_or_refused_in_few_words(text):
 
 
 @pytest.mark.parametrize(
-    "stream", ["x" * 36 + ".9f3c51d2a7e04b68", f"{BOOT}.{'<' * 16}", f"{BOOT[:-1]}\n.{EPOCH}", f"{BOOT}.{'٣' * 16}"]
+    "stream", ["x" * 36 + ".9f3c51d2a7e04b68", f"{BOOT}.{'<' * 16}", f"{BOOT[:-1]}\n.{INSTANCE}", f"{BOOT}.{'٣' * 16}"]
 )
-def test_a_stream_that_is_no_boot_id_and_epoch_is_refused(stream):
+def test_a_stream_that_is_no_boot_id_and_instance_is_refused(stream):
     with pytest.raises(ValueError, match="not a fork's id"):
         parse_fork_id(f"{stream}.0.1")
 
