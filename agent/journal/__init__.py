@@ -1,10 +1,11 @@
-"""What must outlive the agent: bodies that wait for their sinks, accounts, other rooms' small state. One SQLite file.
+"""What must outlive the agent: batches that wait for their sinks, accounts, and the state of other packages. One SQLite file.
 
-Everything is staged in memory and saved by one `commit` in one transaction; a kill at any step leaves what some commit left.
-Trouble of the disk is said and counted, and stops nothing. Must not live here: HTTP, encoding, what a shelf's bytes mean.
+Changes are staged in memory and written by one `commit` in one transaction, so a kill at any step leaves the last commit.
+Errors of the disk are reported and counted, and stop nothing. This package must not know HTTP, the encoding of a batch, or what
+the bytes in a state table mean.
 """
 
-from agent.journal.directory import JournalTaken
+from agent.journal.errors import JournalTaken
 from agent.journal.journal import Journal
 from agent.journal.queue import Queue
 

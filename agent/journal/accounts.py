@@ -1,6 +1,6 @@
 """The accounts of all streams and sinks, and which of their counts have changed since they were last saved.
 
-A count is saved as it is, not as what was added: saved twice, it is still right. Must not live here: the file; what is counted.
+A count is saved as it is, not as what was added: saved twice, it is still right.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Final
 from agent.journal.rows import AccountRow, Changes
 from agent.ledger import FORGOTTEN, Account
 
-__all__ = ["Accounts", "KeptAccount"]
+__all__ = ["Accounts", "JournalAccount"]
 
 _DELIVERED: Final = "delivered"
 _LOST: Final = "lost"
 _FILTERED: Final = "filtered"
 
 
-class KeptAccount(Account):
-    """Notes which of its counts changed: what, reason, cgroup."""
+class JournalAccount(Account):
+    """An account that notes which of its counts changed. `changed`: outcome (delivered, lost, filtered), reason, cgroup."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,26 +39,26 @@ class KeptAccount(Account):
         self.changed.update((_FILTERED, reason, cgroup) for cgroup in forks)
 
     def forget(self, cgroup: int) -> None:
-        for what, reason, forks in self._counts():
+        for outcome, reason, forks in self._counts():
             if cgroup in forks:
-                self.changed |= {(what, reason, cgroup), (what, reason, FORGOTTEN)}
+                self.changed |= {(outcome, reason, cgroup), (outcome, reason, FORGOTTEN)}
         super().forget(cgroup)
 
     def change_all(self) -> None:
-        self.changed.update((what, reason, cgroup) for what, reason, forks in self._counts() for cgroup in forks)
+        self.changed.update((outcome, reason, cgroup) for outcome, reason, forks in self._counts() for cgroup in forks)
 
-    def count(self, what: str, reason: str, cgroup: int) -> int:
-        if what == _DELIVERED:
+    def count(self, outcome: str, reason: str, cgroup: int) -> int:
+        if outcome == _DELIVERED:
             return self.delivered[cgroup]
-        by_reason = self.lost if what == _LOST else self.filtered
+        by_reason = self.lost if outcome == _LOST else self.filtered
         return by_reason[reason][cgroup] if reason in by_reason else 0
 
-    def found(self, what: str, reason: str, cgroup: int, forks: int) -> None:
-        """Adds what was saved; it is no change."""
-        if what == _DELIVERED:
+    def load(self, outcome: str, reason: str, cgroup: int, forks: int) -> None:
+        """Adds what the file has; this is not a change."""
+        if outcome == _DELIVERED:
             self.delivered[cgroup] += forks
         else:
-            (self.lost if what == _LOST else self.filtered).setdefault(reason, Counter())[cgroup] += forks
+            (self.lost if outcome == _LOST else self.filtered).setdefault(reason, Counter())[cgroup] += forks
 
     def _counts(self) -> list[tuple[str, str, Counter[int]]]:
         lost = [(_LOST, reason, forks) for reason, forks in self.lost.items()]
@@ -70,31 +70,32 @@ class Accounts:
     """By stream and sink."""
 
     def __init__(self) -> None:
-        self._accounts: dict[tuple[str, str], KeptAccount] = {}
+        self._accounts: dict[tuple[str, str], JournalAccount] = {}
         self._forgotten: set[str] = set()
 
-    def of(self, stream: str, sink: str) -> KeptAccount:
-        """Begun, when there is none."""
+    def of(self, stream: str, sink: str) -> JournalAccount:
+        """Makes the account when there is none."""
         account = self._accounts.get((stream, sink))
         if account is None:
-            account = self._accounts[stream, sink] = KeptAccount()
+            account = self._accounts[stream, sink] = JournalAccount()
         return account
 
     def streams(self) -> set[str]:
         return {stream for stream, _ in self._accounts}
 
-    def found(self, counts: Iterable[AccountRow]) -> None:
-        """What the file has. Counts that were begun before it could be read go on from there."""
+    def load(self, counts: Iterable[AccountRow]) -> None:
+        """Adds what the file has to what was counted before it could be read."""
         for one in counts:
-            self.of(one.stream, one.sink).found(one.what, one.reason, one.cgroup, one.forks)
+            self.of(one.stream, one.sink).load(one.outcome, one.reason, one.cgroup, one.forks)
 
     def forget(self, stream: str) -> None:
-        for key in [key for key in self._accounts if key[0] == stream]:
-            del self._accounts[key]
+        for of_stream, sink in [*self._accounts]:
+            if of_stream == stream:
+                del self._accounts[of_stream, sink]
         self._forgotten.add(stream)
 
     def take(self) -> tuple[list[str], list[AccountRow]]:
-        """For a commit: streams that go, counts that are to be written."""
+        """For a commit: streams whose accounts are to be deleted, counts that are to be written."""
         forgotten, counts = list(self._forgotten), []
         self._forgotten.clear()
         for (stream, sink), account in self._accounts.items():
@@ -105,9 +106,9 @@ class Accounts:
 
     def failed(self, changes: Changes) -> None:
         self._forgotten.update(changes.forgotten)
-        for stream, sink, what, reason, cgroup, _ in changes.accounts:
+        for stream, sink, outcome, reason, cgroup, _ in changes.accounts:
             if account := self._accounts.get((stream, sink)):
-                account.changed.add((what, reason, cgroup))
+                account.changed.add((outcome, reason, cgroup))
 
     def restage(self) -> None:
         self._forgotten.clear()

@@ -1,10 +1,8 @@
-"""The folder of the journal: who has it, and a file in it that can't be used, moved aside.
-
-Must not live here: SQLite.
-"""
+"""The journal's directory and the files in it: the lock, corrupt files that are moved aside, files that others may touch."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from contextlib import suppress
@@ -13,31 +11,21 @@ from glob import escape
 from pathlib import Path
 from typing import Final
 
-__all__ = ["BESIDE", "Corrupt", "DirectoryLock", "JournalTaken", "Unavailable", "move_aside"]
+from agent.journal.errors import Corrupt, JournalTaken, Unavailable
 
-BESIDE: Final = ("", "-wal", "-journal", "-shm")  # what SQLite calls its files, after the journal's own name
+__all__ = ["SUFFIXES", "DirectoryLock", "DiskFile", "beside", "move_aside"]
 
-
-class Unavailable(Exception):
-    """The disk can't do it now. It is asked again. The text is one line for people."""
-
-
-class JournalTaken(Unavailable):
-    """Another process has the journal. The text names folder and process."""
-
-
-class Corrupt(Exception):
-    """The file is not what was written, and will not be again. The text goes on from "the journal "."""
+SUFFIXES: Final = ("", "-wal", "-journal", "-shm")  # of SQLite's files, after the journal's own name
 
 
 class DirectoryLock:
-    """`<folder>/lock`, held for life: two agents with one journal would take each other's batches."""
+    """`<directory>/lock`, held until `release`: two agents with one journal would take each other's batches."""
 
-    def __init__(self, folder: Path) -> None:
-        """Makes the folder. Raises JournalTaken, Away."""
-        self._path = folder / "lock"
+    def __init__(self, directory: Path) -> None:
+        """Makes the directory. Raises JournalTaken, Unavailable."""
+        self._path = directory / "lock"
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise Unavailable(error.strerror) from error
@@ -46,15 +34,15 @@ class DirectoryLock:
         except BlockingIOError as error:
             process = os.pread(self._fd, 20, 0).decode("ascii", "replace").strip() or "?"
             self.release()
-            raise JournalTaken(f"{folder} is in use by another agent, process {process}") from error
+            raise JournalTaken(f"{directory} is in use by another agent, process {process}") from error
         except OSError as error:
             self.release()
             raise Unavailable(error.strerror) from error
-        with suppress(OSError):  # whose it is, for the one who is refused: a full disk may leave that out
+        with suppress(OSError):  # for the message above, in another process; a full disk may prevent it
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
-    def holds(self) -> bool:
+    def is_held(self) -> bool:
         """Whether the file is still there for others to see."""
         try:
             return os.path.samestat(os.fstat(self._fd), self._path.stat())
@@ -65,20 +53,68 @@ class DirectoryLock:
         os.close(self._fd)
 
 
-def move_aside(path: Path, now: float) -> Path | None:
-    """Moves it to `<name>.corrupt-<UTC stamp>` with what lies beside it; only the newest is kept. None: there was nothing.
+class DiskFile:
+    """A file that SQLite writes, with a descriptor of our own. `size`: bytes, as of the last `measure`."""
 
-    Raises Away.
+    def __init__(self, path: Path, magic: bytes) -> None:
+        """Makes the file if there is none. `magic`: its first bytes, once SQLite has written it. Raises OSError."""
+        self.size = 0
+        self._path = path
+        self._magic = magic
+        self._has_magic = False
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def measure(self) -> None:
+        """To be called after each write."""
+        self.size = os.fstat(self._fd).st_size
+        self._has_magic = self._has_magic or self._reads_magic()
+
+    def check(self) -> None:
+        """Raises Corrupt when the file is no longer the one that was written; OSError. Takes some microseconds."""
+        now = os.fstat(self._fd)
+        try:
+            if not os.path.samestat(now, self._path.stat()):
+                raise Corrupt("was replaced")
+        except FileNotFoundError:
+            raise Corrupt("was deleted") from None
+        if now.st_size < self.size:
+            raise Corrupt("was cut short")
+        if self._has_magic and not self._reads_magic():
+            raise Corrupt("was overwritten")
+
+    def reserve(self, size: int) -> None:
+        """Allocates disk space up to `size`, if the file system can. Raises OSError when there is not enough."""
+        if self._has_magic and size > self.size:
+            try:
+                os.posix_fallocate(self._fd, 0, size)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def _reads_magic(self) -> bool:
+        return os.pread(self._fd, len(self._magic), 0) == self._magic
+
+
+def beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def move_aside(path: Path, now: float) -> Path | None:
+    """Renames the journal and SQLite's files beside it to `<name>.corrupt-<UTC stamp>`; only the newest of these is kept.
+
+    None: there was nothing to rename. Raises Unavailable.
     """
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-    aside = path.with_name(f"{path.name}.corrupt-{stamp}")
+    aside = beside(path, f".corrupt-{stamp}")
     moved = False
     try:
-        # The WAL too, in any case: SQLite would play one that is left over into the new file.
-        for suffix in BESIDE:
-            beside = path.with_name(path.name + suffix)
-            if os.path.lexists(beside):
-                beside.rename(aside.with_name(aside.name + suffix))
+        # The WAL in any case: SQLite would play one that is left over into the new file.
+        for suffix in SUFFIXES:
+            if os.path.lexists(beside(path, suffix)):
+                beside(path, suffix).rename(beside(aside, suffix))
                 moved = True
         for older in path.parent.glob(f"{escape(path.name)}.corrupt-*"):
             if moved and not older.name.startswith(aside.name):

@@ -1,7 +1,6 @@
-"""The journal as the other rooms know it: queues, accounts, shelves; staged in memory, saved by `commit`.
+"""The journal as the other packages use it: queues, accounts, state tables; staged in memory, saved by `commit`.
 
-Commit, then consume: what a commit has saved may be forgotten elsewhere, and nothing else. The file is used on one thread of
-its own. Must not live here: SQL; what a shelf's bytes mean.
+Commit, then consume: what a commit has saved may be forgotten elsewhere, and nothing else.
 """
 
 from __future__ import annotations
@@ -11,45 +10,39 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
 from agent.histogram import Durations
 from agent.journal.accounts import Accounts
 from agent.journal.batch_index import BatchIndex, Entry
-from agent.journal.directory import Corrupt, DirectoryLock, JournalTaken, Unavailable, move_aside
-from agent.journal.file import File
+from agent.journal.errors import Corrupt, JournalTaken, Unavailable
 from agent.journal.queue import Queue
-from agent.journal.rebuild import adopt_draft, copy_readable
-from agent.journal.rows import Changes, Content, Key, counts_of
+from agent.journal.rows import Changes, Content, Key, SavedBatch, unpack_counts
 from agent.journal.state_tables import StateTables
+from agent.journal.storage import Storage
 from agent.ledger import Account
 from agent.model import Batch
+from wire.backoff import Backoff
 
 __all__ = ["Journal"]
 
 log = logging.getLogger(__name__)
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
 
-_PAUSE_S: Final = (0.1, 1.0)  # first and longest between tries while the disk is in trouble
+_BACKOFF: Final = Backoff(first_s=0.1, longest_s=1.0)  # between tries while the disk fails; without jitter: the disk is our own
 
 
 class Journal:
     """`file` None: in memory only. `limits`: sink -> the most bytes of bodies that wait for it. `now`: the wall clock, seconds.
 
-    `trouble`: one line for people while the disk can't be written, else None. `rewrite` is called when the file had to be begun
-    anew: whoever keeps things keeps all of them again. `removed`: sink -> stream -> forks by cgroup of batches left behind by a
-    sink which is no longer there; they are in its accounts as lost: sink_removed.
+    `trouble`: one line for people while the disk can't be written, else None. `rewrite`: called after the file was replaced, to
+    put everything again. `removed`: sink -> stream -> forks by cgroup, of batches left for a sink that is no longer configured;
+    its accounts have them as lost: sink_removed.
     """
 
     def __init__(self, file: Path | None, limits: Mapping[str, int], now: Callable[[], float] = time.time) -> None:
-        self._path = file
-        self._now = now
+        self._storage = Storage(file, now) if file else None
         self._batch_index = BatchIndex("journal_failed" if file else "journal_full")
         self._accounts = Accounts()
         self._state_tables = StateTables()
@@ -61,40 +54,41 @@ class Journal:
         self.trouble: str | None = None
         self.commits = 0
         self.durations = Durations()  # of the commits
-        self.corruptions = 0
-        self._thread = ThreadPoolExecutor(1, "journal")
         self._busy = asyncio.Lock()
-        self._lock: DirectoryLock | None = None
-        self._file: File | None = None
-        self._corrupt_because = ""  # why what lies at `file` is to be moved aside
-        self._copied: set[int] = set()  # ids of the batches that lie in what takes its place
-        self._upkeep: Future[None] | None = None
+        self._copied: set[int] = set()  # ids of the batches that the new file got from a corrupt one
+        self._failures = 0
         self._pause = 0.0
-        self._again = 0.0
+        self._next_try = 0.0
         self._unread: dict[str, tuple[int, int]] = {}  # sink -> a batch that could not be read, and `commits` at that time
 
     @property
     def bytes_on_disk(self) -> int:
-        return self._file.size if self._file else 0
+        return self._storage.size if self._storage else 0
+
+    @property
+    def corruptions(self) -> int:
+        """How often a corrupt file was replaced."""
+        return self._storage.corruptions if self._storage else 0
 
     async def open(self) -> None:
-        """Reads what is there. Raises JournalTaken when another process has it, and for nothing else that the disk does."""
-        if self._path is None:
+        """Reads the file. Raises JournalTaken when another process has it; for all other errors of the disk, see `trouble`."""
+        if self._storage is None:
             return
         async with self._busy:
             try:
-                await self._open()
+                await self._open(self._storage)
                 self._batch_index.from_memory = False
             except JournalTaken:
-                await self._shut()
+                await self._storage.close()
                 raise
-            except (Unavailable, Corrupt) as trouble:
-                self._failing(str(trouble))
+            except (Unavailable, Corrupt) as error:
+                self._failing(str(error))
 
     async def close(self) -> None:
-        """Does not commit: what is staged and not committed has not been."""
-        async with self._busy:
-            await self._shut()
+        """Without a commit: what is staged is dropped."""
+        if self._storage is not None:
+            async with self._busy:
+                await self._storage.close()
 
     def queue(self, sink: str) -> Queue:
         return self.queues[sink]
@@ -108,68 +102,69 @@ class Journal:
         return self._accounts.streams()
 
     def forget_stream(self, stream: str) -> bool:
-        """Its accounts go. False, and nothing is done: forks of it still wait."""
+        """Deletes its accounts. False, and nothing is done: batches with forks of it still wait."""
         if any(queue.forks_of(stream) for queue in self.queues.values()):
             return False
         self._accounts.forget(stream)
         return True
 
     def table(self, name: str) -> Mapping[Key, bytes]:
-        """What was kept at the last run, whatever was kept since. To be read before the first commit, which lets go of it."""
+        """The items as the last run left them. To be read before the first commit, which drops them from memory."""
         if self._found is None:
-            raise RuntimeError("what the last run kept is to be read before the first commit")
+            raise RuntimeError("the state of the last run must be read before the first commit")
         return self._found.get(name, {})
 
     def put(self, table: str, key: Key, value: bytes | None) -> None:
-        """An item for the next run; None takes it away. `key`: text, or 0 to 2**64 - 1."""
-        if self._path is not None:
+        """An item for the next run; None deletes it. `key`: text, or 0 to 2**64 - 1."""
+        if self._storage is not None:
             self._state_tables.put(table, key, value)
 
     def clear(self, table: str) -> None:
-        """All its items go."""
-        if self._path is not None:
+        """Deletes all its items."""
+        if self._storage is not None:
             self._state_tables.clear(table)
 
     async def commit(self) -> bool:
-        """Saves all that was staged before, in one transaction. False: it could not, and all of it stays staged.
+        """Saves all that was staged before, in one transaction. False: it failed, and all of it stays staged.
 
-        Safe to cancel: what was begun is brought to its end.
+        Safe to cancel: a commit that has begun is completed.
         """
         self._found = None
         return await asyncio.shield(self._commit())
 
+    async def on_its_thread(self, call: Callable[[], None]) -> None:
+        """For what each thread must do for itself."""
+        if self._storage is not None:
+            await self._storage.run(call)
+
     async def _commit(self) -> bool:
-        if self._path is None:
+        if self._storage is None:
             return True
         async with self._busy:
-            if time.monotonic() < self._again:
+            if time.monotonic() < self._next_try:
                 return False
-            for _ in range(2):  # once more, when the file had to be begun anew
+            for _ in range(2):  # once more after the file had to be replaced
                 try:
-                    if self._file is None:
-                        await self._open()
-                    await self._write()
-                except Corrupt as damaged:
-                    await self._replace_file(str(damaged))
-                except Unavailable as away:
-                    self._failing(str(away))
+                    if self._storage.file is None:
+                        await self._open(self._storage)
+                    await self._write(self._storage)
+                except Corrupt as corrupt:
+                    await self._replace_file(self._storage, str(corrupt))
+                except Unavailable as unavailable:
+                    self._failing(str(unavailable))
                     return False
                 else:
                     self._works()
                     return True
-            self._failing("what is written there does not last")
+            self._failing("what is written to its file is not there afterwards")
             return False
 
-    async def _write(self) -> None:
-        assert self._file is not None  # noqa: S101  the caller opened it
-        if self._upkeep is not None:
-            upkeep, self._upkeep = self._upkeep, None
-            with suppress(Unavailable):  # it is done again after this commit
-                await asyncio.wrap_future(upkeep)
+    async def _write(self, storage: Storage) -> None:
+        await storage.upkeep_done()
         changes = Changes(*self._batch_index.take(), *self._accounts.take(), self._state_tables.take())
         began = time.monotonic()
         try:
-            written = await self._run(self._file.write, changes, forced=self.trouble is not None)
+            written = await storage.write(changes, forced=self.trouble is not None)
         except BaseException:
             for staged in (self._batch_index, self._accounts, self._state_tables):
                 staged.failed(changes)
@@ -179,152 +174,115 @@ class Journal:
         self.commits += written
         if written:
             self.durations.observe(time.monotonic() - began)
-        self._upkeep = self._thread.submit(self._file.upkeep)
 
     def _works(self) -> None:
         if self.trouble is not None:
             log.info("the journal works again")
         self.trouble = None
-        self._pause = self._again = 0.0
+        self._failures, self._pause, self._next_try = 0, 0.0, 0.0
         self._batch_index.from_memory = False
         for queue in self.queues.values():
             queue.notify()
 
     def _failing(self, trouble: str) -> None:
         if trouble != self.trouble:
-            log.error("the journal: %s; what comes is held in memory", trouble)
+            log.error("the journal: %s; new batches are held in memory, and it is tried again", trouble)
         self.trouble = trouble
-        self._pause = min(_PAUSE_S[1], self._pause * 2 or _PAUSE_S[0])
-        self._again = time.monotonic() + self._pause
+        self._failures += 1
+        self._pause = _BACKOFF.bound(self._failures)
+        self._next_try = time.monotonic() + self._pause
         self._batch_index.from_memory = True
-        self._batch_index.relieve()
+        self._batch_index.drop_excess()
         for queue in self.queues.values():
             queue.notify()
 
-    async def _open(self) -> None:
-        """Raises Away, JournalTaken, Damaged (what was begun anew does not last either)."""
-        content = await self._run(self._opened)
-        queues = dict(self.queues)
-        batches = [one for one in content.batches if one.id not in self._copied]
-        entries = self._batch_index.found(queues, batches)
-        for queue in queues.values():
+    async def _open(self, storage: Storage) -> None:
+        """Raises Unavailable, JournalTaken, Corrupt (a new file was not written as it should be either)."""
+        try:
+            content = await storage.open()
+        finally:
+            self.trouble = storage.replaced or self.trouble
+        batches = [batch for batch in content.batches if batch.id not in self._copied]
+        entries = self._batch_index.load(self.queues, batches)
+        for queue in self.queues.values():
             if mine := [entry for entry in entries if entry.queue is queue]:
-                queue.found(mine)
-        self._accounts.found(content.accounts)
-        for one in batches:
-            if one.sink not in queues:
-                forks = Counter(dict(counts_of(one.forks)))
-                self._accounts.of(one.stream, one.sink).lose("sink_removed", forks)
-                self.removed.setdefault(one.sink, {}).setdefault(one.stream, Counter()).update(forks)
+                queue.load(mine)
+        self._accounts.load(content.accounts)
+        self._lose_removed([batch for batch in batches if batch.sink not in self.queues])
+        self._load_state(content)
+
+    def _lose_removed(self, batches: list[SavedBatch]) -> None:
+        """Counts the batches of sinks that are no longer configured as lost."""
+        for batch in batches:
+            forks = Counter(dict(unpack_counts(batch.forks)))
+            self._accounts.of(batch.stream, batch.sink).lose("sink_removed", forks)
+            self.removed.setdefault(batch.sink, {}).setdefault(batch.stream, Counter()).update(forks)
         for sink, streams in self.removed.items():
             left = sum(forks.total() for forks in streams.values())
-            log.error("the journal: %d forks were left for %r, which is no sink any more: lost", left, sink)
+            log.error(
+                "the journal: %d forks are lost that were left for the sink %r, which is no longer configured", left, sink
+            )
+
+    def _load_state(self, content: Content) -> None:
         if self._found is not None:
             self._found = content.state_tables
             for name, items in content.state_tables.items():
-                self._state_tables.found(name, items.keys())
+                self._state_tables.load(name, items.keys())
         else:
-            for name in content.state_tables:  # too late: all that was kept since is newer
-                self._state_tables.outdated(name)
+            for name in content.state_tables:  # too late: all that was put since is newer
+                self._state_tables.supersede(name)
 
-    def _opened(self) -> Content:
-        """On the thread."""
-        assert self._path is not None  # noqa: S101  without one nothing is opened
-        if self._lock is not None and not self._lock.holds():
-            self._lock.release()
-            self._lock = None
-        self._lock = self._lock or DirectoryLock(self._path.parent)
-        if self._corrupt_because:
-            self._move_aside()
-        adopt_draft(self._path)
-        try:
-            return self._loaded(self._path)
-        except Corrupt as damaged:
-            self._corrupt_because = str(damaged)
-            self._move_aside()
-            return self._loaded(self._path)
-
-    def _loaded(self, path: Path) -> Content:
-        file = File(path)
-        try:
-            content = file.load()
-        except BaseException:
-            file.close()
-            raise
-        self._file = file
-        return content
-
-    def _move_aside(self) -> None:
-        assert self._path is not None  # noqa: S101
-        aside = move_aside(self._path, self._now())
-        where = f"was moved aside to {aside.name}" if aside else "was begun anew"
-        self.trouble = f"it {self._corrupt_because} and {where}"
-        self._corrupt_because = ""
-        self.corruptions += 1
-        log.error("the journal: %s", self.trouble)
-
-    async def _replace_file(self, why: str) -> None:
-        """The file can't be trusted: another is begun, with what is in memory and what can still be read."""
-        self._corrupt_because = why
-        file, self._file, self._upkeep = self._file, None, None
-        if file is None:
-            return
-        assert self._path is not None  # noqa: S101  it has a file
-        for queue in self.queues.values():
-            queue.hold()
+    async def _replace_file(self, storage: Storage, why: str) -> None:
+        """Stages, for a new file, all that is in memory and what could still be read of the corrupt one."""
+        was_open = storage.file is not None
+        if was_open:
+            for queue in self.queues.values():
+                queue.keep_head_in_memory()
         missing = [entry for queue in self.queues.values() for entry in queue if entry.batch is None]
-        missing.sort(key=lambda entry: entry.since, reverse=True)  # when there is no time for all, the oldest go
-        self._copied = await self._run(copy_readable, file, self._path, missing)
+        missing.sort(key=lambda entry: entry.since, reverse=True)  # when there is no time for all, the oldest are lost
+        copied = await storage.abandon(why, missing)
+        if not was_open:
+            return
+        self._copied = copied
         for queue in self.queues.values():
-            if gone := [entry for entry in queue if entry.batch is None and entry.id not in self._copied]:
-                log.error("the journal: %d batches for %s are lost with it", len(gone), queue.sink)
-                queue.lose(gone, "journal_corrupt")
-        self._batch_index.restage((entry for queue in self.queues.values() for entry in queue), self._copied)
+            if lost := [entry for entry in queue if entry.batch is None and entry.id not in copied]:
+                log.error("the journal: %d batches for the sink %s are lost with it", len(lost), queue.sink)
+                queue.lose(lost, "journal_corrupt")
+        self._batch_index.restage((entry for queue in self.queues.values() for entry in queue), copied)
         self._accounts.restage()
         if self.rewrite is not None:
             self.rewrite()
 
-    async def on_its_thread(self, call: Callable[[], None]) -> None:
-        """For what each thread has to do for itself."""
-        await self._run(call)
-
     async def _load(self, entry: Entry) -> Batch | None:
-        """A body that is in the file only. None: look again."""
-        file, queue = self._file, entry.queue
-        if file is None:
-            await asyncio.sleep(_PAUSE_S[0])
+        """Reads a body that is in the file only. None: the caller must try again with the queue's head of that time."""
+        storage, queue = self._storage, entry.queue
+        file = storage.file if storage else None
+        if storage is None or file is None:
+            await asyncio.sleep(_BACKOFF.first_s)
             return None
         why = "lacks a batch"
         try:
-            if batch := await self._run(file.read, entry.id):
+            if batch := await storage.run(file.read, entry.id):
                 return batch
-        except Corrupt as damaged:
-            why = str(damaged)
-        except Unavailable as away:
-            if self._unread.get(queue.sink, (0, self.commits))[0] != entry.id:
-                log.error("the journal: a batch for %s can't be read: %s", queue.sink, away)
-                self._unread[queue.sink] = entry.id, self.commits
-            if self._unread[queue.sink][1] == self.commits:
-                await asyncio.sleep(_PAUSE_S[1])
-                return None
-            # The disk has worked since: it is this body.
-            if next(iter(queue), None) is entry:
-                queue.lose([entry], "journal_corrupt")
+        except Corrupt as corrupt:
+            why = str(corrupt)
+        except Unavailable as unavailable:
+            await self._unreadable(entry, unavailable)
             return None
         async with self._busy:
-            # It may have gone, and its row with it, before it was looked for.
-            if self._file is file and next(iter(queue), None) is entry:
-                await self._replace_file(why)
+            # The batch may have left the queue, and its row the file, before it was read.
+            if storage.file is file and next(iter(queue), None) is entry:
+                await self._replace_file(storage, why)
         return None
 
-    async def _shut(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            await self._run(file.close)
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-        self._thread.shutdown(wait=False)
-
-    async def _run(self, call: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *given, **named))
+    async def _unreadable(self, entry: Entry, error: Unavailable) -> None:
+        """Waits; when a commit has succeeded since the first try, only this body is unreadable, and the batch is lost."""
+        queue = entry.queue
+        if self._unread.get(queue.sink, (0, self.commits))[0] != entry.id:
+            log.error("the journal: a batch for the sink %s can't be read: %s", queue.sink, error)
+            self._unread[queue.sink] = entry.id, self.commits
+        _, commits_before = self._unread[queue.sink]
+        if commits_before == self.commits:
+            await asyncio.sleep(_BACKOFF.longest_s)
+        elif next(iter(queue), None) is entry:
+            queue.lose([entry], "journal_corrupt")

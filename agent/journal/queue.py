@@ -1,7 +1,6 @@
-"""What waits for one sink: batches in order, bounded in bytes. When it is full the oldest go, and are named.
+"""The batches that wait for one sink: in order, bounded in bytes. When there are too many, the oldest are lost, and counted.
 
-The index is in memory, a body only while it is young or on its way. Nothing but `head` and `empty` waits. Must not live here:
-the file, other sinks' order.
+The index is in memory, a body only while it is young or being sent. Only `head` and `empty` wait.
 """
 
 from __future__ import annotations
@@ -10,20 +9,30 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from agent.journal.accounts import Accounts
 from agent.journal.batch_index import BatchIndex, Entry
-from agent.journal.rows import counts_of
+from agent.journal.rows import unpack_counts
 from agent.model import Batch
 
 __all__ = ["Queue"]
 
-_NOTHING: Final[Mapping[str, Mapping[int, int]]] = MappingProxyType({})
+_NONE_LOST: Final[Mapping[str, Mapping[int, int]]] = MappingProxyType({})
+
+
+class _Head(NamedTuple):
+    """The oldest batch, once the sender has it."""
+
+    entry: Entry
+    batch: Batch
 
 
 class Queue:
-    """`sink`: its name. `most`: bytes of bodies; `bytes` and `forks`: what is here."""
+    """`sink`: its name. `most`: bytes of bodies that may wait. `load`: reads a body from the file.
+
+    `bytes`, `forks`: of what waits.
+    """
 
     def __init__(
         self,
@@ -39,9 +48,9 @@ class Queue:
         self._most = most
         self._batch_index = batch_index
         self._accounts = accounts
-        self._load = load
+        self._load_body = load
         self._entries: deque[Entry] = deque()
-        self._handed: tuple[Entry, Batch] | None = None  # the head, once it was asked for: in the sender's hands
+        self._head: _Head | None = None
         self._by_stream: dict[str, Counter[int]] = {}
         self._changed = asyncio.Event()
         self._emptied = asyncio.Event()
@@ -53,7 +62,7 @@ class Queue:
         return iter(self._entries)
 
     def oldest(self) -> float | None:
-        """Since when the oldest has been waiting, seconds of the wall clock; None: there is none."""
+        """Since when the oldest batch has been waiting, seconds of the wall clock; None: there is none."""
         return self._entries[0].since if self._entries else None
 
     def forks_of(self, stream: str) -> int:
@@ -64,111 +73,113 @@ class Queue:
         return self._by_stream.get(stream) or Counter()
 
     def put(self, batch: Batch) -> None:
-        """As the newest. What has to go for it is counted in its stream's account as lost: journal_full."""
-        place = self._entries[-1].place + 1 if self._entries else 0
-        self._entries.append(self._enter(place, batch, ready=False))
+        """Adds it as the newest. What is dropped to make space is counted in its stream's account as lost: journal_full."""
+        position = self._entries[-1].position + 1 if self._entries else 0
+        self._entries.append(self._add(position, batch, ready=False))
         while self.bytes > self._most and len(self._entries) > 1:
             self.lose([self._entries[0]], "journal_full")
-        self._batch_index.relieve()
+        self._batch_index.drop_excess()
         self.notify()
 
     async def head(self) -> Batch:
-        """The oldest, which stays; waits for one. Only what a commit has saved, or a crash would send its forks once more in
-        another body; while the disk is in trouble, what is in memory."""
-        while self._handed is None:
+        """Returns the oldest batch, which stays in the queue; waits until there is one.
+
+        Only what a commit has saved, or after a crash its forks would be sent once more in another body. While the disk fails,
+        also what is in memory.
+        """
+        while self._head is None:
             entry = self._entries[0] if self._entries else None
             if entry is None or not (entry.ready or self._batch_index.from_memory):
                 self._changed.clear()
                 await self._changed.wait()
                 continue
-            batch = entry.batch or await self._load(entry)
-            if self._entries and self._entries[0] is entry:
-                self._handed = batch and (entry, batch)
-        return self._handed[1]
+            batch = entry.batch or await self._load_body(entry)
+            if batch is not None and self._entries and self._entries[0] is entry:
+                self._head = _Head(entry, batch)
+        return self._head.batch
 
     def complete(
         self,
         batch: Batch,
         *,
         delivered: Mapping[int, int],
-        lost: Mapping[str, Mapping[int, int]] = _NOTHING,
+        lost: Mapping[str, Mapping[int, int]] = _NONE_LOST,
         instead: Sequence[Batch] = (),
     ) -> bool:
-        """What became of the batch that `head` gave: it goes, counted in its stream's account, and `instead` takes its place.
+        """Removes the batch that `head` returned and counts it in its stream's account; `instead` takes its place.
 
-        `delivered`: forks by cgroup; `lost`: by reason. False, and nothing is done: it had to go meanwhile, counted as lost.
+        `delivered`: forks by cgroup; `lost`: by reason. False, and nothing is done: it was dropped since, counted as lost.
         """
-        if self._handed is None or self._handed[1] is not batch:
+        if self._head is None or self._head.batch is not batch:
             return False
         entry = self._entries.popleft()
-        self._leave(entry)
+        self._remove(entry)
         account = self._accounts.of(entry.stream, self.sink)
         account.deliver(delivered)
         for reason, forks in lost.items():
             account.lose(reason, forks)
         for number, part in enumerate(reversed(instead)):
-            # A sender may have it at once: after a crash the whole is split as it was.
-            self._entries.appendleft(self._enter(entry.place - number, part, ready=True))
+            # Ready at once: after a crash the whole batch is in the file, and is split in the same way.
+            self._entries.appendleft(self._add(entry.position - number, part, ready=True))
         self.notify()
         return True
 
     async def empty(self) -> None:
-        """Waits until nothing waits here."""
+        """Waits until the queue is empty."""
         while self._entries:
             self._emptied.clear()
             await self._emptied.wait()
 
     def lose(self, entries: Sequence[Entry], reason: str) -> None:
-        """They go, counted."""
+        """Drops them, counted as lost."""
         if len(entries) == 1 and self._entries[0] is entries[0]:
-            self._leave(self._entries.popleft())
+            self._remove(self._entries.popleft())
         else:
             for entry in entries:
-                self._leave(entry)
-            going = set(entries)
-            self._entries = deque(entry for entry in self._entries if entry not in going)
+                self._remove(entry)
+            dropped = set(entries)
+            self._entries = deque(entry for entry in self._entries if entry not in dropped)
         for entry in entries:
             self._accounts.of(entry.stream, self.sink).lose(reason, entry.counts())
         self.notify()
 
-    def found(self, entries: Sequence[Entry]) -> None:
-        """What was in the file, in its order: it comes before what is here."""
-        for place, entry in enumerate(self._entries, entries[-1].place + 1):
-            entry.place = place
+    def load(self, entries: Sequence[Entry]) -> None:
+        """Puts what was in the file, in its order, before what is here."""
+        for position, entry in enumerate(self._entries, entries[-1].position + 1):
+            entry.position = position
         self._entries.extendleft(reversed(entries))
-        self._handed = None
+        self._head = None
         for entry in entries:
             self._count(entry, 1)
         self.notify()
 
-    def hold(self) -> None:
-        """What is in the sender's hands is in memory, for a new file too."""
-        if self._handed is not None:
-            entry, batch = self._handed
-            entry.batch = batch
+    def keep_head_in_memory(self) -> None:
+        """So that the batch that the sender has can be written into a new file."""
+        if self._head is not None:
+            self._head.entry.batch = self._head.batch
 
     def notify(self) -> None:
-        """Whoever waits looks again."""
+        """Wakes those who wait in `head` and `empty`."""
         self._changed.set()
         if not self._entries:
             self._emptied.set()
 
-    def _enter(self, place: int, batch: Batch, *, ready: bool) -> Entry:
-        entry = self._batch_index.enter(self, place, batch, ready=ready)
+    def _add(self, position: int, batch: Batch, *, ready: bool) -> Entry:
+        entry = self._batch_index.add(self, position, batch, ready=ready)
         self._count(entry, 1)
         return entry
 
-    def _leave(self, entry: Entry) -> None:
-        """All but its place in the order."""
-        if self._handed is not None and self._handed[0] is entry:
-            self._handed = None
-        self._batch_index.leave(entry)
+    def _remove(self, entry: Entry) -> None:
+        """From everything but the order, which the caller changes."""
+        if self._head is not None and self._head.entry is entry:
+            self._head = None
+        self._batch_index.remove(entry)
         self._count(entry, -1)
 
     def _count(self, entry: Entry, sign: int) -> None:
         here = self._by_stream.setdefault(entry.stream, Counter())
         self.bytes += sign * entry.size
-        for cgroup, forks in counts_of(entry.forks):
+        for cgroup, forks in unpack_counts(entry.forks):
             self.forks += sign * forks
             here[cgroup] += sign * forks
             if not here[cgroup]:

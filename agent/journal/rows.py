@@ -1,8 +1,7 @@
-"""The file's tables, and what stands in their rows. Pure.
+"""The tables of the journal's file, and the values in their rows. Pure.
 
-A row has a checksum of itself, since SQLite checks how pages are built and not what is in them; a body has one of its own,
-looked at when it is read. Text is stored as UTF-8 bytes, so that a name which is no Unicode comes back as it went in. Must not
-live here: files, connections.
+A row has a checksum of itself, since SQLite checks how pages are built but not what they hold; a body has one of its own, which
+is checked when it is read. Text is stored as UTF-8 bytes, so that a name that is not valid Unicode comes back unchanged.
 """
 
 from __future__ import annotations
@@ -23,23 +22,25 @@ __all__ = [
     "Content",
     "Key",
     "NewBatch",
-    "Saved",
+    "SavedBatch",
     "TableChanges",
-    "as_text",
-    "counts_of",
-    "from_key",
-    "from_signed",
-    "packed",
+    "account_row",
+    "batch_row",
+    "from_stored_key",
+    "pack_counts",
     "row_sum",
-    "text_of",
-    "to_key",
-    "to_signed",
+    "state_row",
+    "to_bytes",
+    "to_stored_key",
+    "to_text",
+    "to_unsigned",
+    "unpack_counts",
     "value_sum",
 ]
 
-APPLICATION: Final = 0x464F524B  # "FORK", where SQLite files say whose they are
+APPLICATION: Final = 0x464F524B  # "FORK": the field of SQLite files that names the program that wrote them
 VERSION: Final = 1
-# A body has a table of its own: the index is read at every start, and must be dense for that.
+# A body has a table of its own: the index of batches is read at every start, and must be dense for that.
 SCHEMA: Final = (
     "CREATE TABLE batches (id INTEGER PRIMARY KEY, place INTEGER, sink BLOB, stream BLOB, name BLOB, since REAL,"
     " uncompressed INTEGER, events INTEGER, bytes INTEGER, forks BLOB, body_sum INTEGER, sum INTEGER)",
@@ -50,23 +51,24 @@ SCHEMA: Final = (
 )
 
 Key = int | str
+AccountKey = tuple[bytes, bytes, bytes, bytes, int]
 
 
 class NewBatch(NamedTuple):
-    """A batch that is to be written. `place`: its order within the sink; `forks` as `packed`."""
+    """A batch that is to be written. `position`: its order within the sink; `forks`: as `pack_counts` returns them."""
 
     id: int
-    place: int
+    position: int
     sink: str
     forks: bytes
     batch: Batch
 
 
-class Saved(NamedTuple):
+class SavedBatch(NamedTuple):
     """A batch as the index has it. `size`: bytes of its body."""
 
     id: int
-    place: int
+    position: int
     sink: str
     stream: str
     since: float
@@ -76,27 +78,27 @@ class Saved(NamedTuple):
 
 
 class AccountRow(NamedTuple):
-    """`what`: delivered, lost, filtered; `forks` 0: the row goes."""
+    """`outcome`: delivered, lost, filtered. `forks` 0: the row is deleted."""
 
     stream: str
     sink: str
-    what: str
+    outcome: str
     reason: str
     cgroup: int
     forks: int
 
 
 class TableChanges(NamedTuple):
-    """`cleared`: all that was there goes first. None: the item goes."""
+    """`cleared`: all items that were there are deleted first. `items`: None deletes the item."""
 
     cleared: bool
     items: dict[Key, bytes | None]
 
 
 class Changes(NamedTuple):
-    """What one transaction does, in this order. `gone`: ids of batches; `forgotten`: streams whose accounts go."""
+    """What one transaction does, in this order. `removed`: ids of batches; `forgotten`: streams whose accounts are deleted."""
 
-    gone: list[int]
+    removed: list[int]
     batches: list[NewBatch]
     forgotten: list[str]
     accounts: list[AccountRow]
@@ -107,20 +109,39 @@ class Changes(NamedTuple):
 
 
 class Content(NamedTuple):
-    """All that is in the file but bodies. Batches of a sink are in their order."""
+    """Everything in the file except the bodies. The batches of a sink are in their order."""
 
-    batches: list[Saved]
+    batches: list[SavedBatch]
     accounts: list[AccountRow]
     state_tables: dict[str, dict[Key, bytes]]
 
 
-def packed(forks: Mapping[int, int]) -> bytes:
-    """Forks by cgroup in 12 bytes a cgroup: ten thousand dictionaries would be a hundred megabytes."""
+def batch_row(new: NewBatch, body_sum: int) -> tuple[object, ...]:
+    """Without its checksum."""
+    batch = new.batch
+    names = map(to_bytes, (new.sink, batch.stream, batch.id))
+    numbers = (float(batch.since), int(batch.uncompressed), batch.events, len(batch.body))
+    return (new.id, new.position, *names, *numbers, new.forks, body_sum)
+
+
+def account_row(row: AccountRow) -> tuple[AccountKey, int]:
+    """The row's primary key, and its forks."""
+    stream, sink, outcome, reason = map(to_bytes, (row.stream, row.sink, row.outcome, row.reason))
+    return (stream, sink, outcome, reason, _to_signed(row.cgroup)), int(row.forks)
+
+
+def state_row(table: bytes, key: Key, value: bytes) -> tuple[bytes, int | bytes, bytes, int]:
+    stored_key = to_stored_key(key)
+    return table, stored_key, value, value_sum(value, table, stored_key)
+
+
+def pack_counts(forks: Mapping[int, int]) -> bytes:
+    """Forks by cgroup in 12 bytes a cgroup: ten thousand dictionaries would take a hundred megabytes."""
     return array("Q", forks.keys()).tobytes() + array("I", forks.values()).tobytes()
 
 
-def counts_of(forks: bytes) -> Iterator[tuple[int, int]]:
-    """Cgroup and number, from what `packed` made."""
+def unpack_counts(forks: bytes) -> Iterator[tuple[int, int]]:
+    """Cgroup and number of forks, from what `pack_counts` returned."""
     cgroups = len(forks) // 12 * 8
     return zip(array("Q", forks[:cgroups]), array("I", forks[cgroups:]), strict=True)
 
@@ -133,28 +154,26 @@ def value_sum(value: bytes, *key: object) -> int:
     return crc32(value, row_sum(*key))
 
 
-def text_of(stored: bytes) -> str:
+def to_text(stored: bytes) -> str:
     return stored.decode("utf-8", "surrogatepass")
 
 
-def as_text(text: str) -> bytes:
+def to_bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-# SQLite's integers have a sign; ours have not.
-def to_signed(cgroup: int) -> int:
-    return int(cgroup) - (1 << 64) if cgroup >= 1 << 63 else int(cgroup)
+# SQLite's integers are signed; cgroup ids and keys are not.
+def _to_signed(number: int) -> int:
+    return int(number) - (1 << 64) if number >= 1 << 63 else int(number)
 
 
-def from_signed(stored: int) -> int:
+def to_unsigned(stored: int) -> int:
     return stored + (1 << 64) if stored < 0 else stored
 
 
-def to_key(key: Key) -> int | bytes:
-    return as_text(key) if isinstance(key, str) else to_signed(key)
+def to_stored_key(key: Key) -> int | bytes:
+    return to_bytes(key) if isinstance(key, str) else _to_signed(key)
 
 
-def from_key(stored: int | bytes) -> Key:
-    if isinstance(stored, bytes):
-        return text_of(stored)
-    return stored + (1 << 64) if stored < 0 else stored
+def from_stored_key(stored: int | bytes) -> Key:
+    return to_text(stored) if isinstance(stored, bytes) else to_unsigned(stored)

@@ -1,6 +1,6 @@
-"""Other rooms' small things: what of them is to be written with the next commit.
+"""The state of other packages: which of its items are to be written with the next commit.
 
-An item that comes and goes between two commits is never written. Must not live here: the file; what an item's bytes mean.
+An item that is put and deleted between two commits is never written.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ __all__ = ["StateTables"]
 
 @dataclass(slots=True)
 class _StateTable:
-    """One table's changes. `items`: staged, None deletes. `cleared`: all rows in the file are deleted first.
+    """`items`: staged, None deletes. `cleared`: all items in the file are deleted first.
 
-    `in_file`: keys that are in the file, or may be.
+    `in_file`: keys that are in the file, or may be; `fresh`: those of them that depend on the commit under way.
     """
 
     items: dict[Key, bytes | None] = field(default_factory=dict)
     cleared: bool = False
     in_file: set[Key] = field(default_factory=set)
-    fresh: set[Key] = field(default_factory=set)  # of `in_file`: only if the commit under way succeeds
+    fresh: set[Key] = field(default_factory=set)
 
 
 class StateTables:
@@ -47,11 +47,12 @@ class StateTables:
         table.in_file.clear()
         table.cleared = True
 
-    def found(self, name: str, keys: Set[Key]) -> None:
+    def load(self, name: str, keys: Set[Key]) -> None:
+        """These are in the file."""
         self._state_tables.setdefault(name, _StateTable()).in_file |= keys
 
-    def outdated(self, name: str) -> None:
-        """What the file has goes, and what is staged stays."""
+    def supersede(self, name: str) -> None:
+        """Deletes what is in the file, but not what is staged."""
         self._state_tables.setdefault(name, _StateTable()).cleared = True
 
     def take(self) -> dict[str, TableChanges]:
@@ -70,16 +71,16 @@ class StateTables:
             table = self._state_tables[name]
             table.in_file.difference_update([key for key, value in items.items() if value is None])
             if not (table.in_file or table.items or table.cleared):
-                del self._state_tables[name]  # a stream's own, once it is over
+                del self._state_tables[name]  # a table of one stream, which has ended
 
     def failed(self, changes: Changes) -> None:
-        """What was taken is staged again, beneath what came since."""
+        """Stages what was taken again, beneath what was put since."""
         for name, (cleared, items) in changes.state_tables.items():
             table = self._state_tables[name]
             table.in_file -= table.fresh
             if table.cleared:
                 continue
             since = {key: value for key, value in table.items.items() if value is not None or key not in table.fresh}
-            gone = table.items.keys() - since.keys()
-            table.items = {key: value for key, value in items.items() if key not in gone} | since
+            deleted = table.items.keys() - since.keys()
+            table.items = {key: value for key, value in items.items() if key not in deleted} | since
             table.cleared = cleared

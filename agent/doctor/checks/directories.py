@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from agent.attribution.cgroups import Hierarchy, NoHierarchy, choose_hierarchy, has_pods
 from agent.doctor.check_result import CheckResult, fail, ok, skipped, warn
 from agent.doctor.checks.locks import LockOwner, lock_owner
-from agent.journal.directory import Corrupt, Unavailable
+from agent.journal.errors import Corrupt, Unavailable
 from agent.journal.file import File
 
 __all__ = ["Candidate", "Cgroups", "StateDirectory", "judge_cgroups", "judge_state", "read_cgroups", "read_state"]

@@ -123,7 +123,7 @@ async def test_a_file_with_other_tables_is_no_journal(place, statement):
     await journal.close()
     place.sql(statement)
     journal = await place.opened()
-    assert "has not the tables of a journal" in journal.trouble
+    assert "lacks the tables of a journal" in journal.trouble
     journal.queue("siem").put(a_batch())
     assert await journal.commit()
 
@@ -155,7 +155,7 @@ async def test_a_log_that_a_power_cut_left_as_zeros_is_an_empty_one(place):
 async def test_a_folder_where_the_file_should_be_is_moved_aside(place):
     (place.file / "something").mkdir(parents=True)
     journal = await place.opened()
-    assert "is no file" in journal.trouble
+    assert "is not a file" in journal.trouble
     assert await journal.commit()
 
 
@@ -205,7 +205,7 @@ async def test_whatever_happens_to_the_file_while_it_is_used_the_next_commit_beg
     queue.put(a_batch("young", forks={7: 2, 8: 1}, since=99.0))
     journal.put("shelf", 2, b"two")
     await journal.commit()
-    journal._upkeep.result()
+    journal._storage._upkeep.result()
     hit(place, how)
     queue.put(a_batch("new", forks={7: 2, 8: 1}, since=100.0))
     assert await journal.commit()

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from agent.journal import Journal
-from agent.journal.directory import Corrupt, Unavailable
+from agent.journal.errors import Corrupt, Unavailable
 from agent.journal.file import File
 from agent.journal.rows import Changes, TableChanges
 from tests.agent.journal.batches import STREAM, a_batch, at_once, counts, drained, nothing_yet, told
 from tests.agent.journal.conftest import Place
+from wire.backoff import Backoff
 
 
 @contextmanager
@@ -27,6 +28,11 @@ def failing_disk(room=0):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def unsaved(journal):
+    """What each batch takes that is in memory only, bytes."""
+    return [entry.memory_bytes for queue in journal.queues.values() for entry in queue if not entry.saved]
 
 
 async def committed(journal):
@@ -129,9 +135,9 @@ async def test_it_is_tried_again_after_a_tenth_of_a_second_and_then_once_a_secon
     with failing_disk():
         until = time.monotonic() + 1
         while time.monotonic() < until:
-            before = journal._again
+            before = journal._next_try
             assert not await journal.commit()
-            if journal._again != before:
+            if journal._next_try != before:
                 tries.append(round(journal._pause, 1))
             await asyncio.sleep(0.01)
     assert tries == [0.1, 0.2, 0.4, 0.8][: len(tries)]
@@ -149,8 +155,11 @@ async def test_what_is_in_memory_only_is_bounded_over_all_sinks_and_what_goes_is
             journal.queue("collector").put(a_batch(f"{number}", 2 << 20, {7: 1}))
             if number == 9:
                 assert not await journal.commit()
-                assert sum(entry.weight for queue in journal.queues.values() for entry in queue if not entry.saved) <= 32 << 20
-        held = [entry.weight for queue in journal.queues.values() for entry in queue if not entry.saved]
+                assert (
+                    sum(entry.memory_bytes for queue in journal.queues.values() for entry in queue if not entry.saved)
+                    <= 32 << 20
+                )
+        held = [entry.memory_bytes for queue in journal.queues.values() for entry in queue if not entry.saved]
         assert sum(held) <= 32 << 20 < sum(held) + (4 << 20)
         assert len(journal.queue("siem")) + len(journal.queue("collector")) == 1 + len(held)
         assert told(journal, "siem") == {7: 13}
@@ -173,7 +182,7 @@ async def test_a_long_failure_leaves_nothing_behind_in_memory(place):
         for number in range(200):
             queue.put(a_batch(f"{number}", forks={number: 1}))
             journal.put("shelf", number, b"x")
-            journal._again = 0.0 if number % 20 == 0 else journal._again
+            journal._next_try = 0.0 if number % 20 == 0 else journal._next_try
             commit = asyncio.create_task(journal.commit())
             if number % 40 == 0:  # while it is tried
                 await asyncio.sleep(0)
@@ -220,7 +229,7 @@ async def test_a_batch_that_can_not_be_read_is_waited_for_while_the_disk_is_away
         return read(file, number)
 
     monkeypatch.setattr(File, "read", reading)
-    monkeypatch.setattr("agent.journal.journal._PAUSE_S", (0.001, 0.01))
+    monkeypatch.setattr("agent.journal.journal._BACKOFF", Backoff(0.001, 0.01))
     waiting = asyncio.create_task(queue.head())
     with failing_disk():
         for _ in range(10):
@@ -242,7 +251,7 @@ def test_a_log_that_can_not_be_played_into_the_file_is_waited_for_and_at_last_gi
         with pytest.raises(Unavailable, match="input/output error"):
             file.upkeep()
         monkeypatch.setattr("agent.journal.file._LONGEST_LOG", 50_000)
-        with pytest.raises(Corrupt, match="can't take in its log any more"):
+        with pytest.raises(Corrupt, match="can't be brought up to date with its log any more"):
             file.upkeep()
     file.upkeep()
     file.close()

@@ -309,7 +309,7 @@ async def test_what_comes_and_goes_while_a_commit_is_under_way_is_the_next_ones(
     queue, gate = journal.queue("siem"), threading.Event()
     queue.put(a_batch("first", 100_000, {7: 1}))
     journal.put("shelf", 1, b"one")
-    journal._thread.submit(gate.wait)
+    journal._storage._thread.submit(gate.wait)
     commit = asyncio.create_task(journal.commit())
     while not next(iter(queue)).written:  # noqa: ASYNC110  it sets no event
         await asyncio.sleep(0)

@@ -154,7 +154,7 @@ class Life:
         """It takes some of what is written, and then no more."""
         self._number()
         self._upkeep()
-        self.journal._again = 0.0
+        self.journal._next_try = 0.0
         room, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (one * 60, hard))
         try:
@@ -170,14 +170,14 @@ class Life:
         self.seen["failing", done] += 1
         if not done:
             assert self.journal.trouble == "File too large" or "input/output error" in self.journal.trouble
-            self.journal._again = 0.0
+            self.journal._next_try = 0.0
 
     async def meanwhile(self, one, other, *, room=None):
         """Others go on while a commit is under way: that is the next one's."""
         self._number()
         self._upkeep()
-        self.journal._again = 0.0
-        started, goes_on, file = asyncio.Event(), threading.Event(), self.journal._file
+        self.journal._next_try = 0.0
+        started, goes_on, file = asyncio.Event(), threading.Event(), self.journal._storage.file
         write = file.write
 
         def slowly(*given, **named):
@@ -207,7 +207,7 @@ class Life:
         self.seen["meanwhile", done] += 1
         assert done or room is not None
         self.failing = not done
-        self.journal._again = 0.0
+        self.journal._next_try = 0.0
         if done:
             for waiting in (*self.now.waiting.values(), *under_way.waiting.values()):
                 waiting[:] = [(batch, ready or id(batch) in meant) for batch, ready in waiting]
@@ -223,7 +223,7 @@ class Life:
         """In the middle of any of its writes: of the log a part is written, of the file some pages are."""
         self._upkeep()
         before, images = self.saved.copy(), [self._image()]
-        self.journal._file._sql.set_trace_callback(lambda _: images.append(self._image()))
+        self.journal._storage.file._sql.set_trace_callback(lambda _: images.append(self._image()))
         self._number()
         if await self.journal.commit():
             self._was_saved()
@@ -252,8 +252,8 @@ class Life:
         self.saved = self.now.copy()
 
     def _upkeep(self):
-        if self.journal._upkeep:
-            self.journal._upkeep.exception()
+        if self.journal._storage._upkeep:
+            self.journal._storage._upkeep.exception()
 
     def _image(self):
         return tuple((self.folder / name).read_bytes() for name in ("journal.sqlite3", "journal.sqlite3-wal"))
