@@ -1,6 +1,6 @@
 """Found forks as a file for other tools: NDJSON, one event a line as it was sent, and CSV (RFC 4180) with the columns below.
 
-Pure: a page of forks in, bytes out. Must not live here: HTTP, where forks come from.
+Pure: a page of forks in, bytes out.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from collector.model import FoundFork
+from wire.api import Cut
 
-__all__ = ["FORMS", "Form"]
+__all__ = ["FORMATS", "ExportFormat"]
 
 _COLUMNS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     *((name, (name,)) for name in ("timestamp", "id", "kind")),
@@ -28,15 +29,15 @@ _COLUMNS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     *((name, (name,)) for name in ("comm", "parent_comm", "child_pid", "child_ns_pid", "parent_pid", "parent_ns_pid")),
     *((name, (name,)) for name in ("uid", "gid", "process_entity_id", "parent_entity_id", "start_time")),
 )
-# A spreadsheet takes a cell that begins so for a formula, after blanks, too, and some take the full-width signs as well.
+# A spreadsheet reads a cell that begins like this as a formula, also after blanks; some accept the full-width signs as well.
 _FORMULA: Final = re.compile(r"[\s\x00-\x20\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 
 
-class Form(NamedTuple):
+class ExportFormat(NamedTuple):
     """`cut`: the last line of a file that does not hold everything; it names the cursor to go on from."""
 
     content_type: str
-    name: str
+    file_name: str
     head: bytes
     page: Callable[[Iterable[FoundFork]], bytes]
     cut: Callable[[int, str], bytes]
@@ -47,7 +48,8 @@ def _ndjson(page: Iterable[FoundFork]) -> bytes:
 
 
 def _ndjson_cut(forks: int, after: str) -> bytes:
-    return orjson.dumps({"event": "cut", "forks": forks, "next": after}) + b"\n"
+    line: Cut = {"event": "cut", "forks": forks, "next": after}
+    return orjson.dumps(line) + b"\n"
 
 
 def _csv(page: Iterable[FoundFork]) -> bytes:
@@ -55,9 +57,9 @@ def _csv(page: Iterable[FoundFork]) -> bytes:
 
 
 def _csv_cut(forks: int, after: str) -> bytes:
-    """As wide as the others, so that no reader stumbles."""
-    said = f"cut after {forks} forks; the rest: after={after}"
-    return _lines([[said, *[""] * (len(_COLUMNS) - 1)]])
+    """With as many cells as the other rows, as readers of CSV expect."""
+    text = f"cut after {forks} forks; the rest: after={after}"
+    return _lines([[text, *[""] * (len(_COLUMNS) - 1)]])
 
 
 def _lines(rows: Iterable[Iterable[str | int]]) -> bytes:
@@ -77,7 +79,7 @@ def _cell(event: Mapping[str, Any], path: Iterable[str]) -> str | int:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-FORMS: Final = {
-    "ndjson": Form("application/x-ndjson", "forks.ndjson", b"", _ndjson, _ndjson_cut),
-    "csv": Form("text/csv", "forks.csv", _lines([[name for name, _ in _COLUMNS]]), _csv, _csv_cut),
+FORMATS: Final = {
+    "ndjson": ExportFormat("application/x-ndjson", "forks.ndjson", b"", _ndjson, _ndjson_cut),
+    "csv": ExportFormat("text/csv", "forks.csv", _lines([[name for name, _ in _COLUMNS]]), _csv, _csv_cut),
 }

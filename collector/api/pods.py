@@ -1,47 +1,54 @@
-"""What readers may ask of pods and nodes: the list, one pod, its tree, its timeline, the ledger.
-
-Must not live here: what an answer holds (`views`), single forks (`search`, `stream`).
-"""
+"""`/v1/pods` and what is beneath it: the list, one pod, its tree, its timeline; and `/v1/ledger`."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
-from collector.http.query_params import FILTERS, InvalidParameter, Query, allow_only, duration, pod_filter, span, whole
+from collector.http.query_params import (
+    POD_PARAMETERS,
+    InvalidParameter,
+    Query,
+    allow_only,
+    parse_duration,
+    parse_integer,
+    parse_pod_filter,
+    parse_span,
+)
 from collector.http.responses import json_response, refuse
 from collector.model import PodPage
 from collector.store import Store
 from collector.views.nodes.ledger import ledger_json, node_entries
-from collector.views.pods.entries import host_entries, pod_entries, pod_json
+from collector.views.pods.entries import host_entries, pod_detail, pod_entries
 from collector.views.pods.lineage import forest
 from collector.views.pods.pairs import pairs_json
-from collector.views.pods.sandboxes import is_observable, without_counts
-from collector.views.timeline.series import aligned, timeline_json, usual_step
+from collector.views.pods.sandboxes import is_observable, without_counts, without_detail_counts
+from collector.views.timeline.series import align, default_step, timeline_json
 from collector.views.times import SECOND, stamp
+from wire.api import ForkTree, PodIdentity, PodList
 
-__all__ = ["Readers"]
+__all__ = ["PodsApi"]
 
-PODS: Final = 1000  # told at once at most, by default
-LATEST: Final = 100  # forks told with a pod, by default
-MOST: Final = 1000  # of either that may be asked for
-TREE: Final = 1000  # processes of a tree, by default
-TREE_MOST: Final = 10_000  # some 2 MB of JSON
-PAIRS: Final = 100  # pairs told with a tree
-TOLD: Final = 1000  # gaps and storms that are looked through for a timeline
-STEPS: Final = 2000  # of a timeline
-LOOKS_BACK: Final = "-1h"  # from when, by default
-EXACTLY: Final = ("cluster", "pod_uid")  # where several pods have one name
+PODS: Final = 1000  # in a list, by default
+LATEST_FORKS: Final = 100  # of one pod, by default
+MAX_ENTRIES: Final = 1000  # of either
+PROCESSES: Final = 1000  # in a tree, by default
+MAX_PROCESSES: Final = 10_000  # some 2 MB of JSON
+PAIRS: Final = 100  # in a tree
+GAPS_AND_STORMS: Final = 1000  # of a pod, that are read for a timeline
+MAX_STEPS: Final = 2000  # of a timeline
+DEFAULT_START: Final = "-1h"
+IDENTITY: Final = ("cluster", "pod_uid")  # select one of several pods of one name
 
 
-class Readers:
+class PodsApi:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def open(self, router: web.UrlDispatcher) -> None:
+    def add_routes(self, router: web.UrlDispatcher) -> None:
         router.add_get("/v1/pods", self._pods)
         router.add_get("/v1/pods/{namespace}/{pod}", self._pod)
         router.add_get("/v1/pods/{namespace}/{pod}/tree", self._tree)
@@ -50,64 +57,65 @@ class Readers:
 
     async def _pods(self, request: web.Request) -> web.Response:
         query: Query = request.query
-        allow_only(query, (*FILTERS, "limit"))
-        wish, limit = pod_filter(query), whole(query, "limit", PODS, 1, MOST)
-        snapshot, now = await self._store.pods(limit, wish), time.time_ns()
+        allow_only(query, (*POD_PARAMETERS, "limit"))
+        pods, limit = parse_pod_filter(query), parse_integer(query, "limit", PODS, 1, MAX_ENTRIES)
+        snapshot, now = await self._store.pods(limit, pods), time.time_ns()
 
         def answer() -> web.Response:
-            return json_response(
-                {
-                    "pods": [without_counts(pod) for pod in pod_entries(snapshot, now)],
-                    "pods_in_all": snapshot.pods_in_all,
-                    "host": host_entries(snapshot, now),
-                    "nodes": node_entries(snapshot.ledger, now),
-                }
-            )
+            pod_list: PodList = {
+                "pods": [without_counts(pod) for pod in pod_entries(snapshot, now)],
+                "pods_in_all": snapshot.pods_in_all,
+                "host": host_entries(snapshot, now),
+                "nodes": node_entries(snapshot.ledger, now),
+            }
+            return json_response(pod_list)
 
         return await asyncio.to_thread(answer)
 
     async def _pod(self, request: web.Request) -> web.Response:
-        allow_only(request.query, ("limit", *EXACTLY))
-        page = await self._page(request, whole(request.query, "limit", LATEST, 1, MOST))
-        return json_response(without_counts(pod_json(page, time.time_ns())))
+        allow_only(request.query, ("limit", *IDENTITY))
+        page = await self._page(request, parse_integer(request.query, "limit", LATEST_FORKS, 1, MAX_ENTRIES))
+        return json_response(without_detail_counts(pod_detail(page, time.time_ns())))
 
     async def _tree(self, request: web.Request) -> web.Response:
         query: Query = request.query
-        allow_only(query, ("from", "to", "limit", *EXACTLY))
-        wish, limit = span(query, time.time_ns(), LOOKS_BACK), whole(query, "limit", TREE, 1, TREE_MOST)
+        allow_only(query, ("from", "to", "limit", *IDENTITY))
+        span = parse_span(query, time.time_ns(), DEFAULT_START)
+        limit = parse_integer(query, "limit", PROCESSES, 1, MAX_PROCESSES)
         page = await self._page(request, 1)
         (pod,) = page.snapshot.pods
-        rows = await self._store.lineage(pod.id, wish, limit + 1)  # one more: is there anything that is cut off?
-        rows.sort(key=lambda row: -row.time)
-        grown = await asyncio.to_thread(forest, rows[:limit])
-        pairs = await self._store.pairs(pod.id, wish, PAIRS)
-        return json_response(
-            {
-                **_whose(page),
-                "from": stamp(wish.start),
-                "to": stamp(wish.end),
-                "roots": grown.roots,
-                "pairs": pairs_json(pairs),
-                "processes": grown.processes,
-                "depth": grown.depth,
-                "fan_out": grown.fan_out,
-                "cut": len(rows) > limit,
-            }
+        rows, pairs = await asyncio.gather(
+            self._store.lineage(pod.id, span, limit + 1),  # one more: are there others?
+            self._store.pairs(pod.id, span, PAIRS),
         )
+        rows.sort(key=lambda row: -row.time)
+        trees = await asyncio.to_thread(forest, rows[:limit])
+        tree: ForkTree = {
+            **_identity(page),
+            "from": stamp(span.start),
+            "to": stamp(span.end),
+            "roots": trees.roots,
+            "pairs": pairs_json(pairs),
+            "processes": trees.processes,
+            "depth": trees.depth,
+            "fan_out": trees.fan_out,
+            "cut": len(rows) > limit,
+        }
+        return json_response(tree)
 
     async def _timeline(self, request: web.Request) -> web.Response:
         query: Query = request.query
-        allow_only(query, ("from", "to", "step", *EXACTLY))
+        allow_only(query, ("from", "to", "step", *IDENTITY))
         now = time.time_ns()
-        asked = span(query, now, LOOKS_BACK)
-        step = duration(query, "step", usual_step(asked))
-        wish = aligned(asked, step)
-        if step < SECOND or (wish.end - wish.start) // step > STEPS:
-            raise InvalidParameter(f"step: a second at least, and long enough for {STEPS} steps between from and to")
-        page = await self._page(request, TOLD)
-        whose, (pod,) = _whose(page), page.snapshot.pods
-        rows = await self._store.timeline(pod.id, wish, step) if whose["observable"] else []
-        return json_response({**whose, **await asyncio.to_thread(timeline_json, page, rows, wish, step, now)})
+        asked = parse_span(query, now, DEFAULT_START)
+        step = parse_duration(query, "step", default_step(asked))
+        span = align(asked, step)
+        if step < SECOND or (span.end - span.start) // step > MAX_STEPS:
+            raise InvalidParameter(f"step: a second at least, and long enough for {MAX_STEPS} steps between from and to")
+        page = await self._page(request, GAPS_AND_STORMS)
+        identity, (pod,) = _identity(page), page.snapshot.pods
+        rows = await self._store.timeline(pod.id, span, step) if identity["observable"] else []
+        return json_response(await asyncio.to_thread(timeline_json, page, identity, rows, span, step, now))
 
     async def _ledger(self, request: web.Request) -> web.Response:
         allow_only(request.query, ())
@@ -115,17 +123,16 @@ class Readers:
         return json_response(await asyncio.to_thread(ledger_json, ledger, time.time_ns()))
 
     async def _page(self, request: web.Request, limit: int) -> PodPage:
-        """The newest pod of that name, in that cluster and of that uid, where they are said."""
-        named, wish = request.match_info, pod_filter(request.query)
-        page = await self._store.pod(named["namespace"], named["pod"], limit, wish.cluster, wish.pod_uid)
+        """The newest pod of that name, and of that cluster and uid where they are given."""
+        names, pods = request.match_info, parse_pod_filter(request.query)
+        page = await self._store.pod(names["namespace"], names["pod"], limit, pods.cluster, pods.pod_uid)
         if page is None:
-            exactly = ", of that cluster and uid," if wish.cluster or wish.pod_uid else ""
-            refuse(404, f"no pod of that name{exactly} has been heard of; names are kept for the retention")
+            exactly = ", of that cluster and uid," if pods.cluster or pods.pod_uid else ""
+            refuse(404, f"no pod of that name{exactly} is stored here; pods are kept for the retention")
         return page
 
 
-def _whose(page: PodPage) -> dict[str, Any]:
-    """Which pod was meant, and how many others have its name."""
+def _identity(page: PodPage) -> PodIdentity:
     (pod,) = page.snapshot.pods
-    seen = is_observable(loss for loss in page.snapshot.losses if loss.pod == pod.id)
-    return {"cluster": pod.cluster, "pod_uid": pod.uid, "others": len(page.others), "observable": seen}
+    observable = is_observable(loss for loss in page.snapshot.losses if loss.pod == pod.id)
+    return {"cluster": pod.cluster, "pod_uid": pod.uid, "others": len(page.others), "observable": observable}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from collector.model.counts import TaskCounts
 from collector.model.query import Place
+from wire.events import Fork
 
 __all__ = [
     "CounterSourceRow",
@@ -213,7 +214,7 @@ class PodPage(NamedTuple):
 
     snapshot: Snapshot
     others: list[PodRow]
-    latest: list[dict[str, Any]]
+    latest: list[Fork]
     gaps: list[GapRow]
     storms: list[StormRow]
 
@@ -222,7 +223,7 @@ class FoundFork(NamedTuple):
     """`body`: the event as it was sent."""
 
     place: Place
-    body: dict[str, Any]
+    body: Fork
 
 
 class TimelineRow(NamedTuple):

@@ -1,7 +1,4 @@
-"""Templates and static files, read once: every name in HTML is escaped, every file's address changes with its content.
-
-Must not live here: routes, and any word in HTML that is not in `templates/`.
-"""
+"""Templates and static files, read once. Every name in HTML is escaped, and every file's address changes with its content."""
 
 from __future__ import annotations
 
@@ -14,16 +11,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from collector.http.responses import refuse
 
-__all__ = ["Rendering", "root_of"]
+__all__ = ["Rendering", "html_response", "relative_root"]
 
 _HERE: Final = Path(__file__).parent
 _TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-COMPRESSED: Final = 4096  # bytes from which on gzip is worth its while
+MIN_COMPRESSED: Final = 4096  # bytes from which on gzip saves time
 
 
 class Rendering:
     def __init__(self) -> None:
-        # StrictUndefined: a word that the model lacks is a mistake here, not an empty place there.
+        # StrictUndefined: a name that the model lacks is an error, not an empty place on the page.
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
             autoescape=select_autoescape(default=True),
@@ -36,35 +33,35 @@ class Rendering:
             for path in sorted((_HERE / "static").iterdir())
             if path.suffix in _TYPES
         }
-        # In the files' addresses, so that a browser never runs an old script on a new page.
-        self._mark = hashlib.sha256(b"".join(body for body, _ in self._static.values())).hexdigest()[:12]
+        # Part of the files' addresses, so that a browser never runs an old script on a new page.
+        self._version = hashlib.sha256(b"".join(body for body, _ in self._static.values())).hexdigest()[:12]
 
-    def page(self, name: str, request: web.Request, **words: object) -> bytes:
-        """`name`: a template, without its ending. May take a while with many rows: for a thread."""
+    def page(self, name: str, request: web.Request, **model: object) -> bytes:
+        """`name`: a template, without its suffix. Takes long with many rows, so it belongs into a thread."""
         template = self._templates.get_template(f"{name}.html")
-        return template.render(root=root_of(request), mark=self._mark, **words).encode("utf-8", "replace")
+        return template.render(root=relative_root(request), version=self._version, **model).encode("utf-8", "replace")
 
     def file(self, request: web.Request) -> web.Response:
-        found = self._static.get(request.match_info["name"])
-        if found is None:
+        file = self._static.get(request.match_info["name"])
+        if file is None:
             refuse(404, "no such file")
-        body, kind = found
-        fresh = request.query.get("v") == self._mark
-        kept = "public, max-age=31536000, immutable" if fresh else "no-cache"
-        answer = web.Response(body=body, content_type=kind, charset="utf-8", headers={"Cache-Control": kept})
-        answer.enable_compression()
-        return answer
+        body, kind = file
+        is_current = request.query.get("v") == self._version
+        caching = "public, max-age=31536000, immutable" if is_current else "no-cache"
+        response = web.Response(body=body, content_type=kind, charset="utf-8", headers={"Cache-Control": caching})
+        response.enable_compression()
+        return response
 
 
-def root_of(request: web.Request) -> str:
-    """The way up to the collector's root, which a proxy may have put anywhere."""
+def relative_root(request: web.Request) -> str:
+    """The relative path to the collector's root, which a proxy may serve under any path."""
     return "../" * (request.rel_url.raw_path.count("/") - 1) or "./"
 
 
-def html(body: bytes, status: int = 200) -> web.Response:
-    answer = web.Response(
+def html_response(body: bytes, status: int = 200) -> web.Response:
+    response = web.Response(
         body=body, status=status, content_type="text/html", charset="utf-8", headers={"Cache-Control": "no-store"}
     )
-    if len(body) > COMPRESSED:
-        answer.enable_compression()
-    return answer
+    if len(body) > MIN_COMPRESSED:
+        response.enable_compression()
+    return response

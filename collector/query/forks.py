@@ -6,7 +6,7 @@ Must not live here: what a container did in sum (`history`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 
@@ -14,6 +14,7 @@ from collector.model import Filter, ForkQuery, FoundFork, Place
 from collector.query.read_context import ReadContext
 from collector.store.fork_columns import Packed, unpacked
 from collector.store.naming import KEYS, counter_sources, pods_where
+from wire.events import Fork
 
 __all__ = ["latest_forks", "news", "search"]
 
@@ -37,7 +38,7 @@ _OF: Final = (
 
 def latest_forks(
     look: ReadContext, counter_sources: Sequence[tuple[str, int]], keys: Sequence[tuple[str, str, str]], limit: int
-) -> list[dict[str, Any]]:
+) -> list[Fork]:
     """The newest forks of these holders, newest first, as they were sent. `keys`: what they may be filed under."""
     found = _newest(look, [_KEPT, _OF], {"mine": counter_sources, "keys": keys}, limit, None)
     return [fork.body for fork in _found(look, found)]
@@ -143,5 +144,5 @@ def _found(look: ReadContext, rows: Sequence[Any]) -> list[FoundFork]:
         place = _place(row)
         packed = Packed._make(row[4:17])
         body = unpacked(place.stream, place.cpu, place.sequence, place.time, packed, bodies.get(row[17], nobody))
-        found.append(FoundFork(place, body))
+        found.append(FoundFork(place, cast(Fork, body)))
     return found

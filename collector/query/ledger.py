@@ -1,6 +1,6 @@
 """Reading for the ledger: the numbers that each stream gave out, which of them came, and what was told of the others.
 
-Must not live here: what explains what; that is `collector.views.nodes.accounts`.
+Must not live here: what explains what; that is `collector.views.nodes.accounting`.
 """
 
 from __future__ import annotations

@@ -17,16 +17,16 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from collector.api.pods import Readers
-from collector.api.search import Search
-from collector.api.stream import Stream
+from collector.api.forks import ForksApi
+from collector.api.pods import PodsApi
+from collector.api.stream import StreamApi
 from collector.http.access import Access, Scope
 from collector.http.limits import RateLimit
 from collector.http.metrics import Metrics
 from collector.http.query_params import InvalidParameter
 from collector.http.responses import HEADERS, json_response, refuse
 from collector.ingest.endpoint import Intake, Limits
-from collector.pages import Pages
+from collector.pages.routes import Pages
 from collector.server.http_server import Runner
 from collector.settings import Settings
 from collector.store import Store, StoreUnavailable
@@ -68,16 +68,16 @@ def make_app(settings: Settings, store: Store) -> web.Application:
     limits = Limits(
         settings.max_body, settings.max_batch, settings.max_line, settings.max_lines, settings.body_timeout, settings.batches
     )
-    stream = Stream(store, metrics, settings.streams, lambda request: access.may(request, Scope.READ))
-    app[INTAKE] = Intake(store, metrics, limits, stream.filed)
+    stream = StreamApi(store, metrics, settings.streams, lambda request: access.may(request, Scope.READ))
+    app[INTAKE] = Intake(store, metrics, limits, stream.notify)
     app.router.add_post(EVENTS_PATH, app[INTAKE].post)
-    Readers(store).open(app.router)
-    Search(store, metrics, settings.exports, settings.export_forks).open(app.router)
-    stream.open(app)
+    PodsApi(store).add_routes(app.router)
+    ForksApi(store, metrics, settings.exports, settings.export_forks).add_routes(app.router)
+    stream.add_routes(app)
     app.router.add_get("/metrics", _metrics)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", _readyz)
-    Pages(store, access).open(app.router)
+    Pages(store, access).add_routes(app.router)
     app.on_response_prepare.append(_headers)
     app.cleanup_ctx.append(_sweeping(settings.retention))
     return app

@@ -1,4 +1,4 @@
-"""Answers out of rows: what a pod forked, what a node's ledger says, what the page shows.
+"""What the API and the pages show, made out of rows: pure functions over `collector.model`.
 
-Pure functions over `collector.model`; "now" is an argument. Must not live here: I/O, SQL, the clock, HTML.
+This package must not do I/O, contain SQL or HTML, or read a clock ("now" is an argument).
 """

@@ -1,32 +1,34 @@
-"""What an address asks for, and the addresses of things: the whole state of a page is in its link.
+"""The addresses of the pages: the whole state of a page is in its address.
 
-Addresses are relative to the collector's root, so that a proxy may put it anywhere. Pure. Must not live here: what is found.
+Addresses are relative to the collector's root, so that a proxy may serve it under any path.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 from urllib.parse import quote, urlencode
 
 from collector.model import Filter
+from wire.events import K8s, Workload
 
 __all__ = [
-    "CHOICES",
     "FIELDS",
+    "RANGES",
     "SORTS",
     "PodListQuery",
-    "exactly",
-    "filter_pairs",
+    "filter_parameters",
+    "fork_pod_href",
     "node_href",
     "pod_href",
-    "query",
+    "pod_parameters",
+    "query_string",
     "search_href",
     "workload_href",
 ]
 
-FIELDS: Final = ("cluster", "namespace", "workload", "node", "text")  # filters of one value, as the page offers them
-SORTS: Final = {  # and which way each goes first
+FIELDS: Final = ("cluster", "namespace", "workload", "node", "text")  # filters of one value that the page offers
+SORTS: Final = {  # each column's usual order
     "name": "asc",
     "node": "asc",
     "rate": "desc",
@@ -34,80 +36,92 @@ SORTS: Final = {  # and which way each goes first
     "threads": "desc",
     "missing": "desc",
 }
-USUAL: Final = "forks"
-CHOICES: Final = (("-15m", "15 min"), ("-1h", "1 h"), ("-6h", "6 h"), ("-24h", "24 h"), ("-7d", "7 d"))  # of a range
+DEFAULT_SORT: Final = "forks"
+# `from`, and the name of the link.
+RANGES: Final = (("-15m", "15 min"), ("-1h", "1 h"), ("-6h", "6 h"), ("-24h", "24 h"), ("-7d", "7 d"))
 
-Pairs = Iterable[tuple[str, str]]
+Parameters = list[tuple[str, str]]
 
 
 class PodListQuery(NamedTuple):
-    """What the page of pods shall show, and how sorted. `order`: asc or desc."""
+    """What the page of pods shows, and in which order. `order`: asc or desc."""
 
     filter: Filter = Filter()
-    sort: str = USUAL
-    order: str = SORTS[USUAL]
+    sort: str = DEFAULT_SORT
+    order: str = SORTS[DEFAULT_SORT]
 
     def href(self) -> str:
-        """Its address; what is as usual is left out."""
-        pairs = filter_pairs(self.filter)
-        if self.sort != USUAL:
-            pairs.append(("sort", self.sort))
+        """Its address; default values are left out."""
+        parameters = filter_parameters(self.filter)
+        if self.sort != DEFAULT_SORT:
+            parameters.append(("sort", self.sort))
         if self.order != SORTS[self.sort]:
-            pairs.append(("order", self.order))
-        return query(pairs) or "?"
+            parameters.append(("order", self.order))
+        return query_string(parameters) or "?"
 
-    def turned(self, sort: str) -> str:
-        """The address that sorts by that column, or the other way round where it already does."""
+    def href_sorted_by(self, sort: str) -> str:
+        """Sorted by that column, or in the opposite order where it already is."""
         usual = SORTS[sort]
-        other = "asc" if usual == "desc" else "desc"
-        return self._replace(sort=sort, order=other if self.sort == sort and self.order == usual else usual).href()
+        opposite = "asc" if usual == "desc" else "desc"
+        is_sorted = self.sort == sort and self.order == usual
+        return self._replace(sort=sort, order=opposite if is_sorted else usual).href()
 
 
-def filter_pairs(wish: Filter) -> list[tuple[str, str]]:
-    pairs = [(key, value) for key, value in zip(Filter._fields, wish, strict=True) if isinstance(value, str) and value]
-    return pairs + [("label", f"{name}={value}") for name, value in wish.labels]
+def filter_parameters(pods: Filter) -> Parameters:
+    fields = [(key, value) for key, value in zip(Filter._fields, pods, strict=True) if isinstance(value, str) and value]
+    return fields + [("label", f"{name}={value}") for name, value in pods.labels]
 
 
-def query(pairs: Pairs) -> str:
+def query_string(parameters: Iterable[tuple[str, str]]) -> str:
     """`?a=b&c=d`, or nothing. Values may hold any text, lone surrogates too."""
-    text = urlencode(list(pairs), errors="replace", quote_via=quote, safe="/:,")
+    text = urlencode(list(parameters), errors="replace", quote_via=quote, safe="/:,")
     return f"?{text}" if text else ""
 
 
-def pod_href(entry: Mapping[str, Any]) -> str:
-    """This very pod, also when another has its name. `entry` without a `key`: a fork's `k8s`; nothing where it has no name."""
-    namespace, name = entry.get("namespace"), entry.get("pod")
-    if _fits(namespace) and _fits(name) and (entry.get("pod_uid") or "key" not in entry):
-        return f"pods/{_segment(namespace)}/{_segment(name)}{query(exactly(entry))}"
-    return f"pod/{entry['key']}" if "key" in entry else ""
+def pod_href(namespace: str | None, pod: str | None, cluster: str, pod_uid: str | None, key: int) -> str:
+    """The page of this very pod, also when another has its name. `key`: where it has no name or uid."""
+    if _is_segment(namespace) and _is_segment(pod) and pod_uid:
+        return _named_pod_href(namespace, pod, cluster, pod_uid)
+    return f"pod/{key}"
 
 
-def exactly(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What tells a pod apart from others of its name."""
-    return [(name, entry[name]) for name in ("cluster", "pod_uid") if entry.get(name)]
+def fork_pod_href(k8s: K8s) -> str:
+    """The page of a fork's pod; "" where it has no name."""
+    if _is_segment(k8s["namespace"]) and _is_segment(k8s["pod"]):
+        return _named_pod_href(k8s["namespace"], k8s["pod"], k8s["cluster"], k8s["pod_uid"])
+    return ""
 
 
-def workload_href(entry: Mapping[str, Any]) -> str:
-    """Nothing where no workload is known."""
-    workload, namespace = entry.get("workload") or {}, entry.get("namespace")
-    parts = [namespace, workload.get("kind"), workload.get("name")]
-    if not all(_fits(part) for part in parts):
+def pod_parameters(cluster: str | None, pod_uid: str | None) -> Parameters:
+    """What distinguishes a pod from others of its name."""
+    return [(name, value) for name, value in (("cluster", cluster), ("pod_uid", pod_uid)) if value]
+
+
+def workload_href(cluster: str, namespace: str | None, workload: Workload | None) -> str:
+    """ "" where no workload is known."""
+    parts: Sequence[str | None] = (namespace, workload["kind"], workload["name"]) if workload else ()
+    if not parts or not all(_is_segment(part) for part in parts):
         return ""
-    return f"workloads/{'/'.join(_segment(part) for part in parts)}{query([('cluster', entry['cluster'])])}"
+    return f"workloads/{'/'.join(_segment(part) for part in parts)}{query_string([('cluster', cluster)])}"
 
 
 def node_href(cluster: str, node: str) -> str:
-    if not _fits(node):
+    if not _is_segment(node):
         return "nodes"
-    return f"nodes/{_segment(node)}{query([('cluster', cluster)] if cluster else [])}"
+    return f"nodes/{_segment(node)}{query_string([('cluster', cluster)] if cluster else [])}"
 
 
-def search_href(**fork_query: str | None) -> str:
-    return f"search{query((key.rstrip('_'), value) for key, value in fork_query.items() if value)}"
+def search_href(**parameters: str | None) -> str:
+    """`from_` is `from`. Empty parameters are left out."""
+    return f"search{query_string((key.rstrip('_'), value) for key, value in parameters.items() if value)}"
 
 
-def _fits(part: str | None) -> bool:
-    """A browser takes dots for a way up, wherever they come from."""
+def _named_pod_href(namespace: str | None, pod: str | None, cluster: str, pod_uid: str | None) -> str:
+    return f"pods/{_segment(namespace)}/{_segment(pod)}{query_string(pod_parameters(cluster, pod_uid))}"
+
+
+def _is_segment(part: str | None) -> bool:
+    """A browser resolves dots as a way up, even when they are escaped."""
     return bool(part) and part not in (".", "..")
 
 

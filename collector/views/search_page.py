@@ -1,22 +1,19 @@
-"""The page of the search: its fields as they were filled in, what was found, and the addresses of the next page and of files.
-
-Pure. Must not live here: what the words mean (`questions`), the search itself (`store`).
-"""
+"""The page of the search: its fields as filled in, the forks that were found, and links to the next page and to files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Final
 
-from collector.model import FoundFork
-from collector.views.links import CHOICES, query
+from collector.model import FoundFork, Span
+from collector.views.formatting import number, visible
+from collector.views.links import RANGES, query_string
 from collector.views.pods.fork_rows import fork_row
-from collector.views.times import span
-from collector.views.words import number, visible
+from collector.views.times import format_span, stamp
 
 __all__ = ["FIELDS", "KINDS", "search_model"]
 
-FIELDS: Final = (  # name, label, an example of what may be said
+FIELDS: Final = (  # name, label, an example
     ("namespace", "namespace", "shop"),
     ("pod", "pod", "cart-59855dd6c8-hnc27"),
     ("comm", "comm", "sh"),
@@ -31,47 +28,48 @@ FIELDS: Final = (  # name, label, an example of what may be said
     ("pod_uid", "pod uid", ""),
 )
 KINDS: Final = (("", "any"), ("process", "process"), ("thread", "thread"))
-FORMS: Final = (("ndjson", "NDJSON"), ("csv", "CSV"))
-OFTEN: Final = 6  # of the fields, which are always in sight
-MONOTONE: Final = ("from", "to")
+FORMATS: Final = (("ndjson", "NDJSON"), ("csv", "CSV"))
+COMMON: Final = 6  # of the fields, which are always visible
+RANGE: Final = ("from", "to")
 
 
 def search_model(
-    asked: Sequence[tuple[str, str]],
-    found: Sequence[FoundFork] | None,
-    after: str,
-    within: tuple[str | None, str | None] | None,
-    wrong: str,
+    parameters: Sequence[tuple[str, str]], found: Sequence[FoundFork] | None, after: str, within: Span | None, error: str
 ) -> dict[str, Any]:
-    """`asked`: the address's words, without the empty ones. `after`: the cursor of the next page. `found` None: not asked."""
-    told = dict(asked)
-    same = [(key, value) for key, value in asked if key != "after"]
+    """`parameters`: of the address, without the empty ones. `found` None: there was no search. `after`: the cursor of the next
+    page."""
+    values = dict(parameters)
+    search = [(name, value) for name, value in parameters if name != "after"]
     fields = [
-        {"name": name, "text": text, "example": example, "value": told.get(name, ""), "often": place < OFTEN}
-        for place, (name, text, example) in enumerate(FIELDS)
+        {"name": name, "text": text, "example": example, "value": values.get(name, ""), "common": index < COMMON}
+        for index, (name, text, example) in enumerate(FIELDS)
     ]
     rows = [fork_row(fork.body) for fork in found or []]
     return {
         "fields": fields,
-        "more": any(field["value"] for field in fields if not field["often"]) or bool(told.get("kind")),
-        "kind": told.get("kind", ""),
+        "more": any(field["value"] for field in fields if not field["common"]) or bool(values.get("kind")),
+        "kind": values.get("kind", ""),
         "kinds": KINDS,
-        "from": told.get("from", ""),
-        "to": told.get("to", ""),
+        "from": values.get("from", ""),
+        "to": values.get("to", ""),
         "choices": [
             {
                 "text": text,
-                "href": "search" + query([("from", words), *((key, value) for key, value in same if key not in MONOTONE)]),
-                "current": told.get("from", CHOICES[1][0]) == words and told.get("to", "now") == "now",
+                "href": _href([("from", choice), *((name, value) for name, value in search if name not in RANGE)]),
+                "current": values.get("from", RANGES[1][0]) == choice and values.get("to", "now") == "now",
             }
-            for words, text in CHOICES
+            for choice, text in RANGES
         ],
         "rows": rows,
-        "asked": found is not None,
-        "wrong": visible(wrong) if wrong else "",
-        "within": f"{span(str(within[0]), within[1])} UTC" if within else "",
+        "searched": found is not None,
+        "error": visible(error) if error else "",
+        "within": f"{format_span(stamp(within.start), stamp(within.end))} UTC" if within else "",
         "count": f"{number(len(rows))} fork{'' if len(rows) == 1 else 's'}" + (", and more" if after else ""),
-        "next": "search" + query([*same, ("after", after)]) if after else "",
-        "first": "search" + query(same) if told.get("after") else "",
-        "exports": [{"text": text, "href": "v1/forks" + query([*same, ("format", form)])} for form, text in FORMS],
+        "next": _href([*search, ("after", after)]) if after else "",
+        "first": _href(search) if values.get("after") else "",
+        "exports": [{"text": text, "href": "v1/forks" + query_string([*search, ("format", name)])} for name, text in FORMATS],
     }
+
+
+def _href(parameters: Sequence[tuple[str, str]]) -> str:
+    return "search" + query_string(parameters)

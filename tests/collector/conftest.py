@@ -29,7 +29,7 @@ from collector.store import Store, write_queue
 from collector.store.engine import Engine
 from collector.store.schema import TABLES
 from collector.store.writer import Filing
-from tests.collector.browsing import shared_chromium
+from tests.collector.pages.browsing import shared_chromium
 from wire.batch import CONTENT_TYPE, EVENTS_PATH
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
@@ -323,5 +323,5 @@ async def chromium():
 def browser(chromium, monkeypatch):
     """`async with browser(width, height) as page:` a page on which nothing may complain, of the one browser of all tests. The
     collector looks every 50 ms whether there is anything new, so that nobody waits for it."""
-    monkeypatch.setattr(stream, "LOOK", 0.05)
+    monkeypatch.setattr(stream, "POLL_INTERVAL", 0.05)
     return chromium.page

@@ -132,7 +132,7 @@ async def test_a_browser_signs_in_once_and_may_read_but_not_write(running, says,
     async with running(token_file=token_file) as door:
         assert 'type="password"' in await door.get("/", status=401)
         async with door.session.post(f"{door.url}/signin", data={"token": "wrong"}, allow_redirects=False) as answer:
-            assert answer.status == 401 and "not the token" in await answer.text() and not answer.cookies
+            assert answer.status == 401 and "not valid" in await answer.text() and not answer.cookies
         async with door.session.post(f"{door.url}/signin", data={"token": "right-token"}, allow_redirects=False) as answer:
             assert answer.status == 303
             said = answer.headers["Set-Cookie"]

@@ -23,7 +23,7 @@ from dev.demo.containers.runtime import Runtime
 from dev.demo.kubernetes.api_server import KubernetesApi
 from dev.demo.kubernetes.cluster import Cluster
 from dev.demo.kubernetes.pod_objects import Owner, Pod
-from tests.collector.browsing import Chromium, shared_chromium
+from tests.collector.pages.browsing import Chromium, shared_chromium
 
 from .conftest import Agent
 from .scenes import FORKER, Forker, caught_up, has_forked, scene

@@ -1,10 +1,10 @@
 "use strict";
-// Draws each lane out of the table beside it, and behind the line the storms and gaps out of their list. Nothing is known here
-// that the page does not say in words.
+// Draws each lane from the table beside it, with the storms and gaps from their list as bands behind the line. The drawing
+// shows nothing that the page does not have as text.
 
 const HEIGHT = 84;
 const AXIS = 26; // more, below the last lane
-const NARROWEST = 4; // px: what lasted a moment must be seen, too
+const NARROWEST = 4; // px: short storms and gaps must be visible, too
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const plots = new Map(); // element -> uPlot
@@ -23,15 +23,15 @@ function dataOf(plot) {
 const rate = (value) => (value >= 100 ? Math.round(value).toLocaleString("en") : value >= 10 ? value.toFixed(0) : value.toFixed(1).replace(/\.0$/, ""));
 
 // A line of points that are known; `place`: of its values in the data.
-function line(place, look) {
+function line(place, style) {
   return {
-    ...look, spanGaps: false, paths: uPlot.paths.stepped({ align: 0 }),
+    ...style, spanGaps: false, paths: uPlot.paths.stepped({ align: 0 }),
     points: { show: (u) => single(u.data[place]).length > 0, size: 4, filter: (u) => single(u.data[place]) },
   };
 }
 
-// `tops`: the highest of all lanes, of processes and of threads. Threads are often ten times as many: they have a scale of their own,
-// at the right, which is there when there are any.
+// `tops`: the highest rates of all lanes, of processes and of threads. Threads are often ten times as many, so they have a scale
+// of their own at the right, where there are any.
 function options(plot, tops, isLast, threaded) {
   const axis = { stroke: () => colour("--soft"), font: '11px system-ui, sans-serif', ticks: { show: false } };
   return {
@@ -63,7 +63,7 @@ function options(plot, tops, isLast, threaded) {
   };
 }
 
-// A step with nothing known on either side of it is no line: it gets a point.
+// A known step between two unknown ones is no line: it gets a point.
 const single = (values) => values.flatMap((value, place) => (value !== null && (values[place - 1] ?? null) === null && (values[place + 1] ?? null) === null ? [place] : []));
 
 function bands(u) {
@@ -71,15 +71,15 @@ function bands(u) {
   const wanted = [...document.querySelectorAll("#bands li[data-drawn=true]")];
   const under = u.over.parentNode.querySelector(".u-under");
   under.replaceChildren(
-    ...wanted.reverse().map((told) => {
-      const [first, last] = [told.dataset.start, told.dataset.end].map((at) => u.valToPos(Number(at), "x"));
+    ...wanted.reverse().map((item) => {
+      const [first, last] = [item.dataset.start, item.dataset.end].map((at) => u.valToPos(Number(at), "x"));
       const left = Math.max(0, Math.min(first, width - NARROWEST));
       const band = document.createElement("span");
       band.className = "band";
-      band.dataset.kind = told.dataset.kind;
+      band.dataset.kind = item.dataset.kind;
       band.style.left = `${left}px`;
       band.style.width = `${Math.max(NARROWEST, Math.min(last, width) - left)}px`;
-      band.textContent = told.querySelector(".kind").textContent;
+      band.textContent = item.querySelector(".kind").textContent;
       return band;
     }),
   );
@@ -97,7 +97,7 @@ function reading(u) {
 function draw() {
   const found = [...document.querySelectorAll(".plot")];
   const all = found.map(dataOf);
-  // One scale for all lanes: what is small beside the others looks small.
+  // One scale for all lanes, so that they can be compared.
   const highest = [1, 2].map((place) => Math.max(0, ...all.flatMap((data) => data[place])));
   const threaded = highest[1] > 0;
   for (const legend of document.querySelectorAll(".legend")) legend.hidden = !threaded;

@@ -1,36 +1,36 @@
 "use strict";
-// Keeps the page as the collector would say it now: when /v1/stream tells that something is new, the page's own address is
-// fetched again and what differs is put into place. Filters and sorting go the same way, so the address is always the state.
+// Keeps the page up to date: when /v1/stream reports something new, the page's own address is fetched again and what differs
+// is replaced. Filters and sorting work the same way, so the address is always the state.
 
 const PATIENCE_MS = 8000; // for one answer
-const STALE_MS = 5000; // without a line to the collector, after which the page says so
-const TYPING_MS = 200; // of rest, after which what was typed is looked for
-const REST_MS = 1000; // between two answers, at least
-const REST = 3; // times as long as the answer took: a page is a quarter of its collector's work at most
-const REFUSED_MS = 5000; // after which a line that was refused is tried again
-const AGE_MS = 10000; // after which a page is asked for anew, told or not: "heard 5 s ago" ages, and so does an agent's silence
+const STALE_MS = 5000; // without a connection to the collector, after which the page shows that
+const TYPING_MS = 200; // after the last key, before the search begins
+const REST_MS = 1000; // between two requests, at least
+const REST = 3; // times as long as the answer took: a page takes a quarter of the collector's time at most
+const REFUSED_MS = 5000; // after which a refused stream is opened again
+const AGE_MS = 10000; // after which a page is fetched without an event: "heartbeat 5 s ago" ages, and a silent agent sends none
 
 const main = document.getElementById("main");
 const link = document.getElementById("link");
 const linkWords = document.getElementById("linkwords");
 const stale = document.getElementById("stale");
-const said = document.getElementById("said");
+const announcement = document.getElementById("announcement");
 const hold = document.getElementById("hold");
 
 let source = null;
-let listened = 0; // when a line was last asked for
+let listened = 0; // when the stream was last opened
 let answered = Date.now();
-let wellSince = Date.now(); // the last moment at which nothing was wrong
+let wellSince = Date.now(); // the last time without an error
 let well = true;
-let asked = 0; // a number for each question, so that a late answer to an old one is not shown
+let asked = 0; // a number for each request, so that a late answer to an old one is not shown
 let asking = false;
 let again = false;
 let held = false;
 
 const keyOf = (node) => (node.nodeType === 1 ? node.dataset.key : undefined);
 
-// Makes `old` like `fresh`. What the user did stays: the focus, what is folded out, what is half typed, how far a table is
-// scrolled. `data-own`: its inside is a script's.
+// Makes `old` like `fresh`. Keeps the focus, open details, half-typed text and scroll positions. A script owns the inside of
+// an element with `data-own`.
 function morph(old, fresh, soft) {
   if (old.nodeType !== 1) {
     if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
@@ -72,8 +72,8 @@ function move(parent, element, before) {
   focused?.focus({ preventScroll: true });
 }
 
-function announce(words) {
-  if (said.textContent !== words) said.textContent = words;
+function announce(text) {
+  if (announcement.textContent !== text) announcement.textContent = text;
 }
 
 async function ask(soft = false) {
@@ -97,12 +97,12 @@ async function ask(soft = false) {
     answered = Date.now();
     well = true;
     listen();
-    const bad = [...main.querySelectorAll("[data-said]")].map((one) => one.dataset.said).filter(Boolean);
+    const bad = [...main.querySelectorAll("[data-announce]")].map((one) => one.dataset.announce).filter(Boolean);
     if (soft) announce(main.querySelector("[data-count]")?.dataset.count ?? "");
-    else announce(bad.join("; ")); // the same words are not read out twice
+    else announce(bad.join("; ")); // the same text is not read out twice
     document.dispatchEvent(new Event("fresh"));
   } catch {
-    well = false; // `tick` says so when it lasts
+    well = false; // `tick` shows it when it lasts
     if (mine === asked && !held && !document.hidden) setTimeout(ask, REST_MS * 2);
   }
   if (mine === asked) {
@@ -116,7 +116,7 @@ async function ask(soft = false) {
   return undefined;
 }
 
-// A browser keeps few lines open to one host, so a page that nobody sees closes its own.
+// A browser keeps few connections to one host, so a hidden page closes its own.
 function listen() {
   const wanted = main.dataset.live && !held && !document.hidden;
   if (source && source.readyState !== EventSource.CLOSED && wanted) return;
@@ -131,7 +131,7 @@ function listen() {
 function tick() {
   const live = Boolean(main.dataset.live);
   if (!live || held || document.hidden || (well && source?.readyState === EventSource.OPEN)) wellSince = Date.now();
-  // Refused, and a browser does not try again by itself.
+  // After a refusal a browser does not reconnect by itself.
   if (source?.readyState === EventSource.CLOSED && Date.now() - listened > REFUSED_MS) listen();
   if (live && !held && !document.hidden && !asking && Date.now() - answered > AGE_MS) ask();
   const lost = Date.now() - wellSince > STALE_MS;
@@ -142,7 +142,7 @@ function tick() {
   linkWords.textContent = { held: "paused", stale: "not answering", live: "live" }[state];
   stale.hidden = state !== "stale";
   stale.textContent = lost
-    ? `The collector does not answer. What you see is of ${new Date(answered).toISOString().slice(11, 19)} UTC; it goes on by itself when the collector is back.`
+    ? `The collector does not answer. This page is of ${new Date(answered).toISOString().slice(11, 19)} UTC; it continues when the collector is back.`
     : "";
 }
 
@@ -197,7 +197,7 @@ document.addEventListener("keydown", (event) => {
 
 hold.addEventListener("click", () => {
   held = !held;
-  asked++; // what is on its way comes too late
+  asked++; // answers on their way are ignored
   asking = again = false;
   hold.setAttribute("aria-pressed", String(held));
   tick();

@@ -1,20 +1,28 @@
-"""Does it add up? What each agent says it captured and delivered, and what of it came here.
-
-Pure. Must not live here: what explains a hole (`accounts`), counts per pod (`pods`).
-"""
+"""The ledger of each node: what its agent reported as captured and delivered, and what of it arrived here."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Final, cast
 
 import orjson
 
 from collector.model import UNNUMBERED, CpuRow, GapRow, HoleRow, LedgerRows, NodeRow, StreamRow
-from collector.views.nodes.accounts import Account, accounts, united
+from collector.views.nodes.accounting import StreamAccount, stream_accounts, sum_accounts
 from collector.views.times import SECOND, stamp
-from wire.events import NOT_OBSERVABLE
+from wire.api import (
+    Account,
+    CpuNumbers,
+    GapEntry,
+    LedgerPage,
+    LedgerStream,
+    MissingNumbers,
+    NodeEntry,
+    ReportedLedger,
+    ReportedSink,
+)
+from wire.events import NOT_OBSERVABLE, Ledger, NodeSummary
 
 __all__ = ["gap_json", "is_silent", "ledger_json", "newest_nodes", "node_entries"]
 
@@ -22,7 +30,7 @@ SILENT: Final = 3  # intervals without a heartbeat after which an agent counts a
 
 
 def newest_nodes(nodes: Iterable[NodeRow]) -> dict[tuple[str, str], NodeRow]:
-    """By cluster and node: the newest word of its newest stream."""
+    """By cluster and node: the newest heartbeat of its newest stream."""
     newest: dict[tuple[str, str], NodeRow] = {}
     for row in nodes:
         kept = newest.setdefault((row.cluster, row.node), row)
@@ -36,31 +44,45 @@ def is_silent(row: NodeRow, now: int) -> bool:
     return now - row.received > SILENT * max(row.end - row.start, SECOND)
 
 
-def node_entries(ledger: LedgerRows, now: int) -> list[dict[str, Any]]:
+def node_entries(ledger: LedgerRows, now: int) -> list[NodeEntry]:
     """Each node by its newest stream, with the account of all its streams."""
-    by_stream = accounts(ledger)
+    by_stream = stream_accounts(ledger)
     streams = {stream.id: stream for stream in ledger.streams}
-    of_node: dict[tuple[str, str], list[Account]] = defaultdict(list)
+    of_node: dict[tuple[str, str], list[StreamAccount]] = defaultdict(list)
     for stream in ledger.streams:
         of_node[stream.cluster, stream.node].append(by_stream[stream.id])
     gaps: dict[tuple[str, str], list[GapRow]] = defaultdict(list)
     for gap in ledger.gaps:
         gaps[gap.cluster, gap.node].append(gap)
-    return [
-        {
-            **_node(row, now),
-            "stream": streams[row.stream].name,
-            "received_forks": streams[row.stream].filed,
-            "account": _account(united(of_node[key])),
-            "gaps": [gap_json(gap) for gap in gaps[key]],
-        }
-        for key, row in sorted(newest_nodes(ledger.nodes).items())
-    ]
+    entries: list[NodeEntry] = []
+    for key, row in sorted(newest_nodes(ledger.nodes).items()):
+        heartbeat = _heartbeat(row)
+        entries.append(
+            {
+                "cluster": row.cluster,
+                "node": row.node,
+                "agent": heartbeat["agent"],
+                "last_seen": stamp(row.end),
+                "received": stamp(row.received),
+                "silent": is_silent(row, now),
+                "interval_s": round((row.end - row.start) / SECOND, 3),
+                "lag_ms": heartbeat["lag_ms"],
+                "counts": heartbeat["counts"],
+                "totals": heartbeat["totals"],
+                "heads": heartbeat["heads"],
+                "ledger": _reported(heartbeat["ledger"]),
+                "stream": streams[row.stream].name,
+                "received_forks": streams[row.stream].filed,
+                "account": _account(sum_accounts(of_node[key])),
+                "gaps": [gap_json(gap) for gap in gaps[key]],
+            }
+        )
+    return entries
 
 
-def ledger_json(ledger: LedgerRows, now: int) -> dict[str, Any]:
-    """Every node with all its streams, the newest first: the agent's word, and what came, CPU by CPU, and every hole."""
-    by_stream = accounts(ledger)
+def ledger_json(ledger: LedgerRows, now: int) -> LedgerPage:
+    """Every node with all its streams, the newest first: what the agent reported, what arrived by CPU, and what did not."""
+    by_stream = stream_accounts(ledger)
     nodes = {row.stream: row for row in ledger.nodes}
     cpus: dict[int, list[CpuRow]] = defaultdict(list)
     for cpu in ledger.cpus:
@@ -79,15 +101,17 @@ def ledger_json(ledger: LedgerRows, now: int) -> dict[str, Any]:
             {
                 "cluster": cluster,
                 "node": node,
-                **_account(united(by_stream[stream.id] for stream in streams)),
+                **_account(sum_accounts(by_stream[stream.id] for stream in streams)),
                 "streams": [
-                    {
-                        **_stream(stream, nodes.get(stream.id), now),
-                        **_account(by_stream[stream.id]),
-                        "cpus": _cpus(cpus[stream.id]),
-                        **_holes(holes[stream.id], by_stream[stream.id]),
-                        "gaps": [gap_json(gap) for gap in gaps[stream.id]],
-                    }
+                    _stream(
+                        stream,
+                        nodes.get(stream.id),
+                        by_stream[stream.id],
+                        cpus[stream.id],
+                        holes[stream.id],
+                        gaps[stream.id],
+                        now,
+                    )
                     for stream in streams
                 ],
             }
@@ -96,8 +120,7 @@ def ledger_json(ledger: LedgerRows, now: int) -> dict[str, Any]:
     }
 
 
-def gap_json(gap: GapRow) -> dict[str, Any]:
-    """`numbered`: it explains holes; otherwise the forks are in no count at all. `count` null: nobody can know."""
+def gap_json(gap: GapRow) -> GapEntry:
     return {
         "id": gap.id,
         "missing": gap.missing,
@@ -110,40 +133,48 @@ def gap_json(gap: GapRow) -> dict[str, Any]:
     }
 
 
-def _node(row: NodeRow, now: int) -> dict[str, Any]:
-    said = orjson.loads(row.body)
-    return {
-        "cluster": row.cluster,
-        "node": row.node,
-        "agent": said["agent"],
-        "last_seen": stamp(row.end),
-        "received": stamp(row.received),
-        "silent": is_silent(row, now),
-        "interval_s": round((row.end - row.start) / SECOND, 3),
-        "lag_ms": said["lag_ms"],
-        "counts": said["counts"],
-        "totals": said["totals"],
-        "heads": said["heads"],
-        "ledger": _reported(said["ledger"]),
-    }
+def _heartbeat(row: NodeRow) -> NodeSummary:
+    """The stored part of a `node_summary`: agent, lag_ms, counts, totals, heads, ledger."""
+    return cast(NodeSummary, orjson.loads(row.body))
 
 
-def _stream(stream: StreamRow, row: NodeRow | None, now: int) -> dict[str, Any]:
-    """`since`: forks that came with later numbers than the newest heartbeat has spoken of."""
-    node = None if row is None else _node(row, now)
+def _stream(
+    stream: StreamRow,
+    row: NodeRow | None,
+    account: StreamAccount,
+    cpus: Sequence[CpuRow],
+    holes: Sequence[HoleRow],
+    gaps: Sequence[GapRow],
+    now: int,
+) -> LedgerStream:
+    heartbeat = None if row is None else _heartbeat(row)
+    missing_numbers: list[MissingNumbers] = [
+        {
+            "cpu": hole.cpu,
+            "first": hole.first,
+            "last": hole.last,
+            "count": hole.last - hole.first + 1,
+            "reason": account.only_reason,
+        }
+        for hole in holes
+    ]
     return {
         "stream": stream.name,
         "sink": stream.sink,
-        "as_of": node and node["last_seen"],
-        "silent": node and node["silent"],
-        "agent": node and node["agent"],
-        "reported": node and node["ledger"],
+        "as_of": None if row is None else stamp(row.end),
+        "silent": None if row is None else is_silent(row, now),
+        "agent": None if heartbeat is None else heartbeat["agent"],
+        "reported": None if heartbeat is None else _reported(heartbeat["ledger"]),
         "since": stream.filed - stream.received,
+        **_account(account),
+        "cpus": {str(cpu.cpu): _cpu(cpu) for cpu in cpus},
+        "holes": missing_numbers,
+        "unlisted": account.missing - sum(hole["count"] for hole in missing_numbers),
+        "gaps": [gap_json(gap) for gap in gaps],
     }
 
 
-def _account(account: Account) -> dict[str, Any]:
-    """In forks: `given` = `received` + sum(`explained`) + `on_its_way` + `unexplained`."""
+def _account(account: StreamAccount) -> Account:
     return {
         "state": account.state,
         "given": account.given,
@@ -157,43 +188,38 @@ def _account(account: Account) -> dict[str, Any]:
     }
 
 
-def _cpus(cpus: Sequence[CpuRow]) -> dict[str, dict[str, int]]:
-    return {str(cpu.cpu): {"given": cpu.given, "received": cpu.received, "missing": cpu.given - cpu.received} for cpu in cpus}
+def _cpu(cpu: CpuRow) -> CpuNumbers:
+    return {"given": cpu.given, "received": cpu.received, "missing": cpu.given - cpu.received}
 
 
-def _holes(holes: Sequence[HoleRow], account: Account) -> dict[str, Any]:
-    """`reason` null: more than one is possible. `unlisted`: how many are missing in the holes that are not in the list."""
-    listed: list[dict[str, Any]] = [
-        {
-            "cpu": hole.cpu,
-            "first": hole.first,
-            "last": hole.last,
-            "count": hole.last - hole.first + 1,
-            "reason": account.only_reason,
-        }
-        for hole in holes
-    ]
-    return {"holes": listed, "unlisted": account.missing - sum(hole["count"] for hole in listed)}
-
-
-def _reported(said: Mapping[str, Any]) -> dict[str, Any]:
+def _reported(ledger: Ledger) -> ReportedLedger:
     """The agent's ledger with each sink's sum: captured = delivered + queued + lost + suppressed + filtered."""
-    # What the probe was not run for is in no tally, so it is not in `captured`, either.
-    before = sum(amount for reason, amount in said["lost"].items() if reason not in ("recursion", "unseen"))
-    sinks = {}
-    for name, sink in said["sinks"].items():
-        queued, lost, filtered = (sum(sink[part].values()) for part in ("queued", "lost", "filtered"))
-        total = sink["delivered"] + queued + lost + before + said["suppressed"] + filtered
+    # Forks for which the BPF program did not run are in no cgroup counters, so they are not in `captured`, either.
+    before = sum(amount for reason, amount in ledger["lost"].items() if reason not in ("recursion", "unseen"))
+    sinks: dict[str, ReportedSink] = {}
+    for name, sink in ledger["sinks"].items():
+        queued, lost, filtered = (sum(amounts.values()) for amounts in (sink["queued"], sink["lost"], sink["filtered"]))
+        total = sink["delivered"] + queued + lost + before + ledger["suppressed"] + filtered
         sinks[name] = {
-            **sink,
+            "delivered": sink["delivered"],
+            "queued": sink["queued"],
+            "lost": sink["lost"],
+            "filtered": sink["filtered"],
             "sums": {
                 "delivered": sink["delivered"],
                 "queued": queued,
                 "lost": lost + before,
-                "suppressed": said["suppressed"],
+                "suppressed": ledger["suppressed"],
                 "filtered": filtered,
             },
             "total": total,
-            "balanced": total == said["captured"],
+            "balanced": total == ledger["captured"],
         }
-    return {**said, "sinks": sinks, "balanced": all(sink["balanced"] for sink in sinks.values())}
+    return {
+        "captured": ledger["captured"],
+        "suppressed": ledger["suppressed"],
+        "kernel_workers": ledger["kernel_workers"],
+        "lost": ledger["lost"],
+        "sinks": sinks,
+        "balanced": all(sink["balanced"] for sink in sinks.values()),
+    }

@@ -1,14 +1,13 @@
-"""What each pod, container and host forked, summed up out of holders.
+"""The counts of each pod, container and host, summed up from their counter sources.
 
-Totals count since a probe's epoch, so a pod's are the sum over its streams and containers. Pure. Must not live here: the
-ledger of what was sent (`ledger`), words for people (`display`).
+A counter source counts since its program instance was loaded, so a pod's totals are the sum over its streams and containers.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -16,17 +15,27 @@ from collector.model import NOTHING, CounterSourceRow, GapRow, LossRow, ParentRo
 from collector.views.nodes.ledger import gap_json, newest_nodes
 from collector.views.pods.missing import declared_here, missing_elsewhere, missing_here, shared_gaps
 from collector.views.pods.sandboxes import is_observable
-from collector.views.timeline.rates import line_of, rate_now
+from collector.views.timeline.rates import rate_line, rate_now
 from collector.views.timeline.storms import storm_now, storms_json
 from collector.views.times import stamp
+from wire.api import ContainerEntry, EntryCounts, EntryNumbers, GapEntry, HostEntry, PodDetail, PodEntry
+from wire.events import Fork
 
-__all__ = ["host_entries", "host_json", "pod_entries", "pod_json"]
+__all__ = ["HostDetail", "host_detail", "host_entries", "pod_detail", "pod_entries"]
 
 TOP: Final = 10  # comms
 
 
+class HostDetail(HostEntry):
+    """A node's forks outside pods with the latest of them and the newest gaps, for the node's page."""
+
+    latest: list[Fork]
+    gaps: list[GapEntry]
+    node_gaps: list[GapEntry]
+
+
 class _Index:
-    """A snapshot's rows by holder and by pod, so that no list is walked once a pod."""
+    """A snapshot's rows by counter source and by pod, so that no list is searched once for each pod."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.counter_sources: dict[int | tuple[str, str], list[CounterSourceRow]] = defaultdict(list)
@@ -38,10 +47,10 @@ class _Index:
         self.storms_in_all = snapshot.storms_in_all
         self.nodes = newest_nodes(snapshot.ledger.nodes)
         hosts: dict[int | None, tuple[str, str]] = {}
-        for counter_source in snapshot.counter_sources:
-            host = counter_source.cluster, counter_source.node
-            self.counter_sources[host if counter_source.pod is None else counter_source.pod].append(counter_source)
-            hosts[counter_source.id] = host
+        for source in snapshot.counter_sources:
+            host = source.cluster, source.node
+            self.counter_sources[host if source.pod is None else source.pod].append(source)
+            hosts[source.id] = host
         for parent in snapshot.parents:
             self.parents[parent.counter_source].append(parent)
         for point in snapshot.points:
@@ -55,13 +64,13 @@ class _Index:
             self.gaps[gap.cluster, gap.node].append(gap)
 
 
-def pod_entries(snapshot: Snapshot, now: int) -> list[dict[str, Any]]:
+def pod_entries(snapshot: Snapshot, now: int) -> list[PodEntry]:
     """The pods of a snapshot, the most recently seen first. `now` in ns."""
     index = _Index(snapshot)
     return [_pod(pod, index, now) for pod in snapshot.pods]
 
 
-def pod_json(page: PodPage, now: int) -> dict[str, Any]:
+def pod_detail(page: PodPage, now: int) -> PodDetail:
     """One pod with its latest forks as they were sent, its storms and gaps, and the pods that had its name with another uid."""
     index = _Index(page.snapshot)
     (pod,) = page.snapshot.pods
@@ -85,16 +94,10 @@ def pod_json(page: PodPage, now: int) -> dict[str, Any]:
     }
 
 
-def host_entries(snapshot: Snapshot, now: int) -> list[dict[str, Any]]:
+def host_entries(snapshot: Snapshot, now: int) -> list[HostEntry]:
     """The same numbers for each node's forks outside pods."""
     index = _Index(snapshot)
-    nodes = sorted(
-        {
-            (counter_source.cluster, counter_source.node)
-            for counter_source in snapshot.counter_sources
-            if counter_source.pod is None
-        }
-    )
+    nodes = sorted({(source.cluster, source.node) for source in snapshot.counter_sources if source.pod is None})
     return [
         {
             "cluster": cluster,
@@ -105,26 +108,24 @@ def host_entries(snapshot: Snapshot, now: int) -> list[dict[str, Any]]:
     ]
 
 
-def host_json(page: PodPage, cluster: str, node: str, now: int) -> dict[str, Any] | None:
-    """One node's forks outside pods, with the latest of them and the gaps; None when there are none."""
-    hosts = [host for host in host_entries(page.snapshot, now) if (host["cluster"], host["node"]) == (cluster, node)]
-    if not hosts:
-        return None
+def host_detail(page: PodPage, cluster: str, node: str, now: int) -> HostDetail | None:
+    """None when there are no forks outside pods."""
     shared = _Index(page.snapshot).gaps[cluster, node]
-    return {
-        **hosts[0],
-        "latest": page.latest,
-        "storm": None,
-        "storms": [],
-        "gaps": [gap_json(gap) for gap in page.gaps],
-        "node_gaps": [gap_json(gap) for gap in shared],
-    }
+    for host in host_entries(page.snapshot, now):
+        if (host["cluster"], host["node"]) == (cluster, node):
+            detail: HostDetail = {
+                **host,
+                "latest": page.latest,
+                "gaps": [gap_json(gap) for gap in page.gaps],
+                "node_gaps": [gap_json(gap) for gap in shared],
+            }
+            return detail
+    return None
 
 
-def _pod(pod: PodRow, index: _Index, now: int) -> dict[str, Any]:
-    """`unknown_share`: forks of the node while the pod may have lived, of which nobody knows whose they were."""
-    counter_sources = index.counter_sources[pod.id]
-    newest = max(counter_sources, key=lambda counter_source: counter_source.last_seen, default=None)
+def _pod(pod: PodRow, index: _Index, now: int) -> PodEntry:
+    sources = index.counter_sources[pod.id]
+    newest = max(sources, key=lambda source: source.last_seen, default=None)
     attribution = orjson.loads(newest.attribution) if newest else {"k8s": {}, "cgroup": None}
     k8s = attribution["k8s"]
     shared: Counter[str] = Counter()
@@ -142,74 +143,85 @@ def _pod(pod: PodRow, index: _Index, now: int) -> dict[str, Any]:
         "cgroup": attribution["cgroup"],
         "qos": k8s.get("qos"),
         "service_account": k8s.get("service_account"),
-        **_numbers(counter_sources, index.losses[pod.id], index, now),
+        **_numbers(sources, index.losses[pod.id], index, now),
         "unknown_share": dict(shared),
         "storm": storm_now(index.storms.get(pod.id), index.nodes, now),
         "storms_in_all": index.storms_in_all.get(pod.id, 0),
         "observable": is_observable(index.losses[pod.id]),
         "first_seen": stamp(pod.first_seen),
         "last_seen": stamp(pod.last_seen),
-        "containers": _containers(counter_sources, index.losses[pod.id], now),
+        "containers": _containers(sources, index.losses[pod.id], now),
     }
 
 
-def _numbers(counter_sources: Sequence[CounterSourceRow], losses: Sequence[LossRow], index: _Index, now: int) -> dict[str, Any]:
-    """`history`: forks a second in each interval of `history_interval`."""
+def _numbers(sources: Sequence[CounterSourceRow], losses: Sequence[LossRow], index: _Index, now: int) -> EntryNumbers:
     parents: Counter[str | None] = Counter()
-    for counter_source in counter_sources:
-        for parent in index.parents[counter_source.id]:
+    for source in sources:
+        for parent in index.parents[source.id]:
             parents[parent.comm] += parent.forks
-    line = line_of([point for counter_source in counter_sources for point in index.points[counter_source.id]], now)
+    line = rate_line([point for source in sources for point in index.points[source.id]], now)
     return {
-        **_counts(counter_sources, declared_here(losses), now),
+        **_counts(sources, declared_here(losses), now),
         "top": [{"comm": comm, "forks": forks} for comm, forks in parents.most_common(TOP)],
-        "history": line[0] if line else [],
-        "history_interval": {"start": stamp(line[1]), "end": stamp(line[2])} if line else None,
-        "missing": missing_here(counter_sources, losses),
+        "history": line.rates if line else [],
+        "history_interval": {"start": stamp(line.start), "end": stamp(line.end)} if line else None,
+        "missing": missing_here(sources, losses),
         "missing_elsewhere": missing_elsewhere(losses),
     }
 
 
-def _counts(counter_sources: Sequence[CounterSourceRow], declared: int, now: int) -> dict[str, Any]:
-    """`awaited`: handed to the ring, not filed here, and not `declared` to be missing: on the way, or lost on it.
-    `since`: filed here, and in no summary yet; of a stream that ended without one, it never will be.
+def _counts(sources: Sequence[CounterSourceRow], declared: int, now: int) -> EntryCounts:
+    """`declared`: forks that will not arrive, as was reported.
 
-    Sums over each stream, because a fork may bear a deeper cgroup than the one its container's summary goes by.
+    `awaited` and `since` are summed over each stream, because a fork may have a deeper cgroup than its container's summary.
+    `since` includes what a stream that has ended never summed up.
     """
     totals = NOTHING
     early: dict[int, int] = {}
-    for counter_source in counter_sources:
-        totals = counter_source.totals if totals is NOTHING else totals.plus(counter_source.totals)
-        early[counter_source.stream] = (
-            early.get(counter_source.stream, 0) + counter_source.filed - counter_source.totals.emitted
-        )
-    late = -sum(some for some in early.values() if some < 0)
+    for source in sources:
+        totals = source.totals if totals is NOTHING else totals.plus(source.totals)
+        early[source.stream] = early.get(source.stream, 0) + source.filed - source.totals.emitted
+    late = -sum(count for count in early.values() if count < 0)
     return {
-        **totals._asdict(),
-        "delivered": sum(counter_source.filed for counter_source in counter_sources),
+        "processes": totals.processes,
+        "threads": totals.threads,
+        "emitted": totals.emitted,
+        "filtered": totals.filtered,
+        "suppressed": totals.suppressed,
+        "lost": totals.lost,
+        "entered": totals.entered,
+        "delivered": sum(source.filed for source in sources),
         "awaited": max(0, late - declared),
         "since": sum(early.values()) + late,
-        "rate": rate_now(counter_sources, now),
-        "summed": any(counter_source.end is not None for counter_source in counter_sources),
+        "rate": rate_now(sources, now),
+        "summed": any(source.end is not None for source in sources),
     }
 
 
-def _containers(counter_sources: Iterable[CounterSourceRow], losses: Iterable[LossRow], now: int) -> list[dict[str, Any]]:
-    """By container id; one that lived through several streams is summed up. Those that fork most come first."""
+def _containers(sources: Iterable[CounterSourceRow], losses: Iterable[LossRow], now: int) -> list[ContainerEntry]:
+    """By container id; one that several streams counted is summed up. Those that fork most come first."""
     lost: dict[int | None, list[LossRow]] = defaultdict(list)
     for loss in losses:
         lost[loss.counter_source].append(loss)
     by_id: dict[str | None, list[CounterSourceRow]] = defaultdict(list)
-    words: dict[str | None, dict[str, Any]] = {}
-    for counter_source in sorted(counter_sources, key=lambda counter_source: counter_source.last_seen):
-        said = orjson.loads(counter_source.attribution)["container"] or {}
-        by_id[said.get("id")].append(counter_source)
-        words[said.get("id")] = said
-    containers = [
-        {
-            **{key: words[name].get(key) for key in ("id", "name", "image", "image_id", "kind", "runtime")},
-            **_counts(mine, declared_here(loss for counter_source in mine for loss in lost[counter_source.id]), now),
-        }
-        for name, mine in by_id.items()
-    ]
-    return sorted(containers, key=lambda one: (-one["processes"], -one["delivered"], str(one["id"])))
+    newest: dict[str | None, dict[str, str | None]] = {}
+    for source in sorted(sources, key=lambda source: source.last_seen):
+        container = orjson.loads(source.attribution)["container"] or {}
+        by_id[container.get("id")].append(source)
+        newest[container.get("id")] = container
+    containers: list[ContainerEntry] = []
+    for container_id, members in by_id.items():
+        container = newest[container_id]
+        declared = declared_here(loss for source in members for loss in lost[source.id])
+        containers.append(
+            {
+                "id": container_id,
+                "name": container.get("name"),
+                "image": container.get("image"),
+                "image_id": container.get("image_id"),
+                "kind": container.get("kind"),
+                "runtime": container.get("runtime"),
+                **_counts(members, declared, now),
+            }
+        )
+    return sorted(containers, key=lambda one: (-(one["processes"] or 0), -(one["delivered"] or 0), str(one["id"])))

@@ -1,7 +1,4 @@
-"""What is missing of a pod, why and how many; and what is missing of its node, of which nobody knows the pod's share.
-
-Pure. Must not live here: what is missing of a stream (`accounts`).
-"""
+"""How many forks of a pod are missing, and why; and the gaps of its node, of which the pod's share is not known."""
 
 from __future__ import annotations
 
@@ -10,38 +7,38 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from collector.model import UNNUMBERED, CounterSourceRow, GapRow, LossRow, PodRow
-from collector.views.nodes.accounts import RING
+from collector.views.nodes.accounting import RING
 from collector.views.times import SECOND
 from wire.events import FORK
 
 __all__ = ["declared_here", "missing_elsewhere", "missing_here", "shared_gaps"]
 
-# Three intervals of a summary, as a rule: a pod that lives is spoken of in each, so one that was silent for longer before the
-# gap, or came later after it, was not there.
+# Usually three intervals of a summary. Every interval has a summary of each running pod, so a pod that was last seen earlier
+# before the gap, or first seen later after it, was not running then.
 _SLACK: Final = 30 * SECOND
 
 
 def missing_here(counter_sources: Iterable[CounterSourceRow], losses: Sequence[LossRow]) -> dict[str, int]:
-    """By reason. The ring's losses are told twice, by gaps and by the kernel's own count: the one that knows more is right."""
+    """By reason. The ring's losses are reported twice, by gaps and by the kernel's own count: the higher number is right."""
     missing: Counter[str] = Counter()
-    told: Counter[int | None] = Counter()
+    by_gaps: Counter[int | None] = Counter()
     for loss in losses:
         if not loss.ours:
             continue
         if loss.missing == FORK and loss.reason == RING:
-            told[loss.counter_source] += loss.amount
+            by_gaps[loss.counter_source] += loss.amount
         else:
             missing[_name(loss)] += loss.amount
-    known = dict.fromkeys(told, 0)
-    for counter_source in counter_sources:
-        known[counter_source.id] = counter_source.totals.lost
-        missing["suppressed"] += counter_source.totals.suppressed
-    missing[RING] += sum(max(lost, told[one]) for one, lost in known.items())
+    by_kernel = dict.fromkeys(by_gaps, 0)
+    for source in counter_sources:
+        by_kernel[source.id] = source.totals.lost
+        missing["suppressed"] += source.totals.suppressed
+    missing[RING] += sum(max(lost, by_gaps[source_id]) for source_id, lost in by_kernel.items())
     return {reason: count for reason, count in sorted(missing.items()) if count}
 
 
 def missing_elsewhere(losses: Iterable[LossRow]) -> dict[str, dict[str, int]]:
-    """By sink and reason: it came here, or may have; another receiver of the same agent lacks it."""
+    """By sink and reason: what another sink of the same agent lacks. It may have arrived here."""
     missing: dict[str, Counter[str]] = {}
     for loss in losses:
         if not loss.ours and loss.sink is not None:
@@ -50,7 +47,7 @@ def missing_elsewhere(losses: Iterable[LossRow]) -> dict[str, dict[str, int]]:
 
 
 def declared_here(losses: Iterable[LossRow]) -> int:
-    """Forks that the kernel handed out and that will not come, as was said."""
+    """Forks that the kernel handed out and that will not arrive, as was reported."""
     return sum(
         loss.amount
         for loss in losses
@@ -59,7 +56,7 @@ def declared_here(losses: Iterable[LossRow]) -> int:
 
 
 def shared_gaps(pod: PodRow, gaps: Iterable[GapRow]) -> list[GapRow]:
-    """Those of its whole node while it may have lived."""
+    """The gaps of its whole node while the pod may have been running."""
     return [
         gap
         for gap in gaps

@@ -1,19 +1,24 @@
-"""Who forked whom by name: parent comm -> child comm, by how often.
-
-Pure. Must not live here: single processes (`lineage`).
-"""
+"""Parent comm -> child comm, by how often."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from collector.model import PairRow
 from collector.views.times import stamp
+from wire.api import NamePair
 
 __all__ = ["pairs_json"]
 
 
-def pairs_json(rows: Iterable[PairRow]) -> list[dict[str, Any]]:
-    """`child` null: it never forked itself, so nobody heard what it was called after its fork."""
-    return [{**row._asdict(), "first": stamp(row.first), "last": stamp(row.last)} for row in rows]
+def pairs_json(rows: Iterable[PairRow]) -> list[NamePair]:
+    return [
+        {
+            "parent": row.parent,
+            "child": row.child,
+            "forks": row.forks,
+            "first": stamp(row.first),
+            "last": stamp(row.last),
+        }
+        for row in rows
+    ]

@@ -1,139 +1,164 @@
-"""One pod, or a node's forks outside pods, as its page shows them.
-
-Pure. Must not live here: the timeline (`timelane`), the lineage (`forest`), JSON of the API (`pods`).
-"""
+"""The page of one pod, and the part of a node's page about its forks outside pods."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from collector.model import Filter, Span
-from collector.views.links import CHOICES, PodListQuery, node_href, pod_href, query, workload_href
-from collector.views.nodes.reasons import reason_badge
+from collector.model import Filter, Span, TimelineRow
+from collector.views.formatting import format_duration, number, per_second, time_ago, visible
+from collector.views.links import RANGES, PodListQuery, node_href, pod_href, query_string, workload_href
+from collector.views.nodes.loss_reasons import loss_badge
+from collector.views.pods.entries import HostDetail
 from collector.views.pods.fork_rows import fork_row
-from collector.views.pods.list_page import complete_words, missing_badges, pod_name, rate_title, share_said, storm_mark
-from collector.views.pods.sandboxes import without_counts
-from collector.views.timeline.bands import bands_of
-from collector.views.timeline.lanes import host_lane, lanes_of
-from collector.views.times import SECOND, clock, moment, span, stamp
-from collector.views.words import ago, length, number, per_second, visible
+from collector.views.pods.lineage import Forest
+from collector.views.pods.pod_text import (
+    best_pod_name,
+    completeness_text,
+    missing_badges,
+    rate_tooltip,
+    storm_mark,
+    unknown_share_text,
+    workload_text,
+)
+from collector.views.pods.sandboxes import without_detail_counts
+from collector.views.pods.tree import tree_rows
+from collector.views.timeline.lanes import container_lanes, host_lane
+from collector.views.timeline.plot_bands import PlotBands, plot_bands
+from collector.views.times import SECOND, format_span, parse_stamp, stamp, time_of_day
+from wire.api import OtherPod, PodDetail
 
-__all__ = ["host_model", "pod_model", "range_model"]
+__all__ = ["host_model", "lineage_model", "pod_model", "range_model"]
 
-BAR: Final = 100  # a bar's width, in its own units
+BAR: Final = 100  # the width of a bar, in its own units
 
 
-def pod_model(pod: Mapping[str, Any], rows: Sequence[Any], within: Span, step: int, now: int) -> dict[str, Any]:
-    """`pod` as made by `pods.pod_json`; `rows`: its timeline in steps of `step` ns. `now` in ns."""
-    pod = without_counts(pod)
-    workload = pod["workload"]
-    bands, outside = bands_of(pod, within)
+def pod_model(detail: PodDetail, rows: Sequence[TimelineRow], within: Span, step: int, now: int) -> dict[str, Any]:
+    """`rows`: its timeline in steps of `step` ns. `now` in ns."""
+    pod = without_detail_counts(detail)
+    storm = pod["storm"]
     return {
-        **_shared(pod, now),
-        **storm_mark(pod),
-        "title": f"{visible(pod['namespace'])}/{pod_name(pod)}",
+        **_shared(pod, sum(pod["unknown_share"].values()), observable=pod["observable"]),
+        **storm_mark(storm, pod["storms_in_all"]),
+        **_bands(plot_bands(pod["storms"], pod["gaps"], pod["node_gaps"], pod["node"], within)),
+        "title": f"{visible(pod['namespace'])}/{best_pod_name(pod)}",
         "namespace": visible(pod["namespace"]),
         "namespace_href": PodListQuery(Filter(namespace=pod["namespace"])).href() if pod["namespace"] else "",
-        "name": pod_name(pod),
-        "workload": visible(f"{workload['kind']} {workload['name']}") if workload else "",
-        "workload_href": workload_href(pod),
+        "name": best_pod_name(pod),
+        "workload": workload_text(pod),
+        "workload_href": workload_href(pod["cluster"], pod["namespace"], pod["workload"]),
+        "last_seen": f"last seen {time_ago(parse_stamp(pod['last_seen']), now)}",
+        "storm": f"In a storm since {time_of_day(storm['interval']['start'])[:8]} UTC: its forks are only counted, exactly."
+        if storm
+        else "",
         "facts": _facts(pod),
         "labels": [
             {"text": visible(f"{name}={value}"), "href": PodListQuery(Filter(labels=((name, value),))).href()}
             for name, value in sorted((pod["labels"] or {}).items())
         ],
-        "lanes": lanes_of(rows if pod["observable"] else [], pod["containers"], within, step),
-        "bands": bands,
-        "outside": f"{number(outside)} more outside this range" if outside else "",
+        "lanes": container_lanes(rows if pod["observable"] else [], pod["containers"], within, step),
         "observable": pod["observable"],
         "others": [
             {
                 "key": str(other["key"]),
-                "href": pod_href({**other, "namespace": pod["namespace"], "pod": pod["pod"]}),
+                "href": pod_href(pod["namespace"], pod["pod"], other["cluster"], other["pod_uid"], other["key"]),
                 "uid": visible(other["pod_uid"]),
                 "where": _where(other, pod),
-                "when": span(other["first_seen"], other["last_seen"]),
+                "when": format_span(other["first_seen"], other["last_seen"]),
             }
             for other in pod["others"]
         ],
     }
 
 
-def host_model(host: Mapping[str, Any], now: int) -> dict[str, Any]:
-    """`host` as made by `pods.host_json`."""
+def host_model(host: HostDetail) -> dict[str, Any]:
     interval = host["history_interval"]
-    within = Span(moment(interval["start"]), moment(interval["end"])) if interval else None
-    bands, outside = bands_of(host, within) if within else ([], 0)
+    within = Span(parse_stamp(interval["start"]), parse_stamp(interval["end"])) if interval else None
+    bands = plot_bands([], host["gaps"], host["node_gaps"], host["node"], within) if within else PlotBands([], 0)
     return {
-        **_shared(host, now),
+        **_shared(host, 0, observable=True),
+        **_bands(bands),
         "lanes": host_lane(host["history"], within),
-        "span": [moment / SECOND for moment in within] if within else [0, 0],
-        "bands": bands,
-        "outside": f"{number(outside)} more outside this range" if outside else "",
+        "span": [time / SECOND for time in within] if within else [0, 0],
     }
 
 
-def range_model(since: str, until: str, within: Span, step: int, kept: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """The range as asked for, the usual ones to choose, and in words. `step` in ns; `kept`: the address's other words."""
-    live = until in ("", "now")
+def range_model(start: str, end: str, within: Span, step: int, other_parameters: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """`start`, `end`: as they stand in the address. `step` in ns. `other_parameters`: kept in the links to other ranges."""
+    live = end in ("", "now")
     return {
-        "from": since,
-        "to": until,
+        "from": start,
+        "to": end,
         "live": live,
-        "kept": kept,
+        "kept": other_parameters,
         "choices": [
-            {"text": text, "href": query([*kept, ("from", words)]), "current": live and words == (since or CHOICES[0][0])}
-            for words, text in CHOICES
+            {
+                "text": text,
+                "href": query_string([*other_parameters, ("from", choice)]),
+                "current": live and choice == (start or RANGES[0][0]),
+            }
+            for choice, text in RANGES
         ],
-        "said": f"{span(str(stamp(within.start)), stamp(within.end))} UTC",
-        "step": length(step // SECOND),
+        "text": f"{format_span(stamp(within.start), stamp(within.end))} UTC",
+        "step": format_duration(step // SECOND),
     }
 
 
-def _where(other: Mapping[str, Any], pod: Mapping[str, Any]) -> str:
+def lineage_model(forest: Forest, limit: int, *, cut: bool) -> dict[str, Any]:
+    """`cut`: there are more processes than the `limit`."""
+    tree = tree_rows(forest.roots)
+    return {
+        "rows": tree.rows,
+        "hidden": f"{number(tree.hidden)} more processes are not listed" if tree.hidden else "",
+        "cut": f"of the newest {number(limit)} of this range" if cut else "",
+        "processes": number(forest.processes),
+        "depth": number(forest.depth),
+        "fan_out": number(forest.fan_out),
+    }
+
+
+def _bands(bands: PlotBands) -> dict[str, Any]:
+    return {"bands": bands.inside, "outside": f"{number(bands.outside)} more outside this range" if bands.outside else ""}
+
+
+def _where(other: OtherPod, pod: PodDetail) -> str:
     place = f"on {visible(other['node'])}"
     if other["cluster"] != pod["cluster"]:
         place += f" of {visible(other['cluster'])}"
     return f"newer, {place}" if other["first_seen"] > pod["first_seen"] else place
 
 
-def _facts(pod: Mapping[str, Any]) -> list[dict[str, str]]:
+def _facts(pod: PodDetail) -> list[dict[str, str]]:
     facts = [
         ("node", pod["node"], node_href(pod["cluster"], pod["node"])),
         ("cluster", pod["cluster"], PodListQuery(Filter(cluster=pod["cluster"])).href()),
         ("QoS class", pod["qos"], ""),
         ("service account", pod["service_account"], ""),
         ("uid", pod["pod_uid"], ""),
-        ("first seen", (pod["first_seen"] or "")[:19].replace("T", " "), ""),
+        ("first seen", pod["first_seen"][:19].replace("T", " "), ""),
     ]
     return [{"name": name, "value": visible(value), "href": href} for name, value, href in facts if value]
 
 
-def _shared(entry: Mapping[str, Any], now: int) -> dict[str, Any]:
+def _shared(entry: PodDetail | HostDetail, unknown_share: int, *, observable: bool) -> dict[str, Any]:
+    """What a pod and the forks outside pods have in common."""
     most = max((one["forks"] for one in entry["top"]), default=1)
-    storm = entry["storm"]
-    last = entry.get("last_seen")
     return {
         "rate": per_second(entry["rate"]),
-        "rate_title": rate_title(entry),
+        "rate_title": rate_tooltip(entry, observable=observable),
         "forks": number(entry["processes"]),
         "threads": number(entry["threads"]),
         "since": number(entry["since"]),
         "entered": number(entry["entered"]),
         "delivered": number(entry["delivered"]),
-        "seen": f"last heard of {ago(moment(last), now)}" if last else "",
-        "storm": f"In a storm since {clock(storm['interval']['start'])[:8]} UTC: its forks are only counted, exactly."
-        if storm
-        else "",
-        "missing": missing_badges(entry),
+        "missing": missing_badges(entry, observable=observable),
         "elsewhere": [
-            {**reason_badge(reason, count), "key": f"{sink} {reason}", "text": f"{number(count)} missing at {visible(sink)}"}
+            {**loss_badge(reason, count), "key": f"{sink} {reason}", "text": f"{number(count)} missing at {visible(sink)}"}
             for sink, reasons in entry["missing_elsewhere"].items()
             for reason, count in reasons.items()
         ],
-        "complete": complete_words(entry),
-        "share": share_said(entry),
+        "complete": completeness_text(entry, unknown_share, observable=observable),
+        "share": unknown_share_text(unknown_share),
         "parents": [
             {
                 "key": f"={one['comm']}" if one["comm"] is not None else "unknown",

@@ -1,20 +1,17 @@
-"""Pods with a kernel of their own, of which their agent said that it cannot see what they fork.
+"""Pods with a kernel of their own, of which their agent reported that it cannot see what they fork.
 
-Their counts are unknown, and not 0. Pure. Must not live here: which pods those are; that is the agent's word, a gap whose
-reason is not_observable.
+The agent reports such a pod by a gap whose reason is `not_observable`. Its counts are unknown, and not 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
 
-from collector.model import LossRow, TaskCounts
+from collector.model import LossRow
+from wire.api import ContainerEntry, PodDetail, PodEntry
 from wire.events import NOT_OBSERVABLE
 
-__all__ = ["is_observable", "without_counts"]
-
-_COUNTS: Final = (*TaskCounts._fields, "delivered", "awaited", "since", "rate")
+__all__ = ["is_observable", "without_counts", "without_detail_counts"]
 
 
 def is_observable(losses: Iterable[LossRow]) -> bool:
@@ -22,11 +19,46 @@ def is_observable(losses: Iterable[LossRow]) -> bool:
     return not any(loss.reason == NOT_OBSERVABLE for loss in losses)
 
 
-def without_counts(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A pod (or a host) as `pods` tells it. What the node counts of one that it can't see is the sandbox's own: nobody must
-    take it for the pod's."""
-    if entry.get("observable", True):
-        return dict(entry)
-    nothing = dict.fromkeys(_COUNTS)
-    containers = [{**container, **nothing} for container in entry.get("containers", ())]
-    return {**entry, **nothing, "top": [], "history": [], "history_interval": None, "containers": containers}
+def without_counts(entry: PodEntry) -> PodEntry:
+    """What the node counts of a pod that it cannot see is its sandbox's own, so it must not be shown as the pod's."""
+    if entry["observable"]:
+        return entry
+    return {
+        **entry,
+        "processes": None,
+        "threads": None,
+        "emitted": None,
+        "filtered": None,
+        "suppressed": None,
+        "lost": None,
+        "entered": None,
+        "delivered": None,
+        "awaited": None,
+        "since": None,
+        "rate": None,
+        "top": [],
+        "history": [],
+        "history_interval": None,
+        "containers": [_container_without_counts(container) for container in entry["containers"]],
+    }
+
+
+def without_detail_counts(detail: PodDetail) -> PodDetail:
+    return {**detail, **without_counts(detail)}
+
+
+def _container_without_counts(container: ContainerEntry) -> ContainerEntry:
+    return {
+        **container,
+        "processes": None,
+        "threads": None,
+        "emitted": None,
+        "filtered": None,
+        "suppressed": None,
+        "lost": None,
+        "entered": None,
+        "delivered": None,
+        "awaited": None,
+        "since": None,
+        "rate": None,
+    }

@@ -1,31 +1,43 @@
-"""How fast: the rate now, and the line of rates up to now.
+"""The rate now, and the line of rates up to now.
 
-Intervals need not fit together: an agent that begins anew begins a new stream, whose first interval may overlap the last of the
-old one, and one that was away sums up a minute at once. Pure. Must not live here: totals (`pods`), drawing (`display`).
+Intervals need not fit together: an agent that restarts begins a new stream, whose first interval may overlap the last of the
+old one, and one that was stopped for a minute sums up that minute at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from collector.model import CounterSourceRow, PointRow
 from collector.views.times import SECOND
 
-__all__ = ["POINTS", "Grid", "Line", "grid_of", "line_of", "rate_now"]
+__all__ = ["POINTS", "Grid", "Line", "rate_grid", "rate_line", "rate_now"]
 
-STALE: Final = 3  # intervals without a word after which a rate is no longer said
+STALE: Final = 3  # intervals without a summary after which a rate is unknown
 POINTS: Final = 30  # intervals in a line
 _ENOUGH: Final = 0.5  # of an interval must have been summed up for its rate to be known
 
-Line = tuple[list[float | None], int, int]  # forks a second, the newest last; start of the first interval, end of the last
-Grid = tuple[int, int]  # where the last interval of a line ends, and how long each is, ns
+
+class Line(NamedTuple):
+    """`rates`: forks a second, the newest last, null where unknown. `start`, `end`: of the whole line, ns since 1970."""
+
+    rates: list[float | None]
+    start: int
+    end: int
+
+
+class Grid(NamedTuple):
+    """Where the last interval of a line ends, ns since 1970, and how long each interval is, ns."""
+
+    end: int
+    interval: int
 
 
 def rate_now(counter_sources: Iterable[CounterSourceRow], now: int) -> float | None:
     """Processes a second in the newest interval of each cgroup, summed; None when all are too old.
 
-    The same cgroup in an older stream is left out: its last interval is no second rate beside the new stream's.
+    The same cgroup in an older stream is left out: it must not add a second rate beside the new stream's.
     """
     newest: dict[int, CounterSourceRow] = {}
     for counter_source in counter_sources:
@@ -38,8 +50,8 @@ def rate_now(counter_sources: Iterable[CounterSourceRow], now: int) -> float | N
 
 
 def _rate(counter_source: CounterSourceRow, now: int) -> float | None:
-    """Old by the sender's clock, because a journal may bring last hour's summaries now; and by ours, because a node's clock may
-    run ahead."""
+    """None when the interval is too old: by the sender's clock, as a journal may deliver last hour's summaries now, or by ours,
+    as a node's clock may run ahead."""
     if (
         counter_source.end is None
         or counter_source.start is None
@@ -53,41 +65,41 @@ def _rate(counter_source: CounterSourceRow, now: int) -> float | None:
     return counter_source.counts.processes * SECOND / length
 
 
-def grid_of(points: Iterable[PointRow], now: int) -> Grid | None:
-    """Intervals as long as most of these; they hang on the newest, as a node's containers are summed up at the same moment."""
+def rate_grid(points: Iterable[PointRow], now: int) -> Grid | None:
+    """Intervals of the median length, aligned with the newest: all containers of a node are summed up at the same time."""
     spans = [(start, end) for _, start, end, _ in points if end > start]
     if not spans:
         return None
     newest = max([end for _, end in spans])
     length = sorted([end - start for start, end in spans])[len(spans) // 2]
-    return newest + max(0, (now - newest) // length - 1) * length, length
+    return Grid(newest + max(0, (now - newest) // length - 1) * length, length)
 
 
-def line_of(points: Sequence[PointRow], now: int, grid: Grid | None = None) -> Line | None:
-    """Processes a second in each of the last `POINTS` intervals; null where nothing was said. None without any point.
+def rate_line(points: Sequence[PointRow], now: int, grid: Grid | None = None) -> Line | None:
+    """Processes a second in each of the last `POINTS` intervals. None without any point.
 
     Each point's processes are spread over the intervals that it covers, so that none counts twice and none is left out.
-    `grid`: where several lines are to be compared; else, the points' own.
+    `grid`: for lines that are to be compared; else, the points' own.
     """
     spans = [(start, end, processes) for _, start, end, processes in points if end > start]
-    grid = grid or grid_of(points, now)
+    grid = grid or rate_grid(points, now)
     if not spans or grid is None:
         return None
     until, length = grid
     since = until - POINTS * length
     forks = [0.0] * POINTS
-    firsts, lasts = [until] * POINTS, [since] * POINTS  # from when to when each of them was spoken of, ns
+    firsts, lasts = [until] * POINTS, [since] * POINTS  # the part of each interval that points cover, ns
     for start, end, processes in spans:
-        for place in range(max(0, (start - since) // length), min(POINTS, (end - 1 - since) // length + 1)):
-            first = max(since + place * length, start)
-            last = min(since + (place + 1) * length, end)
-            forks[place] += processes * (last - first) / (end - start)
-            if first < firsts[place]:
-                firsts[place] = first
-            if last > lasts[place]:
-                lasts[place] = last
+        for index in range(max(0, (start - since) // length), min(POINTS, (end - 1 - since) // length + 1)):
+            first = max(since + index * length, start)
+            last = min(since + (index + 1) * length, end)
+            forks[index] += processes * (last - first) / (end - start)
+            if first < firsts[index]:
+                firsts[index] = first
+            if last > lasts[index]:
+                lasts[index] = last
     rates = [
-        round(some * SECOND / length, 3) if last - first >= _ENOUGH * length else None
-        for some, first, last in zip(forks, firsts, lasts, strict=True)
+        round(count * SECOND / length, 3) if last - first >= _ENOUGH * length else None
+        for count, first, last in zip(forks, firsts, lasts, strict=True)
     ]
-    return rates, since, until
+    return Line(rates, since, until)

@@ -1,84 +1,109 @@
-"""What each container of a pod did, step by step, and the storms and gaps that fell into it.
+"""What each container of a pod did, step by step, and the storms and gaps of the same range.
 
-A step that nobody summed up is null, never 0. Pure. Must not live here: words for people; sums that SQL makes.
+A step without a summary is null, never 0.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from collector.model import PodPage, Span, TimelineRow
 from collector.views.nodes.ledger import gap_json, newest_nodes
 from collector.views.pods.missing import shared_gaps
 from collector.views.timeline.storms import storms_json
 from collector.views.times import SECOND, stamp
+from wire.api import PodIdentity, Timeline, TimelineContainer, TimelineCounts
 
-__all__ = ["STEPS", "aligned", "series", "timeline_json", "usual_step"]
+__all__ = ["STEPS", "align", "default_step", "series", "timeline_json"]
 
-# Seconds that people can read off an axis. An agent sums up every 10 s, so less would show nothing more.
+# Seconds that people can read off an axis. An agent sums up every 10 s, so shorter steps would show nothing more.
 STEPS: Final = (10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
-_USUAL: Final = 120  # steps in a line, as a rule: more than a phone has room for, fewer than would be slow
-_COUNTS: Final = ("processes", "threads", "suppressed", "lost")
+_MAX_DEFAULT: Final = 120  # steps in a line: enough for a wide screen, and quickly answered
+
+_Line = list[int | None]
 
 
-def usual_step(span: Span) -> int:
+def default_step(span: Span) -> int:
     """ns."""
-    return next((step for step in STEPS if (span.end - span.start) <= step * _USUAL * SECOND), STEPS[-1]) * SECOND
+    return next((step for step in STEPS if (span.end - span.start) <= step * _MAX_DEFAULT * SECOND), STEPS[-1]) * SECOND
 
 
-def aligned(span: Span, step: int) -> Span:
-    """Whole steps since 1970, so that the same step holds the same forks whenever it is asked for."""
+def align(span: Span, step: int) -> Span:
+    """Whole steps since 1970, so that a step contains the same forks in every answer."""
     return Span(span.start // step * step, -(-span.end // step) * step)
 
 
-def timeline_json(page: PodPage, rows: Sequence[TimelineRow], span: Span, step: int, now: int) -> dict[str, Any]:
-    """`span` as `aligned` made it; `step` and `now` in ns. `totals`: the containers' sum. `gaps` are the pod's own,
-    `node_gaps` are of its whole node: nobody knows the pod's share."""
+def timeline_json(
+    page: PodPage, identity: PodIdentity, rows: Sequence[TimelineRow], span: Span, step: int, now: int
+) -> Timeline:
+    """`span` as `align` made it; `step` and `now` in ns. `gaps` are the pod's own; `node_gaps` are of its whole node, and the
+    pod's share of them is not known."""
     (pod,) = page.snapshot.pods
     ledger = page.snapshot.ledger
     storms = storms_json(page.storms, newest_nodes(ledger.nodes), now)
-    during = [told for storm, told in zip(page.storms, storms, strict=True) if _meets(storm.start, storm.end, span)]
-    lines = series(rows, span, step)
+    containers = series(rows, span, step)
+    length = _length(span, step)
     return {
-        "pod_uid": pod.uid,
+        **identity,
         "from": stamp(span.start),
         "to": stamp(span.end),
         "step_s": step / SECOND,
-        "containers": lines,
-        "totals": {count: _sum([line[count] for line in lines], _length(span, step)) for count in _COUNTS},
-        "storms": during,
-        "gaps": [gap_json(gap) for gap in page.gaps if _meets(gap.start, gap.end, span)],
-        "node_gaps": [gap_json(gap) for gap in shared_gaps(pod, ledger.gaps) if _meets(gap.start, gap.end, span)],
+        "containers": containers,
+        "totals": {
+            "processes": _sum([line["processes"] for line in containers], length),
+            "threads": _sum([line["threads"] for line in containers], length),
+            "suppressed": _sum([line["suppressed"] for line in containers], length),
+            "lost": _sum([line["lost"] for line in containers], length),
+        },
+        "storms": [entry for row, entry in zip(page.storms, storms, strict=True) if _overlaps(row.start, row.end, span)],
+        "gaps": [gap_json(gap) for gap in page.gaps if _overlaps(gap.start, gap.end, span)],
+        "node_gaps": [gap_json(gap) for gap in shared_gaps(pod, ledger.gaps) if _overlaps(gap.start, gap.end, span)],
     }
 
 
-def series(rows: Iterable[TimelineRow], span: Span, step: int) -> list[dict[str, Any]]:
-    """A line of each count for every container, those that forked most first; `container` null: the pod's other cgroups."""
+def series(rows: Iterable[TimelineRow], span: Span, step: int) -> list[TimelineContainer]:
+    """The counts of every container, those that forked most first."""
     length = _length(span, step)
-    lines: dict[str | None, dict[str, list[int | None]]] = defaultdict(lambda: {count: [None] * length for count in _COUNTS})
+    lines: dict[str | None, TimelineCounts] = defaultdict(lambda: _unknown(length))
     names: dict[str | None, str | None] = {}
     for row in rows:
         at = (row.start - span.start) // step
         if not 0 <= at < length:
             continue
         names[row.container] = row.name or names.get(row.container)
-        for count in _COUNTS:
-            line = lines[row.container][count]
-            line[at] = (line[at] or 0) + getattr(row, count)
-    found = [{"container": key, "name": names[key], **line} for key, line in lines.items()]
+        counts = lines[row.container]
+        _add(counts["processes"], at, row.processes)
+        _add(counts["threads"], at, row.threads)
+        _add(counts["suppressed"], at, row.suppressed)
+        _add(counts["lost"], at, row.lost)
+    found: list[TimelineContainer] = [{"container": key, "name": names[key], **counts} for key, counts in lines.items()]
     return sorted(found, key=lambda one: (-sum(filter(None, one["processes"])), str(one["name"]), str(one["container"])))
 
 
-def _sum(lines: Sequence[Sequence[int | None]], length: int) -> list[int | None]:
-    told = ([line[at] for line in lines if line[at] is not None] for at in range(length))
-    return [sum(filter(None, some)) if some else None for some in told]
+def _unknown(length: int) -> TimelineCounts:
+    return {
+        "processes": [None] * length,
+        "threads": [None] * length,
+        "suppressed": [None] * length,
+        "lost": [None] * length,
+    }
+
+
+def _add(line: _Line, at: int, count: int) -> None:
+    line[at] = (line[at] or 0) + count
+
+
+def _sum(lines: Sequence[_Line], length: int) -> _Line:
+    """Of the lines that are known at a step; null where none is."""
+    known = ([count for line in lines if (count := line[at]) is not None] for at in range(length))
+    return [sum(counts) if counts else None for counts in known]
 
 
 def _length(span: Span, step: int) -> int:
     return -(-(span.end - span.start) // step)
 
 
-def _meets(start: int, end: int, span: Span) -> bool:
+def _overlaps(start: int, end: int, span: Span) -> bool:
     return start < span.end and end >= span.start

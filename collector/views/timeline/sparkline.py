@@ -1,23 +1,20 @@
-"""Rates as a line: the path of a small drawing, with a break wherever nothing is known.
-
-Pure. Must not live here: the rates (`rates`), timelines that a script draws (`timelane`).
-"""
+"""Rates as the SVG path of a sparkline, with a break wherever the rate is not known."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["HEIGHT", "WIDTH", "drawn", "filled", "level"]
+__all__ = ["HEIGHT", "WIDTH", "area_path", "line_path", "y_of"]
 
-WIDTH, HEIGHT = 96, 24  # of a row's line, in its own units
-_MARGIN: Final = 1.5  # the stroke's half, and a little
+WIDTH, HEIGHT = 96, 24  # of the line in a table's row, in its own units
+_MARGIN: Final = 1.5  # half of the stroke's width, and a little
 
 Rates = Sequence[float | None]
 
 
-def drawn(rates: Rates, top: float | None = None, width: float = WIDTH, height: float = HEIGHT) -> str:
-    """The `d` of a path. `top`: the rate at the upper edge; else the highest. What is known for one interval only is a dash."""
+def line_path(rates: Rates, top: float | None = None, width: float = WIDTH, height: float = HEIGHT) -> str:
+    """The `d` of a path. `top`: the rate at the upper edge; else the highest. A rate between two unknown ones is a dash."""
     paths = []
     for run in _runs(rates, top, width, height):
         (x, y), *rest = run
@@ -26,8 +23,8 @@ def drawn(rates: Rates, top: float | None = None, width: float = WIDTH, height: 
     return "".join(paths)
 
 
-def filled(rates: Rates, top: float | None = None, width: float = WIDTH, height: float = HEIGHT) -> str:
-    """The area between the line and nothing."""
+def area_path(rates: Rates, top: float | None = None, width: float = WIDTH, height: float = HEIGHT) -> str:
+    """The area between the line and zero."""
     return "".join(
         f"M{run[0][0]:.1f} {height}" + "".join(f"L{x:.1f} {y:.1f}" for x, y in run) + f"L{run[-1][0]:.1f} {height}Z"
         for run in _runs(rates, top, width, height)
@@ -35,8 +32,8 @@ def filled(rates: Rates, top: float | None = None, width: float = WIDTH, height:
     )
 
 
-def level(rate: float, top: float, height: float = HEIGHT) -> float:
-    """Where a rate stands, from above."""
+def y_of(rate: float, top: float, height: float = HEIGHT) -> float:
+    """The y coordinate of a rate; 0 is the upper edge."""
     return height - _MARGIN - min(1.0, rate / max(top, 1e-9)) * (height - 2 * _MARGIN)
 
 
@@ -49,5 +46,5 @@ def _runs(rates: Rates, top: float | None, width: float, height: float) -> list[
         if rate is None:
             runs.append([])
         else:
-            runs[-1].append((place * step, level(rate, top, height)))
+            runs[-1].append((place * step, y_of(rate, top, height)))
     return [run for run in runs if run]

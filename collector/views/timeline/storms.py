@@ -1,53 +1,63 @@
-"""The storms of a pod: what was only counted, from when to when, and whether it still is.
-
-Pure. Must not live here: words for people (`details`), counts outside storms (`pods`).
-"""
+"""The storms of a pod: when its forks were only counted, how many those were, and whether the storm goes on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-from collector.model import NodeRow, StormRow
+from collector.model import NodeRow, StormRow, TaskCounts
 from collector.views.nodes.ledger import is_silent
 from collector.views.times import stamp
+from wire.api import StormEntry, StormState
+from wire.events import Counts
 
-__all__ = ["NOW", "storm_now", "storms_json"]
+__all__ = ["NOW", "counts_json", "storm_now", "storms_json"]
 
 NOW: Final = "now"
 _OVER: Final = "over"
-_UNTOLD: Final = "end not told"  # its agent is silent or was followed by another before it could say so
+_END_NOT_REPORTED: Final = "end not told"  # its agent is silent, or another agent came before it reported the end
 
-Nodes = Mapping[tuple[str, str], NodeRow]  # by cluster and node: the newest word
+Nodes = Mapping[tuple[str, str], NodeRow]  # by cluster and node: the newest heartbeat
 
 
-def storms_json(storms: Sequence[StormRow], nodes: Nodes, now: int) -> list[dict[str, Any]]:
+def storms_json(storms: Sequence[StormRow], nodes: Nodes, now: int) -> list[StormEntry]:
     """Storms of one pod, newest first; only the first of them can be going on. `now` in ns."""
     return [_storm(storm, _state(storm, nodes, now, newest=place == 0)) for place, storm in enumerate(storms)]
 
 
-def storm_now(newest: StormRow | None, nodes: Nodes, now: int) -> dict[str, Any] | None:
-    """The storm that a pod is in."""
+def storm_now(newest: StormRow | None, nodes: Nodes, now: int) -> StormEntry | None:
+    """The storm of a pod that goes on."""
     if newest is None or (state := _state(newest, nodes, now, newest=True)) != NOW:
         return None
     return _storm(newest, state)
 
 
-def _state(storm: StormRow, nodes: Nodes, now: int, *, newest: bool) -> str:
+def counts_json(counts: TaskCounts) -> Counts:
+    return {
+        "processes": counts.processes,
+        "threads": counts.threads,
+        "emitted": counts.emitted,
+        "filtered": counts.filtered,
+        "suppressed": counts.suppressed,
+        "lost": counts.lost,
+        "entered": counts.entered,
+    }
+
+
+def _state(storm: StormRow, nodes: Nodes, now: int, *, newest: bool) -> StormState:
     if storm.is_over:
         return _OVER
     node = nodes.get((storm.cluster, storm.node))
     if not newest:
-        return _UNTOLD
+        return _END_NOT_REPORTED
     if node is None:
         return NOW
-    if node.stream != storm.stream:
-        return NOW if storm.start > node.end else _UNTOLD  # a new agent may tell of a storm before its first heartbeat
-    return _UNTOLD if is_silent(node, now) else NOW
+    if node.stream != storm.stream:  # a new agent may report a storm before its first heartbeat
+        return NOW if storm.start > node.end else _END_NOT_REPORTED
+    return _END_NOT_REPORTED if is_silent(node, now) else NOW
 
 
-def _storm(storm: StormRow, state: str) -> dict[str, Any]:
-    """`end` null: not told. `as_of`: the moment that the counts are of."""
+def _storm(storm: StormRow, state: StormState) -> StormEntry:
     return {
         "storm": storm.number,
         "state": state,
@@ -55,6 +65,6 @@ def _storm(storm: StormRow, state: str) -> dict[str, Any]:
         "as_of": stamp(storm.end),
         "limit": storm.limit,
         "hold_s": storm.hold,
-        "counts": storm.counts._asdict(),
-        "totals": storm.totals._asdict(),
+        "counts": counts_json(storm.counts),
+        "totals": counts_json(storm.totals),
     }

@@ -8,8 +8,8 @@ import json
 import aiohttp
 import pytest
 
-from collector.api import search
-from collector.api.exports import FORMS
+from collector.api import forks as forks_api
+from collector.api.exports import FORMATS
 from collector.model import FoundFork, Place
 from collector.store import Store, StoreUnavailable
 
@@ -17,7 +17,7 @@ from collector.store import Store, StoreUnavailable
 @pytest.fixture
 def small_steps(monkeypatch):
     """A step of an export is three forks, so that a few make many."""
-    monkeypatch.setattr(search, "MOST", 3)
+    monkeypatch.setattr(forks_api, "MAX_FORKS", 3)
 
 
 async def filled(door, says, count):
@@ -95,7 +95,7 @@ async def test_no_name_becomes_a_formula_or_breaks_a_line(running, says, name):
 
 def test_every_cell_of_a_csv_of_nothing_but_unknowns_is_empty():
     nothing = FoundFork(Place(0, "", 0, 0), {"k8s": {"workload": None}, "container": None})
-    assert set(FORMS["csv"].page([nothing]).strip()) == {ord(",")}
+    assert set(FORMATS["csv"].page([nothing]).strip()) == {ord(",")}
 
 
 @pytest.mark.usefixtures("small_steps")
@@ -147,7 +147,7 @@ async def test_an_export_that_the_store_breaks_off_does_not_look_whole(running, 
 
 async def test_a_reader_that_takes_nothing_is_let_go_and_costs_no_more_than_a_step(running, says, monkeypatch):
     """The store would give for ever; the reader reads nothing. The export must stop asking, and then give its place back."""
-    monkeypatch.setattr(search, "PATIENCE", 0.5)
+    monkeypatch.setattr(forks_api, "WRITE_TIMEOUT", 0.5)
     asked, body = [], says.fork(1)
 
     async def endless(_self, _sought, limit, after=None):

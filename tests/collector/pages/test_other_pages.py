@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 import collector.pages
-from tests.collector.browsing import SECOND, forked, texts, until
+from tests.collector.pages.browsing import SECOND, forked, texts, until
 
 pytestmark = pytest.mark.browser
 
@@ -31,13 +31,13 @@ async def test_the_odd_pod_of_a_workload_is_seen_at_a_glance(door, says, browser
         await page.wait_for_selector(".multiple")
         assert "/workloads/shop/Deployment/cart" in page.url
         assert await texts(page, ".multiple h3 bdi") == ["cart-d", "cart-b", "cart-a", "cart-c"]
-        assert await texts(page, ".multiple[data-odd=true] h3 bdi") == ["cart-d"]
-        assert "5.7×" in await page.inner_text(".multiple[data-odd=true] .deviation")  # noqa: RUF001
-        assert "1 unlike the others" in await page.inner_text(".sheethead p")
+        assert await texts(page, ".multiple[data-outlier=true] h3 bdi") == ["cart-d"]
+        assert "5.7×" in await page.inner_text(".multiple[data-outlier=true] .deviation")  # noqa: RUF001
+        assert "1 outlier" in await page.inner_text(".sheethead p")
         tops = await page.evaluate(
             "[...document.querySelectorAll('.multiple')].map(one => one.querySelector('.line').getBBox().y)"
         )
-        assert tops[0] < 10 and all(top > 45 for top in tops[1:])  # one scale for all: the odd one towers
+        assert tops[0] < 10 and all(top > 45 for top in tops[1:])  # one scale for all: the outlier is far higher
         assert len(set(await page.evaluate("[...document.querySelectorAll('.middle')].map(one => one.getAttribute('d'))"))) == 1
         await page.click("summary:text-is('As a table')")
         assert await page.locator(".astable tbody tr").count() == 4
@@ -58,7 +58,7 @@ async def test_an_agent_is_a_row_and_the_ones_that_are_not_right_come_first(door
         await until(lambda: are(page, "table.nodes .podname", ["node1"]))
         await page.click("table.nodes a.main")
         await page.wait_for_selector("h1:has-text('node1')")
-        await page.click("text=Its pods")
+        await page.click("text=Pods of this node")
         await page.wait_for_selector("tr.row")
         assert "node=node1" in page.url
 
@@ -88,7 +88,7 @@ async def test_the_ledger_says_what_is_missing_of_each_stream(door, says, browse
         assert await page.inner_text(".sums .first dd") == "8 of 11 numbered forks"
         assert await page.inner_text(".account b") == "received 8 of 11"
         assert await texts(page, ".account .chip, .account .badge") == ["missing, explained", "3 ring full"]
-        assert await page.inner_text(".never") == "700 forks never had a number, so nobody knows whose they were"
+        assert await page.inner_text(".never") == "700 forks never had a number, so their pods are not known"
         assert (await page.inner_text(".node .gaps")).startswith("700 forks missing: restart")
         rows = page.locator(".streams tbody tr")
         assert await rows.locator("td:nth-of-type(1)").all_inner_texts() == ["1", "7"]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.model import LedgerRows, LossRow, NodeRow, StreamRow
-from collector.views.nodes.accounts import accounts, united
+from collector.views.nodes.accounting import stream_accounts, sum_accounts
 
 SECOND = 1_000_000_000
 NOW = 1_800_000_000 * SECOND
@@ -42,7 +42,7 @@ def account(
         LossRow(7, None, None, "sched_process_fork", reason, other, other in (None, sink), amount)
         for reason, other, amount in told
     ]
-    return accounts(LedgerRows([node] if heard else [], [stream], losses, [], [], []))[7]
+    return stream_accounts(LedgerRows([node] if heard else [], [stream], losses, [], [], []))[7]
 
 
 def words(found):
@@ -140,11 +140,11 @@ def test_a_holes_reason_is_said_only_where_there_is_but_one(said, reason):
 
 def test_a_node_is_the_sum_of_its_streams_and_as_well_as_the_worst_of_them():
     parts = [account(100, 100), account(50, 45, queued=5), account(30, 20, ring=10), account(0, 5, heard=False)]
-    both = united(parts)
+    both = sum_accounts(parts)
     assert (both.state, both.given, both.received) == ("missing, explained", 180, 165)
     assert words(both)[1:] == ({"ring_full": 10}, 5, 0)
-    assert united([*parts, account(10, 9)]).state == "missing, unexplained"
-    assert united([]).state == "not summed up yet"
+    assert sum_accounts([*parts, account(10, 9)]).state == "missing, unexplained"
+    assert sum_accounts([]).state == "not summed up yet"
 
 
 amounts = st.integers(0, 40)

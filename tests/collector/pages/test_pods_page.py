@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from collector.store import Store
-from tests.collector.browsing import SECOND, cell, forked, names, texts, until
+from tests.collector.pages.browsing import SECOND, cell, forked, names, texts, until
 
 pytestmark = pytest.mark.browser
 
@@ -185,7 +185,7 @@ async def test_filters_are_typed_linked_and_taken_away(door, says, scripted, bro
         await page.goto(f"{door.url}/?namespace=front")
         assert await names(page) == ["web-1"]
         await page.goto(f"{door.url}/?label=app%3Dcart&label=tier%3Dnone")
-        assert await page.inner_text(".none") == "No pod of that kind has been heard of."
+        assert await page.inner_text(".none") == "No pod matches these filters."
         await page.goto(f"{door.url}/?label=tier%3Dweb&workload=Deployment/cart")
         assert len(await names(page)) == 3
 
@@ -260,7 +260,7 @@ async def test_a_browser_signs_in_and_comes_to_where_it_was_going(running, says,
         assert "cart-1" not in (await page.inner_text("body"))
         await page.fill("#token", "wrong")
         await page.click("button")
-        assert await page.inner_text("[role=alert]") == "That is not the token."
+        assert await page.inner_text("[role=alert]") == "This token is not valid."
         assert [c for c in page.complaints if "401" not in c] == []  # the browser itself logs a refusal
         page.complaints.clear()
         await page.fill("#token", "a token")
@@ -339,4 +339,4 @@ async def test_a_storm_that_goes_on_is_marked_and_read_out(door, says, browser):
         await door.post(storm, says.fork(2))
         await page.wait_for_selector(".mark[data-state=now]")
         assert await texts(page, ".mark") == ["in a storm"]
-        assert await page.inner_text("#said") == "shop/cart-1: in a storm"
+        assert await page.inner_text("#announcement") == "shop/cart-1: in a storm"

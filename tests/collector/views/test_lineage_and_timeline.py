@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.model import LedgerRows, PairRow, PodPage, PodRow, Snapshot, Span, TaskRow, TimelineRow
-from collector.views.pods.lineage import SHOWN, forest
+from collector.views.pods.lineage import MAX_DEPTH, forest
 from collector.views.pods.pairs import pairs_json
-from collector.views.timeline.series import aligned, series, timeline_json, usual_step
+from collector.views.timeline.series import align, default_step, series, timeline_json
 
 SECOND = 1_000_000_000
 
@@ -69,9 +69,9 @@ def test_the_root_with_most_descendants_comes_first():
 def test_a_chain_longer_than_json_can_hold_is_cut_and_its_rest_counted():
     grown = forest([task(f"{n:016x}", f"{n - 1:016x}" if n else None, n + 1) for n in range(5000)])
     nodes = list(walk(grown.roots))
-    assert len(nodes) == SHOWN + 1 and grown.depth == 4999 and grown.processes == 5000
+    assert len(nodes) == MAX_DEPTH + 1 and grown.depth == 4999 and grown.processes == 5000
     assert nodes[0]["descendants"] == 4999 and nodes[0]["hidden"] == 0
-    assert nodes[-1]["hidden"] == nodes[-1]["descendants"] == 4999 - SHOWN and nodes[-1]["children"] == []
+    assert nodes[-1]["hidden"] == nodes[-1]["descendants"] == 4999 - MAX_DEPTH and nodes[-1]["children"] == []
     orjson.dumps(grown.roots)
 
 
@@ -128,20 +128,22 @@ def test_rows_outside_the_time_asked_for_are_in_no_step():
 
 
 def test_steps_lie_where_they_lay_a_second_ago():
-    assert aligned(Span(11 * SECOND, 29 * SECOND), 10 * SECOND) == aligned(Span(12 * SECOND, 30 * SECOND), 10 * SECOND)
-    assert aligned(Span(11 * SECOND, 29 * SECOND), 10 * SECOND) == Span(10 * SECOND, 30 * SECOND)
+    assert align(Span(11 * SECOND, 29 * SECOND), 10 * SECOND) == align(Span(12 * SECOND, 30 * SECOND), 10 * SECOND)
+    assert align(Span(11 * SECOND, 29 * SECOND), 10 * SECOND) == Span(10 * SECOND, 30 * SECOND)
 
 
 def test_the_usual_step_gives_a_line_that_can_be_read():
     for seconds in (60, 3600, 86400, 7 * 86400, 90 * 86400):
-        assert seconds * SECOND / usual_step(Span(0, seconds * SECOND)) <= 120
+        assert seconds * SECOND / default_step(Span(0, seconds * SECOND)) <= 120
 
 
 def test_totals_are_the_containers_sum():
     pod = PodRow(1, "demo", "node1", "shop", "cart", "uid", 0, SECOND)
     snapshot = Snapshot([pod], 1, [], [], [], [], [], {}, LedgerRows([], [], [], [], [], []))
     rows = [row("1", 0, 5), row("2", 0, 7), row(None, 20, 1, None, lost=4)]
-    told = timeline_json(PodPage(snapshot, [], [], [], []), rows, Span(0, 30 * SECOND), 10 * SECOND, 40 * SECOND)
+    identity = {"cluster": "demo", "pod_uid": "uid", "others": 0, "observable": True}
+    span = Span(0, 30 * SECOND)
+    told = timeline_json(PodPage(snapshot, [], [], [], []), identity, rows, span, 10 * SECOND, 40 * SECOND)
     assert told["totals"]["processes"] == [12, None, 1] and told["totals"]["lost"] == [0, None, 4]
     assert told["step_s"] == 10 and told["to"] == "1970-01-01T00:00:30.000000000Z"
     assert [line["container"] for line in told["containers"]] == ["2", "1", None]

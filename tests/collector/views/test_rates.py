@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.model import CounterSourceRow, PointRow, TaskCounts
-from collector.views.timeline.rates import POINTS, line_of, rate_now
+from collector.views.timeline.rates import POINTS, rate_line, rate_now
 
 SECOND = 1_000_000_000
 NOW = 1_800_000_000 * SECOND
@@ -52,7 +52,7 @@ def point(start, end, processes, one=1):
 
 
 def known(points):
-    rates, start, end = line_of(points, NOW)
+    rates, start, end = rate_line(points, NOW)
     assert len(rates) == POINTS and end - start == POINTS * 10 * SECOND
     return {place: rate for place, rate in enumerate(rates) if rate is not None}
 
@@ -60,7 +60,7 @@ def known(points):
 def test_a_line_has_one_place_for_each_interval_and_none_where_nothing_was_said():
     points = [point((back + 1) * 10, back * 10, 10 * back) for back in (0, 1, 3, 29, 30)]
     assert known(points) == {29: 0.0, 28: 1.0, 26: 3.0, 0: 29.0}
-    assert line_of([], NOW) is None
+    assert rate_line([], NOW) is None
 
 
 def test_containers_that_are_summed_up_at_the_same_moment_share_their_places():
@@ -87,7 +87,7 @@ def test_a_line_goes_on_when_nothing_more_is_said():
 @given(st.lists(st.tuples(st.integers(-5, 400), st.integers(0, 90), st.integers(0, 1000)), max_size=20))
 def test_no_fork_is_drawn_that_was_not_counted(told):
     points = [point(end + length, end, count, one) for one, (end, length, count) in enumerate(told)]
-    rates, start, end = line_of([*points, point(10, 0, 0)], NOW)
+    rates, start, end = rate_line([*points, point(10, 0, 0)], NOW)
     length = (end - start) // POINTS
     drawn = sum(rate or 0 for rate in rates) * length / SECOND
     assert drawn <= sum(count for _, _, count in told) * 1.001 + 0.01 * POINTS

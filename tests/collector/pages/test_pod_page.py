@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.collector.browsing import SECOND, texts, until
+from tests.collector.pages.browsing import SECOND, texts, until
 
 pytestmark = pytest.mark.browser
 
@@ -194,9 +194,8 @@ async def test_a_storm_is_drawn_where_it_was_and_told_in_words(door, says, schem
         assert close(await drawn(page, "storm"), [[begin / SECOND, end / SECOND]])
         assert await texts(page, ".plot .band") == ["storm"]  # by a word, too
         assert "gradient" in await page.evaluate("getComputedStyle(document.querySelector('.band')).backgroundImage")
-        assert (
-            "Storm of 50 s: 61,240 forks, 61,240 of them only counted, the limit being 2,000 a second"
-            in await page.inner_text("#bands")
+        assert "Storm of 50 s: 61,240 forks, 61,240 of them only counted; the limit is 2,000 a second" in await page.inner_text(
+            "#bands"
         )
         assert await page.inner_text("h1 .mark") == "1 storm"
         now = says.now
@@ -206,7 +205,7 @@ async def test_a_storm_is_drawn_where_it_was_and_told_in_words(door, says, schem
         await page.wait_for_selector(".storming")
         assert await page.inner_text("h1 .mark") == "in a storm"
         await until(lambda: is_count(page, ".plot .band[data-kind=storm]", 2))
-        assert await page.inner_text("#said") == "shop/cart-1: in a storm"
+        assert await page.inner_text("#announcement") == "shop/cart-1: in a storm"
 
 
 async def is_count(page, selector, count):
@@ -233,7 +232,7 @@ async def test_a_gap_is_drawn_where_it_was_and_whose_nobody_knows_is_drawn_other
         assert close(await drawn(page, "gap"), gaps)
         assert close(await drawn(page, "node"), [[ago(35) / SECOND, ago(20) / SECOND]])
         assert [text.split(" 20")[0] for text in await texts(page, "#bands li > span:last-child")] == [
-            "700 forks missing: restart. They are of node1 as a whole: nobody knows of which pods",
+            "700 forks missing: restart, of the whole node node1; their pods are not known",
             "9 forks missing: journal full, on the way to siem",
             "40 forks missing: ring full",
             "7 forks missing: journal full, on the way to collector",
@@ -329,5 +328,5 @@ async def test_a_pod_that_nobody_heard_of_is_a_page_of_its_own(door, browser):
     async with browser() as page:
         answer = await page.goto(door.url + "/pods/no/such")
         assert answer.status == 404
-        assert "No such pod" in await page.inner_text("main")
+        assert "no such pod" in await page.inner_text("main")
         page.complaints.clear()  # the browser itself logs the 404

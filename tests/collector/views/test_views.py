@@ -6,13 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.model import CounterSourceRow, GapRow, LedgerRows, LossRow, NodeRow, PodRow, Snapshot, StreamRow, TaskCounts
+from collector.views.formatting import UNKNOWN, number, per_second, time_ago, visible
 from collector.views.links import PodListQuery
-from collector.views.nodes.cards import node_card
 from collector.views.nodes.ledger import ledger_json, node_entries
+from collector.views.nodes.node_card import node_card
 from collector.views.pods.entries import pod_entries
-from collector.views.pods.list_page import pod_name, pods_model
-from collector.views.times import moment, span, stamp
-from collector.views.words import UNKNOWN, ago, number, per_second, visible
+from collector.views.pods.list_page import pods_model
+from collector.views.pods.pod_text import best_pod_name
+from collector.views.times import format_span, parse_stamp, stamp
 
 SECOND = 1_000_000_000
 NOW = 1_800_000_000 * SECOND
@@ -123,7 +124,7 @@ def test_a_node_says_whether_its_ledger_adds_up(rows, state, verdict):
 )
 def test_a_node_says_what_came_of_what_it_gave_out(rows, came, state, missing):
     told = card(ledger(rows))
-    assert (told["came"], told["account"], [chip["text"] for chip in told["missing"]]) == (came, state, missing)
+    assert (told["received"], told["account"], [chip["text"] for chip in told["missing"]]) == (came, state, missing)
 
 
 def test_a_node_says_how_many_forks_nobody_counted_and_when():
@@ -132,7 +133,7 @@ def test_a_node_says_how_many_forks_nobody_counted_and_when():
         losses=[LossRow(1, None, None, "sched_process_fork", "restart", None, True, 1700)]
     )
     told = card(rows)
-    assert told["never"] == "1,700 forks never had a number, so nobody knows whose they were"
+    assert told["never"] == "1,700 forks never had a number, so their pods are not known"
     assert [(gap["text"], gap["when"]) for gap in told["gaps"]] == [
         ("1,700 forks missing: restart", "2027-01-15 07:59:59 to 08:00:00")
     ]
@@ -195,7 +196,7 @@ def test_numbers_read_well():
         "1,234",
     ]
     moments = [NOW, NOW - 5 * SECOND, NOW - 200 * SECOND, NOW + 60 * SECOND, None]
-    assert [ago(moment, NOW) for moment in moments] == ["now", "5 s ago", "3 min ago", "60 s ahead of our clock", "never"]
+    assert [time_ago(moment, NOW) for moment in moments] == ["now", "5 s ago", "3 min ago", "60 s ahead of our clock", "never"]
 
 
 @pytest.mark.parametrize(
@@ -203,11 +204,11 @@ def test_numbers_read_well():
     [("cart", "u", 7, "cart"), (None, "u", 7, "u"), (None, None, 7, "cgroup 7"), (None, None, 0, "all other cgroups")],
 )
 def test_a_pod_has_the_best_name_there_is(name, uid, cgroup, shown):
-    assert pod_name({"pod": name, "pod_uid": uid, "cgroup": {"id": cgroup}}) == shown
+    assert best_pod_name({"pod": name, "pod_uid": uid, "cgroup": {"id": cgroup}}) == shown
 
 
 def test_moments_go_to_text_and_back():
-    assert moment(stamp(NOW + 123456789)) == NOW + 123456789
-    assert span(stamp(NOW), stamp(NOW + 5 * SECOND)) == "2027-01-15 08:00:00 to 08:00:05"
-    assert span(stamp(NOW), stamp(NOW + 86400 * SECOND)) == "2027-01-15 08:00:00 to 2027-01-16 08:00:00"
-    assert span(stamp(NOW), None) == "since 2027-01-15 08:00:00"
+    assert parse_stamp(stamp(NOW + 123456789)) == NOW + 123456789
+    assert format_span(stamp(NOW), stamp(NOW + 5 * SECOND)) == "2027-01-15 08:00:00 to 08:00:05"
+    assert format_span(stamp(NOW), stamp(NOW + 86400 * SECOND)) == "2027-01-15 08:00:00 to 2027-01-16 08:00:00"
+    assert format_span(stamp(NOW), None) == "since 2027-01-15 08:00:00"

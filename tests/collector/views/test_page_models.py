@@ -24,31 +24,31 @@ from collector.model import (
     TaskRow,
     TimelineRow,
 )
-from collector.views.links import SORTS, PodListQuery, node_href, pod_href, search_href, workload_href
+from collector.views.links import SORTS, PodListQuery, fork_pod_href, node_href, pod_href, search_href, workload_href
 from collector.views.pods.lineage import forest
-from collector.views.pods.list_page import COLUMNS, ROWS, pods_model
-from collector.views.pods.tree import ROWS as TREE_ROWS
-from collector.views.pods.tree import forest_rows
-from collector.views.pods.workload_page import workload_model
-from collector.views.timeline.lanes import MOST, lanes_of, step_of
-from collector.views.timeline.sparkline import drawn, filled
+from collector.views.pods.list_page import COLUMNS, MAX_ROWS, pods_model
+from collector.views.pods.tree import MAX_ROWS as MAX_TREE_ROWS
+from collector.views.pods.tree import tree_rows
+from collector.views.pods.workload_page import WorkloadName, workload_model
+from collector.views.timeline.lanes import MAX_LANES, container_lanes, step_for
+from collector.views.timeline.sparkline import area_path, line_path
 
 SECOND = 1_000_000_000
 NOW = 1_800_000_000 * SECOND
 STEP = 10 * SECOND
-NAMES = ("demo", "shop", "Deployment", "cart")
+WORKLOAD = WorkloadName("demo", "shop", "Deployment", "cart")
 
 
 @given(st.lists(st.none() | st.floats(0, 1e6), max_size=40))
 def test_a_line_stays_inside_its_box(history):
-    for x, y in re.findall(r"(-?[\d.]+) (-?[\d.]+)", drawn(history) + filled(history)):
+    for x, y in re.findall(r"(-?[\d.]+) (-?[\d.]+)", line_path(history) + area_path(history)):
         assert 0 <= float(x) <= 96.1 + 48 / max(1, len(history)) and 0 <= float(y) <= 24
 
 
 def test_a_line_breaks_where_nothing_is_known():
-    assert drawn([1, 1, None, 1, 1]).count("M") == 2
-    assert drawn([1, None, None, 1, 1]).count("L") == 2  # what is known once is a dash
-    assert drawn([None, None]) == ""
+    assert line_path([1, 1, None, 1, 1]).count("M") == 2
+    assert line_path([1, None, None, 1, 1]).count("L") == 2  # what is known once is a dash
+    assert line_path([None, None]) == ""
 
 
 def container(one, name, **counts):
@@ -61,32 +61,32 @@ def row(container, step, processes, name="app"):
 
 
 def test_a_lane_says_each_step_and_keeps_unknown_apart_from_nothing():
-    (lane,) = lanes_of([row("c1", 0, 50), row("c1", 2, 0)], [container("c1", "app")], Span(NOW, NOW + 4 * STEP), STEP)
+    (lane,) = container_lanes([row("c1", 0, 50), row("c1", 2, 0)], [container("c1", "app")], Span(NOW, NOW + 4 * STEP), STEP)
     assert [step["cells"][0] for step in lane["steps"]] == ["50", "–", "0", "–"]  # noqa: RUF001
     assert [step["value"] for step in lane["steps"]] == ["5", "", "0", ""]
     assert [step["threads"] for step in lane["steps"]] == ["0.1", "", "0.1", ""]
-    assert lane["line_says"] == "at most 5.0 forks a second, at last 0; at most 0.1 threads"
+    assert lane["summary"] == "at most 5.0 forks a second, at last 0; at most 0.1 threads"
 
 
 def test_a_container_that_was_started_anew_keeps_its_lane():
     containers = [container("c2", "app", processes=4, rate=2.0), container("c1", "app", processes=3)]
-    (lane,) = lanes_of([row("c1", 0, 3), row("c2", 0, 4)], containers, Span(NOW, NOW + STEP), STEP)
+    (lane,) = container_lanes([row("c1", 0, 3), row("c2", 0, 4)], containers, Span(NOW, NOW + STEP), STEP)
     assert lane["steps"][0]["cells"][0] == lane["processes"] == "7"
-    assert "2 times" in lane["said"]
+    assert "2 times" in lane["details"]
 
 
 def test_no_fork_is_left_out_where_containers_are_many():
     many = [container(f"c{n}", f"n{n}", processes=1) for n in range(40)]
     rows = [row(f"c{n}", 0, 1, f"n{n}") for n in range(40)] + [row("other", 0, 5, "unheard of"), row(None, 0, 2, None)]
-    lanes = lanes_of(rows, many, Span(NOW, NOW + STEP), STEP)
+    lanes = container_lanes(rows, many, Span(NOW, NOW + STEP), STEP)
     assert sum(int(lane["steps"][0]["cells"][0]) for lane in lanes) == 47
-    assert len(lanes) <= MOST + 3
+    assert len(lanes) <= MAX_LANES + 3
 
 
 def test_a_step_is_never_shorter_than_what_an_agent_sums_up_at_once():
     span = Span(NOW, NOW + 900 * SECOND)
-    assert step_of(span, []) == 10 * SECOND
-    assert step_of(span, [PointRow(1, n * 60 * SECOND, (n + 1) * 60 * SECOND, 1) for n in range(3)]) == 60 * SECOND
+    assert step_for(span, []) == 10 * SECOND
+    assert step_for(span, [PointRow(1, n * 60 * SECOND, (n + 1) * 60 * SECOND, 1) for n in range(3)]) == 60 * SECOND
 
 
 def task(entity, parent, time, comm="sh"):
@@ -95,18 +95,18 @@ def task(entity, parent, time, comm="sh"):
 
 def test_alike_children_are_one_row_and_all_are_accounted_for():
     tasks = [task("a", None, 1), *(task(f"k{n}", "a", 2 + n, "job") for n in range(9)), task("z", "a", 20, "other")]
-    rows, hidden = forest_rows(forest(tasks).roots)
+    rows, hidden = tree_rows(forest(tasks).roots)
     assert [(one["level"], one["many"]) for one in rows] == [(0, ""), (1, "9"), (1, "")]
     assert (rows[1]["pid"], hidden) == ("2 … 10", 0)
 
 
 def test_a_chain_and_a_crowd_end_somewhere_and_it_is_said_how_many_are_left():
     chain = [task(f"{n}", f"{n - 1}" if n else None, n + 1) for n in range(900)]
-    rows, _ = forest_rows(forest(chain).roots)
+    rows, _ = tree_rows(forest(chain).roots)
     assert rows[-1]["hidden"]
-    crowd = [task("a", None, 0), *(task(f"k{n}", "a", n + 1, f"comm{n}") for n in range(TREE_ROWS + 50))]
-    rows, hidden = forest_rows(forest(crowd).roots)
-    assert (len(rows), hidden) == (TREE_ROWS, 51)
+    crowd = [task("a", None, 0), *(task(f"k{n}", "a", n + 1, f"comm{n}") for n in range(MAX_TREE_ROWS + 50))]
+    rows, hidden = tree_rows(forest(crowd).roots)
+    assert (len(rows), hidden) == (MAX_TREE_ROWS, 51)
 
 
 def workload(rates):
@@ -125,7 +125,7 @@ def workload(rates):
 
 
 @pytest.mark.parametrize(
-    ("rates", "odd"),
+    ("rates", "outliers"),
     [
         ([10, 11, 9, 60], ["cart-4"]),
         ([10, 11, 9, 1], ["cart-4"]),
@@ -137,10 +137,10 @@ def workload(rates):
         ([0, 0, 0, 0], []),
     ],
 )
-def test_the_odd_one_out_is_far_from_the_others_and_not_only_busy(rates, odd):
-    model = workload_model(workload(rates), NAMES, NOW)
-    assert [pod["name"] for pod in model["pods"] if pod["odd"]] == odd
-    assert model["odd"] == len(odd)
+def test_the_odd_one_out_is_far_from_the_others_and_not_only_busy(rates, outliers):
+    model = workload_model(workload(rates), WORKLOAD, NOW)
+    assert [pod["name"] for pod in model["pods"] if pod["outlier"]] == outliers
+    assert model["outliers"] == len(outliers)
 
 
 def test_all_of_a_workload_are_drawn_on_one_scale_and_one_stretch_of_time():
@@ -151,7 +151,7 @@ def test_all_of_a_workload_are_drawn_on_one_scale_and_one_stretch_of_time():
         if point.counter_source == 1
     ]
     shot = shot._replace(points=late + [point for point in shot.points if point.counter_source != 1])
-    drawings = {pod["name"]: pod["draw"] for pod in workload_model(shot, NAMES, NOW)["pods"]}
+    drawings = {pod["name"]: pod["draw"] for pod in workload_model(shot, WORKLOAD, NOW)["pods"]}
     ends = {
         name: [tuple(map(float, pair)) for pair in re.findall(r"([\d.]+) ([\d.]+)", path)][-1]
         for name, path in drawings.items()
@@ -160,7 +160,7 @@ def test_all_of_a_workload_are_drawn_on_one_scale_and_one_stretch_of_time():
     assert ends["cart-1"][0] < 190  # it fell silent earlier, and that is seen
     slow = [PointRow(1, NOW - (n + 1) * 30 * SECOND, NOW - n * 30 * SECOND, 300) for n in range(10)]
     shot = shot._replace(points=slow + [one for one in shot.points if one.counter_source != 1])
-    (summed_up_seldom,) = [pod["draw"] for pod in workload_model(shot, NAMES, NOW)["pods"] if pod["name"] == "cart-1"]
+    (summed_up_seldom,) = [pod["draw"] for pod in workload_model(shot, WORKLOAD, NOW)["pods"] if pod["name"] == "cart-1"]
     assert summed_up_seldom.startswith("M0.0 ")  # its 5 minutes are the others', too
     heights = [64 - ends[f"cart-{n}"][1] for n in (1, 2, 3)]
     assert heights[0] < heights[1] < heights[2]
@@ -176,10 +176,10 @@ def test_a_pod_that_can_not_be_observed_is_not_shown_as_still():
 
 
 def test_more_pods_than_fit_are_counted_and_sorted_all_the_same():
-    shot = workload(range(ROWS + 50))
+    shot = workload(range(MAX_ROWS + 50))
     model = pods_model(shot._replace(pods_in_all=20_000), PodListQuery(sort="rate", order="desc"), NOW)
-    assert model["count"] == f"20,000 pods, {ROWS} shown, of the {ROWS + 50} seen last"
-    assert len(model["rows"]) == ROWS
+    assert model["count"] == f"20,000 pods, {MAX_ROWS} shown, of the {MAX_ROWS + 50} seen last"
+    assert len(model["rows"]) == MAX_ROWS
 
 
 def test_every_column_that_sorts_is_one_that_an_address_may_name():
@@ -187,24 +187,28 @@ def test_every_column_that_sorts_is_one_that_an_address_may_name():
 
 
 def test_an_address_keeps_all_that_was_wished_and_nothing_usual():
-    wish = PodListQuery(Filter(namespace="a&b", labels=(("app", "x=y"),)), "rate", "asc")
-    assert wish.href() == "?namespace=a%26b&label=app%3Dx%3Dy&sort=rate&order=asc"
+    list_query = PodListQuery(Filter(namespace="a&b", labels=(("app", "x=y"),)), "rate", "asc")
+    assert list_query.href() == "?namespace=a%26b&label=app%3Dx%3Dy&sort=rate&order=asc"
     assert PodListQuery().href() == "?"
-    assert wish.turned("rate").endswith("sort=rate") and PodListQuery().turned("name").endswith("sort=name")
+    assert list_query.href_sorted_by("rate").endswith("sort=rate") and PodListQuery().href_sorted_by("name").endswith(
+        "sort=name"
+    )
 
 
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "</a>", "a?b#c", "%2e%2e", "\u202e", "\ud800"])
 def test_no_name_leads_out_of_its_place(name):
-    entry = {"namespace": name, "pod": name, "key": 7, "cluster": name, "pod_uid": name}
-    entry["workload"] = {"kind": "Job", "name": name}
-    for href in (pod_href(entry), workload_href(entry), node_href(name, name), search_href(comm=name)):
+    k8s = {"namespace": name, "pod": name, "cluster": name, "pod_uid": name}
+    own = pod_href(name, name, name, name, 7)
+    of_workload = workload_href(name, name, {"kind": "Job", "name": name})
+    for href in (own, fork_pod_href(k8s), of_workload, node_href(name, name), search_href(comm=name)):
         path = href.partition("?")[0]
         assert href.isascii() and not re.search(r"[<>\"'\s#]", href)
         assert not {".", ".."} & set(path.split("/"))
-    path, _, words = pod_href(entry).partition("?")
+    path, _, words = own.partition("?")
     assert path == "pod/7" if name in (".", "..") else path.count("/") == 2
     assert not words or parse_qs(words) == {word: [name.replace("\ud800", "?")] for word in ("cluster", "pod_uid")}
-    assert pod_href(entry | {"pod_uid": None}) == "pod/7"
+    assert pod_href(name, name, name, None, 7) == "pod/7"
+    assert fork_pod_href(k8s) == ("" if name in (".", "..") else own)
 
 
 def test_the_chart_library_is_the_one_that_was_noted():

@@ -22,7 +22,7 @@ STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """A look is taken every 50 ms."""
-    monkeypatch.setattr(stream, "LOOK", 0.05)
+    monkeypatch.setattr(stream, "POLL_INTERVAL", 0.05)
 
 
 class Reader:
@@ -102,7 +102,7 @@ async def test_a_name_cannot_end_an_event_or_begin_one(running, says):
 
 
 async def test_more_than_a_page_comes_whole_and_in_order(running, says, monkeypatch):
-    monkeypatch.setattr(stream, "PAGE", 100)
+    monkeypatch.setattr(stream, "PAGE_FORKS", 100)
     async with running() as door, listening(door, "events=fork") as reader:
         for first in range(0, 360, 120):
             await door.post(*(says.fork(n) for n in range(first, first + 120)))
@@ -175,7 +175,7 @@ async def test_on_a_server_a_tick_waits_until_what_was_filed_can_be_seen(running
 
 
 async def test_ticks_come_at_most_once_a_second_however_much_is_filed(running, says, monkeypatch):
-    monkeypatch.setattr(stream, "LOOK", 0.4)  # the second
+    monkeypatch.setattr(stream, "POLL_INTERVAL", 0.4)  # the second
 
     async def file(door):
         for number in range(10_000):
@@ -258,7 +258,7 @@ class Flood:
 
 
 async def test_a_slow_reader_is_told_how_many_he_missed_and_goes_on_with_the_newest(running, says, monkeypatch):
-    monkeypatch.setattr(stream, "LATE", 1.0)
+    monkeypatch.setattr(stream, "MAX_LAG", 1.0)
     flood = Flood(says.fork(1), rate=20_000)
     async with running() as door:
         flood.install(monkeypatch)
@@ -276,7 +276,7 @@ async def test_a_slow_reader_is_told_how_many_he_missed_and_goes_on_with_the_new
 
 async def test_what_is_given_and_what_is_said_to_be_lost_are_all_there_was(running, says, monkeypatch):
     """A hundred thousand wait for who comes back; a few are read, most are skipped, and the numbers add up."""
-    monkeypatch.setattr(stream, "LATE", 0.3)
+    monkeypatch.setattr(stream, "MAX_LAG", 0.3)
     forks = [FoundFork(Place(n, STREAM, 0, n), {**says.example("sched_process_fork"), "child_pid": n}) for n in range(100_000)]
     begun = time.time_ns() - 3600 * 10**9
 
@@ -300,7 +300,7 @@ async def test_what_is_given_and_what_is_said_to_be_lost_are_all_there_was(runni
 
 
 async def test_a_reader_who_reads_nothing_costs_one_page_and_is_let_go(running, says, monkeypatch):
-    monkeypatch.setattr(stream, "PATIENCE", 0.5)
+    monkeypatch.setattr(stream, "WRITE_TIMEOUT", 0.5)
     flood = Flood(says.fork(1), rate=100_000)
     async with running() as door:
         flood.install(monkeypatch)
