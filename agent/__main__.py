@@ -20,7 +20,7 @@ from pathlib import Path
 from agent.attribution.cgroups import NoHierarchy
 from agent.journal import JournalTaken
 from agent.kernel.capture import CannotCapture, NotPermitted, PinsTaken
-from agent.pipeline import run
+from agent.lifecycle.run import run
 from agent.settings import Settings, SettingsError, load
 
 __all__ = ["main"]

@@ -5,11 +5,11 @@ The packages of one layer do not import each other; startup passes the objects. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from agent.ledger import Account
-from agent.model import Attribution, Batch
+from agent.model import Attribution, Batch, CgroupEvent
 
 __all__ = [
     "AccountStore",
@@ -17,8 +17,10 @@ __all__ = [
     "AttributionSource",
     "BatchQueue",
     "BatchSource",
+    "CgroupEventConsumer",
     "CgroupTracker",
     "Clock",
+    "EventFields",
     "StateReader",
     "StateStore",
     "StateWriter",
@@ -168,3 +170,16 @@ class AccountStore(Protocol):
     def account(self, stream: str, sink: str) -> Account:
         """A new account when there is none yet."""
         ...
+
+
+class CgroupEventConsumer(Protocol):
+    """What keeps the cgroups of this node up to date."""
+
+    def apply_cgroup_events(self, events: Iterable[CgroupEvent], tracker: CgroupTracker) -> None:
+        """Takes in events in their order, and tracks what is a pod's."""
+
+
+class EventFields(Protocol):
+    """The fields of an event that name its cgroup, container and pod."""
+
+    def __call__(self, attribution: Attribution) -> dict[str, Any]: ...

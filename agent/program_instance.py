@@ -1,18 +1,16 @@
-"""One probe's forks on their way: from its ring to whose they are; and what is said of them, summed up.
+"""One load of the BPF programs, as the agent reads it: its ring, its forks on their way to the sinks, what was reported of it.
 
-There is one for the probe in charge and, after an upgrade, one for each that is drained. What the next agent has to know of
-it goes into the journal with the forks, in one transaction: where in the ring it stands, what waits for a name, what was
-said. Must not live here: sinks, and turns.
+There is one in charge and, after an upgrade, one for each that is drained. What the next agent must know of it goes into the
+journal with its forks, in one transaction. This module must not know sinks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from agent.attribution.enricher import Enricher, WaitingFork
 from agent.attribution.tracked_cgroups import TrackedCgroups
-from agent.interfaces import StateReader, StateWriter
+from agent.interfaces import CgroupEventConsumer, CgroupTracker, StateReader, StateWriter
 from agent.kernel.programs import LoadedPrograms, Snapshot
 from agent.kernel.records import FORK_SLOT
 from agent.ledger import Captured, totals
@@ -29,13 +27,23 @@ from agent.state_records import (
     waiting_table,
 )
 
-__all__ = ["MOST", "ProgramInstance", "waiting_forks"]
+__all__ = ["MOST", "ProgramInstance", "RingPositions", "waiting_forks"]
 
-MOST: Final = 2048  # records a turn: 512 KiB, about 10 ms of work, and then the loop gets its say
+MOST: Final = 2048  # records a turn: 512 KiB, about 10 ms of work, and then other tasks of the loop run
+
+
+class RingPositions(NamedTuple):
+    """How far the rings of forks and of cgroup events have been read, in bytes."""
+
+    forks: int
+    cgroup_events: int
 
 
 class ProgramInstance:
-    """`hear`: takes in what the probe tells of cgroups. `start`: of the first interval, RFC 3339."""
+    """`cgroups`: applies cgroup events, and tracks cgroups by `tracker`. `start`: of the first interval, RFC 3339.
+
+    `received`: forks that were drained from the ring and are emitted, or wait for their pods.
+    """
 
     def __init__(
         self,
@@ -43,7 +51,8 @@ class ProgramInstance:
         enricher: Enricher,
         summaries: Summaries,
         storms: Storms,
-        hear: Callable[[LoadedPrograms], None],
+        cgroups: CgroupEventConsumer,
+        tracker: CgroupTracker,
         start: str,
     ) -> None:
         self.programs = programs
@@ -51,13 +60,14 @@ class ProgramInstance:
         self.enricher = enricher
         self.summaries = summaries
         self.storms = storms
-        self._hear = hear
-        self.received = 0  # forks taken out of the ring and handed over, or waiting
+        self._cgroups = cgroups
+        self._tracker = tracker
+        self.received = 0
         self.interval_start = start
-        self._held = b""
-        self._reached = (programs.forks.cursor, programs.cgroup_events_cursor)
+        self._drained = b""  # records of the last turn, which the next one attributes
+        self._reached = self._read_positions()
         self._staged: PositionRecord | None = None
-        self._short = self._unseen = 0
+        self._unaccounted = self._unseen = 0
         self._counted: CountedRecord | None = None  # by the last summary
 
     def restore(self, journal: StateReader) -> int:
@@ -65,11 +75,11 @@ class ProgramInstance:
         that succeeded: it held them in memory, for the disk was in trouble, and they are lost."""
         unsaved = 0
         if position := journal.table(POSITIONS).get(self.stream):
-            forks, changes, received = PositionRecord.decode(position)
+            forks, cgroup_events, received = PositionRecord.decode(position)
             unsaved = max(0, self.programs.forks.cursor - forks) // FORK_SLOT
             self.received = received + unsaved
-            self.programs.resume(forks, changes)
-            self._reached = (self.programs.forks.cursor, self.programs.cgroup_events_cursor)
+            self.programs.resume(forks, cgroup_events)
+            self._reached = self._read_positions()
         if reported := journal.table(REPORTED).get(self.stream):
             before = ReportedRecord.decode(reported)
             self.interval_start = before.interval_start
@@ -85,35 +95,41 @@ class ProgramInstance:
         return unsaved
 
     def turn(self, now: int) -> list[Fork]:
-        """One round. `now`: boot clock ns."""
-        # Up to here the last round handed over what it found, or will in this one; the rest is found again after a crash.
-        self._reached = (self.programs.forks.cursor, self.programs.cgroup_events_cursor)
-        raw = self.programs.forks.read(MOST)
-        # After the forks: a cgroup's birth is always told before the first fork in it. What entered a container was forked
-        # before it did, so what was taken in the last round is named in this one.
-        self.hear()
-        ready = self.enricher.enrich(self._held, now) + self.enricher.resolve_waiting(now)
-        self.received += len(self._held) // FORK_SLOT
-        self._held = raw
+        """Drains the ring, attributes what the turn before drained, and returns the forks that are ready. `now`: boot clock
+        ns."""
+        # Up to here the turns before emitted what they drained, or this one will; the rest is read again after a crash.
+        self._reached = self._read_positions()
+        drained = self.programs.forks.read(MOST)
+        # After the forks: the creation of a cgroup is always written before the first fork in it. A task is attached to a
+        # container after its fork, so what was drained in the last turn is attributed in this one.
+        self.read_cgroup_events()
+        ready = self.enricher.enrich(self._drained, now) + self.enricher.resolve_waiting(now)
+        self.received += len(self._drained) // FORK_SLOT
+        self._drained = drained
         return ready
 
-    def hear(self) -> None:
-        """Takes in what the probe has told of cgroups by now."""
-        self._hear(self.programs)
+    def read_cgroup_events(self) -> None:
+        """Applies the cgroup events that the kernel has written by now."""
+        self._cgroups.apply_cgroup_events(self.programs.cgroup_events(), self._tracker)
 
     @property
     def busy(self) -> bool:
-        """There is more to take at once."""
-        return len(self._held) > 0 and self.programs.forks.backlog >= MOST
+        """There is more to drain at once."""
+        return len(self._drained) > 0 and self.programs.forks.backlog >= MOST
 
     @property
     def drained(self) -> bool:
-        return not (self._held or self.programs.forks.backlog or self.enricher.waiting)
+        """Nothing is left in the ring, and nothing waits."""
+        return not (self._drained or self.programs.forks.backlog or self.enricher.waiting)
+
+    @property
+    def reached(self) -> RingPositions:
+        """What lies before has been emitted, or waits: with the next commit the journal has it."""
+        return self._reached
 
     def stage(self, journal: StateWriter, *, everything: bool = False) -> None:
         """Stages what changed, or all that the next agent would need."""
-        forks, changes = self._reached
-        position = PositionRecord(forks, changes, self.received)
+        position = PositionRecord(*self._reached, self.received)
         if everything or position != self._staged:
             journal.put(POSITIONS, self.stream, position.encode())
             self._staged = position
@@ -127,54 +143,52 @@ class ProgramInstance:
             self.stage_reported(journal)
 
     def stage_reported(self, journal: StateWriter) -> None:
-        """To be staged together with the events that said it."""
+        """Stages what was reported, together with the events that report it."""
         counted = self._counted or CountedRecord(self.programs.meta.attached[1], 0)
         record = ReportedRecord(self.interval_start, self.summaries.record(), self.storms.record(), counted)
         journal.put(REPORTED, self.stream, record.encode())
 
-    def publish(self, reached: tuple[int, int]) -> None:
+    def publish(self, reached: RingPositions) -> None:
         """Gives the rings' room back to the kernel: the journal has what lies before."""
-        self.programs.forks.publish(reached[0])
-        self.programs.publish_cgroup_events(reached[1])
+        self.programs.forks.publish(reached.forks)
+        self.programs.publish_cgroup_events(reached.cgroup_events)
 
-    @property
-    def reached(self) -> tuple[int, int]:
-        return self._reached
-
-    def summarise(self, snapshot: Snapshot, interval: Interval) -> list[Event]:
-        """All that the tally says by now."""
-        self.hear()  # after the rows were read: each of their cgroups has been told of by now
-        told = self.captured(snapshot)
-        tasks = told.captured + told.kernel_workers + told.misses
-        # A task may be on its way from /proc/stat's count to its hook. One that is missing an interval later is not.
-        short, self._short = self._short, snapshot.proc_stat[0] - self.programs.meta.attached[1] - tasks
-        self._unseen = max(self._unseen, min(short, self._short))
-        tasks += self._unseen
-        self._counted = CountedRecord(self.programs.meta.attached[1] + tasks, told.emitted, self._unseen)
-        events = self.summaries.next(snapshot.counters, interval)
+    def summarize(self, snapshot: Snapshot, interval: Interval) -> list[Event]:
+        """Events with all that the kernel has counted by now."""
+        self.read_cgroup_events()  # after the counters were read: so each of their cgroups is known
+        counted = self.captured(snapshot)
+        tasks = counted.captured + counted.kernel_workers + counted.misses
+        # A task may be on its way from /proc/stat's count to its tracepoint. One that is missing an interval later is not.
+        before, self._unaccounted = self._unaccounted, snapshot.proc_stat[0] - self.programs.meta.attached[1] - tasks
+        self._unseen = max(self._unseen, min(before, self._unaccounted))
+        proc_stat = self.programs.meta.attached[1] + tasks + self._unseen
+        self._counted = CountedRecord(proc_stat, counted.emitted, self._unseen)
+        events = self.summaries.summarize(snapshot.counters, interval)
         if snapshot.orphaned:
-            events += self.summaries.gap(interval, "orphaned", snapshot.orphaned)
+            events += self.summaries.unattributed_gap(interval, "orphaned", snapshot.orphaned)
         return events
 
-    def look_for_storms(self, snapshot: Snapshot, now: int, wall: str, tracked_cgroups: TrackedCgroups) -> list[Event]:
-        """About once a second. `now`: boot clock ns, and the same as RFC 3339; `marks`: which rows are which pod's."""
-        rows: dict[int, tuple[int, ...]] = {**self.summaries.retired, **snapshot.counters}
-        return self.storms.look(
-            now, wall, self.programs.storms(), tracked_cgroups.pods(), lambda pod: tracked_cgroups.counters_of(pod, rows)
-        )
+    def check_storms(self, snapshot: Snapshot, now: int, wall: str, tracked_cgroups: TrackedCgroups) -> list[Event]:
+        """About once a second. `now`: boot clock ns; `wall`: the same as RFC 3339."""
+        counters = {**self.summaries.retired, **snapshot.counters}
+        pods = {pod: [*tracked_cgroups.counters_of(pod, counters)] for pod in tracked_cgroups.pods()}
+        return self.storms.check(now, wall, self.programs.storms(), pods)
 
-    def let_go(self, cgroup: int) -> None:
-        """It has been gone for long: nobody will ask."""
-        self.summaries.let_go(cgroup)
+    def forget_cgroup(self, cgroup: int) -> None:
+        """The cgroup was removed so long ago that its name is forgotten."""
+        self.summaries.forget(cgroup)
         self.storms.forget(cgroup)
-        self.programs.untrack(cgroup)  # its row of the tally went when that had been told, or is not told yet
+        self.programs.untrack(cgroup)  # its counters went when they had been reported, or are not reported yet
 
     def captured(self, snapshot: Snapshot) -> Captured:
         counted = totals([self.summaries.total(snapshot.counters)])
-        # Tasks are read before the tally: what was made in between is no worker.
+        # Tasks are read before the cgroup counters: what was made in between is no worker.
         workers = max(0, snapshot.tasks_made - counted["processes"] - counted["threads"] - snapshot.orphaned)
-        seen = {"misses": snapshot.misses, "kernel_workers": workers, "orphaned": snapshot.orphaned}
-        return Captured(**counted, **seen, unseen=self._unseen)
+        beyond = {"misses": snapshot.misses, "kernel_workers": workers, "orphaned": snapshot.orphaned}
+        return Captured(**counted, **beyond, unseen=self._unseen)
+
+    def _read_positions(self) -> RingPositions:
+        return RingPositions(self.programs.forks.cursor, self.programs.cgroup_events_cursor)
 
 
 def waiting_forks(journal: StateReader, stream: str) -> list[WaitingFork]:

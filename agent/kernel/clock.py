@@ -28,7 +28,7 @@ def separation() -> int:
 
 
 class SystemClock:
-    """The machine's clocks (agent.interfaces.Clock)."""
+    """This machine's clocks: agent.interfaces.Clock."""
 
     def boot_ns(self) -> int:
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME)

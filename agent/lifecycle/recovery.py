@@ -1,152 +1,138 @@
-"""What earlier agents left behind: streams that nothing more can be read of, and a probe whose history nobody knows.
+"""What earlier agents left: streams whose programs are gone, and programs whose history the journal does not know.
 
-Each is brought to its end and what is missing of it is said. Must not live here: reading the journal's file.
+Each stream is brought to its end, and what is missing of it is reported as a gap.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final, Protocol
-
-import orjson
+from collections.abc import Collection, Mapping, Sequence
 
 from agent.attribution.enricher import Enricher
-from agent.interfaces import StateStore
+from agent.attribution.metadata_cache import MetadataCache
+from agent.interfaces import StateReader, StateStore
 from agent.ledger import totals
+from agent.lifecycle.parts import Parts
 from agent.model import NOBODY, Event, Fork
 from agent.program_instance import ProgramInstance, waiting_forks
+from agent.reporting.ledger_file import Accounts, last_accounts
 from agent.reporting.summaries import Interval, Summaries
 from agent.sinks.sink import Sink
-from agent.state_records import POSITIONS, REPORTED, PositionRecord, ReportedRecord, waiting_table
+from agent.state_records import CGROUPS, POSITIONS, REPORTED, PositionRecord, ReportedRecord, waiting_table
 
-__all__ = ["LEDGER", "ClosedInstances", "dead_streams", "drop", "last_accounts", "lose_unknown", "missed", "waited"]
+__all__ = ["ended_streams", "forget_positions", "lose_unknown", "missed", "recover_instances", "release_waiting"]
 
 log = logging.getLogger(__name__)
 
-LEDGER: Final = "ledger.json"  # in the state directory, beside the journal: the accounts' last known state, when that is gone
+
+def recover_instances(parts: Parts, *, same_boot: bool) -> None:
+    """`same_boot`: the agent before ran on this boot. To be called when capture has begun, before the first commit."""
+    journal, wall, instances = parts.journal, parts.wall(), parts.instances
+    alive = {instance.stream for instance in instances}
+    ended = ended_streams(journal, alive)
+    for stream in (journal.streams() | {*ended}) - alive:
+        parts.closed.restore(stream)
+    metadata_cache = parts.metadata_cache if same_boot else _cache_of_earlier_boot(parts)
+    for stream in ended:
+        enricher = parts.streams.enricher(stream, metadata_cache)
+        parts.pipeline.emit_forks(stream, release_waiting(journal, stream, enricher, parts.clock.boot_ns()))
+        if stream.partition(".")[0] == parts.boot_id:  # how many forks an earlier boot made is not known any more
+            began, _ = parts.capture.current.meta.attached
+            parts.pipeline.emit_events(stream, missed(journal, stream, parts.closed.restore(stream), began, wall))
+        forget_positions(journal, stream)
+    for instance in instances[1:]:
+        if instance.stream not in journal.table(POSITIONS):
+            lose_unknown(instance, parts.sinks, last_accounts(parts.options.state_dir, instance.stream))
+    _report_stopped(parts, wall)
+    for left in parts.capture.unreadable:
+        if left.stream not in ended:  # else its forks are in what was missed
+            summaries = parts.closed.restore(left.stream)
+            gap = summaries.unattributed_gap(Interval(wall, wall), "unreadable", left.forks)
+            parts.pipeline.emit_events(left.stream, gap)
 
 
-class Journal(StateStore, Protocol):
-    """The journal, as far as streams that ended need it."""
+def _cache_of_earlier_boot(parts: Parts) -> MetadataCache:
+    """Cgroup ids are of their boot; the pods of an earlier boot are still named by what the journal has."""
+    cache = MetadataCache(parts.metadata_cache.root, parts.options.annotations, api=False)
+    cache.restore(parts.journal, parts.clock.monotonic_s(), cgroups=True)
+    parts.journal.clear(CGROUPS)
+    return cache
 
-    def streams(self) -> set[str]: ...
 
-    def forget_stream(self, stream: str) -> bool: ...
+def _report_stopped(parts: Parts, wall: str) -> None:
+    """An agent that was killed while it left had stopped its programs and not yet removed them: what was forked until this
+    agent's programs were in charge was captured by none."""
+    current, *former = parts.instances
+    ends = {instance.programs.meta.stopped[1]: instance for instance in former if instance.programs.meta.stopped}
+    if not ends:
+        return
+    unseen = current.programs.meta.attached[0] - max(ends)
+    if unseen > 0:
+        last = ends[max(ends)]
+        gap = last.summaries.unattributed_gap(Interval(last.interval_start, wall), "restart", unseen)
+        parts.pipeline.emit_events(last.stream, gap)
 
 
-def dead_streams(journal: Journal, alive: Collection[str]) -> list[str]:
-    """The streams that the journal knows and no probe goes on with."""
+def ended_streams(journal: StateReader, alive: Collection[str]) -> list[str]:
+    """The streams that the journal has positions of, and whose programs are gone."""
     return [str(stream) for stream in journal.table(POSITIONS) if stream not in alive]
 
 
-def waited(journal: Journal, stream: str, enricher: Enricher, now: int) -> list[Fork]:
-    """The forks that still waited for their names: they go with what is known."""
+def release_waiting(journal: StateReader, stream: str, enricher: Enricher, now: int) -> list[Fork]:
+    """The forks that still waited for their pods, with what is known of them."""
     for one in waiting_forks(journal, stream):
         enricher.add_waiting(one)
     return enricher.resolve_all_waiting(now)
 
 
-def missed(journal: Journal, stream: str, summaries: Summaries, proc_stat: int, wall: str) -> list[Event]:
-    """A gap for what was forked since anybody last looked, on this boot. `proc_stat`: its `processes` when capture began
-    anew."""
+def missed(journal: StateReader, stream: str, summaries: Summaries, proc_stat: int, wall: str) -> list[Event]:
+    """A gap for what was forked on this boot since the last summary of the stream. `proc_stat`: `processes` of /proc/stat when
+    capture began anew."""
     reported = journal.table(REPORTED).get(stream)
     if not reported:
         return []
     last = ReportedRecord.decode(reported)
-    received = PositionRecord.decode(journal.table(POSITIONS)[stream]).received
     counted = last.counted
     if counted is None:
         return []
-    # Made since then and counted by nobody, and what lay in the ring then; less what was still taken out of it.
+    received = PositionRecord.decode(journal.table(POSITIONS)[stream]).received
+    # Made since then and not counted, and what lay in the ring then; less what was still drained from it.
     missing = proc_stat - counted.proc_stat + counted.emitted - received
-    return summaries.gap(Interval(last.interval_start, wall), "restart", missing) if missing > 0 else []
+    return summaries.unattributed_gap(Interval(last.interval_start, wall), "restart", missing) if missing > 0 else []
 
 
-def drop(journal: Journal, stream: str) -> None:
-    """Nothing of it is to come any more; its batches may still be on their way, and get lost."""
+def forget_positions(journal: StateStore, stream: str) -> None:
+    """Nothing more comes of the stream. Its batches may still be on their way, and get lost."""
     journal.put(POSITIONS, stream, None)
     journal.clear(waiting_table(stream))
 
 
-class ClosedInstances:
-    """Streams that no probe goes on with, for as long as any of their batches is on its way: what gets lost of them is
-    told, too.
-
-    `summaries_of`: a stream -> its Summaries, new.
-    """
-
-    def __init__(self, journal: Journal, summaries_of: Callable[[str], Summaries]) -> None:
-        self._journal = journal
-        self._summaries_of = summaries_of
-        self._streams: dict[str, Summaries] = {}
-
-    def add(self, stream: str) -> Summaries:
-        """From the journal, with what was told of it already."""
-        summaries = self._summaries_of(stream)
-        if reported := self._journal.table(REPORTED).get(stream):
-            summaries.restore(ReportedRecord.decode(reported).summaries)
-        return self.take_over(stream, summaries)
-
-    def take_over(self, stream: str, summaries: Summaries) -> Summaries:
-        self._streams[stream] = summaries
-        return summaries
-
-    def tell(self, sinks: Sequence[Sink], start: str, wall: str, now: float) -> None:
-        """What was lost since the last time, to the sink that it is missing in; what is over is forgotten."""
-        for stream, summaries in list(self._streams.items()):
-            events = [
-                (sink, event)
-                for sink in sinks
-                for event in summaries.sink_gaps(sink.name, sink.account(stream).lost, Interval(start, wall))
-            ]
-            for sink, event in events:
-                sink.emit_event(stream, event, now)
-            if events:
-                self._journal.put(REPORTED, stream, ReportedRecord(start, summaries.record()).encode())
-            elif not any(sink.queued(stream) for sink in sinks):
-                self._journal.forget_stream(stream)
-                self._journal.put(REPORTED, stream, None)
-                del self._streams[stream]
-
-
-def last_accounts(state_dir: Path, stream: str) -> dict[str, Any]:
-    """What the last ledger says of each sink's account; empty when it says nothing that can be used."""
-    try:
-        said = orjson.loads((state_dir / LEDGER).read_bytes())
-        return dict(said["accounts"]) if said["stream"] == stream else {}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def lose_unknown(instance: ProgramInstance, sinks: Sequence[Sink], accounts: Mapping[str, Any]) -> int:
-    """A probe was found whose journal is gone. What its ring still holds is drained; what was taken out before and is not
-    known to have been delivered is lost. The probe is not in charge any more, so the counts stand still. Returns how many."""
+def lose_unknown(instance: ProgramInstance, sinks: Sequence[Sink], accounts: Mapping[str, Accounts]) -> int:
+    """Programs were found whose journal is gone. What their ring still holds is drained; what was drained before and is not
+    known to have been delivered is lost. They are not in charge any more, so their counts stand still. Returns how many."""
     pending_by_cgroup, snapshot = instance.programs.pending_by_cgroup(), instance.programs.snapshot()
-    taken = Counter({cgroup: row.emitted - pending_by_cgroup[cgroup] for cgroup, row in snapshot.counters.items()})
-    # The rows of cgroups that died before are gone; the numbers that their forks were given are still counted.
+    drained = Counter({cgroup: counters.emitted - pending_by_cgroup[cgroup] for cgroup, counters in snapshot.counters.items()})
+    # The counters of cgroups that were removed before are gone; the numbers that their forks were given are still counted.
     counted = totals(snapshot.counters.values())
-    taken[NOBODY] = max(0, sum(cpu.sequence for cpu in snapshot.cpus) - counted["emitted"] - counted["lost"])
+    drained[NOBODY] = max(0, sum(cpu.sequence for cpu in snapshot.cpus) - counted["emitted"] - counted["lost"])
     made = snapshot.tasks_made - snapshot.orphaned - counted["processes"] - counted["threads"]
-    instance.summaries.recover(max(made, taken[NOBODY]), taken[NOBODY])
-    instance.received = taken.total()
+    instance.summaries.add_unknown(max(made, drained[NOBODY]), drained[NOBODY])
+    instance.received = drained.total()
     most = 0
     for sink in sinks:
-        if instance.programs.meta.all_delivered:  # its last agent left with nothing in its hands
-            delivered = taken
+        if instance.programs.meta.all_delivered:  # their last agent left when everything was delivered
+            delivered = drained
         else:
-            said = accounts.get(sink.name, {}).get("delivered", {})
             known = Counter[int]()
-            for cgroup, count in said.items():
+            for cgroup, count in accounts.get(sink.name, {}).get("delivered", {}).items():
                 known[int(cgroup) if int(cgroup) in snapshot.counters else NOBODY] += count
-            delivered = known & taken
-        # What was delivered after the ledger was written counts as lost here; the receiver knows better.
-        lost = taken - delivered
+            delivered = known & drained
+        # What was delivered after the ledger file was written counts as lost here; the receiver knows better.
+        lost = drained - delivered
         sink.account(instance.stream).deliver(delivered)
         sink.account(instance.stream).lose("journal_lost", lost)
         most = max(most, lost.total())
     if most:
-        log.error("the journal knows nothing of the epoch %s: up to %d forks are lost", instance.stream, most)
+        log.error("the journal has no record of the program instance %s: up to %d forks are lost", instance.stream, most)
     return most

@@ -1,14 +1,15 @@
-"""Snapshots of the tally -> what the agent says of its own: fork_summary, gap, node_summary. Pure: told time and snapshot.
+"""Cgroup counters -> the agent's own events: fork_summary, gap, node_summary. Pure: given the interval and the counters.
 
-The numbers are the kernel's, so they are right also where events were lost. Must not live here: reading the tally.
+The numbers are the kernel's, so they are right also where events were lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from agent.interfaces import AttributionSource, EventFields
 from agent.ledger import COUNTS, FORGOTTEN, totals
 from agent.model import NOBODY, Attribution, Event
 from agent.state_records import Counters, SummariesRecord
@@ -20,7 +21,7 @@ HOST: Final = -1  # the key of the sum of all cgroups outside pods
 _NODE: Final = -2  # the key of the sum of everything
 _LOST: Final = COUNTS.index("lost")
 _AGAIN: Final = 360  # summaries, of 10 s by default: once an hour
-_ROOT: Final = 1  # the root directory's id, in every hierarchy: stands for the host in a gap's id
+_ROOT: Final = 1  # the root cgroup's id, in every hierarchy: stands for the host in a gap's id
 
 
 @dataclass(frozen=True)
@@ -31,75 +32,73 @@ class Interval:
     end: str
 
 
+class _Identity(NamedTuple):
+    """The part of an event that names its cgroup, container and pod, and how they are known."""
+
+    fields: dict[str, Any]
+    enrichment: dict[str, Any]
+
+
 class Summaries:
-    """`best`: cgroup id -> Attribution, at once. `whose`: Attribution -> the event's cgroup, container and k8s objects."""
+    """What is reported of one stream. `retired`: last counters of removed cgroups whose names are still known."""
 
-    def __init__(
-        self,
-        stream: str,
-        best: Callable[[int], Attribution],
-        whose: Callable[[Attribution], dict[str, Any]],
-    ) -> None:
+    def __init__(self, stream: str, attributions: AttributionSource, event_fields: EventFields) -> None:
         self._stream = stream
-        self._k8s = whose(Attribution(0, None, "host", None))["k8s"]
-        self._best = best
-        self._whose = whose
-        self._said: dict[int, Counters] = {}
+        self._k8s_of_node = event_fields(Attribution(0, None, "host", None))["k8s"]
+        self._attributions = attributions
+        self._event_fields = event_fields
+        self._reported: dict[int, Counters] = {}
         self._keys: dict[int, int] = {}
-        self._forgotten_host: Counters = (0,) * len(COUNTS)
-        self._forgotten: Counters = (0,) * len(COUNTS)
-        self.retired: dict[int, Counters] = {}  # the last counts of dead cgroups, while their names are kept
+        self._removed_of_host: Counters = (0,) * len(COUNTS)
+        self._removed: Counters = (0,) * len(COUNTS)
+        self.retired: dict[int, Counters] = {}
         self._leaving: set[int] = set()
-        self._told: dict[tuple[str, str, int], int] = {}  # how many are missing, as said: by sink or "-", reason, cgroup
+        self._gaps: dict[tuple[str, str, int], int] = {}  # missing forks as reported: by sink or "-", reason, cgroup
         self._number = 0
-        self._sandboxed: dict[int, int] = {}  # pods with a kernel of their own: in which summary that was last said
+        self._not_observable: dict[int, int] = {}  # pods with a kernel of their own -> number of the summary that said so last
 
-    def next(self, rows: Mapping[int, Counters], interval: Interval) -> list[Event]:
-        """One fork_summary a container (and other cgroup of a pod), one for all the host, and a gap wherever the ring lost."""
+    def summarize(self, counters_by_cgroup: Mapping[int, Counters], interval: Interval) -> list[Event]:
+        """One fork_summary for each container (and other cgroup of a pod), one for the host, and a gap where the ring lost."""
         self._number += 1
         events: list[Event] = []
-        sums: dict[int, Counters] = {HOST: self._forgotten_host}
-        for cgroup, row in rows.items():
-            if (cgroup or any(row)) and cgroup not in self._leaving:  # cgroup 0: the row for when the table is full
+        sums: dict[int, Counters] = {HOST: self._removed_of_host}
+        for cgroup, counters in counters_by_cgroup.items():
+            if (cgroup or any(counters)) and cgroup not in self._leaving:  # cgroup 0: for when the kernel's table is full
                 key = self._key(cgroup)
-                sums[key] = _plus(sums[key], row) if key == HOST else row
-        for key, row in sums.items():
-            new = _minus(row, self._said.get(key, (0,) * len(row)))
-            self._said[key] = row
-            counts = dict(zip(COUNTS, new, strict=True))
-            whose, enrichment = self._identity(key)
+                sums[key] = _plus(sums[key], counters) if key == HOST else counters
+        for key, counters in sums.items():
+            new = _minus(counters, self._reported.get(key, (0,) * len(counters)))
+            self._reported[key] = counters
+            identity = self._identity(key)
             name = "host" if key == HOST else str(key)
             events.append({
                 "event": FORK_SUMMARY,
                 "id": f"{self._stream}.summary.{name}.{self._number}",
                 "timestamp": interval.end,
                 "interval": {"start": interval.start, "end": interval.end},
-                "counts": counts,
-                "totals": dict(zip(COUNTS, row, strict=True)),
-                **whose,
-                "enrichment": enrichment,
+                "counts": dict(zip(COUNTS, new, strict=True)),
+                "totals": dict(zip(COUNTS, counters, strict=True)),
+                **identity.fields,
+                "enrichment": identity.enrichment,
             })  # fmt: skip
-            if row[_LOST]:
-                events += self._gap(interval, None, "ring_full", _ROOT if key == HOST else key, row[_LOST], whose, enrichment)
+            if lost := counters[_LOST]:
+                events += self._gap(interval, None, "ring_full", _ROOT if key == HOST else key, lost, identity)
         return events
 
-    def gap(self, interval: Interval, reason: str, missing: int) -> list[Event]:
-        """What nobody can say of whose it is: `missing` forks by now for this reason, on this node."""
-        whose, enrichment = self._identity(0)
-        whose["cgroup"] = None
-        return self._gap(interval, None, reason, 0, missing, whose, enrichment)
+    def unattributed_gap(self, interval: Interval, reason: str, missing: int) -> list[Event]:
+        """`missing` forks in all for this reason, on this node, of cgroups that are not known."""
+        return self._gap(interval, None, reason, 0, missing, self._unknown())
 
-    def sandboxed(self, pods: Iterable[int], interval: Interval) -> list[Event]:
-        """Pods, by their directories, with a kernel of their own: what they fork is not observable from here. It is said of
-        each now and then, so that who keeps events for some hours only is told, too."""
+    def not_observable(self, pods: Iterable[int], interval: Interval) -> list[Event]:
+        """A gap of unknown size for each pod (by cgroup id) with a kernel of its own, whose forks can't be seen from here.
+        Repeated now and then, for receivers that keep events for some hours only."""
         events = []
-        due = {pod: self._sandboxed.get(pod, self._number - _AGAIN) for pod in pods}
+        due = {pod: self._not_observable.get(pod, self._number - _AGAIN) for pod in pods}
         for pod, last in due.items():
             if self._number - last >= _AGAIN:
                 due[pod] = self._number
-                whose, enrichment = self._identity(pod)
-                events.append(self._gap_event(interval, None, NOT_OBSERVABLE, pod, 0, None, whose, enrichment))
-        self._sandboxed = due
+                events.append(self._gap_event(interval, None, NOT_OBSERVABLE, pod, 0, None, self._identity(pod)))
+        self._not_observable = due
         return events
 
     def sink_gaps(self, sink: str, lost: Mapping[str, Mapping[int, int]], interval: Interval) -> list[Event]:
@@ -107,47 +106,44 @@ class Summaries:
         events = []
         for reason, forks in lost.items():
             for cgroup, count in forks.items():
-                # What is forgotten is long gone, and was told.
-                if cgroup != FORGOTTEN and count > self._told.get((sink, reason, cgroup), 0):
-                    known = cgroup != NOBODY
-                    whose, enrichment = self._identity(cgroup if known else 0)
-                    if not known:
-                        whose["cgroup"] = None
-                    events += self._gap(interval, sink, reason, cgroup, count, whose, enrichment)
+                # What is forgotten was removed long ago, and has been reported.
+                if cgroup != FORGOTTEN and count > self._gaps.get((sink, reason, cgroup), 0):
+                    identity = self._unknown() if cgroup == NOBODY else self._identity(cgroup)
+                    events += self._gap(interval, sink, reason, cgroup, count, identity)
         return events
 
     def record(self) -> SummariesRecord:
         """What the next agent must know so as to report nothing twice."""
         return SummariesRecord(
-            dict(self._said),
+            dict(self._reported),
             dict(self._keys),
-            self._forgotten,
-            self._forgotten_host,
+            self._removed,
+            self._removed_of_host,
             dict(self.retired),
-            dict(self._told),
+            dict(self._gaps),
             self._number,
         )
 
     def restore(self, record: SummariesRecord) -> None:
-        self._said, self._keys, self._forgotten, self._forgotten_host, self.retired, self._told, self._number = record
+        self._reported, self._keys, self._removed, self._removed_of_host, self.retired, self._gaps, self._number = record
 
-    def go_on(self, number: int) -> None:
-        """What is said from here on has higher numbers, above any that an agent used whose last words are not known."""
+    def raise_number(self, number: int) -> None:
+        """Summaries from here on have numbers above this one, so above those of an agent whose last summaries are not known."""
         self._number = max(self._number, number)
 
-    def node(
+    def node_summary(
         self,
-        rows: Mapping[int, Counters],
+        counters_by_cgroup: Mapping[int, Counters],
         interval: Interval,
         agent: Mapping[str, str],
         lag_ms: int,
         heads: Mapping[str, int],
         ledger: Mapping[str, Any],
     ) -> Event:
-        """The heartbeat. Call after `next`: its counts are the sum of all that was counted in the interval."""
-        now = self.total(rows)
-        new = _minus(now, self._said.get(_NODE, (0,) * len(now)))
-        self._said[_NODE] = now
+        """The heartbeat. To be called after `summarize`: its counts are the sum of all that was counted in the interval."""
+        now = self.total(counters_by_cgroup)
+        new = _minus(now, self._reported.get(_NODE, (0,) * len(now)))
+        self._reported[_NODE] = now
         return {
             "event": NODE_SUMMARY,
             "id": f"{self._stream}.node.{self._number}",
@@ -159,69 +155,72 @@ class Summaries:
             "totals": dict(zip(COUNTS, now, strict=True)),
             "heads": dict(heads),
             "ledger": dict(ledger),
-            "k8s": self._k8s,
+            "k8s": self._k8s_of_node,
         }
 
-    def total(self, rows: Mapping[int, Counters]) -> Counters:
-        """All that was ever counted in this epoch, dead cgroups included."""
-        left = (row for cgroup, row in rows.items() if cgroup not in self._leaving)
-        return _plus(self._forgotten, tuple(totals(left).values()))
+    def total(self, counters_by_cgroup: Mapping[int, Counters]) -> Counters:
+        """All that was ever counted in this stream, removed cgroups included."""
+        left = (counters for cgroup, counters in counters_by_cgroup.items() if cgroup not in self._leaving)
+        return _plus(self._removed, tuple(totals(left).values()))
 
-    def forget(self, cgroup: int, row: Counters) -> None:
-        """The kernel's row of a dead cgroup goes after the commit of what was said of it; until `gone` it is not read."""
+    def retire(self, cgroup: int, counters: Counters) -> None:
+        """The kernel's counters of a removed cgroup go after the commit of this report; until `finish_retiring` they are not
+        read."""
         self._leaving.add(cgroup)
-        self._forgotten = _plus(self._forgotten, row)
-        self.retired[cgroup] = row
+        self._removed = _plus(self._removed, counters)
+        self.retired[cgroup] = counters
         if self._key(cgroup) == HOST:
-            self._forgotten_host = _plus(self._forgotten_host, row)
-        self._said.pop(cgroup, None)
+            self._removed_of_host = _plus(self._removed_of_host, counters)
+        self._reported.pop(cgroup, None)
         self._keys.pop(cgroup, None)
 
-    def recover(self, tasks: int, emitted: int) -> None:
-        """What was counted in rows that are gone, and that an agent knew whose last words are not known."""
-        row = {**totals([]), "processes": tasks, "emitted": emitted, "filtered": tasks - emitted}
-        self._forgotten = _plus(self._forgotten, tuple(row.values()))
-
-    def gone(self, cgroup: int) -> None:
-        """The kernel has no row of it any more."""
+    def finish_retiring(self, cgroup: int) -> None:
+        """The kernel has no counters of it any more."""
         self._leaving.discard(cgroup)
 
-    def let_go(self, cgroup: int) -> None:
-        """Its name is about to go, too."""
+    def add_unknown(self, tasks: int, emitted: int) -> None:
+        """Counts what was in counters that are gone, and reported by an agent whose journal is gone."""
+        counters = {**totals([]), "processes": tasks, "emitted": emitted, "filtered": tasks - emitted}
+        self._removed = _plus(self._removed, tuple(counters.values()))
+
+    def forget(self, cgroup: int) -> None:
+        """Its name is forgotten."""
         self.retired.pop(cgroup, None)
-        for key in [key for key in self._told if key[2] == cgroup]:
-            del self._told[key]
+        for key in [(sink, reason, of) for sink, reason, of in self._gaps if of == cgroup]:
+            del self._gaps[key]
 
     def _key(self, cgroup: int) -> int:
-        """Where its counts go: decided once, or what was said in one place would be said again in the other."""
+        """Where its counts go: decided once, or what was reported in one place would be reported again in the other."""
         if cgroup not in self._keys:
-            self._keys[cgroup] = HOST if cgroup and self._best(cgroup).state == "host" else cgroup
+            of_host = cgroup and self._attributions.resolve_now(cgroup).state == "host"
+            self._keys[cgroup] = HOST if of_host else cgroup
         return self._keys[cgroup]
 
-    def _identity(self, key: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        attribution = self._best(key) if key > 0 else Attribution(0, None, "host" if key == HOST else "unresolved", None)
-        whose = self._whose(attribution)
+    def _identity(self, key: int) -> _Identity:
+        if key > 0:
+            attribution = self._attributions.resolve_now(key)
+        else:
+            attribution = Attribution(0, None, "host" if key == HOST else "unresolved", None)
+        fields = self._event_fields(attribution)
         if key <= 0:
-            whose["cgroup"] = None if key == HOST else {"id": 0, "path": None}
-        return whose, {"state": attribution.state, "by": attribution.by, "lag_ms": 0}
+            fields["cgroup"] = None if key == HOST else {"id": 0, "path": None}
+        return _Identity(fields, {"state": attribution.state, "by": attribution.by, "lag_ms": 0})
+
+    def _unknown(self) -> _Identity:
+        identity = self._identity(0)
+        identity.fields["cgroup"] = None
+        return identity
 
     def _gap(
-        self,
-        interval: Interval,
-        sink: str | None,
-        reason: str,
-        cgroup: int,
-        missing: int,
-        whose: dict[str, Any],
-        enrichment: dict[str, Any],
+        self, interval: Interval, sink: str | None, reason: str, cgroup: int, missing: int, identity: _Identity
     ) -> list[Event]:
-        """`missing`: by now; none when that has been said."""
+        """`missing`: in all; none when that has been reported."""
         key = (sink or "-", reason, cgroup)
-        new = missing - self._told.get(key, 0)
+        new = missing - self._gaps.get(key, 0)
         if not new:
             return []
-        self._told[key] = missing
-        return [self._gap_event(interval, sink, reason, cgroup, missing, new, whose, enrichment)]
+        self._gaps[key] = missing
+        return [self._gap_event(interval, sink, reason, cgroup, missing, new, identity)]
 
     def _gap_event(
         self,
@@ -231,12 +230,11 @@ class Summaries:
         cgroup: int,
         missing: int,
         new: int | None,
-        whose: dict[str, Any],
-        enrichment: dict[str, Any],
+        identity: _Identity,
     ) -> Event:
         return {
             "event": GAP,
-            # The sum so far makes the id: what is told again, after a crash, is the same gap, and counts once.
+            # The sum so far makes the id: what is reported again, after a crash, is the same gap, and counts once.
             "id": f"{self._stream}.gap.{sink or '-'}.{reason}.{cgroup}.{missing}",
             "timestamp": interval.end,
             "interval": {"start": interval.start, "end": interval.end},
@@ -244,8 +242,8 @@ class Summaries:
             "count": new,
             "reason": reason,
             "sink": sink,
-            **whose,
-            "enrichment": enrichment,
+            **identity.fields,
+            "enrichment": identity.enrichment,
         }
 
 

@@ -71,14 +71,12 @@ class Traffic:
     def summaries_of(self, stream: str) -> Iterator[list[Event]]:
         """An interval's, and the next one's: a third of the containers forked in it."""
         chance = random.Random(24)  # noqa: S311
-        summaries = Summaries(
-            stream, self._node.attributions.resolve_now, partial(k8s_fields, cluster="prod-eu-west", node="worker-17")
-        )
+        summaries = Summaries(stream, self._node.attributions, partial(k8s_fields, cluster="prod-eu-west", node="worker-17"))
         rows = {cgroup: [chance.randrange(10**5), chance.randrange(10**6)] for cgroup in self._rows}
         while True:
             for row in chance.sample([*rows.values()], len(rows) // 3):
                 row[0] += chance.randrange(100)
-            yield summaries.next({cgroup: (*row, row[0], row[1], 0, 0, 9) for cgroup, row in rows.items()}, INTERVAL)
+            yield summaries.summarize({cgroup: (*row, row[0], row[1], 0, 0, 9) for cgroup, row in rows.items()}, INTERVAL)
 
 
 def as_they_come(forks: Sequence[Fork]) -> Iterator[Fork]:

@@ -1,10 +1,16 @@
-"""Stand-ins for what startup passes to the parts of the agent: attributions, attached tasks, clocks; an enricher of them."""
+"""Stand-ins for what startup passes to the parts of the agent: attributions, clocks, BPF programs, a capture."""
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 from agent.attribution.enricher import Enricher
 from agent.attribution.fork_decoder import ForkDecoder, RecordLayout
-from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT
+from agent.kernel.meta import Meta
+from agent.kernel.programs import Snapshot
+from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT, CgroupCounters
+from tests.agent.conftest import Records
 
 LAYOUT = RecordLayout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
 
@@ -27,10 +33,18 @@ class FakeAttachedTasks:
         return self.moves.get((tid, start))
 
 
+class FakeCgroups:
+    """Reads cgroup events and remembers none."""
+
+    def apply_cgroup_events(self, events, _tracker):
+        for _ in events:
+            pass
+
+
 class FakeTracker:
     """Takes every cgroup and remembers none."""
 
-    def track(self, cgroup, counted, pod, *, is_pod):
+    def track(self, cgroup, counted_in, pod, *, is_pod):
         return True
 
 
@@ -48,3 +62,131 @@ def an_enricher(attributions, attached_tasks=None, *, boot_key=1, clock=None, wa
     """Without `clock`, wall time is boot time."""
     decoder = ForkDecoder(LAYOUT, boot_key, clock or FakeWallClock())
     return Enricher(decoder, attributions, attached_tasks or FakeAttachedTasks(), wait_ns=wait_ns, most=most)
+
+
+class FakeClock:
+    """agent.interfaces.Clock, moved by the test. `boot`: ns; wall time is boot time and one day."""
+
+    SEPARATION_NS = 86_400 * 10**9
+
+    def __init__(self, boot=0):
+        self.boot = boot
+
+    def boot_ns(self):
+        return self.boot
+
+    def wall_ns(self):
+        return self.boot + self.SEPARATION_NS
+
+    def monotonic_s(self):
+        return self.boot / 1e9
+
+    def separation_ns(self):
+        return self.SEPARATION_NS
+
+
+class FakeRing:
+    """What agent.kernel.ring does, over a list. What is published is overwritten."""
+
+    size = 1 << 20
+    fill = 0.0
+
+    def __init__(self):
+        self.records = []
+        self.consumed = self.cursor = 0
+
+    def read(self, most):
+        read = self.records[self.cursor // FORK_SLOT :][:most]
+        assert None not in read, "the kernel has had this room back"
+        self.cursor += len(read) * FORK_SLOT
+        return b"".join(read)
+
+    def publish(self, position):
+        assert self.consumed <= position <= self.cursor
+        self.records[: position // FORK_SLOT] = [None] * (position // FORK_SLOT)
+        self.consumed = position
+
+    @property
+    def backlog(self):
+        return len(self.records) - self.cursor // FORK_SLOT
+
+    @property
+    def end(self):
+        return len(self.records) * FORK_SLOT
+
+
+class FakePrograms:
+    """Loaded BPF programs: they outlive the agents, with their ring and their counters. `events`: of cgroups, which each agent
+    reads from the start."""
+
+    cgroup_events_cursor = 0
+
+    def __init__(self, stream, events=()):
+        boot_id, _, instance_id = stream.partition(".")
+        self.stream = stream
+        self.meta = Meta(1, FORK_SLOT, "0" * 16, instance_id, boot_id, 1 << 20, 0, 0)
+        self.forks = FakeRing()
+        self.counts = Counter()
+        self.pod_storms = {}
+        self.made_beyond = 0  # tasks that /proc/stat has and no tracepoint was called for, or not yet
+        self._events = list(events)
+        self._unread = list(events)
+
+    def fork(self, cgroup):
+        self.forks.records.append(Records().fork(len(self.forks.records), cgroup))
+        self.counts[cgroup] += 1
+
+    def snapshot(self):
+        counters = {cgroup: CgroupCounters(count, 0, count, 0, 0, 0, 0) for cgroup, count in self.counts.items()}
+        return Snapshot(counters, (), 0, (sum(self.counts.values()) + self.made_beyond,) * 2)
+
+    def reopen(self):
+        """The next agent finds them as the kernel has them."""
+        self.forks.cursor = self.forks.consumed
+        self._unread = [*self._events]
+
+    def resume(self, forks, _cgroup_events):
+        if self.forks.consumed < forks:
+            self.forks.cursor = forks
+            self.forks.publish(forks)
+
+    def cgroup_events(self):
+        unread, self._unread = self._unread, []
+        return unread
+
+    def publish_cgroup_events(self, position):
+        pass
+
+    def start(self, *, threads, storm_limit, alive_ns):
+        pass
+
+    def stop(self):
+        pass
+
+    def update_meta(self, **changes):
+        self.meta = replace(self.meta, **changes)
+
+    def track(self, cgroup, counted_in, pod, *, is_pod):
+        return True
+
+    def forget(self, cgroup):
+        self.counts.pop(cgroup)
+        self.untrack(cgroup)
+
+    def untrack(self, cgroup):
+        self.pod_storms.pop(cgroup, None)
+
+    def storms(self):
+        return self.pod_storms
+
+
+class FakeCapture:
+    """Attached, with `current` in charge and none before it."""
+
+    taken_over = False
+    unpinned = None
+    former = ()
+    unreadable = ()
+
+    def __init__(self, current=None):
+        self.current = current

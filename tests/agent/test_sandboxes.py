@@ -1,4 +1,6 @@
-"""Pods with a kernel of their own (Kata, gVisor): said to be not observable, by name, and to every kind of receiver."""
+"""Pods with a kernel of their own (Kata, gVisor) are reported as not observable, by name, and to every kind of receiver."""
+
+from functools import partial
 
 import pytest
 
@@ -25,7 +27,7 @@ def a_pod(name, runtime_class):
 
 @pytest.fixture
 def node(tmp_path):
-    """A node's directories; `node.start(number, name, class)` starts a pod whose own cgroup has that number."""
+    """A node's metadata cache; `node.start(number, name, class)` starts a pod whose own cgroup has that number."""
     metadata_cache = MetadataCache(tmp_path, api=True)
 
     def change(what, number, name):
@@ -43,9 +45,7 @@ def node(tmp_path):
 
 @pytest.fixture
 def summaries(node):
-    return Summaries(
-        STREAM, node.attributions.resolve_now, lambda attribution: k8s_fields(attribution, cluster="demo", node="node1")
-    )
+    return Summaries(STREAM, node.attributions, partial(k8s_fields, cluster="demo", node="node1"))
 
 
 @pytest.mark.parametrize(
@@ -60,35 +60,35 @@ def test_a_pod_is_judged_by_the_name_of_its_runtime_class(node, runtime_class, h
     assert node.sandboxed_pods(CLASSES) == ([7] if has_its_own_kernel else [])
 
 
-def test_an_operator_names_others(node):
+def test_settings_can_name_other_runtime_classes(node):
     node.start(7, "cart", "acme-vm")
     assert node.sandboxed_pods(["acme-*"]) == [7] and node.sandboxed_pods([]) == []
 
 
-def test_it_is_said_of_the_pod_itself_and_of_how_many_nobody_knows(node, summaries):
+def test_the_gap_names_the_pod_and_has_no_count(node, summaries):
     node.start(7, "cart", "kata")
     node.start(8, "web", None)
-    (gap,) = summaries.sandboxed(node.sandboxed_pods(CLASSES), INTERVAL)
+    (gap,) = summaries.not_observable(node.sandboxed_pods(CLASSES), INTERVAL)
     assert set(gap) == set(Gap.__annotations__)
     assert (gap["reason"], gap["count"], gap["missing"], gap["sink"]) == ("not_observable", None, "sched_process_fork", None)
     assert gap["id"] == f"{STREAM}.gap.-.not_observable.7.0"
     assert (gap["k8s"]["pod"], gap["cgroup"]["id"], gap["container"]) == ("cart", 7, None)
 
 
-def test_it_is_said_once_and_again_after_an_hour_for_as_long_as_the_pod_lives(node, summaries):
+def test_the_gap_is_repeated_once_an_hour_as_long_as_the_pod_is_there(node, summaries):
     node.start(7, "cart", "kata")
-    told = 0
+    reported = 0
     for _ in range(1 + 2 * 360):
-        summaries.next({}, INTERVAL)
-        told += len(summaries.sandboxed(node.sandboxed_pods(CLASSES), INTERVAL))
-    assert told == 3
+        summaries.summarize({}, INTERVAL)
+        reported += len(summaries.not_observable(node.sandboxed_pods(CLASSES), INTERVAL))
+    assert reported == 3
     node.end(7, "cart")
     for _ in range(400):
-        summaries.next({}, INTERVAL)
-        assert summaries.sandboxed(node.sandboxed_pods(CLASSES), INTERVAL) == []
+        summaries.summarize({}, INTERVAL)
+        assert summaries.not_observable(node.sandboxed_pods(CLASSES), INTERVAL) == []
 
 
-def test_the_next_agent_knows_it_too():
+def test_the_next_agent_has_the_runtime_class_too():
     pod = pod_of(a_pod("cart", "kata"))
     assert PodRecord.decode(PodRecord(pod, gone=False).encode()).pod.runtime_class == "kata"
 
@@ -96,9 +96,9 @@ def test_the_next_agent_knows_it_too():
 @pytest.mark.parametrize(
     ("protocol", "schema"), [("http", "native"), ("elasticsearch", "ecs"), ("splunk_hec", "ocsf"), ("otlp", "otel")]
 )
-def test_every_receiver_is_told_and_none_reads_a_nought(node, summaries, protocol, schema):
+def test_every_receiver_gets_the_gap_and_none_reads_a_zero(node, summaries, protocol, schema):
     node.start(7, "cart", "kata")
-    (gap,) = summaries.sandboxed(node.sandboxed_pods(CLASSES), INTERVAL)
+    (gap,) = summaries.not_observable(node.sandboxed_pods(CLASSES), INTERVAL)
     encoder = make_format(
         FormatSpec(name="siem", url="https://siem.example", protocol=protocol, schema=schema), "demo", "node1"
     ).encoder

@@ -1,0 +1,79 @@
+"""What is counted of one stream at one moment, as an immutable value. Pure: it reads counts and prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.kernel.programs import Snapshot
+from agent.ledger import Captured, Queued, closed
+from agent.program_instance import ProgramInstance
+from agent.sinks.sink import Sink
+
+__all__ = ["LedgerSnapshot", "SinkLedger", "ledger_snapshot"]
+
+
+@dataclass(frozen=True)
+class SinkLedger:
+    """Forks of one stream by what became of them at one sink. `lost`, `filtered`: by reason; `difference`: what the kernel's
+    counts and these differ by, 0 when every fork is accounted for."""
+
+    delivered: int
+    queued: Queued
+    lost: Mapping[str, int]
+    filtered: Mapping[str, int]
+    difference: int
+
+
+@dataclass(frozen=True)
+class LedgerSnapshot:
+    """`received`: forks drained from the ring; `storms`: pods above their limit; `heads`: by CPU, the number that its next fork
+    gets; `attached`, `proc_stat`: /proc/stat's `processes` just before and after capture began, and the snapshot."""
+
+    stream: str
+    boot_id: str
+    instance: str
+    captured: Captured
+    received: int
+    storms: int
+    sinks: Mapping[str, SinkLedger]
+    heads: Mapping[str, int]
+    attached: tuple[int, int]
+    proc_stat: tuple[int, int]
+
+    @property
+    def unaccounted(self) -> int:
+        """The largest difference of any sink."""
+        return max((abs(sink.difference) for sink in self.sinks.values()), default=0)
+
+
+def ledger_snapshot(instance: ProgramInstance, kernel: Snapshot, sinks: Sequence[Sink]) -> LedgerSnapshot:
+    captured, meta = instance.captured(kernel), instance.programs.meta
+    return LedgerSnapshot(
+        stream=instance.stream,
+        boot_id=meta.boot_id,
+        instance=meta.instance_id,
+        captured=captured,
+        received=instance.received,
+        storms=len(instance.storms),
+        sinks={sink.name: _sink_ledger(instance, captured, sink) for sink in sinks},
+        heads={str(cpu): counters.sequence for cpu, counters in enumerate(kernel.cpus)},
+        attached=meta.attached,
+        proc_stat=kernel.proc_stat,
+    )
+
+
+def _sink_ledger(instance: ProgramInstance, captured: Captured, sink: Sink) -> SinkLedger:
+    account = sink.account(instance.stream)
+    queued = Queued(
+        ring=captured.emitted - instance.received,
+        waiting=instance.enricher.waiting,
+        journal=sink.queued(instance.stream),
+    )
+    return SinkLedger(
+        delivered=account.delivered.total(),
+        queued=queued,
+        lost=account.lost_by_reason(),
+        filtered={"threads": captured.filtered, **account.filtered_by_reason()},
+        difference=closed(captured, account, queued),
+    )
