@@ -1,7 +1,6 @@
 """The collector's settings: one frozen object out of a YAML file and the environment.
 
-`FORKLORE_COLLECTOR_<KEY>` overrides the file. Every mistake is told in one line that names key, value and what would be right.
-Must not live here: what the settings are used for.
+`FORKLORE_COLLECTOR_<KEY>` overrides the file. Every mistake is reported in one line with key, value and what is valid.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from wire import units
 __all__ = ["Settings", "WrongSettings", "load"]
 
 PREFIX: Final = "FORKLORE_COLLECTOR_"
-# Kubernetes puts these into every pod of a namespace that has a Service named `forklore-collector`. They are no settings.
+# Kubernetes sets these in every pod of a namespace with a Service named `forklore-collector`. They are no settings.
 _SERVICE_LINK: Final = re.compile(r"SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?")
 
 
@@ -59,7 +58,7 @@ def _duration(value: object) -> object:
 
 
 def _several(value: object) -> object:
-    """`a, b` -> both: a variable of the environment has no other way to say so."""
+    """`a, b` -> both, for a variable of the environment."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
@@ -68,44 +67,44 @@ Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0, le=3660 * 86
 
 
 class Settings(BaseSettings):
-    """Sizes in bytes, durations in seconds, as they come out."""
+    """After validation sizes are in bytes, durations in seconds."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", validate_default=True
     )
 
     listen: str = "127.0.0.1:9910"
-    """Address and port. `0.0.0.0:9910` (or `[::]:9910`) where agents come from other nodes: that wants tokens. Port 0 takes any
-    free one."""
+    """Address and port. `0.0.0.0:9910` (or `[::]:9910`) for agents on other nodes, which requires tokens. Port 0: any free
+    port."""
 
     store: str = "chdb:///var/lib/forklore/store"
     """`chdb:///absolute/path` of a folder of its own, `https://user@host:8443/forklore` of a ClickHouse server or cluster, or
-    `memory:`, which forgets everything at the end."""
+    `memory:`, which is deleted at the end."""
 
     store_password_file: Path | None = None
-    """A file with the password for a ClickHouse server, so that it stands in no address. Read when the collector starts."""
+    """File with the password for a ClickHouse server, so that it is in no address. Read when the collector starts."""
 
     token_file: Path | None = None
-    """A file with bearer tokens, one a line, for agents and viewers alike; read again when it changes. Several hold at once, so
-    that they can be exchanged."""
+    """File with bearer tokens, one a line, for agents and viewers; read again when it changes. All of them are valid at once,
+    so that they can be exchanged."""
 
     read_token_file: Path | None = None
-    """As `token_file`; these may look, and send nothing."""
+    """As `token_file`; these may read, and send nothing."""
 
     ingest_token_file: Path | None = None
-    """As `token_file`; these may send events, and see nothing."""
+    """As `token_file`; these may send events, and read nothing."""
 
     trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_several)] = ()
-    """Networks, such as `10.0.0.7/32`, of proxies that authenticate: whom they name in X-Forwarded-User may look, and
-    X-Forwarded-For is believed of them. They must take these headers out of what clients send."""
+    """Networks, such as `10.0.0.7/32`, of proxies that authenticate: users that they name in X-Forwarded-User may read, and
+    their X-Forwarded-For is trusted. They must remove these headers from their clients' requests."""
 
     access: Literal["closed", "open"] = "closed"
-    """`open`: everyone who reaches `listen` may read and write, without a token. Otherwise, where there are no tokens, nobody
-    but this machine may."""
+    """`open`: every client that reaches `listen` may read and write, without a token. `closed`: without tokens only this
+    machine may."""
 
     read_rate: Annotated[int, Field(ge=1, le=1_000_000)] = 50
-    """Questions a second that one client address may ask of the API, and as many of the pages; four seconds' worth may come at
-    once, more get 429. A page that is looked at asks once a second at most."""
+    """Requests a second of one client address to the API, and as many to the pages; four times as many may come at once, more
+    get 429. An open page makes at most one a second."""
 
     streams: Annotated[int, Field(ge=1, le=100_000)] = 100
     """Readers of /v1/stream at once; more get 503."""
@@ -114,31 +113,31 @@ class Settings(BaseSettings):
     """Exports of /v1/forks at once; more get 503."""
 
     export_forks: Annotated[int, Field(ge=1, le=2**53)] = 1_000_000
-    """Forks in one export at most; what is cut off is said in its last line."""
+    """Most forks in one export; the last line of a longer one has the cursor to continue from."""
 
     retention: Duration = "7d"  # type: ignore[assignment]
-    """How long events are kept after they came. A week is what an incident usually takes to be noticed."""
+    """How long events are kept after their receipt. Most incidents are noticed within a week."""
 
     max_body: Size = "16Mi"  # type: ignore[assignment]
-    """Bytes of one request as it comes over the wire. An agent's batch is 4Mi at most, before compression."""
+    """Bytes of one request as received. An agent's batch has at most 4Mi, before compression."""
 
     max_batch: Size = "64Mi"  # type: ignore[assignment]
-    """Bytes of one request after decompression; what a body hides beyond that is never unpacked."""
+    """Bytes of one request after decompression; more is never decompressed."""
 
     max_line: Size = "256Ki"  # type: ignore[assignment]
-    """Bytes of one event; a longer one is refused, its neighbours are not. An ordinary fork is 2 KB."""
+    """Bytes of one event; a longer one is refused, the others of its batch are not. A usual fork has 2 KB."""
 
     max_lines: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
-    """Events of one request, so that an answer to nothing but bad lines stays bounded."""
+    """Events of one request, which bounds the answer to a request of invalid lines."""
 
     body_timeout: Duration = "30s"  # type: ignore[assignment]
-    """How long a request's body may take to come in."""
+    """How long the receipt of a request's body may take."""
 
     batches: Annotated[int, Field(ge=1, le=1000)] = 8
-    """Requests that are held in memory at once, and 32 times as many of at most 32Ki; more wait, and are told 503 after 5 s."""
+    """Requests held in memory at once, and 32 times as many of at most 32Ki; more wait, and get 503 after 5 s."""
 
     stop_timeout: Duration = "10s"  # type: ignore[assignment]
-    """How long running requests may go on after SIGTERM. Shorter than Kubernetes' 30 s."""
+    """How long running requests may continue after SIGTERM. Shorter than Kubernetes' 30 s."""
 
     @classmethod
     def settings_customise_sources(
@@ -172,7 +171,7 @@ class Settings(BaseSettings):
 
     @property
     def store_password(self) -> str | None:
-        """Raises OSError when its file has gone since."""
+        """Raises OSError when its file is gone."""
         return None if self.store_password_file is None else self.store_password_file.read_text().strip()
 
     @field_validator("store")
@@ -206,10 +205,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:
-        """What no single setting can know."""
+        """Checks settings together."""
         tokens = self.token_file or self.read_token_file or self.ingest_token_file
         if self.access == "open" and (tokens or self.trusted_proxies):
-            raise ValueError("access: 'open' is wrong; right would be: closed, for there are tokens or trusted proxies")
+            raise ValueError("access: 'open' is wrong; right would be: closed, because there are tokens or trusted proxies")
         if self.access == "closed" and not (tokens or self.trusted_proxies or _is_loopback(self.listen)):
             raise ValueError(
                 f"listen: {self.listen!r} is wrong; right would be: a token_file (or read_token_file and ingest_token_file), "
@@ -229,9 +228,9 @@ def _is_loopback(listen: str) -> bool:
 
 def load(path: Path | None) -> Settings:
     """The file's settings, overridden by the environment's. Raises `WrongSettings`."""
-    said, mistakes = _file(path), _stray_environment()
+    given, mistakes = _file(path), _stray_environment()
     try:
-        settings = Settings(**said)
+        settings = Settings(**given)
     except ValidationError as wrong:
         raise WrongSettings(mistakes + [_line(cast("Mapping[str, Any]", error)) for error in wrong.errors()]) from None
     if mistakes:
@@ -243,16 +242,16 @@ def _file(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        said = yaml.safe_load(path.read_text())
+        given = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError) as wrong:
         raise WrongSettings([f"--config {path}: cannot be read: {getattr(wrong, 'strerror', None) or wrong}"]) from None
     except yaml.YAMLError as wrong:
         raise WrongSettings([f"--config {path}: is not YAML: {' '.join(str(wrong).split())}"]) from None
-    if said is None:
+    if given is None:
         return {}
-    if not isinstance(said, dict) or not all(isinstance(key, str) for key in said):
-        raise WrongSettings([f"--config {path}: keys and values are wanted, such as listen: 0.0.0.0:9910"])
-    return said
+    if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):
+        raise WrongSettings([f"--config {path}: keys and values are required, such as listen: 0.0.0.0:9910"])
+    return given
 
 
 def _stray_environment() -> list[str]:
@@ -267,12 +266,12 @@ def _stray_environment() -> list[str]:
 
 
 def _line(error: Mapping[str, Any]) -> str:
-    if not error["loc"]:  # of several together; it names them itself
+    if not error["loc"]:  # about several settings; the message names them
         return str(error["msg"].removeprefix("Value error, "))
     key = ".".join(str(part) for part in error["loc"])
-    key = key if key.isprintable() else key.encode("unicode_escape").decode()  # whoever wrote the file may write it anyhow
+    key = key if key.isprintable() else key.encode("unicode_escape").decode()  # the file may have any characters
     if error["type"] == "extra_forbidden":
         return f"{key}: is no setting; there are {', '.join(Settings.model_fields)}"
     right = error["msg"].removeprefix("Value error, ")
-    said = "***" if key == "store" and "@" in str(error["input"]) else str(error["input"])[:200]  # it may hold a password
-    return f"{key}: {said!r} is wrong; right would be: {right}"
+    given = "***" if key == "store" and "@" in str(error["input"]) else str(error["input"])[:200]  # it may hold a password
+    return f"{key}: {given!r} is wrong; right would be: {right}"

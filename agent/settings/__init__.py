@@ -1,7 +1,7 @@
-"""One frozen Settings, from a YAML file and FORKLORE_* environment variables, the environment first.
+"""The agent's settings: one frozen object from a YAML file and FORKLORE_* variables, which override the file.
 
-Each setting has its unit, its default and the reason for it. A wrong one names key, value and what would be right. Must not
-live here: what any of them does.
+Each setting has its unit, its default and the reason for it. A wrong one is reported with its key, its value and what is valid.
+This package must not use the settings.
 """
 
 from __future__ import annotations
@@ -21,46 +21,46 @@ from agent.settings.values import Listen, Part, between, duration, ring_size
 __all__ = ["BatchSettings", "CaptureSettings", "KubernetesSettings", "Settings", "SettingsError", "SinkSettings", "load"]
 
 _CREDENTIALS = re.compile(r"//.*@")  # of a URL; they are never shown
-# What Kubernetes puts into every pod of a namespace for a Service called forklore-something. They are no settings.
+# Variables that Kubernetes sets in every pod of a namespace for a Service named forklore-*. They are no settings.
 _SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$", re.ASCII)
-# For whoever looks on: top, tree and tail know the collector by these.
+# Of `forklore top`, `tree` and `tail`.
 _OF_THE_TERMINAL = ("FORKLORE_COLLECTOR", "FORKLORE_TOKEN_FILE", "FORKLORE_CA_FILE")
 
 
 class CaptureSettings(Part):
     threads: bool = False
-    """Send each thread as an event, too. They are always counted; there are often ten times as many."""
+    """Send an event for each thread too. Threads are always counted; there are often ten times as many as processes."""
     ring_bytes: Annotated[int, between(ring_size, "64Ki", "1Gi")] = Field("16Mi", validate_default=True)
-    """Bytes of kernel memory that forks wait in; 256 a fork, so 16Mi is 3 s at 20,000 forks a second."""
+    """Size of the kernel's ring buffer. A fork takes 256 bytes, so 16Mi holds 3 s at 20,000 forks a second."""
     summary_interval: Annotated[float, between(duration, "1s", "5m")] = Field("10s", validate_default=True)
-    """How often each container's exact counts are sent; the resolution of every rate."""
+    """How often each container's exact counts are sent, which is the resolution of every rate."""
     storm_limit: int = Field(default=2000, ge=0, le=10_000_000)
-    """Events a second of one pod above which only its exact counts are sent, until it was below for 5 s; 0: no limit."""
+    """Forks a second of one pod above which only its exact counts are sent, until it was below for 5 s. 0: no limit."""
     pin: Path | None = Path("/sys/fs/bpf/forklore")
-    """Where capture outlives the agent, in a BPF file system: a crash or an upgrade then misses no fork. null: nowhere."""
+    """Folder in a BPF file system where capture is pinned, so that a crash or an upgrade misses no fork. null: not pinned."""
     keep: bool = False
-    """Stay attached after a clean exit, too, for the next agent to take over (the chart says true, for upgrades)."""
+    """Stay attached after a clean exit too, for the next agent to take over. The chart sets true, for upgrades."""
 
 
 class KubernetesSettings(Part):
     enabled: bool = True
-    """Ask the Kubernetes API for names. Without it events carry what the cgroup's path says: pod uid and container id."""
+    """Read names from the Kubernetes API. Without it events have the ids of the cgroup's path: pod uid and container id."""
     kubeconfig: Path | None = None
     """Default: the pod's own service account."""
     wait: Annotated[float, between(duration, "0s", "60s")] = Field("5s", validate_default=True)
-    """How long a fork may wait for its container to be known: a kubelet reports one about a second after its start."""
+    """How long a fork may wait for its container to be known. A kubelet reports a container about a second after its start."""
     sandboxes: tuple[Annotated[str, Field(min_length=1, max_length=253)], ...] = (
         "*kata*", "*gvisor*", "*runsc*", "*firecracker*", "*peerpod*", "*peer-pod*", "*edera*", "*urunc*", "*quark*"
     )  # fmt: skip
-    """RuntimeClasses, by name (`*` and `?` as in a shell), whose pods have a kernel of their own: no probe of the node's sees
-    what they fork, so they are said to be not observable, and never to fork nothing."""
+    """RuntimeClasses, by name (`*` and `?` as in a shell), whose pods have a kernel of their own. The node's BPF programs can't
+    see their forks, so these pods are reported as not observable, never as 0 forks."""
 
 
 class PodMetricsSettings(Part):
     enabled: bool = False
-    """Series of its own for each pod in /metrics, as long as the pod is there. The stream has the same numbers, exactly."""
+    """Add series for each pod to /metrics, as long as the pod exists. The events have the same numbers."""
     most: int = Field(default=200, ge=1, le=5000)
-    """Pods that get series, four each; how many found no place is forklore_pods_without_series. A node has 110 by default."""
+    """Pods with series, four each; forklore_pods_without_series counts the others. A node has at most 110 pods by default."""
 
 
 class MetricsSettings(Part):
@@ -76,18 +76,18 @@ class Settings(BaseSettings):
     node: str = Field(default_factory=lambda: os.environ.get("NODE_NAME") or os.uname().nodename, min_length=1, max_length=253)
     """This node's name in Kubernetes. Default: $NODE_NAME, else the host's name."""
     cluster: str = Field(default="default", min_length=1, max_length=253)
-    """What the cluster is called in every event."""
+    """Name of the cluster in every event."""
     capture: CaptureSettings = CaptureSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
     state_dir: Path = Path("/var/lib/forklore")
-    """Where the journal lies (what waits for the sinks, and what the next agent has to know) and the last ledger is written."""
-    status: Listen = "0.0.0.0:9911"  # probes come from the kubelet, scrapes from Prometheus
-    """Where /healthz, /readyz, /metrics, /v1/pods and /v1/ledger are served."""
+    """Folder of the journal (batches that wait for the sinks, and state for the next agent) and of the last ledger."""
+    status: Listen = "0.0.0.0:9911"  # for the kubelet's checks and Prometheus' scrapes
+    """Address and port of /healthz, /readyz, /metrics, /v1/pods and /v1/ledger."""
     status_token_file: Path | None = None
-    """When set, /v1/pods and /v1/ledger want this bearer token: they name pods."""
+    """File with a bearer token that /v1/pods and /v1/ledger then require, because they name pods."""
     metrics: MetricsSettings = MetricsSettings()
     sinks: tuple[SinkSettings, ...] = ()
-    """Where forks go; each has a queue and an account of its own."""
+    """Receivers of the events, each with a queue and an account of its own."""
 
     @classmethod
     def settings_customise_sources(
@@ -104,7 +104,7 @@ class Settings(BaseSettings):
 
 
 class SettingsError(Exception):
-    """`lines`: one for each mistake: key, value, what would be right."""
+    """`lines`: one for each mistake: key, value, what is valid."""
 
     def __init__(self, lines: list[str]) -> None:
         super().__init__("; ".join(lines))
@@ -112,9 +112,9 @@ class SettingsError(Exception):
 
 
 def load(file: Path | None) -> Settings:
-    """Raises SettingsWrong."""
+    """Raises SettingsError."""
     if file is not None and not file.is_file():
-        raise SettingsError([f"--config: {file} is not there"])
+        raise SettingsError([f"--config: {file} does not exist"])
     bound = type("Settings", (Settings,), {"file": file, "__doc__": Settings.__doc__, "__module__": __name__})
     try:
         settings: Settings = bound()
@@ -122,16 +122,16 @@ def load(file: Path | None) -> Settings:
         raise SettingsError([_line(one) for one in error.errors()]) from error
     except (yaml.YAMLError, OSError, UnicodeDecodeError, TypeError, ValueError) as error:
         raise SettingsError([f"{file or 'environment'}: {' '.join(str(error).split())}"]) from error
-    if strangers := [key for key in os.environ if _is_stranger(key)]:
-        raise SettingsError([f"{key}: there is no such setting" for key in strangers])
+    if unknown := [key for key in os.environ if _is_unknown(key)]:
+        raise SettingsError([f"{key}: there is no such setting" for key in unknown])
     names = [sink.name for sink in settings.sinks]
     if len(set(names)) < len(names):
         raise SettingsError(["sinks: two have the same name; each needs its own"])
     return settings
 
 
-def _is_stranger(variable: str) -> bool:
-    """A FORKLORE_ variable that sets nothing: a typing error, which must not pass for a setting."""
+def _is_unknown(variable: str) -> bool:
+    """A FORKLORE_ variable that sets nothing: probably a typing error, so it is refused."""
     if not variable.startswith("FORKLORE_") or variable.startswith("FORKLORE_COLLECTOR_") or _SERVICE_LINK.search(variable):
         return False
     if variable in _OF_THE_TERMINAL:
@@ -141,7 +141,7 @@ def _is_stranger(variable: str) -> bool:
 
 def _line(error: Any) -> str:  # noqa: ANN401  pydantic's ErrorDetails, a TypedDict of its own core
     key = ".".join(str(part) for part in error["loc"])
-    key = key if key.isprintable() else key.encode("unicode_escape").decode()  # whoever wrote the file may write it anyhow
+    key = key if key.isprintable() else key.encode("unicode_escape").decode()  # the file may have any characters
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{key}: there is no such setting"

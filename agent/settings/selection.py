@@ -1,7 +1,4 @@
-"""The settings of what leaves the node: `select` takes whole subjects and kinds of events out, and how label keys are written.
-
-Must not live here: what any of them does.
-"""
+"""The settings of what leaves the node: `select` excludes pods and kinds of events; and the syntax of label keys."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ _LABEL: Final = re.compile(rf"{_KEY}|[A-Za-z0-9._/-]{{0,317}}\*", re.ASCII)
 def requirements(value: object) -> tuple[tuple[str, frozenset[str] | None, bool], ...]:
     """`app=cart, tier in (web, db), !debug` -> key, values (None: any), whether it must be one of them."""
     if not isinstance(value, str):
-        raise ValueError("give label requirements in one text, as kubectl takes them: app=cart, tier in (web, db), !debug")
+        raise ValueError("give label requirements in one text, in kubectl's syntax: app=cart, tier in (web, db), !debug")
     return tuple(_requirement(one.strip()) for one in re.split(r",(?![^(]*\))", value) if value.strip())
 
 
@@ -85,14 +82,14 @@ class NamespacesSettings(Part):
     """Only pods of these namespaces: names, or patterns with `*` and `?`. Empty: all. A pod that the API has not named is in
     none of them."""
     exclude: Namespaces = ()
-    """But not these."""
+    """Except these."""
 
 
 class SelectSettings(Part):
     namespaces: NamespacesSettings = NamespacesSettings()
     labels: Annotated[tuple[tuple[str, frozenset[str] | None, bool], ...], BeforeValidator(requirements)] = ()
-    """Only pods whose labels are so, as kubectl takes it: `app=cart, tier in (web, db), !debug`."""
+    """Only pods with these labels, in kubectl's syntax: `app=cart, tier in (web, db), !debug`."""
     host: bool = True
-    """What is in no pod, too: the node's own services and the kubelet."""
+    """Processes outside of pods too: the node's own services and the kubelet."""
     events: Kinds = KINDS
-    """Which kinds. Without `gap` and `node_summary` the sink can't tell silence from loss."""
+    """Kinds of events. Without `gap` and `node_summary` the receiver can't distinguish silence from loss."""

@@ -1,6 +1,6 @@
-"""The settings of a sink: where forks go, in which protocol and schema, and what of them leaves the node.
+"""The settings of a sink: address, protocol, schema, and which fields leave the node.
 
-What doesn't go together is refused by the key that came later, with what would. Must not live here: what any of them does.
+Settings that exclude each other are refused at the later key, with what is valid.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from agent.settings.values import Part, between, duration, size
 
 __all__ = ["CHOICES", "BatchSettings", "SinkSettings"]
 
-# What goes with which protocol, its usual first.
+# What each protocol allows, its default first.
 CHOICES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "schema_": {
         "http": ("native", "ecs", "ocsf"),
@@ -53,7 +53,7 @@ _INDICES: Final[dict[str, tuple[str, str]]] = {
     "elasticsearch": (r"[a-z0-9][a-z0-9._-]{0,254}", "small letters, digits, ., _ and -, as Elasticsearch names its indices"),
 }
 _DATA_STREAM: Final = re.compile(r"(logs|metrics|traces|synthetics)-[a-z0-9][a-z0-9._]{0,99}-[a-z0-9._]{1,100}", re.ASCII)
-# What a receiver tells events apart and orders them by, and what a schema is none without.
+# Fields by which a receiver identifies and orders events, and fields that the schema requires.
 _KEPT: Final[dict[str, tuple[str, ...]]] = {
     "native": ("event", "id", "timestamp", "kind"),
     "ecs": (
@@ -73,73 +73,73 @@ _OWN_HEADERS: Final = frozenset(
 
 class BatchSettings(Part):
     events: int = Field(default=5000, ge=1, le=100_000)
-    """Events a POST has at most."""
+    """Most events in a POST."""
     bytes: Annotated[int, between(size, "1Ki", "64Mi")] = Field("4Mi", validate_default=True)
-    """Bytes a POST has at most, before compression, which leaves a tenth or so. A POST costs as much as a hundred forks."""
+    """Most bytes in a POST, before compression to about a tenth. A POST costs as much CPU as a hundred forks."""
     wait: Annotated[float, between(duration, "50ms", "60s")] = Field("1s", validate_default=True)
-    """How long an event may wait for others to fill its batch: what a quiet node's events are late by."""
+    """How long an event may wait for others to fill its batch, which is the delay of events on a quiet node."""
 
 
 class SinkSettings(Part):
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")
     """A label in metrics and in the ledger."""
     url: str = Field(pattern=r"^https?://[^\s]+$", max_length=2048)
-    """Where batches are POSTed to. `http` takes it as it is; the others add their own path when it has none:
+    """Address of the POSTs. `http` uses it unchanged; the others add their own path when it has none:
     `/services/collector/event`, `/<data stream or index>/_bulk`, `/v1/logs`."""
     protocol: Literal["http", "splunk_hec", "elasticsearch", "otlp"] = "http"
-    """How batches travel. `http`: one POST, any 2xx takes it. `splunk_hec`: Splunk, Falcon LogScale, Cribl. `elasticsearch`:
-    `_bulk`, and OpenSearch's. `otlp`: OpenTelemetry logs over HTTP, protobuf."""
+    """Protocol of the batches. `http`: a POST that any 2xx accepts. `splunk_hec`: Splunk, Falcon LogScale, Cribl.
+    `elasticsearch`: `_bulk`, and OpenSearch's. `otlp`: OpenTelemetry logs over HTTP, protobuf."""
     schema_: Literal["native", "ecs", "ocsf", "otel"] = Field(None, alias="schema", validate_default=True)
-    """What an event looks like: `native` (every field, as bpf/README.md lists them), `ecs`, `ocsf`, `otel`. `http` takes
+    """Schema of the events: `native` (every field, as bpf/README.md lists them), `ecs`, `ocsf`, `otel`. `http` allows
     native, ecs or ocsf; `splunk_hec` native or ocsf; `elasticsearch` ecs; `otlp` otel. Default: the first of them."""
     framing: Literal["ndjson", "json"] = "ndjson"
-    """`http` only. `json`: one array a POST, for receivers that know no newline-delimited JSON."""
+    """`http` only. `json`: one array in each POST, for receivers without newline-delimited JSON."""
     token_file: Path | None = None
-    """The receiver's token, or user:password; read again for every batch, so it can be replaced at any time."""
+    """File with the receiver's token, or user:password. Read again for every batch, so it can be replaced at any time."""
     auth: Literal["bearer", "basic", "header", "splunk", "api_key"] = Field(None, validate_default=True)
-    """How the token is shown. `http` and `otlp`: bearer, basic, header (see `token_header`); `splunk_hec`: splunk, bearer (for
+    """How the token is sent. `http` and `otlp`: bearer, basic, header (see `token_header`); `splunk_hec`: splunk, bearer (for
     LogScale); `elasticsearch`: api_key (id:key, or both in base64 as Kibana shows it), basic, bearer. Default: the first."""
     username: str | None = Field(default=None, pattern=r"^[^:\x00-\x1f\x7f]{1,128}$")
     """For `auth: basic`; then `token_file` holds the password only."""
     token_header: str | None = None
-    """For `auth: header`: the name of the header that is the token and nothing else, like `DD-API-KEY`."""
+    """For `auth: header`: the name of the header with the token alone, like `DD-API-KEY`."""
     index: str | None = None
-    """`splunk_hec`: where events go; default: the token's own index. `elasticsearch`: an index that is no data stream."""
+    """`splunk_hec`: index of the events; default: the token's own. `elasticsearch`: an index that is no data stream."""
     source: str = Field(default="forklore", min_length=1, max_length=256)
     """`splunk_hec` only."""
     sourcetype: str | None = Field(default=None, min_length=1, max_length=256)
-    """`splunk_hec` only. Default: `forklore:` and the schema, so that searches can tell them apart."""
+    """`splunk_hec` only. Default: `forklore:` and the schema, so that searches can distinguish them."""
     data_stream: str | None = None
     """`elasticsearch` only: type-dataset-namespace. Default: `logs-forklore.process-default`, when neither `index` nor the
     URL's path says another."""
     headers: dict[str, str] = Field(default={})
     """Sent with every batch."""
     proxy: str | None = Field(default=None, repr=False)
-    """`http://host:port`, or `https://`, with `user:password@` if it wants them. What the environment says is not taken."""
+    """`http://host:port`, or `https://`, with `user:password@` if required. HTTPS_PROXY and its like are ignored."""
     ca_file: Path | None = None
-    """CAs that may vouch for the receiver (PEM), instead of the system's. This file and the next two are read again when they
-    are replaced; receivers are always checked."""
+    """CAs for the receiver's certificate (PEM), instead of the system's. This file and the next two are read again when they
+    are replaced. Certificates are always verified."""
     cert_file: Path | None = None
-    """Client certificate with its chain (PEM), for a receiver that wants one."""
+    """Client certificate with its chain (PEM), for a receiver that requires one."""
     key_file: Path | None = None
     """Its key (PEM, without a password). Default: it is in `cert_file`."""
     compression: Literal["gzip", "zstd", "none"] = "gzip"
-    """gzip is understood everywhere and leaves a seventh or less, zstd half of that; both cost 1 us a fork. Splunk and
-    Elasticsearch know no zstd."""
+    """All receivers support gzip, which leaves a seventh or less; zstd leaves half of that. Both cost 1 us a fork. Splunk and
+    Elasticsearch do not support zstd."""
     batch: BatchSettings = BatchSettings()
     journal_bytes: Annotated[int, between(size, "1Mi", "64Gi")] = Field("512Mi", validate_default=True)
-    """Compressed bytes that may wait for the sink, in `state_dir`; then the oldest go, counted as lost{journal_full}. 250 a
-    fork: 512Mi is half an hour at 1,000 forks a second."""
+    """Compressed bytes that may wait for the sink, in `state_dir`; then the oldest are dropped, counted as
+    lost{journal_full}. A fork takes 250: 512Mi is half an hour at 1,000 forks a second."""
     select: SelectSettings = SelectSettings()
     labels: Patterns | None = None
-    """Which of a pod's labels leave the node: keys, or beginnings like `app.kubernetes.io/*`. Default: all."""
+    """Labels of a pod that leave the node: keys, or prefixes like `app.kubernetes.io/*`. Default: all."""
     annotations: Keys = ()
-    """Which of a pod's annotations leave the node, by their whole keys, 32 at most; each is cut at 1,024 characters. Only these
+    """Annotations of a pod that leave the node, by their whole keys, 32 at most; each is cut at 1,024 characters. Only these
     are kept in memory."""
     drop_fields: tuple[str, ...] = Field(default=(), max_length=64)
     """Fields that never leave the node, by their dotted names in the schema, with all below them: `k8s.labels`,
-    `process.user.id`. Costs 5 us more an event, which is read and written anew; nothing with `otel`, where each is an
-    attribute's whole name, or `body`. What an event is told apart by can't be dropped."""
+    `process.user.id`. Costs 5 us more for each event, which is parsed and encoded again; nothing with `otel`, where
+    each is an attribute's whole name, or `body`. Fields that identify an event can't be dropped."""
 
     @field_validator("url")
     @classmethod
@@ -174,7 +174,7 @@ class SinkSettings(Part):
     def _tls(cls, file: Path | None, info: ValidationInfo) -> Path | None:
         urls = (info.data.get("url") or "https", info.data.get("proxy") or "")
         if file is not None and not any(url.startswith("https") for url in urls):
-            raise ValueError("goes with an https:// url only: over http:// nothing is checked or shown")
+            raise ValueError("goes with an https:// url only: over http:// there are no certificates")
         if file is not None and info.field_name == "key_file" and info.data.get("cert_file") is None:
             raise ValueError("is the key of a cert_file: give that, too")
         return file
@@ -182,7 +182,7 @@ class SinkSettings(Part):
     @field_validator("schema_", "auth", mode="before")
     @classmethod
     def _usual(cls, value: object, info: ValidationInfo) -> object:
-        """Not given: what is usual with the protocol."""
+        """Not set: the default of the protocol."""
         return _choices(info)[0] if value is None else value
 
     @field_validator(*CHOICES)
@@ -198,7 +198,7 @@ class SinkSettings(Part):
     def _owned(cls, value: str | None, info: ValidationInfo) -> str | None:
         owners = _OWNERS[str(info.field_name)]
         if value is not None and info.data.get("protocol", owners[0]) not in owners:
-            raise ValueError(f"is a key of {_or(owners)}; {info.data['protocol']} has none such")
+            raise ValueError(f"is a key of {_or(owners)}; {info.data['protocol']} has no such key")
         return value
 
     @field_validator("username", "token_header")
@@ -237,9 +237,9 @@ class SinkSettings(Part):
             if not (value.isascii() and value.isprintable()):
                 raise ValueError(f"the value of {name}: give printable ASCII on one line")
             if name.lower() in _OWN_HEADERS:
-                raise ValueError(f"leave {name} out: forklore says that itself")
+                raise ValueError(f"leave {name} out: forklore sets that itself")
             if name.lower() == _token_header(info.data):
-                raise ValueError(f"give either {name} or token_file: they say the same")
+                raise ValueError(f"give either {name} or token_file: both set the same header")
         return headers
 
     @field_validator("drop_fields")
@@ -250,20 +250,20 @@ class SinkSettings(Part):
                 raise ValueError(f"{name!r:.80} is no field: give dotted names, like k8s.labels")
             for kept in _KEPT.get(info.data.get("schema_", ""), ()):
                 if f"{kept}.".startswith(f"{name}.") or f"{name}.".startswith(f"{kept}."):
-                    raise ValueError(f"leave {name} out: every event keeps {kept}, by which a receiver knows it")
+                    raise ValueError(f"leave {name} out: every event keeps {kept}, by which a receiver identifies it")
         return names
 
     @model_validator(mode="after")
     def _whole(self) -> SinkSettings:
         if self.token_file is None and self.model_fields_set & {"auth", "username", "token_header"}:
-            raise ValueError("auth, username and token_header say how token_file is shown: give that, too")
+            raise ValueError("auth, username and token_header describe how token_file is sent: give that, too")
         if self.auth == "header" and self.token_header is None:
             raise ValueError("auth: header needs token_header, the name of the header")
         return self
 
 
 def _choices(info: ValidationInfo) -> tuple[str, ...]:
-    """All there are, when the protocol itself is wrong and has been refused."""
+    """All choices, when the protocol itself is wrong and has been refused."""
     choices = CHOICES[str(info.field_name)]
     return choices.get(info.data.get("protocol", "")) or tuple(one for those in choices.values() for one in those)
 

@@ -1,6 +1,6 @@
-"""How a setting's value is written (bytes, durations, addresses), and what all parts of the settings share.
+"""The syntax of values (bytes, durations, addresses), and the base of all parts of the settings.
 
-A wrong value's text says what would be right. Must not live here: any one setting.
+The message for a wrong value has what is valid.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def duration(value: object) -> float:
 
 
 def between(parse: Callable[[object], float], least: str, most: str) -> BeforeValidator:
-    """Checked here, so that a wrong value is shown as it was written and not as it was read."""
+    """Checks before the conversion, so that a message shows the value as it was written."""
 
     def check(value: object) -> float:
         number = parse(value)

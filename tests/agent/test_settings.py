@@ -1,4 +1,4 @@
-"""Settings: what is wrong is named with key and value and what would be right, and the environment goes before the file."""
+"""The agent's settings: mistakes are reported with key, value and what is valid; the environment overrides the file."""
 
 from pathlib import Path
 
@@ -108,7 +108,7 @@ def test_a_file_as_a_user_writes_it(settings_of):
         ("sinks: [{name: siem, url: 'http://x', journal_bytes: 5}]", ["sinks.0.journal_bytes", "5", "1Mi to 64Gi"]),
     ],
 )
-def test_a_wrong_value_is_named_with_its_key_and_what_would_be_right(complaint, text, words):
+def test_a_wrong_value_is_reported_with_its_key_and_what_is_valid(complaint, text, words):
     line = complaint(text)
     assert line.startswith(f"{words[0]}")
     assert [word for word in words if word not in line] == []
@@ -163,7 +163,7 @@ def test_an_unknown_key_is_refused_by_its_name(complaint, text, key):
         ("headers: {'a b': s3cr3t}", ["headers", "a b"]),
         ('headers: {X-A: "s3cr3t\\r\\nX-B: 1"}', ["headers", "X-A", "one line"]),
         ("headers: {X-A: 's3cr3t\u00df'}", ["headers", "X-A", "ASCII"]),
-        ("headers: {content-length: s3cr3t}", ["headers", "content-length", "forklore says that itself"]),
+        ("headers: {content-length: s3cr3t}", ["headers", "content-length", "forklore sets that itself"]),
         ("token_file: /t, headers: {authorization: s3cr3t}", ["headers", "authorization", "token_file"]),
         ("token_file: /t, auth: header, token_header: X-Key, headers: {x-key: s3cr3t}", ["headers", "x-key", "token_file"]),
         ("labels: ['a b']", ["labels", "a b", "app.kubernetes.io/*"]),
@@ -187,7 +187,7 @@ def test_an_unknown_key_is_refused_by_its_name(complaint, text, key):
         ("select: {host: perhaps}", ["select.host", "perhaps", "boolean"]),
     ],
 )
-def test_what_does_not_go_together_in_a_sink_is_refused_with_what_would(complaint, sink, words):
+def test_settings_of_a_sink_that_exclude_each_other_are_refused_with_what_is_valid(complaint, sink, words):
     line = complaint(f"sinks: [{{name: siem, url: 'http://x', {sink}}}]")
     assert line.startswith("sinks.0")
     assert [word for word in words if word not in line] == []
@@ -203,13 +203,13 @@ def test_what_does_not_go_together_in_a_sink_is_refused_with_what_would(complain
         ("otlp", "otel", "bearer"),
     ],
 )
-def test_a_protocol_alone_says_what_is_usual_with_it(settings_of, protocol, schema, auth):
+def test_a_protocol_alone_sets_its_defaults(settings_of, protocol, schema, auth):
     for given_ in ("", ", schema: null, auth: null, index: null"):
         (sink,) = settings_of(f"sinks: [{{name: siem, url: 'http://x', token_file: /t, protocol: {protocol}{given_}}}]").sinks
         assert (sink.schema_, sink.auth, sink.compression) == (schema, auth, "gzip")
 
 
-def test_a_wrong_protocol_is_one_mistake_and_not_one_of_each_key_that_hangs_on_it(complaint):
+def test_a_wrong_protocol_is_one_mistake_and_not_one_for_each_key_that_depends_on_it(complaint):
     line = complaint("sinks: [{name: a, url: 'http://x', protocol: grpc, schema: otel, auth: splunk, index: x, source: y}]")
     assert "sinks.0.protocol = 'grpc'" in line
 
@@ -249,7 +249,7 @@ def test_a_whole_sink_of_each_protocol_as_a_user_writes_it(settings_of):
     )
 
 
-def test_every_mistake_is_told_and_not_only_the_first(settings_of):
+def test_every_mistake_is_reported_and_not_only_the_first(settings_of):
     with pytest.raises(SettingsError) as refusal:
         settings_of("{capture: {ring_bytes: 5Mi, threads: x}, nope: 1}")
     assert len(refusal.value.lines) == 3
@@ -263,13 +263,13 @@ def test_two_sinks_of_one_name_are_refused(complaint):
     assert "the same name" in complaint("sinks: [{name: a, url: 'http://x'}, {name: a, url: 'http://y'}]")
 
 
-def test_a_file_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(SettingsError, match="is not there"):
+def test_a_missing_file_is_reported(tmp_path):
+    with pytest.raises(SettingsError, match="does not exist"):
         load(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("text", ["{", "a: b: c", "- 1", "text", "5", "\x00", "!!python/object:os.system {}", "? [a]\n: 1"])
-def test_a_file_that_is_no_settings_is_refused_in_one_line(complaint, text):
+def test_a_file_without_settings_is_refused_in_one_line(complaint, text):
     assert "\n" not in complaint(text)
 
 
@@ -285,7 +285,7 @@ def test_an_empty_file_is_all_defaults(settings_of, text):
     assert settings_of(text).cluster == "default"
 
 
-def test_the_environment_goes_before_the_file_key_by_key(settings_of, monkeypatch):
+def test_the_environment_overrides_the_file_key_by_key(settings_of, monkeypatch):
     monkeypatch.setenv("FORKLORE_CAPTURE__THREADS", "true")
     monkeypatch.setenv("FORKLORE_CLUSTER", "from-environment")
     settings = settings_of("{cluster: from-file, node: from-file, capture: {ring_bytes: 8Mi}}")
@@ -315,7 +315,7 @@ def test_a_wrong_environment_is_named_as_well(monkeypatch, name, value, words):
     assert [word for word in words if word not in line] == []
 
 
-def test_what_kubernetes_puts_into_the_environment_for_a_service_of_our_name_is_not_ours(monkeypatch):
+def test_variables_of_a_kubernetes_service_of_our_name_are_ignored(monkeypatch):
     monkeypatch.setenv("FORKLORE_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("FORKLORE_PORT", "tcp://10.0.0.1:9910")
     assert load(None).cluster == "default"
@@ -350,7 +350,7 @@ keys = st.sampled_from(["node", "cluster", "capture", "kubernetes", "state_dir",
 
 
 @given(st.dictionaries(keys, yaml_words, max_size=3))
-def test_whatever_is_written_it_is_settings_or_a_complaint(tmp_path_factory, written):
+def test_any_text_gives_settings_or_a_complaint(tmp_path_factory, written):
     import yaml  # noqa: PLC0415
 
     file = tmp_path_factory.mktemp("any") / "forklore.yaml"

@@ -28,7 +28,7 @@ def complaint(sink):
     return read
 
 
-def test_nothing_is_set_unless_it_is(sink):
+def test_tls_settings_have_no_defaults(sink):
     plain = sink("url: 'https://siem.example/x'")
     assert (plain.proxy, plain.ca_file, plain.cert_file, plain.key_file) == (None, None, None, None)
 
@@ -43,7 +43,7 @@ def test_nothing_is_set_unless_it_is(sink):
         "url: 'https://siem.example/a@b'",
     ],
 )
-def test_what_goes_together_is_taken(sink, fields):
+def test_valid_combinations_are_accepted(sink, fields):
     assert sink(fields).name == "siem"
 
 
@@ -63,7 +63,7 @@ def test_what_goes_together_is_taken(sink, fields):
         ("url: 'https://user@siem.example/x'", "sinks.0.url = 'https://...@siem.example/x': leave user and password out"),
     ],
 )
-def test_what_does_not_is_refused_with_what_would(complaint, fields, words):
+def test_invalid_combinations_are_refused_with_what_is_valid(complaint, fields, words):
     assert words in complaint(fields)
 
 
@@ -81,5 +81,5 @@ def test_a_password_is_never_shown_not_even_in_a_complaint(complaint, fields):
     assert "hunter2" not in complaint(fields)
 
 
-def test_a_password_is_not_in_what_settings_show_of_themselves(sink):
+def test_a_password_is_not_in_the_repr_of_the_settings(sink):
     assert "hunter2" not in repr(sink("url: 'https://siem.example/x', proxy: 'http://u:hunter2@proxy:1'"))

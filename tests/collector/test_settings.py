@@ -1,4 +1,4 @@
-"""Settings: what is wrong is named with its value and with what would be right."""
+"""The collector's settings: mistakes are reported with their value and with what is valid."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def mistakes(path):
     return wrong.value.mistakes
 
 
-def test_without_a_word_the_settings_are_usable():
+def test_the_defaults_are_usable():
     settings = load(None)
     assert (settings.listen, settings.retention, settings.max_body) == ("127.0.0.1:9910", 7 * 86400, 16 * 2**20)
 
@@ -75,22 +75,22 @@ def test_a_stray_variable_is_a_mistake(monkeypatch):
         ("batches: many", "batches", "many", "integer"),
     ],
 )
-def test_a_mistake_names_key_value_and_what_would_be_right(config, text, key, value, right):
+def test_a_mistake_has_key_value_and_what_is_valid(config, text, key, value, right):
     (line,) = mistakes(config(text))
     assert line.startswith(f"{key}: ") and value in line and right in line
 
 
-def test_every_mistake_is_told_at_once(config):
+def test_all_mistakes_are_reported_at_once(config):
     assert len(mistakes(config("listen: x\nstore: y\nfoo: z"))) == 3
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "just text", "a: [", "1: 2"])
-def test_a_file_that_holds_no_settings_is_said_so(config, text):
+def test_a_file_without_settings_is_reported(config, text):
     (line,) = mistakes(config(text))
     assert "--config" in line
 
 
-def test_a_file_that_is_not_there_is_said_so(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     (line,) = mistakes(tmp_path / "no.yaml")
     assert "cannot be read: No such file" in line
 
