@@ -65,21 +65,31 @@ class Exposition(Collector):
 def _captured(ledger: Mapping[str, Any], measures: Measures) -> Iterator[Metric]:
     kinds = {"process": ledger["processes"], "thread": ledger["threads"], "orphaned": ledger["lost"]["orphaned"]}
     captured = [([kind], count) for kind, count in kinds.items()]
-    text = "Forks, as the kernel counts them; orphaned: while no agent was there, of either kind."
+    text = "Forks, as the kernel counts them; orphaned: of either kind, while no agent was running."
     yield _counter("forklore_captured_forks", text, captured, ["kind"])
     yield _counter(
         "forklore_entered_processes", "Processes that were moved into a container after their fork.", ledger["entered"]
     )
     yield _counter("forklore_suppressed_forks", "Forks above their pod's storm limit: counted, not sent.", ledger["suppressed"])
     yield _gauge("forklore_storms", "Pods above their storm limit.", ledger["storms"])
-    yield _gauge("forklore_unaccounted_forks", "What the ledger is out by. Anything but 0 is a bug.", ledger["unaccounted"])
+    yield _gauge(
+        "forklore_unaccounted_forks",
+        "Difference of the two sides of the ledger. Anything but 0 is a bug.",
+        ledger["unaccounted"],
+    )
     yield _gauge("forklore_ring_fill_ratio", "How full the kernel's ring is.", measures.ring_fill)
-    yield _gauge("forklore_ring_backlog_forks", "Forks in the kernel's ring that are not taken yet.", measures.ring_backlog)
+    yield _gauge("forklore_ring_backlog_forks", "Forks in the kernel's ring that are not drained yet.", measures.ring_backlog)
     yield _gauge("forklore_ring_size_bytes", "Size of the kernel's ring.", measures.ring_bytes)
     yield _gauge("forklore_capture_pinned", "1: capture outlives the agent. 0: a restart misses forks.", measures.pinned)
-    yield _gauge("forklore_draining_probes", "Earlier agents' probes whose forks are still being sent.", len(ledger["former"]))
+    yield _gauge(
+        "forklore_draining_probes",
+        "Program instances of earlier agents whose forks are still being sent.",
+        len(ledger["former"]),
+    )
     yield _counter("forklore_clock_steps", "Times that wall time was stepped.", measures.clock_steps)
-    yield _counter("forklore_cgroup_walks", "Times that all cgroups were read again, for news was lost.", measures.walks)
+    yield _counter(
+        "forklore_cgroup_walks", "Times that all cgroups were read again, because cgroup events were lost.", measures.walks
+    )
 
 
 def _sinks(ledger: Mapping[str, Any], measures: Mapping[str, SinkMeasures]) -> Iterator[Metric]:
@@ -95,18 +105,20 @@ def _sinks(ledger: Mapping[str, Any], measures: Mapping[str, SinkMeasures]) -> I
         return [([name], getattr(sink, what)) for name, sink in measures.items()]
 
     lost = [*((["", reason], count) for reason, count in ledger["lost"].items()), *split("lost")]
-    yield _counter("forklore_lost_forks", "Forks that no event tells of; sink empty: of any sink.", lost, ["sink", "reason"])
-    yield _counter("forklore_filtered_forks", "Forks that settings leave out.", split("filtered"), ["sink", "reason"])
-    yield _counter("forklore_delivered_forks", "Forks that the sink has taken.", told("delivered"), ["sink"])
+    yield _counter("forklore_lost_forks", "Forks without an event; sink empty: in all sinks.", lost, ["sink", "reason"])
+    yield _counter("forklore_filtered_forks", "Forks that the settings exclude.", split("filtered"), ["sink", "reason"])
+    yield _counter("forklore_delivered_forks", "Forks that the sink has accepted.", told("delivered"), ["sink"])
     yield _gauge("forklore_queued_forks", "Forks on their way to the sink.", split("queued"), ["sink", "where"])
     draining = [([name], sum(sum(one["sinks"][name]["queued"].values()) for one in ledger["former"])) for name in sinks]
-    yield _gauge("forklore_draining_forks", "Forks of earlier agents' probes on their way to the sink.", draining, ["sink"])
-    text = "What the sink answered: a status, or what went wrong."
+    yield _gauge("forklore_draining_forks", "Forks of earlier program instances on their way to the sink.", draining, ["sink"])
+    text = "Answers of the sink: a status, or the kind of failure."
     yield _counter("forklore_sink_answers", text, split("answers"), ["sink", "answer"])
     yield _gauge("forklore_journal_bytes", "Compressed bodies that wait for the sink.", told("journal_bytes"), ["sink"])
     yield _gauge("forklore_journal_batches", "Batches that wait for the sink.", measured("batches"), ["sink"])
     yield _counter("forklore_sink_tries", "Batches sent, again or for the first time.", measured("tries"), ["sink"])
-    yield _counter("forklore_sink_retries", "Batches sent again, for they had not been taken.", measured("retries"), ["sink"])
+    yield _counter(
+        "forklore_sink_retries", "Batches sent again, because they had not been accepted.", measured("retries"), ["sink"]
+    )
     text = "Kept connections that the sink had closed meanwhile."
     yield _counter("forklore_sink_reconnects", text, measured("reconnects"), ["sink"])
     yield _counter("forklore_sink_sent_bytes", "Bytes of bodies that the sink answered to.", measured("sent_bytes"), ["sink"])
@@ -119,16 +131,18 @@ def _sinks(ledger: Mapping[str, Any], measures: Mapping[str, SinkMeasures]) -> I
 
 def _journal(measures: Measures) -> Iterator[Metric]:
     yield _gauge("forklore_journal_disk_bytes", "The journal's size on the disk.", measures.journal_bytes)
-    text = "1: the journal can be written. 0: what comes is held in memory."
+    text = "1: the journal can be written. 0: new batches are held in memory."
     yield _gauge("forklore_journal_works", text, measures.journal_works)
-    yield _counter("forklore_journal_corruptions", "Times that the journal was begun anew.", measures.journal_corruptions)
+    yield _counter(
+        "forklore_journal_corruptions", "Times that a new journal replaced a corrupt one.", measures.journal_corruptions
+    )
     text = "How long a commit to the journal took."
     yield _histogram("forklore_journal_commit_duration_seconds", text, [([], measures.commits)])
 
 
 def _names(ledger: Mapping[str, Any], measures: Measures) -> Iterator[Metric]:
     states = [([state], count) for state, count in ledger["enrichment"].items()]
-    yield _counter("forklore_enriched_forks", "Forks by how they were identified.", states, ["state"])
+    yield _counter("forklore_enriched_forks", "Forks by the state of their attribution.", states, ["state"])
     requests = [([what], count) for what, count in _bounded(ledger["kubernetes"]["requests"]).items()]
     yield _counter("forklore_kubernetes_requests", "Requests to the Kubernetes API, and what ended them.", requests, ["what"])
     if measures.synced is not None:
@@ -144,7 +158,7 @@ def _of_pods(pods: PodSeries) -> Iterator[Metric]:
     names = ["namespace", "pod"]
     yield _counter("forklore_pod_captured_forks", "Forks in the pod.", captured, [*names, "kind"])
     yield _counter("forklore_pod_suppressed_forks", "Forks above the pod's storm limit.", suppressed, names)
-    yield _counter("forklore_pod_lost_forks", "Forks that the kernel's ring had no room for.", lost, names)
+    yield _counter("forklore_pod_lost_forks", "Forks that did not fit into the kernel's ring.", lost, names)
     yield _gauge("forklore_pods_without_series", "Pods that forked, beyond metrics.pods.most.", pods.left_out)
 
 
