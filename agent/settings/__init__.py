@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from agent.settings.sinks import BatchSettings, SinkSettings
-from agent.settings.values import Listen, Part, between, duration, ring_size
+from agent.settings.values import Listen, SettingsModel, in_range, parse_duration, parse_ring_size
 
 __all__ = ["BatchSettings", "CaptureSettings", "KubernetesSettings", "Settings", "SettingsError", "SinkSettings", "load"]
 
@@ -24,15 +24,15 @@ _CREDENTIALS = re.compile(r"//.*@")  # of a URL; they are never shown
 # Variables that Kubernetes sets in every pod of a namespace for a Service named forklore-*. They are no settings.
 _SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$", re.ASCII)
 # Of `forklore top`, `tree` and `tail`.
-_OF_THE_TERMINAL = ("FORKLORE_COLLECTOR", "FORKLORE_TOKEN_FILE", "FORKLORE_CA_FILE")
+_TERMINAL_VARIABLES = ("FORKLORE_COLLECTOR", "FORKLORE_TOKEN_FILE", "FORKLORE_CA_FILE")
 
 
-class CaptureSettings(Part):
+class CaptureSettings(SettingsModel):
     threads: bool = False
     """Send an event for each thread too. Threads are always counted; there are often ten times as many as processes."""
-    ring_bytes: Annotated[int, between(ring_size, "64Ki", "1Gi")] = Field("16Mi", validate_default=True)
+    ring_bytes: Annotated[int, in_range(parse_ring_size, "64Ki", "1Gi")] = Field("16Mi", validate_default=True)
     """Size of the kernel's ring buffer. A fork takes 256 bytes, so 16Mi holds 3 s at 20,000 forks a second."""
-    summary_interval: Annotated[float, between(duration, "1s", "5m")] = Field("10s", validate_default=True)
+    summary_interval: Annotated[float, in_range(parse_duration, "1s", "5m")] = Field("10s", validate_default=True)
     """How often each container's exact counts are sent, which is the resolution of every rate."""
     storm_limit: int = Field(default=2000, ge=0, le=10_000_000)
     """Forks a second of one pod above which only its exact counts are sent, until it was below for 5 s. 0: no limit."""
@@ -42,12 +42,12 @@ class CaptureSettings(Part):
     """Stay attached after a clean exit too, for the next agent to take over. The chart sets true, for upgrades."""
 
 
-class KubernetesSettings(Part):
+class KubernetesSettings(SettingsModel):
     enabled: bool = True
     """Read names from the Kubernetes API. Without it events have the ids of the cgroup's path: pod uid and container id."""
     kubeconfig: Path | None = None
     """Default: the pod's own service account."""
-    wait: Annotated[float, between(duration, "0s", "60s")] = Field("5s", validate_default=True)
+    wait: Annotated[float, in_range(parse_duration, "0s", "60s")] = Field("5s", validate_default=True)
     """How long a fork may wait for its container to be known. A kubelet reports a container about a second after its start."""
     sandboxes: tuple[Annotated[str, Field(min_length=1, max_length=253)], ...] = (
         "*kata*", "*gvisor*", "*runsc*", "*firecracker*", "*peerpod*", "*peer-pod*", "*edera*", "*urunc*", "*quark*"
@@ -56,19 +56,19 @@ class KubernetesSettings(Part):
     see their forks, so these pods are reported as not observable, never as 0 forks."""
 
 
-class PodMetricsSettings(Part):
+class PodMetricsSettings(SettingsModel):
     enabled: bool = False
     """Add series for each pod to /metrics, as long as the pod exists. The events have the same numbers."""
     most: int = Field(default=200, ge=1, le=5000)
     """Pods with series, four each; forklore_pods_without_series counts the others. A node has at most 110 pods by default."""
 
 
-class MetricsSettings(Part):
+class MetricsSettings(SettingsModel):
     pods: PodMetricsSettings = PodMetricsSettings()
 
 
 class Settings(BaseSettings):
-    """The agent's."""
+    """The settings of the agent."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="FORKLORE_", env_nested_delimiter="__")
     file: ClassVar[Path | None] = None
@@ -112,14 +112,14 @@ class SettingsError(Exception):
 
 
 def load(file: Path | None) -> Settings:
-    """Raises SettingsError."""
+    """Reads the settings; without a file, from the environment alone. Raises SettingsError."""
     if file is not None and not file.is_file():
         raise SettingsError([f"--config: {file} does not exist"])
     bound = type("Settings", (Settings,), {"file": file, "__doc__": Settings.__doc__, "__module__": __name__})
     try:
         settings: Settings = bound()
     except ValidationError as error:
-        raise SettingsError([_line(one) for one in error.errors()]) from error
+        raise SettingsError([_error_line(one) for one in error.errors()]) from error
     except (yaml.YAMLError, OSError, UnicodeDecodeError, TypeError, ValueError) as error:
         raise SettingsError([f"{file or 'environment'}: {' '.join(str(error).split())}"]) from error
     if unknown := [key for key in os.environ if _is_unknown(key)]:
@@ -134,12 +134,12 @@ def _is_unknown(variable: str) -> bool:
     """A FORKLORE_ variable that sets nothing: probably a typing error, so it is refused."""
     if not variable.startswith("FORKLORE_") or variable.startswith("FORKLORE_COLLECTOR_") or _SERVICE_LINK.search(variable):
         return False
-    if variable in _OF_THE_TERMINAL:
+    if variable in _TERMINAL_VARIABLES:
         return False
     return variable.removeprefix("FORKLORE_").split("__")[0].lower() not in Settings.model_fields
 
 
-def _line(error: Any) -> str:  # noqa: ANN401  pydantic's ErrorDetails, a TypedDict of its own core
+def _error_line(error: Any) -> str:  # noqa: ANN401  pydantic's ErrorDetails, a TypedDict of its own core
     key = ".".join(str(part) for part in error["loc"])
     key = key if key.isprintable() else key.encode("unicode_escape").decode()  # the file may have any characters
     message = str(error["msg"]).removeprefix("Value error, ")

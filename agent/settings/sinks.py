@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from agent.settings.selection import Keys, Patterns, SelectSettings
-from agent.settings.values import Part, between, duration, size
+from agent.settings.selection import AnnotationKeys, LabelPatterns, SelectSettings
+from agent.settings.values import SettingsModel, in_range, parse_duration, parse_size
 
 __all__ = ["CHOICES", "BatchSettings", "SinkSettings"]
 
@@ -41,7 +41,7 @@ CHOICES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     },
 }
 # The keys that only some protocols have.
-_OWNERS: Final[dict[str, tuple[str, ...]]] = {
+_PROTOCOLS_OF: Final[dict[str, tuple[str, ...]]] = {
     "framing": ("http",),
     "index": ("splunk_hec", "elasticsearch"),
     "source": ("splunk_hec",),
@@ -54,7 +54,7 @@ _INDICES: Final[dict[str, tuple[str, str]]] = {
 }
 _DATA_STREAM: Final = re.compile(r"(logs|metrics|traces|synthetics)-[a-z0-9][a-z0-9._]{0,99}-[a-z0-9._]{1,100}", re.ASCII)
 # Fields by which a receiver identifies and orders events, and fields that the schema requires.
-_KEPT: Final[dict[str, tuple[str, ...]]] = {
+_REQUIRED: Final[dict[str, tuple[str, ...]]] = {
     "native": ("event", "id", "timestamp", "kind"),
     "ecs": (
         "@timestamp", "ecs.version", "event.id", "event.kind", "event.category", "event.type", "event.action", "data_stream",
@@ -71,16 +71,16 @@ _OWN_HEADERS: Final = frozenset(
 )
 
 
-class BatchSettings(Part):
+class BatchSettings(SettingsModel):
     events: int = Field(default=5000, ge=1, le=100_000)
     """Most events in a POST."""
-    bytes: Annotated[int, between(size, "1Ki", "64Mi")] = Field("4Mi", validate_default=True)
+    bytes: Annotated[int, in_range(parse_size, "1Ki", "64Mi")] = Field("4Mi", validate_default=True)
     """Most bytes in a POST, before compression to about a tenth. A POST costs as much CPU as a hundred forks."""
-    wait: Annotated[float, between(duration, "50ms", "60s")] = Field("1s", validate_default=True)
+    wait: Annotated[float, in_range(parse_duration, "50ms", "60s")] = Field("1s", validate_default=True)
     """How long an event may wait for others to fill its batch, which is the delay of events on a quiet node."""
 
 
-class SinkSettings(Part):
+class SinkSettings(SettingsModel):
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")
     """A label in metrics and in the ledger."""
     url: str = Field(pattern=r"^https?://[^\s]+$", max_length=2048)
@@ -127,13 +127,13 @@ class SinkSettings(Part):
     """All receivers support gzip, which leaves a seventh or less; zstd leaves half of that. Both cost 1 us a fork. Splunk and
     Elasticsearch do not support zstd."""
     batch: BatchSettings = BatchSettings()
-    journal_bytes: Annotated[int, between(size, "1Mi", "64Gi")] = Field("512Mi", validate_default=True)
+    journal_bytes: Annotated[int, in_range(parse_size, "1Mi", "64Gi")] = Field("512Mi", validate_default=True)
     """Compressed bytes that may wait for the sink, in `state_dir`; then the oldest are dropped, counted as
     lost{journal_full}. A fork takes 250: 512Mi is half an hour at 1,000 forks a second."""
     select: SelectSettings = SelectSettings()
-    labels: Patterns | None = None
+    labels: LabelPatterns | None = None
     """Labels of a pod that leave the node: keys, or prefixes like `app.kubernetes.io/*`. Default: all."""
-    annotations: Keys = ()
+    annotations: AnnotationKeys = ()
     """Annotations of a pod that leave the node, by their whole keys, 32 at most; each is cut at 1,024 characters. Only these
     are kept in memory."""
     drop_fields: tuple[str, ...] = Field(default=(), max_length=64)
@@ -193,10 +193,10 @@ class SinkSettings(Part):
             raise ValueError(f"{info.data['protocol']} takes {_or(choices)}; {value} goes with {_or(owners)}")
         return value
 
-    @field_validator(*_OWNERS)
+    @field_validator(*_PROTOCOLS_OF)
     @classmethod
     def _owned(cls, value: str | None, info: ValidationInfo) -> str | None:
-        owners = _OWNERS[str(info.field_name)]
+        owners = _PROTOCOLS_OF[str(info.field_name)]
         if value is not None and info.data.get("protocol", owners[0]) not in owners:
             raise ValueError(f"is a key of {_or(owners)}; {info.data['protocol']} has no such key")
         return value
@@ -248,7 +248,7 @@ class SinkSettings(Part):
         for name in names:
             if not name.isprintable() or not all(name.split(".")) or len(name) > 512:
                 raise ValueError(f"{name!r:.80} is no field: give dotted names, like k8s.labels")
-            for kept in _KEPT.get(info.data.get("schema_", ""), ()):
+            for kept in _REQUIRED.get(info.data.get("schema_", ""), ()):
                 if f"{kept}.".startswith(f"{name}.") or f"{name}.".startswith(f"{kept}."):
                     raise ValueError(f"leave {name} out: every event keeps {kept}, by which a receiver identifies it")
         return names

@@ -12,10 +12,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from wire import units
 
-__all__ = ["Listen", "Part", "between", "duration", "ring_size", "size"]
+__all__ = ["Listen", "SettingsModel", "in_range", "parse_duration", "parse_ring_size", "parse_size"]
 
 
-def size(value: object) -> int:
+def parse_size(value: object) -> int:
+    """Bytes."""
     if isinstance(value, str) and (size_bytes := units.size(value)) is not None:
         return size_bytes
     if isinstance(value, int) and not isinstance(value, bool):
@@ -23,20 +24,22 @@ def size(value: object) -> int:
     raise ValueError("give bytes, as a number or like 512Ki, 16Mi, 1Gi")
 
 
-def ring_size(value: object) -> int:
-    number = size(value)
+def parse_ring_size(value: object) -> int:
+    """Bytes, a power of two."""
+    number = parse_size(value)
     if number & (number - 1):
         raise ValueError("give a power of two, like 8Mi, 16Mi, 32Mi: the kernel's ring buffer has no others")
     return number
 
 
-def duration(value: object) -> float:
+def parse_duration(value: object) -> float:
+    """Seconds."""
     if isinstance(value, str) and (seconds := units.seconds(value)) is not None:
         return seconds
     raise ValueError("give a time with its unit, like 500ms, 10s, 5m")
 
 
-def between(parse: Callable[[object], float], least: str, most: str) -> BeforeValidator:
+def in_range(parse: Callable[[object], float], least: str, most: str) -> BeforeValidator:
     """Checks before the conversion, so that a message shows the value as it was written."""
 
     def check(value: object) -> float:
@@ -48,15 +51,17 @@ def between(parse: Callable[[object], float], least: str, most: str) -> BeforeVa
     return BeforeValidator(check)
 
 
-def listen(value: str) -> str:
+def check_listen(value: str) -> str:
     host, colon, port = value.rpartition(":")
     if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
         raise ValueError("give address and port, like 0.0.0.0:9911 or [::]:9911")
     return value
 
 
-Listen = Annotated[str, AfterValidator(listen)]
+Listen = Annotated[str, AfterValidator(check_listen)]
 
 
-class Part(BaseModel):
+class SettingsModel(BaseModel):
+    """A group of settings: frozen, without unknown keys."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")

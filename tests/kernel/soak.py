@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.kernel.pins import BPF_FS, Pins
-from agent.settings.values import duration
+from agent.settings.values import parse_duration
 from dev.demo.containers.runtime import Runtime
 
 from .conftest import Agent
@@ -169,7 +169,7 @@ def complaints(
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="soak")
-    parser.add_argument("--for", dest="seconds", type=duration, default=1800.0, metavar="TIME", help="like 30m; default: 30m")
+    parser.add_argument("--for", dest="seconds", type=parse_duration, default=1800.0, metavar="TIME", help="default: 30m")
     parser.add_argument("--rate", type=int, default=1000, help="forks a second; default: 1000")
     parser.add_argument("--every", type=float, default=60.0, metavar="SECONDS", help="between two lines; default: 60")
     options = parser.parse_args()

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")  # a static pod's uid is a bare hash
-_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UNIX_TIME_ZERO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SERVER, _LINUX = 1, 200  # device.type_id, os.type_id
 INT32_MOST: Final = 2**31 - 1  # OCSF's integer_t has 32 bits where it becomes Parquet or protobuf; long_t has 64
 
@@ -42,7 +42,7 @@ def time_attributes(name: str, ns: int | None, time: Rfc3339) -> dict[str, int |
 
 def parse_time_attributes(name: str, text: str) -> dict[str, int | str]:
     """time_attributes, from RFC 3339."""
-    return {name: (datetime.fromisoformat(text) - _UNIX_EPOCH) // timedelta(milliseconds=1), f"{name}_dt": text}
+    return {name: (datetime.fromisoformat(text) - _UNIX_TIME_ZERO) // timedelta(milliseconds=1), f"{name}_dt": text}
 
 
 def device_object(node: str, stream: str) -> dict[str, Any]:
