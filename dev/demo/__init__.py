@@ -1,5 +1,5 @@
-"""The whole product on one machine: real containers, a stand-in Kubernetes API, and forklore's own commands as processes.
+"""The whole product on one machine: real containers, a fake Kubernetes API, and forklore's own commands as child processes.
 
-`containers` and `kubernetes_api` serve the tests, too. Nothing of agent or collector is imported here: the demo starts them as
-a user does, and reads their HTTP endpoints.
+The tests use `containers` and `kubernetes`, too. This package must not import agent or collector, except for
+`agent.kernel.pins`: it starts them as a user does, and reads their HTTP.
 """

@@ -1,6 +1,6 @@
-"""The demo's child processes: forklore's own commands, each in a process of its own, with its settings in a file.
+"""The demo's child processes: forklore's own commands, each with its settings in a file.
 
-They end with the demo, however it ends.
+They end with the demo, even when it is killed.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ class Child:
     @classmethod
     async def start(cls, part: str, settings: dict[str, Any], folder: Path) -> Self:
         """Writes the settings to `folder`/PART.yaml (JSON is YAML) and starts the part. Call it from the main thread:
-        the kernel's signal at the parent's death is, strictly, one at the death of the thread that forked."""
+        PR_SET_PDEATHSIG is sent when the thread that forked ends."""
         file, log = folder / f"{part}.yaml", folder / f"{part}.log"
         file.write_text(json.dumps(settings, indent=1))
         with log.open("wb") as output:
@@ -33,7 +33,7 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # a Ctrl-C at the terminal is passed on by the demo, once
+                start_new_session=True,  # a Ctrl-C at the terminal goes to the demo only, which stops its children
             )
         return cls(part, log, process)
 
@@ -41,29 +41,29 @@ class Child:
     def ended(self) -> bool:
         return self.process.returncode is not None
 
-    async def stop(self, patience: float) -> int:
-        """SIGTERM, and after `patience` seconds SIGKILL; returns the exit code (-n for signal n)."""
+    async def stop(self, grace_period: float) -> int:
+        """Sends SIGTERM, and after `grace_period` seconds SIGKILL; returns the exit code (-n for signal n)."""
         if not self.ended:
             self.process.send_signal(signal.SIGTERM)
             try:
-                await asyncio.wait_for(self.process.wait(), patience)
+                await asyncio.wait_for(self.process.wait(), grace_period)
             except TimeoutError:
                 self.process.kill()
         return await self.process.wait()
 
-    def last_words(self) -> str:
-        """The last line of its log, which has the reason when it ended by itself."""
+    def last_log_line(self) -> str:
+        """It says why, when the process ended by itself."""
         lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
-        return next((line for line in reversed(lines) if line.strip()), "it logged nothing")
+        return next((line for line in reversed(lines) if line.strip()), "its log is empty")
 
 
 def free_port(first: int) -> int:
-    """The first TCP port from `first` on without a listener at 127.0.0.1."""
+    """The first TCP port from `first` on that is free at 127.0.0.1."""
     for port in range(first, 65536):
-        with socket.socket() as attempt:
-            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do: a port in TIME_WAIT is free
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do: a port in TIME_WAIT is free
             try:
-                attempt.bind(("127.0.0.1", port))
+                trial.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port

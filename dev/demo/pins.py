@@ -1,6 +1,7 @@
-"""A place for the demo's agent to pin its capture, and its removal: what was mounted for it is unmounted again.
+"""The folder in which the demo's agent pins its BPF programs.
 
-A clean-up process removes it when the demo is killed, because BPF programs that stay make every fork slower.
+It is removed at the end, and a BPF file system that was mounted for it is unmounted. A cleanup process removes it when the demo
+is killed, because attached programs slow every fork down.
 """
 
 import contextlib
@@ -14,13 +15,13 @@ from pathlib import Path
 from agent.kernel.pins import BPF_FS, CannotPin, Pins, PinsTaken
 from dev.demo.containers.cleanup_process import CleanupProcess
 
-PATIENCE = 10.0  # seconds for an agent whose demo was killed to be gone, too
+CLEANUP_TIMEOUT = 10.0  # seconds; the agent of a killed demo must end first
 
 
 @contextlib.contextmanager
-def place_for_pins(state: Path) -> Iterator[Path]:
-    """A folder of this demo's own, without the leftovers of an earlier demo that was killed. Where there can be no BPF file
-    system the agent logs it, and works without."""
+def pin_folder(state: Path) -> Iterator[Path]:
+    """A folder of this demo's own, emptied of what a killed demo left. Where no BPF file system can be mounted, the agent
+    reports it and works without pins."""
     mounted_before = BPF_FS.is_mount()
     folder = BPF_FS / f"forklore-demo-{hashlib.sha256(bytes(state.resolve())).hexdigest()[:8]}"
     _clear(folder)
@@ -31,7 +32,7 @@ def place_for_pins(state: Path) -> Iterator[Path]:
         cleanup_process.dismiss()
         _clear(folder)
         if not mounted_before and BPF_FS.is_mount():
-            subprocess.run(["umount", str(BPF_FS)], check=False, stderr=subprocess.DEVNULL)  # busy: somebody else's by now
+            subprocess.run(["umount", str(BPF_FS)], check=False, stderr=subprocess.DEVNULL)  # EBUSY: another process uses it
 
 
 def _clear(folder: Path) -> None:
@@ -44,7 +45,7 @@ def _clear(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    deserted, end = Path(sys.argv[1]), time.monotonic() + PATIENCE
-    while deserted.exists() and time.monotonic() < end:
-        _clear(deserted)
+    left_behind, deadline = Path(sys.argv[1]), time.monotonic() + CLEANUP_TIMEOUT
+    while left_behind.exists() and time.monotonic() < deadline:
+        _clear(left_behind)
         time.sleep(0.1)

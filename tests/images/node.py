@@ -202,7 +202,7 @@ class Node:
     def sandbox(self, pod: Placed) -> tuple[str, str]:
         """A pod's: its id, and the pod's address."""
         pod.home.mkdir(parents=True, exist_ok=True)
-        with leftovers.about_to_make(f"{pod.cgroup}/sandbox"):
+        with leftovers.recording_new_directories(f"{pod.cgroup}/sandbox"):
             made = str(self.cri.call("RunPodSandbox", config=sandbox_config(pod))["pod_sandbox_id"])
         self._pods[made] = pod.cgroup
         return made, str(self.cri.call("PodSandboxStatus", pod_sandbox_id=made)["status"]["network"]["ip"])

@@ -1,7 +1,4 @@
-"""What a container is made of: the root file system, its place among the cgroups, and the OCI bundle that runc reads.
-
-Only files and values: nothing is started here (that is `containers`), and nothing is known of Kubernetes' API.
-"""
+"""A container's root file system, its cgroup path, and the OCI bundle that runc reads."""
 
 import json
 import os
@@ -14,22 +11,22 @@ from typing import Any, Literal
 Driver = Literal["cgroupfs", "systemd"]
 Qos = Literal["guaranteed", "burstable", "besteffort"]
 
-BUSYBOX = Path("/bin/busybox")  # Debian's busybox-static: its own libc is inside, so it runs in an otherwise empty root
-MOUNT_POINTS = ("dev", "etc", "proc", "run", "sys", "tmp", "usr", "work")  # the root is read-only: runc can't make them later
+BUSYBOX = Path("/bin/busybox")  # Debian's busybox-static: statically linked, so it runs in an otherwise empty root
+MOUNT_POINTS = ("dev", "etc", "proc", "run", "sys", "tmp", "usr", "work")  # the root is read-only: runc can't create them later
 OPEN_FILES = 1024  # what most distributions give a login; our workloads use a few dozen
-PIDS = 512  # a fork bomb in a demo workload stops here, not at the machine's end
+PIDS = 512  # bounds a fork bomb in a demo workload
 
-# What Docker and containerd give an ordinary container.
+# What Docker and containerd grant by default.
 ORDINARY_CAPABILITIES = (
     *("CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD"),
     *("CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT"),
 )
-# What nested namespaces, mounts and tracing ask for besides. Not "all": a machine may not have all of them to give.
+# What nested namespaces, mounts and tracing need as well. Not "all": the machine may lack some of them.
 NESTING_CAPABILITIES = ("CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE")
 
 
 class UnavailableError(Exception):
-    """Something that a container needs is not on this machine; `package` is the Debian package that has it."""
+    """Something that a container needs is not installed; `package` is the Debian package that has it."""
 
     def __init__(self, package: str, missing: str) -> None:
         super().__init__(f"{package}: {missing} is missing")
@@ -39,7 +36,7 @@ class UnavailableError(Exception):
 def cgroups_path(pod_uid: str, container_id: str, *, qos: Qos = "burstable", driver: Driver = "cgroupfs") -> str:
     """Where a kubelet would put this container, below the root of each hierarchy; begins with a slash.
 
-    `driver="systemd"` gives the path that systemd's slices and scopes have; runc makes it as plain directories.
+    `driver="systemd"` gives the path that systemd's slices and scopes have; runc creates plain directories there.
     """
     if driver == "cgroupfs":
         level = "" if qos == "guaranteed" else f"/{qos}"
@@ -50,9 +47,9 @@ def cgroups_path(pod_uid: str, container_id: str, *, qos: Qos = "burstable", dri
 
 
 def build_rootfs(where: Path) -> Path:
-    """Makes the root file system that all containers share read-only, unless it is there; returns its path.
+    """Creates the root file system that all containers share read-only, unless it exists; returns its path.
 
-    busybox with a link for each of its applets in /bin, and a place for the host's /usr, so that /usr/bin/python3 runs inside.
+    busybox with a link for each of its applets in /bin, and a mount point for the host's /usr, so that /usr/bin/python3 runs.
     Raises UnavailableError when busybox-static is not installed.
     """
     if where.exists():
@@ -69,7 +66,7 @@ def build_rootfs(where: Path) -> Path:
         link = draft / "bin" / applet
         if not link.exists():
             link.symlink_to("busybox")
-    for library in ("lib", "lib32", "lib64", "sbin"):  # as on the host, where they lead into /usr
+    for library in ("lib", "lib32", "lib64", "sbin"):  # as on the host, where they link into /usr
         if Path("/", library).is_symlink():
             (draft / library).symlink_to(f"usr/{library}")
     (draft / "etc/passwd").write_text("root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")

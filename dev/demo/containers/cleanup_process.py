@@ -1,4 +1,4 @@
-"""A process that waits for the end of this one, however it ends, and then removes its leftovers."""
+"""A process that waits for the end of this one, even by SIGKILL, and then cleans up after it."""
 
 import subprocess
 import sys
@@ -11,18 +11,18 @@ PROJECT: Final = Path(__file__).resolve().parents[3]
 
 
 class CleanupProcess:
-    """Runs `python -m MODULE PLACE` when this process is gone; not after `dismiss`."""
+    """Runs `python -m MODULE PATH` when this process has ended; not after `dismiss`."""
 
-    def __init__(self, module: str, place: Path) -> None:
+    def __init__(self, module: str, path: Path) -> None:
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", 'read -r _; exec "$@"', "cleanup", sys.executable, "-m", module, place],
-            stdin=subprocess.PIPE,  # held by this process alone: it reads the end of file when we are gone
+            ["/bin/sh", "-c", 'read -r _; exec "$@"', "cleanup", sys.executable, "-m", module, path],
+            stdin=subprocess.PIPE,  # only this process has the other end: `read` returns when we have ended
             cwd=PROJECT,
-            start_new_session=True,  # a Ctrl-C is for us, not for it
+            start_new_session=True,  # a Ctrl-C at the terminal is for us only
         )
 
     def dismiss(self) -> None:
-        """This process has cleared up by itself."""
+        """Ends it without a cleanup: this process has cleaned up by itself."""
         self._process.kill()
         self._process.wait()
         if self._process.stdin is not None:

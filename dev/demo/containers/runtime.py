@@ -1,8 +1,7 @@
 """Real containers, started by runc: each with its own pid namespace and a cgroup where a kubelet would put it.
 
-For the demo and for the tests that need a real container; every call blocks and may be made from any thread, so
-`asyncio.to_thread` is the way to it from asyncio. Whatever a runtime started is gone when it is closed, and also when its
-process is killed with -9: a shell that waits for our end of a pipe to vanish then sweeps. Kubernetes must not be known here.
+Every call blocks, and may be made from any thread; use `asyncio.to_thread` from asyncio. All containers are removed when the
+runtime is closed, and also when its process is killed by SIGKILL: then a cleanup process removes them.
 """
 
 import contextlib
@@ -27,37 +26,37 @@ from dev.demo.containers import leftovers
 from dev.demo.containers.bundles import Driver, Qos, UnavailableError, build_rootfs, cgroups_path, write_bundle
 from dev.demo.containers.cleanup_process import CleanupProcess
 
-START_PATIENCE = 30.0  # seconds from runc's start to the container's; 0.3 is usual, a busy machine takes longer
-SWEEP_PATIENCE = 3.0  # seconds to wait for the clean-up process of a runtime that was killed just now
+START_TIMEOUT = 30.0  # seconds from runc's start to the container's; 0.3 is usual, a busy machine takes longer
+CLAIM_TIMEOUT = 3.0  # seconds to wait for the cleanup process of a runtime that was killed just now
 
-__all__ = ["Container", "ContainerError", "Runtime", "UnavailableError", "cgroups_path", "claim", "sweep"]
+__all__ = ["Container", "ContainerError", "Runtime", "UnavailableError", "cgroups_path", "claim", "clean_up"]
 
 
 class ContainerError(Exception):
-    """runc refused; the message is runc's own."""
+    """runc failed; the message is runc's own."""
 
 
 @dataclass(frozen=True)
 class Container:
-    """A container that was started. Its paths are the host's."""
+    """A container that was started. Its paths are those of the host."""
 
     pod_uid: str
     id: str  # 64 hex digits
     name: str
     cgroups_path: str  # below the root of each hierarchy
-    pid: int  # the host's number of its first process
+    pid: int  # of its first process, in the host's pid namespace
     rootfs: Path
-    work: Path  # /work inside, read-write: the way to hand files in and out
+    work: Path  # /work inside, read-write, to exchange files
     log: Path  # its stdout and stderr
     state_root: Path  # runc's --root
 
 
 class Runtime:
-    """Starts containers, and answers for them: a context manager that leaves nothing behind.
+    """Starts containers: a context manager that leaves nothing behind.
 
-    `root` is this runtime's own directory, made when it is missing and removed at the end. What an earlier one left there
-    when it crashed is swept first. Raises UnavailableError when runc or busybox-static is missing, BlockingIOError when another
-    live runtime has the same root.
+    `root` is this runtime's own directory, created if it is missing and removed at the end. What a crashed runtime left there
+    is removed first. Raises UnavailableError when runc or busybox-static is missing, BlockingIOError when another live runtime
+    uses the same root.
     """
 
     def __init__(self, root: Path) -> None:
@@ -73,7 +72,7 @@ class Runtime:
             raise UnavailableError("runc", "runc")
         self.root.mkdir(parents=True, exist_ok=True)
         self._lock = claim(self.root)
-        _sweep_claimed(self.root)
+        _clean_up(self.root)
         try:
             build_rootfs(self.root / "rootfs")
             self._cleanup_process = CleanupProcess("dev.demo.containers.runtime", self.root)
@@ -99,10 +98,10 @@ class Runtime:
         own_network: bool = False,
         privileged: bool = False,
     ) -> Container:
-        """Starts `argv` in a container of its own, and returns when it runs (or has run: it may be over by then).
+        """Starts `argv` in a container of its own, and returns when it runs, or has ended already.
 
-        Uid and id are made up when they are not given; `cgroups` overrides what `qos` and `driver` would make of them.
-        `privileged` gives the capabilities that nested namespaces and mounts need. Raises ContainerError with runc's words.
+        Uid and id are random unless they are given; `cgroups` overrides the path that follows from `qos` and `driver`.
+        `privileged` grants the capabilities that nested namespaces and mounts need. Raises ContainerError with runc's message.
         """
         if self._closing.is_set():
             raise ContainerError("the runtime is closing")
@@ -123,8 +122,8 @@ class Runtime:
             own_network=own_network,
             privileged=privileged,
         )
-        with leftovers.about_to_make(cgroups), log.open("ab") as output:
-            runc = subprocess.Popen(  # in the foreground it takes the shim's part: it waits, and hands on the exit code
+        with leftovers.recording_new_directories(cgroups), log.open("ab") as output:
+            runc = subprocess.Popen(  # in the foreground, as a shim: it waits, and returns the exit code
                 [*self._runc, "run", "--bundle", home, "--pid-file", pid_file, container_id],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -132,8 +131,8 @@ class Runtime:
                 start_new_session=True,
             )
             self._runcs[container_id] = runc
-            deadline = time.monotonic() + START_PATIENCE
-            while not pid_file.exists():  # runc renames it into place, so it is whole
+            deadline = time.monotonic() + START_TIMEOUT
+            while not pid_file.exists():  # runc renames it into place, so it is complete
                 if (runc.poll() is not None and not pid_file.exists()) or time.monotonic() > deadline:
                     runc.kill()
                     raise ContainerError(log.read_text(errors="replace").strip() or f"runc exited with {runc.wait()}")
@@ -153,39 +152,40 @@ class Runtime:
         return container
 
     def exec(self, container: Container, argv: Sequence[str], *, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
-        """Runs `argv` inside, as `kubectl exec` does; returns its exit code and what it wrote. `timeout` in seconds."""
+        """Runs `argv` inside, as `kubectl exec` does; returns its exit code and output. `timeout` in seconds."""
         return subprocess.run(
             [*self._runc, "exec", container.id, *argv], check=False, capture_output=True, text=True, timeout=timeout
         )
 
     def running(self) -> tuple[Container, ...]:
-        """Those that have not ended."""
+        """The containers that have not ended."""
         return tuple(c for c in list(self._containers.values()) if self._runcs[c.id].poll() is None)
 
     def wait(self, container: Container, timeout: float | None = None) -> int:
-        """Blocks until it ended; returns its exit code, 128 + n when signal n ended it. Raises subprocess.TimeoutExpired."""
+        """Waits for its end; returns its exit code, 128 + n when signal n ended it. Raises subprocess.TimeoutExpired."""
         return self._runcs[container.id].wait(timeout)
 
     def kill(self, container: Container, signum: int = signal.SIGKILL) -> None:
-        """Sends a signal to its first process; with SIGKILL the whole container ends. One that ended already is fine."""
+        """Sends a signal to its first process; with SIGKILL the whole container ends. It may have ended already."""
         subprocess.run([*self._runc, "kill", container.id, str(int(signum))], check=False, capture_output=True)
 
     def delete(self, container: Container) -> None:
-        """Ends it if need be, and removes it, its files and, with the pod's last container, the pod's cgroups."""
+        """Kills it if it runs, and removes it, its files and, with the pod's last container, the pod's cgroups."""
         _remove(self.root, container.id, container.cgroups_path)
         self._runcs[container.id].wait()
         del self._runcs[container.id], self._containers[container.id]
         leftovers.remove_below(str(Path(container.cgroups_path).parent))
 
     def close(self) -> None:
-        """Removes every container, every cgroup directory that is ours, and the root directory. May be called again."""
+        """Removes every container, every cgroup directory that was created for them, and the root directory. May be called
+        again."""
         self._closing.set()
         if self._lock is None:
             return
-        for container in tuple(self._containers.values()):  # one by one first: their runc then reaps what ends
+        for container in tuple(self._containers.values()):  # their runc processes reap them
             _remove(self.root, container.id, container.cgroups_path)
             self._runcs[container.id].wait()
-        _sweep_claimed(self.root)
+        _clean_up(self.root)
         for runc in self._runcs.values():
             runc.wait()
         self._runcs.clear()
@@ -201,25 +201,25 @@ class Runtime:
         return ["runc", "--root", self.root / "state"]
 
 
-def sweep(root: Path) -> None:
-    """Ends and removes what a runtime that is no more left behind, its root directory included.
+def clean_up(root: Path) -> None:
+    """Removes everything that a runtime left behind when its process ended, including its root directory.
 
-    Raises BlockingIOError while its process lives.
+    Raises BlockingIOError while that process lives.
     """
     if root.is_dir():
         lock = claim(root)
-        _sweep_claimed(root)
+        _clean_up(root)
         shutil.rmtree(root, ignore_errors=True)
         os.close(lock)
 
 
 def claim(folder: Path) -> int:
-    """Takes a folder for this process: returns a lock to close, which the kernel opens when the process ends, however it ends.
+    """Locks a folder for this process; returns the descriptor to close. The kernel releases the lock when the process ends.
 
-    Raises BlockingIOError when another live process keeps it for longer than a sweep takes.
+    Raises BlockingIOError when another process holds it for longer than a cleanup takes.
     """
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + SWEEP_PATIENCE
+    deadline = time.monotonic() + CLAIM_TIMEOUT
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -232,31 +232,32 @@ def claim(folder: Path) -> int:
             return lock
 
 
-def _sweep_claimed(root: Path) -> None:
+def _clean_up(root: Path) -> None:
+    """For the process that has claimed the root."""
     homes = root / "containers"
-    _end_starts(root)
+    _kill_runc(root)
     for home in list(homes.iterdir()) if homes.is_dir() else []:
-        with contextlib.suppress(OSError, ValueError, KeyError):  # killed before its bundle was whole: then it never started
+        with contextlib.suppress(OSError, ValueError, KeyError):  # killed before its bundle was complete: it never started
             _remove(root, home.name, json.loads((home / "config.json").read_text())["linux"]["cgroupsPath"])
         shutil.rmtree(home, ignore_errors=True)
     leftovers.remove_recorded()
 
 
-def _end_starts(root: Path) -> None:
-    """Kills the runc processes of this root, so that none of them brings up a container behind the sweep's back."""
-    mine = f"--root\0{root / 'state'}\0run\0".encode()
+def _kill_runc(root: Path) -> None:
+    """Kills the runc processes of this root, so that none of them starts a container during the cleanup."""
+    command = f"--root\0{root / 'state'}\0run\0".encode()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if mine in (process / "cmdline").read_bytes():
+            if command in (process / "cmdline").read_bytes():
                 os.kill(int(process.name), signal.SIGKILL)
 
 
 def _remove(root: Path, container_id: str, cgroups: str) -> None:
     subprocess.run(["runc", "--root", root / "state", "delete", "--force", container_id], check=False, capture_output=True)
-    leftovers.kill_inside(cgroups)  # what runc no longer knows of, because its state was never written
+    leftovers.kill_processes(cgroups)  # processes that runc does not know, because its state was never written
     shutil.rmtree(root / "containers" / container_id, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BlockingIOError):  # a new runtime has the place already, and has swept it
-        sweep(Path(sys.argv[1]))
+    with contextlib.suppress(BlockingIOError):  # a new runtime has claimed the root, and cleaned it up
+        clean_up(Path(sys.argv[1]))

@@ -1,1 +1,1 @@
-"""A stand-in Kubernetes API server."""
+"""A fake Kubernetes API server."""

@@ -1,9 +1,8 @@
-"""A stand-in for a Kubernetes API server: pods over real HTTP, by list and watch, from an in-process `Cluster`.
+"""A fake Kubernetes API server: pods over real HTTP, by list and watch, from an in-process `Cluster`.
 
-Own code, after a look at `kmock` (0.8): that one is good at canned answers and at storing objects, but its list has no true
-resourceVersion (it says "..."), and its watch begins with everything each time and knows no resourceVersion, bookmarks,
-timeoutSeconds, 410 or chunked lists, and those are just what an agent that must not load the API server relies on.
-Here they answer as the recorded 1.36 server does. Nothing of forklore's agent may be known here, and nothing of containers.
+It answers as the recorded 1.36 server does. `kmock` (0.8) is not used, because its list has no real resourceVersion (it is
+"..."), and its watch always begins with everything and has no resourceVersion, bookmarks, timeoutSeconds, 410 or chunked lists,
+all of which the agent relies on.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ from aiohttp import web
 from dev.demo.kubernetes.cluster import Cluster, Event, ExpiredError
 from dev.demo.kubernetes.pod_objects import Json
 
-LONGEST_WATCH = 1800.0  # seconds a watch lives when its client names no timeout; a real one takes 30 to 60 minutes
+DEFAULT_WATCH = 1800.0  # seconds, when the client names no timeout; a real server takes 30 to 60 minutes
 VERSION = {"major": "1", "minor": "36", "gitVersion": "v1.36.2", "platform": "linux/amd64"}
 _REASONS = {
     400: "BadRequest",
@@ -38,13 +37,13 @@ Selector = Callable[[Json], bool]
 
 @dataclass
 class Faults:
-    """What a test makes the server do wrong. Set at any time; it holds from the next request, or line, on."""
+    """Faults that a test injects, at any time; they apply from the next request, or line of a watch, on."""
 
-    refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)  # HTTP status and headers; one a request
-    speaking: asyncio.Event = field(default_factory=asyncio.Event)
+    refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)  # HTTP status and headers, one pair per request
+    sending: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self.speaking.set()
+        self.sending.set()
 
     def refuse(self, count: int, status: int, retry_after: int | None = None) -> None:
         """The next `count` requests get this status (429, 500, 503 ...); `retry_after` in seconds."""
@@ -52,18 +51,19 @@ class Faults:
         self.refusals += [(status, headers)] * count
 
     def silence(self) -> None:
-        """Watch streams send nothing from now on, not even bookmarks or an end, and stay open: a link that died unseen."""
-        self.speaking.clear()
+        """Watch streams stay open and send nothing from now on, not even bookmarks or an end, as when a connection is lost
+        silently."""
+        self.sending.clear()
 
-    def speak(self) -> None:
+    def resume(self) -> None:
         """Undoes `silence`: what was held back is sent."""
-        self.speaking.set()
+        self.sending.set()
 
 
 class KubernetesApi:
     """Serves a cluster's pods on 127.0.0.1. An async context manager; `url` is known once it is entered.
 
-    `token` is the bearer token to ask for, None = none; it may be changed while serving. `requests` counts by kind (list,
+    `token` is the required bearer token, None = none; it may be changed while serving. `requests` counts by kind (list,
     watch, get, version, refused, unauthorized), `bytes_sent` adds up the bodies. `port` 0 takes a free one; after
     `stop`, `start` listens on the same one again. `bookmarks` is their interval in seconds; a real server's is about 60.
     """
@@ -93,32 +93,32 @@ class KubernetesApi:
         await self.stop()
 
     async def start(self) -> None:
-        """Begins to listen."""
+        """Starts to listen."""
         application = web.Application(middlewares=[self._middleware])
         application.router.add_get("/version", self._version)
         application.router.add_get("/api/v1/pods", self._pods)
         application.router.add_get("/api/v1/namespaces/{namespace}/pods", self._pods)
         application.router.add_get("/api/v1/namespaces/{namespace}/pods/{name}", self._pod)
-        # With cancellation a watch ends when its client goes; an idle one would not notice before its next line.
+        # With cancellation a watch ends when its client disconnects; otherwise an idle one would notice only at its next line.
         self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()
         self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Stops listening and ends what is open: from here on connections are refused, as when the server is away."""
+        """Stops listening and aborts open connections; new ones are refused."""
         if self._runner is not None:
             self.drop_connections()
             await self._runner.cleanup()
             self._runner = None
 
     def drop_connections(self) -> None:
-        """Cuts every open request in the middle, without a goodbye."""
+        """Aborts every open connection."""
         for transport in tuple(self._open):
             transport.abort()
 
     def write_kubeconfig(self, path: Path) -> None:
-        """The file that a client needs to speak to this server, as `kubectl` would write it (JSON is YAML)."""
+        """Writes the kubeconfig for this server, as `kubectl` would (JSON is YAML)."""
         config = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -132,7 +132,7 @@ class KubernetesApi:
     @web.middleware
     async def _middleware(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
         transport = request.transport
-        if transport is None:  # it is gone already
+        if transport is None:  # the client has disconnected
             raise ConnectionResetError
         self._open.add(transport)
         try:
@@ -141,7 +141,11 @@ class KubernetesApi:
                 status, headers = self.faults.refusals.pop(0)
                 return self._status(status, "refused on purpose", headers)
             scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-            if self.token is not None and (scheme.lower(), token) != ("bearer", self.token):  # in-cluster clients say `bearer`
+            # In-cluster clients write `bearer`.
+            if self.token is not None and (scheme.lower(), token) != (
+                "bearer",
+                self.token,
+            ):
                 self.requests["unauthorized"] += 1
                 return self._status(401, "Unauthorized")
             answer: web.StreamResponse = await handler(request)
@@ -160,11 +164,11 @@ class KubernetesApi:
 
     async def _pod(self, request: web.Request) -> web.Response:
         self.requests["get"] += 1
-        wanted = (request.match_info["namespace"], request.match_info["name"])
+        requested = (request.match_info["namespace"], request.match_info["name"])
         for pod in self.cluster:
-            if (pod["metadata"]["namespace"], pod["metadata"]["name"]) == wanted:
+            if (pod["metadata"]["namespace"], pod["metadata"]["name"]) == requested:
                 return self._json({"kind": "Pod", "apiVersion": "v1", **pod})
-        return self._status(404, f'pods "{wanted[1]}" not found')
+        return self._status(404, f'pods "{requested[1]}" not found')
 
     async def _pods(self, request: web.Request) -> web.StreamResponse:
         matches = _selector(request)
@@ -175,7 +179,7 @@ class KubernetesApi:
         return self._list(request, matches)
 
     def _list(self, request: web.Request, matches: Selector) -> web.Response:
-        wanted, limit = request.query.get("resourceVersion", ""), _number(request, "limit", 0)
+        requested, limit = request.query.get("resourceVersion", ""), _number(request, "limit", 0)
         token = request.query.get("continue", "")
         if token:
             if token not in self._snapshots:
@@ -183,10 +187,10 @@ class KubernetesApi:
             version, pods = self._snapshots[token]
         else:
             if _number(request, "resourceVersion", 0) > self.cluster.version:
-                return self._status(504, f"Too large resource version: {wanted}, current: {self.cluster.version}")
+                return self._status(504, f"Too large resource version: {requested}, current: {self.cluster.version}")
             version, pods = self.cluster.version, [pod for pod in self.cluster if matches(pod)]
         metadata: Json = {"resourceVersion": str(version)}
-        if limit and wanted != "0":  # version 0 is answered whole from the watch cache, whatever the limit
+        if limit and requested != "0":  # version 0 is answered whole from the watch cache, whatever the limit
             pods, rest = pods[:limit], pods[limit:]
             if rest:
                 metadata["continue"] = base64.urlsafe_b64encode(secrets.token_bytes(12)).decode()
@@ -195,54 +199,54 @@ class KubernetesApi:
         return self._json({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": pods})
 
     def compact(self) -> None:
-        """Forgets history: watches from an old version, and lists that were half read, get 410."""
+        """Forgets the history: watches from an old version, and partly read lists, get 410."""
         self.cluster.compact()
         self._snapshots.clear()
 
     async def _watch(self, request: web.Request, matches: Selector) -> web.StreamResponse:
         version = _number(request, "resourceVersion", 0)
-        seconds = _number(request, "timeoutSeconds", 0) or LONGEST_WATCH
+        seconds = _number(request, "timeoutSeconds", 0) or DEFAULT_WATCH
         bookmarks = request.query.get("allowWatchBookmarks") in {"true", "1", "True"}
         answer = web.StreamResponse(headers={"Content-Type": "application/json"})
         await answer.prepare(request)
 
-        async def say(kind: str, thing: Json) -> None:
-            await self.faults.speaking.wait()
-            line = json.dumps({"type": kind, "object": thing}, separators=(",", ":")).encode() + b"\n"
+        async def send(kind: str, document: Json) -> None:
+            await self.faults.sending.wait()
+            line = json.dumps({"type": kind, "object": document}, separators=(",", ":")).encode() + b"\n"
             self.bytes_sent += len(line)
             await answer.write(line)
 
         async def follow(version: int) -> None:
-            if not version:  # "whatever you have": the present state first
+            if not version:  # no version: the current state first
                 version, pods = self.cluster.version, [pod for pod in self.cluster if matches(pod)]
                 for pod in pods:
-                    await say("ADDED", {"kind": "Pod", "apiVersion": "v1", **pod})
+                    await send("ADDED", {"kind": "Pod", "apiVersion": "v1", **pod})
             while True:
                 try:
                     events = self.cluster.events_after(version)
                 except ExpiredError as error:
-                    await say("ERROR", _status_object(410, str(error)))
+                    await send("ERROR", _status_object(410, str(error)))
                     return
                 for event in events:
                     version = event.version
-                    if (kind := _as_seen(event, matches)) is not None:
-                        await say(kind, {"kind": "Pod", "apiVersion": "v1", **event.pod})
+                    if (kind := _change_for(event, matches)) is not None:
+                        await send(kind, {"kind": "Pod", "apiVersion": "v1", **event.pod})
                 try:
-                    await asyncio.wait_for(self.cluster.beyond(version), self._bookmarks if bookmarks else None)
+                    await asyncio.wait_for(self.cluster.wait_past(version), self._bookmarks if bookmarks else None)
                 except TimeoutError:
                     version = max(version, self.cluster.version)
-                    await say("BOOKMARK", _bookmark(version))
+                    await send("BOOKMARK", _bookmark(version))
 
         try:
             async with asyncio.timeout(seconds):
                 await follow(version)
         except TimeoutError:
-            await self.faults.speaking.wait()  # then the stream ends in an orderly way, and the client comes again
+            await self.faults.sending.wait()  # then the stream ends, and the client starts a new watch
         await answer.write_eof()
         return answer
 
-    def _json(self, thing: Json, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-        body = json.dumps(thing, separators=(",", ":")).encode()
+    def _json(self, document: Json, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+        body = json.dumps(document, separators=(",", ":")).encode()
         self.bytes_sent += len(body)
         return web.Response(body=body, status=status, content_type="application/json", headers=headers)
 
@@ -271,26 +275,27 @@ def _bookmark(version: int) -> Json:
     return {"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": {"containers": None}, "status": {}}
 
 
-def _as_seen(event: Event, matches: Selector) -> str | None:
-    """What a change is to a watcher with a selector: a pod that begins to match is ADDED, one that ceases to is DELETED."""
+def _change_for(event: Event, matches: Selector) -> str | None:
+    """The type of a change for a watcher with a selector: a pod that begins to match is ADDED, one that ceases to is
+    DELETED."""
     before = event.before is not None and matches(event.before)
     after = event.change != "DELETED" and matches(event.pod)
     return {(False, True): "ADDED", (True, True): "MODIFIED", (True, False): "DELETED"}.get((before, after))
 
 
 def _selector(request: web.Request) -> Selector:
-    """From the path's namespace and `fieldSelector`. Refuses what it can't honour, rather than overlook it."""
-    wanted = {}
+    """From the path's namespace and `fieldSelector`. Refuses selectors that it does not support."""
+    requested = {}
     for part in filter(None, request.query.get("fieldSelector", "").split(",")):
         path, _, value = part.replace("==", "=").partition("=")
         if path not in {"spec.nodeName", "metadata.name", "metadata.namespace", "status.phase"}:
             raise _BadRequestError(f'field label not supported: "{path}"')
-        wanted[tuple(path.split("."))] = value
+        requested[tuple(path.split("."))] = value
     if "labelSelector" in request.query:
-        raise _BadRequestError("labelSelector is not supported by this stand-in")
+        raise _BadRequestError("labelSelector is not supported by this server")
     if "namespace" in request.match_info:
-        wanted["metadata", "namespace"] = request.match_info["namespace"]
-    return lambda pod: all(pod[place].get(name) == value for (place, name), value in wanted.items())
+        requested["metadata", "namespace"] = request.match_info["namespace"]
+    return lambda pod: all(pod[section].get(name) == value for (section, name), value in requested.items())
 
 
 def _number(request: web.Request, name: str, default: int) -> int:

@@ -1,7 +1,7 @@
-"""Pods as the API server tells them: JSON objects in the shape that a real kube-apiserver 1.36 and its kubelet gave them.
+"""Pods as JSON objects, in the shape that a real kube-apiserver 1.36 and its kubelet gave them.
 
-The shapes are those of shared/recordings; what only a scheduler or another controller reads (managedFields, volumes,
-tolerations) is left out. Pure values: nothing here serves, stores or knows the time.
+The shapes are those of tests/data/kubernetes-1.36. What only a scheduler or another controller reads (managedFields, volumes,
+tolerations) is left out. Pure.
 """
 
 import copy
@@ -24,7 +24,7 @@ _QOS_CLASS: dict[Qos, str] = {"guaranteed": "Guaranteed", "burstable": "Burstabl
 
 @dataclass(frozen=True)
 class Owner:
-    """Who made the pod: the entry of `ownerReferences` that is its controller."""
+    """The pod's controller: its entry in `ownerReferences`."""
 
     kind: str  # ReplicaSet, Job, DaemonSet, StatefulSet, Node
     name: str
@@ -37,7 +37,7 @@ class Owner:
 
 @dataclass(frozen=True)
 class Pod:
-    """What a controller asks for, before anything runs. `containers` are pairs of name and command."""
+    """The description of a pod. `containers`: pairs of name and command."""
 
     namespace: str
     name: str
@@ -51,7 +51,7 @@ class Pod:
 
 
 def scheduled(pod: Pod, now: str) -> Json:
-    """The object as it first appears: bound to its node, no container begun. `now` is RFC 3339 with whole seconds."""
+    """The object when it is bound to its node, and no container has started. `now`: RFC 3339 with whole seconds."""
     metadata: Json = {
         "name": pod.name,
         "namespace": pod.namespace,
@@ -103,18 +103,18 @@ def scheduled(pod: Pod, now: str) -> Json:
 
 
 def running(pod: Json, container: str, container_id: str, now: str) -> Json:
-    """The object once this container runs (again): an earlier end of it moves to `lastState` and counts as a restart."""
+    """The object when this container runs (again): an earlier end of it moves to `lastState` and counts as a restart."""
     status = _status(pod := copy.deepcopy(pod), container)
     if "terminated" in status["state"]:
         status["lastState"] = status["state"]
         status["restartCount"] += 1
     status["state"] = {"running": {"startedAt": now}}
     status.update(ready=True, started=True, containerID=f"containerd://{container_id}", imageID=IMAGE_ID)
-    return _concluded(pod, now)
+    return _with_phase(pod, now)
 
 
 def terminated(pod: Json, container: str, exit_code: int, now: str, container_id: str | None = None) -> Json:
-    """The object once this container has ended; give its id when it ended before any status showed it running."""
+    """The object when this container has ended. Give its id if it ended before it was reported as running."""
     status = _status(pod := copy.deepcopy(pod), container)
     if container_id is not None:
         status.update(containerID=f"containerd://{container_id}", imageID=IMAGE_ID)
@@ -128,11 +128,11 @@ def terminated(pod: Json, container: str, exit_code: int, now: str, container_id
         }
     }
     status.update(ready=False, started=False)
-    return _concluded(pod, now)
+    return _with_phase(pod, now)
 
 
-def leaving(pod: Json, now: str) -> Json:
-    """The object between the wish to delete it and its end."""
+def being_deleted(pod: Json, now: str) -> Json:
+    """The object between the request to delete it and its end."""
     pod = copy.deepcopy(pod)
     pod["metadata"].update(deletionTimestamp=now, deletionGracePeriodSeconds=30, generation=2)
     return pod
@@ -143,8 +143,8 @@ def _status(pod: Json, container: str) -> Json:
     return found
 
 
-def _concluded(pod: Json, now: str) -> Json:
-    """Phase and conditions follow from the containers, as a kubelet works them out."""
+def _with_phase(pod: Json, now: str) -> Json:
+    """Sets phase and conditions from the containers' states, as a kubelet does."""
     states = [status["state"] for status in pod["status"]["containerStatuses"]]
     ended = [state["terminated"]["exitCode"] for state in states if "terminated" in state]
     over = len(ended) == len(states) and pod["spec"]["restartPolicy"] == "Never"
@@ -163,5 +163,5 @@ def _concluded(pod: Json, now: str) -> Json:
     return pod
 
 
-def _condition(kind: str, holds: bool, now: str) -> Json:
-    return {"type": kind, "status": str(holds), "lastProbeTime": None, "lastTransitionTime": now}
+def _condition(kind: str, is_true: bool, now: str) -> Json:
+    return {"type": kind, "status": str(is_true), "lastProbeTime": None, "lastTransitionTime": now}

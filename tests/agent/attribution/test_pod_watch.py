@@ -186,7 +186,7 @@ async def test_a_stream_that_fell_silent_is_left_and_taken_up_again(api, kubecon
         api.faults.silence()
         api.cluster.add_pod(a_pod("a"))
         await until(lambda: watch.requests["watch"] >= 3)
-        api.faults.speak()
+        api.faults.resume()
         await until(lambda: len(pods) == 1)
 
 

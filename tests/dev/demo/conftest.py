@@ -1,4 +1,4 @@
-"""What the tests of the demo share: seeing what was left behind, without minding what others on the machine do meanwhile."""
+"""Finds what the demo left behind, and ignores what other programs on the machine do meanwhile."""
 
 import time
 from pathlib import Path
@@ -10,7 +10,7 @@ from dev.demo.containers import leftovers
 
 
 class Traces:
-    """What `root`'s containers and processes could leave, since this was made."""
+    """What the containers and processes of `root` left behind since this object was created."""
 
     def __init__(self, root):
         self.root = root
@@ -18,18 +18,19 @@ class Traces:
         self._pins_before = set(BPF_FS.glob("forklore-demo-*"))
 
     def pins(self):
-        """Where demos that began since pinned their capture."""
+        """The pin folders of demos that started since."""
         return set(BPF_FS.glob("forklore-demo-*")) - self._pins_before
 
     def _cgroups(self):
-        return {place for mount in leftovers.hierarchies() for place in mount.glob("kubepods*/**/")}
+        tops = [top for mount in leftovers.hierarchies() for top in mount.glob("kubepods*")]
+        return {directory for top in tops for directory in leftovers.walk(top)}
 
     def cgroups(self):
-        """New directories below kubepods without any process in or below them."""
-        return {place for place in self._cgroups() - self._before if not list(leftovers.processes(place))}
+        """New directories below kubepods without a process in or below them."""
+        return {new for new in self._cgroups() - self._before if not list(leftovers.processes(new))}
 
     def processes(self):
-        """Running processes with the root on their command line (a zombie has none)."""
+        """Running processes with the root in their command line (a zombie has none)."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
@@ -46,7 +47,7 @@ class Traces:
         return [*self.cgroups(), *self.processes(), *self.mounts(), *self.pins()]
 
     def found(self, seconds=20.0):
-        """All of them, after as many seconds as it takes until there are none."""
+        """All of them, as soon as there are none, or after so many seconds."""
         deadline = time.monotonic() + seconds
         while (traces := self._all()) and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Real containers: they are what a kubelet's would look like from the kernel, and nothing of them stays."""
+"""Real containers: the kernel shows them like a kubelet's, and nothing of them is left behind."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dev.demo.containers import leftovers
-from dev.demo.containers.runtime import ContainerError, Runtime, cgroups_path, sweep
+from dev.demo.containers.runtime import ContainerError, Runtime, cgroups_path, clean_up
 
 pytestmark = pytest.mark.containers
 UID, ID = "a87d9c0e-19ae-4043-83a2-abda8b90c98e", "7b" * 32
@@ -26,7 +26,7 @@ def runtime(tmp_path):
 
 
 def alive(pid):
-    """A zombie is not: it waits for whoever adopted it, which is not ours to hurry."""
+    """Not true of a zombie, which only waits for its new parent to reap it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
@@ -47,7 +47,7 @@ def alive(pid):
         ("guaranteed", "systemd", f"/kubepods.slice/kubepods-pod{UID.replace('-', '_')}.slice/cri-containerd-{ID}.scope"),
     ],
 )
-def test_a_container_is_in_the_asked_cgroup_of_every_hierarchy(runtime, qos, driver, expected):
+def test_a_container_is_in_the_requested_cgroup_of_every_hierarchy(runtime, qos, driver, expected):
     assert cgroups_path(UID, ID, qos=qos, driver=driver) == expected
     container = runtime.start(FOREVER, pod_uid=UID, container_id=ID, qos=qos, driver=driver)
     lines = Path(f"/proc/{container.pid}/cgroup").read_text().splitlines()
@@ -68,7 +68,7 @@ def test_without_a_network_of_its_own_it_is_in_the_host_s(runtime):
     assert Path(f"/proc/{container.pid}/ns/net").readlink() == Path("/proc/self/ns/net").readlink()
 
 
-def test_exec_runs_inside_and_hands_out_what_it_wrote(runtime):
+def test_exec_runs_inside_and_returns_its_output(runtime):
     container = runtime.start(FOREVER, name="cart")
     answer = runtime.exec(container, ["sh", "-c", "hostname; readlink /proc/self/ns/pid; exit 7"])
     assert answer.returncode == 7
@@ -96,7 +96,7 @@ def test_the_exit_code_shows_how_it_ended(runtime):
     assert runtime.running() == ()
 
 
-def test_a_refusal_of_runc_is_raised_with_its_own_message(runtime):
+def test_an_error_of_runc_has_its_own_message(runtime):
     with pytest.raises(ContainerError, match="no-such-program"):
         runtime.start(["/no-such-program"])
 
@@ -118,7 +118,7 @@ def test_several_start_side_by_side(runtime):
 def test_two_runtimes_do_not_share_a_root(runtime):
     with pytest.raises(BlockingIOError), Runtime(runtime.root):
         pass
-    assert runtime.wait(runtime.start(["true"]), 30) == 0, "and the first one goes on"
+    assert runtime.wait(runtime.start(["true"]), 30) == 0, "and the first one still works"
 
 
 def test_deleting_a_container_keeps_its_pod_s_cgroup_for_the_others_in_it(runtime):
@@ -144,15 +144,15 @@ def test_nothing_is_left_after_closing(tmp_path, traces):
 
 
 def test_a_cgroup_that_was_there_before_stays(tmp_path):
-    mine = leftovers.hierarchies()[0] / f"kubepods/burstable/pod{UID}"
-    made = [place for place in (mine, *mine.parents) if not place.exists()]
-    mine.mkdir(parents=True)
+    existing = leftovers.hierarchies()[0] / f"kubepods/burstable/pod{UID}"
+    created = [place for place in (existing, *existing.parents) if not place.exists()]
+    existing.mkdir(parents=True)
     try:
         with Runtime(tmp_path / "runtime") as runtime:
             runtime.delete(runtime.start(FOREVER, pod_uid=UID))
-        assert mine.is_dir()
+        assert existing.is_dir()
     finally:
-        for place in made:
+        for place in created:
             place.rmdir()
 
 
@@ -162,29 +162,34 @@ from pathlib import Path
 from dev.demo.containers.runtime import Runtime
 with Runtime(Path(sys.argv[1])) as runtime:
     runtime.start(["sleep", "1000"])
-    threading.Thread(target=runtime.start, args=(["sleep", "1000"],)).start()
-    time.sleep(float(sys.argv[2]))
-    if sys.argv[3] == "alone":
+    starting = threading.Thread(target=runtime.start, args=(["sleep", "1000"],))
+    starting.start()
+    if sys.argv[2] == "started":
+        starting.join()
+    else:
+        time.sleep(float(sys.argv[2]))
+    if sys.argv[3] == "without cleanup":
         runtime._cleanup_process.dismiss()
     os.kill(os.getpid(), 9)
 """
 
 
-def crash(root, seconds_into_a_start, who):
-    """A process that is killed, with a container running and another one starting; then with its clean-up process, or alone."""
-    crashed = subprocess.run([sys.executable, "-c", CRASH, root, seconds_into_a_start, who], check=False)
+def crash(root, when, how):
+    """Kills a process with one running container, and another one that is `when` seconds into its start, or `started`. `how`:
+    `with cleanup` or `without cleanup` by its cleanup process."""
+    crashed = subprocess.run([sys.executable, "-c", CRASH, root, when, how], check=False)
     assert crashed.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("seconds_into_a_start", ["0", "0.01", "0.02", "0.5"])
 def test_nothing_is_left_after_its_process_was_killed(tmp_path, traces, seconds_into_a_start):
-    crash(tmp_path / "runtime", seconds_into_a_start, "swept")
+    crash(tmp_path / "runtime", seconds_into_a_start, "with cleanup")
     assert traces.found() == []
     assert not (tmp_path / "runtime").exists()
 
 
-def test_leftovers_of_a_crash_are_swept_by_the_next_runtime(tmp_path, traces):
-    crash(tmp_path / "runtime", "0.5", "alone")
+def test_the_next_runtime_removes_what_a_crash_left(tmp_path, traces):
+    crash(tmp_path / "runtime", "started", "without cleanup")
     left = [json.loads(state.read_text())["init_process_pid"] for state in (tmp_path / "runtime/state").glob("*/state.json")]
     assert len([pid for pid in left if alive(pid)]) == 2
     with Runtime(tmp_path / "runtime"):
@@ -192,20 +197,20 @@ def test_leftovers_of_a_crash_are_swept_by_the_next_runtime(tmp_path, traces):
     assert traces.found() == []
 
 
-def test_a_sweep_finds_containers_that_runc_no_longer_lists(tmp_path, traces):
-    crash(tmp_path / "runtime", "0.5", "alone")
+def test_a_cleanup_finds_containers_that_runc_does_not_know(tmp_path, traces):
+    crash(tmp_path / "runtime", "started", "without cleanup")
     shutil.rmtree(tmp_path / "runtime/state")
-    sweep(tmp_path / "runtime")
+    clean_up(tmp_path / "runtime")
     assert traces.found() == []
 
 
-def test_a_sweep_ends_a_runc_that_is_still_starting_something(tmp_path):
+def test_a_cleanup_kills_a_runc_that_is_starting_a_container(tmp_path):
     root = tmp_path / "runtime"
     root.mkdir()
     command = ["/bin/sh", "-c", "read -r _", "runc", "--root", root / "state", "run"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as starting:
-        # Popen returns in the middle of exec: for a moment the process has no command line to be known by.
+        # Popen returns during exec: for a moment the process has no command line.
         while b"runc" not in Path(f"/proc/{starting.pid}/cmdline").read_bytes():
             time.sleep(0.001)
-        sweep(root)
+        clean_up(root)
         assert starting.wait(10) == -signal.SIGKILL

@@ -1,4 +1,4 @@
-"""The stand-in API server, spoken to by the official asynchronous client, as the agent does; and compared with recordings."""
+"""The fake API server, used with the official asynchronous client as the agent does, and compared with recordings."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ async def api():
 
 @pytest.fixture
 async def core(api, tmp_path):
-    """The official client, configured by the kubeconfig that the stand-in wrote."""
+    """The official client, configured by the kubeconfig of the fake server."""
     api.write_kubeconfig(tmp_path / "kubeconfig")
     settings = client.Configuration()
     await config.load_kube_config(str(tmp_path / "kubeconfig"), client_configuration=settings)
@@ -53,7 +53,7 @@ async def watched(core, count, **arguments):
     return found
 
 
-async def test_a_list_names_the_pods_of_the_asked_node_only(api, core):
+async def test_a_list_has_only_the_pods_of_the_requested_node(api, core):
     api.cluster.add_pod(a_pod("here"))
     api.cluster.add_pod(a_pod("there", node="node2"))
     answer = await core.list_pod_for_all_namespaces(field_selector=ON_NODE1)
@@ -71,13 +71,13 @@ async def test_a_namespaced_list_and_a_single_pod_are_served(api, core):
     assert refusal.value.status == 404
 
 
-async def test_a_selector_that_cannot_be_honoured_is_refused(api, core):
+async def test_an_unsupported_selector_is_refused(api, core):
     with pytest.raises(client.ApiException) as refusal:
         await core.list_pod_for_all_namespaces(field_selector="spec.hostName=x")
     assert refusal.value.status == 400
 
 
-async def test_a_list_comes_in_chunks_that_together_are_one_moment(api, core):
+async def test_the_chunks_of_a_list_are_one_snapshot(api, core):
     for number in range(5):
         api.cluster.add_pod(a_pod(f"pod-{number}"))
     version, names, token = api.cluster.version, [], ""
@@ -91,7 +91,7 @@ async def test_a_list_comes_in_chunks_that_together_are_one_moment(api, core):
     assert token == ""
 
 
-async def test_a_list_that_was_half_read_at_a_compaction_answers_410(api, core):
+async def test_a_list_that_was_partly_read_at_a_compaction_answers_410(api, core):
     for number in range(3):
         api.cluster.add_pod(a_pod(f"pod-{number}"))
     chunk = await core.list_pod_for_all_namespaces(limit=2)
@@ -107,7 +107,7 @@ async def test_a_list_from_the_watch_cache_is_whole_whatever_its_limit(api, core
     assert len((await core.list_pod_for_all_namespaces(limit=2, resource_version="0")).items) == 3
 
 
-async def test_a_watch_sends_changes_after_its_version_and_then_new_ones(api, core):
+async def test_a_watch_has_the_changes_after_its_version_and_then_new_ones(api, core):
     uid = api.cluster.add_pod(a_pod("old"))
     listed = await core.list_pod_for_all_namespaces()
     api.cluster.container_running(uid, "app", ID_1)
@@ -139,7 +139,7 @@ async def test_a_pod_that_begins_or_ceases_to_match_the_selector_is_added_or_del
     assert [event[:2] for event in events] == [("ADDED", "wanderer"), ("DELETED", "wanderer")]
 
 
-async def test_deleting_a_pod_is_a_mark_and_then_its_end(api, core):
+async def test_deleting_a_pod_is_a_modification_and_then_a_deletion(api, core):
     uid = api.cluster.add_pod(a_pod("short"))
     version = str(api.cluster.version)
     api.cluster.delete_pod(uid)
@@ -164,7 +164,7 @@ async def test_a_version_that_is_too_old_gets_the_recorded_410_within_the_stream
     assert refusal.value.status == 410
 
 
-async def test_bookmarks_carry_the_version_along_while_nothing_of_ours_happens(tmp_path):
+async def test_bookmarks_have_newer_versions_while_no_selected_pod_changes(tmp_path):
     async with KubernetesApi(Cluster(), bookmarks=0.05) as api:
         api.cluster.add_pod(a_pod("there", node="node2"))
         arguments = {"watch": "true", "allowWatchBookmarks": "true", "fieldSelector": ON_NODE1, "resourceVersion": "1000"}
@@ -176,7 +176,7 @@ async def test_bookmarks_carry_the_version_along_while_nothing_of_ours_happens(t
     assert event == shape
 
 
-async def test_a_watch_ends_in_an_orderly_way_after_its_timeout(api, core):
+async def test_a_watch_ends_after_its_timeout(api, core):
     assert await watched(core, 1, resource_version=str(api.cluster.version), timeout_seconds=1) == []
 
 
@@ -198,7 +198,7 @@ async def test_the_kubeconfig_carries_the_token(api, tmp_path):
         assert (await client.CoreV1Api(connection).list_pod_for_all_namespaces()).items == []
 
 
-async def test_refusals_hold_for_as_many_requests_as_asked(api):
+async def test_refusals_apply_to_the_requested_number_of_requests(api):
     api.faults.refuse(1, 429, retry_after=7)
     api.faults.refuse(1, 503)
     async with aiohttp.ClientSession() as session:
@@ -209,7 +209,7 @@ async def test_refusals_hold_for_as_many_requests_as_asked(api):
     assert (api.requests["refused"], api.requests["version"]) == (2, 1)
 
 
-async def test_dropped_connections_end_in_the_middle(api):
+async def test_dropped_connections_are_aborted(api):
     arguments = {"watch": "true"}
     async with aiohttp.ClientSession() as session, session.get(f"{api.url}/api/v1/pods", params=arguments) as answer:
         api.drop_connections()
@@ -217,17 +217,17 @@ async def test_dropped_connections_end_in_the_middle(api):
             await answer.content.read()
 
 
-async def test_a_silent_stream_stays_open_past_its_timeout_and_sends_later(api):
+async def test_a_silent_stream_stays_open_past_its_timeout(api):
     arguments = {"watch": "true", "resourceVersion": str(api.cluster.version), "timeoutSeconds": "1"}
     async with aiohttp.ClientSession() as session, session.get(f"{api.url}/api/v1/pods", params=arguments) as answer:
         api.faults.silence()
-        api.cluster.add_pod(a_pod("unheard"))
+        api.cluster.add_pod(a_pod("unsent"))
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(answer.content.readline(), 1.5)
         assert not answer.content.at_eof()
 
 
-async def test_a_server_that_went_away_comes_back_on_the_same_address(api):
+async def test_a_stopped_server_starts_again_on_the_same_address(api):
     async with aiohttp.ClientSession() as session:
         await api.stop()
         with pytest.raises(aiohttp.ClientConnectionError):
@@ -253,7 +253,7 @@ async def test_a_recorded_pod_can_be_served_as_it_is(api, core):
     assert {pod.metadata.uid for pod in served} == {pod["metadata"]["uid"] for pod in recorded}
 
 
-def test_made_pods_have_no_key_that_recorded_ones_lack():
+def test_created_pods_have_only_keys_of_recorded_ones():
     recorded = json.loads((RECORDED / "list-running.json").read_text())["items"]
     cluster = Cluster()
     owner = Owner("ReplicaSet", "cart-59855dd6c8", "25ebe75a-bf94-4241-8488-e2179232fc23")
@@ -282,7 +282,7 @@ def test_a_restart_keeps_the_container_that_ended_in_the_last_state():
     assert status["lastState"]["terminated"]["exitCode"] == 3
 
 
-def test_a_container_that_was_never_seen_running_still_has_its_id():
+def test_a_job_s_container_that_was_never_reported_as_running_has_its_id():
     cluster = Cluster()
     uid = cluster.add_pod(a_pod("report-1-abcde", owner=Owner("Job", "report-1", "u")))
     cluster.container_terminated(uid, "app", 0, ID_1)

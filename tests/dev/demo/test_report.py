@@ -1,13 +1,13 @@
-"""From the agent's last ledger to report and exit code: a pass, and each kind of failure."""
+"""The report and exit code from the agent's last ledger: what passes, and each complaint."""
 
 import copy
 
 import pytest
 
 from dev.demo import report
-from dev.demo.workloads import Ran
+from dev.demo.workloads import EndedContainer
 
-CART = Ran("shop", "cart-1-a", "app", "c1" * 32, tasks=12)
+CART = EndedContainer("shop", "cart-1-a", "app", "c1" * 32, tasks=12)
 
 
 def ledger(**changes):
@@ -72,9 +72,9 @@ def test_a_balanced_ledger_passes_with_its_numbers():
     }
 
 
-def test_tasks_that_called_no_tracepoint_are_reported_and_not_lost():
-    unbalanced = {"lost": {"ring": 0, "unseen": 5}, "proc_stat": {"attach": [1000, 1004], "now": [1110, 1114]}}
-    result = report.from_ledger(ledger(**unbalanced), [CART])
+def test_tasks_without_a_tracepoint_are_reported_and_are_no_loss():
+    changed_ledger = {"lost": {"ring": 0, "unseen": 5}, "proc_stat": {"attach": [1000, 1004], "now": [1110, 1114]}}
+    result = report.from_ledger(ledger(**changed_ledger), [CART])
     assert (result["complaints"], result["unseen"], result["lost"]) == ([], 5, 0)
 
 
@@ -97,7 +97,7 @@ def test_pods_are_the_named_rows_with_what_was_delivered():
         ({"sinks": sink(delivered=58, lost={"rejected": 2})}, "lost 2: {'ring': 0, 'rejected': 2}"),
     ],
 )
-def test_an_unbalanced_ledger_is_a_complaint_and_exit_code_3(changes, complaint):
+def test_each_imbalance_is_a_complaint_and_exits_with_3(changes, complaint):
     result = report.from_ledger(ledger(**changes), [CART])
     assert result["exit_code"] == 3
     assert len(result["complaints"]) == 1
@@ -105,23 +105,23 @@ def test_an_unbalanced_ledger_is_a_complaint_and_exit_code_3(changes, complaint)
 
 
 @pytest.mark.parametrize(
-    ("ran", "complaint"),
+    ("container", "complaint"),
     [
-        (Ran("shop", "cart-1-a", "app", "ff" * 32, 1), "does not know it"),
-        (Ran("shop", "cart-1-b", "app", CART.container_id, 1), "does not know it"),
-        (Ran("shop", "cart-1-a", "app", CART.container_id, 13), "made 13 tasks, but the agent counted 12"),
+        (EndedContainer("shop", "cart-1-a", "app", "ff" * 32, 1), "is not in the agent's ledger"),
+        (EndedContainer("shop", "cart-1-b", "app", CART.container_id, 1), "is not in the agent's ledger"),
+        (EndedContainer("shop", "cart-1-a", "app", CART.container_id, 13), "created 13 tasks, but the agent counted 12"),
     ],
 )
-def test_the_agent_s_counts_are_compared_with_the_containers_own(ran, complaint):
-    result = report.from_ledger(ledger(), [ran])
+def test_the_containers_own_counts_are_compared_with_the_agent_s(container, complaint):
+    result = report.from_ledger(ledger(), [container])
     assert result["exit_code"] == 3
     assert complaint in result["complaints"][0]
 
 
 def test_a_pod_without_delivered_forks_is_a_complaint():
-    unbalanced = ledger()
-    unbalanced["pods"][0]["delivered"] = {"collector": 0}
-    assert "nothing was delivered" in report.from_ledger(unbalanced, [CART])["complaints"][0]
+    changed_ledger = ledger()
+    changed_ledger["pods"][0]["delivered"] = {"collector": 0}
+    assert "nothing was delivered" in report.from_ledger(changed_ledger, [CART])["complaints"][0]
 
 
 def test_a_failure_has_all_keys_with_what_is_known():
@@ -131,5 +131,5 @@ def test_a_failure_has_all_keys_with_what_is_known():
     assert (known["captured"], known["exit_code"], known["error"]) == (100, 70, "the agent died")
 
 
-def test_the_live_line_has_the_counts_that_matter():
+def test_the_line_of_counts_has_the_main_counts():
     assert report.line(ledger(), 3) == "captured 100  delivered 60  queued 7  lost 0  pods at the collector 3"

@@ -1,4 +1,4 @@
-"""The demo's node: real containers, and a cluster with their status as from a kubelet."""
+"""The demo's node: real containers, and a cluster that receives their statuses as from a kubelet."""
 
 import asyncio
 
@@ -18,11 +18,11 @@ def runtime(tmp_path):
         yield runtime
 
 
-async def until(cluster, holds):
-    """Waits for a change of the cluster after which `holds()`."""
+async def wait_until(cluster, holds):
+    """Waits for a change of the cluster after which `holds()` is true."""
     async with asyncio.timeout(60):
         while not holds():
-            await cluster.beyond(cluster.version)
+            await cluster.wait_past(cluster.version)
 
 
 def changes(cluster, namespace):
@@ -37,19 +37,19 @@ async def test_a_pod_is_known_before_its_first_process_and_its_container_after(r
     cluster = Cluster()
     async with Node(cluster, runtime) as node:
         start = asyncio.create_task(node.start(CART))
-        await cluster.beyond(1000)
+        await cluster.wait_past(1000)
         assert runtime.running() == (), "nothing runs yet"
         await start
         sandbox, app = sorted(runtime.running(), key=lambda container: container.name == "app")
         assert [change[0] for change in changes(cluster, "shop")] == ["ADDED"], "no status yet"
-        await cluster.beyond(1001)
-        seen = [change[2:] for change in changes(cluster, "shop")]
-    assert seen == [("waiting", None), ("running", f"containerd://{app.id}")]
+        await cluster.wait_past(1001)
+        reported = [change[2:] for change in changes(cluster, "shop")]
+    assert reported == [("waiting", None), ("running", f"containerd://{app.id}")]
     assert sandbox.id not in str(list(cluster)), "a sandbox is in no status"
     assert sandbox.pod_uid == app.pod_uid == next(iter(cluster))["metadata"]["uid"]
 
 
-async def test_a_deployment_s_pod_is_owned_as_kubernetes_names_things(runtime):
+async def test_a_deployment_s_pod_has_kubernetes_names_and_owner(runtime):
     cluster = Cluster()
     async with Node(cluster, runtime, "node7") as node:
         await node.start(WORKER)
@@ -61,21 +61,21 @@ async def test_a_deployment_s_pod_is_owned_as_kubernetes_names_things(runtime):
     assert pod["spec"]["nodeName"] == "node7"
 
 
-async def test_the_cron_job_comes_and_goes_each_time_in_a_new_pod(runtime):
+async def test_each_run_of_the_cron_job_has_a_new_pod(runtime):
     cluster = Cluster()
     async with Node(cluster, runtime) as node:
         node.run_cron()
-        await until(cluster, lambda: [change[0] for change in changes(cluster, "batch")].count("DELETED") == 1)
+        await wait_until(cluster, lambda: [change[0] for change in changes(cluster, "batch")].count("DELETED") == 1)
         await node.stop()
-    seen = list(changes(cluster, "batch"))
-    first = [change for change in seen if change[1] == seen[0][1]]
+    reported = list(changes(cluster, "batch"))
+    first = [change for change in reported if change[1] == reported[0][1]]
     assert [change[0] for change in first] == ["ADDED", "MODIFIED", "MODIFIED", "DELETED"]
-    assert first[1][2] == "terminated", "it ended before any status showed it running"
-    assert len({change[1] for change in seen}) >= 2
-    assert {one.tasks for one in node.ran()} == {6}, "five dates and a sleep; the last command takes the shell's place"
+    assert first[1][2] == "terminated", "it ended before any status reported it as running"
+    assert len({change[1] for change in reported}) >= 2
+    assert {one.tasks for one in node.ended_containers()} == {6}, "five dates and a sleep; the last command replaces the shell"
 
 
-async def test_a_container_s_tasks_are_counted_by_its_own_pid_namespace(runtime):
+async def test_the_tasks_of_a_container_are_counted_by_its_pid_namespace(runtime):
     program = "; ".join(
         ["cat /proc/sys/kernel/ns_last_pid >>/work/tasks", "(:); (:); (:); (:)", "cat /proc/sys/kernel/ns_last_pid"]
     )
@@ -83,23 +83,23 @@ async def test_a_container_s_tasks_are_counted_by_its_own_pid_namespace(runtime)
     cluster = Cluster()
     async with Node(cluster, runtime) as node:
         await node.start(workload)
-        await cluster.beyond(1001)
+        await cluster.wait_past(1001)
         await node.stop()
-    assert [one.tasks for one in node.ran()] == [5], "four subshells and the cat that counted them"
+    assert [one.tasks for one in node.ended_containers()] == [5], "four subshells and the cat that counted them"
 
 
-async def test_tasks_before_the_watching_are_not_counted(runtime):
+async def test_tasks_before_counting_started_are_not_counted(runtime):
     cluster = Cluster()
     async with Node(cluster, runtime) as node:
         await node.start(WORKER)
-        await cluster.beyond(1001)
+        await cluster.wait_past(1001)
         (container,) = runtime.running()
         before = len((container.work / "tasks").read_text().split())
-        node.watched_from_now()
+        node.start_counting()
         runtime.kill(container)
         await node.stop()
     assert before >= 1
-    assert node.ran()[0].tasks <= 25, "one round at most: twelve processes, or a pool with its threads"
+    assert node.ended_containers()[0].tasks <= 25, "one round at most: twelve processes, or a pool with its threads"
 
 
 async def test_an_error_in_the_background_ends_the_node_and_is_raised(runtime):
