@@ -98,6 +98,40 @@ def test_every_path_in_backticks_exists(page: Path) -> None:
         assert (ROOT / path).exists(), path
 
 
+def walks() -> dict[str, list[list[str]]]:
+    """The walks of ARCHITECTURE.md by title: number, file and function of each step."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## Walks\n")[2].partition("\n## ")[0]
+    steps = {}
+    for walk in text.split("\n### ")[1:]:
+        rows = [[cell.strip(" `") for cell in line.split("|")[1:4]] for line in walk.splitlines() if line.startswith("| ")]
+        steps[walk.partition("\n")[0]] = [row for row in rows if row[0].isdigit()]
+    return steps
+
+
+@pytest.mark.parametrize("title", walks())
+def test_a_walk_has_at_most_twelve_steps_and_never_goes_back(title: str) -> None:
+    steps = walks()[title]
+    assert [int(number) for number, _, _ in steps] == list(range(1, len(steps) + 1))
+    assert 3 <= len(steps) <= 12
+    files = [file for _, file, _ in steps]
+    assert len(set(files)) == len(files), "a step goes back to a file"
+
+
+@pytest.mark.parametrize(("file", "function"), [step[1:] for steps in walks().values() for step in steps])
+def test_every_step_of_a_walk_exists(file: str, function: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    if not file.endswith(".py"):
+        assert function in text
+        return
+    names = set()
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{one.name}" for one in node.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}
+    assert function in names
+
+
 def anchors(page: Path) -> set[str]:
     """The anchors that GitHub makes of a page's headings."""
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
