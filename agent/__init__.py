@@ -1,4 +1,4 @@
-"""The agent of one node: kernel -> identity -> enrich -> sinks, in the order of `pipeline.py`, where a newcomer starts.
+"""The agent of one node: kernel -> attribution -> sinks -> journal -> collector. `pipeline.py` is the place to start reading.
 
-Must not live here: anything that the collector needs, too (that is `wire`), and any view of the data (that is the collector's).
+This package must not have what the collector needs, too (that is `wire`), nor any view of the data (that is the collector's).
 """

@@ -1,8 +1,8 @@
 """captured = delivered + queued + lost{reason} + suppressed + filtered, for each sink. Pure arithmetic over counts of forks.
 
-The kernel's tally says what was captured, emitted, filtered, suppressed and lost to the ring; each sink's account says what
-became of what reached it. Every number is counted where it happens, and none is worked out from the others: that they add up
-is a finding. Must not live here: where the counts come from.
+The kernel's cgroup counters have what was captured, emitted, filtered, suppressed and lost to the ring; each sink's account has
+what became of the forks that reached it. Every number is counted where it happens, and none is derived from the others: so that
+they add up is evidence. This module must not know where the counts come from.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from wire.events import Counts
 
 __all__ = ["FORGOTTEN", "Account", "Captured", "Queued", "closed", "totals"]
 
-FORGOTTEN: Final = 0xFFFFFFFFFFFFFFFE  # stands in an account for the cgroups that are gone; nouns.NOBODY is another
-COUNTS = tuple(Counts.__annotations__)  # in the order of the kernel's tally
+FORGOTTEN: Final = 0xFFFFFFFFFFFFFFFE  # in an account: all cgroups that were forgotten; model.NO_CGROUP is another
+COUNTS = tuple(Counts.__annotations__)  # in the order of the kernel's cgroup counters
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Account:
         self.delivered.update(forks)
 
     def forget(self, cgroup: int) -> None:
-        """Nobody will ask about it again: its forks stay in the sums only."""
+        """Moves the forks of a cgroup that is no longer known to FORGOTTEN: they stay in the sums."""
         for forks in (self.delivered, *self.lost.values(), *self.filtered.values()):
             if cgroup in forks:
                 forks[FORGOTTEN] += forks.pop(cgroup)
@@ -52,9 +52,9 @@ class Account:
 
 @dataclass(frozen=True)
 class Captured:
-    """The kernel's side at one moment, summed over cgroups. `misses`: the probe was skipped, and what it missed is not in
-    `processes` and `threads` either. `orphaned`: counted while no agent was alive, and of nobody's row. `unseen`: tasks that
-    /proc/stat has and none of these: the kernel called no hook for them."""
+    """The kernel's side at one moment, summed over cgroups. `misses`: the kernel skipped a BPF program, and what it missed is
+    not in `processes` and `threads` either. `orphaned`: counted while no agent was alive, and in no cgroup's counters.
+    `unseen`: tasks that only /proc/stat has: the kernel called no tracepoint for them."""
 
     processes: int
     threads: int
@@ -75,7 +75,7 @@ class Captured:
 
 @dataclass(frozen=True)
 class Queued:
-    """Where what is under way is: `ring`: not taken over yet; `waiting`: for its pod's name; `journal`: for the sink."""
+    """Forks on their way: `ring`: not drained yet; `waiting`: for their pods; `journal`: for the sink."""
 
     ring: int
     waiting: int
@@ -86,14 +86,14 @@ class Queued:
         return self.ring + self.waiting + self.journal
 
 
-def totals(rows: Iterable[tuple[int, ...]]) -> dict[str, int]:
-    """The sum of tally rows, by name."""
-    sums = [sum(column) for column in zip(*rows, strict=True)] or [0] * len(COUNTS)
+def totals(counters: Iterable[tuple[int, ...]]) -> dict[str, int]:
+    """The sum of cgroup counters, by name."""
+    sums = [sum(column) for column in zip(*counters, strict=True)] or [0] * len(COUNTS)
     return dict(zip(COUNTS, sums, strict=True))
 
 
 def closed(captured: Captured, account: Account, queued: Queued) -> int:
     """What the two sides differ by: 0 when every fork is accounted for."""
-    told = sum(account.lost_by_reason().values()) + sum(account.filtered_by_reason().values())
-    known = account.delivered.total() + queued.total + told
+    lost, filtered = sum(account.lost_by_reason().values()), sum(account.filtered_by_reason().values())
+    known = account.delivered.total() + queued.total + lost + filtered
     return captured.captured - (known + captured.lost + captured.orphaned + captured.suppressed + captured.filtered)

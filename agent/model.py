@@ -1,6 +1,6 @@
-"""What the rooms hand to each other: a fork, what it came from, whose it is, a batch. Frozen; no room owns them.
+"""The values that packages pass to each other: a fork, its parent, its attribution, a batch. Frozen.
 
-Must not live here: anything that does something.
+This module must not have anything that acts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 __all__ = [
     "ATTACHED",
     "CREATED",
-    "NOBODY",
+    "NO_CGROUP",
     "REMOVED",
     "Attribution",
     "Batch",
@@ -30,7 +30,7 @@ __all__ = [
 CREATED: Final = 1  # a CgroupEvent's kinds, as bpf/fork.c numbers them
 REMOVED: Final = 2
 ATTACHED: Final = 3
-NOBODY: Final = 0xFFFFFFFFFFFFFFFF
+NO_CGROUP: Final = 0xFFFFFFFFFFFFFFFF
 ContainerKind = Literal["app", "init", "sidecar", "ephemeral", "sandbox"]
 
 
@@ -77,8 +77,8 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod as the API last told it. `aliases`: every uid that a cgroup path may call it by (a static pod has two).
-    `annotations`: those that an operator asked for. `runtime_class`: None is the node's usual runtime."""
+    """A pod as the API last reported it. `aliases`: every uid that a cgroup path may have for it (a static pod has two).
+    `annotations`: those that settings ask for. `runtime_class`: None is the node's default runtime."""
 
     uid: str
     namespace: str
@@ -95,9 +95,10 @@ class Pod:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attribution:
-    """Whose a fork is: a cgroup, and what is known of it. Compared by identity: a new finding is a new Attribution.
+    """The cgroup of a fork, and its pod and container as far as they are known. Compared by identity: a new finding is a new
+    Attribution.
 
-    `pod_uid` is the API's when `pod` is known, else what the path said. `by`: what told.
+    `pod_uid` is the API's when `pod` is known, else the one in the cgroup's path. `by`: the method, as on the wire.
     """
 
     cgroup: int
@@ -113,8 +114,8 @@ class Fork(NamedTuple):
     """One fork, enriched. Times in ns since 1970. `chain`: the child's number in each pid namespace, the host's first, as far
     as it was carried; `levels`: how many it has in truth.
 
-    `lag_ms` None: resolved at once; else how long it waited for its name. `counted`: the cgroup that the kernel counted it in;
-    another than the subject's when the process entered that one later.
+    `lag_ms` None: resolved at once; else how long it waited for its pod. `counted`: the cgroup that the kernel counted it in;
+    another than the attribution's when the process was attached to that one later.
     """
 
     sequence: int
@@ -139,9 +140,9 @@ def state_of(attribution: Attribution, lag_ms: int | None) -> str:
 class Batch(NamedTuple):
     """A body that is ready to POST and is only ever repeated byte for byte.
 
-    `stream`: the boot id and epoch of its forks; a batch has those of one only. `cgroups`: for each item, in the body's
-    order, the cgroup that its fork was counted in, or NOBODY (the agent's own events). `since`: when its first item came,
-    seconds of the wall clock. `uncompressed`: bytes.
+    `stream`: the boot id and program instance of its forks; a batch has those of one only. `cgroups`: for each item, in the
+    body's order, the cgroup that its fork was counted in, or NO_CGROUP (the agent's own events). `since`: when its first item
+    came, seconds of the wall clock. `uncompressed`: bytes.
     """
 
     id: str
@@ -159,7 +160,7 @@ class Batch(NamedTuple):
     def forks(self) -> Counter[int]:
         """How many forks of each cgroup are in it."""
         forks = Counter(self.cgroups)
-        forks.pop(NOBODY, None)
+        forks.pop(NO_CGROUP, None)
         return forks
 
 
@@ -167,9 +168,9 @@ Event = dict[str, Any]
 
 
 class CgroupEvent(NamedTuple):
-    """A cgroup of the chosen hierarchy was born, died or was entered. `path` from the hierarchy's root, bytes that a container
-    may have chosen; `time` in ns of CLOCK_BOOTTIME; `whole` is False when the path was cut off. `tid`, `start`: of the task
-    that came in."""
+    """A cgroup of the chosen hierarchy was created or removed, or a task was attached to it. `path` from the hierarchy's root,
+    bytes that a container may have chosen; `time` in ns of CLOCK_BOOTTIME; `whole` is False when the path was cut off. `tid`,
+    `start`: of the task that was attached."""
 
     cgroup: int
     parent: int

@@ -149,7 +149,7 @@ class ProgramInstance:
         journal.put(REPORTED, self.stream, record.encode())
 
     def publish(self, reached: RingPositions) -> None:
-        """Gives the rings' room back to the kernel: the journal has what lies before."""
+        """Lets the kernel overwrite the rings up to there: the journal has what lies before."""
         self.programs.forks.publish(reached.forks)
         self.programs.publish_cgroup_events(reached.cgroup_events)
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from agent.lifecycle.build import build_destination, build_sink_format, requested_annotations
-from agent.model import NOBODY, Attribution, Batch, Event
+from agent.model import NO_CGROUP, Attribution, Batch, Event
 from agent.settings import Settings, SettingsError, SinkSettings, load
 from agent.sinks.delivery.advice import RequestContext, advice_on_failure, advice_on_outcome
 from agent.sinks.delivery.connections import Connection, Timeouts
@@ -117,7 +117,7 @@ def marked_event(sink: str, cluster: str, now: int) -> Event:
 
 async def send_event(sink: SinkSettings, form: SinkFormat, event: Event, timeouts: Timeouts = _TIMEOUTS) -> Outcome:
     packer = Packer(form.framing, sink.compression, BatchLimits(1, sink.batch.bytes))
-    (batch,) = packer.pack(event["id"], [form.encoder.event(event)], [NOBODY], 0.0)
+    (batch,) = packer.pack(event["id"], [form.encoder.event(event)], [NO_CGROUP], 0.0)
     async with Connection(build_destination(sink, form), form.authorization, timeouts) as connection:
         outcome = await _post(sink, form, batch, connection)
         text = printable(connection.redact(outcome.text), _MAX_TEXT)

@@ -14,7 +14,7 @@ from agent.attribution.metadata_cache import MetadataCache
 from agent.interfaces import StateReader, StateStore
 from agent.ledger import totals
 from agent.lifecycle.parts import Parts
-from agent.model import NOBODY, Event, Fork
+from agent.model import NO_CGROUP, Event, Fork
 from agent.program_instance import ProgramInstance, waiting_forks
 from agent.reporting.ledger_file import Accounts, last_accounts
 from agent.reporting.summaries import Interval, Summaries
@@ -115,9 +115,9 @@ def lose_unknown(instance: ProgramInstance, sinks: Sequence[Sink], accounts: Map
     drained = Counter({cgroup: counters.emitted - pending_by_cgroup[cgroup] for cgroup, counters in snapshot.counters.items()})
     # The counters of cgroups that were removed before are gone; the numbers that their forks were given are still counted.
     counted = totals(snapshot.counters.values())
-    drained[NOBODY] = max(0, sum(cpu.sequence for cpu in snapshot.cpus) - counted["emitted"] - counted["lost"])
+    drained[NO_CGROUP] = max(0, sum(cpu.sequence for cpu in snapshot.cpus) - counted["emitted"] - counted["lost"])
     made = snapshot.tasks_made - snapshot.orphaned - counted["processes"] - counted["threads"]
-    instance.summaries.add_unknown(max(made, drained[NOBODY]), drained[NOBODY])
+    instance.summaries.add_unknown(max(made, drained[NO_CGROUP]), drained[NO_CGROUP])
     instance.received = drained.total()
     most = 0
     for sink in sinks:
@@ -126,7 +126,7 @@ def lose_unknown(instance: ProgramInstance, sinks: Sequence[Sink], accounts: Map
         else:
             known = Counter[int]()
             for cgroup, count in accounts.get(sink.name, {}).get("delivered", {}).items():
-                known[int(cgroup) if int(cgroup) in snapshot.counters else NOBODY] += count
+                known[int(cgroup) if int(cgroup) in snapshot.counters else NO_CGROUP] += count
             delivered = known & drained
         # What was delivered after the ledger file was written counts as lost here; the receiver knows better.
         lost = drained - delivered

@@ -19,7 +19,7 @@ from agent.lifecycle.closed_instances import ClosedInstances
 from agent.lifecycle.loop import keep_alive
 from agent.lifecycle.parts import Options, Parts, StreamParts
 from agent.lifecycle.recovery import recover_instances
-from agent.model import NOBODY
+from agent.model import NO_CGROUP
 from agent.pipeline import Pipeline
 from agent.program_instance import ProgramInstance
 from agent.reporting.reporter import AgentIdentity, Reporter
@@ -101,7 +101,7 @@ def start(parts: Parts) -> None:
         unsaved = instance.restore(journal)
         instance.summaries.raise_number(parts.clock.wall_ns() // 10**9)  # less than one number a second was used
         for sink in parts.sinks if unsaved else ():
-            sink.account(instance.stream).lose("journal_failed", {NOBODY: unsaved})
+            sink.account(instance.stream).lose("journal_failed", {NO_CGROUP: unsaved})
         parts.instances.append(instance)
     cache.walk(parts.capture.current, parts.clock.boot_ns())
     keep_alive(parts)

@@ -1,1 +1,4 @@
-"""What the agent reports about itself: events of its own, status endpoints, metrics."""
+"""What the agent reports of itself: its own events, ledger, status endpoints and metrics.
+
+This package must not change what it reports of; the parts count, and it reads the counts.
+"""

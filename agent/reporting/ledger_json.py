@@ -57,7 +57,7 @@ def ledger_json(agent: AgentState, current: LedgerSnapshot, former: Sequence[Led
         "cluster": agent.identity.cluster,
         "agent": agent.identity.as_json(),
         "boot_id": current.boot_id,
-        "epoch": current.instance,
+        "epoch": current.instance,  # the name that /v1/ledger has had for the program instance
         "taken_over": agent.taken_over,
         "pinned": agent.pinned,
         "journal": agent.journal,

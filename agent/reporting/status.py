@@ -1,7 +1,7 @@
-"""What the agent says of itself: /healthz /readyz /metrics, /v1/pods /v1/ledger.
+"""The status port's endpoints: /healthz /readyz /metrics, /v1/pods /v1/ledger.
 
-Ready means capturing. A sink's 401 or an API server that is away is text and a metric, not unreadiness: one bad token must not
-hold up a rollout. Must not live here: the numbers' making, the metrics' names.
+Ready means capturing. A sink's 401 or an API server that does not answer is text and a metric, not unreadiness: one bad token
+must not hold up a rollout.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Reports(Protocol):
-    """What the pipeline can say of itself at any time, without waiting."""
+    """The agent's state at any time, without waiting."""
 
     @property
     def begun(self) -> bool:
-        """Whether there is anything to tell yet."""
+        """Whether there is anything to report yet."""
         ...
 
     def alive(self) -> str | None:
-        """None when the loop turns; else what hangs."""
+        """None when the loop makes turns; else what hangs."""
 
     def ready(self) -> str | None:
         """None when capturing; else why not."""

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from agent.interfaces import AttributionSource, EventFields
 from agent.ledger import COUNTS, FORGOTTEN, totals
-from agent.model import NOBODY, Attribution, Event
+from agent.model import NO_CGROUP, Attribution, Event
 from agent.state_records import Counters, SummariesRecord
 from wire.events import FORK, FORK_SUMMARY, GAP, NODE_SUMMARY, NOT_OBSERVABLE
 
@@ -108,7 +108,7 @@ class Summaries:
             for cgroup, count in forks.items():
                 # What is forgotten was removed long ago, and has been reported.
                 if cgroup != FORGOTTEN and count > self._gaps.get((sink, reason, cgroup), 0):
-                    identity = self._unknown() if cgroup == NOBODY else self._identity(cgroup)
+                    identity = self._unknown() if cgroup == NO_CGROUP else self._identity(cgroup)
                     events += self._gap(interval, sink, reason, cgroup, count, identity)
         return events
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-from agent.model import NOBODY, Batch
+from agent.model import NO_CGROUP, Batch
 from agent.sinks.encoders.encoder import Item
 from agent.sinks.packer import Packer
 from agent.state_records import OpenBatchRecord
@@ -32,7 +32,7 @@ class OpenBatch:
 
     @property
     def forks(self) -> int:
-        return len(self._cgroups) - self._cgroups.count(NOBODY)
+        return len(self._cgroups) - self._cgroups.count(NO_CGROUP)
 
     def add(self, stream: str, items: Sequence[Item], cgroups: Sequence[int], now: float) -> list[Batch]:
         """Returns the batches that are closed because the items before were of another stream. `cgroups`: as in Packer.pack."""

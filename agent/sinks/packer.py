@@ -55,7 +55,7 @@ class Packer:
         self._compression = COMPRESSIONS[compression]
 
     def pack(self, stream: str, items: Sequence[Item], cgroups: Sequence[int], since: float) -> Iterator[Batch]:
-        """`cgroups`: for each item the cgroup that its fork was counted in, or NOBODY for an event of the agent itself.
+        """`cgroups`: for each item the cgroup that its fork was counted in, or NO_CGROUP for an event of the agent itself.
 
         `since`: when the first item came, seconds of the wall clock.
         """

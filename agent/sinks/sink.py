@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from agent.interfaces import AccountStore, BatchQueue, StateReader, StateWriter
 from agent.ledger import Account
-from agent.model import NOBODY, Batch, Event, Fork
+from agent.model import NO_CGROUP, Batch, Event, Fork
 from agent.sinks.delivery.sender import Sender
 from agent.sinks.formats import SinkFormat
 from agent.sinks.open_batch import OpenBatch
@@ -75,7 +75,7 @@ class Sink:
     def emit_event(self, stream: str, event: Event, now: float) -> None:
         """Adds an event of the agent itself, if the sink's settings select it."""
         if self._selection.selects_event(event):
-            self._enqueue(self._open.add(stream, [self._format.encoder.event(event)], [NOBODY], now))
+            self._enqueue(self._open.add(stream, [self._format.encoder.event(event)], [NO_CGROUP], now))
 
     def due(self, now: float) -> bool:
         """The open batch is full, or has waited long enough."""
@@ -117,7 +117,7 @@ class Sink:
         record = OpenBatchRecord.decode(state)
         if changed:
             forks = Counter(record.cgroups)
-            forks.pop(NOBODY, None)
+            forks.pop(NO_CGROUP, None)
             self.account(record.stream).lose("sink_changed", forks)
         else:
             self._enqueue(self._open.restore(record))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import aiohttp
 
-from agent.model import NOBODY, Batch
+from agent.model import NO_CGROUP, Batch
 from dev.bench.__main__ import cpu_s, rss_mib
 from dev.bench.volume import BATCHES, Traffic, batches, build_sink_format
 from dev.demo.children import Child, free_port
@@ -52,7 +52,7 @@ def summaries(traffic: Traffic, _size: int) -> Posts:
     for stream in streams():
         intervals = [*itertools.islice(traffic.summaries_of(stream), INTERVALS)]
         items = [how.encoder.event(event) for events in intervals for event in events]
-        posts.append(batches(how, items, [NOBODY] * len(items), len(intervals[0])))
+        posts.append(batches(how, items, [NO_CGROUP] * len(items), len(intervals[0])))
     return posts
 
 

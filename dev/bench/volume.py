@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from agent.journal import Journal
-from agent.model import NOBODY, Batch, Event, Fork, ParentContext
+from agent.model import NO_CGROUP, Batch, Event, Fork, ParentContext
 from agent.reporting.summaries import Interval, Summaries
 from agent.sinks.encoders.encoder import Item
 from agent.sinks.encoders.native import k8s_fields
@@ -114,7 +114,7 @@ def sizes(traffic: Traffic, way: str) -> Sizes:
     items, cgroups = how.encoder.forks(STREAM, forks), [fork.counted for fork in forks]
     by_size = [batches(how, items, cgroups, size) for size in BATCHES]
     own = [how.encoder.event(event) for event in [*traffic.summaries, traffic.heartbeat]]
-    (batch,) = batches(how, own, [NOBODY] * len(own), len(own))
+    (batch,) = batches(how, own, [NO_CGROUP] * len(own), len(own))
     return Sizes(
         sum(batch.uncompressed for batch in by_size[-1]) / FORKS,
         tuple(sum(len(batch.body) for batch in made) / FORKS for made in by_size),

@@ -1,4 +1,4 @@
-"""What all of these tests share: how hard hypothesis tries, recordings of a real cluster, and raw records as the probe's."""
+"""What all of these tests share: how hard hypothesis tries, recordings of a real cluster, raw records as BPF writes them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RECORDED = Path(__file__).parent.parent / "data/kubernetes-1.36"
 
 @pytest.fixture(scope="session")
 def recorded():
-    """A recording by its name, read anew each time: nobody alters another's."""
+    """A recording by its name, read anew each time: no test changes what another reads."""
 
     def read(name):
         return orjson.loads((RECORDED / name).read_bytes())
@@ -36,7 +36,7 @@ def recorded_events():
 
 
 class Records:
-    """Raw records as the probe lays them out: of a process in two pid namespaces, where nothing else is said."""
+    """Raw records as the BPF programs lay them out: of a process in two pid namespaces, where nothing else is said."""
 
     def fork(self, sequence=0, cgroup=1, *, parent_context=None, **fields):
         given = {"time": 100, "parent_cgroup": cgroup, "child": (50, 5, 50, 5, 90), "chain": (50, 5), "levels": 2}

@@ -97,7 +97,7 @@ class FakeRing:
 
     def read(self, most):
         read = self.records[self.cursor // FORK_SLOT :][:most]
-        assert None not in read, "the kernel has had this room back"
+        assert None not in read, "the kernel may have overwritten this"
         self.cursor += len(read) * FORK_SLOT
         return b"".join(read)
 

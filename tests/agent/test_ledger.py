@@ -1,4 +1,4 @@
-"""Each fork is in exactly one place, for every sink, at any time: that the numbers add up is found and not made."""
+"""Each fork is in exactly one place, for every sink, at any time: the numbers are counted apart and add up."""
 
 from collections import Counter
 
@@ -15,11 +15,11 @@ def captured(**counts):
     return Captured(**{**dict.fromkeys(COUNTS, 0), **counts})
 
 
-def test_nothing_is_closed():
+def test_a_ledger_of_nothing_is_closed():
     assert closed(captured(), Account(), Queued(0, 0, 0)) == 0
 
 
-def test_a_fork_that_is_nowhere_is_one_too_few_and_one_in_two_places_one_too_many():
+def test_a_fork_that_is_nowhere_and_one_that_is_in_two_places_are_found():
     account = Account()
     assert closed(captured(processes=1), account, Queued(0, 0, 0)) == 1
     account.deliver({7: 1})
@@ -27,11 +27,11 @@ def test_a_fork_that_is_nowhere_is_one_too_few_and_one_in_two_places_one_too_man
     assert closed(captured(processes=1), account, Queued(1, 0, 0)) == -1
 
 
-def test_what_entered_or_was_missed_is_apart():
+def test_attached_tasks_and_misses_are_counted_apart():
     assert closed(captured(processes=1, lost=1, entered=5, misses=9, kernel_workers=4), Account(), Queued(0, 0, 0)) == 0
 
 
-def test_losses_are_told_by_reason_and_by_cgroup():
+def test_losses_are_counted_by_reason_and_by_cgroup():
     account = Account()
     account.lose("rejected", {7: 2})
     account.lose("rejected", {7: 1, 8: 1})
@@ -46,7 +46,7 @@ def test_totals_are_sums_by_name():
 
 
 class WayOfForks(RuleBasedStateMachine):
-    """A model of the way: forks are made, and go from room to room until they are delivered or lost."""
+    """A model of the way: forks are made, and move on until they are delivered or lost."""
 
     def __init__(self):
         super().__init__()
@@ -59,7 +59,7 @@ class WayOfForks(RuleBasedStateMachine):
         self._made(number, kind, "filtered")
 
     @rule(number=few, kind=st.sampled_from(["processes", "threads"]), why=st.sampled_from(["lost", "suppressed"]))
-    def not_told(self, number, kind, why):
+    def without_event(self, number, kind, why):
         self._made(number, kind, why)
 
     @rule(number=few, cgroup=cgroups, kind=st.sampled_from(["processes", "threads"]))
@@ -68,11 +68,11 @@ class WayOfForks(RuleBasedStateMachine):
         self.ring[cgroup] += number
 
     @rule(cgroup=cgroups, wait=st.booleans())
-    def taken(self, cgroup, wait):
+    def drained(self, cgroup, wait):
         (self.waiting if wait else self.journal)[cgroup] += self.ring.pop(cgroup, 0)
 
     @rule(cgroup=cgroups)
-    def settled(self, cgroup):
+    def resolved(self, cgroup):
         self.journal[cgroup] += self.waiting.pop(cgroup, 0)
 
     @rule(cgroup=cgroups, refused=few)

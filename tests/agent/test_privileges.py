@@ -76,8 +76,8 @@ def test_what_is_kept_is_kept_and_nothing_else():
 
 
 @root
-def test_a_thread_that_was_there_before_is_told_of():
-    """It has what it had: whoever calls has to see to it."""
+def test_a_thread_that_was_there_before_keeps_its_capabilities():
+    """The caller has to drop them in each thread."""
     program = """
 import threading
 from agent.lifecycle.capabilities import drop_except, of_process

@@ -81,7 +81,7 @@ class Node:
             self.commit(crash_after=3)
         elif what == "name":
             self.known.add(len(self.known) + 1)
-        else:  # killed in the midst of a commit: before it, after it, or when the rings' room was given back
+        else:  # killed in the midst of a commit: before it, after it, or when it was published
             _, crash_after = what
             self.commit(crash_after)
             self.journal.crash()

@@ -1,6 +1,6 @@
-"""What Prometheus is told: the state at the moment of a scrape, in names and labels by its conventions, bounded in number.
+"""The agent's metrics for Prometheus: the state at the moment of a scrape, with names and labels by its conventions.
 
-Must not live here: HTTP (status), where the numbers come from (reports).
+This package must not know HTTP, nor where the numbers come from.
 """
 
 from agent.reporting.metrics.exposition import Exposition

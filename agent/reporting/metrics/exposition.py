@@ -1,7 +1,7 @@
-"""/metrics: every family with its name, its help and its labels. Read at scrape time; nothing is kept but the pods' places.
+"""/metrics: every family with its name, its help and its labels. Read at the scrape; only which pods have series is kept.
 
-Counters are those of the probe in charge, so that at every scrape, for each sink, captured = delivered + queued + lost +
-suppressed + filtered, but for what was lost before it was counted. Must not live here: arithmetic.
+Counters are those of the program instance in charge. So at every scrape, for each sink, captured = delivered + queued + lost +
+suppressed + filtered, except for what was lost before it was counted.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ __all__ = ["Exposition"]
 
 _LONGEST: Final = 253  # characters of a label: Kubernetes' longest name
 _STATUSES: Final = frozenset(str(status.value) for status in HTTPStatus)
-_OTHER: Final = "other"  # statuses that nobody has heard of: whoever answers must not be able to make series
+_OTHER: Final = "other"  # statuses that HTTP does not know: a receiver must not be able to make series
 
 Samples = Sequence[tuple[Sequence[str], float]]
 
 
 class Exposition(Collector):
-    """`most_pods`: pods that get series of their own; 0: none, and nothing is said of pods."""
+    """`most_pods`: how many pods have series of their own; 0: there are no metrics of pods."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -45,7 +45,7 @@ class Exposition(Collector):
         return generate_latest(self._registry)
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing: to be registered must not ask for the state, which is not there yet."""
+        """Nothing: registering must not read the state, which is not there yet."""
         yield from ()
 
     def collect(self) -> Iterator[Metric]:
@@ -56,10 +56,10 @@ class Exposition(Collector):
         yield from _captured(ledger, measures)
         yield from _sinks(ledger, measures.sinks)
         yield from _journal(measures)
-        yield from _names(ledger, measures)
+        yield from _attribution(ledger, measures)
         if self._pods is not None:
             self._pods.update(self._reports.pod_counts())
-            yield from _of_pods(self._pods)
+            yield from _pods(self._pods)
 
 
 def _captured(ledger: Mapping[str, Any], measures: Measures) -> Iterator[Metric]:
@@ -95,7 +95,7 @@ def _captured(ledger: Mapping[str, Any], measures: Measures) -> Iterator[Metric]
 def _sinks(ledger: Mapping[str, Any], measures: Mapping[str, SinkMeasures]) -> Iterator[Metric]:
     sinks: Mapping[str, Any] = ledger["sinks"]
 
-    def told(what: str) -> Samples:
+    def counted(what: str) -> Samples:
         return [([name], sink[what]) for name, sink in sinks.items()]
 
     def split(what: str) -> Samples:
@@ -107,13 +107,13 @@ def _sinks(ledger: Mapping[str, Any], measures: Mapping[str, SinkMeasures]) -> I
     lost = [*((["", reason], count) for reason, count in ledger["lost"].items()), *split("lost")]
     yield _counter("forklore_lost_forks", "Forks without an event; sink empty: in all sinks.", lost, ["sink", "reason"])
     yield _counter("forklore_filtered_forks", "Forks that the settings exclude.", split("filtered"), ["sink", "reason"])
-    yield _counter("forklore_delivered_forks", "Forks that the sink has accepted.", told("delivered"), ["sink"])
+    yield _counter("forklore_delivered_forks", "Forks that the sink has accepted.", counted("delivered"), ["sink"])
     yield _gauge("forklore_queued_forks", "Forks on their way to the sink.", split("queued"), ["sink", "where"])
     draining = [([name], sum(sum(one["sinks"][name]["queued"].values()) for one in ledger["former"])) for name in sinks]
     yield _gauge("forklore_draining_forks", "Forks of earlier program instances on their way to the sink.", draining, ["sink"])
     text = "Answers of the sink: a status, or the kind of failure."
     yield _counter("forklore_sink_answers", text, split("answers"), ["sink", "answer"])
-    yield _gauge("forklore_journal_bytes", "Compressed bodies that wait for the sink.", told("journal_bytes"), ["sink"])
+    yield _gauge("forklore_journal_bytes", "Compressed bodies that wait for the sink.", counted("journal_bytes"), ["sink"])
     yield _gauge("forklore_journal_batches", "Batches that wait for the sink.", measured("batches"), ["sink"])
     yield _counter("forklore_sink_tries", "Batches sent, again or for the first time.", measured("tries"), ["sink"])
     yield _counter(
@@ -121,10 +121,10 @@ def _sinks(ledger: Mapping[str, Any], measures: Mapping[str, SinkMeasures]) -> I
     )
     text = "Kept connections that the sink had closed meanwhile."
     yield _counter("forklore_sink_reconnects", text, measured("reconnects"), ["sink"])
-    yield _counter("forklore_sink_sent_bytes", "Bytes of bodies that the sink answered to.", measured("sent_bytes"), ["sink"])
+    yield _counter("forklore_sink_sent_bytes", "Bytes of bodies that the sink responded to.", measured("sent_bytes"), ["sink"])
     text = "How long the oldest event has waited for the sink."
     yield _gauge("forklore_delivery_lag_seconds", text, measured("lag_s"), ["sink"])
-    text = "From a batch's first byte to its answer."
+    text = "From a batch's first byte to its response."
     durations = {name: sink.durations for name, sink in measures.items()}
     yield _histogram("forklore_sink_try_duration_seconds", text, [([name], one) for name, one in durations.items()], ["sink"])
 
@@ -140,21 +140,21 @@ def _journal(measures: Measures) -> Iterator[Metric]:
     yield _histogram("forklore_journal_commit_duration_seconds", text, [([], measures.commits)])
 
 
-def _names(ledger: Mapping[str, Any], measures: Measures) -> Iterator[Metric]:
+def _attribution(ledger: Mapping[str, Any], measures: Measures) -> Iterator[Metric]:
     states = [([state], count) for state, count in ledger["enrichment"].items()]
     yield _counter("forklore_enriched_forks", "Forks by the state of their attribution.", states, ["state"])
     requests = [([what], count) for what, count in _bounded(ledger["kubernetes"]["requests"]).items()]
-    yield _counter("forklore_kubernetes_requests", "Requests to the Kubernetes API, and what ended them.", requests, ["what"])
+    yield _counter("forklore_kubernetes_requests", "Requests to the Kubernetes API, and how they ended.", requests, ["what"])
     if measures.synced is not None:
         yield _gauge("forklore_kubernetes_synced", "1: this node's pods have been listed.", measures.synced)
 
 
-def _of_pods(pods: PodSeries) -> Iterator[Metric]:
+def _pods(pods: PodSeries) -> Iterator[Metric]:
     captured, suppressed, lost = [], [], []
     for name, counts in pods:
-        captured += [([*name, "process"], counts[0]), ([*name, "thread"], counts[1])]
-        suppressed.append((name, counts[2]))
-        lost.append((name, counts[3]))
+        captured += [([*name, "process"], counts.processes), ([*name, "thread"], counts.threads)]
+        suppressed.append((name, counts.suppressed))
+        lost.append((name, counts.lost))
     names = ["namespace", "pod"]
     yield _counter("forklore_pod_captured_forks", "Forks in the pod.", captured, [*names, "kind"])
     yield _counter("forklore_pod_suppressed_forks", "Forks above the pod's storm limit.", suppressed, names)

@@ -1,7 +1,4 @@
-"""The numbers that a scrape asks for, beyond those of the ledger. Plain values.
-
-Must not live here: how they are called in Prometheus.
-"""
+"""The numbers of a scrape beyond those of the ledger, as plain values."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ class SinkMeasures(NamedTuple):
 @dataclass(frozen=True)
 class Measures:
     """`ring_fill`: 0 to 1. `journal_bytes`: on the disk. `pinned`: capture outlives the agent. `commits`: each with its time.
-    `synced`: the pods have been listed once; None: nobody asks the API."""
+    `synced`: the pods have been listed once; None: the API is not asked."""
 
     ring_fill: float
     ring_backlog: int
@@ -46,7 +43,7 @@ class Measures:
 
 
 class PodCounts(NamedTuple):
-    """One row of the kernel's tally, of a cgroup that belongs to a pod. `alive`: the pod is there."""
+    """The counters of one cgroup that belongs to a pod. `alive`: the pod is there."""
 
     uid: str
     namespace: str

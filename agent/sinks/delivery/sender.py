@@ -14,7 +14,7 @@ import aiohttp
 
 from agent.histogram import Durations
 from agent.interfaces import BatchSource
-from agent.model import NOBODY, Batch
+from agent.model import NO_CGROUP, Batch
 from agent.sinks.delivery.connections import TIMEOUTS, Connection, Destination, Timeouts
 from agent.sinks.delivery.credentials import FileError
 from agent.sinks.delivery.failures import describe_failure
@@ -179,20 +179,20 @@ def count_forks(batch: Batch, rejected: set[int], retry: Sequence[int], rejected
 
     `rejected`, `retry`: indices of items. `rejected_count`: how many more were rejected, of which the receiver does not say
     which they are. If all of them are of one cgroup, they can be counted all the same; if not, the forks that are left are
-    counted under NOBODY. Rejected items are taken to be forks as long as there are any, and not events of the agent itself:
+    counted under NO_CGROUP. Rejected items are taken to be forks as long as there are any, and not events of the agent itself:
     rather too few are counted as delivered than too many.
     """
     others = rejected.union(retry)
     delivered = Counter(cgroup for at, cgroup in enumerate(batch.cgroups) if at not in others) if others else batch.forks
     lost = Counter(batch.cgroups[at] for at in rejected)
-    del delivered[NOBODY], lost[NOBODY]  # no error when the key is not there
+    del delivered[NO_CGROUP], lost[NO_CGROUP]  # no error when the key is not there
     if rejected_count > 0 and delivered:
         total = delivered.total()
         more_lost = min(rejected_count, total)
         if more_lost == total:
             lost, delivered = lost + delivered, Counter()
         else:
-            (cgroup,) = delivered if len(delivered) == 1 else (NOBODY,)
+            (cgroup,) = delivered if len(delivered) == 1 else (NO_CGROUP,)
             delivered = Counter({cgroup: total - more_lost})
             lost[cgroup] += more_lost
     return ForkCounts(delivered, lost)

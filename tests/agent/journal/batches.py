@@ -6,7 +6,7 @@ import asyncio
 from array import array
 from collections import Counter
 
-from agent.model import NOBODY, Batch
+from agent.model import NO_CGROUP, Batch
 
 STREAM = "0f2a.1"
 
@@ -14,7 +14,7 @@ STREAM = "0f2a.1"
 def a_batch(name="a", size=10, forks=(), *, stream=STREAM, since=0.0, own=1, body=None):
     """`forks` by cgroup; `own`: how many of the agent's own events are in it."""
     cgroups = array("Q", Counter(dict(forks)).elements())
-    cgroups.extend([NOBODY] * own)
+    cgroups.extend([NO_CGROUP] * own)
     return Batch(name, stream, bytes([len(name) % 256]) * size if body is None else body, cgroups, since, 3 * size)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agent.journal import Journal, JournalTaken
 from agent.ledger import FORGOTTEN
-from agent.model import NOBODY, Batch
+from agent.model import NO_CGROUP, Batch
 from tests.agent.journal.batches import STREAM, a_batch, at_once, counts, drained
 
 text = st.text(st.characters(), max_size=20) | st.sampled_from(
@@ -25,7 +25,7 @@ u64 = st.sampled_from([0, 2**63 - 1, 2**63, 2**64 - 2]) | st.integers(0, 2**64 -
 
 async def test_a_batch_comes_back_byte_for_byte(disk):
     journal = await disk.opened()
-    cgroups = array("Q", [7, NOBODY, 8, 7, 2**63 + 5])
+    cgroups = array("Q", [7, NO_CGROUP, 8, 7, 2**63 + 5])
     batch = Batch("boot.epoch.siem.0", "boot.epoch", os.urandom(300_000), cgroups, 1700000000.123456, 4_000_000)
     journal.queue("siem").put(batch)
     assert await journal.commit()

@@ -14,7 +14,7 @@ from agent.kernel.records import FORK_SLOT, CgroupCounters, CpuCounters
 from agent.ledger import Account
 from agent.lifecycle import recovery
 from agent.lifecycle.closed_instances import ClosedInstances
-from agent.model import NOBODY, Attribution
+from agent.model import NO_CGROUP, Attribution
 from agent.program_instance import ProgramInstance
 from agent.reporting.ledger_file import LEDGER, last_accounts
 from agent.reporting.storms import Storms
@@ -96,7 +96,7 @@ def missed(journal, proc_stat, summaries=None):
     return recovery.missed(journal, STREAM, summaries or new_summaries(), proc_stat, "t1")
 
 
-def test_a_stream_whose_programs_are_gone_has_ended():
+def test_a_stream_without_loaded_programs_has_ended():
     journal = Journal(**{POSITIONS: {STREAM: b"", OTHER: b""}})
     assert recovery.ended_streams(journal, [OTHER]) == [STREAM]
 
@@ -141,7 +141,7 @@ def test_less_than_nothing_is_not_missing():
     assert missed(Journal(**{REPORTED: {STREAM: reported(100, 50)}, POSITIONS: {STREAM: position(50)}}), 99) == []
 
 
-def test_nothing_is_reported_as_missed_of_a_stream_whose_last_summary_is_not_known():
+def test_nothing_is_reported_as_missed_of_a_stream_without_a_known_last_summary():
     assert missed(Journal(**{POSITIONS: {STREAM: position(4)}}), 200) == []
 
 
@@ -251,10 +251,10 @@ def test_what_was_emitted_by_forgotten_cgroups_is_lost_too_unless_the_ledger_fil
     accounts = {"siem": {"delivered": {"5": 80, "7": 3, "-1": 2}}}
     assert lost_unknown(Programs({5: 100}, {5: 20}, gone=10), accounts) == (
         5,
-        {5: 80, NOBODY: 5},
-        {"journal_lost": {NOBODY: 5}},
+        {5: 80, NO_CGROUP: 5},
+        {"journal_lost": {NO_CGROUP: 5}},
     )
-    assert lost_unknown(Programs({5: 100}, {5: 20}, gone=10, all_delivered=True), {}) == (0, {5: 80, NOBODY: 10}, {})
+    assert lost_unknown(Programs({5: 100}, {5: 20}, gone=10, all_delivered=True), {}) == (0, {5: 80, NO_CGROUP: 10}, {})
 
 
 def test_the_losses_of_a_journal_that_is_gone_are_a_gap_for_each_pod():

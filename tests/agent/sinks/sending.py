@@ -13,7 +13,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from agent.histogram import Durations
-from agent.model import NOBODY
+from agent.model import NO_CGROUP
 from agent.sinks.delivery.authorization import authorization
 from agent.sinks.delivery.connections import TIMEOUTS, Destination
 from agent.sinks.delivery.responses import http
@@ -78,13 +78,13 @@ class MemoryQueue:
         return True
 
     def check(self):
-        """put in = delivered + lost + queued, by cgroup but for what is NOBODY's."""
+        """put in = delivered + lost + queued, by cgroup but for what is NO_CGROUP's."""
         known = self.delivered.copy()
         for forks in (*self.lost.values(), *(batch.forks for batch in self._batches)):
             known.update(forks)
         assert all(count >= 0 for count in known.values())
         assert known.total() == self.put_in.total()
-        nobodys = known.pop(NOBODY, 0)
+        nobodys = known.pop(NO_CGROUP, 0)
         assert all(self.put_in[cgroup] >= count for cgroup, count in known.items())
         assert nobodys or +known == +self.put_in
 

@@ -10,7 +10,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.model import NOBODY
+from agent.model import NO_CGROUP
 from agent.sinks.framing.json_array import JsonArray
 from agent.sinks.framing.lines import Bulk, Ndjson
 from agent.sinks.framing.otlp import Otlp
@@ -44,7 +44,7 @@ def loads(draw, least=0):
     """A framing, items of its own kind, and whose each of them is."""
     framing, one = FRAMINGS[draw(st.sampled_from(list(FRAMINGS)))]
     items = draw(st.lists(one, min_size=least, max_size=30))
-    return framing, items, [draw(st.integers(1, 4) | st.just(NOBODY)) for _ in items]
+    return framing, items, [draw(st.integers(1, 4) | st.just(NO_CGROUP)) for _ in items]
 
 
 def a_packer(compression="none", events=100, size=1 << 20, framing=None):
@@ -74,7 +74,7 @@ def test_every_item_is_in_one_body_with_its_cgroup(load, compression, events, si
     found = [one for batch in batches for one in contents(batch, framing, compression)]
     assert Counter(found) == Counter(zip(items, cgroups, strict=True))
     assert found == list(zip(items, cgroups, strict=True)) or isinstance(framing, Otlp)
-    assert sum((batch.forks for batch in batches), Counter()) == Counter(one for one in cgroups if one != NOBODY)
+    assert sum((batch.forks for batch in batches), Counter()) == Counter(one for one in cgroups if one != NO_CGROUP)
     assert len({batch.id for batch in batches}) == len(batches)
 
 

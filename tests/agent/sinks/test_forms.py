@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from agent.model import NOBODY, Attribution
+from agent.model import NO_CGROUP, Attribution
 from agent.settings.sinks import CHOICES, SinkSettings
 from agent.sinks.delivery.responses import Result
 from agent.sinks.formats import FormatSpec, make_format
@@ -35,7 +35,7 @@ def a_form(protocol="http", schema=None, kept=(), **fields):
 
 def a_batch(shape, several=(), events=OWN, compression="none"):
     items = [*shape.encoder.forks(STREAM, several), *map(shape.encoder.event, events)]
-    cgroups = [*(fork.counted for fork in several), *[NOBODY] * len(events)]
+    cgroups = [*(fork.counted for fork in several), *[NO_CGROUP] * len(events)]
     (batch,) = Packer(shape.framing, compression, BatchLimits(1000, 1 << 30)).pack(STREAM, items, cgroups, 0.0)
     return batch
 

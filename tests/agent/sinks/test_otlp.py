@@ -9,7 +9,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from agent.model import NOBODY, Attribution
+from agent.model import NO_CGROUP, Attribution
 from agent.sinks.encoders.otel import OtelEncoder
 from agent.sinks.framing.otlp import SCHEMA_URL, Otlp
 from agent.sinks.packer import BatchLimits, Packer
@@ -121,10 +121,10 @@ def test_a_batch_of_two_pods_halves_into_its_own_items_with_each_forks_own_cgrou
     several = [a_fork(sequence=n, attribution=attributions[n % 2], counted=7 + n % 2) for n in range(5)]
     many = OtelEncoder("demo", "node1").forks("boot.epoch", several)
     packer = Packer(OTLP, "gzip", BatchLimits(100, 1 << 20))
-    (batch,) = packer.pack("boot.epoch", [*many, many[0]], [*(fork.counted for fork in several), NOBODY], 0.0)
-    assert [*batch.cgroups] == [7, 7, 7, NOBODY, 8, 8]
+    (batch,) = packer.pack("boot.epoch", [*many, many[0]], [*(fork.counted for fork in several), NO_CGROUP], 0.0)
+    assert [*batch.cgroups] == [7, 7, 7, NO_CGROUP, 8, 8]
     halves = packer.split(batch)
-    assert [[*half.cgroups] for half in halves] == [[7, 7, 7], [NOBODY, 8, 8]]
+    assert [[*half.cgroups] for half in halves] == [[7, 7, 7], [NO_CGROUP, 8, 8]]
     (last,) = ExportLogsServiceRequest.FromString(packer._compression.decompress(halves[1].body)).resource_logs[1:]
     ids = [one.value.string_value for record in last.scope_logs[0].log_records for one in record.attributes if "uid" in one.key]
     assert ids == ["boot.epoch.0.1", "boot.epoch.0.3"]

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from agent.model import NOBODY
+from agent.model import NO_CGROUP
 from agent.sinks.delivery.responses import Outcome, Result, http
 
 from .sending import Way, numbers_of, until
@@ -27,7 +27,7 @@ async def test_a_batch_that_is_taken_is_accounted_for_and_leaves_the_queue(recei
 
 async def test_events_of_the_agents_own_are_sent_and_are_no_forks(receiver):
     way = Way(receiver.url)
-    way.put(cgroup=[7, NOBODY, NOBODY])
+    way.put(cgroup=[7, NO_CGROUP, NO_CGROUP])
     await way.ship()
     assert (receiver.taken, way.queue.delivered) == ([0, 1, 2], {7: 1})
 
@@ -115,7 +115,7 @@ async def test_a_single_event_that_is_too_large_is_set_aside_and_counted_as_such
 async def test_what_will_never_pass_is_set_aside_and_holds_up_nothing(receiver, status):
     way = Way(receiver.url)
     receiver.answers = [status]
-    way.put(cgroup=[7, 7, 8, NOBODY])
+    way.put(cgroup=[7, 7, 8, NO_CGROUP])
     way.put(2)
     await way.ship()
     assert way.queue.lost == {"rejected": {7: 2, 8: 1}}
@@ -190,19 +190,19 @@ async def test_a_batch_of_which_nothing_was_taken_keeps_its_name(receiver):
         # Of one cgroup it does not matter which.
         ([7, 7, 7], {"rejected_count": 2}, {7: 1}, {7: 2}),
         # Of several nobody can say whose were delivered: the sums are right, and it is said that they are nobody's.
-        ([7, 8, 8], {"rejected_count": 2}, {NOBODY: 1}, {NOBODY: 2}),
+        ([7, 8, 8], {"rejected_count": 2}, {NO_CGROUP: 1}, {NO_CGROUP: 2}),
         # All of them: theirs.
         ([7, 8, 8], {"rejected_count": 3}, {}, {7: 1, 8: 2}),
         ([7, 8, 8], {"rejected_count": 99}, {}, {7: 1, 8: 2}),
         # A number that came beside places: of what is left.
-        ([7, 8, 8, 9], {"rejected_count": 1, "rejected_items": (3,)}, {NOBODY: 2}, {NOBODY: 1, 9: 1}),
+        ([7, 8, 8, 9], {"rejected_count": 1, "rejected_items": (3,)}, {NO_CGROUP: 2}, {NO_CGROUP: 1, 9: 1}),
         ([7, 7, 8], {"rejected_count": 1, "rejected_items": (2,)}, {7: 1}, {7: 1, 8: 1}),
         ([7, 7, 7], {"rejected_count": 1, "rejected_items": (2,)}, {7: 1}, {7: 2}),
         # Forks before events of the agent's own.
-        ([7, NOBODY, NOBODY], {"rejected_count": 1}, {}, {7: 1}),
-        ([NOBODY, NOBODY], {"rejected_count": 1}, {}, None),
+        ([7, NO_CGROUP, NO_CGROUP], {"rejected_count": 1}, {}, {7: 1}),
+        ([NO_CGROUP, NO_CGROUP], {"rejected_count": 1}, {}, None),
         # Those by their places are no forks at all.
-        ([7, NOBODY, 8, NOBODY], {"rejected_items": (0, 1)}, {8: 1}, {7: 1}),
+        ([7, NO_CGROUP, 8, NO_CGROUP], {"rejected_items": (0, 1)}, {8: 1}, {7: 1}),
         # Places that are not there, or twice.
         ([7, 8], {"rejected_items": (2, -1, 10**9, 1, 1), "retry_items": (5,)}, {7: 1}, {8: 1}),
         ([7, 8], {"rejected_items": (0,), "retry_items": (0,)}, {8: 1}, {7: 1}),

@@ -25,7 +25,7 @@ class State:
                 "lake": SinkMeasures(1, 0, 0, 99, 0, 0.0, Durations()),
             },
         )  # fmt: skip
-        self.said = {
+        self.ledger_json = {
             "node": "node1",
             "agent": {"version": "0.1.0", "kernel": "6.18.44", "started": "2026-11-23T00:00:00Z"},
             "processes": 800, "threads": 150, "entered": 5, "suppressed": 30, "storms": 1, "unaccounted": 0,
@@ -49,7 +49,7 @@ class State:
         }  # fmt: skip
 
     def ledger(self):
-        return self.said
+        return self.ledger_json
 
     def measures(self):
         return self.beyond

@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics: names by its conventions, numbers that add up, labels that nobody can misuse."""
+"""What Prometheus reads at /metrics: names by its conventions, numbers that add up, labels that can not be misused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def complaints(family):
     if not family.documentation or not family.documentation.endswith("."):
         found.append("no help")
     if not re.fullmatch(r"(forklore|process)(_[a-z0-9]+)+", name):
-        found.append("not snake case, or of nobody's")
+        found.append("not snake case, or no prefix of ours")
     words = name.split("_")
     if re.search(f"_({NOT_BASE_UNITS}|{SHORTENED})(_|$)", name):
         found.append("not a base unit")
@@ -55,101 +55,101 @@ def test_each_name_follows_the_conventions(scrape, state):
         ("forklore_lag_ms", "gauge", "not a base unit"),
         ("forklore_fork_counter", "counter", "a type in its name"),
         ("forklore_seconds_waited", "gauge", "a unit in the middle"),
-        ("forkloreForks", "counter", "not snake case, or of nobody's"),
+        ("forkloreForks", "counter", "not snake case, or no prefix of ours"),
     ],
 )
-def test_a_name_that_does_not_is_complained_about(name, kind, why, scrape):
+def test_a_name_that_breaks_the_conventions_is_found(name, kind, why, scrape):
     family = next(family for family in scrape().families if family.type == kind)
     family.name, family.samples = name, []
     assert complaints(family) == [why]
 
 
-def test_no_series_is_there_twice(scrape):
+def test_no_two_series_are_the_same(scrape):
     series = scrape().series
     assert len(series) == len(set(series)) > 100
 
 
 def test_what_was_captured_is_accounted_for_at_each_sink(scrape):
-    said = scrape()
+    scraped = scrape()
     for sink in ("siem", "lake"):
-        told = said.sum("forklore_delivered_forks_total", sink=sink) + said.sum("forklore_queued_forks", sink=sink)
-        lost = said.sum("forklore_lost_forks_total", sink=sink) + said.sum("forklore_lost_forks_total", sink="")
-        held = said.sum("forklore_filtered_forks_total", sink=sink) + said.sum("forklore_suppressed_forks_total")
-        assert told + lost + held == said.sum("forklore_captured_forks_total") == 1000
+        arrived = scraped.sum("forklore_delivered_forks_total", sink=sink) + scraped.sum("forklore_queued_forks", sink=sink)
+        lost = scraped.sum("forklore_lost_forks_total", sink=sink) + scraped.sum("forklore_lost_forks_total", sink="")
+        held = scraped.sum("forklore_filtered_forks_total", sink=sink) + scraped.sum("forklore_suppressed_forks_total")
+        assert arrived + lost + held == scraped.sum("forklore_captured_forks_total") == 1000
 
 
-def test_what_is_scraped_is_what_is_so(scrape, state):
+def test_a_scrape_has_the_values_of_the_state(scrape, state):
     state.tries.observe(0.02)
     state.tries.observe(45.0)
     state.commits.observe(0.001)
-    said = scrape()
-    assert said.value("forklore_captured_forks_total", kind="thread") == 150
-    assert said.value("forklore_queued_forks", sink="siem", where="journal") == 60
-    assert said.value("forklore_draining_forks", sink="siem") == 6
-    assert said.value("forklore_lost_forks_total", sink="", reason="ring") == 10
-    assert said.value("forklore_sink_answers_total", sink="siem", answer="timeout") == 1
-    assert said.value("forklore_sink_retries_total", sink="siem") == 2
-    assert said.value("forklore_sink_sent_bytes_total", sink="siem") == 34567
-    assert said.value("forklore_delivery_lag_seconds", sink="siem") == 1.5
-    assert said.value("forklore_journal_bytes", sink="siem") == 6000
-    assert said.value("forklore_journal_disk_bytes") == 8192
-    assert said.value("forklore_ring_fill_ratio") == 0.25
-    assert said.value("forklore_enriched_forks_total", state="late") == 20
-    assert said.value("forklore_kubernetes_requests_total", what="403") == 2
-    assert said.value("forklore_clock_steps_total") == 2
-    assert said.value("forklore_agent_info", version="0.1.0", kernel="6.18.44", node="node1") == 1
-    assert said.value("forklore_sink_try_duration_seconds_count", sink="siem") == 2
-    assert said.value("forklore_sink_try_duration_seconds_sum", sink="siem") == pytest.approx(45.02)
-    assert said.value("forklore_sink_try_duration_seconds_bucket", sink="siem", le="0.025") == 1
-    assert said.value("forklore_sink_try_duration_seconds_bucket", sink="siem", le="60.0") == 2
-    assert said.value("forklore_journal_commit_duration_seconds_count") == 1
-    assert said.value("process_cpu_seconds_total") > 0
-    assert said.value("process_resident_memory_bytes") > 1 << 20
+    scraped = scrape()
+    assert scraped.value("forklore_captured_forks_total", kind="thread") == 150
+    assert scraped.value("forklore_queued_forks", sink="siem", where="journal") == 60
+    assert scraped.value("forklore_draining_forks", sink="siem") == 6
+    assert scraped.value("forklore_lost_forks_total", sink="", reason="ring") == 10
+    assert scraped.value("forklore_sink_answers_total", sink="siem", answer="timeout") == 1
+    assert scraped.value("forklore_sink_retries_total", sink="siem") == 2
+    assert scraped.value("forklore_sink_sent_bytes_total", sink="siem") == 34567
+    assert scraped.value("forklore_delivery_lag_seconds", sink="siem") == 1.5
+    assert scraped.value("forklore_journal_bytes", sink="siem") == 6000
+    assert scraped.value("forklore_journal_disk_bytes") == 8192
+    assert scraped.value("forklore_ring_fill_ratio") == 0.25
+    assert scraped.value("forklore_enriched_forks_total", state="late") == 20
+    assert scraped.value("forklore_kubernetes_requests_total", what="403") == 2
+    assert scraped.value("forklore_clock_steps_total") == 2
+    assert scraped.value("forklore_agent_info", version="0.1.0", kernel="6.18.44", node="node1") == 1
+    assert scraped.value("forklore_sink_try_duration_seconds_count", sink="siem") == 2
+    assert scraped.value("forklore_sink_try_duration_seconds_sum", sink="siem") == pytest.approx(45.02)
+    assert scraped.value("forklore_sink_try_duration_seconds_bucket", sink="siem", le="0.025") == 1
+    assert scraped.value("forklore_sink_try_duration_seconds_bucket", sink="siem", le="60.0") == 2
+    assert scraped.value("forklore_journal_commit_duration_seconds_count") == 1
+    assert scraped.value("process_cpu_seconds_total") > 0
+    assert scraped.value("process_resident_memory_bytes") > 1 << 20
 
 
-def test_a_histogram_s_buckets_rise_to_its_count(scrape, state):
+def test_the_buckets_of_a_histogram_rise_to_its_count(scrape, state):
     for bound in (*BOUNDS, 1000.0):
         state.commits.observe(bound)
-    said = scrape()
-    buckets = [said.value("forklore_journal_commit_duration_seconds_bucket", le=str(bound)) for bound in (*BOUNDS, "+Inf")]
+    scraped = scrape()
+    buckets = [scraped.value("forklore_journal_commit_duration_seconds_bucket", le=str(bound)) for bound in (*BOUNDS, "+Inf")]
     assert buckets == [*range(1, len(BOUNDS) + 2)]
 
 
-def test_who_answers_can_make_only_so_many_series(scrape, state):
-    state.said["sinks"]["siem"]["answers"] = {str(status): 1 for status in range(100, 1000)} | {"tls": 1}
-    state.said["kubernetes"]["requests"] = {str(status): 2 for status in range(600, 999)}
-    said = scrape()
-    answers = said.labels("forklore_sink_answers_total")
+def test_a_receiver_can_make_only_a_bounded_number_of_series(scrape, state):
+    state.ledger_json["sinks"]["siem"]["answers"] = {str(status): 1 for status in range(100, 1000)} | {"tls": 1}
+    state.ledger_json["kubernetes"]["requests"] = {str(status): 2 for status in range(600, 999)}
+    scraped = scrape()
+    answers = scraped.labels("forklore_sink_answers_total")
     assert len(answers) < 80
-    assert said.sum("forklore_sink_answers_total", sink="siem") == 901
-    assert said.value("forklore_sink_answers_total", sink="siem", answer="other") > 800
-    assert said.labels("forklore_kubernetes_requests_total") == [{"what": "other"}]
-    assert said.sum("forklore_kubernetes_requests_total") == 2 * 399
+    assert scraped.sum("forklore_sink_answers_total", sink="siem") == 901
+    assert scraped.value("forklore_sink_answers_total", sink="siem", answer="other") > 800
+    assert scraped.labels("forklore_kubernetes_requests_total") == [{"what": "other"}]
+    assert scraped.sum("forklore_kubernetes_requests_total") == 2 * 399
 
 
 @pytest.mark.parametrize("node", ['a"b', "a\\", "a\nforklore_forged_total 1", "é\u2028\x00", "\udcff", "x" * 5000, "{}", ""])
 def test_a_hostile_name_stays_a_label(scrape, state, node):
-    state.said["node"] = node
-    said = scrape()
-    (labels,) = said.labels("forklore_agent_info")
+    state.ledger_json["node"] = node
+    scraped = scrape()
+    (labels,) = scraped.labels("forklore_agent_info")
     assert labels["node"] == node.encode(errors="replace").decode()[:253]
-    assert "forklore_forged_total" not in {name for name, _ in said.series}
+    assert "forklore_forged_total" not in {name for name, _ in scraped.series}
 
 
-def test_without_an_api_nothing_is_said_of_it(scrape, state):
+def test_without_an_api_it_has_no_metric(scrape, state):
     state.measure(synced=None)
     assert not scrape().labels("forklore_kubernetes_synced")
     state.measure(synced=False)
     assert scrape().value("forklore_kubernetes_synced") == 0
 
 
-def test_of_pods_nothing_is_said_unless_it_is_wanted(state):
+def test_pods_have_no_metrics_unless_settings_ask_for_them(state):
     state.counts = [PodCounts("uid", "shop", "cart", 1, True, 5, 1, 0, 0)]
     assert b"forklore_pod" not in Exposition(state).text()
 
 
-def test_the_page_of_metrics_is_the_code_s(scrape, state):
-    """Operators look metrics up: name, type, labels, words."""
+def test_the_page_of_metrics_has_what_the_code_has(scrape, state):
+    """Operators look metrics up: name, type, labels, help."""
     state.counts = [PodCounts("uid", "shop", "cart", 1, True, 5, 1, 0, 0)]
     rows = []
     for family in scrape().families:
