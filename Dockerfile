@@ -1,9 +1,9 @@
 # forklore's two images: `docker build --target agent .` and `docker build --target collector .`; `make image` where there is no
 # Docker engine.
 #
-# Debian 13 with its own Python, for no other can import Debian's python3-bpfcc; PyPI's packages by hash. What builds, and what
-# only a package's installation needs, stays behind in the stages above the last two. Behind a proxy of its own pip is told so
-# by two optional secrets: pip (a pip.conf) and ca (certificates, which it finds at /run/secrets/ca).
+# Debian 13 with its own Python, because no other can import Debian's python3-bpfcc; PyPI's packages by hash. What builds, and what
+# only a package's installation needs, stays behind in the stages above the last two. Behind a proxy pip gets its settings
+# from two optional secrets: pip (a pip.conf) and ca (certificates, which it finds at /run/secrets/ca).
 ARG DEBIAN=docker.io/library/debian:trixie-slim
 
 FROM ${DEBIAN} AS debian

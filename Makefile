@@ -1,8 +1,8 @@
 # The two commands: `make run` and `make test`, on a fresh Debian 12 or 13, as root. Each installs what it needs (dev/setup/prepare).
 #
 #   make run [FOR=20] [REPORT=out.json]   the whole product on this machine; KUBECONFIG=... for a cluster instead of the stand-in
-#   make test                             everything that this machine can show, within 25 minutes
-#   make check                            the quick part, without root: lint, types, architecture, unit tests
+#   make test                             every test that this machine can run, within 25 minutes
+#   make check                            the quick part, without root: lint, types, architecture, words, unit tests
 #   make bench                            memory and CPU beside other ways; each protocol and schema; what the API server sees
 #   make bench-store                      the store with 100 million forks in it: speed, bytes a fork, each view's time. An hour, no root
 #   make bench-fleet                      what API servers see of 5,000 agents, in virtual time: a minute or two, no root
@@ -15,7 +15,7 @@
 #   make clean                            removes what these made
 #
 # make itself always ends with 2 when something failed, and prints the real code (`Error 77`); where a script needs that,
-# it calls dev/setup/run instead: 0 all accounted for, 3 something lost, 69 a package can't be had, 77 not root.
+# it calls dev/setup/run instead: 0 all accounted for, 3 something lost, 69 a package is not available, 77 not root.
 
 .PHONY: run test check bench bench-fleet bench-store soak survival image kernels manifests lock clean
 export FOR REPORT UPGRADE
