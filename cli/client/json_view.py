@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from wire.api_keys import Key
+
 __all__ = ["JsonView"]
 
 
@@ -20,7 +22,7 @@ class JsonView:
     def __init__(self, raw: Any) -> None:  # noqa: ANN401 - any JSON
         self.raw = raw
 
-    def __getitem__(self, key: str) -> JsonView:
+    def __getitem__(self, key: Key) -> JsonView:
         return JsonView(self.raw.get(key) if isinstance(self.raw, dict) else None)
 
     def __iter__(self) -> Iterator[JsonView]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cli.client.json_view import JsonView
 from cli.text.pieces import Piece
+from wire.api_keys import Key
 from wire.names import UNKNOWN, visible
 from wire.times import clock
 
@@ -14,7 +15,8 @@ def fork_line(fork: JsonView) -> list[Piece]:
     """`19:48:30.118 node1 shop/cart-hnc27 app  sh 6039/1 -> 7752/117  VFORK`: pids on the host and, after the slash, in the
     pod. The child's comm is shown where it differs from its parent's."""
     is_thread = fork["kind"].text == "thread"
-    host, pod = ("child_tid", "child_ns_tid") if is_thread else ("child_pid", "child_ns_pid")
+    child: tuple[Key, Key] = ("child_tid", "child_ns_tid") if is_thread else ("child_pid", "child_ns_pid")
+    host, pod = child
     comm, parent = fork["comm"].text, fork["parent_comm"].text
     state = fork["enrichment"]["state"].text
     # The clone flags of a thread are always the same; those of a process are informative.

@@ -155,7 +155,7 @@ async def test_the_pages_show_what_two_containers_did_a_storm_and_a_gap_included
         await playwright.expect(page.locator("h1")).to_contain_text("cart")
         lost = int(re.findall(r"([\d,]+) ring full", await page.inner_text(".sums .wide"))[0].replace(",", ""))
         assert 100 < lost < made["cart"]
-        assert await numbers(page) >= {("forks", f"{made['cart']:,}"), ("events here", f"{made['cart'] - lost:,}")}
+        assert await numbers(page) >= {("forks", f"{made['cart']:,}"), ("stored events", f"{made['cart'] - lost:,}")}
         drawn = await bands(page, "gap")
         assert drawn and all(stood - 12 < begin and end < went_on + 12 for begin, end in drawn)
         assert min(begin for begin, _ in drawn) < went_on and max(end for _, end in drawn) > stood

@@ -42,7 +42,7 @@ async def test_the_numbers_are_the_pods_own(door, says, browser):
     async with browser() as page:
         await page.goto(door.url + ADDRESS)
         numbers = dict(zip(await texts(page, ".sums dt"), await texts(page, ".sums dd"), strict=True))
-        assert (numbers["forks"], numbers["threads"], numbers["events here"]) == ("1,023", "7", "3")
+        assert (numbers["forks"], numbers["threads"], numbers["stored events"]) == ("1,023", "7", "3")
         assert numbers["rate now"] == "5.0/s"
         assert "since the last summary" in numbers
         rows = page.locator(".forktable tbody tr")

@@ -1,0 +1,27 @@
+"""The keys of all objects in the API's answers, so that mypy finds a key that the terminal reads and no answer has."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+__all__ = ["Key"]
+
+Key = Literal[
+    "account", "agent", "annotations", "as_of", "awaited", "balanced", "by", "captured", "cgroup", "child", "child_ns_pid",
+    "child_ns_pids", "child_ns_pids_truncated", "child_ns_tid", "child_pid", "child_tid", "children", "clone", "cluster",
+    "comm", "container", "containers", "count", "counts", "cpu", "cpus", "cut", "declared", "delivered", "depth",
+    "descendants", "emitted", "end", "enrichment", "entered", "entity", "error", "event", "explained", "fan_out",
+    "filtered", "first", "first_seen", "forks", "from", "gaps", "gid", "given", "heads", "here", "hidden", "history",
+    "history_interval", "hold_s", "holes", "host", "id", "image", "image_id", "interval", "interval_s", "ipc", "k8s",
+    "kernel_workers", "key", "kind", "labels", "lag_ms", "last", "last_seen", "latest", "leader_ns_pid", "leader_ns_tid",
+    "leader_pid", "leader_start_time", "leader_tid", "ledger", "limit", "lost", "missing", "missing_elsewhere", "mnt",
+    "more", "name", "namespace", "namespaces", "net", "never_numbered", "next", "node", "node_gaps", "nodes", "now",
+    "ns_pid", "numbered", "observable", "on_its_way", "others", "pairs", "parent", "parent_cgroup", "parent_comm",
+    "parent_entity_id", "parent_ns_pid", "parent_ns_tid", "parent_pid", "parent_process_ns_pid", "parent_process_ns_tid",
+    "parent_process_pid", "parent_process_start_time", "parent_process_tid", "parent_start_time", "parent_tid", "path",
+    "pid", "pod", "pod_uid", "pods", "pods_in_all", "process_entity_id", "processes", "qos", "queued", "rate", "reason",
+    "received", "received_forks", "reported", "roots", "runtime", "seen", "service_account", "silent", "since", "sink",
+    "sinks", "start", "start_time", "state", "step_s", "storm", "storms", "storms_in_all", "stream", "streams", "summed",
+    "sums", "suppressed", "threads", "time", "timestamp", "to", "top", "total", "totals", "uid", "unexplained",
+    "unknown_share", "unlisted", "user", "uts", "workload",
+]  # fmt: skip
