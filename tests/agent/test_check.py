@@ -1,4 +1,4 @@
-"""`forklore agent --check`: says whether the settings are right, by words for people and by an exit code for programs."""
+"""`forklore agent --check`: reports whether the settings are valid, in words for people and by its exit code."""
 
 import os
 import subprocess
@@ -26,13 +26,13 @@ def config(tmp_path):
     return write
 
 
-def test_right_settings_are_0(config):
+def test_valid_settings_exit_with_0(config):
     done = forklore("agent", "--check", "--config", config("sinks: [{name: siem, url: 'http://127.0.0.1:9910/v1/events'}]"))
     assert (done.returncode, done.stdout) == (0, "")
     assert "settings: ok" in done.stderr
 
 
-def test_wrong_settings_are_78_and_each_mistake_is_a_line(config):
+def test_invalid_settings_exit_with_78_and_a_line_for_each_mistake(config):
     done = forklore("agent", "--check", "--config", config("{capture: {ring_bytes: 5Mi}, nope: 1}"))
     assert done.returncode == 78
     assert len(done.stderr.splitlines()) == 2
@@ -40,23 +40,23 @@ def test_wrong_settings_are_78_and_each_mistake_is_a_line(config):
     assert "nope: there is no such setting" in done.stderr
 
 
-def test_a_wrong_environment_is_78():
+def test_an_invalid_variable_exits_with_78():
     done = forklore("agent", "--check", FORKLORE_KUBERNETES__WAIT="soon")
     assert done.returncode == 78
     assert "kubernetes.wait" in done.stderr
 
 
-def test_a_file_that_is_not_there_is_78(tmp_path):
+def test_a_missing_file_exits_with_78(tmp_path):
     done = forklore("agent", "--check", "--config", tmp_path / "nowhere")
     assert done.returncode == 78
-    assert "nowhere is not there" in done.stderr
+    assert "nowhere does not exist" in done.stderr
 
 
-def test_wrong_arguments_are_2():
+def test_wrong_arguments_exit_with_2():
     assert forklore("agent", "--chekc").returncode == 2
 
 
-def test_help_is_0_and_says_how():
+def test_help_exits_with_0_and_lists_the_options():
     done = forklore("agent", "--help")
     assert done.returncode == 0
     assert "--check" in done.stdout

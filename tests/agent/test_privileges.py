@@ -1,4 +1,4 @@
-"""Capabilities: read as the kernel says them, given up for good, and kept where something fails without."""
+"""Capabilities: read from the kernel, dropped for good, and kept where something fails without them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ root = pytest.mark.skipif(os.geteuid() != 0, reason="not root: there is nothing 
 
 
 def run(program):
-    """In a process of its own: what is given up does not come back."""
+    """In a process of its own: what is dropped does not come back."""
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True).stdout
 
 
-def test_the_kernel_s_own_words_are_understood():
+def test_the_status_file_of_the_kernel_is_read():
     found = privileges(STATUS)
     assert found.permitted == {"BPF", "PERFMON"}
     assert found.effective == {"BPF"}
@@ -39,7 +39,7 @@ def test_the_kernel_s_own_words_are_understood():
     assert found.in_words()["permitted"] == ["BPF", "PERFMON"]
 
 
-def test_names_are_at_their_numbers():
+def test_each_capability_has_its_number():
     assert [NAMES.index(name) for name in ("CHOWN", "SETPCAP", "SYS_ADMIN", "SYS_RESOURCE", "PERFMON", "BPF")] == [
         0,
         8,
@@ -50,7 +50,7 @@ def test_names_are_at_their_numbers():
     ]
 
 
-GIVEN_UP = """
+DROPPED = """
 import os, subprocess, threading
 from agent.lifecycle.capabilities import drop_except, of_process
 drop_except({keep})
@@ -61,15 +61,15 @@ print(subprocess.run(["grep", "CapPrm", "/proc/self/status"], capture_output=Tru
 
 
 @root
-def test_what_is_given_up_is_gone_also_for_what_is_executed():
-    first, executed = run(GIVEN_UP.format(keep="set()")).splitlines()
+def test_dropped_capabilities_are_gone_also_for_executed_programs():
+    first, executed = run(DROPPED.format(keep="set()")).splitlines()
     assert first == "[] [] [] [] True"
     assert int(executed, 16) == 0
 
 
 @root
-def test_what_is_kept_is_kept_and_nothing_else():
-    first, executed = run(GIVEN_UP.format(keep="{'DAC_READ_SEARCH', 'NOT_HERE'}")).splitlines()
+def test_only_the_named_capabilities_are_kept():
+    first, executed = run(DROPPED.format(keep="{'DAC_READ_SEARCH', 'NOT_HERE'}")).splitlines()
     kept = "['DAC_READ_SEARCH']"
     assert first == f"{kept} {kept} {kept} [] True"
     assert int(executed, 16) == 1 << NAMES.index("DAC_READ_SEARCH")
@@ -92,7 +92,7 @@ print(len(of_process().permitted) > 0)
 
 
 @root
-def test_what_fails_without_a_capability_is_found_by_trying(tmp_path):
+def test_needed_capabilities_are_found_by_trying(tmp_path):
     theirs = tmp_path / "token"
     theirs.write_text("x")
     os.chown(theirs, 1000, 1000)
