@@ -28,7 +28,8 @@ from collector.http.query_params import (
 )
 from collector.http.responses import json_response, refuse
 from collector.model import ForkQuery, Place
-from collector.store import Store, StoreUnavailable
+from collector.query import StoreReader
+from collector.store import StoreUnavailable
 from wire.api import ForkPage
 
 __all__ = ["ForksApi"]
@@ -43,7 +44,7 @@ _log = logging.getLogger(__name__)
 class ForksApi:
     """`exports`: so many at once, of at most `max_export` forks each."""
 
-    def __init__(self, store: Store, metrics: Metrics, exports: int, max_export: int) -> None:
+    def __init__(self, store: StoreReader, metrics: Metrics, exports: int, max_export: int) -> None:
         self._store, self._metrics, self._max_export = store, metrics, max_export
         self._places = ConcurrencyLimit(exports, metrics.exports.set)
 

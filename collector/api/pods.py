@@ -20,7 +20,7 @@ from collector.http.query_params import (
 )
 from collector.http.responses import json_response, refuse
 from collector.model import PodPage
-from collector.store import Store
+from collector.query import StoreReader
 from collector.views.nodes.ledger import ledger_json, node_entries
 from collector.views.pods.entries import host_entries, pod_detail, pod_entries
 from collector.views.pods.lineage import forest
@@ -45,7 +45,7 @@ IDENTITY: Final = ("cluster", "pod_uid")  # select one of several pods of one na
 
 
 class PodsApi:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: StoreReader) -> None:
         self._store = store
 
     def add_routes(self, router: web.UrlDispatcher) -> None:

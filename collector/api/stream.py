@@ -29,8 +29,9 @@ from collector.http.query_params import (
     parse_last_event_id,
 )
 from collector.http.responses import refuse
-from collector.model import Filter, ForkQuery, FoundFork
-from collector.store import Store, StoreUnavailable
+from collector.model import Filter, ForkQuery
+from collector.query import ReceivedForks, StoreReader
+from collector.store import StoreUnavailable
 from collector.views.times import stamp
 from wire.api import LostForks, PodsTick
 from wire.events import Fork
@@ -48,13 +49,13 @@ WRITE_TIMEOUT: Final = 60.0  # seconds that a reader may take for a page; when i
 MAX_READS: Final = 2  # of readers, in the store at once: the rest of it is for other queries
 RETRY: Final = b"retry: 2000\n\n"  # ms before a browser reconnects
 _log = logging.getLogger(__name__)
-_ReadNews = Callable[[Filter, int, int], Awaitable[tuple[list[FoundFork], int]]]
+_ReadNews = Callable[[Filter, int, int], Awaitable[ReceivedForks]]
 
 
 class StreamApi:
     """`readers`: so many at once. `may_read`: asked again and again while a request is open."""
 
-    def __init__(self, store: Store, metrics: Metrics, readers: int, may_read: Callable[[web.Request], bool]) -> None:
+    def __init__(self, store: StoreReader, metrics: Metrics, readers: int, may_read: Callable[[web.Request], bool]) -> None:
         self._store, self._metrics, self._may_read = store, metrics, may_read
         self._places = ConcurrencyLimit(readers, metrics.streams.set)
         self._reads = asyncio.Semaphore(MAX_READS)
@@ -93,11 +94,11 @@ class StreamApi:
             if not self._readers:
                 continue
             if self._is_readable():
-                since = time.time_ns() - int(self._store.late * 1e9)
+                since = time.time_ns() - int(self._store.visible_after * 1e9)
                 self._wake_readers()
                 continue
             try:
-                found, following = await self._store.news(Filter(), max(since, time.time_ns() - MAX_SKEW), 1)
+                found, following = await self._store.received_since(Filter(), max(since, time.time_ns() - MAX_SKEW), 1)
             except StoreUnavailable as wrong:
                 self._metrics.store_errors.inc()
                 _log.error("cannot read what is new, trying again in a second: %s", wrong)
@@ -108,7 +109,7 @@ class StreamApi:
 
     def _is_readable(self) -> bool:
         """Something of which the readers do not know was stored here, and can be read: on a server only after a while."""
-        until = time.monotonic() - self._store.late
+        until = time.monotonic() - self._store.visible_after
         if self._pending is None or self._pending[0] > until:
             return False
         last = self._pending[1]
@@ -170,9 +171,9 @@ class StreamApi:
             heartbeat.cancel()
         return response
 
-    async def _read_news(self, pods: Filter, since: int, limit: int) -> tuple[list[FoundFork], int]:
+    async def _read_news(self, pods: Filter, since: int, limit: int) -> ReceivedForks:
         async with self._reads:
-            return await self._store.news(pods, since, limit)
+            return await self._store.received_since(pods, since, limit)
 
     @staticmethod
     async def _wait(news: asyncio.Event, request: web.Request, patience: float) -> bool:

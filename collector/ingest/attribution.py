@@ -1,6 +1,6 @@
-"""Whose an event is: its cgroup, container and k8s, checked once for all the events that say the same.
+"""The attribution of an event: its cgroup, container and k8s, checked once for all events with the same.
 
-Pure but for a bounded memory of what was checked before. Must not live here: any guess at whose it is; that is the agent's.
+Pure but for a bounded cache of what was checked before. The agent attributes; nothing is guessed here.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ PATH: Final = 4096
 LABELS: Final = 512
 ANNOTATIONS, ANNOTATION = 64, 2048  # twice what an agent sends
 _KNOWN: dict[bytes, Attribution] = {}
-_KNOWN_MOST: Final = 4096  # subjects, of at most 8 KiB each: 64 MiB when all are as long as can be. Emptied when full
+_KNOWN_MOST: Final = 4096  # attributions, of at most 8 KiB each: 64 MiB when all are as long as can be. Emptied when full
 _KNOWN_LONGEST: Final = 8192
 
 
 def attribution_of(line: dict[str, Any]) -> Attribution:
-    """The subject of a parsed event; the same words give the same object. Raises `Refused`."""
-    said = {"cgroup": line.get("cgroup"), "container": line.get("container"), "k8s": line.get("k8s")}
+    """Of a parsed event; equal ones give the same object. Raises `Refused`."""
+    given = {"cgroup": line.get("cgroup"), "container": line.get("container"), "k8s": line.get("k8s")}
     try:
-        words = orjson.dumps(said)
+        key = orjson.dumps(given)
     except orjson.JSONEncodeError:
         raise Refused("cgroup, container or k8s: nested too deeply") from None
-    known = _KNOWN.get(words)
+    known = _KNOWN.get(key)
     if known is None:
-        known = _checked(said)
+        known = _checked(given)
         if len(_KNOWN) >= _KNOWN_MOST:
             _KNOWN.clear()
-        if len(words) <= _KNOWN_LONGEST:
-            _KNOWN[words] = known
+        if len(key) <= _KNOWN_LONGEST:
+            _KNOWN[key] = known
     return known
 
 
@@ -48,8 +48,8 @@ def host_of(line: dict[str, Any]) -> Attribution:
     return attribution_of({"k8s": {"cluster": k8s.get("cluster"), "node": k8s.get("node")}})
 
 
-def _checked(said: dict[str, Any]) -> Attribution:
-    cgroup, container, k8s = _cgroup(said["cgroup"]), _container(said["container"]), _k8s(said["k8s"])
+def _checked(given: dict[str, Any]) -> Attribution:
+    cgroup, container, k8s = _cgroup(given["cgroup"]), _container(given["container"]), _k8s(given["k8s"])
     return Attribution(
         orjson.dumps({"cgroup": cgroup, "container": container, "k8s": k8s}),
         k8s["cluster"],
@@ -72,25 +72,25 @@ def _cgroup(value: object) -> dict[str, Any] | None:
 def _container(value: object) -> dict[str, Any] | None:
     if value is None:
         return None
-    said = mapping(value, "container", 32)
+    given = mapping(value, "container", 32)
     longest = {"name": NAME, "image": IMAGE, "image_id": IMAGE, "kind": 32, "runtime": 64}
     return {
-        "id": text(said.get("id"), "container.id", 128, empty=False),
-        **{key: maybe_text(said.get(key), f"container.{key}", most) for key, most in longest.items()},
+        "id": text(given.get("id"), "container.id", 128, empty=False),
+        **{key: maybe_text(given.get(key), f"container.{key}", most) for key, most in longest.items()},
     }
 
 
 def _k8s(value: object) -> dict[str, Any]:
-    said = mapping(value, "k8s", 32)
-    labels, workload, annotations = said.get("labels"), said.get("workload"), said.get("annotations")
+    given = mapping(value, "k8s", 32)
+    labels, workload, annotations = given.get("labels"), given.get("workload"), given.get("annotations")
     return {
-        "cluster": text(said.get("cluster"), "k8s.cluster", NAME, empty=False),
-        "node": text(said.get("node"), "k8s.node", NAME, empty=False),
-        **{key: maybe_text(said.get(key), f"k8s.{key}", NAME, empty=False) for key in ("namespace", "pod", "pod_uid")},
+        "cluster": text(given.get("cluster"), "k8s.cluster", NAME, empty=False),
+        "node": text(given.get("node"), "k8s.node", NAME, empty=False),
+        **{key: maybe_text(given.get(key), f"k8s.{key}", NAME, empty=False) for key in ("namespace", "pod", "pod_uid")},
         "labels": None if labels is None else _labels(labels),
         "workload": None if workload is None else _workload(workload),
-        "service_account": maybe_text(said.get("service_account"), "k8s.service_account", NAME),
-        "qos": maybe_text(said.get("qos"), "k8s.qos", 32),
+        "service_account": maybe_text(given.get("service_account"), "k8s.service_account", NAME),
+        "qos": maybe_text(given.get("qos"), "k8s.qos", 32),
         **({} if annotations is None else {"annotations": _annotations(annotations)}),
     }
 
@@ -100,11 +100,11 @@ def _labels(value: object) -> dict[str, str]:
     return {text(key, "k8s.labels", 317): text(label, "k8s.labels", NAME) for key, label in labels.items()}
 
 
-def _annotations(value: object) -> dict[str, str]:
-    annotations = mapping(value, "k8s.annotations", ANNOTATIONS)
-    return {text(key, "k8s.annotations", 317): text(said, "k8s.annotations", ANNOTATION) for key, said in annotations.items()}
+def _annotations(given: object) -> dict[str, str]:
+    annotations = mapping(given, "k8s.annotations", ANNOTATIONS)
+    return {text(key, "k8s.annotations", 317): text(value, "k8s.annotations", ANNOTATION) for key, value in annotations.items()}
 
 
 def _workload(value: object) -> dict[str, str]:
-    said = mapping(value, "k8s.workload", 16)
-    return {key: text(said.get(key), f"k8s.workload.{key}", NAME) for key in ("kind", "name")}
+    given = mapping(value, "k8s.workload", 16)
+    return {key: text(given.get(key), f"k8s.workload.{key}", NAME) for key in ("kind", "name")}

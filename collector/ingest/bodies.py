@@ -1,8 +1,5 @@
-"""A request's body: bounded before and after decompression, and as plain bytes at the end.
-
-Pure. `plain` makes no more than `most` bytes and one step (16 MiB), whatever a body claims or hides. Must not live here: HTTP,
-and what the bytes mean (`ingest`).
-"""
+"""Decompression of a request's body, bounded: `plain` makes no more than `most` bytes and one step (16 MiB), whatever the body
+claims. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Final
 
 import zstandard
 
-__all__ = ["ENCODINGS", "Broken", "TooLarge", "Unknown", "plain"]
+__all__ = ["ENCODINGS", "BodyTooLarge", "InvalidBody", "UnknownEncoding", "plain"]
 
 # What a zstd encoder uses up to level 19, and the most that RFC 8878 asks a decoder for. A frame that wants more is refused
 # before its window is allocated.
@@ -23,28 +20,28 @@ ZSTD_STEP: Final = 512
 GZIP_STEP: Final = 1024 * 1024  # bytes that come out at once
 
 
-class Broken(Exception):
+class InvalidBody(Exception):
     """The body is not what its Content-Encoding says."""
 
 
-class TooLarge(Exception):
+class BodyTooLarge(Exception):
     """More came out of the body than `most` bytes."""
 
 
-class Unknown(Exception):
-    """A Content-Encoding that is not spoken here."""
+class UnknownEncoding(Exception):
+    """A Content-Encoding that is not supported."""
 
 
 def plain(body: bytes, encoding: str, most: int) -> bytes:
-    """`encoding` as in Content-Encoding. Raises `Broken`, `TooLarge`, `Unknown`."""
+    """`encoding` as in Content-Encoding. Raises `InvalidBody`, `BodyTooLarge`, `UnknownEncoding`."""
     chosen = ENCODINGS.get(encoding.strip().lower())
     if chosen is None:
-        raise Unknown(encoding)
+        raise UnknownEncoding(encoding)
     pieces, size = [], 0
     for piece in chosen(body):
         size += len(piece)
         if size > most:
-            raise TooLarge
+            raise BodyTooLarge
         pieces.append(piece)
     return b"".join(pieces)
 
@@ -61,10 +58,10 @@ def _gzip(body: bytes) -> Iterator[bytes]:
             try:
                 piece = member.decompress(rest, GZIP_STEP)
             except zlib.error as wrong:
-                raise Broken(f"not gzip: {wrong}") from None
+                raise InvalidBody(f"not gzip: {wrong}") from None
             rest = member.unconsumed_tail
             if not piece and not rest and not member.eof:
-                raise Broken("gzip: it ends too early")
+                raise InvalidBody("gzip: it ends too early")
             yield piece
         body = member.unused_data
 
@@ -76,13 +73,13 @@ def _zstd(body: bytes) -> Iterator[bytes]:
         frame = decompressor.decompressobj()
         while not frame.eof:
             if at >= len(body):
-                raise Broken("zstd: it ends too early")
+                raise InvalidBody("zstd: it ends too early")
             step = body[at : at + ZSTD_STEP]
             at += len(step)
             try:
                 piece = frame.decompress(step)
             except zstandard.ZstdError as wrong:
-                raise Broken(f"not zstd: {wrong}") from None
+                raise InvalidBody(f"not zstd: {wrong}") from None
             yield piece
         at -= len(frame.unused_data)
 

@@ -1,7 +1,4 @@
-"""`POST /v1/events`: from a request to a committed batch and its receipt.
-
-Must not live here: who may come in (`tokens`), what an event is (`kinds`), SQL.
-"""
+"""`POST /v1/events`: from a request to a committed batch and its receipt."""
 
 from __future__ import annotations
 
@@ -17,13 +14,13 @@ from aiohttp import web
 
 from collector.http.metrics import Metrics
 from collector.http.responses import json_response, refuse
-from collector.ingest.bodies import ENCODINGS, Broken, TooLarge, plain
-from collector.ingest.lines import TooManyLines, checked_lines
-from collector.model import CheckedLines
-from collector.store import Store, StoreUnavailable
+from collector.ingest.bodies import ENCODINGS, BodyTooLarge, InvalidBody, plain
+from collector.ingest.lines import TooManyLines, check_lines
+from collector.model import CheckedBatch
+from collector.store import InsertCounts, Store, StoreUnavailable
 from wire.batch import CONTENT_TYPE, SINK, Receipt
 
-__all__ = ["Intake", "Limits"]
+__all__ = ["IngestEndpoint", "Limits"]
 
 TYPES: Final = (
     CONTENT_TYPE,
@@ -33,9 +30,9 @@ TYPES: Final = (
     "application/octet-stream",
     "text/plain",
 )
-PATIENCE: Final = 5.0  # seconds that a batch waits for a place
+PATIENCE: Final = 5.0  # seconds that a batch waits while as many as may be are received
 SMALL: Final = 32 << 10  # bytes of a body: a second of an ordinary node
-MANY: Final = 32  # of those in the memory of a larger one; what they unpack to is bounded where they are read
+MANY: Final = 32  # small bodies in the memory of a large one; what they unpack to is bounded where they are read
 _SINK: Final = re.compile(r"[a-z0-9-]{1,32}")  # as the agent's settings have it
 _log = logging.getLogger(__name__)
 
@@ -51,13 +48,13 @@ class Limits(NamedTuple):
     batches: int
 
 
-class Intake:
-    """Takes batches in; so many at once that memory is bounded however many agents there are, but of small ones as many as go
-    well together in a commit. `news` is called when anything was filed."""
+class IngestEndpoint:
+    """Receives so many batches at once that memory is bounded however many agents there are, but of small ones as many as go
+    well together in a commit. `on_insert` is called when there are new events."""
 
-    def __init__(self, store: Store, metrics: Metrics, limits: Limits, news: Callable[[], None]) -> None:
-        self._store, self._metrics, self._limits, self._news = store, metrics, limits, news
-        self._places, self._small = asyncio.Semaphore(limits.batches), asyncio.Semaphore(limits.batches * MANY)
+    def __init__(self, store: Store, metrics: Metrics, limits: Limits, on_insert: Callable[[], None]) -> None:
+        self._store, self._metrics, self._limits, self._on_insert = store, metrics, limits, on_insert
+        self._large, self._small = asyncio.Semaphore(limits.batches), asyncio.Semaphore(limits.batches * MANY)
         self._running = 0
         self._stopping = False
         self._idle = asyncio.Event()
@@ -68,14 +65,16 @@ class Intake:
         return self._stopping
 
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 - what is not done by then is given up by the caller
-        """Takes nothing new and waits, at most `timeout` seconds, until what is coming in is filed and answered."""
+        """Refuses new batches and waits, at most `timeout` seconds, until those being received are inserted and answered."""
         self._stopping = True
         try:
             async with asyncio.timeout(timeout):
                 await self._idle.wait()
         except TimeoutError:
             _log.warning(
-                "%d batches did not come to their end in %g s; their senders were told nothing", self._running, timeout
+                "%d batches were not finished within %g s and get no receipt; their senders send them again",
+                self._running,
+                timeout,
             )
 
     async def post(self, request: web.Request) -> web.Response:
@@ -86,10 +85,10 @@ class Intake:
         try:
             if self._stopping:
                 refuse(503, "this collector is stopping", {"Retry-After": "1", "Connection": "close"})
-            answer = await self._take(request)
-            status = answer.status
-        except web.HTTPException as refused:
-            status = refused.status
+            response = await self._receive(request)
+            status = response.status
+        except web.HTTPException as refusal:
+            status = refusal.status
             raise
         finally:
             self._running -= 1
@@ -97,40 +96,40 @@ class Intake:
                 self._idle.set()
             self._metrics.batches.labels(str(status)).inc()
             self._metrics.seconds.observe(time.perf_counter() - begun)
-        return answer
+        return response
 
-    async def _take(self, request: web.Request) -> web.Response:
+    async def _receive(self, request: web.Request) -> web.Response:
         kind, encoding = request.headers.get("Content-Type"), request.headers.get("Content-Encoding", "")
         if kind is not None and request.content_type not in TYPES:
             refuse(415, f"Content-Type {request.content_type[:80]!r}: a batch is {CONTENT_TYPE}")
         if encoding.strip().lower() not in ENCODINGS:
-            refuse(415, f"Content-Encoding {encoding[:80]!r}: gzip, zstd and identity are read here")
+            refuse(415, f"Content-Encoding {encoding[:80]!r}: gzip, zstd and identity are supported")
         if (request.content_length or 0) > self._limits.max_body:
             self._too_large()
-        small = request.content_length is not None and request.content_length <= SMALL
-        async with self._place(self._small if small else self._places):
+        is_small = request.content_length is not None and request.content_length <= SMALL
+        async with self._at_most(self._small if is_small else self._large):
             body = await self._body(request)
-            lines, accepted, duplicate = await self._filed(body, encoding, _sink(request.headers.get(SINK, "")))
-        if accepted:
-            self._news()
+            batch, counts = await self._insert(body, encoding, _sink(request.headers.get(SINK, "")))
+        if counts.accepted:
+            self._on_insert()
         receipt: Receipt = {
-            "accepted": accepted,
-            "duplicate": duplicate,
-            "rejected": [{"line": number, "reason": reason} for number, reason in lines.refused],
+            "accepted": counts.accepted,
+            "duplicate": counts.duplicate,
+            "rejected": [{"line": number, "reason": reason} for number, reason in batch.refused],
         }
         events = self._metrics.events
-        events.labels("accepted").inc(accepted)
-        events.labels("duplicate").inc(duplicate)
-        events.labels("rejected").inc(len(lines.refused))
-        if lines.refused:
-            number, reason = lines.refused[0]
+        events.labels("accepted").inc(counts.accepted)
+        events.labels("duplicate").inc(counts.duplicate)
+        events.labels("rejected").inc(len(batch.refused))
+        if batch.refused:
+            (number, reason), *_ = batch.refused
             _log.warning(
-                "%s: %d of %d lines refused; line %d: %s", request.remote, len(lines.refused), len(lines), number, reason
+                "%s: %d of %d lines refused; line %d: %s", request.remote, len(batch.refused), len(batch), number, reason
             )
         return json_response(receipt)
 
     @asynccontextmanager
-    async def _place(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
+    async def _at_most(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(PATIENCE):
                 await places.acquire()
@@ -156,32 +155,31 @@ class Intake:
         self._metrics.bytes.labels("wire").inc(len(body))
         return bytes(body)
 
-    async def _filed(self, body: bytes, encoding: str, sink: str | None) -> tuple[CheckedLines, int, int]:
+    async def _insert(self, body: bytes, encoding: str, sink: str | None) -> tuple[CheckedBatch, InsertCounts]:
         limits = self._limits
 
-        def prepared() -> CheckedLines:
+        def read() -> CheckedBatch:
             unpacked = plain(body, encoding, limits.max_batch)
             self._metrics.bytes.labels("plain").inc(len(unpacked))
-            return checked_lines(unpacked, limits.max_line, limits.max_lines)
+            return check_lines(unpacked, limits.max_line, limits.max_lines)
 
         try:
-            lines, filed = await self._store.file(prepared, sink)
-        except Broken as wrong:
-            refuse(400, f"the body cannot be unpacked: {wrong}")
-        except TooLarge:
+            return await self._store.insert(read, sink)
+        except InvalidBody as error:
+            refuse(400, f"the body cannot be unpacked: {error}")
+        except BodyTooLarge:
             refuse(413, f"the body unpacks to more than {limits.max_batch} bytes; send smaller batches")
         except TooManyLines:
             refuse(413, f"more than {limits.max_lines} lines; send smaller batches")
-        except StoreUnavailable as wrong:
+        except StoreUnavailable as error:
             self._metrics.store_errors.inc()
-            _log.error("a batch was not kept: %s", wrong)
+            _log.error("a batch was not stored, its sender sends it again: %s", error)
             refuse(503, "the store does not answer; send this batch again", {"Retry-After": "5"})
-        return lines, filed.accepted, filed.duplicate
 
     def _too_large(self) -> NoReturn:
         refuse(413, f"more than {self._limits.max_body} bytes; send smaller batches")
 
 
-def _sink(said: str) -> str | None:
-    """What the sender calls us; None when it did not say, or said what is no name: no reason to refuse its events."""
-    return said if _SINK.fullmatch(said) else None
+def _sink(name: str) -> str | None:
+    """What the sender calls this collector; None without a valid name, which is no reason to refuse its events."""
+    return name if _SINK.fullmatch(name) else None

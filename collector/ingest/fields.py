@@ -1,8 +1,4 @@
-"""Checks of single values: what may be stored and shown, and one clear reason when it may not.
-
-Every check takes a value straight out of JSON, and the name it goes by, and gives the value back or raises `Refused`.
-Pure. Must not live here: what a whole event looks like (`kinds`).
-"""
+"""Checks of single values: each takes a value out of JSON and its name, and gives the value back or raises `Refused`. Pure."""
 
 from __future__ import annotations
 
@@ -21,16 +17,16 @@ __all__ = [
     "count",
     "mapping",
     "maybe_count",
+    "maybe_nanoseconds",
     "maybe_text",
-    "maybe_time",
     "nanoseconds",
     "one_of",
     "text",
 ]
 
-# What the store counts with has 64 bits with a sign. One below the end, so that "the number after it" is one of them, too.
+# The store counts in 64 bits with a sign. One below the end, so that the number after it is one of them, too.
 MAX_COUNT: Final = 2**63 - 2
-# Tasks that anyone can have forked: 53 bits, so that sums of them fit in 64 and every reader of JSON keeps each digit.
+# Tasks: 53 bits, so that sums of them fit in 64 and every reader of JSON keeps each digit.
 MAX_AMOUNT: Final = 2**53 - 1
 _TIME: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
 _DAYS: Final = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -40,11 +36,11 @@ _SECONDS_MOST: Final = 20_000
 
 
 class Refused(Exception):
-    """A line that is not taken; its text is the reason that goes into the receipt."""
+    """A line is not accepted; the text is the reason that goes into the receipt."""
 
 
 def count(value: object, name: str) -> int:
-    """A whole number from 0 to `MAX_COUNT`. True and 1.0 are none."""
+    """A whole number from 0 to `MAX_COUNT`. True and 1.0 are refused."""
     if type(value) is int and 0 <= value <= MAX_COUNT:
         return value
     raise Refused(f"{name}: {quoted(value)} is not a whole number from 0 to {MAX_COUNT}")
@@ -121,8 +117,5 @@ def nanoseconds(value: object, name: str) -> int:
     return second * 1_000_000_000 + int((found[7] or "").ljust(9, "0"))
 
 
-def maybe_time(value: object, name: str) -> str | None:
-    """A time that is kept as it was sent."""
-    if value is not None:
-        nanoseconds(value, name)
-    return value  # type: ignore[return-value] # `nanoseconds` takes nothing but text
+def maybe_nanoseconds(value: object, name: str) -> int | None:
+    return None if value is None else nanoseconds(value, name)

@@ -1,15 +1,17 @@
-"""The nouns of the collector: what a line of a batch becomes once it is checked, and what the store gives back.
+"""The values that the collector's packages pass to each other: checked events, queries, and the rows that views read.
 
-Frozen and plain, so that `views` can be pure. Times are nanoseconds since 1970 UTC unless a name says otherwise; counts are
-tasks. Must not live here: I/O, SQL, checks, formatting.
+Frozen and pure. Times are ns since 1970 UTC unless a name says otherwise; counts are tasks. A row that a view reads is defined
+here, in `stored`; a row that stays within one query is defined beside its statement in `collector.query`. This package must not
+do I/O and must not hold SQL.
 """
 
 from collector.model.counts import HOST, NOTHING, UNNUMBERED, TaskCounts
+from collector.model.fork_columns import ForkColumns
 from collector.model.ingested import (
     Attribution,
+    CheckedBatch,
     CheckedFork,
     CheckedGap,
-    CheckedLines,
     CheckedNode,
     CheckedStorm,
     CheckedSummary,
@@ -41,15 +43,16 @@ __all__ = [
     "NOTHING",
     "UNNUMBERED",
     "Attribution",
+    "CheckedBatch",
     "CheckedFork",
     "CheckedGap",
-    "CheckedLines",
     "CheckedNode",
     "CheckedStorm",
     "CheckedSummary",
     "CounterSourceRow",
     "CpuRow",
     "Filter",
+    "ForkColumns",
     "ForkQuery",
     "FoundFork",
     "GapRow",

@@ -1,20 +1,42 @@
-"""What a line of a batch becomes once it is checked. Must not live here: how it is checked (`collector.ingest.kinds`)."""
+"""The checked events of a batch, as `collector.ingest` makes them and `collector.store` inserts them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import orjson
 
 from collector.model.counts import TaskCounts
+from collector.model.fork_columns import ForkColumns
 
-__all__ = ["Attribution", "CheckedFork", "CheckedGap", "CheckedLines", "CheckedNode", "CheckedStorm", "CheckedSummary"]
+__all__ = [
+    "Attribution",
+    "AttributionWords",
+    "CheckedBatch",
+    "CheckedFork",
+    "CheckedGap",
+    "CheckedNode",
+    "CheckedStorm",
+    "CheckedSummary",
+]
+
+
+class AttributionWords(NamedTuple):
+    """What pods can be found by. Empty: unknown."""
+
+    workload_kind: str
+    workload: str
+    labels: dict[str, str]
+    container: str
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Attribution:
-    """Whose an event is. `body`: canonical JSON of cgroup, container and k8s, told once and pointed at by many events.
+    """The cgroup, container and pod of an event. `body`: canonical JSON of cgroup, container and k8s, stored once for many
+    events.
 
-    Compared by identity: the checks hand out the same object for the same words, which makes grouping a batch cheap.
+    Compared by identity: ingest gives the same object for equal bodies, which makes grouping a batch cheap.
     """
 
     body: bytes
@@ -24,13 +46,25 @@ class Attribution:
     pod: str | None
     pod_uid: str | None
     cgroup: int | None
-    named: bool  # the container's name is known
+    has_container_name: bool
+
+    def words(self) -> AttributionWords:
+        """Parsed anew each time: they are needed once an hour, and kept they would double an attribution's memory."""
+        body = orjson.loads(self.body)
+        workload = body["k8s"].get("workload") or {}
+        return AttributionWords(
+            workload.get("kind") or "",
+            workload.get("name") or "",
+            body["k8s"].get("labels") or {},
+            (body["container"] or {}).get("name") or "",
+        )
 
 
 class CheckedFork(NamedTuple):
-    """`said`: the event without its subject. `rank`: how well it was identified (see `kinds`), higher is better.
+    """`rank`: how well its cgroup was identified (see `collector.ingest.kinds`), higher is better.
 
-    `made_by`: the host, of a process that entered its container after the fork. The kernel counted it there, and so do we.
+    `counted_by`: the host, for a process that was attached to its container after the fork: the kernel counted it there. None:
+    its own counter source counted it.
     """
 
     stream: str
@@ -40,10 +74,8 @@ class CheckedFork(NamedTuple):
     attribution: Attribution
     rank: int
     time: int
-    is_process: bool
-    parent_comm: str | None
-    said: dict[str, Any]
-    made_by: Attribution | None
+    columns: ForkColumns
+    counted_by: Attribution | None
 
 
 class CheckedSummary(NamedTuple):
@@ -81,8 +113,8 @@ class CheckedNode(NamedTuple):
 
 
 class CheckedGap(NamedTuple):
-    """`holder` None: it is told of a pod or a node as a whole. `by_now`: the id's last part, which is how many are missing for
-    this reason since the epoch, so that a gap that got lost heals, too."""
+    """`counter_source` None: the gap is of a pod or a node as a whole. `by_now`: the id's last part, which is how many are
+    missing for this reason since the program instance began, so that a later gap makes up for a lost one."""
 
     id: str
     stream: str
@@ -118,9 +150,9 @@ class CheckedStorm(NamedTuple):
 
 
 @dataclass(slots=True)
-class CheckedLines:
-    """A batch sorted by kind, filled while its lines are read. `refused`: line number counted from 0, and why. `size`: bytes of
-    its body, unpacked."""
+class CheckedBatch:
+    """A batch sorted by kind, filled while its lines are read. `refused`: line numbers from 0, each with the reason. `size`:
+    bytes of its body, unpacked."""
 
     forks: list[CheckedFork] = field(default_factory=list)
     summaries: list[CheckedSummary] = field(default_factory=list)
@@ -131,5 +163,6 @@ class CheckedLines:
     size: int = 0
 
     def __len__(self) -> int:
-        taken = len(self.forks) + len(self.summaries) + len(self.nodes) + len(self.gaps) + len(self.storms)
-        return taken + len(self.refused)
+        """Lines."""
+        checked = len(self.forks) + len(self.summaries) + len(self.nodes) + len(self.gaps) + len(self.storms)
+        return checked + len(self.refused)

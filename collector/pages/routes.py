@@ -21,7 +21,7 @@ from collector.pages.page_params import (
 )
 from collector.pages.rendering import Rendering, html_response
 from collector.pages.signin import SignIn
-from collector.store import Store
+from collector.query import StoreReader
 from collector.views.formatting import visible
 from collector.views.links import PodListQuery, pod_parameters, search_href
 from collector.views.nodes.node_card import node_card
@@ -59,7 +59,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Pages:
     """For clients that may read; others get the sign-in page."""
 
-    def __init__(self, store: Store, access: Access) -> None:
+    def __init__(self, store: StoreReader, access: Access) -> None:
         self._store, self._access = store, access
         self._rendering = Rendering()
         self._signin = SignIn(self._rendering, access)

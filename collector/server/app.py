@@ -25,8 +25,9 @@ from collector.http.limits import RateLimit
 from collector.http.metrics import Metrics
 from collector.http.query_params import InvalidParameter
 from collector.http.responses import HEADERS, json_response, refuse
-from collector.ingest.endpoint import Intake, Limits
+from collector.ingest.endpoint import IngestEndpoint, Limits
 from collector.pages.routes import Pages
+from collector.query import StoreReader
 from collector.server.http_server import Runner
 from collector.settings import Settings
 from collector.store import Store, StoreUnavailable
@@ -34,9 +35,10 @@ from wire.batch import EVENTS_PATH
 
 __all__ = ["CannotListen", "make_app", "running_collector"]
 
-INTAKE: Final = web.AppKey("intake", Intake)
+INGEST: Final = web.AppKey("ingest", IngestEndpoint)
 METRICS: Final = web.AppKey("metrics", Metrics)
 STORE: Final = web.AppKey("store", Store)
+READER: Final = web.AppKey("reader", StoreReader)
 ACCESS: Final = web.AppKey("access", Access)
 API_RATES: Final = web.AppKey("api_rates", RateLimit)
 PAGE_RATES: Final = web.AppKey("page_rates", RateLimit)
@@ -55,7 +57,7 @@ class CannotListen(Exception):
 def make_app(settings: Settings, store: Store) -> web.Application:
     """The application on an open store. The store stays the caller's to close, after the application."""
     app = web.Application(middlewares=[_guard], client_max_size=64 * 1024)
-    metrics = Metrics()
+    metrics, reader = Metrics(), StoreReader(store)
     access = Access(
         settings.token_file,
         settings.read_token_file,
@@ -63,21 +65,21 @@ def make_app(settings: Settings, store: Store) -> web.Application:
         settings.trusted_proxies,
         is_open=settings.access == "open",
     )
-    app[METRICS], app[STORE], app[ACCESS] = metrics, store, access
+    app[METRICS], app[STORE], app[READER], app[ACCESS] = metrics, store, reader, access
     app[API_RATES], app[PAGE_RATES] = RateLimit(settings.read_rate), RateLimit(settings.read_rate)
     limits = Limits(
         settings.max_body, settings.max_batch, settings.max_line, settings.max_lines, settings.body_timeout, settings.batches
     )
-    stream = StreamApi(store, metrics, settings.streams, lambda request: access.may(request, Scope.READ))
-    app[INTAKE] = Intake(store, metrics, limits, stream.notify)
-    app.router.add_post(EVENTS_PATH, app[INTAKE].post)
-    PodsApi(store).add_routes(app.router)
-    ForksApi(store, metrics, settings.exports, settings.export_forks).add_routes(app.router)
+    stream = StreamApi(reader, metrics, settings.streams, lambda request: access.may(request, Scope.READ))
+    app[INGEST] = IngestEndpoint(store, metrics, limits, stream.notify)
+    app.router.add_post(EVENTS_PATH, app[INGEST].post)
+    PodsApi(reader).add_routes(app.router)
+    ForksApi(reader, metrics, settings.exports, settings.export_forks).add_routes(app.router)
     stream.add_routes(app)
     app.router.add_get("/metrics", _metrics)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", _readyz)
-    Pages(store, access).add_routes(app.router)
+    Pages(reader, access).add_routes(app.router)
     app.on_response_prepare.append(_headers)
     app.cleanup_ctx.append(_sweeping(settings.retention))
     return app
@@ -113,7 +115,7 @@ async def running_collector(settings: Settings) -> AsyncIterator[str]:
         # aiohttp's own way out stops reading at once, so a batch half received could never end well: first drain.
         for site in list(runner.sites):
             await site.stop()
-        await app[INTAKE].drain(settings.stop_timeout)
+        await app[INGEST].drain(settings.stop_timeout)
         await runner.cleanup()
         await asyncio.to_thread(store.close)
 
@@ -212,7 +214,7 @@ async def _sweep(app: web.Application, retention: float) -> None:
 
 async def _metrics(request: web.Request) -> web.Response:
     metrics = request.app[METRICS]
-    sizes = await request.app[STORE].sizes()
+    sizes = await request.app[READER].sizes()
     metrics.rows.labels("fork").set(sizes.forks)
     metrics.rows.labels("pod").set(sizes.pods)
     metrics.size.set(sizes.bytes)
@@ -226,7 +228,7 @@ async def _healthz(_request: web.Request) -> web.Response:
 
 async def _readyz(request: web.Request) -> web.Response:
     """200 when the store can be written and batches are taken."""
-    if request.app[INTAKE].stopping:
+    if request.app[INGEST].stopping:
         refuse(503, "this collector is stopping")
     await request.app[STORE].check()
     return json_response({"ok": True})

@@ -1,6 +1,5 @@
-"""One commit: what several batches say, gathered into few rows, so that what it costs hangs little on how many batches it is.
-
-Must not live here: I/O.
+"""One commit: the checked events of several batches as rows of the tables, so that its cost depends little on how many batches
+there are. Pure.
 """
 
 from __future__ import annotations
@@ -10,120 +9,119 @@ from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
-import orjson
-
-from collector.model import HOST, Attribution, CheckedFork, CheckedGap, CheckedLines, CheckedNode, CheckedStorm, CheckedSummary
-from collector.store.fork_columns import packed
-from collector.store.naming import keys_of, numbered, owner_of, short_hash
-from collector.store.number_ranges import Run, runs_of
+from collector.model import (
+    HOST,
+    Attribution,
+    CheckedBatch,
+    CheckedFork,
+    CheckedGap,
+    CheckedNode,
+    CheckedStorm,
+    CheckedSummary,
+)
+from collector.model.number_ranges import Run, runs_of
+from collector.store.newest import (
+    NEVER,
+    BestAttribution,
+    CounterSource,
+    FirstCount,
+    FirstSink,
+    NewestHeartbeat,
+    NewestSummary,
+    Stream,
+    StreamNode,
+    StreamSink,
+)
 from collector.store.received_ids import Lane, ReceivedIds
-from collector.store.schema import NEVER
+from collector.store.row_ids import NO_CGROUP, body_id, fork_number, pod_id, pod_key, short_hash
 
-__all__ = ["NO_CGROUP", "Commit", "InsertCounts"]
+__all__ = ["Commit", "InsertCounts"]
 
-NO_CGROUP: Final = -2
-_PEERS: Final = 100  # forks of one moment of filing at most, so that who reads on from there may ask for few
-# Of the columns of a fork: where the moment of filing goes.
-_MOMENT: Final = 7
-_UNTOLD: Final[tuple[Any, ...]] = (-1, 0, 0, 0, 0, [], [])
+_PER_MOMENT: Final = 100  # forks with one time of receipt at most, so that who reads on from there may ask for few
+_RECEIVED: Final = 7  # the place of the time of receipt among a fork's columns
 
 
 class InsertCounts(NamedTuple):
-    """Events: new ones, and ones that had come before."""
+    """Events: new ones, and ones that had been received before."""
 
     accepted: int
     duplicate: int
 
 
-class _CounterSource:
-    """`attribution`: whose it is by the best word of this commit, which was `said` with this `rank`."""
+class _StoredAttribution(NamedTuple):
+    """The body's id, and the namespace and pod that its forks are stored under."""
 
-    __slots__ = ("attribution", "first", "last", "newest", "rank", "said")
-
-    def __init__(self, attribution: Attribution) -> None:
-        self.first, self.last = NEVER, 0
-        self.rank, self.said, self.attribution = -1, 0, attribution
-        self.newest: tuple[Any, ...] = _UNTOLD
-
-
-class _Stream:
-    __slots__ = ("before", "heads", "newest", "only", "said", "whose")
-
-    def __init__(self) -> None:
-        self.newest: tuple[Any, ...] = (-1, 0, 0, 0, 0, "", "", "")
-        self.heads: dict[int, int] = {}
-        self.whose: tuple[Any, ...] = (NEVER, "", "")
-        self.said: tuple[int, str] = (0, "")
-        self.only: tuple[int, str] = (NEVER, "")
-        self.before: tuple[int, int] = (NEVER, 0)
+    id: int
+    namespace: str
+    pod: str
 
 
 class Commit:
-    """`columns` by table, in their order; `received` in ns; `sinks`, what each stream's agent calls us, and `known`
-    are of all commits."""
+    """`received_ids` and `sinks`, what each stream's agent calls this collector, outlive the commit. `received` in ns.
+    `is_due`: must the body of that id be written (again)?"""
 
-    def __init__(self, known: ReceivedIds, sinks: dict[str, str], received: int, untold: Callable[[int], bool]) -> None:
-        self._known, self._sinks, self.received, self._untold = known, sinks, received, untold
+    def __init__(self, received_ids: ReceivedIds, sinks: dict[str, str], received: int, is_due: Callable[[int], bool]) -> None:
+        self._received_ids, self._sinks, self.received, self._is_due = received_ids, sinks, received, is_due
         self._sink: str | None = None
-        self._came: list[tuple[str, Lane, Run]] = []
-        self._attributions: dict[Attribution, tuple[int, str, str]] = {}
-        self._counter_sources: dict[tuple[str, int], _CounterSource] = {}
-        self._streams: dict[str, _Stream] = {}
-        self._made: defaultdict[tuple[str, int, str, str | None], list[int]] = defaultdict(list)
+        self._new_ids: list[tuple[str, Lane, Run]] = []
+        self._attributions: dict[Attribution, _StoredAttribution] = {}
+        self._counter_sources: dict[tuple[str, int], CounterSource] = {}
+        self._streams: dict[str, Stream] = {}
+        self._forked_by: defaultdict[tuple[str, int, str, str | None], list[int]] = defaultdict(list)
         self._forks: list[tuple[Any, ...]] = []
-        self._told: dict[str, list[tuple[Any, ...]]] = {"subject": [], "summary": [], "gap": [], "storm": []}
+        self._rows: dict[str, list[tuple[Any, ...]]] = {"subject": [], "summary": [], "gap": [], "storm": []}
 
-    def take(self, lines: CheckedLines, sink: str | None) -> InsertCounts:
-        """`sink`: what the sender calls us."""
+    def add(self, batch: CheckedBatch, sink: str | None) -> InsertCounts:
+        """`sink`: what the sender calls this collector."""
         self._sink = sink
-        accepted = self._take_forks(lines.forks)
-        taken: tuple[tuple[Iterable[Any], Callable[[Any], None]], ...] = (
-            (lines.summaries, self._take_summary),
-            (lines.nodes, self._take_node),
-            (lines.gaps, self._take_gap),
-            (lines.storms, self._take_storm),
+        accepted = self._add_forks(batch.forks)
+        kinds: tuple[tuple[Iterable[Any], Callable[[Any], None]], ...] = (
+            (batch.summaries, self._add_summary),
+            (batch.nodes, self._add_node),
+            (batch.gaps, self._add_gap),
+            (batch.storms, self._add_storm),
         )
-        for events, take in taken:
-            for said in events:
-                if self._is_new(said.stream, said.id):
-                    take(said)
+        for events, add in kinds:
+            for event in events:
+                if self._is_new(event.stream, event.id):
+                    add(event)
                     accepted += 1
-        return InsertCounts(accepted, len(lines) - len(lines.refused) - accepted)
+        return InsertCounts(accepted, len(batch) - len(batch.refused) - accepted)
 
     def columns(self) -> dict[str, list[Sequence[Any]]]:
-        """Nothing of a table without rows."""
+        """By table; tables without rows are left out."""
         received = self.received
         counter_sources = [
-            (*key, self._whose(key[1], one), one.newest, one.first, one.last, received)
+            (*key, self._best(key[1], one), one.newest, one.first, one.last, received)
             for key, one in self._counter_sources.items()
         ]
-        rows = self._told | {
-            "made_in": [(*key, numbers, received) for key, numbers in self._made.items()],
+        rows = self._rows | {
+            "made_in": [(*key, numbers, received) for key, numbers in self._forked_by.items()],
             "holder": counter_sources,
             "stream": [
-                (name, one.newest, one.heads, one.whose, one.said, one.only, one.before, received)
+                (name, one.newest, one.heads, one.node, one.sink, one.only_sink, one.before, received)
                 for name, one in self._streams.items()
             ],
-            "came_in": [(stream, cpu, lane, *run, received) for stream, (cpu, lane), run in self._came],
+            "came_in": [(stream, cpu, lane, *run, received) for stream, (cpu, lane), run in self._new_ids],
         }
         columns: dict[str, list[Sequence[Any]]] = {table: list(zip(*some, strict=True)) for table, some in rows.items() if some}
         if self._forks:
             self._forks.sort()  # by pod and time, as the engine wants them; no two agree in the first seven columns
             forks: list[Sequence[Any]] = list(zip(*self._forks, strict=True))
-            forks.insert(_MOMENT, [received + place // _PEERS for place in range(len(self._forks))])
+            forks.insert(_RECEIVED, [received + place // _PER_MOMENT for place in range(len(self._forks))])
             columns["fork"] = forks
         return columns
 
     @property
     def moments(self) -> int:
-        """How many ns of filing it takes up."""
-        return len(self._forks) // _PEERS + 1
+        """How many ns after `received` it gives to forks."""
+        return len(self._forks) // _PER_MOMENT + 1
 
     def token(self) -> str:
-        """The same for the same events, whatever batches they were cut into."""
-        return blake2b(repr(sorted(self._came)).encode(), digest_size=16).hexdigest()
+        """The same for the same events, however they were cut into batches."""
+        return blake2b(repr(sorted(self._new_ids)).encode(), digest_size=16).hexdigest()
 
-    def _take_forks(self, forks: Iterable[CheckedFork]) -> int:
+    def _add_forks(self, forks: Iterable[CheckedFork]) -> int:
         by_cpu: dict[tuple[str, int], dict[int, CheckedFork]] = {}
         for fork in forks:
             by_cpu.setdefault((fork.stream, fork.cpu), {}).setdefault(fork.sequence, fork)
@@ -131,24 +129,25 @@ class Commit:
         for (stream, cpu), by_sequence in by_cpu.items():
             self._stream(stream, next(iter(by_sequence.values())).attribution)
             for run in runs_of(by_sequence):
-                for new in self._known.add(stream, (cpu, ""), run):
-                    self._came.append((stream, (cpu, ""), new))
-                    accepted += new[1] - new[0] + 1
-                    for sequence in range(new[0], new[1] + 1):
-                        self._take_fork(by_sequence[sequence])
+                for new in self._received_ids.add(stream, (cpu, ""), run):
+                    self._new_ids.append((stream, (cpu, ""), new))
+                    first, last = new
+                    accepted += last - first + 1
+                    for sequence in range(first, last + 1):
+                        self._add_fork(by_sequence[sequence])
         return accepted
 
-    def _take_fork(self, fork: CheckedFork) -> None:
-        stream, cpu, sequence, counter_source, attribution, rank, time, is_process, parent_comm, said, made_by = fork
-        self._hold(stream, counter_source, attribution, rank, time, time)
+    def _add_fork(self, fork: CheckedFork) -> None:
+        stream, cpu, sequence, counter_source, attribution, rank, time, columns, counted_by = fork
+        self._counter_source(stream, counter_source, attribution, rank, time, time)
         counted = counter_source
-        if made_by is not None:
+        if counted_by is not None:
             counted = HOST
-            self._hold(stream, HOST, made_by, 0, time, time)
-        # By comm only where it is asked for.
-        kind, comm = ("process", parent_comm) if is_process else ("thread", None)
-        self._made[stream, counted, kind, comm].append(numbered(cpu, sequence))
-        number, namespace, pod = self._attributions.get(attribution) or self._attribution(attribution)
+            self._counter_source(stream, HOST, counted_by, 0, time, time)
+        kind = columns.kind
+        comm = columns.parent_comm if kind == "process" else None  # threads are not asked for by comm
+        self._forked_by[stream, counted, kind, comm].append(fork_number(cpu, sequence))
+        body, namespace, pod = self._attributions.get(attribution) or self._attribution(attribution)
         if counter_source == HOST:
             namespace = pod = ""
         elif not pod:
@@ -164,115 +163,123 @@ class Commit:
                 sequence,
                 attribution.node,
                 counter_source,
-                number,
-                *packed(said, time),
+                body,
+                *columns,
             )
         )
 
-    def _take_summary(self, said: CheckedSummary) -> None:
-        self._stream(said.stream, said.attribution)
-        counter_source = self._hold(said.stream, said.counter_source, said.attribution, said.rank, said.time, said.end)
-        counts, totals = said.counts, said.totals
-        grown = totals.processes + totals.threads + totals.entered
-        newest = (grown, said.end, said.number, said.start, self.received, list(counts), list(totals))
+    def _add_summary(self, summary: CheckedSummary) -> None:
+        self._stream(summary.stream, summary.attribution)
+        counter_source = self._counter_source(
+            summary.stream, summary.counter_source, summary.attribution, summary.rank, summary.time, summary.end
+        )
+        counts, totals = summary.counts, summary.totals
+        newest = NewestSummary(
+            totals.processes + totals.threads + totals.entered,
+            summary.end,
+            summary.number,
+            summary.start,
+            self.received,
+            list(counts),
+            list(totals),
+        )
         counter_source.newest = max(counter_source.newest, newest)
         sums = [
             number
             for name in ("processes", "threads", "suppressed", "lost")
             for number in (getattr(counts, name), getattr(totals, name))
         ]
-        self._told["summary"].append(
-            (said.stream, said.counter_source, said.start, said.end, said.number, self.received, *sums)
+        self._rows["summary"].append(
+            (summary.stream, summary.counter_source, summary.start, summary.end, summary.number, self.received, *sums)
         )
 
-    def _take_node(self, said: CheckedNode) -> None:
-        """Which of the agent's sinks we are, where it said no more than its only one's name; and what it had delivered to that
-        sink that is not here, of which the first word counts: it went to another store, and is not missing in this one."""
-        stream = self._stream(said.stream, said)
-        if len(said.delivered) == 1:
-            (only,) = said.delivered
-            stream.only = min(stream.only, (self.received, only))
-            self._sinks.setdefault(said.stream, only)
-        before = said.delivered.get(self._sinks.get(said.stream, ""), 0) - self._known.filed(said.stream)
-        if stream.before[0] == NEVER:
-            stream.before = self.received, max(0, before)
-        body = said.body.decode()
-        newest = (said.captured, said.end, said.number, said.start, self.received, said.cluster, said.node, body)
+    def _add_node(self, node: CheckedNode) -> None:
+        """Also which of the agent's sinks this collector is, where only the agent's only sink is known; and what was
+        delivered to that sink and is not here: it went to another store, and is not missing in this one. The first heartbeat
+        counts."""
+        stream = self._stream(node.stream, node)
+        if len(node.delivered) == 1:
+            (only,) = node.delivered
+            stream.only_sink = min(stream.only_sink, FirstSink(self.received, only))
+            self._sinks.setdefault(node.stream, only)
+        before = node.delivered.get(self._sinks.get(node.stream, ""), 0) - self._received_ids.forks(node.stream)
+        if stream.before.received == NEVER:
+            stream.before = FirstCount(self.received, max(0, before))
+        newest = NewestHeartbeat(
+            node.captured, node.end, node.number, node.start, self.received, node.cluster, node.node, node.body.decode()
+        )
         stream.newest = max(stream.newest, newest)
-        for cpu, given in said.heads.items():
-            stream.heads[cpu] = max(stream.heads.get(cpu, 0), given)
+        for cpu, head in node.heads.items():
+            stream.heads[cpu] = max(stream.heads.get(cpu, 0), head)
 
-    def _take_gap(self, said: CheckedGap) -> None:
-        self._stream(said.stream, said.attribution)
-        attribution, owner, counter_source = said.attribution, 0, NO_CGROUP
-        if said.counter_source is not None:
-            counter_source = said.counter_source
-            self._hold(said.stream, counter_source, attribution, said.rank, said.time, said.end)
+    def _add_gap(self, gap: CheckedGap) -> None:
+        self._stream(gap.stream, gap.attribution)
+        attribution, pod, cgroup = gap.attribution, 0, NO_CGROUP
+        if gap.counter_source is not None:
+            cgroup = gap.counter_source
+            self._counter_source(gap.stream, cgroup, attribution, gap.rank, gap.time, gap.end)
         elif attribution.pod_uid is not None:
-            owner = owner_of(attribution)
-        begin, _, number = said.id.rpartition(".")
-        source = begin if number == str(said.by_now) else said.id
-        self._told["gap"].append(
+            pod = pod_id(attribution)
+        begin, _, number = gap.id.rpartition(".")
+        source = begin if number == str(gap.by_now) else gap.id
+        self._rows["gap"].append(
             (
-                said.stream, said.id, attribution.cluster, attribution.node, counter_source, owner, attribution.namespace or
-                "", attribution.pod or "",
-                attribution.pod_uid or "", said.missing, said.reason, said.sink or "", short_hash(source), said.amount,
-                said.by_now,
-                said.start, said.end, self.received,
+                gap.stream, gap.id, attribution.cluster, attribution.node, cgroup, pod, attribution.namespace or "",
+                attribution.pod or "", attribution.pod_uid or "", gap.missing, gap.reason, gap.sink or "", short_hash(source),
+                gap.amount, gap.by_now, gap.start, gap.end, self.received,
             )
         )  # fmt: skip
 
-    def _take_storm(self, said: CheckedStorm) -> None:
-        self._stream(said.stream, said.attribution)
-        attribution = said.attribution
-        whose = (
-            said.rank, owner_of(attribution), attribution.cluster, attribution.node, attribution.namespace or "",
-            attribution.pod or "",
-            attribution.pod_uid or "",
+    def _add_storm(self, storm: CheckedStorm) -> None:
+        self._stream(storm.stream, storm.attribution)
+        attribution = storm.attribution
+        best = (
+            storm.rank, pod_id(attribution), attribution.cluster, attribution.node, attribution.namespace or "",
+            attribution.pod or "", attribution.pod_uid or "",
         )  # fmt: skip
-        newest = (int(said.is_over), said.end, said.limit, said.hold, said.start, list(said.counts), list(said.totals))
-        self._told["storm"].append((said.stream, said.cgroup, said.number, newest, whose, self.received))
+        newest = (
+            int(storm.is_over), storm.end, storm.limit, storm.hold, storm.start, list(storm.counts), list(storm.totals),
+        )  # fmt: skip
+        self._rows["storm"].append((storm.stream, storm.cgroup, storm.number, newest, best, self.received))
 
-    def _hold(self, stream: str, cgroup: int, attribution: Attribution, rank: int, said: int, seen: int) -> _CounterSource:
-        """The holder, knowing whose it is as well as the best that was said of it."""
+    def _counter_source(
+        self, stream: str, cgroup: int, attribution: Attribution, rank: int, time: int, seen: int
+    ) -> CounterSource:
+        """With the better of its attribution so far and this one."""
         one = self._counter_sources.get((stream, cgroup))
         if one is None:
-            one = self._counter_sources[stream, cgroup] = _CounterSource(attribution)
+            one = self._counter_sources[stream, cgroup] = CounterSource(attribution)
         if seen < one.first:
             one.first = seen
         if seen > one.last:
             one.last = seen
-        if rank > one.rank or (rank == one.rank and said >= one.said):
-            one.rank, one.said, one.attribution = rank, said, attribution
+        if rank > one.rank or (rank == one.rank and time >= one.time):
+            one.rank, one.time, one.attribution = rank, time, attribution
         return one
 
-    def _whose(self, cgroup: int, one: _CounterSource) -> tuple[Any, ...]:
+    def _best(self, cgroup: int, one: CounterSource) -> BestAttribution:
         attribution = one.attribution
-        of_pod = attribution.pod_uid is not None or (one.rank < 2 and cgroup >= 0)
-        return (
-            one.rank, one.said, owner_of(attribution) if of_pod else 0, attribution.cluster, attribution.node,
-            attribution.namespace or "",
-            attribution.pod or "", attribution.pod_uid or "", self._attribution(attribution)[0],
+        is_pods = attribution.pod_uid is not None or (one.rank < 2 and cgroup >= 0)
+        return BestAttribution(
+            one.rank, one.time, pod_id(attribution) if is_pods else 0, attribution.cluster, attribution.node,
+            attribution.namespace or "", attribution.pod or "", attribution.pod_uid or "", self._attribution(attribution).id,
         )  # fmt: skip
 
-    def _stream(self, name: str, whose: Attribution | CheckedNode) -> _Stream:
+    def _stream(self, name: str, source: Attribution | CheckedNode) -> Stream:
         one = self._streams.get(name)
         if one is None:
-            one = self._streams[name] = _Stream()
-            one.whose = (self.received, whose.cluster, whose.node)
+            one = self._streams[name] = Stream(StreamNode(self.received, source.cluster, source.node))
         if self._sink is not None:
-            one.said = (self.received, self._sink)
+            one.sink = StreamSink(self.received, self._sink)
             self._sinks[name] = self._sink
         return one
 
-    def _attribution(self, attribution: Attribution) -> tuple[int, str, str]:
-        """Its number, and the namespace and pod that its forks are filed under."""
+    def _attribution(self, attribution: Attribution) -> _StoredAttribution:
         known = self._attributions.get(attribution)
         if known is None:
-            number = int.from_bytes(blake2b(attribution.body, digest_size=8).digest(), "big")
-            known = self._attributions[attribution] = number, *keys_of(attribution)
-            if self._untold(number):
-                self._told["subject"].append((number, self.received, *_words(attribution)))
+            known = self._attributions[attribution] = _StoredAttribution(body_id(attribution.body), *pod_key(attribution))
+            if self._is_due(known.id):
+                self._rows["subject"].append((known.id, self.received, *attribution.words(), attribution.body.decode()))
         return known
 
     def _is_new(self, stream: str, name: str) -> bool:
@@ -280,18 +287,7 @@ class Commit:
         if not (number.isdigit() and len(number) <= 18 and str(int(number)) == number):
             lane, number = name.removeprefix(f"{stream}."), "0"
         run = int(number), int(number)
-        if not self._known.add(stream, (-1, lane), run):
+        if not self._received_ids.add(stream, (-1, lane), run):
             return False
-        self._came.append((stream, (-1, lane), run))
+        self._new_ids.append((stream, (-1, lane), run))
         return True
-
-
-def _words(attribution: Attribution) -> tuple[str, str, dict[str, str], str, str]:
-    """Kind and name of its workload, its labels, its container's name, its body."""
-    said = orjson.loads(attribution.body)
-    k8s, container = said["k8s"], said["container"] or {}
-    workload = k8s.get("workload") or {}
-    return (
-        workload.get("kind") or "", workload.get("name") or "", k8s.get("labels") or {}, container.get("name") or "",
-        attribution.body.decode(),
-    )  # fmt: skip

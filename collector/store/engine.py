@@ -1,7 +1,4 @@
-"""The engine behind a DSN: ClickHouse embedded in this process, or a server or cluster of them over HTTP; the same SQL to both.
-
-Must not live here: tables (`schema`), queries.
-"""
+"""The engine behind a DSN: ClickHouse embedded in this process, or a server or cluster over HTTP; the same SQL for both."""
 
 from __future__ import annotations
 
@@ -19,10 +16,10 @@ from clickhouse_connect import common
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-__all__ = ["DATABASE", "Engine", "StoreUnavailable", "told", "wrong_dsn"]
+__all__ = ["DATABASE", "Engine", "StoreUnavailable", "unavailable", "wrong_dsn"]
 
 DATABASE: Final = "forklore"
-# Of the embedded engine, which shares its machine with the collector; a server has settings of its own. Bytes but for pools.
+# Of the embedded engine, which shares its machine with the collector; a server has its own. Bytes except for pools.
 _OPTIONS: Final[dict[str, Any]] = {
     "mark_cache_size": 64 << 20,
     "primary_index_cache_size": 64 << 20,
@@ -37,29 +34,29 @@ _SETTINGS: Final[dict[str, Any]] = {
     # Rows and bytes from which two threads read: rows with bitmaps are few and long.
     "merge_tree_min_rows_for_concurrent_read": 256,
     "merge_tree_min_bytes_for_concurrent_read": 1 << 20,
-    # Questions are short: to compile one, at the third time that it is asked, takes longer than all that it would save.
+    # Queries are short: to compile one, when it comes for the third time, takes longer than it would save.
     "compile_expressions": 0,
     "compile_aggregate_expressions": 0,
     "compile_sort_description": 0,
     "max_memory_usage": 1_000_000_000,  # bytes of one query
     "max_bytes_before_external_group_by": 400_000_000,
     "max_bytes_before_external_sort": 400_000_000,
-    # A view gets its rows even where the table that it looks at has had them: a writer may have died between the two.
+    # A view gets its rows even where its source table has them already: a writer may have died between the two.
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     "async_insert": 0,  # a server may have it on, which answers before the rows are safe
 }
-# Such as a server of an older version may not know.
+# Settings that a server of an older version may not know.
 _EMBEDDED: Final[dict[str, Any]] = {
-    # It would want a gibibyte free for each thread of a question, and may not have two in all (see `_memory`): one thread each.
+    # By default it uses one thread for each free gibibyte, and it may not have two in all (see `_memory`).
     "max_threads_min_free_memory_per_thread": 128 << 20,
-    # All marks at once before reading, not each as it is come to: a Bloom filter over a week takes two thirds of the time.
+    # All marks at once before reading, not one by one: a Bloom filter over a week takes two thirds of the time.
     "use_skip_indexes_on_data_read": 0,
 }
 _REMOTE: Final[dict[str, Any]] = {
     "distributed_foreground_insert": 1,  # an answer means that the shard has it, not that it is in a queue
-    "distributed_product_mode": "global",  # what is asked for inside a question is asked of all shards, once
+    "distributed_product_mode": "global",  # a subquery is run on all shards, once
 }
-_AWAY: Final = {
+_REASONS: Final = {
     241: "there is not enough memory for it",
     243: "the disk is full",
     252: "too many parts: more batches come than can be merged",
@@ -68,8 +65,8 @@ _AWAY: Final = {
 }
 
 
-_MEMORY: Final = 1_500_000_000  # bytes of the engine, above which it refuses
-_SHARE: Final = 0.75  # of what the process may have, so that what refuses is the engine and not the kernel
+_MEMORY: Final = 1_500_000_000  # bytes of the engine, of all queries together, above which it refuses
+_SHARE: Final = 0.75  # of the process's limit, so that the engine refuses a query before the kernel kills the process
 _LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -99,13 +96,13 @@ def wrong_dsn(dsn: str) -> str | None:
     return f"there is no store of the kind {scheme[:40]!r}; there are {there}"
 
 
-def told(wrong: BaseException, where: str = "") -> StoreUnavailable:
-    """One sentence of what an engine said at length."""
-    text = re.sub(r" with url: \S+", "", " ".join(str(wrong).split()))  # all settings, and no room for the reason after them
-    code = getattr(wrong, "code", None)
-    if isinstance(code, int) and code in _AWAY:
-        text = f"{_AWAY[code]} ({text[:200]})"
-    elif isinstance(wrong, ImportError):
+def unavailable(error: BaseException, where: str = "") -> StoreUnavailable:
+    """One sentence of the engine's long message, and what to do where it is known."""
+    text = re.sub(r" with url: \S+", "", " ".join(str(error).split()))  # holds all settings, which would push out the reason
+    code = getattr(error, "code", None)
+    if isinstance(code, int) and code in _REASONS:
+        text = f"{_REASONS[code]} ({text[:200]})"
+    elif isinstance(error, ImportError):
         text = f"there is no embedded engine here, a ClickHouse server can be the store ({text[:200]})"
     elif "Cannot lock file" in text or "Error initializing EmbeddedServer: ." in text:
         text = "another process keeps this store; an embedded store has one collector"
@@ -117,10 +114,11 @@ def told(wrong: BaseException, where: str = "") -> StoreUnavailable:
 
 
 class Engine:
-    """An open engine. `where`: it, without user and password. `writer` and `reader`: each of one thread at a time."""
+    """An open engine. `where`: its address without user and password. `connect` opens another connection; each, like
+    `writer` and `reader`, serves one thread at a time."""
 
     def __init__(self, connect: Callable[[], Client], where: str, folder: Path | None, *, embedded: bool) -> None:
-        self.where, self._folder, self.embedded = where, folder, embedded
+        self.connect, self.where, self._folder, self.embedded = connect, where, folder, embedded
         self.writer = connect()
         try:
             self.reader = connect()
@@ -139,12 +137,12 @@ class Engine:
         folder = Path(tempfile.mkdtemp(prefix="forklore-")) if dsn == "memory:" else None
         path = folder or Path(dsn.removeprefix("chdb://"))
         try:
-            _look_at(path)
+            _check_folder(path)
             return cls(lambda: _embedded(path), str(path), folder, embedded=True)
         except (ImportError, OSError, ClickHouseError) as wrong_place:
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
-            raise told(wrong_place, str(path)) from wrong_place
+            raise unavailable(wrong_place, str(path)) from wrong_place
 
     @classmethod
     def _remote(cls, dsn: str, password: str | None) -> Engine:
@@ -179,7 +177,7 @@ class Engine:
                 maker.close()
             return cls(connect, where, None, embedded=False)
         except (OSError, ClickHouseError) as wrong_server:
-            raise told(wrong_server, where) from None  # its cause may hold the password
+            raise unavailable(wrong_server, where) from None  # its cause may hold the password
 
     def close(self) -> None:
         self.reader.close()
@@ -188,8 +186,8 @@ class Engine:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _look_at(path: Path) -> None:
-    """Raises `StoreUnavailable` for a folder of someone else's, in which the engine would make itself at home."""
+def _check_folder(path: Path) -> None:
+    """Raises `StoreUnavailable` for a folder that holds something else than a store."""
     path.mkdir(parents=True, exist_ok=True)
     names = {entry.name for entry in path.iterdir()} - {"lost+found"}
     if names and not {"metadata", "store"} <= names:

@@ -1,9 +1,7 @@
-"""What has come, remembered so that a receipt can tell new from known without a question to the engine.
+"""The ids of received events, cached so that a receipt can tell new from duplicate without a query.
 
-A memory and nothing more: a row that is filed twice is one row. What is not remembered is read from the table `came` when its
-stream is first spoken of; of what another collector has filed since then, a receipt may say that it is new.
-
-Must not live here: writing.
+A cache only: a row that is inserted twice is one row. What is not cached is read from the table `came` at a stream's first
+event; events that another collector inserts after that count as new here.
 """
 
 from __future__ import annotations
@@ -15,14 +13,14 @@ from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
-from collector.store.number_ranges import Run, runs_of, united, without
+from collector.model.number_ranges import Run, runs_of, united, without
 
 __all__ = ["Lane", "ReceivedIds"]
 
 Lane = tuple[int, str]  # a fork's CPU, or -1 and what stands between an event's stream and its number
-MOST: Final = 1_000_000  # runs, some 100 MB at worst; the streams that were longest silent are forgotten first
+MOST: Final = 1_000_000  # runs, some 100 MB at worst; the streams that were longest silent are dropped first
 _FULL: Final = 65536  # numbers of a block
-_CAME: Final = (
+_RECEIVED: Final = (
     "SELECT stream, cpu, lane, block, bitmapCardinality(bits) AS size, if(size = 65536, [], bitmapToArray(bits)) "
     "FROM (SELECT stream, cpu, lane, block, groupBitmapMergeState(numbers) AS bits FROM came "
     "WHERE stream IN {streams:Array(String)} GROUP BY stream, cpu, lane, block) ORDER BY stream, cpu, lane, block"
@@ -30,21 +28,21 @@ _CAME: Final = (
 
 
 class ReceivedIds:
-    """Of one thread."""
+    """Of one thread. `most`: runs."""
 
     def __init__(self, most: int = MOST) -> None:
         self._streams: OrderedDict[str, dict[Lane, list[Run]]] = OrderedDict()
         self._most, self._runs = most, 0
 
-    def learn(self, client: Client, streams: Iterable[str]) -> None:
-        """Reads what is filed of those that are not remembered; makes room for them."""
+    def load(self, client: Client, streams: Iterable[str]) -> None:
+        """Reads the ids of those streams that are not cached; drops others for them."""
         wanted = set(streams)
         for stream in wanted & self._streams.keys():
             self._streams.move_to_end(stream)
         if missing := sorted(wanted - self._streams.keys()):
             for stream in missing:
                 self._streams[stream] = {}
-            for stream, cpu, lane, block, size, numbers in client.query(_CAME, parameters={"streams": missing}).result_rows:
+            for stream, cpu, lane, block, size, numbers in client.query(_RECEIVED, parameters={"streams": missing}).result_rows:
                 first = block * _FULL
                 runs = [(first, first + _FULL - 1)] if size == _FULL else runs_of(first + number for number in numbers)
                 for run in runs:
@@ -53,7 +51,7 @@ class ReceivedIds:
             self._drop(next(iter(self._streams)))
 
     def add(self, stream: str, lane: Lane, run: Run) -> list[Run]:
-        """What of the run is new; all of it is known from now on."""
+        """The parts of the run that are new; all of it is known from now on."""
         runs = self._streams.setdefault(stream, {}).setdefault(lane, [])
         start = end = bisect_left(runs, run)
         if start and runs[start - 1][1] >= run[0] - 1:
@@ -66,13 +64,13 @@ class ReceivedIds:
         return without(run, touching)
 
     def forget(self, streams: Iterable[str]) -> None:
-        """What was added may not have been filed."""
+        """What was added may not have been inserted."""
         for stream in streams:
             if stream in self._streams:
                 self._drop(stream)
 
-    def filed(self, stream: str) -> int:
-        """Forks."""
+    def forks(self, stream: str) -> int:
+        """How many of the stream have been received."""
         return sum(
             last - first + 1 for (cpu, _), runs in self._streams.get(stream, {}).items() if cpu >= 0 for first, last in runs
         )

@@ -1,9 +1,7 @@
-"""Forgetting, and keeping in mind what must outlive its age.
+"""Retention: counting expired forks, and refreshing rows that must outlive the forks that they are about.
 
-What is too old is hidden from every look at once; the tables' TTL takes it off the disk. What says which forks have come has to
-outlive them for as long as their stream is spoken of, so it is told again before its own TTL comes.
-
-Must not live here: when it is done (`server`), what retention is (`settings`).
+Reads leave out at once what is too old; the tables' TTL deletes it. The ids of received forks have to outlive the forks for as
+long as events of their stream come in, so these rows are written again before their own TTL.
 """
 
 from __future__ import annotations
@@ -14,15 +12,15 @@ from clickhouse_connect.driver.client import Client
 
 from collector.store.engine import StoreUnavailable
 
-__all__ = ["forgotten", "tell_again", "try_writing"]
+__all__ = ["check_writable", "count_expired", "refresh"]
 
-ROOM: Final = 64 << 20  # bytes: some merges of small parts
-# Of streams that are spoken of, what nobody has spoken of for the retention; a union of itself, whoever else does the same.
+FREE: Final = 64 << 20  # bytes: some merges of small parts
+# Of streams with events within the retention, the rows that are older than it. Several collectors may write the same again.
 _ALIVE: Final = (
     "stream IN (SELECT stream FROM stream GROUP BY stream HAVING toUnixTimestamp64Nano(max(seen)) >= {before:Int64}) "
 )
 _OLD: Final = "HAVING toUnixTimestamp64Nano(max(seen)) < {before:Int64}"
-_AGAIN: Final = (
+_REFRESH: Final = (
     "INSERT INTO came SELECT stream, cpu, lane, block, groupBitmapMergeState(numbers), fromUnixTimestamp64Nano({now:Int64}) "
     f"FROM came WHERE {_ALIVE} GROUP BY stream, cpu, lane, block {_OLD}",
     "INSERT INTO made SELECT stream, cgroup, kind, comm, groupBitmapMergeState(numbers), "
@@ -33,23 +31,23 @@ _AGAIN: Final = (
 )
 
 
-def forgotten(client: Client, after: int, before: int) -> int:
+def count_expired(client: Client, after: int, before: int) -> int:
     """Forks received from `after` on and before `before` (ns)."""
-    question = (
+    statement = (
         "SELECT count() FROM fork WHERE received >= fromUnixTimestamp64Nano({after:Int64}) "
         "AND received < fromUnixTimestamp64Nano({before:Int64})"
     )
-    return int(client.query(question, parameters={"after": after, "before": before}).result_rows[0][0])
+    return int(client.query(statement, parameters={"after": after, "before": before}).result_rows[0][0])
 
 
-def tell_again(client: Client, before: int, now: int) -> None:
-    """What was last told before `before`, of streams that were spoken of since. Raises ClickHouseError."""
-    for statement in _AGAIN:
+def refresh(client: Client, before: int, now: int) -> None:
+    """Writes rows older than `before` (ns) again, as of `now`, for streams with events since then. Raises ClickHouseError."""
+    for statement in _REFRESH:
         client.command(statement, parameters={"before": before, "now": now})
 
 
-def try_writing(client: Client) -> None:
-    """Raises `StoreUnavailable`, or ClickHouseError, when a batch would not find a place."""
+def check_writable(client: Client) -> None:
+    """Raises `StoreUnavailable`, or ClickHouseError, when a batch could not be written."""
     ((free,),) = client.query("SELECT min(free_space) FROM system.disks WHERE type = 'Local'").result_rows
-    if free is not None and free < ROOM:
-        raise StoreUnavailable(f"the disk is full: {free} bytes are free, at least {ROOM} are wanted")
+    if free is not None and free < FREE:
+        raise StoreUnavailable(f"the disk is full: {free} bytes are free, at least {FREE} are needed")

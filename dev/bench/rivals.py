@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from collector.store.fork_columns import packed
 from dev.bench.world import World
 
 __all__ = ["Rival", "cpu_s", "rivals"]
@@ -46,7 +45,7 @@ def _rows(world: World, now: int) -> list[tuple[Any, ...]]:
         ("prod", one.attribution.namespace, one.attribution.pod, one.time, one.stream, one.cpu, one.sequence,
          one.attribution.node, one.counter_source,
          *(value - 2**63 if name in ("entity", "parent_entity") else value.decode() if isinstance(value, bytes) else value
-           for name, value in packed(one.said, one.time)._asdict().items()))
+           for name, value in one.columns._asdict().items()))
         for one in world.batch(now, now + BATCH, BATCH).forks
     ]  # fmt: skip
 

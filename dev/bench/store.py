@@ -23,16 +23,22 @@ from typing import NamedTuple
 
 import orjson
 
-from collector.model import CheckedLines, Filter, ForkQuery, Span
-from collector.query import forks as fork_queries
-from collector.query import history
-from collector.query import pods as pod_queries
-from collector.query.ledger import ledger_rows
+from collector.model import CheckedBatch, Filter, ForkQuery, Span
+from collector.query.forks.latest import latest_forks
+from collector.query.forks.received import received_since
+from collector.query.forks.search import search
+from collector.query.history.lineage import lineage
+from collector.query.history.pairs import pairs
+from collector.query.history.timeline import timeline
+from collector.query.ledger.ledger import read_ledger
+from collector.query.pods.counter_sources import attributions_of
+from collector.query.pods.find import Order, find_pods
+from collector.query.pods.snapshot import read_snapshot
 from collector.query.read_context import ReadContext
 from collector.store.engine import Engine
-from collector.store.naming import keys_of_pods
-from collector.store.schema import prepare
-from collector.store.writer import Filing
+from collector.store.migrations import migrate
+from collector.store.row_ids import pod_keys
+from collector.store.writer import Writer
 from collector.views.nodes.ledger import node_entries
 from collector.views.pods.entries import pod_entries
 from dev.bench.rivals import BATCH, cpu_s, rivals
@@ -55,72 +61,72 @@ class Load(NamedTuple):
 
 def fill(engine: Engine, forks: int) -> Load:
     """The next batch is generated while the engine has one. What generating takes is not counted, what merging takes is."""
-    filing, world = Filing(engine.writer), World()
+    writer, world = Writer(engine.writer), World()
     until, wall, before = time.time_ns(), time.monotonic(), cpu_s()
     begun, generating, told = until - 6 * DAY, 0.0, 0.0
-    with ThreadPoolExecutor(1) as writer:
-        filed: Future[object] | None = None
+    with ThreadPoolExecutor(1) as thread:
+        inserted: Future[object] | None = None
         for done in range(0, forks, BATCH):
             start, end = (begun + (until - begun) * part // forks for part in (done, done + BATCH))
             since = time.thread_time()
-            lines = world.batch(start, end, BATCH)
+            batch = world.batch(start, end, BATCH)
             generating += time.thread_time() - since
-            if filed is not None:
-                filed.result()
-            filed = writer.submit(_file, filing, lines, end)
+            if inserted is not None:
+                inserted.result()
+            inserted = thread.submit(_insert, writer, batch, end)
             if time.monotonic() - told > 10:
                 told = time.monotonic()
                 speed = done / (cpu_s() - before - generating)
                 print(f"{done:>12,} of {forks:,} after {told - wall:,.0f} s, {speed:,.0f} a second and core", file=sys.stderr)
-        if filed is not None:
-            filed.result()
+        if inserted is not None:
+            inserted.result()
     while engine.reader.query("SELECT count() FROM system.merges").result_rows[0][0]:
         time.sleep(1)
     return Load(forks, until, forks / (cpu_s() - before - generating), time.monotonic() - wall, _memory())
 
 
-def _file(filing: Filing, lines: CheckedLines, now: int) -> None:
-    filing.file([(lines, None)], now)
+def _insert(writer: Writer, batch: CheckedBatch, now: int) -> None:
+    writer.insert([(batch, None)], now)
 
 
 def views(engine: Engine, now: int) -> Iterator[tuple[str, Callable[[], object]]]:
     """Each thing that a page or a client asks; of a pod, a workload or a namespace of its own each time."""
-    look = ReadContext(engine.reader, now - 7 * DAY, 2**63 - 1)
+    context = ReadContext(engine.reader, now - 7 * DAY, 2**63 - 1)
     draw, world = random.Random(2), World(2)  # noqa: S311
     week, hour = Span(now - 7 * DAY, now), Span(now - DAY // 24, now)
-    entities = [row[0] for row in look.rows("SELECT entity FROM fork WHERE cpu = 0 ORDER BY cityHash64(entity) LIMIT 100")]
+    entities = context.rows(int, "SELECT entity FROM fork WHERE cpu = 0 ORDER BY cityHash64(entity) LIMIT 100")
 
-    def pods(wish: Filter, by: str = "last_seen") -> object:
-        found = pod_queries.find_pods(look, wish, 1000, by=by)
-        whole, _ = pod_queries.snapshot(look, *found, now - 900_000_000_000)
+    def pods(pod_filter: Filter, order: Order = "last_seen") -> object:
+        found = find_pods(context, pod_filter, 1000, order)
+        whole = read_snapshot(context, *found, now - 900_000_000_000).snapshot
         return pod_entries(whole, now), node_entries(whole.ledger, now)
 
     def pod(then: Callable[..., object]) -> Callable[[], object]:
         def ask() -> object:
             attribution = world.pods[world.drawn(draw.randrange(NODES))]
-            wish = Filter(cluster="prod", namespace=attribution.namespace or "", pod=attribution.pod or "")
-            found, _ = pod_queries.find_pods(look, wish, 1)
-            mine = pod_queries.attributions_of(look, found)
-            return then(mine, keys_of_pods(found, mine))
+            pod_filter = Filter(cluster="prod", namespace=attribution.namespace or "", pod=attribution.pod or "")
+            found, _ = find_pods(context, pod_filter, 1)
+            sources = attributions_of(context, found[0].id)
+            return then(sources, pod_keys(found, sources))
 
         return ask
 
     def seek(span: Span, **what: object) -> object:
-        return fork_queries.search(look, ForkQuery(Filter(), span)._replace(**what), 100, None)  # type: ignore[arg-type]
+        return search(context, ForkQuery(Filter(), span)._replace(**what), 100, None)  # type: ignore[arg-type]
 
     yield "pods, the newest 1000", lambda: pods(Filter())
     yield "pods of a namespace", lambda: pods(Filter(namespace=f"team-{draw.randrange(50)}"))
     yield "pods by text", lambda: pods(Filter(text=f"service-{draw.randrange(1000)}"))
     yield "workload", lambda: pods(Filter(cluster="prod", workload=f"Deployment/service-{draw.randrange(1000)}"), "first_seen")
-    yield "pod, its latest forks", pod(lambda mine, keys: fork_queries.latest_forks(look, list(mine), keys, 100))
-    yield "pod, timeline of a week", pod(lambda mine, keys: history.timeline(look, mine, Span(0, now), 3_600_000_000_000))
-    yield "pod, pairs of a week", pod(lambda mine, keys: history.pairs(look, mine, keys, week, 100))
-    yield "pod, lineage of a week", pod(lambda mine, keys: history.lineage(look, mine, keys, week, 2000))
-    yield "ledger", lambda: ledger_rows(look, 1000, by_cpu=True)
+    yield "pod, its latest forks", pod(lambda sources, keys: latest_forks(context, list(sources), keys, 100))
+    yield "pod, timeline of a week", pod(lambda sources, _: timeline(context, sources, Span(0, now), 3_600_000_000_000))
+    yield "pod, pairs of a week", pod(lambda sources, keys: pairs(context, sources, keys, week, 100))
+    yield "pod, lineage of a week", pod(lambda sources, keys: lineage(context, sources, keys, week, 2000))
+    yield "ledger", lambda: read_ledger(context, 1000, by_cpu=True)
     yield "search, a comm, newest 100", lambda: seek(week, comm=draw.choice(COMMS))
     yield "search, an entity of a week", lambda: seek(week, entity=f"{draw.choice(entities):016x}")
     yield "search, a pid of an hour", lambda: seek(hour, pid=draw.randrange(4_000_000))
-    yield "news", lambda: fork_queries.news(look, Filter(), now - 10_000_000_000, 1000)
+    yield "news", lambda: received_since(context, Filter(), now - 10_000_000_000, 1000)
 
 
 def _memory() -> float:
@@ -183,7 +189,7 @@ def main() -> None:
     beside = Path(tempfile.mkdtemp(prefix="forklore-bench-"))
     try:
         engine = Engine.open(f"chdb://{folder}/store")
-        prepare(engine.writer, KEPT)
+        migrate(engine.writer, KEPT)
         load = _loaded(engine, folder, forks)
         print(f"{load.forks:,} forks of {PODS:,} pods on {NODES} nodes, six days; {BATCH:,} in a commit\n")
         _beside(engine, load, beside)

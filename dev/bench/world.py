@@ -12,7 +12,9 @@ from typing import Any
 import orjson
 
 from collector.ingest.attribution import attribution_of
-from collector.model import Attribution, CheckedFork, CheckedLines, CheckedNode, CheckedSummary, TaskCounts
+from collector.ingest.fields import nanoseconds
+from collector.model import Attribution, CheckedBatch, CheckedFork, CheckedNode, CheckedSummary, TaskCounts
+from collector.model.fork_columns import pack
 from collector.views.times import SECOND, stamp
 
 __all__ = ["COMMS", "NODES", "PODS", "World", "stream"]
@@ -36,9 +38,9 @@ class World:
         self._shells: dict[int, list[dict[str, Any]]] = {}
         self._stamps: tuple[int, str] = (-1, "")
 
-    def batch(self, now: int, until: int, size: int) -> CheckedLines:
+    def batch(self, now: int, until: int, size: int) -> CheckedBatch:
         """Forks between two moments (ns), of ten nodes, as their agents' batches come; with their pods' summaries."""
-        lines, draw = CheckedLines(), self.random
+        lines, draw = CheckedBatch(), self.random
         nodes = draw.sample(range(NODES), 10)
         step = max(1, (until - now) // size)
         touched: set[int] = set()
@@ -76,14 +78,16 @@ class World:
         comm = COMMS[(number + int(drawn() * 3)) % len(COMMS)]
         said["comm"] = said["parent_comm"] = comm
         said["timestamp"] = self._stamp(at)
-        said["start_time"] = said["leader_start_time"] = self._stamp(at - 17_000 - int(drawn() * 2000))
+        start = at - 17_000 - int(drawn() * 2000)
+        said["start_time"] = said["leader_start_time"] = self._stamp(start)
         said["child_tid"] = said["child_pid"] = said["leader_tid"] = said["leader_pid"] = pid
         said["child_ns_tid"] = said["child_ns_pid"] = said["leader_ns_tid"] = said["leader_ns_pid"] = ns_pid
         said["child_ns_pids"] = [pid, ns_pid]
         said["process_entity_id"] = entity
         if drawn() < 0.1:
             shells[int(drawn() * SHELLS)] = self._shell(number, at, entity, pid)
-        return CheckedFork(stream(node), cpu, sequence, 1000 + number, self.pods[number], 5, at, True, comm, said, None)
+        columns = pack(said, at, start, nanoseconds(said["parent_start_time"], "parent_start_time"))
+        return CheckedFork(stream(node), cpu, sequence, 1000 + number, self.pods[number], 5, at, columns, None)
 
     def _shell(self, number: int, at: int, entity: str, pid: int) -> dict[str, Any]:
         """All that its children's forks have in common."""

@@ -6,15 +6,15 @@ import re
 from pathlib import Path
 from typing import Final
 
-from collector.store.schema import STATEMENTS, VERSION, whole
+from collector.store.tables import STATEMENTS, VERSION
 
 __all__ = ["FILE", "cluster_sql"]
 
 FILE: Final = Path(__file__).parents[2] / "docs/store/cluster.sql"
 WEEK: Final = 604800
 HEAD: Final = f"""\
--- forklore's tables, version {VERSION}, on a replicated, sharded ClickHouse cluster. Made by `python -m
-dev.generate.store_sql`.
+-- forklore's tables, version {VERSION}, on a replicated, sharded ClickHouse cluster.
+-- Made by `python -m dev.generate.store_sql`.
 --
 -- Here the cluster is called `forklore` (in ON CLUSTER and Distributed), and `retention` is 7d: its seconds, and twice as
 -- many, with two minutes of grace, are in the TTLs. {{shard}} and {{replica}} are macros of each server's settings. Run it
@@ -28,11 +28,8 @@ CREATE DATABASE IF NOT EXISTS forklore ON CLUSTER forklore;
 def cluster_sql() -> str:
     """One statement after the other."""
     parts = [HEAD]
-    for statement in (
-        "CREATE TABLE version (version UInt32, at DateTime DEFAULT now()) ENGINE = MergeTree ORDER BY version",
-        *STATEMENTS,
-    ):
-        parts += _statements(whole(statement, WEEK))
+    for one in STATEMENTS:
+        parts += _statements(one.create(WEEK))
     parts.append(f"INSERT INTO forklore.version (version) VALUES ({VERSION});\n")  # noqa: S608 - our own words
     return "\n".join(parts)
 

@@ -1,5 +1,5 @@
--- forklore's tables, version 2, on a replicated, sharded ClickHouse cluster. Made by `python -m
-dev.generate.store_sql`.
+-- forklore's tables, version 2, on a replicated, sharded ClickHouse cluster.
+-- Made by `python -m dev.generate.store_sql`.
 --
 -- Here the cluster is called `forklore` (in ON CLUSTER and Distributed), and `retention` is 7d: its seconds, and twice as
 -- many, with two minutes of grace, are in the TTLs. {shard} and {replica} are macros of each server's settings. Run it
@@ -26,8 +26,7 @@ CREATE TABLE IF NOT EXISTS forklore.fork_local ON CLUSTER forklore (
     INDEX by_entity entity TYPE bloom_filter(0.01) GRANULARITY 4,
     INDEX by_parent parent_entity TYPE bloom_filter(0.01) GRANULARITY 4
 ) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/forklore/fork', '{replica}') PARTITION BY toStartOfInterval(received, toIntervalHour(4))
-ORDER BY (cluster, namespace, pod, time, stream, cpu, sequence) TTL toDateTime(received) + toIntervalSecond(604920) SETTINGS replicated_deduplication_window = 10000, ttl_only_drop_parts = 1, index_granularity = 2048,
-min_age_to_force_merge_seconds = 1800, min_age_to_force_merge_on_partition_only = 1;
+ORDER BY (cluster, namespace, pod, time, stream, cpu, sequence) TTL toDateTime(received) + toIntervalSecond(604920) SETTINGS replicated_deduplication_window = 10000, ttl_only_drop_parts = 1, index_granularity = 2048, min_age_to_force_merge_seconds = 1800, min_age_to_force_merge_on_partition_only = 1;
 
 CREATE TABLE IF NOT EXISTS forklore.fork ON CLUSTER forklore AS forklore.fork_local
 ENGINE = Distributed(forklore, forklore, fork_local, cityHash64(stream));
@@ -53,8 +52,7 @@ ENGINE = Distributed(forklore, forklore, holder_local, cityHash64(stream));
 CREATE TABLE IF NOT EXISTS forklore.made_local ON CLUSTER forklore (
     stream LowCardinality(String), cgroup Int64, kind LowCardinality(String), comm LowCardinality(Nullable(String)),
     numbers AggregateFunction(groupBitmap, UInt64), seen SimpleAggregateFunction(max, DateTime64(9, 'UTC'))
-) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/forklore/made', '{replica}') ORDER BY (stream, cgroup, kind, comm) TTL toDateTime(seen) + toIntervalSecond(1209720) SETTINGS allow_nullable_key = 1, replicated_deduplication_window = 10000,
-index_granularity = 4, min_compress_block_size = 4096, max_compress_block_size = 65536, min_age_to_force_merge_seconds = 900;
+) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/forklore/made', '{replica}') ORDER BY (stream, cgroup, kind, comm) TTL toDateTime(seen) + toIntervalSecond(1209720) SETTINGS allow_nullable_key = 1, replicated_deduplication_window = 10000, index_granularity = 4, min_compress_block_size = 4096, max_compress_block_size = 65536, min_age_to_force_merge_seconds = 900;
 
 CREATE TABLE IF NOT EXISTS forklore.made ON CLUSTER forklore AS forklore.made_local
 ENGINE = Distributed(forklore, forklore, made_local, cityHash64(stream));
@@ -85,7 +83,8 @@ CREATE TABLE IF NOT EXISTS forklore.came_in ON CLUSTER forklore AS forklore.came
 ENGINE = Distributed(forklore, forklore, came_in_local, cityHash64(stream));
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS forklore.came_of ON CLUSTER forklore TO forklore.came_local AS
-    SELECT stream, cpu, lane, bitShiftRight(number, 16) AS block, groupBitmapState(toUInt16(bitAnd(number, 65535))) AS numbers,
+    SELECT stream, cpu, lane, bitShiftRight(number, 16) AS block,
+    groupBitmapState(toUInt16(bitAnd(number, 65535))) AS numbers,
     max(at) AS seen FROM (SELECT stream, cpu, lane, seen AS at, arrayJoin(range(first, last + 1)) AS number FROM forklore.came_in_local)
     GROUP BY stream, cpu, lane, block;
 
@@ -124,7 +123,8 @@ CREATE TABLE IF NOT EXISTS forklore.minute ON CLUSTER forklore AS forklore.minut
 ENGINE = Distributed(forklore, forklore, minute_local, cityHash64(stream));
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS forklore.minute_of ON CLUSTER forklore TO forklore.minute_local AS
-    SELECT stream, cgroup, toDateTime(intDiv(greatest(until, 1) - 1, 60000000000) * 60, 'UTC') AS minute,
+    SELECT stream, cgroup,
+    toDateTime(intDiv(greatest(until, 1) - 1, 60000000000) * 60, 'UTC') AS minute,
     max(t_processes) AS total_processes, min(greatest(t_processes, c_processes) - c_processes) AS base_processes, max(t_threads) AS total_threads, min(greatest(t_threads, c_threads) - c_threads) AS base_threads, max(t_suppressed) AS total_suppressed, min(greatest(t_suppressed, c_suppressed) - c_suppressed) AS base_suppressed, max(t_lost) AS total_lost, min(greatest(t_lost, c_lost) - c_lost) AS base_lost, max(at) AS received
     FROM (SELECT stream, cgroup, end AS until, received AS at,
     total_processes AS t_processes, processes AS c_processes, total_threads AS t_threads, threads AS c_threads, total_suppressed AS t_suppressed, suppressed AS c_suppressed, total_lost AS t_lost, lost AS c_lost FROM forklore.summary_local) GROUP BY stream, cgroup, minute;

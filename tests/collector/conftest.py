@@ -21,14 +21,14 @@ import pytest_asyncio
 
 import wire
 from collector.api import stream
-from collector.ingest.lines import checked_lines
+from collector.ingest.lines import check_lines
 from collector.query.read_context import ReadContext
 from collector.server.app import running_collector
 from collector.settings import Settings
 from collector.store import Store, write_queue
 from collector.store.engine import Engine
-from collector.store.schema import TABLES
-from collector.store.writer import Filing
+from collector.store.tables import EXPIRING
+from collector.store.writer import Writer
 from tests.collector.pages.browsing import shared_chromium
 from wire.batch import CONTENT_TYPE, EVENTS_PATH
 
@@ -239,7 +239,7 @@ class SharedStore:
         """Its open engine."""
         if self._engine is None:
             self._engine = Engine.open(f"chdb://{self.folder}")
-        for table in TABLES:
+        for table in EXPIRING:
             self._engine.writer.command(f"TRUNCATE TABLE {table}")
         return self._engine
 
@@ -255,7 +255,7 @@ SHARED = SharedStore()
 @pytest.fixture(autouse=True)
 def _no_rest(monkeypatch):
     """Tests post batch after batch, and nobody counts their commits."""
-    monkeypatch.setattr(write_queue, "REST", 0)
+    monkeypatch.setattr(write_queue, "PAUSE", 0)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -275,14 +275,14 @@ def empty_store(folder):
 
 def lines_of(*events):
     """Events as a batch that is checked."""
-    return checked_lines(b"\n".join(orjson.dumps(event) for event in events), 10**6, 10**6)
+    return check_lines(b"\n".join(orjson.dumps(event) for event in events), 10**6, 10**6)
 
 
 @contextmanager
 def look(writers=1):
     """The writing side, as often as there are collectors, and a look at a store with nothing in it yet."""
     engine = SHARED.emptied()
-    yield *(Filing(engine.writer) for _ in range(writers)), ReadContext(engine.reader, 0, 2**63 - 1)
+    yield *(Writer(engine.writer) for _ in range(writers)), ReadContext(engine.reader, 0, 2**63 - 1)
 
 
 @asynccontextmanager

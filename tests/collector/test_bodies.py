@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from isal import isal_zlib
 
-from collector.ingest.bodies import ENCODINGS, Broken, TooLarge, Unknown, plain
+from collector.ingest.bodies import ENCODINGS, BodyTooLarge, InvalidBody, UnknownEncoding, plain
 
 MIB = 2**20
 PACK = {"gzip": gzip.compress, "zstd": zstandard.compress, "identity": bytes, "": bytes}
@@ -27,7 +27,7 @@ def test_what_was_packed_comes_out_again(encoding, body):
 def test_a_large_body_comes_out_whole(encoding):
     body = bytes(range(256)) * 40_000
     assert plain(PACK[encoding](body), encoding, len(body)) == body
-    with pytest.raises(TooLarge):
+    with pytest.raises(BodyTooLarge):
         plain(PACK[encoding](body), encoding, len(body) - 1)
 
 
@@ -43,7 +43,7 @@ def test_a_bomb_is_cut_off_before_it_is_unpacked(encoding):
                 packer.write(bytes(MIB))
         bomb = out.getvalue()
     tracemalloc.start()
-    with pytest.raises(TooLarge):
+    with pytest.raises(BodyTooLarge):
         plain(bomb, encoding, MIB)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -54,7 +54,7 @@ def test_a_bomb_is_cut_off_before_it_is_unpacked(encoding):
 def test_a_body_that_ends_too_early_is_broken(encoding):
     packed = PACK[encoding](b"one line\n" * 1000)
     for length in range(1, len(packed)):
-        with pytest.raises(Broken):
+        with pytest.raises(InvalidBody):
             plain(packed[:length], encoding, MIB)
 
 
@@ -66,7 +66,7 @@ def test_several_members_one_after_the_other_are_one_body(encoding):
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 @given(st.binary(min_size=1, max_size=400))
 def test_noise_is_broken_and_nothing_worse(encoding, noise):
-    with suppress(Broken, TooLarge):
+    with suppress(InvalidBody, BodyTooLarge):
         plain(noise, encoding, MIB)
 
 
@@ -74,11 +74,11 @@ def test_a_zstd_frame_that_wants_a_huge_window_is_refused():
     parameters = zstandard.ZstdCompressionParameters(window_log=27, write_content_size=False)
     packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     packed = packer.compress(b"x" * 100) + packer.flush()
-    with pytest.raises(Broken, match=r"memory|window"):
+    with pytest.raises(InvalidBody, match=r"memory|window"):
         plain(packed, "zstd", MIB)
 
 
 def test_an_encoding_that_is_not_spoken_is_said_so():
     assert "br" not in ENCODINGS
-    with pytest.raises(Unknown):
+    with pytest.raises(UnknownEncoding):
         plain(b"", "br", MIB)

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from collector.model import Filter
-from collector.query.pods import find_pods, snapshot
+from collector.query.pods.find import find_pods
+from collector.query.pods.snapshot import read_snapshot
 from collector.views.pods.entries import pod_entries
 from tests.collector.conftest import lines_of, look
 
@@ -61,17 +62,17 @@ def test_any_order_and_any_repetition_by_any_collector_file_the_same_set(says):
             sent, told = set(), (set(), set())
             for other, batch in batches:
                 events = [says.fork(seq, cpu, stream=stream, uid=world) for cpu, seq in batch]
-                (filed,) = filings[other].file([(lines_of(*events), None)], time.time_ns())
+                (filed,) = filings[other].insert([(lines_of(*events), None)], time.time_ns())
                 assert filed.accepted >= len(set(batch) - sent)  # what the other one filed it may not know of
                 assert filed.accepted <= len(set(batch) - told[other])
                 assert filed.accepted + filed.duplicate == len(batch)
                 sent |= set(batch)
                 told[other].update(batch)
-            ((kept, rows),) = asked.rows(
-                "SELECT uniqExact(cpu, sequence), count() FROM fork FINAL WHERE stream = {stream:String}", stream=stream
-            )
+            ((kept, rows),) = asked.client.query(
+                "SELECT uniqExact(cpu, sequence), count() FROM fork FINAL WHERE stream = {stream:String}", {"stream": stream}
+            ).result_rows
             assert kept == rows == len(sent)
-            (whole, _) = snapshot(asked, *find_pods(asked, Filter(pod_uid=world), 10), 0)
+            whole = read_snapshot(asked, *find_pods(asked, Filter(pod_uid=world), 10), 0).snapshot
             assert sum(counter_source.filed for counter_source in whole.counter_sources) == len(sent)
             assert sum(parent.forks for parent in whole.parents) == len(sent)
             filed_of = {row.name: row.filed for row in whole.ledger.streams}
@@ -80,7 +81,7 @@ def test_any_order_and_any_repetition_by_any_collector_file_the_same_set(says):
                 "SELECT cpu, arraySort(bitmapToArray(groupBitmapMergeState(numbers))) FROM came WHERE stream = {stream:String} "
                 "GROUP BY cpu ORDER BY cpu"
             )
-            assert asked.rows(question, stream=stream) == [
+            assert asked.client.query(question, {"stream": stream}).result_rows == [
                 (cpu, sorted(seq for on, seq in sent if on == cpu)) for cpu in sorted({on for on, _ in sent})
             ]
 
@@ -142,8 +143,8 @@ def test_a_pods_totals_are_the_newest_of_each_stream_and_container_whatever_got_
                             newest[stream, cgroup] = total, number
             batches = data.draw(st.permutations(sent + data.draw(st.lists(st.sampled_from(sent)) if sent else st.just([]))))
             for place in range(0, len(batches), 2):
-                filings[place // 2 % 2].file([(lines_of(*batches[place : place + 2]), None)], time.time_ns())
-            pods = pod_entries(snapshot(asked, *find_pods(asked, Filter(pod_uid=world), 10), 0)[0], says.now)
+                filings[place // 2 % 2].insert([(lines_of(*batches[place : place + 2]), None)], time.time_ns())
+            pods = pod_entries(read_snapshot(asked, *find_pods(asked, Filter(pod_uid=world), 10), 0).snapshot, says.now)
             assert [(pod["processes"], pod["threads"]) for pod in pods] == (
                 [(sum(total for total, _ in newest.values()), sum(number for _, number in newest.values()))] if newest else []
             )

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from collector.query.ledger import ledger_rows
+from collector.query.ledger.ledger import read_ledger
 from tests.collector.conftest import lines_of, look
 
 SECOND = 1_000_000_000
@@ -321,15 +321,15 @@ def test_what_is_asked_often_walks_no_further_than_it_must(says):
     """A full ring leaves a hole beside every fork that it took: 100,000 of them must not be listed for the first ten."""
     with look() as (filing, asked):
         rows = range(0, 200_000, 2)
-        filing.file([(lines_of(says.node(1, heads={0: 200_000, 1: 9})), None)], time.time_ns())
+        filing.insert([(lines_of(says.node(1, heads={0: 200_000, 1: 9})), None)], time.time_ns())
         asked.client.insert(
             "came_in",
             [[says.stream, 0, "", n, n, time.time_ns()] for n in rows],
             column_names=["stream", "cpu", "lane", "first", "last", "seen"],
         )
         begun = time.perf_counter()
-        found = ledger_rows(asked, 10, by_cpu=False)
+        found = read_ledger(asked, 10, by_cpu=False)
         assert time.perf_counter() - begun < 5
         assert (found.streams[0].given, found.streams[0].received) == (200_009, 100_000)
         assert [hole.first for hole in found.holes] == [1, 3, 5, 7, 9, 11, 13, 15, 17, 19]
-        assert len(ledger_rows(asked, 40_000, by_cpu=False).holes) == 40_000
+        assert len(read_ledger(asked, 40_000, by_cpu=False).holes) == 40_000

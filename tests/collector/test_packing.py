@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from collector.store.fork_columns import packed, unpacked
+from collector.model.fork_columns import unpack
 from tests.collector.conftest import lines_of
 
 SMALL = st.none() | st.integers(0, 3) | st.just(2**32 - 1)
@@ -31,8 +31,8 @@ PARTS = {
 
 def through(event):
     (fork,) = lines_of(event).forks
-    row = packed(fork.said, fork.time)
-    return unpacked(fork.stream, fork.cpu, fork.sequence, fork.time, row, orjson.loads(fork.attribution.body)), row
+    body = orjson.loads(fork.attribution.body)
+    return unpack(fork.stream, fork.cpu, fork.sequence, fork.time, fork.columns, body), fork.columns
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from collector.store.engine import Engine
-from collector.store.schema import VERSION
+from collector.store.tables import VERSION
 from tests.collector.conftest import empty_store
 from tests.collector.processes import address, ended, post, process
 

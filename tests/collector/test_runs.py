@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.store.number_ranges import holes, runs_of, united, without
+from collector.model.number_ranges import holes, runs_of, united, without
 
 numbers = st.sets(st.integers(0, 60))
 

@@ -17,7 +17,7 @@ from agent.doctor.send_test_event import NODE, main, marked_event, send_event
 from agent.lifecycle.build import build_sink_format
 from agent.settings import SinkSettings
 from agent.sinks.delivery.connections import Timeouts
-from collector.ingest.lines import checked_lines
+from collector.ingest.lines import check_lines
 from tests.agent.sinks import ecs_documents, test_ocsf
 from tests.agent.sinks.plain_otel import parsed, told
 from tests.certificates import Authority
@@ -76,7 +76,7 @@ def test_each_event_has_a_new_id_and_no_real_boot_id() -> None:
 
 def test_the_collector_accepts_the_event_and_counts_nothing() -> None:
     event = marked_event("siem", "demo", 10**18)
-    lines = checked_lines(json.dumps(event).encode() + b"\n", 1 << 18, 10)
+    lines = check_lines(json.dumps(event).encode() + b"\n", 1 << 18, 10)
     assert (lines.refused, len(lines.gaps)) == ([], 1)
     assert (lines.gaps[0].amount, lines.gaps[0].by_now) == (0, 0)
 

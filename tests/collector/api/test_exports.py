@@ -11,7 +11,8 @@ import pytest
 from collector.api import forks as forks_api
 from collector.api.exports import FORMATS
 from collector.model import FoundFork, Place
-from collector.store import Store, StoreUnavailable
+from collector.query import StoreReader
+from collector.store import StoreUnavailable
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_every_cell_of_a_csv_of_nothing_but_unknowns_is_empty():
 
 @pytest.mark.usefixtures("small_steps")
 async def test_no_more_exports_run_at_once_than_was_set(running, says, monkeypatch):
-    held, real = asyncio.Event(), Store.search
+    held, real = asyncio.Event(), StoreReader.search
 
     async def slow(self, *rest):
         await held.wait()
@@ -108,7 +109,7 @@ async def test_no_more_exports_run_at_once_than_was_set(running, says, monkeypat
 
     async with running(exports=2) as door:
         await filled(door, says, 4)
-        monkeypatch.setattr(Store, "search", slow)
+        monkeypatch.setattr(StoreReader, "search", slow)
         two = [asyncio.create_task(door.get("/v1/forks?format=csv")) for _ in range(2)]
         await door.metrics_say("forklore_collector_exports_open 2.0")
         async with door.session.get(f"{door.url}/v1/forks?format=csv") as third:
@@ -124,7 +125,7 @@ async def test_no_more_exports_run_at_once_than_was_set(running, says, monkeypat
 
 @pytest.mark.usefixtures("small_steps")
 async def test_an_export_that_the_store_breaks_off_does_not_look_whole(running, says, monkeypatch):
-    real, calls = Store.search, []
+    real, calls = StoreReader.search, []
 
     async def breaks(self, *rest):
         calls.append(rest)
@@ -134,7 +135,7 @@ async def test_an_export_that_the_store_breaks_off_does_not_look_whole(running, 
 
     async with running() as door:
         await filled(door, says, 10)
-        monkeypatch.setattr(Store, "search", breaks)
+        monkeypatch.setattr(StoreReader, "search", breaks)
         async with door.session.get(f"{door.url}/v1/forks?format=ndjson") as answer:
             assert answer.status == 200
             with pytest.raises(aiohttp.ClientError):
@@ -156,7 +157,7 @@ async def test_a_reader_that_takes_nothing_is_let_go_and_costs_no_more_than_a_st
         return [FoundFork(Place(at - n, says.stream, 0, n), body) for n in range(limit)]
 
     async with running() as door:
-        monkeypatch.setattr(Store, "search", endless)
+        monkeypatch.setattr(StoreReader, "search", endless)
         _, writer = await asyncio.open_connection(*door.url.removeprefix("http://").split(":"), limit=1024)
         writer.transport.pause_reading()
         writer.write(b"GET /v1/forks?format=ndjson HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")

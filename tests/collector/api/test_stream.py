@@ -12,7 +12,8 @@ import pytest
 
 from collector.api import stream
 from collector.model import FoundFork, Place
-from collector.store import Store, StoreUnavailable
+from collector.query import StoreReader
+from collector.store import StoreUnavailable
 
 pytestmark = pytest.mark.slow
 
@@ -162,7 +163,7 @@ async def test_whatever_is_filed_makes_a_tick_and_what_was_here_already_makes_no
 
 
 async def test_on_a_server_a_tick_waits_until_what_was_filed_can_be_seen(running, says, monkeypatch):
-    monkeypatch.setattr(Store, "late", 0.6)
+    monkeypatch.setattr(StoreReader, "visible_after", 0.6)
     async with running() as door, listening(door, "events=pods") as reader:
         for number in range(2):  # the second while the first still waits
             await door.post(says.summary(number, 9))
@@ -229,7 +230,7 @@ async def test_a_heartbeat_comes_while_the_store_thinks(running, says, monkeypat
 
     monkeypatch.setattr(stream, "HEARTBEAT", 0.1)
     async with running() as door:
-        monkeypatch.setattr(Store, "news", news)
+        monkeypatch.setattr(StoreReader, "received_since", news)
         async with listening(door) as reader:
             assert await comments_of(reader, 0.6) >= 2
 
@@ -254,7 +255,7 @@ class Flood:
         async def news(store, wish, since, limit):
             return await self.news(store, wish, since, limit)
 
-        monkeypatch.setattr(Store, "news", news)
+        monkeypatch.setattr(StoreReader, "received_since", news)
 
 
 async def test_a_slow_reader_is_told_how_many_he_missed_and_goes_on_with_the_newest(running, says, monkeypatch):
@@ -286,7 +287,7 @@ async def test_what_is_given_and_what_is_said_to_be_lost_are_all_there_was(runni
         return found, begun + first + len(found) - 1 if found else since
 
     async with running() as door:
-        monkeypatch.setattr(Store, "news", news)
+        monkeypatch.setattr(StoreReader, "received_since", news)
         async with listening(door, "events=fork", Last_Event_ID=str(begun - 1)) as reader:
             await asyncio.sleep(1)
             seen = []
@@ -339,7 +340,7 @@ async def test_a_token_that_is_taken_back_ends_the_stream(running, says, tmp_pat
 
 
 async def test_a_store_that_is_away_for_a_while_ends_no_stream(running, says, monkeypatch):
-    real, away = Store.news, [True]
+    real, away = StoreReader.received_since, [True]
 
     async def news(*args):
         if away[0]:
@@ -347,7 +348,7 @@ async def test_a_store_that_is_away_for_a_while_ends_no_stream(running, says, mo
         return await real(*args)
 
     async with running() as door:
-        monkeypatch.setattr(Store, "news", news)
+        monkeypatch.setattr(StoreReader, "received_since", news)
         monkeypatch.setattr(stream, "HEARTBEAT", 0.1)
         async with listening(door) as reader:
             await door.post(says.fork(1))

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from collector.store import Store
+from collector.query import StoreReader
 from tests.collector.pages.browsing import SECOND, cell, forked, names, texts, until
 
 pytestmark = pytest.mark.browser
@@ -116,7 +116,7 @@ async def is_open(page):
 
 async def test_a_page_that_is_slow_to_come_is_asked_for_less_often(door, says, browser, monkeypatch):
     """A page is a quarter of its collector's work at most, however much is filed."""
-    real = Store.pods
+    real = StoreReader.pods
 
     async def slow(*arguments):
         await asyncio.sleep(0.6)
@@ -126,7 +126,7 @@ async def test_a_page_that_is_slow_to_come_is_asked_for_less_often(door, says, b
     async with browser() as page:
         await page.goto(door.url)
         await page.wait_for_selector("#link[data-state=live]")
-        monkeypatch.setattr(Store, "pods", slow)
+        monkeypatch.setattr(StoreReader, "pods", slow)
         asked = []
         page.on("request", lambda request: asked.append(time.monotonic()) if request.url == f"{door.url}/" else None)
         for total in range(8, 22):
@@ -217,7 +217,7 @@ async def test_a_paused_page_stands_still_until_it_goes_on(door, says, browser):
 
 
 async def test_an_answer_that_was_on_its_way_when_the_page_was_paused_is_not_shown(door, says, browser, monkeypatch):
-    real, begun, go_on = Store.pods, asyncio.Event(), asyncio.Event()
+    real, begun, go_on = StoreReader.pods, asyncio.Event(), asyncio.Event()
 
     async def slow(*arguments):
         begun.set()
@@ -229,7 +229,7 @@ async def test_an_answer_that_was_on_its_way_when_the_page_was_paused_is_not_sho
         await page.goto(door.url)
         await page.wait_for_selector("#link[data-state=live]")
         await page.wait_for_timeout(1500)  # the first word of the stream may be of what was just sent
-        monkeypatch.setattr(Store, "pods", slow)
+        monkeypatch.setattr(StoreReader, "pods", slow)
         await forked(door, says, "cart-1", 6, cgroup=1)
         await asyncio.wait_for(begun.wait(), 10)
         await page.click("#hold")

@@ -6,6 +6,7 @@ Must not live here: which stores.
 import asyncio
 
 from collector.model import Filter, ForkQuery, Span
+from collector.query import StoreReader
 from tests.collector.conftest import SECOND
 
 ALWAYS = Span(0, 2**63 - 1)
@@ -47,32 +48,37 @@ def life(says, minute):
 
 
 async def answers(store, minute):
-    pods = await store.pods(10)
+    reader = StoreReader(store)
+    pods = await reader.pods(10)
     ids, span = sorted(pod.id for pod in pods.pods), Span(minute, minute + 300 * SECOND)
     labels = (("app", "web"), (EVIL, EVIL))
-    first = await store.search(ForkQuery(Filter(), ALWAYS), 50)
-    await asyncio.sleep(store.late)
+    first = await reader.search(ForkQuery(Filter(), ALWAYS), 50)
+    await asyncio.sleep(store.visible_after)
     news, since = [], 0
-    while page := await store.news(Filter(), since, 100):
+    while page := await reader.received_since(Filter(), since, 100):
         some, since = page
         if not some:
             break
         news += some
     return {
         "pods": pods,
-        "wished": [await store.pods(10, wish) for wish in (Filter(text="CART"), Filter(labels=labels), Filter(text=EVIL))],
-        "workload": [await store.workload("demo", "team", kind, "web", 10) for kind in (EVIL, "Deployment")],
-        "pod": [await store.pod("shop", "cart-1", 50), await store.pod("team", "web-0", 50), await store.pod(EVIL, EVIL, 50)],
-        "host": await store.host("demo", "node1", 50),
-        "timeline": [await store.timeline(pod, span, step * SECOND) for pod in ids for step in (10, 60)],
-        "pairs": [await store.pairs(pod, ALWAYS, 30) for pod in ids],
-        "lineage": [await store.lineage(pod, ALWAYS, 200) for pod in ids],
-        "search": first + await store.search(ForkQuery(Filter(), ALWAYS), 500, first[-1].place),
+        "wished": [await reader.pods(10, wish) for wish in (Filter(text="CART"), Filter(labels=labels), Filter(text=EVIL))],
+        "workload": [await reader.workload("demo", "team", kind, "web", 10) for kind in (EVIL, "Deployment")],
+        "pod": [
+            await reader.pod("shop", "cart-1", 50),
+            await reader.pod("team", "web-0", 50),
+            await reader.pod(EVIL, EVIL, 50),
+        ],
+        "host": await reader.host("demo", "node1", 50),
+        "timeline": [await reader.timeline(pod, span, step * SECOND) for pod in ids for step in (10, 60)],
+        "pairs": [await reader.pairs(pod, ALWAYS, 30) for pod in ids],
+        "lineage": [await reader.lineage(pod, ALWAYS, 200) for pod in ids],
+        "search": first + await reader.search(ForkQuery(Filter(), ALWAYS), 500, first[-1].place),
         "sought": [
-            await store.search(ForkQuery(Filter(), ALWAYS, **wish), 500)
+            await reader.search(ForkQuery(Filter(), ALWAYS, **wish), 500)
             for wish in ({"comm": EVIL}, {"kind": "thread"}, {"pid": 7012}, {"entity": f"{20:016x}"})
         ],
-        "ledger": await store.ledger(),
+        "ledger": await reader.ledger(),
         "news": sorted(news, key=lambda fork: fork.place),
     }
 

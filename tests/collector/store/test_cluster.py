@@ -13,6 +13,6 @@ def test_the_engine_understands_every_statement():
     assert len(statements) > 25
     with look() as (_, asked):
         for statement in statements:
-            assert asked.rows("SELECT formatQuery({statement:String})", statement=statement)
+            assert asked.client.query("SELECT formatQuery({statement:String})", {"statement": statement}).result_rows
         assert sum("Replicated" in one for one in statements) == 12
         assert sum("= Distributed" in one for one in statements) == 12

@@ -6,14 +6,19 @@ import random
 import orjson
 import pytest
 
-from collector.ingest.lines import checked_lines
+from collector.ingest.lines import check_lines
 from collector.model import Filter, ForkQuery, Span
-from collector.query import forks as fork_queries
-from collector.query import history
-from collector.query import pods as pod_queries
-from collector.query.ledger import ledger_rows
+from collector.query import StoreReader
+from collector.query.forks.latest import latest_forks
+from collector.query.forks.received import received_since
+from collector.query.forks.search import search
+from collector.query.history.lineage import lineage
+from collector.query.history.pairs import pairs
+from collector.query.ledger.ledger import read_ledger
+from collector.query.pods.counter_sources import attributions_of
+from collector.query.pods.find import find_pods
 from collector.store import Store
-from collector.store.naming import keys_of_pods
+from collector.store.row_ids import pod_keys
 from tests.collector.conftest import SECOND, empty_store, lines_of, look
 
 pytestmark = pytest.mark.slow
@@ -30,11 +35,11 @@ async def store(tmp_path):
 
 
 async def file(store, *events, sink=None):
-    return (await store.file(lambda: lines_of(*events), sink))[1]
+    return (await store.insert(lambda: lines_of(*events), sink))[1]
 
 
 async def the_pod(store):
-    (pod,) = (await store.pods(10)).pods
+    (pod,) = (await StoreReader(store).pods(10)).pods
     return pod.id
 
 
@@ -53,15 +58,15 @@ async def test_a_timeline_is_exact_whatever_came_twice_late_or_not_at_all(store,
     for one in random.sample(sent * 2, len(sent) * 2):
         await file(store, one)
     pod, span = await the_pod(store), Span(minute, minute + 300 * SECOND)
-    by_minute = await store.timeline(pod, span, 60 * SECOND)
+    by_minute = await StoreReader(store).timeline(pod, span, 60 * SECOND)
     assert sum(row.processes for row in by_minute) == 300
     # What a lost summary would have said is in the next one.
     assert [(row.start - minute) // SECOND for row in by_minute] == [0, 60, 120, 180, 240]
     assert [row.processes for row in by_minute] == [40, 80, 60, 60, 60]
-    by_ten = await store.timeline(pod, span, 10 * SECOND)
+    by_ten = await StoreReader(store).timeline(pod, span, 10 * SECOND)
     assert sum(row.processes for row in by_ten) == 300
     assert [row.name for row in by_ten] == ["app"] * 27
-    later = await store.timeline(pod, Span(minute + 120 * SECOND, minute + 180 * SECOND), 60 * SECOND)
+    later = await StoreReader(store).timeline(pod, Span(minute + 120 * SECOND, minute + 180 * SECOND), 60 * SECOND)
     assert [row.processes for row in later] == [60]
 
 
@@ -74,7 +79,7 @@ async def test_two_containers_and_two_lives_are_added_up_by_container(store, say
         says.summary(1, 5, cgroup=1, container="app", end=minute + 2 * SECOND, stream=second),
         says.summary(1, 2, cgroup=2, container="proxy", end=minute + SECOND),
     )
-    rows = await store.timeline(await the_pod(store), Span(minute, minute + 60 * SECOND), 60 * SECOND)
+    rows = await StoreReader(store).timeline(await the_pod(store), Span(minute, minute + 60 * SECOND), 60 * SECOND)
     assert {row.name: row.processes for row in rows} == {"app": 12, "proxy": 2}
 
 
@@ -83,15 +88,15 @@ async def test_who_forked_whom_is_told_by_what_the_child_was_called_when_it_fork
     events += [family(says, n, 40 + n, 30, "cc1") for n in range(3, 8)]
     await file(store, *events)
     await file(store, *events)
-    pairs = await store.pairs(await the_pod(store), ALWAYS, 10)
+    pairs = await StoreReader(store).pairs(await the_pod(store), ALWAYS, 10)
     assert [(pair.parent, pair.child, pair.forks) for pair in pairs] == [
         ("cc1", None, 5),
         ("make", "cc1", 1),
         ("sh", "make", 1),
         ("init", "sh", 1),
     ]
-    assert len(await store.pairs(await the_pod(store), ALWAYS, 2)) == 2
-    tasks = await store.lineage(await the_pod(store), ALWAYS, 3)
+    assert len(await StoreReader(store).pairs(await the_pod(store), ALWAYS, 2)) == 2
+    tasks = await StoreReader(store).lineage(await the_pod(store), ALWAYS, 3)
     assert [(int(task.entity, 16), int(task.parent, 16)) for task in tasks] == [(47, 30), (46, 30), (45, 30)]
 
 
@@ -119,9 +124,9 @@ async def many(store, says):
 )  # fmt: skip
 async def test_forks_and_pods_are_found_by_whose_they_are(store, many, wish, found):
     wish = Filter(**wish)
-    assert len(await store.search(ForkQuery(wish, ALWAYS), 100)) == found
-    assert len((await store.news(wish, 0, 1000))[0]) == found
-    pods = (await store.pods(10, wish)).pods
+    assert len(await StoreReader(store).search(ForkQuery(wish, ALWAYS), 100)) == found
+    assert len((await StoreReader(store).received_since(wish, 0, 1000))[0]) == found
+    pods = (await StoreReader(store).pods(10, wish)).pods
     assert len(pods) == {77: 2, 70: 2, 50: 1, 20: 1, 0: 0}[found]
 
 
@@ -133,7 +138,7 @@ async def test_forks_and_pods_are_found_by_whose_they_are(store, many, wish, fou
     ],
 )  # fmt: skip
 async def test_forks_are_found_by_what_they_are(store, many, fork_query, found):
-    assert len(await store.search(ForkQuery(Filter(), ALWAYS, **fork_query), 100)) == found
+    assert len(await StoreReader(store).search(ForkQuery(Filter(), ALWAYS, **fork_query), 100)) == found
 
 
 async def test_pages_of_a_search_are_the_whole_once_and_newest_first(store, says, many):
@@ -141,7 +146,7 @@ async def test_pages_of_a_search_are_the_whole_once_and_newest_first(store, says
     same = [says.fork(n, cpu=6, at=says.now) for n in range(9)]
     await file(store, *old, *same)
     found, after = [], None
-    while page := await store.search(ForkQuery(Filter(), Span(0, says.now + 100 * SECOND)), 7, after):
+    while page := await StoreReader(store).search(ForkQuery(Filter(), Span(0, says.now + 100 * SECOND)), 7, after):
         found += page
         after = page[-1].place
     assert [fork.place for fork in found] == sorted({fork.place for fork in found}, reverse=True)
@@ -155,7 +160,7 @@ async def test_what_is_new_is_told_once_and_nothing_is_left_out(store, says):
         await file(store, *(says.fork(n, cpu=number) for n in range(130)))
         await file(store, *(says.fork(n, cpu=number) for n in range(100)))  # again
         while True:
-            some, since = await store.news(Filter(), since, 100)
+            some, since = await StoreReader(store).received_since(Filter(), since, 100)
             told += [fork.body["id"] for fork in some]
             if not some:
                 break
@@ -166,10 +171,14 @@ async def test_a_fork_is_found_by_what_its_cgroup_turned_out_to_be(store, says):
     nameless = says.unresolved(says.fork(1))
     nameless["k8s"]["pod_uid"] = None
     await file(store, nameless, says.unresolved(says.fork(2)))
-    assert await store.search(ForkQuery(Filter(pod="cart-1"), ALWAYS), 9) == []
+    assert await StoreReader(store).search(ForkQuery(Filter(pod="cart-1"), ALWAYS), 9) == []
     await file(store, says.fork(3))
-    assert [fork.place.sequence for fork in await store.search(ForkQuery(Filter(pod="cart-1"), ALWAYS), 9)] == [3, 2, 1]
-    assert len(await store.lineage(await the_pod(store), ALWAYS, 9)) == 3
+    assert [fork.place.sequence for fork in await StoreReader(store).search(ForkQuery(Filter(pod="cart-1"), ALWAYS), 9)] == [
+        3,
+        2,
+        1,
+    ]
+    assert len(await StoreReader(store).lineage(await the_pod(store), ALWAYS, 9)) == 3
 
 
 def test_what_two_collectors_filed_is_found_once_however_little_is_asked_for(says):
@@ -181,23 +190,21 @@ def test_what_two_collectors_filed_is_found_once_however_little_is_asked_for(say
         for number in (0, 1):
             for place, collector in enumerate(collectors):
                 own = says.fork(place + 10 * number, cpu=9, pod="other", cgroup=9, at=says.now - 10**9)
-                collector.file([(lines_of(own, *(forks if number else [])), None)], says.now)
-        assert asked.rows("SELECT count() FROM fork WHERE cpu != 9") == [(180,)]
-        found, _ = pod_queries.find_pods(asked, Filter(pod="cart-1"), 10)
-        mine = pod_queries.attributions_of(asked, found)
-        keys = keys_of_pods(found, mine)
+                collector.insert([(lines_of(own, *(forks if number else [])), None)], says.now)
+        assert asked.client.query("SELECT count() FROM fork WHERE cpu != 9").result_rows == [(180,)]
+        found, _ = find_pods(asked, Filter(pod="cart-1"), 10)
+        mine = attributions_of(asked, found[0].id)
+        keys = pod_keys(found, mine)
         for limit in (1, 7, 59, 60, 61, 200):
             newest = ids[::-1][:limit]
             fork_query = ForkQuery(Filter(pod="cart-1"), ALWAYS)
-            assert [one.body["id"] for one in fork_queries.search(asked, fork_query, limit, None)] == newest
-            assert [one["id"] for one in fork_queries.latest_forks(asked, list(mine), keys, limit)] == newest
-            assert len(fork_queries.search(asked, fork_query._replace(entity="44745a63f5162050"), limit, None)) == min(
-                limit, 60
-            )
-            assert len(history.lineage(asked, mine, keys, ALWAYS, limit)) == min(limit, 60)
-        told, _ = fork_queries.news(asked, Filter(pod="cart-1"), 0, 1000)
+            assert [one.body["id"] for one in search(asked, fork_query, limit, None)] == newest
+            assert [one["id"] for one in latest_forks(asked, list(mine), keys, limit)] == newest
+            assert len(search(asked, fork_query._replace(entity="44745a63f5162050"), limit, None)) == min(limit, 60)
+            assert len(lineage(asked, mine, keys, ALWAYS, limit)) == min(limit, 60)
+        told, _ = received_since(asked, Filter(pod="cart-1"), 0, 1000)
         assert sorted(one.body["id"] for one in told) == sorted(ids)
-        assert sum(pair.forks for pair in history.pairs(asked, mine, keys, ALWAYS, 10)) == 60
+        assert sum(pair.forks for pair in pairs(asked, mine, keys, ALWAYS, 10)) == 60
         asked.client.command("SYSTEM START MERGES fork")
 
 
@@ -208,7 +215,7 @@ async def test_what_a_cgroup_was_taken_for_once_is_not_told_of_that_pod(store, s
     )
     await file(store, says.fork(3, pod="new", cgroup=5, at=says.now + SECOND), says.summary(2, 19, pod="new", cgroup=5))
     for name, forks in (("old", [1]), ("new", [2])):
-        found = await store.pods(10, Filter(pod=name))
+        found = await StoreReader(store).pods(10, Filter(pod=name))
         assert [counter_source.filed for counter_source in found.counter_sources] == forks
         assert {row.counter_source for row in (*found.parents, *found.points)} <= {
             counter_source.id for counter_source in found.counter_sources
@@ -219,13 +226,13 @@ async def test_what_a_cgroup_was_taken_for_once_is_not_told_of_that_pod(store, s
 def test_what_came_before_the_heartbeat_that_speaks_of_it_is_not_counted_yet(says):
     numbers = [n for n in range(70_000) if n % 10]  # over a block's edge, and every tenth is missing
     with look() as (collector, asked):
-        lines = checked_lines(b"\n".join(orjson.dumps(says.fork(n)) for n in numbers), 10**9, 10**6)
-        collector.file([(lines, None)], says.now)
+        lines = check_lines(b"\n".join(orjson.dumps(says.fork(n)) for n in numbers), 10**9, 10**6)
+        collector.insert([(lines, None)], says.now)
         for place, head in enumerate((1, 100, 64_000, 65_535, 65_536, 65_537, 68_000, 69_500, 69_999, 70_000, 80_000)):
-            collector.file([(lines_of(says.node(place, heads={0: head}, end=says.now + place)), None)], says.now)
-            (stream,) = ledger_rows(asked, 0, by_cpu=False).streams
+            collector.insert([(lines_of(says.node(place, heads={0: head}, end=says.now + place)), None)], says.now)
+            (stream,) = read_ledger(asked, 0, by_cpu=False).streams
             assert (stream.given, stream.received, stream.filed) == (head, sum(n < head for n in numbers), len(numbers))
-            (cpu,) = ledger_rows(asked, 0, by_cpu=True).cpus
+            (cpu,) = read_ledger(asked, 0, by_cpu=True).cpus
             assert (cpu.given, cpu.received) == (head, stream.received)
 
 
@@ -248,13 +255,13 @@ async def test_what_outlives_its_age_is_told_again_while_its_stream_lives(store,
         (1,),
     ]
     await store.sweep(604800)  # so that on a busy machine, too, looks see as far back as this test is long
-    stream = next(one for one in (await store.ledger()).streams if one.name == says.stream)
+    stream = next(one for one in (await StoreReader(store).ledger()).streams if one.name == says.stream)
     assert (stream.given, stream.received) == (14, 10)
 
 
 async def test_who_asks_does_not_wait_for_who_writes_and_batches_that_wait_go_together(store, says):
     batches = [[says.fork(n, cpu=cpu) for n in range(50)] for cpu in range(40)]
-    answers = await asyncio.gather(*(file(store, *batch) for batch in batches), store.pods(10))
+    answers = await asyncio.gather(*(file(store, *batch) for batch in batches), StoreReader(store).pods(10))
     assert [answer.accepted for answer in answers[:-1]] == [50] * 40
     moments = "SELECT uniqExact(toUnixTimestamp64Milli(received)) FROM fork"
     commits = store._engine.reader.query(moments).result_rows[0][0]
@@ -267,12 +274,12 @@ async def test_a_batch_that_cannot_be_read_does_not_take_its_neighbours_along(st
 
     good = [asyncio.create_task(file(store, says.fork(n))) for n in range(5)]
     with pytest.raises(ValueError, match="broken"):
-        await store.file(broken)
+        await store.insert(broken)
     assert [(await one).accepted for one in good] == [1] * 5
 
 
 def test_two_threads_answer_a_question_to_the_embedded_engine():
     """It would be one where the engine wants more free memory for each than it may have in all."""
     with look() as (_, here):
-        plan = here.rows("EXPLAIN PIPELINE SELECT sum(number) FROM numbers_mt(100000000)")
+        plan = here.client.query("EXPLAIN PIPELINE SELECT sum(number) FROM numbers_mt(100000000)").result_rows
     assert any("\u00d7 2" in line for (line,) in plan), plan

@@ -3,9 +3,12 @@
 import pytest
 
 from collector.model import Filter, ForkQuery, Span
+from collector.query import StoreReader
 from collector.store import Store
 from collector.store.engine import Engine
-from collector.store.schema import NEVER, TABLES, VERSION, Stale, prepare
+from collector.store.migrations import WrongDatabase, migrate
+from collector.store.newest import NEVER
+from collector.store.tables import EXPIRING, VERSION
 from tests.collector.conftest import empty_store, lines_of
 
 pytestmark = pytest.mark.slow
@@ -63,10 +66,10 @@ def shapes(dsn):
 async def everything(dsn):
     store = Store.open(dsn)
     try:
-        snapshot = await store.pods(100)
-        whole = [await store.pod(pod.namespace, pod.name, 1000) for pod in snapshot.pods]
-        found = await store.search(ForkQuery(Filter(), ALWAYS), 1000)
-        return snapshot, whole, found, await store.ledger()
+        snapshot = await StoreReader(store).pods(100)
+        whole = [await StoreReader(store).pod(pod.namespace, pod.name, 1000) for pod in snapshot.pods]
+        found = await StoreReader(store).search(ForkQuery(Filter(), ALWAYS), 1000)
+        return snapshot, whole, found, await StoreReader(store).ledger()
     finally:
         store.close()
 
@@ -85,7 +88,7 @@ async def filled(says, tmp_path):
         says.gap(4, 4),
     ]
     for _ in range(2):
-        await store.file(lambda: lines_of(*events))
+        await store.insert(lambda: lines_of(*events))
     store.close()
     return dsn, events
 
@@ -119,8 +122,8 @@ async def test_a_store_of_the_first_version_holds_the_same_in_the_shape_of_today
     engine.writer.command("TRUNCATE TABLE came")
     engine.close()
     store = Store.open(dsn)
-    assert (await store.file(lambda: lines_of(*events)))[1].accepted == len(events)
-    again = await store.pods(100)
+    assert (await store.insert(lambda: lines_of(*events)))[1].accepted == len(events)
+    again = await StoreReader(store).pods(100)
     store.close()
     assert [(one.id, one.filed) for one in again.counter_sources] == [(one.id, one.filed) for one in before[0].counter_sources]
     assert sorted(again.parents) == sorted(before[0].parents)
@@ -134,12 +137,12 @@ async def test_bringing_it_up_can_be_cut_off_anywhere_and_begun_again(filled, tm
     cut = 0
     while True:
         try:
-            prepare(Dies(engine.writer, cut), WEEK)
+            migrate(Dies(engine.writer, cut), WEEK)
             break
         except InterruptedError:
             cut += 1
     engine.close()
-    assert cut > len(TABLES) + 2 * len(FIRST)
+    assert cut > len(EXPIRING) + 2 * len(FIRST)
     assert await everything(dsn) == before
     assert shapes(dsn) == shapes(empty_store(tmp_path / "new"))
 
@@ -164,7 +167,9 @@ def test_a_clusters_tables_are_for_its_operator_to_bring_up(tmp_path):
     made_older(dsn)
     before = shapes(dsn)
     engine = Engine.open(dsn)
-    with pytest.raises(Stale, match=f"a cluster's tables of version 1: make those of version {VERSION}, see docs/store"):
-        prepare(OfACluster(engine.writer), WEEK)
+    with pytest.raises(
+        WrongDatabase, match=f"a cluster's tables of version 1: make those of version {VERSION}, see docs/store"
+    ):
+        migrate(OfACluster(engine.writer), WEEK)
     engine.close()
     assert shapes(dsn) == before

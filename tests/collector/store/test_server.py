@@ -12,9 +12,10 @@ import pytest
 import pytest_asyncio
 
 from collector.model import Filter, ForkQuery
+from collector.query import StoreReader
 from collector.store import Store, StoreUnavailable
-from collector.store.schema import VERSION
-from collector.store.writer import Filing
+from collector.store.tables import VERSION
+from collector.store.writer import Writer
 from tests.collector.conftest import SECOND, Says, empty_store, lines_of
 from tests.collector.processes import address, ended, post, process
 from tests.collector.store.bridge import PASSWORD, READER, USER, Server
@@ -47,7 +48,7 @@ def opened(*dsns, **settings):
 
 
 async def file(store, *events):
-    return (await store.file(lambda: lines_of(*events), None))[1]
+    return (await store.insert(lambda: lines_of(*events), None))[1]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -158,13 +159,13 @@ async def test_what_one_collector_files_the_live_view_of_the_other_shows(pair, s
 
 async def test_what_a_collector_whose_clock_is_behind_files_is_not_missed(server, database, says):
     with opened(server.dsn(database)) as store:
-        slow, seen, since, end = Filing(store._engine.writer), [], 0, time.monotonic() + store.late + 1
+        slow, seen, since, end = Writer(store._engine.writer), [], 0, time.monotonic() + store.visible_after + 1
         await file(store, says.fork(0))
         while time.monotonic() < end:
-            news, since = await store.news(Filter(), since, 100)
+            news, since = await StoreReader(store).received_since(Filter(), since, 100)
             seen += [fork.place.cpu for fork in news]
             if slow:
-                slow.file([(lines_of(says.fork(0, cpu=1)), None)], time.time_ns() - SECOND)
+                slow.insert([(lines_of(says.fork(0, cpu=1)), None)], time.time_ns() - SECOND)
                 slow = None
             await asyncio.sleep(0.1)
     assert sorted(seen) == [0, 1]
@@ -245,7 +246,7 @@ async def test_an_insert_whose_answer_got_lost_is_sent_again_and_counts_once(ser
     with opened(server.dsn(database)) as store:
         server.fault(f"INSERT INTO {table}", "unanswered")
         assert (await file(store, *(says.fork(n) for n in range(30)))).accepted == 30
-        assert (await store.pods(1)).counter_sources[0].filed == 30
+        assert (await StoreReader(store).pods(1)).counter_sources[0].filed == 30
     assert server.ask(database, "SELECT count() FROM fork") == ["30"]
     assert server.ask(database, "SELECT groupBitmapMerge(numbers) FROM came") == ["30"]
 
@@ -292,11 +293,11 @@ async def test_a_pod_of_more_cgroups_than_fit_into_a_field_is_shown(server, data
     """A container that crashes every five minutes has had 2000 in a week."""
     with opened(server.dsn(database)) as store:
         await file(store, *(says.fork(n, cgroup=4_000_000_000 + n) for n in range(2500)))
-        page = await store.pod("shop", "cart-1", 3000)
+        page = await StoreReader(store).pod("shop", "cart-1", 3000)
         pod = page.snapshot.pods[0].id
         assert (len(page.latest), len(page.snapshot.counter_sources)) == (2500, 2500)
-        assert len(await store.lineage(pod, ALWAYS, 3000)) == 2500
-        assert sum(row.forks for row in await store.pairs(pod, ALWAYS, 10)) == 2500
+        assert len(await StoreReader(store).lineage(pod, ALWAYS, 3000)) == 2500
+        assert sum(row.forks for row in await StoreReader(store).pairs(pod, ALWAYS, 10)) == 2500
 
 
 async def test_retention_is_the_servers_too(server, database, says):
@@ -311,7 +312,9 @@ async def test_retention_is_the_servers_too(server, database, says):
         await file(store, *(says.fork(n) for n in range(9)))
         await asyncio.sleep(0.3)
         assert await store.sweep(0.2) == 9
-        assert (await store.pods(10)).pods == [] and await store.search(ForkQuery(Filter(), ALWAYS), 10) == []
+        assert (await StoreReader(store).pods(10)).pods == [] and await StoreReader(store).search(
+            ForkQuery(Filter(), ALWAYS), 10
+        ) == []
 
 
 @pytest.mark.parametrize("statement", ["INSERT INTO made SELECT", "INSERT INTO version"])
@@ -321,18 +324,20 @@ async def test_an_older_database_is_brought_up_though_the_server_dies_on_the_way
     with opened(server.dsn(database)) as store:
         for batch in batches:
             await file(store, *batch)
-        before = await store.pod("shop", "cart-1", 200), await store.ledger()
+        before = await StoreReader(store).pod("shop", "cart-1", 200), await StoreReader(store).ledger()
     made_older(server.dsn(database))
     server.fault(statement, "before")
     with pytest.raises(StoreUnavailable, match=r"refused|closed|aborted|reset"):
         Store.open(server.dsn(database))
     server.restart()
     with opened(server.dsn(database)) as store:
-        assert without_clock((await store.pod("shop", "cart-1", 200), await store.ledger())) == without_clock(before)
+        assert without_clock(
+            (await StoreReader(store).pod("shop", "cart-1", 200), await StoreReader(store).ledger())
+        ) == without_clock(before)
         for batch in batches:
             assert (await file(store, *batch)).accepted == 0
         assert (await file(store, says.fork(90))).accepted == 1
-        assert len((await store.pod("shop", "cart-1", 200)).latest) == len(before[0].latest) + 1
+        assert len((await StoreReader(store).pod("shop", "cart-1", 200)).latest) == len(before[0].latest) + 1
     assert server.ask(database, "SELECT max(version) FROM version") == [str(VERSION)]
     assert server.ask(database, "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name LIKE '%_1'") == [
         "0"
@@ -345,7 +350,7 @@ async def test_two_collectors_that_bring_an_older_database_up_at_once_lose_nothi
     with opened(dsn) as store:
         for batch in life(says, minute):
             await file(store, *batch)
-        before = await store.pod("shop", "cart-1", 200)
+        before = await StoreReader(store).pod("shop", "cart-1", 200)
     made_older(server.dsn(database))
     both = await asyncio.gather(*(asyncio.to_thread(Store.open, dsn) for _ in range(2)), return_exceptions=True)
     assert {type(one) for one in both} <= {Store, StoreUnavailable} and Store in map(type, both)
@@ -353,7 +358,7 @@ async def test_two_collectors_that_bring_an_older_database_up_at_once_lose_nothi
         if isinstance(store, Store):
             store.close()
     with opened(dsn) as store:
-        assert without_clock(await store.pod("shop", "cart-1", 200)) == without_clock(before)
+        assert without_clock(await StoreReader(store).pod("shop", "cart-1", 200)) == without_clock(before)
         assert (await file(store, says.fork(90))).accepted == 1
 
 

@@ -1,7 +1,4 @@
-"""Runs of whole numbers: which have come, and which are new.
-
-A run is (first, last), both included. Pure. Must not live here: SQL.
-"""
+"""Runs of whole numbers: received ones, new ones, missing ones. A run is (first, last), both included. Pure."""
 
 from __future__ import annotations
 

@@ -1,0 +1,36 @@
+"""`fork_storm`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from collector.ingest.attribution import attribution_of
+from collector.ingest.fields import Refused, count, nanoseconds, one_of
+from collector.ingest.kinds.common import RANKS, enrichment, interval, own_id, task_counts
+from collector.model import CheckedStorm
+
+__all__ = ["check_storm"]
+
+
+def check_storm(line: dict[str, Any]) -> CheckedStorm:
+    name, stream, _ = own_id(line.get("id"))
+    start, end = interval(line.get("interval"))
+    nanoseconds(line.get("timestamp"), "timestamp")
+    attribution = attribution_of(line)
+    if attribution.cgroup is None:
+        raise Refused("cgroup: a storm is of a pod, and its cgroup is missing")
+    return CheckedStorm(
+        name,
+        stream,
+        attribution.cgroup,
+        count(line.get("storm"), "storm"),
+        attribution,
+        RANKS[enrichment(line.get("enrichment"))["state"]],
+        start,
+        end,
+        one_of(line.get("phase"), "phase", ("start", "stop")) == "stop",
+        count(line.get("limit"), "limit"),
+        count(line.get("hold_s"), "hold_s"),
+        task_counts(line.get("counts"), "counts"),
+        task_counts(line.get("totals"), "totals"),
+    )

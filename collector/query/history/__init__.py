@@ -1,0 +1,1 @@
+"""What a pod did in a span of time."""

@@ -1,0 +1,1 @@
+"""Questions about pods, and about their counter sources and the hosts'."""

@@ -1,0 +1,117 @@
+"""What a commit gathers of a counter source and of a stream: tuples of which the tables keep the greatest or the least.
+
+The fields are in the order of the columns'. A table takes the same tuple twice, in any order and from any collector, and
+holds the same in the end.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from collector.model import Attribution
+
+__all__ = [
+    "NEVER",
+    "BestAttribution",
+    "CounterSource",
+    "FirstCount",
+    "FirstSink",
+    "NewestHeartbeat",
+    "NewestSummary",
+    "Stream",
+    "StreamNode",
+    "StreamSink",
+]
+
+NEVER: Final = 2**63 - 1  # ns: later than anything, where the least is kept
+
+
+class BestAttribution(NamedTuple):
+    """Of a counter source. `said`: the event's time, ns. `owner`: the pod's id, 0 outside pods. `subject`: the body's id."""
+
+    rank: int
+    said: int
+    owner: int
+    cluster: str
+    node: str
+    namespace: str
+    pod: str
+    uid: str
+    subject: int
+
+
+class NewestSummary(NamedTuple):
+    """Of a counter source. `sum`: its tasks since the program instance began, which only grow; -1: no summary yet."""
+
+    sum: int = -1
+    end: int = 0
+    number: int = 0
+    start: int = 0
+    received: int = 0
+    counts: list[int] = []  # noqa: RUF012 - never changed
+    totals: list[int] = []  # noqa: RUF012
+
+
+class NewestHeartbeat(NamedTuple):
+    """Of a stream: its newest `node_summary`. `captured` -1: none yet."""
+
+    captured: int = -1
+    end: int = 0
+    number: int = 0
+    start: int = 0
+    received: int = 0
+    cluster: str = ""
+    node: str = ""
+    body: str = ""
+
+
+class StreamNode(NamedTuple):
+    """Where a stream comes from, by the first event of it."""
+
+    received: int = NEVER
+    cluster: str = ""
+    node: str = ""
+
+
+class StreamSink(NamedTuple):
+    """What a stream's agent calls this collector, as its requests state."""
+
+    received: int = 0
+    sink: str = ""
+
+
+class FirstSink(NamedTuple):
+    """The name of the agent's only sink, from the first heartbeat that has no other."""
+
+    received: int = NEVER
+    sink: str = ""
+
+
+class FirstCount(NamedTuple):
+    """Forks that this sink had received before this store knew the stream, from its first heartbeat."""
+
+    received: int = NEVER
+    forks: int = 0
+
+
+class CounterSource:
+    """One counter source in one commit. `attribution`: the best one of the commit, of an event of that `rank` and `time`."""
+
+    __slots__ = ("attribution", "first", "last", "newest", "rank", "time")
+
+    def __init__(self, attribution: Attribution) -> None:
+        self.first, self.last = NEVER, 0
+        self.rank, self.time, self.attribution = -1, 0, attribution
+        self.newest = NewestSummary()
+
+
+class Stream:
+    """One stream in one commit."""
+
+    __slots__ = ("before", "heads", "newest", "node", "only_sink", "sink")
+
+    def __init__(self, node: StreamNode) -> None:
+        self.node = node
+        self.newest = NewestHeartbeat()
+        self.heads: dict[int, int] = {}
+        self.sink, self.only_sink, self.before = StreamSink(), FirstSink(), FirstCount()
