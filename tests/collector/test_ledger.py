@@ -278,11 +278,12 @@ async def test_a_hole_stays_explained_when_the_gap_itself_is_too_old_to_be_kept(
         for number in range(1, 1000):
             await door.post(says.fork(number), says.node(number, heads={0: number + 8}, queued=0, end=says.now + number))
             await asyncio.sleep(0.05)
+            nodes = (await door.get("/v1/ledger"))["nodes"]  # none where these reads take longer than the retention
             page = await door.get("/v1/pods/shop/cart-1")
-            if not page["gaps"] and set(await door.pods()) == {"cart-1"}:
+            if nodes and not page["gaps"] and set(await door.pods()) == {"cart-1"}:
                 break
         assert (page["gaps"], page["missing"]) == ([], {"unreadable": 4})
-        stream = await the_stream(door)
+        ((stream,),) = (node["streams"] for node in nodes)
         assert (stream["declared"], stream["explained"]) == ({"unreadable": 7}, {"unreadable": 7})
 
 
