@@ -1,5 +1,5 @@
-"""Whose fork is it: cgroup id -> container -> pod.
+"""Attributes forks: cgroup id -> container -> pod.
 
-Two directories that refresh themselves (cgroups of the kernel, pods of the API) and one answer made of both. Asking never
-waits. Must not live here: forks, JSON, counting.
+Two caches (cgroups of the kernel, pods of the Kubernetes API), one answer from both, and the enricher that adds it to forks. A
+lookup never waits. This package must not know how an event is encoded, counted or sent.
 """

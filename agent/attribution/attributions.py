@@ -1,7 +1,4 @@
-"""Both directories made into one answer: whose is this cgroup? Asking is one look into a dict, and never waits.
-
-Must not live here: requests, the kernel, and events that wait (enrich has those).
-"""
+"""The attribution of a cgroup, from the cgroups of the kernel and the pods of the API. A lookup is one dict access."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ __all__ = ["Attributions"]
 
 
 class Attributions:
-    """`api`: whether there is a Kubernetes API to hear from; without one nothing is worth waiting for."""
+    """An AttributionSource. `api`: whether there is a Kubernetes API; without one, waiting is no use."""
 
     def __init__(self, cgroups: Cgroups, pods: Pods, *, api: bool) -> None:
         self._cgroups = cgroups
@@ -24,7 +21,7 @@ class Attributions:
         self._pods_version = -1
 
     def find(self, cgroup: int) -> Attribution | None:
-        """None: not known yet, and it may be soon."""
+        """None: not known yet, but it may be known soon."""
         if self._pods_version != self._pods.version:
             self._pods_changed()
         found = self._resolved.get(cgroup)
@@ -36,24 +33,24 @@ class Attributions:
         return found
 
     def resolve_now(self, cgroup: int) -> Attribution:
-        """What can be said now, without giving anything up."""
+        """The best answer at this moment; a better one may follow."""
         return self.find(cgroup) or self._from_path(cgroup)
 
     def resolve_final(self, cgroup: int) -> Attribution:
-        """Something has waited long enough. From here on nothing of this cgroup waits, until the API says more."""
+        """The best answer, for forks that have waited long enough. `find` returns it until the API knows more."""
         found = self.find(cgroup)
         if found is None:
             found = self._final[cgroup] = self._sandbox(cgroup) or self._from_path(cgroup)
         return found
 
     def cgroup_changed(self, cgroup: int) -> None:
-        """Born, or forgotten: an id that comes again is another's."""
+        """It was created or forgotten. An id that comes again is another cgroup."""
         self._resolved.pop(cgroup, None)
         self._final.pop(cgroup, None)
 
     def _pods_changed(self) -> None:
         self._pods_version = self._pods.version
-        # What hangs on a pod is looked up anew, so that a label that changed shows; the rest can't have changed.
+        # Drops the attributions whose pod changed (a new label, for instance). The others cannot have changed.
         for cgroup, attribution in list(self._resolved.items()):
             if attribution.pod_uid is not None and (
                 attribution.pod is None or self._pods.get(attribution.pod_uid) is not attribution.pod
@@ -61,7 +58,7 @@ class Attributions:
                 del self._resolved[cgroup]
         for cgroup, attribution in list(self._final.items()):
             if attribution.pod_uid is None or self._pods.get(attribution.pod_uid) is not attribution.pod:
-                # What was found to be a sandbox stays one until a status names it; the rest is worth waiting for again.
+                # A sandbox stays one until a status names it; other forks may wait again for the API's answer.
                 sandbox = self._sandbox(cgroup) if attribution.by == "birth" and self._resolve(cgroup) is None else None
                 if sandbox:
                     self._final[cgroup] = sandbox
@@ -71,7 +68,7 @@ class Attributions:
     def _resolve(self, number: int) -> Attribution | None:
         cgroup = self._cgroups.get(number)
         if cgroup is None:
-            # A fork in a cgroup whose birth was not heard of: the walk that follows a loss will find it, or nobody will.
+            # Its event was lost. The walk that follows a loss will find the cgroup, unless it was removed before.
             return None
         identity = cgroup.identity
         if identity.pod is None:
@@ -98,18 +95,18 @@ class Attributions:
         return Attribution(number, cgroup.path, "unresolved", "cgroup", pod.uid if pod else identity.pod, pod, container)
 
     def _sandbox(self, number: int) -> Attribution | None:
-        """The pod is known, the container is in none of its statuses, and it was born into an empty pod: the sandbox."""
+        """The container is the sandbox when it is in no status of its pod, and the pod was empty when it was created."""
         cgroup = self._cgroups.get(number)
         if cgroup is None or cgroup.identity.pod is None or cgroup.identity.container is None:
             return None
         pod = self._pods.get(cgroup.identity.pod)
-        if pod is None or not self._born_into_an_empty_pod(cgroup):
+        if pod is None or not self._created_in_empty_pod(cgroup):
             return None
         container = Container(cgroup.identity.container, kind="sandbox", runtime=cgroup.identity.runtime)
         return Attribution(number, cgroup.path, "resolved", "birth", pod.uid, pod, container)
 
-    def _born_into_an_empty_pod(self, cgroup: Cgroup) -> bool:
-        """No other container of the pod was there already. A sandbox that is made anew comes when the others are gone."""
+    def _created_in_empty_pod(self, cgroup: Cgroup) -> bool:
+        """No other container of the pod existed then. A sandbox that is replaced is created after all others were removed."""
         siblings = list(self._cgroups.containers_of_pod(cgroup))
         first = min((one for one in siblings if one.identity.container == cgroup.identity.container), key=lambda one: one.id)
         return not any(

@@ -1,7 +1,7 @@
-"""What a cgroup's path says of pod and container. Pure.
+"""Reads pod and container from a cgroup's path. Pure.
 
-A path is hostile: below its own cgroup a container may make any name it likes. So the path is read from the root, the first
-pod in it is the pod, and nothing below the container can change that. Must not live here: the API's opinion.
+A path is hostile input: below its own cgroup a container may make any name it likes. So the path is read from the root, the
+first pod in it is the pod, and nothing below the container can change that.
 
 Shapes (kubelet's cgroup_manager_linux.go; cri-containerd, CRI-O, dockershim, podman, nerdctl):
   /kubepods/[burstable|besteffort/]pod<uid>/<id>                      cgroupfs driver
@@ -19,8 +19,10 @@ __all__ = ["HOST", "PathIdentity", "parse_cgroup_path"]
 
 
 class PathIdentity(NamedTuple):
-    """`pod`: the uid as the path has it, dashes restored. What lies below the container (a container inside it, a service) is
-    the container's, and stands in the cgroup's path on every event."""
+    """`pod`: the uid as in the path, with its dashes.
+
+    Cgroups nested in a container (of a container inside it, of a service) have its identity; the event's path shows them.
+    """
 
     pod: str | None = None
     container: str | None = None
@@ -40,7 +42,7 @@ _QOS: Final = frozenset({"burstable", "besteffort"})
 _BARE: Final = re.compile(r"[0-9a-f]{64}")
 _SCOPE: Final = re.compile(rf"([a-z]+(?:-[a-z]+)?)-({_ID})(?:\.scope)?")
 
-# What the runtimes call their scopes, and what Kubernetes calls the runtimes (the scheme of a status' containerID).
+# From the runtimes' names for their scopes to Kubernetes' names for the runtimes (the scheme of a status' containerID).
 _RUNTIMES: Final = {
     "cri-containerd": "containerd",
     "crio": "cri-o",
@@ -77,4 +79,4 @@ def _container(pod: str, below: list[str]) -> PathIdentity:
     scope = _SCOPE.fullmatch(below[0])
     if scope and scope[1] in _RUNTIMES:
         return PathIdentity(pod, scope[2], _RUNTIMES[scope[1]])
-    return PathIdentity(pod)  # the runtime's own helpers (crio-conmon-<id>.scope), or nothing that we know
+    return PathIdentity(pod)  # the runtime's own helpers (crio-conmon-<id>.scope), or an unknown shape

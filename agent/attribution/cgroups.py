@@ -1,7 +1,7 @@
-"""The directory of cgroups: id -> path -> place, fed by the kernel's births and deaths and, at the start, by one walk.
+"""The cgroups of one hierarchy: id -> path -> pod and container. From the kernel's events and, at the start, one walk.
 
-Ids are unique within a hierarchy only, so one is chosen and never mixed with another. Dead cgroups stay resolvable for a while:
-names outlive things. Must not live here: pods.
+Ids are unique within a hierarchy only, so one is chosen and never mixed with another. Removed cgroups stay resolvable for a
+while: names outlive things.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from agent.attribution.cgroup_paths import PathIdentity, parse_cgroup_path
 
 __all__ = ["Cgroup", "Cgroups", "Hierarchy", "NoHierarchy", "choose_hierarchy", "has_pods"]
 
-KEEP_REMOVED_NS: Final = 600 * 10**9  # as long as an event may lie in a queue before it is asked about
-MOST_NESTED: Final = 8192  # dead ones that containers made below themselves, by the thousand if they like: 5 MB
+KEEP_REMOVED_NS: Final = 600 * 10**9  # the longest that a fork may wait before its cgroup is looked up
+MOST_NESTED: Final = 8192  # removed cgroups below containers, which may make thousands of them: 5 MB
 _TRUE_ROOT_INODE: Final = 1  # kernfs numbers a hierarchy's root first
 _CONTROLLERS: Final = ("pids", "memory", "cpu", "freezer")  # kubelet enables all of them; the first that is there will do
 
 
 class NoHierarchy(Exception):
-    """No cgroup hierarchy is mounted where one was expected. The text says where."""
+    """No cgroup hierarchy is mounted where one was expected. The text names the place."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Hierarchy:
 
 @dataclass(frozen=True, slots=True)
 class Cgroup:
-    """`path` from the hierarchy's root, not valid UTF-8 shown as U+FFFD. `born` 0: before the agent. Times in boottime ns.
+    """`path` from the hierarchy's root, not valid UTF-8 shown as U+FFFD. `created` 0: before the agent. Times in boottime ns.
     `parent` 0: not known."""
 
     id: int
@@ -65,7 +65,7 @@ def choose_hierarchy(mountinfo: str, own_cgroups: str) -> Hierarchy:
         dash = fields.index("-")
         kind, options = fields[dash + 1], fields[-1].split(",")
         where = Path(fields[4].replace("\\040", " "))
-        # In a cgroup namespace the process's own part looks like a root, and the host's mount lies above it, as /../..
+        # In a cgroup namespace the process's own part looks like a root, and the host's mount is above it, as /../..
         if _inode(where) != _TRUE_ROOT_INODE:
             continue
         if kind == "cgroup2":
@@ -91,7 +91,7 @@ def _inode(path: Path) -> int | None:
 
 
 def has_pods(root: Path) -> bool:
-    """Whether kubelet's cgroups lie in this hierarchy."""
+    """Whether kubelet's cgroups are in this hierarchy."""
     try:
         return any("kubepods" in entry.name for entry in os.scandir(root))
     except OSError:
@@ -105,7 +105,7 @@ class Cgroups:
         self._known: dict[int, Cgroup] = {}
         self._removed: dict[int, int] = {}
         self._containers: dict[str, set[int]] = {}  # by pod, as its path has it
-        self.changed: set[int] = set()  # ids that became known, died or were forgotten since somebody last emptied this
+        self.changed: set[int] = set()  # ids that were added, removed or forgotten since the caller last cleared it
 
     def __len__(self) -> int:
         return len(self._known)
@@ -117,7 +117,7 @@ class Cgroups:
         return self._known.get(cgroup)
 
     def add(self, cgroup: int, path: bytes, time: int, parent: int = 0) -> Cgroup:
-        """A directory was made, or found. An id that comes again is another cgroup."""
+        """A cgroup that was created, or found. An id that comes again is another cgroup."""
         text = path.decode(errors="replace")
         return self.put(Cgroup(cgroup, text, parse_cgroup_path(text), time, None, parent))
 
@@ -141,25 +141,25 @@ class Cgroups:
             self.changed.add(cgroup)
 
     def containers_of_pod(self, cgroup: Cgroup) -> Iterator[Cgroup]:
-        """The containers' own directories in the same pod, dead ones included."""
+        """The cgroups of all containers in the same pod, removed ones included, without those nested in them."""
         return (self._known[one] for one in self._containers.get(cgroup.identity.pod or "", ()))
 
     def removed_before(self, time: int) -> list[int]:
-        """Ids of the cgroups that died before `time`."""
+        """Ids of the cgroups that were removed before `time`."""
         return [cgroup for cgroup, removed in self._removed.items() if removed < time]
 
     def forget(self, now: int) -> list[int]:
-        """Drops what has been dead for long, and the oldest of what containers had made when there is much of that; returns
-        the ids."""
-        gone = self.removed_before(now - KEEP_REMOVED_NS)
+        """Drops cgroups that were removed long ago, and the oldest removed ones that containers had made when there are too
+        many of them. Returns the ids."""
+        forgotten = self.removed_before(now - KEEP_REMOVED_NS)
         if len(self._removed) > MOST_NESTED:
-            inner = [cgroup for cgroup in self._removed if self._is_nested(self._known[cgroup])]
-            gone += [cgroup for cgroup in inner[:-MOST_NESTED] if self._removed[cgroup] >= now - KEEP_REMOVED_NS]
-        for cgroup in gone:
+            nested = [cgroup for cgroup in self._removed if self._is_nested(self._known[cgroup])]
+            forgotten += [cgroup for cgroup in nested[:-MOST_NESTED] if self._removed[cgroup] >= now - KEEP_REMOVED_NS]
+        for cgroup in forgotten:
             self._drop(cgroup)
             del self._removed[cgroup]
             self.changed.add(cgroup)
-        return gone
+        return forgotten
 
     def _is_nested(self, cgroup: Cgroup) -> bool:
         above = self._known.get(cgroup.parent)
@@ -174,26 +174,27 @@ class Cgroups:
                 del self._containers[before.identity.pod]
 
     def walk(self, root: Path, time: int) -> list[Cgroup]:
-        """Reads the hierarchy as it is now: a directory's inode number is its id. One that vanishes meanwhile is normal.
+        """Reads the hierarchy as it is now: a directory's inode number is its id. Directories may vanish on the way.
 
-        Returns what was not known; what is known and not there any more is marked as dead.
+        `time`: when the walk began, ns of the boot clock. Marks cgroups that are not there any more as removed; returns those
+        that were not known.
         """
         seen = set()
-        fresh = []
+        added = []
         for number, path, parent in _directories(os.fsencode(root)):
             seen.add(number)
             before = self._known.get(number)
             if before is None or before.removed is not None or before.path != path.decode(errors="replace"):
-                fresh.append(self.add(number, path, 0, parent))
+                added.append(self.add(number, path, 0, parent))
         for number in [known for known, one in self._known.items() if one.removed is None and known not in seen]:
-            # Born between the walk and this line, perhaps: its birth is in the ring and will say so.
+            # One that was created after the walk began is not removed: the walk may have missed it.
             if self._known[number].created < time:
                 self.mark_removed(number, time)
-        return fresh
+        return added
 
 
 def _directories(root: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Id, path and the parent's id of each, parents first."""
+    """Id, path and the parent's id of each directory, parents first."""
     try:
         top = Path(os.fsdecode(root)).stat().st_ino
     except OSError as error:
@@ -201,9 +202,9 @@ def _directories(root: bytes) -> Iterator[tuple[int, bytes, int]]:
     yield top, b"/", 0
     left = [(root, top)]
     while left:
-        folder, parent = left.pop()
+        directory, parent = left.pop()
         try:
-            with os.scandir(folder) as entries:
+            with os.scandir(directory) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         left.append((entry.path, entry.inode()))

@@ -1,8 +1,7 @@
-"""Everything that is asked whose a fork is: cgroups, what entered them, pods, and the answer made of them. Refreshed here
-and kept.
+"""The caches that attribution is made of: cgroups, attached tasks, pods. Updated here, and saved in the journal.
 
-The dead ones can't be listed any more, so they go into the journal with the forks that ask for them. Must not live here:
-how any of the directories works (identity).
+Removed cgroups and deleted pods cannot be listed again after a restart, while forks in the ring or in the journal still need
+them; so they are saved with those.
 """
 
 from __future__ import annotations
@@ -26,8 +25,10 @@ __all__ = ["MetadataCache"]
 
 
 class MetadataCache:
-    """`root`: where the chosen cgroup hierarchy is mounted. `api`: whether there is a Kubernetes API to hear from.
-    `annotations`: those of pods that are kept, by their keys."""
+    """`root`: where the chosen cgroup hierarchy is mounted. `api`: whether there is a Kubernetes API.
+
+    `annotations`: the keys of those that are kept of a pod.
+    """
 
     def __init__(self, root: Path, annotations: Collection[str] = (), *, api: bool) -> None:
         self.root = root
@@ -38,31 +39,35 @@ class MetadataCache:
         self.tracked_cgroups = TrackedCgroups()
         self.attributions = Attributions(self.cgroups, self.pods, api=api)
 
-    def restore(self, kept: StateReader, monotonic: float, *, cgroups: bool) -> None:
-        """What the last agent knew. `cgroups`: whether it ran on this boot, whose cgroups have these ids. `monotonic`: the
-        loop's clock, s: pods that were gone stay for as long from here on."""
-        for key, value in kept.table(CGROUPS).items() if cgroups else ():
+    def restore(self, saved: StateReader, monotonic: float, *, cgroups: bool) -> None:
+        """Loads what the last agent saved.
+
+        `cgroups`: whether that was on this boot, so that the ids are those of the same cgroups. `monotonic`: the loop's clock,
+        seconds; deleted pods are kept for their full time from now on.
+        """
+        for key, value in saved.table(CGROUPS).items() if cgroups else ():
             path, created, removed, parent = CgroupRecord.decode(value)
             cgroup = self.cgroups.put(Cgroup(int(key), path, parse_cgroup_path(path), created, removed, parent))
             self.tracked_cgroups.track(cgroup)
-        for uid, value in kept.table(PODS).items():
-            pod, gone = PodRecord.decode(value)
+        for uid, value in saved.table(PODS).items():
+            pod, deleted = PodRecord.decode(value)
             annotations = {name: text for name, text in pod.annotations.items() if name in self._annotations}
             self.pods.put(replace(pod, annotations=annotations))
-            if gone:
+            if deleted:
                 self.pods.remove(str(uid), monotonic)
 
-    def apply_cgroup_events(self, changes: Iterable[CgroupEvent], tracker: CgroupTracker) -> None:
-        for change in changes:
-            if change.change == CREATED:
-                self._track(self.cgroups.add(change.cgroup, change.path, change.time, change.parent), tracker)
-            elif change.change == REMOVED:
-                self.cgroups.mark_removed(change.cgroup, change.time)
+    def apply_cgroup_events(self, events: Iterable[CgroupEvent], tracker: CgroupTracker) -> None:
+        """`tracker`: gets the cgroups of pods that were created."""
+        for event in events:
+            if event.change == CREATED:
+                self._track(self.cgroups.add(event.cgroup, event.path, event.time, event.parent), tracker)
+            elif event.change == REMOVED:
+                self.cgroups.mark_removed(event.cgroup, event.time)
             else:
-                self.attached_tasks.add(change.tid, change.start, change.cgroup, change.time)
+                self.attached_tasks.add(event.tid, event.start, event.cgroup, event.time)
 
     def walk(self, tracker: CgroupTracker, now: int) -> None:
-        """Reads the hierarchy as it is. `now`: boot clock ns."""
+        """Reads the whole hierarchy from the file system. `now`: ns of the boot clock."""
         self.cgroups.walk(self.root, now)
         for number in self.cgroups.ids():
             cgroup = self.cgroups.get(number)
@@ -70,21 +75,24 @@ class MetadataCache:
                 self._track(cgroup, tracker)
 
     def forget(self, now: int, monotonic: float) -> list[int]:
-        """Drops what has been gone for long; returns the cgroups. Times: boot clock ns, loop's clock s."""
-        gone = self.cgroups.forget(now)
-        for cgroup in gone:
+        """Drops cgroups and pods that were removed long ago; returns the cgroups.
+
+        `now`: ns of the boot clock; `monotonic`: seconds of the loop's clock.
+        """
+        forgotten = self.cgroups.forget(now)
+        for cgroup in forgotten:
             self.attributions.cgroup_changed(cgroup)
             self.tracked_cgroups.forget(cgroup)
         self.pods.forget(monotonic)
-        return gone
+        return forgotten
 
     def pods_with_cgroups(self) -> set[str]:
-        """The uids of pods that have a cgroup, as the API calls them where it is known to."""
-        living = (cgroup for number in self.cgroups.ids() if (cgroup := self.cgroups.get(number)) and cgroup.removed is None)
-        return {uid for cgroup in living if cgroup.identity.pod and (uid := self.attributions.resolve_now(cgroup.id).pod_uid)}
+        """The uids of pods that have a cgroup: the API's where it knows the pod, else the path's."""
+        present = (cgroup for number in self.cgroups.ids() if (cgroup := self.cgroups.get(number)) and cgroup.removed is None)
+        return {uid for cgroup in present if cgroup.identity.pod and (uid := self.attributions.resolve_now(cgroup.id).pod_uid)}
 
     def sandboxed_pods(self, classes: Collection[str]) -> list[int]:
-        """The directories of living pods with a kernel of their own, by cgroup id. `classes`: patterns of RuntimeClasses."""
+        """The cgroups of pods that have a kernel of their own. `classes`: patterns of the names of RuntimeClasses."""
         found = []
         for number in self.tracked_cgroups.pods():
             cgroup, pod = self.cgroups.get(number), self.attributions.resolve_now(number).pod
@@ -94,7 +102,7 @@ class MetadataCache:
         return found
 
     def stage(self, journal: StateWriter, *, everything: bool = False) -> None:
-        """Stages what changed since the last time, or all there is."""
+        """Stages what changed since the last time, or everything."""
         for number in self.cgroups.ids() if everything else self.cgroups.changed:
             cgroup = self.cgroups.get(number)
             record = cgroup and CgroupRecord(cgroup.path, cgroup.created, cgroup.removed, cgroup.parent)

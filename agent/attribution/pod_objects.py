@@ -1,7 +1,7 @@
-"""A Pod object, as the API writes it, read into a noun. Pure.
+"""Reads a Pod object of the Kubernetes API. Pure.
 
-What a user of the cluster can write there is hostile: a field of another type than the API's schema says is taken as not there.
-Source of the fields: Kubernetes API v1.Pod. Must not live here: requests.
+What a user of the cluster can write there is hostile input: a field that has not the type of the API's schema is ignored.
+Source of the fields: Kubernetes API v1.Pod.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def pod_of(item: Any, keep: Collection[str] = ()) -> Pod | None:  # noqa: ANN401  it is whatever the server sent
-    """None when it has no uid, namespace or name: then it is no pod. `keep`: the annotations that are kept, by their keys."""
+    """None when it has no uid, namespace or name. `keep`: the keys of the annotations that are kept."""
     metadata = as_object(as_object(item).get("metadata"))
     uid, namespace, name = (_text(metadata.get(key)) for key in ("uid", "namespace", "name"))
     if not (uid and namespace and name):
@@ -51,7 +51,7 @@ def pod_of(item: Any, keep: Collection[str] = ()) -> Pod | None:  # noqa: ANN401
 
 
 def _workload(metadata: dict[str, Any], labels: dict[str, str]) -> tuple[str, str] | None:
-    """The owner that a person would name, without asking the API for the owner's owner."""
+    """The owner that a person would name, worked out without a request for the owner's owner."""
     for owner in _list(metadata.get("ownerReferences")):
         kind, name = _text(as_object(owner).get("kind")), _text(as_object(owner).get("name"))
         if not kind or not name or as_object(owner).get("controller") is not True:
@@ -74,7 +74,7 @@ def _containers(spec: dict[str, Any], status: dict[str, Any]) -> Iterator[Contai
             kind: ContainerKind = "sidecar" if usual == "init" and name in sidecars else usual
             image_id = _text(one.get("imageID"))
             digest = _DIGEST.search(image_id or "")
-            # A restarted container's former id first: the present one says more.
+            # A restarted container's former id first: the entry of the present one has more fields.
             for state in (one.get("lastState"), one.get("state")):
                 ended = as_object(as_object(state).get("terminated"))
                 yield from _named(ended.get("containerID"), name, None, None, kind)

@@ -1,8 +1,8 @@
-"""What the kernel is told of cgroups: in whose row each one's forks are counted, and whose limit holds.
+"""Decides for each cgroup of a pod which cgroup's counters count its forks, and which pod's storm limit holds.
 
-A pod's own directory is a root; its children are its containers; all that is made deeper belongs to the container. The
-probe applies the same rule at each birth below a marked directory (bpf/fork.c, on_cgroup_mkdir), so this only has to find
-the roots, and to catch up with what was born before its root was marked. Must not live here: writing to the kernel.
+A pod's own cgroup is a root; its children are its containers; all cgroups below belong to the container. The BPF program
+applies the same rule to each cgroup that is created below a tracked one (bpf/fork.c, on_cgroup_mkdir), so the agent has to
+track only the roots, and what was created before its root was tracked.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Value = TypeVar("Value")
 
 
 class TrackedCgroup(NamedTuple):
-    """`counted`: the cgroup whose row counts; `pod`: the pod's directory, by its cgroup id."""
+    """`counted`: the cgroup whose counters count; `pod`: the pod's own cgroup."""
 
     counted: int
     pod: int
@@ -26,38 +26,38 @@ class TrackedCgroup(NamedTuple):
 
 
 class TrackedCgroups:
-    """The marks of this node's cgroups, by id."""
+    """By cgroup id."""
 
     def __init__(self) -> None:
         self._tracked_cgroups: dict[int, TrackedCgroup] = {}
-        self._counted_in: dict[int, set[int]] = {}
+        self._counted_in: dict[int, set[int]] = {}  # pod -> the cgroups whose counters count its forks
 
     def track(self, cgroup: Cgroup) -> TrackedCgroup | None:
-        """Decides, when the cgroup is first heard of; parents come before their children. None: no pod's."""
+        """To be called for each cgroup once, parents before their children. None: it is in no pod."""
         above = self._tracked_cgroups.get(cgroup.parent)
         if above:
-            mark = TrackedCgroup(cgroup.id, above.pod, False) if above.is_pod else above
+            tracked = TrackedCgroup(cgroup.id, above.pod, False) if above.is_pod else above
         elif cgroup.identity.pod is not None:
-            mark = TrackedCgroup(cgroup.id, cgroup.id, cgroup.identity.container is None)
+            tracked = TrackedCgroup(cgroup.id, cgroup.id, cgroup.identity.container is None)
         else:
             return None
-        self._tracked_cgroups[cgroup.id] = mark
-        # Counted in its own row for as long as the kernel had not been told.
-        self._counted_in.setdefault(mark.pod, set()).update((mark.counted, cgroup.id))
-        return mark
+        self._tracked_cgroups[cgroup.id] = tracked
+        # Until the kernel tracks it, its own counters count.
+        self._counted_in.setdefault(tracked.pod, set()).update((tracked.counted, cgroup.id))
+        return tracked
 
     def forget(self, cgroup: int) -> None:
-        mark = self._tracked_cgroups.pop(cgroup, None)
-        if mark:
-            rows = self._counted_in.get(mark.pod, set())
-            rows.discard(cgroup)
-            if not rows:
-                self._counted_in.pop(mark.pod, None)
+        tracked = self._tracked_cgroups.pop(cgroup, None)
+        if tracked:
+            cgroups = self._counted_in.get(tracked.pod, set())
+            cgroups.discard(cgroup)
+            if not cgroups:
+                self._counted_in.pop(tracked.pod, None)
 
     def pods(self) -> list[int]:
-        """The pods that have rows."""
+        """The cgroups of the pods that have counters."""
         return list(self._counted_in)
 
-    def counters_of(self, pod: int, rows: Mapping[int, Value]) -> Iterable[Value]:
-        """The rows, of all these, in which the pod's forks are counted."""
-        return (rows[cgroup] for cgroup in self._counted_in.get(pod, ()) if cgroup in rows)
+    def counters_of(self, pod: int, counters: Mapping[int, Value]) -> Iterable[Value]:
+        """Those of `counters` (by cgroup) in which the pod's forks are counted."""
+        return (counters[cgroup] for cgroup in self._counted_in.get(pod, ()) if cgroup in counters)

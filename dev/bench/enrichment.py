@@ -51,21 +51,24 @@ class NothingAttached:
 
 
 class Node:
-    """A node full of pods, by both path shapes: cgroups and pods as the agent holds them, and who forks. `things`: the API's
-    objects; `forking`: the cgroups of containers and services; `owners`: the container id that each has by its path."""
+    """A node full of pods, with both shapes of paths: cgroups and pods as the agent holds them.
+
+    `objects`: the API's. `forking`: the cgroups that fork, of containers and services. `containers`: the container id in
+    the path of each of them.
+    """
 
     def __init__(self, chance: random.Random, pods: int = PODS) -> None:
         self._chance = chance
         self.cgroups, self.pods = Cgroups(), Pods()
-        self.things: list[pod_objects.Json] = []
+        self.objects: list[pod_objects.Json] = []
         self.forking: list[int] = []
-        self.owners: dict[int, str | None] = {}
+        self.containers: dict[int, str | None] = {}
         self._sandboxes: list[int] = []
         for number in range(SERVICES):
             self._forks(self._created(f"/system.slice/service-{number}.service"), None)
         for number in range(pods):
             self._pod(number)
-        self.pods.replace([pod for thing in self.things if (pod := pod_of(thing))], 0.0)
+        self.pods.replace([pod for one in self.objects if (pod := pod_of(one))], 0.0)
         self.attributions = Attributions(self.cgroups, self.pods, api=True)
         for sandbox in self._sandboxes:  # their first forks have waited: the final answers are cached
             assert self.attributions.resolve_final(sandbox).by == "birth"
@@ -82,7 +85,7 @@ class Node:
             labels=(("app", name), ("app.kubernetes.io/part-of", "shop"), ("pod-template-hash", template)),
             owner=pod_objects.Owner("ReplicaSet", f"{name}-{template}", "0"),
         )
-        thing = pod_objects.scheduled(pod, NOW)
+        api_object = pod_objects.scheduled(pod, NOW)
         above = f"/kubepods/burstable/pod{uid}/"
         scoped = f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{uid.replace('-', '_')}.slice/cri-containerd-"
         for container in (None, "app", f"proxy-{number % 3}"):  # None: the sandbox, which forks nothing
@@ -92,26 +95,26 @@ class Node:
                 self._sandboxes.append(self._created(path))
             else:
                 self._forks(self._created(path), made)
-                thing = pod_objects.running(thing, container, made, NOW)
-        self.things.append(thing)
+                api_object = pod_objects.running(api_object, container, made, NOW)
+        self.objects.append(api_object)
 
     def _created(self, path: str) -> int:
         return self.cgroups.add(4000 + len(self.cgroups), path.encode(), 0).id
 
     def _forks(self, cgroup: int, container: str | None) -> None:
         self.forking.append(cgroup)
-        self.owners[cgroup] = container
+        self.containers[cgroup] = container
 
     def modify(self) -> None:
-        """The API tells a change of some pod, as the watch would hand it on."""
-        at = self._chance.randrange(len(self.things))
-        metadata = {**self.things[at]["metadata"], "labels": {"turn": str(self._chance.random())}}
-        changed = pod_of({**self.things[at], "metadata": metadata})
+        """Changes a random pod, as the watch does for a MODIFIED event."""
+        at = self._chance.randrange(len(self.objects))
+        metadata = {**self.objects[at]["metadata"], "labels": {"turn": str(self._chance.random())}}
+        changed = pod_of({**self.objects[at], "metadata": metadata})
         assert changed is not None
         self.pods.put(changed)
 
     def records(self) -> tuple[list[int], bytes]:
-        """Events as they lie in the ring, each from a cgroup drawn at random, one in twenty into another than the parent's."""
+        """Random cgroups, and a ring's fork record from each; one in twenty goes into another cgroup than the parent's."""
         drawn, raw = self._chance.choices(self.forking, k=EVENTS), bytearray()
         for sequence, cgroup in enumerate(drawn):
             task, comm = 10_000 + cgroup, f"worker-{cgroup % 97}".encode()
@@ -141,15 +144,15 @@ class Node:
         return Enricher(decoder, attributions, attached_tasks, wait_ns=5 * 10**9, most=50_000)
 
 
-def asked(node: Node, drawn: list[int], turn: int, changed: Callable[[], None]) -> float:
-    """ns of CPU for each event of Attributions.of alone, the loop around it taken off."""
-    of, spent = node.attributions.find, 0
+def find_cost(node: Node, drawn: list[int], turn: int, changed: Callable[[], None]) -> float:
+    """ns of CPU an event of Attributions.find alone, without the loop around it."""
+    find, spent = node.attributions.find, 0
     for at in range(0, len(drawn), turn):
         changed()
         some = drawn[at : at + turn]
         began = time.thread_time_ns()
         for cgroup in some:
-            of(cgroup)
+            find(cgroup)
         middle = time.thread_time_ns()
         for _ in some:
             pass
@@ -157,8 +160,8 @@ def asked(node: Node, drawn: list[int], turn: int, changed: Callable[[], None]) 
     return spent / len(drawn)
 
 
-def taken(enricher: Enricher, raw: bytes, turn: int, changed: Callable[[], None]) -> float:
-    """ns of CPU for each event of Enricher.enrich as a whole; what `changed` does between the turns is not in it."""
+def enrich_cost(enricher: Enricher, raw: bytes, turn: int, changed: Callable[[], None]) -> float:
+    """ns of CPU an event of Enricher.enrich as a whole, without `changed`, which is called between the turns."""
     spent = enriched = 0
     for at in range(0, len(raw), turn * FORK_SLOT):
         changed()
@@ -172,27 +175,27 @@ def taken(enricher: Enricher, raw: bytes, turn: int, changed: Callable[[], None]
 
 
 def check(node: Node, raw: bytes) -> None:
-    """What is measured is right: each event has the container that its cgroup's path names."""
+    """Asserts that each event has the container that its cgroup's path names."""
     for fork in node.real().enrich(raw, 2 * 10**9):
         container = fork.attribution.container
-        assert (container.id if container else None) == node.owners[fork.counted]
+        assert (container.id if container else None) == node.containers[fork.counted]
         assert fork.attribution.state == ("resolved" if container else "host")
 
 
 def rounds(node: Node, turn: int, changed: Callable[[], None]) -> Iterator[tuple[float, ...]]:
-    """Attributions.of; take; take with a dict; what identity adds."""
+    """The costs of find; of enrich; of enrich with a dict; what attribution adds."""
     drawn, raw = node.records()
     check(node, raw)
     real, plain = node.real(), node.plain()
     for enricher in (real, plain):  # warm, both
-        taken(enricher, raw, turn, changed)
+        enrich_cost(enricher, raw, turn, changed)
     for number in range(ROUNDS):
         gc.collect()
-        alone = asked(node, drawn, turn, changed)
+        alone = find_cost(node, drawn, turn, changed)
         if number % 2:  # neither is always the first
-            base, whole = taken(plain, raw, turn, changed), taken(real, raw, turn, changed)
+            base, whole = enrich_cost(plain, raw, turn, changed), enrich_cost(real, raw, turn, changed)
         else:
-            whole, base = taken(real, raw, turn, changed), taken(plain, raw, turn, changed)
+            whole, base = enrich_cost(real, raw, turn, changed), enrich_cost(plain, raw, turn, changed)
         yield alone, whole, base, whole - base
 
 
@@ -203,7 +206,7 @@ def main() -> None:
     gc.set_threshold(20_000, 20, 50)  # as the agent does
     print(
         f"\nEnrichment with {PODS} pods and {len(node.cgroups)} cgroups, "
-        f"half by either driver's path; {len(node.forking)} of them fork:"
+        f"half of them with either driver's paths; {len(node.forking)} of them fork:"
         f"\nns of CPU an event, median (least to most) of {ROUNDS} rounds of {EVENTS} events, in turns\n"
     )
     for title, turn, changed in (
@@ -211,7 +214,7 @@ def main() -> None:
         (f"a pod MODIFIED every {CHANGE_EVERY} events", CHANGE_EVERY, node.modify),
     ):
         print(f"{title}, taken {turn} at a time")
-        names = ("Attributions.of alone", "Enricher.take", "Enricher.take, a dict for identity", "what identity adds")
+        names = ("Attributions.find alone", "Enricher.enrich", "Enricher.enrich, with a dict", "what attribution adds")
         for name, values in zip(names, zip(*rounds(node, turn, changed), strict=True), strict=True):
             middle = statistics.median(values)
             aim = f"   aim < {AIM_NS:.0f}: {'yes' if middle < AIM_NS else 'NO'}" if name == names[-1] else ""
