@@ -72,6 +72,10 @@ class Captured:
     def captured(self) -> int:
         return self.processes + self.threads + self.orphaned
 
+    def lost_by_reason(self) -> dict[str, int]:
+        """Before any sink."""
+        return {"ring": self.lost, "recursion": self.misses, "orphaned": self.orphaned, "unseen": self.unseen}
+
 
 @dataclass(frozen=True)
 class Queued:
@@ -84,6 +88,9 @@ class Queued:
     @property
     def total(self) -> int:
         return self.ring + self.waiting + self.journal
+
+    def by_place(self) -> dict[str, int]:
+        return {"ring": self.ring, "waiting": self.waiting, "journal": self.journal}
 
 
 def totals(counters: Iterable[tuple[int, ...]]) -> dict[str, int]:

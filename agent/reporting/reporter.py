@@ -20,10 +20,10 @@ from agent.model import Event
 from agent.pipeline import Pipeline
 from agent.program_instance import ProgramInstance
 from agent.reporting.ledger_file import write_ledger
-from agent.reporting.ledger_json import AgentIdentity, AgentState, SinkState, heartbeat_json, ledger_json, ledger_line
-from agent.reporting.ledger_snapshot import LedgerSnapshot, ledger_snapshot
+from agent.reporting.ledger_json import heartbeat_json, ledger_json, ledger_line
 from agent.reporting.metrics import Measures, PodCounts, SinkMeasures
 from agent.reporting.pod_counts import pod_counts, pods_json
+from agent.reporting.snapshots import AgentIdentity, AgentSnapshot, LedgerSnapshot, SinkState, ledger_snapshot
 from agent.reporting.summaries import Interval
 from agent.sinks.sink import Sink
 from agent.state_records import Counters
@@ -76,9 +76,28 @@ class Reporter:
             trouble = f"the journal: {trouble}"
         return self.alive() or (None if self.capturing else "not capturing") or trouble
 
-    def ledger(self) -> dict[str, Any]:
+    def snapshot(self) -> AgentSnapshot:
         current, *former = [self._snapshot(instance) for instance in self._pipeline.instances]
-        return ledger_json(self._state(), current, former)
+        watch = self._watch
+        return AgentSnapshot(
+            identity=self._identity,
+            current=current,
+            former=former,
+            taken_over=self._capture.taken_over,
+            pinned=self._capture.unpinned or "yes",
+            journal=self._journal.trouble or "works",
+            privileges=self.privileges,
+            sinks={
+                sink.name: SinkState(sink.queue.bytes, dict(sink.sender.responses), sink.sender.state)
+                for sink in self._pipeline.sinks
+            },
+            enrichment=dict(self._pipeline.enrichment),
+            kubernetes_state=watch.state if watch else "not asked",
+            kubernetes_requests=watch.requests if watch else {},
+        )
+
+    def ledger(self) -> dict[str, Any]:
+        return ledger_json(self.snapshot())
 
     def pods(self) -> dict[str, Any]:
         accounts = {sink.name: sink.account(self._current.stream) for sink in self._pipeline.sinks}
@@ -145,23 +164,6 @@ class Reporter:
         counters: dict[int, Counters] = {**self._current.summaries.retired, **self._current.programs.snapshot().counters}
         self._current.read_cgroup_events()  # after the counters were read: so each of their cgroups is known
         return counters
-
-    def _state(self) -> AgentState:
-        watch = self._watch
-        return AgentState(
-            identity=self._identity,
-            taken_over=self._capture.taken_over,
-            pinned=self._capture.unpinned or "yes",
-            journal=self._journal.trouble or "works",
-            privileges=self.privileges,
-            sinks={
-                sink.name: SinkState(sink.queue.bytes, dict(sink.sender.responses), sink.sender.state)
-                for sink in self._pipeline.sinks
-            },
-            enrichment=dict(self._pipeline.enrichment),
-            kubernetes_state=watch.state if watch else "not asked",
-            kubernetes_requests=watch.requests if watch else {},
-        )
 
 
 def _measures_of(sink: Sink, now: float) -> SinkMeasures:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from agent.histogram import BOUNDS, Durations
 from agent.reporting.metrics.measures import Measures, Reports, SinkMeasures
 from agent.reporting.metrics.pods import PodSeries
+from agent.reporting.snapshots import AgentSnapshot
 
 __all__ = ["Exposition"]
 
@@ -49,33 +50,32 @@ class Exposition(Collector):
         yield from ()
 
     def collect(self) -> Iterator[Metric]:
-        ledger, measures = self._reports.ledger(), self._reports.measures()
-        agent = {"version": ledger["agent"]["version"], "kernel": ledger["agent"]["kernel"], "node": ledger["node"]}
-        labels = {name: _label(value) for name, value in agent.items()}
+        agent, measures = self._reports.snapshot(), self._reports.measures()
+        version, kernel, node = agent.identity.version, agent.identity.kernel, agent.identity.node
+        labels = {"version": _label(version), "kernel": _label(kernel), "node": _label(node)}
         yield InfoMetricFamily("forklore_agent", "The agent's version, its node and that node's kernel.", labels)
-        yield from _captured(ledger, measures)
-        yield from _sinks(ledger, measures.sinks)
+        yield from _captured(agent, measures)
+        yield from _sinks(agent, measures.sinks)
         yield from _journal(measures)
-        yield from _attribution(ledger, measures)
+        yield from _attribution(agent, measures)
         if self._pods is not None:
             self._pods.update(self._reports.pod_counts())
             yield from _pods(self._pods)
 
 
-def _captured(ledger: Mapping[str, Any], measures: Measures) -> Iterator[Metric]:
-    kinds = {"process": ledger["processes"], "thread": ledger["threads"], "orphaned": ledger["lost"]["orphaned"]}
+def _captured(agent: AgentSnapshot, measures: Measures) -> Iterator[Metric]:
+    forks = agent.current.captured
+    kinds = {"process": forks.processes, "thread": forks.threads, "orphaned": forks.orphaned}
     captured = [([kind], count) for kind, count in kinds.items()]
     text = "Forks, as the kernel counts them; orphaned: of either kind, while no agent was running."
     yield _counter("forklore_captured_forks", text, captured, ["kind"])
-    yield _counter(
-        "forklore_entered_processes", "Processes that were moved into a container after their fork.", ledger["entered"]
-    )
-    yield _counter("forklore_suppressed_forks", "Forks above their pod's storm limit: counted, not sent.", ledger["suppressed"])
-    yield _gauge("forklore_storms", "Pods above their storm limit.", ledger["storms"])
+    yield _counter("forklore_entered_processes", "Processes that were moved into a container after their fork.", forks.entered)
+    yield _counter("forklore_suppressed_forks", "Forks above their pod's storm limit: counted, not sent.", forks.suppressed)
+    yield _gauge("forklore_storms", "Pods above their storm limit.", agent.current.storms)
     yield _gauge(
         "forklore_unaccounted_forks",
         "Difference of the two sides of the ledger. Anything but 0 is a bug.",
-        ledger["unaccounted"],
+        agent.current.unaccounted,
     )
     yield _gauge("forklore_ring_fill_ratio", "How full the kernel's ring is.", measures.ring_fill)
     yield _gauge("forklore_ring_backlog_forks", "Forks in the kernel's ring that are not drained yet.", measures.ring_backlog)
@@ -84,7 +84,7 @@ def _captured(ledger: Mapping[str, Any], measures: Measures) -> Iterator[Metric]
     yield _gauge(
         "forklore_draining_probes",
         "Program instances of earlier agents whose forks are still being sent.",
-        len(ledger["former"]),
+        len(agent.former),
     )
     yield _counter("forklore_clock_steps", "Times that wall time was stepped.", measures.clock_steps)
     yield _counter(
@@ -92,28 +92,33 @@ def _captured(ledger: Mapping[str, Any], measures: Measures) -> Iterator[Metric]
     )
 
 
-def _sinks(ledger: Mapping[str, Any], measures: Mapping[str, SinkMeasures]) -> Iterator[Metric]:
-    sinks: Mapping[str, Any] = ledger["sinks"]
+def _sinks(agent: AgentSnapshot, measures: Mapping[str, SinkMeasures]) -> Iterator[Metric]:
+    ledgers, states = agent.current.sinks, agent.sinks
 
-    def counted(what: str) -> Samples:
-        return [([name], sink[what]) for name, sink in sinks.items()]
-
-    def split(what: str) -> Samples:
-        return [([name, part], count) for name, sink in sinks.items() for part, count in _bounded(sink[what]).items()]
+    def split(parts: Mapping[str, Mapping[str, int]]) -> Samples:
+        return [([name, part], count) for name, counts in parts.items() for part, count in _bounded(counts).items()]
 
     def measured(what: str) -> Samples:
         return [([name], getattr(sink, what)) for name, sink in measures.items()]
 
-    lost = [*((["", reason], count) for reason, count in ledger["lost"].items()), *split("lost")]
+    lost = [
+        *((["", reason], count) for reason, count in agent.current.captured.lost_by_reason().items()),
+        *split({name: sink.lost for name, sink in ledgers.items()}),
+    ]
+    filtered = split({name: sink.filtered for name, sink in ledgers.items()})
+    delivered = [([name], sink.delivered) for name, sink in ledgers.items()]
+    queued = split({name: sink.queued.by_place() for name, sink in ledgers.items()})
+    draining = [([name], sum(former.sinks[name].queued.total for former in agent.former)) for name in ledgers]
+    answers = split({name: sink.answers for name, sink in states.items()})
+    waiting = [([name], sink.journal_bytes) for name, sink in states.items()]
     yield _counter("forklore_lost_forks", "Forks without an event; sink empty: in all sinks.", lost, ["sink", "reason"])
-    yield _counter("forklore_filtered_forks", "Forks that the settings exclude.", split("filtered"), ["sink", "reason"])
-    yield _counter("forklore_delivered_forks", "Forks that the sink has accepted.", counted("delivered"), ["sink"])
-    yield _gauge("forklore_queued_forks", "Forks on their way to the sink.", split("queued"), ["sink", "where"])
-    draining = [([name], sum(sum(one["sinks"][name]["queued"].values()) for one in ledger["former"])) for name in sinks]
+    yield _counter("forklore_filtered_forks", "Forks that the settings exclude.", filtered, ["sink", "reason"])
+    yield _counter("forklore_delivered_forks", "Forks that the sink has accepted.", delivered, ["sink"])
+    yield _gauge("forklore_queued_forks", "Forks on their way to the sink.", queued, ["sink", "where"])
     yield _gauge("forklore_draining_forks", "Forks of earlier program instances on their way to the sink.", draining, ["sink"])
     text = "Answers of the sink: a status, or the kind of failure."
-    yield _counter("forklore_sink_answers", text, split("answers"), ["sink", "answer"])
-    yield _gauge("forklore_journal_bytes", "Compressed bodies that wait for the sink.", counted("journal_bytes"), ["sink"])
+    yield _counter("forklore_sink_answers", text, answers, ["sink", "answer"])
+    yield _gauge("forklore_journal_bytes", "Compressed bodies that wait for the sink.", waiting, ["sink"])
     yield _gauge("forklore_journal_batches", "Batches that wait for the sink.", measured("batches"), ["sink"])
     yield _counter("forklore_sink_tries", "Batches sent, again or for the first time.", measured("tries"), ["sink"])
     yield _counter(
@@ -140,10 +145,10 @@ def _journal(measures: Measures) -> Iterator[Metric]:
     yield _histogram("forklore_journal_commit_duration_seconds", text, [([], measures.commits)])
 
 
-def _attribution(ledger: Mapping[str, Any], measures: Measures) -> Iterator[Metric]:
-    states = [([state], count) for state, count in ledger["enrichment"].items()]
+def _attribution(agent: AgentSnapshot, measures: Measures) -> Iterator[Metric]:
+    states = [([state], count) for state, count in agent.enrichment.items()]
     yield _counter("forklore_enriched_forks", "Forks by the state of their attribution.", states, ["state"])
-    requests = [([what], count) for what, count in _bounded(ledger["kubernetes"]["requests"]).items()]
+    requests = [([what], count) for what, count in _bounded(agent.kubernetes_requests).items()]
     yield _counter("forklore_kubernetes_requests", "Requests to the Kubernetes API, and how they ended.", requests, ["what"])
     if measures.synced is not None:
         yield _gauge("forklore_kubernetes_synced", "1: this node's pods have been listed.", measures.synced)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from agent.histogram import Durations
+from agent.reporting.snapshots import AgentSnapshot
 
 __all__ = ["Measures", "PodCounts", "Reports", "SinkMeasures"]
 
@@ -57,7 +58,9 @@ class PodCounts(NamedTuple):
 
 
 class Reports(Protocol):
-    def ledger(self) -> dict[str, Any]: ...
+    """The agent's state at the moment of a scrape."""
+
+    def snapshot(self) -> AgentSnapshot: ...
 
     def measures(self) -> Measures: ...
 

@@ -9,7 +9,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.histogram import Durations
+from agent.ledger import Captured, Queued
 from agent.reporting.metrics import Exposition, Measures, SinkMeasures
+from agent.reporting.snapshots import AgentIdentity, AgentSnapshot, LedgerSnapshot, SinkLedger, SinkState
 
 
 class State:
@@ -25,31 +27,41 @@ class State:
                 "lake": SinkMeasures(1, 0, 0, 99, 0, 0.0, Durations()),
             },
         )  # fmt: skip
-        self.ledger_json = {
-            "node": "node1",
-            "agent": {"version": "0.1.0", "kernel": "6.18.44", "started": "2026-11-23T00:00:00Z"},
-            "processes": 800, "threads": 150, "entered": 5, "suppressed": 30, "storms": 1, "unaccounted": 0,
-            "lost": {"ring": 10, "recursion": 0, "orphaned": 50},
-            "sinks": {
-                "siem": self.sink(delivered=700, journal=60, answers={"200": 9, "503": 2, "timeout": 1}),
-                "lake": self.sink(delivered=750, journal=0, lost={"rejected": 10}, answers={"200": 1}),
+        captured = Captured(
+            processes=800, threads=150, emitted=860, filtered=100, suppressed=30, lost=10, entered=5, orphaned=50
+        )  # fmt: skip
+        current = LedgerSnapshot(
+            stream="b.i", boot_id="b", instance="i", captured=captured, received=853, storms=1, heads={}, attached=(0, 0),
+            proc_stat=(0, 0),
+            sinks={
+                "siem": self.sink(delivered=700, journal=60),
+                "lake": self.sink(delivered=750, journal=0, lost={"rejected": 10}),
             },
-            "former": [{"stream": "b.e", "sinks": {"siem": self.sink(journal=6), "lake": self.sink()}}],
-            "enrichment": {"resolved": 700, "late": 20, "unresolved": 3, "host": 77},
-            "kubernetes": {"state": "watching", "requests": {"list": 1, "watch": 4, "403": 2, "TimeoutError": 1}},
-        }  # fmt: skip
+        )  # fmt: skip
+        former = replace(current, stream="b.e", sinks={"siem": self.sink(journal=6), "lake": self.sink()})
+        self.agent = AgentSnapshot(
+            identity=AgentIdentity("node1", "demo", "0.1.0", "6.18.44", "2026-11-23T00:00:00Z"),
+            current=current, former=[former], taken_over=False, pinned="yes", journal="works", privileges={},
+            sinks={
+                "siem": SinkState(6000, {"200": 9, "503": 2, "timeout": 1}, "taken"),
+                "lake": SinkState(0, {"200": 1}, "taken"),
+            },
+            enrichment={"resolved": 700, "late": 20, "unresolved": 3, "host": 77},
+            kubernetes_state="watching",
+            kubernetes_requests={"list": 1, "watch": 4, "403": 2, "TimeoutError": 1},
+        )  # fmt: skip
         self.counts = []
 
-    def sink(self, *, delivered=0, journal=0, lost=None, answers=None):
-        queued = {"ring": 7, "waiting": 3, "journal": journal} if delivered else {"ring": 0, "waiting": 0, "journal": journal}
+    def sink(self, *, delivered=0, journal=0, lost=None):
+        queued = Queued(7, 3, journal) if delivered else Queued(0, 0, journal)
         filtered = {"threads": 100, "select": 40} if delivered else {}
-        return {
-            "delivered": delivered, "queued": queued, "lost": lost or {}, "filtered": filtered,
-            "journal_bytes": 100 * journal, "answers": answers or {}, "state": "taken",
-        }  # fmt: skip
+        return SinkLedger(delivered, queued, lost or {}, filtered, 0)
 
-    def ledger(self):
-        return self.ledger_json
+    def snapshot(self):
+        return self.agent
+
+    def change(self, **changes):
+        self.agent = replace(self.agent, **changes)
 
     def measures(self):
         return self.beyond

@@ -116,8 +116,9 @@ def test_the_buckets_of_a_histogram_rise_to_its_count(scrape, state):
 
 
 def test_a_receiver_can_make_only_a_bounded_number_of_series(scrape, state):
-    state.ledger_json["sinks"]["siem"]["answers"] = {str(status): 1 for status in range(100, 1000)} | {"tls": 1}
-    state.ledger_json["kubernetes"]["requests"] = {str(status): 2 for status in range(600, 999)}
+    answers = {str(status): 1 for status in range(100, 1000)} | {"tls": 1}
+    sinks = {**state.agent.sinks, "siem": state.agent.sinks["siem"]._replace(answers=answers)}
+    state.change(sinks=sinks, kubernetes_requests={str(status): 2 for status in range(600, 999)})
     scraped = scrape()
     answers = scraped.labels("forklore_sink_answers_total")
     assert len(answers) < 80
@@ -129,7 +130,7 @@ def test_a_receiver_can_make_only_a_bounded_number_of_series(scrape, state):
 
 @pytest.mark.parametrize("node", ['a"b', "a\\", "a\nforklore_forged_total 1", "é\u2028\x00", "\udcff", "x" * 5000, "{}", ""])
 def test_a_hostile_name_stays_a_label(scrape, state, node):
-    state.ledger_json["node"] = node
+    state.change(identity=state.agent.identity._replace(node=node))
     scraped = scrape()
     (labels,) = scraped.labels("forklore_agent_info")
     assert labels["node"] == node.encode(errors="replace").decode()[:253]

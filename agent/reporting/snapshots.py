@@ -1,16 +1,17 @@
-"""What is counted of one stream at one moment, as an immutable value. Pure: it reads counts and prints nothing."""
+"""An agent and what it counts at one moment, as immutable values. Pure: it reads counts and prints nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from agent.kernel.programs import Snapshot
 from agent.ledger import Captured, Queued, closed
 from agent.program_instance import ProgramInstance
 from agent.sinks.sink import Sink
 
-__all__ = ["LedgerSnapshot", "SinkLedger", "ledger_snapshot"]
+__all__ = ["AgentIdentity", "AgentSnapshot", "LedgerSnapshot", "SinkLedger", "SinkState", "ledger_snapshot"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,45 @@ class LedgerSnapshot:
     def unaccounted(self) -> int:
         """The largest difference of any sink."""
         return max((abs(sink.difference) for sink in self.sinks.values()), default=0)
+
+
+class AgentIdentity(NamedTuple):
+    """`version`: forklore's; `kernel`: its release; `started`: RFC 3339."""
+
+    node: str
+    cluster: str
+    version: str
+    kernel: str
+    started: str
+
+    def as_json(self) -> dict[str, str]:
+        return {"version": self.version, "kernel": self.kernel, "started": self.started}
+
+
+class SinkState(NamedTuple):
+    """`journal_bytes`: of batches that wait; `answers`: how often the receiver answered what; `state`: one line for people."""
+
+    journal_bytes: int
+    answers: Mapping[str, int]
+    state: str
+
+
+@dataclass(frozen=True)
+class AgentSnapshot:
+    """An agent at one moment. `current`: of the program instance in charge; `former`: of those that are drained; `pinned`:
+    "yes", or why not; `enrichment`: forks by how they were attributed; `kubernetes_requests`: by how they ended."""
+
+    identity: AgentIdentity
+    current: LedgerSnapshot
+    former: Sequence[LedgerSnapshot]
+    taken_over: bool
+    pinned: str
+    journal: str
+    privileges: Mapping[str, Any]
+    sinks: Mapping[str, SinkState]
+    enrichment: Mapping[str, int]
+    kubernetes_state: str
+    kubernetes_requests: Mapping[str, int]
 
 
 def ledger_snapshot(instance: ProgramInstance, kernel: Snapshot, sinks: Sequence[Sink]) -> LedgerSnapshot:
