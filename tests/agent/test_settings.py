@@ -273,7 +273,7 @@ def test_a_file_without_settings_is_refused_in_one_line(complaint, text):
     assert "\n" not in complaint(text)
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path):
+def test_a_file_that_is_not_text_is_refused(tmp_path):
     file = tmp_path / "binary"
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SettingsError):

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.agent.sinks import ecs_documents, test_ocsf
-from tests.agent.sinks.plain_otel import body_of, expected, nanoseconds, told
+from tests.agent.sinks.plain_otel import attributes_of, expected, expected_body, nanoseconds
 
 __all__ = ["Json", "ecs", "known", "near", "ocsf", "of_otlp", "same_as_otlp"]
 
@@ -53,14 +53,14 @@ def near(value: Any) -> Any:
 def ecs(document: Json) -> Json:
     """The native event, out of an ECS document."""
     of_fork = document["event"]["code"] == "sched_process_fork"
-    return dict(known(ecs_documents.fork_again(document) if of_fork else ecs_documents.own_again(document)))
+    return dict(known(ecs_documents.native_fork(document) if of_fork else ecs_documents.native_event(document)))
 
 
 def ocsf(event: Json) -> Json:
     """The native event, out of an OCSF event."""
     event = known(event)
     of_fork = event["metadata"]["event_code"] == "sched_process_fork"
-    return dict(known(test_ocsf.fork_again(event) if of_fork else test_ocsf.own_again(event)))
+    return dict(known(test_ocsf.native_fork(event) if of_fork else test_ocsf.native_event(event)))
 
 
 def of_otlp(record: Json) -> Json:
@@ -72,10 +72,10 @@ def same_as_otlp(record: Json, native: Json) -> bool:
     """Is the record what OpenTelemetry's own classes make of the native event? Of a fork's sentence, that there is one."""
     fork = native["event"] == "sched_process_fork"
     body = record["body"]["string_value"]
-    resource, log = expected(native, body if fork else body_of(native), native.get("kind") == "thread")
+    resource, log = expected(native, body if fork else expected_body(native), native.get("kind") == "thread")
     return bool(body) and (
-        near(of_otlp(record)) == near(told(log))
-        and near(of_otlp(record["resource"])) == near(told(resource))
+        near(of_otlp(record)) == near(attributes_of(log))
+        and near(of_otlp(record["resource"])) == near(attributes_of(resource))
         and (body, record["event_name"]) == (log.body.string_value, log.event_name)
         and (record["severity_number"], record["severity_text"]) == (log.severity_number, log.severity_text)
         and near(record["time"]) == near(native["timestamp"])

@@ -16,7 +16,7 @@ from typing import Any
 from agent.journal import Journal
 from agent.lifecycle.build import build_sink
 from agent.settings import SinkSettings
-from tests.agent.sinks.nouns import a_fork, a_parent_context, a_task
+from tests.agent.sinks.model_strategies import a_fork, a_parent_context, a_task
 
 __all__ = ["Line", "line", "until"]
 

@@ -46,7 +46,7 @@ class _Process:
         self.port = port
         self.address = ("127.0.0.1", port)
         self.said = folder / f"{name}.out"
-        self.complaints = folder / f"{name}.err"
+        self.schema_errors = folder / f"{name}.err"
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -75,11 +75,11 @@ class _Process:
             return answer.status, said
 
     def start(self) -> None:
-        with self.said.open("ab") as out, self.complaints.open("ab") as err:
+        with self.said.open("ab") as out, self.schema_errors.open("ab") as err:
             # No state and no cache of anybody's home; and nothing of ours in its environment.
             given = {"PATH": os.environ["PATH"], "HOME": str(self.said.parent), "TZ": "UTC"}
             self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=out, stderr=err, env=given)
-        until(self._listens, f"{self._command[0]} listens: {self.complaints.read_text()}")
+        until(self._listens, f"{self._command[0]} listens: {self.schema_errors.read_text()}")
 
     def stop(self) -> None:
         """At once: what was answered for is written, and Fluent Bit would take five seconds to leave."""
@@ -90,7 +90,7 @@ class _Process:
 
     def _listens(self) -> bool:
         assert self._process is not None
-        assert self._process.poll() is None, self.complaints.read_text()
+        assert self._process.poll() is None, self.schema_errors.read_text()
         with socket.socket() as door:
             return door.connect_ex(self.address) == 0
 

@@ -76,7 +76,7 @@ class Shipment:
     arrived: dict[str, list[Json]] = field(default_factory=dict)
     ledger: Json = field(default_factory=dict)
     late: str = ""
-    complaints: dict[str, str] = field(default_factory=dict)
+    schema_errors: dict[str, str] = field(default_factory=dict)
     log: str = ""
 
     def forks(self, *, pod: str | None = None) -> list[Json]:
@@ -138,7 +138,7 @@ class _Run:
     def _sinks(self) -> list[Json]:
         """All but two have what is in the two pods only: the rest of the machine is somebody else's, and may be busy."""
         at = {name: tenzir.url("") for name, tenzir in self.tenzirs.items()}
-        ours = {"annotations": [_OWNER], "select": {"namespaces": {"include": ["shop", "other"]}, "host": False}}
+        mapped_fields = {"annotations": [_OWNER], "select": {"namespaces": {"include": ["shop", "other"]}, "host": False}}
         chosen = {
             "annotations": [_OWNER],
             "labels": ["app", "app.kubernetes.io/*"],
@@ -149,25 +149,25 @@ class _Run:
         return [
             {"name": "truth", "url": self.truth.url, "annotations": [_OWNER]},
             {"name": "everything", "url": at["everything"] + "/", "annotations": [_OWNER], "compression": "none"},
-            {"name": "hec", "url": at["hec"], "protocol": "splunk_hec", **token, **ours},
-            {"name": "hec-ocsf", "url": at["hec-ocsf"], "protocol": "splunk_hec", "schema": "ocsf", **token, **ours},
+            {"name": "hec", "url": at["hec"], "protocol": "splunk_hec", **token, **mapped_fields},
+            {"name": "hec-ocsf", "url": at["hec-ocsf"], "protocol": "splunk_hec", "schema": "ocsf", **token, **mapped_fields},
             {"name": "hec-chosen", "url": at["hec-chosen"], "protocol": "splunk_hec", **token, **chosen,
              "drop_fields": ["comm", "k8s.service_account", "namespaces"]},
-            {"name": "late", "url": at["late"], "protocol": "splunk_hec", "token_file": str(self._wrong), **ours},
-            {"name": "otlp", "url": at["otlp"], "protocol": "otlp", **ours},
+            {"name": "late", "url": at["late"], "protocol": "splunk_hec", "token_file": str(self._wrong), **mapped_fields},
+            {"name": "otlp", "url": at["otlp"], "protocol": "otlp", **mapped_fields},
             {"name": "otlp-chosen", "url": at["otlp-chosen"], "protocol": "otlp", **chosen,
              "drop_fields": ["body", "process.executable.name"]},
-            {"name": "cast", "url": at["cast"] + "/", "schema": "ocsf", **ours},
-            {"name": "refused", "url": self.refusing.url("/in"), "schema": "ocsf", "framing": "json", **ours},
-            {"name": "bulk", **elastic, "index": "forklore-bulk", **ours},
+            {"name": "cast", "url": at["cast"] + "/", "schema": "ocsf", **mapped_fields},
+            {"name": "refused", "url": self.refusing.url("/in"), "schema": "ocsf", "framing": "json", **mapped_fields},
+            {"name": "bulk", **elastic, "index": "forklore-bulk", **mapped_fields},
             {"name": "bulk-chosen", **elastic, "index": "forklore-bulk-chosen", **chosen,
              "drop_fields": ["process.name", "host.os"]},
-            {"name": "twice", **elastic, "url": self.forgetful.url(""), "index": "forklore-twice", **ours},
-            {"name": "fluent-splunk", "url": at["fluent-splunk"], "protocol": "splunk_hec", **token, **ours},
-            {"name": "fluent-http", "url": at["fluent-http"] + "/", "schema": "ocsf", "framing": "json", **ours},
+            {"name": "twice", **elastic, "url": self.forgetful.url(""), "index": "forklore-twice", **mapped_fields},
+            {"name": "fluent-splunk", "url": at["fluent-splunk"], "protocol": "splunk_hec", **token, **mapped_fields},
+            {"name": "fluent-http", "url": at["fluent-http"] + "/", "schema": "ocsf", "framing": "json", **mapped_fields},
             {"name": "fluent-elasticsearch", "url": at["fluent-elasticsearch"] + "/_bulk", "protocol": "elasticsearch",
-             "data_stream": "logs-forklore.process-default", **ours},
-            {"name": "fluent-otlp", "url": at["fluent-otlp"], "protocol": "otlp", **ours},
+             "data_stream": "logs-forklore.process-default", **mapped_fields},
+            {"name": "fluent-otlp", "url": at["fluent-otlp"], "protocol": "otlp", **mapped_fields},
         ]  # fmt: skip
 
     async def ship(self) -> Shipment:
@@ -238,7 +238,7 @@ class _Run:
         shipment.arrived = {name: list(tenzir.events()) for name, tenzir in self.tenzirs.items()}
         for name in _INDICES:
             shipment.arrived[name] = list(self._osmem.documents(f"forklore-{name}").values())
-        shipment.complaints = {name: tenzir.complaints.read_text() for name, tenzir in self.tenzirs.items()}
+        shipment.schema_errors = {name: tenzir.schema_errors.read_text() for name, tenzir in self.tenzirs.items()}
         assert {*shipment.ledger["sinks"]} == {"truth", *shipment.arrived}
 
 

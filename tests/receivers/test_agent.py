@@ -129,25 +129,25 @@ def test_ocsf_says_all_that_the_native_event_says(shipment: Shipment, sink: str)
 
 def test_ocsf_as_it_arrived_is_ocsf_by_the_official_schema(shipment: Shipment) -> None:
     for told in shipment.arrived["hec-ocsf"]:
-        assert [one for one in test_ocsf.complaints(known(told["event"])) if "_dt: " not in one] == []  # see near
+        assert [one for one in test_ocsf.schema_errors(known(told["event"])) if "_dt: " not in one] == []  # see near
 
 
 def test_the_cast_to_ocsf_has_nothing_to_say(shipment: Shipment) -> None:
     """Not of forks, threads, summaries, storms and heartbeats, and not of a gap."""
     kinds = {event["metadata"]["event_code"] for event in (*shipment.arrived["cast"], *shipment.arrived["refused"])}
     assert kinds == {*KINDS}
-    assert (shipment.complaints["cast"], shipment.complaints["refused"]) == ("", "")
+    assert (shipment.schema_errors["cast"], shipment.schema_errors["refused"]) == ("", "")
 
 
 def test_the_cast_to_ocsf_would_say_what_is_wrong(folder: Path) -> None:
     right = json.loads((ROOT / "docs/siem/examples/ocsf-sched_process_fork.json").read_text())
     with Tenzir(folder, 'accept_http "127.0.0.1:PORT" { read_ndjson }' + CAST) as tenzir:
         for wrong in ({}, {"colour": "red"}, {"severity_id": "high"}):
-            before = tenzir.complaints.stat().st_size
+            before = tenzir.schema_errors.stat().st_size
             tenzir.asked("/", json.dumps(right | wrong).encode() + b"\n")
             if wrong:
-                until(lambda before=before: tenzir.complaints.stat().st_size > before, f"{wrong} is found")
-        assert before > 0 or "colour" in tenzir.complaints.read_text()
+                until(lambda before=before: tenzir.schema_errors.stat().st_size > before, f"{wrong} is found")
+        assert before > 0 or "colour" in tenzir.schema_errors.read_text()
 
 
 @pytest.mark.parametrize("sink", ["bulk", "twice"])
@@ -155,7 +155,7 @@ def test_documents_say_all_that_the_native_event_says_in_fields_of_ecs(shipment:
     """`twice`: the answers to its first tries were lost, so they were sent again, and met a conflict each."""
     for told in shipment.arrived[sink]:
         assert near(ecs(told)) == near(shipment.sent[told["event"]["id"]])
-        assert list(ecs_documents.complaints(told)) == []
+        assert list(ecs_documents.schema_errors(told)) == []
     assert shipment.ledger["sinks"][sink]["lost"] == {}
 
 

@@ -71,7 +71,7 @@ def test_the_way_to_security_lake_casts_without_a_word(folder: Path) -> None:
         tenzir.asked("/", b"".join(json.dumps(one).encode() + b"\n" for one in examples("ocsf")))
         until(lambda: [*tenzir.events()], "the fork is cast")
         assert [event["class_uid"] for event in tenzir.events()] == [1007]
-        assert tenzir.complaints.read_text() == ""
+        assert tenzir.schema_errors.read_text() == ""
 
 
 def test_the_searches_in_tenzirs_language_find_what_they_are_for(tenzir: Callable[[str], Tenzir], folder: Path) -> None:
@@ -93,8 +93,8 @@ def test_the_searches_in_tenzirs_language_find_what_they_are_for(tenzir: Callabl
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not there")
 def test_the_jq_filters_find_what_they_are_for() -> None:
-    natives = json.loads((FOLDER.parents[1] / "wire/examples.json").read_text())
-    lines = "".join(json.dumps(event) + "\n" for event in natives)
+    native_forks = json.loads((FOLDER.parents[1] / "wire/examples.json").read_text())
+    lines = "".join(json.dumps(event) + "\n" for event in native_forks)
     said = []
     for block in blocks(FOLDER / "generic-http.md"):
         if block.text.startswith("jq "):

@@ -71,7 +71,7 @@ def test_elasticsearch_has_it(osmem: Osmem, try_out: Try) -> None:
     assert (code, said.splitlines()[0]) == (0, "siem: taken: 200 1 accepted, 0 rejected, 0 to be sent again")
     document = osmem.documents(index)[event_id(said)]
     assert document["host"]["name"] == NODE
-    assert list(ecs_documents.complaints(document)) == []
+    assert list(ecs_documents.schema_errors(document)) == []
 
 
 def test_an_otlp_receiver_has_it(otlp: Tenzir, try_out: Try) -> None:

@@ -19,7 +19,7 @@ from agent.settings import SinkSettings
 from agent.sinks.delivery.connections import Timeouts
 from collector.ingest.lines import check_lines
 from tests.agent.sinks import ecs_documents, test_ocsf
-from tests.agent.sinks.plain_otel import parsed, told
+from tests.agent.sinks.plain_otel import attributes_of, parse_item
 from tests.certificates import Authority
 from tests.faults import Close, FaultProxy, Garbage, Half, Reset, Say, Stall
 
@@ -90,16 +90,16 @@ def test_the_event_is_valid_in_every_schema(protocol: str, schema: str) -> None:
     item = build_sink_format(sink, "demo", NODE, ()).encoder.event(event)
     match schema:
         case "otel":
-            resource, record = parsed(item)
+            resource, record = parse_item(item)
             assert record.body.string_value == f"0 sched_process_fork missing on {NODE}: test (sink siem)"
-            assert told(resource)["host.name"] == NODE
+            assert attributes_of(resource)["host.name"] == NODE
         case "ecs":
             document = json.loads(str(item).splitlines()[-1])
-            assert list(ecs_documents.complaints(document)) == []
+            assert list(ecs_documents.schema_errors(document)) == []
             assert (document["host"]["name"], document["event"]["reason"]) == (NODE, "test")
         case _:
             document = json.loads(item)
-            assert list(test_ocsf.complaints(document)) == []
+            assert list(test_ocsf.schema_errors(document)) == []
             assert (document["device"]["hostname"], document["status_code"], document["count"]) == (NODE, "test", 0)
 
 

@@ -1,8 +1,8 @@
-"""A receiver of batches over real HTTP, which answers what a test tells it to."""
+"""A receiver of batches over real HTTP, with responses that a test sets."""
 
 import pytest
 
-from .sending import Receiver
+from .sender_scene import Receiver
 
 
 @pytest.fixture

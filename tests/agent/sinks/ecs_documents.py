@@ -1,10 +1,10 @@
-"""What there is to say against an ECS document, by the official list of fields; and the native event out of one."""
+"""Validates ECS documents by the official list of fields, and converts them back to native events."""
 
 import json
 import re
 from pathlib import Path
 
-from tests.agent.sinks.natives import NAMESPACES, labels_again
+from tests.agent.sinks.native_events import NAMESPACES, native_labels
 
 ROOT = Path(__file__).parents[3]
 ECS = json.loads((ROOT / "tests/schemas/ecs-9.4.0.json").read_text())["fields"]
@@ -12,24 +12,24 @@ MAPPINGS = json.loads((ROOT / "docs/siem/examples/ecs-component-template.json").
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
 WORKLOADS = ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob")
 KEYWORDS = ("keyword", "constant_keyword", "match_only_text")
-# What only a container, an operator or a cluster can name, and the reasons of a ledger: keys that no list can have.
+# Keys that a container, an operator or a cluster chooses, and the reasons of a ledger: no list has them.
 OPEN = re.compile(r"(kubernetes\.(labels|annotations)|forklore\.ledger\.(lost|sinks))\.")
 
 
-def ours(properties, prefix=""):
-    """What the component template maps: path -> type."""
+def mapped_fields(properties, prefix=""):
+    """The fields of the component template: path -> type."""
     return {
         path: kind
         for name, mapped in properties.items()
         for path, kind in (
-            ours(mapped["properties"], f"{prefix}{name}.").items()
+            mapped_fields(mapped["properties"], f"{prefix}{name}.").items()
             if "properties" in mapped
             else [(prefix + name, mapped["type"])]
         )
     }
 
 
-OURS = ours(MAPPINGS["properties"])
+OURS = mapped_fields(MAPPINGS["properties"])
 OUR_ARRAYS = {"forklore.child_ns_pids", "forklore.clone", "forklore.heads"}
 
 
@@ -46,15 +46,15 @@ def is_of(kind, value):
 
 
 def leaves(value, path=""):
-    """Paths as Elasticsearch has them, and what is there; an array's members stay together unless they are objects."""
+    """Elasticsearch's paths and their values. The members of an array stay together, unless they are objects."""
     if isinstance(value, dict):
         if not value:
             yield path, value
         for key, inner in value.items():
             yield from leaves(inner, f"{path}.{key}" if path else key)
     elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
-        for inner in value:
-            yield from leaves(inner, path)
+        for member in value:
+            yield from leaves(member, path)
     else:
         yield path, value
 
@@ -66,8 +66,8 @@ def keys(value):
         yield from keys(inner)
 
 
-def complaints(document):
-    """Everything in which a document is not ECS, or not what our own objects are mapped as."""
+def schema_errors(document):
+    """Each violation of ECS, or of the mapping of our own objects."""
     for path, value in leaves(document):
         field = ECS.get(path)
         if field is None and OPEN.match(path):
@@ -108,8 +108,8 @@ def images(container):
     return image.get("name"), image.get("hash", {}).get("all", [None])[0]
 
 
-def whose_again(document):
-    """The native event's cgroup, container, k8s and enrichment, out of a document."""
+def native_attribution(document):
+    """The native event's cgroup, container, k8s and enrichment, from a document."""
     own, orchestrator = document["forklore"], document["orchestrator"]
     pod = orchestrator.get("resource", {})
     container = document.get("container")
@@ -123,7 +123,7 @@ def whose_again(document):
             "kind": own.get("container", {}).get("kind"),
             "runtime": container.get("runtime"),
         }
-    annotations = labels_again(pod.get("annotation"), ":")
+    annotations = native_labels(pod.get("annotation"), ":")
     of_k8s = own.get("k8s", {})
     kubernetes, workload = document["kubernetes"], of_k8s.get("workload", {})
     assert kubernetes["node"] == {"name": document["host"]["name"]}
@@ -141,7 +141,7 @@ def whose_again(document):
             "namespace": orchestrator.get("namespace"),
             "pod": pod.get("name"),
             "pod_uid": pod.get("id"),
-            "labels": labels_again(pod.get("label"), ":"),
+            "labels": native_labels(pod.get("label"), ":"),
             "workload": of_k8s.get("workload"),
             "service_account": of_k8s.get("service_account"),
             "qos": of_k8s.get("qos"),
@@ -149,12 +149,12 @@ def whose_again(document):
         | ({} if annotations is None else {"annotations": annotations}),
     }
     if "enrichment" in own:
-        found |= {"cgroup": cgroup_again(own.get("cgroup")), "container": container}
+        found |= {"cgroup": native_cgroup(own.get("cgroup")), "container": container}
         found["enrichment"] = {"by": None, **own["enrichment"]}
     return found
 
 
-def cgroup_again(cgroup):
+def native_cgroup(cgroup):
     return cgroup and {"id": int(cgroup["id"]), "path": cgroup.get("path")}
 
 
@@ -162,8 +162,8 @@ def number(text):
     return None if text is None else int(text)
 
 
-def fork_again(document):
-    """The native event, out of a fork's document: that this can be written, shows that nothing is lost."""
+def native_fork(document):
+    """The native event, from a fork's document: that this is possible shows that nothing is lost."""
     own, process = document["forklore"], document["process"]
     above, thread = process["parent"], own["kind"] == "thread"
     child = {
@@ -198,12 +198,12 @@ def fork_again(document):
         "clone": own.get("clone"),
         "process_entity_id": process.get("entity_id"),
         "parent_entity_id": above.get("entity_id"),
-        **whose_again(document),
-        "parent_cgroup": cgroup_again(own.get("parent_cgroup")),
+        **native_attribution(document),
+        "parent_cgroup": native_cgroup(own.get("parent_cgroup")),
     }
 
 
-def own_again(document):
+def native_event(document):
     own, event = document["forklore"], document["event"]
     found = {
         "event": event["code"],
@@ -211,7 +211,7 @@ def own_again(document):
         "timestamp": document["@timestamp"],
         "interval": {"start": event["start"], "end": event["end"]},
         **{name: value for name, value in own.items() if name not in ("heads", "container", "k8s", "cgroup", "enrichment")},
-        **whose_again(document),
+        **native_attribution(document),
     }
     if "heads" in own:
         found["heads"] = {str(head["cpu"]): head["sequence"] for head in own["heads"]}

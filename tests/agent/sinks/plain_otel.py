@@ -1,4 +1,4 @@
-"""Log records the plain way: read, and made of the native event, by OpenTelemetry's own classes without a thought of speed."""
+"""Log records by OpenTelemetry's own classes, without regard to speed: parsed, and made from the native event."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from agent.sinks.encoders.native import NativeEncoder
 from agent.sinks.encoders.otel.resource import image_parts
 from agent.sinks.printable import printable
 from agent.sinks.protobuf import fields
-from tests.agent.sinks.natives import STREAM
+from tests.agent.sinks.native_events import STREAM
 
 STANDARD = {
     "id": "log.record.uid",
@@ -34,11 +34,11 @@ WORKLOADS = {
 }  # fmt: skip
 
 
-# What an item says, read by the official classes.
+# Parsing, by the official classes.
 
 
-def parsed(item):
-    """Its two fields: the resource and the record."""
+def parse_item(item):
+    """An item's two fields: the resource and the record."""
     (_, _, _, _, end), (_, _, second, _, last) = fields(item)
     assert (second, last) == (end, len(item))
     (record,) = ScopeLogs.FromString(item[second:]).log_records
@@ -46,7 +46,7 @@ def parsed(item):
 
 
 def plain(value):
-    """An AnyValue as Python's own; what is unset is None."""
+    """An AnyValue as a Python value. Unset is None."""
     kind = value.WhichOneof("value")
     if kind == "array_value":
         return [plain(inner) for inner in value.array_value.values]
@@ -55,8 +55,8 @@ def plain(value):
     return None if kind is None else getattr(value, kind)
 
 
-def told(message):
-    """Attributes by name; OTLP forbids that one comes twice."""
+def attributes_of(message):
+    """Attributes by name. OTLP forbids duplicates."""
     named = {one.key: plain(one.value) for one in message.attributes}
     assert len(named) == len(message.attributes)
     return named
@@ -64,14 +64,14 @@ def told(message):
 
 def sorted_by_name(message):
     """The same message; the order of attributes means nothing."""
-    told(message)
-    kept = sorted(message.attributes, key=lambda one: one.key)
+    attributes_of(message)
+    durations = sorted(message.attributes, key=lambda one: one.key)
     del message.attributes[:]
-    message.attributes.extend(kept)
+    message.attributes.extend(durations)
     return message
 
 
-# The same, made of the native event with the official classes and without a thought of speed.
+# Encoding, from the native event.
 
 
 def any_value(value):
@@ -149,14 +149,14 @@ def where(k8s, container):
     return f"on {k8s['node']}" if k8s["pod_uid"] is None else printable(f"in pod {k8s['pod_uid']}", 400)
 
 
-def expected(event, body, led=False):
-    """`event`: as the native schema has it. `led`: the child is a thread that is not its process's leader."""
+def expected(event, body, is_thread=False):
+    """`event`: as the native schema has it. `is_thread`: the child is not the leader of its process."""
     rest = {key: value for key, value in event.items() if key not in ("timestamp", "k8s", "container")}
     if "leader_pid" in event:
         # A process is its own leader, and its start is when it was created; a thread's process is older than the thread.
-        created = "leader_start_time" if led else "start_time"
+        created = "leader_start_time" if is_thread else "start_time"
         named = {"process.creation.time": rest.pop(created)}
-        rest = {key: value for key, value in rest.items() if led or not key.startswith("leader_")}
+        rest = {key: value for key, value in rest.items() if is_thread or not key.startswith("leader_")}
     else:
         named = {}
     for key, value in rest.items():
@@ -175,20 +175,20 @@ def expected(event, body, led=False):
     return sorted_by_name(expected_resource(event["k8s"], event.get("container"))), sorted_by_name(record)
 
 
-def expected_of(fork):
+def expected_fork(fork):
     event = orjson.loads(NativeEncoder("demo", "node1").forks(STREAM, [fork])[0])
     comm, pid, tid = event["parent_comm"], event["parent_pid"], event["child_tid"]
     who = f"{'?' if comm is None else printable(comm, 64)} ({'?' if pid is None else pid})"
     what = f"{'started thread' if fork.thread else 'forked'} {'?' if tid is None else tid}"
     body = f"{who} {what} {where(event['k8s'], event['container'])}"
-    return expected(event, body, led=fork.parent_context.leader is not None)
+    return expected(event, body, is_thread=fork.parent_context.leader is not None)
 
 
 def same(item, reference):
-    return tuple(map(sorted_by_name, parsed(item))) == reference
+    return tuple(map(sorted_by_name, parse_item(item))) == reference
 
 
-def body_of(event):
+def expected_body(event):
     place = where(event["k8s"], event.get("container"))
     match event["event"]:
         case "gap":

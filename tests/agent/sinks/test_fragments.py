@@ -1,4 +1,4 @@
-"""The cache that encoders keep what many forks share in: made once, bounded, and what is in use survives."""
+"""The encoders' cache: a fragment is made once, their number is bounded, and those in use survive."""
 
 import pytest
 
@@ -12,9 +12,9 @@ def made():
 
 @pytest.fixture
 def fragments(made):
-    def make(noun):
-        made.append(noun)
-        return f"<{noun}>"
+    def make(key):
+        made.append(key)
+        return f"<{key}>"
 
     return FragmentCache(make, 10)
 
@@ -24,29 +24,29 @@ def test_a_fragment_is_made_once(fragments, made):
     assert made == ["a"]
 
 
-def test_what_is_in_use_is_not_made_again_however_much_else_comes(fragments, made):
+def test_a_fragment_in_use_is_not_made_again(fragments, made):
     for number in range(1000):
         assert fragments["used"] == "<used>"
         assert fragments[number] == f"<{number}>"
     assert made.count("used") == 1
 
 
-def test_what_is_not_in_use_goes(fragments):
+def test_a_fragment_that_is_not_in_use_is_dropped(fragments):
     for number in range(10_000):
         fragments[number]
     assert len(fragments._young) + len(fragments._old) <= 20
 
 
-def test_what_went_is_made_anew(fragments, made):
+def test_a_dropped_fragment_is_made_again(fragments, made):
     for number in [*range(100), 0]:
         assert fragments[number] == f"<{number}>"
     assert made.count(0) == 2
 
 
-def test_nouns_that_are_equal_in_nothing_but_words_are_two(made):
-    class Noun:
+def test_equal_values_are_different_keys(made):
+    class Value:
         pass
 
-    fragments = FragmentCache(lambda noun: object(), 10)
-    one, other = Noun(), Noun()
+    fragments = FragmentCache(lambda key: object(), 10)
+    one, other = Value(), Value()
     assert fragments[one] is fragments[one] is not fragments[other]

@@ -1,4 +1,4 @@
-"""Items make a body that its receiver reads as it should, and come out of it again as they went in, whatever is in them."""
+"""Framings: a receiver can read the body, and the items come out of it unchanged, whatever is in them."""
 
 import json
 
@@ -26,40 +26,40 @@ ITEMS = {Ndjson: documents, Hec: documents, JsonArray: documents, Bulk: pairs}
 
 @pytest.mark.parametrize("framing", ITEMS)
 @given(st.data())
-def test_what_comes_out_of_a_body_is_what_went_in(framing, data):
+def test_the_items_of_a_body_are_those_that_went_in(framing, data):
     items = data.draw(st.lists(ITEMS[framing], max_size=6))
     assert framing().items(framing().body(items)) == items
 
 
 @pytest.mark.parametrize("framing", ITEMS)
 @given(st.data())
-def test_a_body_has_as_many_bytes_as_its_items_are_said_to_add(framing, data):
+def test_a_body_has_the_bytes_that_its_items_add(framing, data):
     items = data.draw(st.lists(ITEMS[framing], min_size=1, max_size=6))
     assert sum(map(framing().size, items)) == len(framing().body(items))
 
 
 @pytest.mark.parametrize("framing", ITEMS)
-def test_items_lie_in_their_own_order(framing):
+def test_items_keep_their_order(framing):
     assert framing().order(["2\n2", "1\n1"]) is None
 
 
 @given(st.lists(documents, max_size=5))
-def test_an_array_is_what_any_reader_of_json_takes_for_one(items):
+def test_an_array_is_valid_json(items):
     assert json.loads(JsonArray().body(items)) == [json.loads(item) for item in items]
 
 
 @given(st.lists(documents, max_size=5))
-def test_lines_are_what_any_reader_of_lines_takes_for_them(items):
+def test_lines_are_valid_ndjson(items):
     assert [json.loads(line) for line in Ndjson().body(items).split(b"\n")[:-1]] == [json.loads(item) for item in items]
 
 
 @given(st.lists(pairs, min_size=1, max_size=5))
-def test_a_bulk_body_is_an_action_and_a_document_in_turns_and_ends_with_a_newline(items):
+def test_a_bulk_body_alternates_actions_and_documents_and_ends_with_a_newline(items):
     body = Bulk().body(items)
     assert body.endswith(b"\n")
     assert body.count(b"\n") == 2 * len(items)
 
 
-def test_each_says_what_it_is():
+def test_each_framing_has_its_content_type():
     kinds = [framing.content_type for framing in (Ndjson, Bulk, JsonArray, Hec)]
     assert kinds == ["application/x-ndjson", "application/x-ndjson", "application/json", "application/json"]

@@ -1,4 +1,4 @@
-"""A fork's line is the event of wire/examples.json, however hostile what is in it; against an encoder written the plain way."""
+"""A fork's line has the fields of wire/examples.json, for any text in it; compared with an encoder written the plain way."""
 
 import json
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.model import Attribution, Container
 from agent.sinks.encoders.native import NativeEncoder, k8s_fields
-from tests.agent.sinks.nouns import a_fork, a_parent_context, a_pod, a_task, forks
+from tests.agent.sinks.model_strategies import a_fork, a_parent_context, a_pod, a_task, forks
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 EXAMPLES = json.loads((Path(__file__).parents[3] / "wire/examples.json").read_text())
@@ -25,20 +25,20 @@ def rfc3339(ns):
     return f"{datetime.fromtimestamp(ns // 10**9, UTC):%Y-%m-%dT%H:%M:%S}.{ns % 10**9:09d}Z"
 
 
-def task_words(prefix, task):
+def task_fields(prefix, task):
     names = ("tid", "ns_tid", "pid", "ns_pid")
     return {f"{prefix}_{name}": getattr(task, name) for name in names} | {f"{prefix}_start_time": rfc3339(task.start)}
 
 
 def expected(fork):
-    """The event as a dict, key by key from wire.events, without a thought of speed."""
+    """The event as a dict, key by key from wire.events."""
     parent_context, attribution, pod, container = (
         fork.parent_context,
         fork.attribution,
         fork.attribution.pod,
         fork.attribution.container,
     )
-    child = task_words("child", fork.child)
+    child = task_fields("child", fork.child)
     late = fork.lag_ms is not None and attribution.state == "resolved"
     parent = fork.parent_attribution
     return {
@@ -46,11 +46,11 @@ def expected(fork):
         "id": f"{STREAM}.{fork.cpu}.{fork.sequence}",
         "timestamp": rfc3339(fork.time),
         "kind": "thread" if fork.thread else "process",
-        **task_words("parent", parent_context.parent),
+        **task_fields("parent", parent_context.parent),
         **{key: value for key, value in child.items() if key != "child_start_time"},
         "start_time": child["child_start_time"],
-        **task_words("parent_process", parent_context.parent_process),
-        **task_words("leader", parent_context.leader or fork.child),
+        **task_fields("parent_process", parent_context.parent_process),
+        **task_fields("leader", parent_context.leader or fork.child),
         "comm": parent_context.comm,
         "parent_comm": parent_context.parent_comm,
         "uid": parent_context.uid,
@@ -97,20 +97,20 @@ def test_a_line_has_the_keys_of_the_golden_example_on_every_level(encoder):
 
 
 @given(forks())
-def test_a_line_says_what_the_plain_encoder_says(fork):
+def test_a_line_is_equal_to_the_plain_encoders(fork):
     (line,) = NativeEncoder("demo", "node1").forks(STREAM, [fork])
     assert json.loads(line) == expected(fork)
 
 
 @given(st.lists(forks(), max_size=4))
-def test_what_is_kept_for_one_fork_is_not_told_of_another(several):
+def test_cached_fragments_do_not_leak_into_other_forks(several):
     encoder = NativeEncoder("demo", "node1")
     for _ in range(2):
         assert [json.loads(line) for line in encoder.forks(STREAM, several)] == [expected(fork) for fork in several]
 
 
 @given(forks())
-def test_whatever_a_container_chose_it_is_valid_json_on_one_line(fork):
+def test_any_text_from_a_container_makes_valid_json_on_one_line(fork):
     (line,) = NativeEncoder("demo", "node1").forks(STREAM, [fork])
     assert "\n" not in line
     assert "\r" not in line
@@ -119,14 +119,14 @@ def test_whatever_a_container_chose_it_is_valid_json_on_one_line(fork):
 
 
 @given(st.lists(forks(), max_size=3), st.lists(forks(), max_size=3))
-def test_an_id_is_that_of_the_stream_that_is_given_with_the_call(those_of_one, those_of_another):
+def test_an_id_has_the_stream_of_the_call(those_of_one, those_of_another):
     encoder = NativeEncoder("demo", "node1")
     for stream, several in (("boot.1", those_of_one), ("boot.2", those_of_another), ("boot.1", those_of_another)):
         ids = [json.loads(line)["id"] for line in encoder.forks(stream, several)]
         assert ids == [f"{stream}.{fork.cpu}.{fork.sequence}" for fork in several]
 
 
-def test_annotations_are_told_where_there_are_any(encoder):
+def test_annotations_are_a_field_only_when_there_are_any(encoder):
     pods = [a_pod(annotations=annotations) for annotations in ({"example.com/owner": "shop"}, {})]
     several = [a_fork(attribution=Attribution(7, "/p", "resolved", "status", pod.uid, pod)) for pod in pods]
     first, second = (json.loads(line)["k8s"] for line in encoder.forks(STREAM, several))
@@ -134,43 +134,43 @@ def test_annotations_are_told_where_there_are_any(encoder):
     assert "annotations" not in second
 
 
-def test_a_comm_can_not_write_a_field(encoder):
+def test_a_comm_is_escaped(encoder):
     (line,) = encoder.forks(STREAM, [a_fork(parent_context=a_parent_context(comm='","uid":1', parent_comm="x\n"))])
     assert (json.loads(line)["comm"], json.loads(line)["uid"]) == ('","uid":1', 0)
 
 
-def test_of_a_process_the_leader_is_the_child_itself(encoder):
+def test_the_leader_of_a_process_is_the_child_itself(encoder):
     event = json.loads(encoder.forks(STREAM, [a_fork()])[0])
     assert (event["leader_tid"], event["leader_start_time"]) == (event["child_tid"], event["start_time"])
 
 
-def test_of_a_thread_the_leader_is_another_task(encoder):
+def test_the_leader_of_a_thread_is_another_task(encoder):
     parent_context = a_parent_context(parent_process=a_task(30), leader=a_task(40), clone=None)
     event = json.loads(encoder.forks(STREAM, [a_fork(thread=True, parent_context=parent_context)])[0])
     assert (event["kind"], event["leader_tid"], event["child_tid"], event["clone"]) == ("thread", 40, 50, None)
 
 
 @pytest.mark.parametrize(
-    ("state", "lag_ms", "told"),
+    ("state", "lag_ms", "expected_state"),
     [("resolved", None, "resolved"), ("resolved", 0, "late"), ("unresolved", 5000, "unresolved"), ("host", 3, "host")],
 )
-def test_the_state_says_whether_it_had_to_wait(encoder, state, lag_ms, told):
+def test_the_state_is_late_after_waiting(encoder, state, lag_ms, expected_state):
     attribution = Attribution(7, "/p", state, None)
     event = json.loads(encoder.forks(STREAM, [a_fork(attribution=attribution, lag_ms=lag_ms)])[0])
-    assert event["enrichment"] == {"state": told, "by": None, "lag_ms": lag_ms or 0}
+    assert event["enrichment"] == {"state": expected_state, "by": None, "lag_ms": lag_ms or 0}
 
 
-def test_a_chain_that_was_cut_says_so(encoder):
-    told = [json.loads(encoder.forks(STREAM, [a_fork(chain=(50,) * 8, levels=levels)])[0]) for levels in (8, 9)]
-    assert [event["child_ns_pids_truncated"] for event in told] == [False, True]
+def test_a_truncated_chain_is_marked(encoder):
+    events = [json.loads(encoder.forks(STREAM, [a_fork(chain=(50,) * 8, levels=levels)])[0]) for levels in (8, 9)]
+    assert [event["child_ns_pids_truncated"] for event in events] == [False, True]
 
 
-def test_an_event_of_the_agents_own_is_one_line(encoder):
+def test_an_agent_event_is_one_line(encoder):
     assert json.loads(encoder.event({"event": "gap", "reason": "a\nb"})) == {"event": "gap", "reason": "a\nb"}
     assert "\n" not in encoder.event({"reason": "a\nb"})
 
 
-def test_the_host_is_an_object_with_cluster_and_node_too():
-    told = k8s_fields(Attribution(7, None, "host", None), "demo", "node1")
-    assert told["container"] is None
-    assert {key for key, value in told["k8s"].items() if value is not None} == {"cluster", "node"}
+def test_the_hosts_k8s_object_has_cluster_and_node():
+    fields = k8s_fields(Attribution(7, None, "host", None), "demo", "node1")
+    assert fields["container"] is None
+    assert {key for key, value in fields["k8s"].items() if value is not None} == {"cluster", "node"}

@@ -1,4 +1,4 @@
-"""An OCSF event validates against the official schema of its class and profiles, and says all that the native event says."""
+"""An OCSF event is valid by the official schema of its class and profiles, and has all fields of the native event."""
 
 import copy
 import json
@@ -14,8 +14,8 @@ from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
 from agent.model import Attribution, Container, Task
 from agent.sinks.encoders.ocsf import OcsfEncoder
-from tests.agent.sinks.natives import NAMESPACES, STREAM, UIDS, labels_again, natives, own_events, real_forks
-from tests.agent.sinks.nouns import a_fork, a_parent_context, a_pod, a_task
+from tests.agent.sinks.model_strategies import a_fork, a_parent_context, a_pod, a_task
+from tests.agent.sinks.native_events import NAMESPACES, STREAM, UIDS, agent_events, native_forks, native_labels, real_forks
 
 EXAMPLES = json.loads((Path(__file__).parents[3] / "wire/examples.json").read_text())
 CLASSES = {
@@ -30,7 +30,7 @@ WORKLOADS = ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "Cro
 
 @cache
 def schema():
-    """OCSF's, and stricter by what it leaves to its formats: an integer_t has 32 bits, a long_t 64."""
+    """The official schema, with the ranges that it leaves to its formats: an integer_t has 32 bits, a long_t 64."""
     official = copy.deepcopy(get_ocsf_schema("1.8.0"))
     for name, bits in (("integer_t", 31), ("long_t", 63)):
         official["dictionary"]["types"]["attributes"][name]["range"] = [-(2**bits), 2**bits - 1]
@@ -42,11 +42,11 @@ def validator(class_uid, profiles):
     return jsonschema_rs.validator_for(schema().get_class_schema(CLASSES[class_uid], list(profiles)))
 
 
-def complaints(event):
-    found = list(validator(event["class_uid"], tuple(event["metadata"]["profiles"])).iter_errors(event))
-    yield from (f"{one.instance_path}: {one.message}" for one in found)
+def schema_errors(event):
+    errors = list(validator(event["class_uid"], tuple(event["metadata"]["profiles"])).iter_errors(event))
+    yield from (f"{one.instance_path}: {one.message}" for one in errors)
     yield from nulls(event, "")
-    yield from () if found else times(event)
+    yield from () if errors else times(event)
     if event["type_uid"] != event["class_uid"] * 100 + event["activity_id"]:
         yield "type_uid is not the class and the activity"
     if event["activity_id"] == 99 and not event.get("activity_name"):
@@ -63,7 +63,7 @@ def nulls(value, path):
 
 
 def times(value):
-    """Milliseconds and, beside them, the same as text."""
+    """Checks that each time in milliseconds is equal to its text."""
     if isinstance(value, dict):
         for key, text in value.items():
             if key.endswith("_dt"):
@@ -73,21 +73,21 @@ def times(value):
             yield from times(text)
 
 
-def told(forks):
+def encode_forks(forks):
     return [json.loads(one) for one in OcsfEncoder("demo", "node1", "0.1.0").forks(STREAM, forks)]
 
 
-def told_own(event):
+def encode_event(event):
     return json.loads(OcsfEncoder("demo", "node1", "0.1.0").event(event))
 
 
-def whose_again(event, container):
+def native_attribution(event, container):
     """The native event's cgroup, container, k8s and enrichment."""
     rest = event["unmapped"]
     of_k8s = rest["k8s"]
     pod = event.get("resources", [{}])[0]
     labels = (container or {}).get("labels", pod.get("labels", of_k8s.get("labels")))
-    annotations = labels_again(of_k8s.get("annotations"), "=")
+    annotations = native_labels(of_k8s.get("annotations"), "=")
     if container is not None:
         workload = of_k8s.get("workload")
         tags = {
@@ -110,25 +110,25 @@ def whose_again(event, container):
             "runtime": container.get("runtime"),
         }
     names = ("cluster", "namespace", "pod", "pod_uid", "workload", "service_account", "qos")
-    found = {
+    fields = {
         "k8s": {
             "node": event["device"]["hostname"],
             **{name: of_k8s.get(name) for name in names},
-            "labels": labels_again(labels, "="),
+            "labels": native_labels(labels, "="),
             **({} if annotations is None else {"annotations": annotations}),
         }
     }
     if "enrichment" in rest:
-        found |= {"cgroup": cgroup_again(rest.get("cgroup")), "container": container}
-        found["enrichment"] = {"by": None, **rest["enrichment"]}
-    return found
+        fields |= {"cgroup": native_cgroup(rest.get("cgroup")), "container": container}
+        fields["enrichment"] = {"by": None, **rest["enrichment"]}
+    return fields
 
 
-def cgroup_again(cgroup):
+def native_cgroup(cgroup):
     return cgroup and {"id": int(cgroup["id"]), "path": cgroup.get("path")}
 
 
-def process_again(process, rest, prefix):
+def native_process(process, rest, prefix):
     start = process.get("created_time_dt", rest.get(f"{prefix}_start_time"))
     return {
         f"{prefix}_tid": process.get("ptid", rest.get(f"{prefix}_tid")),
@@ -139,12 +139,12 @@ def process_again(process, rest, prefix):
     }
 
 
-def fork_again(event):
-    """The native event, out of a fork's: that this can be written, shows that nothing is lost."""
+def native_fork(event):
+    """The native event, from a fork's event: that this is possible shows that nothing is lost."""
     rest, process, caller = event["unmapped"], event["process"], event["actor"].get("process", {})
     above, user = process.get("parent_process", {}), process.get("user", {})
     thread = event["activity_id"] != 1
-    child = process_again(process, rest, "child")
+    child = native_process(process, rest, "child")
     started = child.pop("child_start_time")
     leader = {f"leader_{key.removeprefix('child_')}": value for key, value in child.items()} | {"leader_start_time": started}
     if thread:
@@ -155,10 +155,10 @@ def fork_again(event):
         "id": event["metadata"]["uid"],
         "timestamp": event["time_dt"],
         "kind": "thread" if thread else "process",
-        **process_again(caller, rest, "parent"),
+        **native_process(caller, rest, "parent"),
         **child,
         "start_time": started,
-        **process_again(above, rest, "parent_process"),
+        **native_process(above, rest, "parent_process"),
         **leader,
         "comm": process.get("name"),
         "parent_comm": caller.get("name", rest.get("parent_comm")),
@@ -170,82 +170,84 @@ def fork_again(event):
         "clone": rest.get("clone"),
         "process_entity_id": None if process.get("uid") == event["metadata"]["uid"] else process.get("uid"),
         "parent_entity_id": above.get("uid"),
-        **whose_again(event, process.get("container")),
-        "parent_cgroup": cgroup_again(rest.get("parent_cgroup")),
+        **native_attribution(event, process.get("container")),
+        "parent_cgroup": native_cgroup(rest.get("parent_cgroup")),
     }
 
 
-def own_again(event):
+def native_event(event):
     rest = event["unmapped"]
-    found = {
+    fields = {
         "event": event["metadata"]["event_code"],
         "id": event["metadata"]["uid"],
         "timestamp": event["time_dt"],
         "interval": {"start": event["start_time_dt"], "end": event["end_time_dt"]},
         **{name: value for name, value in rest.items() if name not in ("heads", "container", "k8s", "cgroup", "enrichment")},
-        **whose_again(event, event["device"].get("container")),
+        **native_attribution(event, event["device"].get("container")),
     }
     if "heads" in rest:
-        found["heads"] = {str(head["cpu"]): head["sequence"] for head in rest["heads"]}
+        fields["heads"] = {str(head["cpu"]): head["sequence"] for head in rest["heads"]}
     if event["class_uid"] == 1008:
         missing = {"missing": event["log_name"], "reason": event["status_code"], "sink": rest.get("sink")}
-        found |= missing | {"count": event.get("count", rest.get("count"))}
+        fields |= missing | {"count": event.get("count", rest.get("count"))}
     if event["class_uid"] == 2004:
-        found["phase"] = {1: "start", 3: "stop"}[event["activity_id"]]
-    return found
+        fields["phase"] = {1: "start", 3: "stop"}[event["activity_id"]]
+    return fields
 
 
 @given(real_forks())
-def test_a_fork_s_event_is_ocsf_and_says_all_that_the_native_event_says(fork):
-    (event,) = told([fork])
+def test_a_forks_event_is_valid_ocsf_with_all_fields_of_the_native_event(fork):
+    (event,) = encode_forks([fork])
     event_without_chain = event | {"unmapped": event["unmapped"] | {"child_ns_pids": []}}  # where null holds a place
-    assert list(complaints(event_without_chain)) == []
-    assert fork_again(event) == natives([fork])[0]
+    assert list(schema_errors(event_without_chain)) == []
+    assert native_fork(event) == native_forks([fork])[0]
 
 
 @given(st.lists(real_forks(), max_size=4))
 @settings(max_examples=50)
-def test_what_is_kept_for_one_fork_is_not_told_of_another(several):
+def test_cached_fragments_do_not_leak_into_other_forks(several):
     encoder = OcsfEncoder("demo", "node1", "0.1.0")
     for _ in range(2):
-        assert [fork_again(json.loads(one)) for one in encoder.forks(STREAM, several)] == natives(several)
+        assert [native_fork(json.loads(one)) for one in encoder.forks(STREAM, several)] == native_forks(several)
 
 
-@given(own_events())
-def test_an_event_of_the_agents_own_is_ocsf_and_says_all_that_it_said(event):
+@given(agent_events())
+def test_an_agent_event_is_valid_ocsf_with_all_its_fields(event):
     before = json.dumps(event)
-    made = told_own(event)
-    assert list(complaints(made)) == []
-    assert own_again(made) == event
+    made = encode_event(event)
+    assert list(schema_errors(made)) == []
+    assert native_event(made) == event
     assert json.dumps(event) == before
 
 
 @pytest.mark.parametrize("event", [one for one in EXAMPLES if one["event"] != "sched_process_fork"])
 def test_the_golden_events_are_ocsf(event):
-    made = told_own(event)
-    assert list(complaints(made)) == []
-    assert own_again(made) == event
+    made = encode_event(event)
+    assert list(schema_errors(made)) == []
+    assert native_event(made) == event
 
 
-def test_the_classes_are_those_that_were_decided():
+def test_each_kind_of_event_has_its_decided_class():
     classes = {
-        one["event"]: told_own(one)["type_uid"] for one in EXAMPLES if one["event"] not in ("sched_process_fork", "fork_storm")
+        one["event"]: encode_event(one)["type_uid"]
+        for one in EXAMPLES
+        if one["event"] not in ("sched_process_fork", "fork_storm")
     }
-    storms = {one["phase"]: told_own(one)["type_uid"] for one in EXAMPLES if one["event"] == "fork_storm"}
+    storms = {one["phase"]: encode_event(one)["type_uid"] for one in EXAMPLES if one["event"] == "fork_storm"}
     assert classes == {"fork_summary": 99, "node_summary": 99, "gap": 100899}
     assert storms == {"start": 200401, "stop": 200403}
 
 
 def test_a_process_is_launched_by_fork():
-    (event,) = told([a_fork()])
+    (event,) = encode_forks([a_fork()])
     assert (event["type_uid"], event["launch_type_id"], event["severity_id"]) == (100701, 2, 1)
     assert (event["actor"]["process"]["pid"], event["process"]["pid"]) == (40, 50)
     assert event["message"] == "sh (40) forked 50"
 
 
-def test_the_validator_would_find_what_is_wrong():
-    (right,) = told([a_fork()])
-    assert list(complaints(right)) == []
+def test_the_validator_finds_each_kind_of_error():
+    (right,) = encode_forks([a_fork()])
+    assert list(schema_errors(right)) == []
     wrong = [
         {"colour": "red"},
         {"container": {"uid": "7b"}},
@@ -264,74 +266,74 @@ def test_the_validator_would_find_what_is_wrong():
         {"metadata": right["metadata"] | {"sequence": 2**31}},
         {"metadata": right["metadata"] | {"profiles": []}},
     ]
-    assert [one for one in wrong if not list(complaints(right | one))] == []
+    assert [one for one in wrong if not list(schema_errors(right | one))] == []
 
 
-def test_a_thread_is_no_launch():
+def test_a_thread_is_not_a_launch():
     leader, thread = a_task(40, 10**18), Task(50, 50, 40, 40, 2 * 10**18, "0" * 15 + "a")
     parent_context = a_parent_context(parent=a_task(40), parent_process=a_task(30), leader=leader)
-    (event,) = told([a_fork(thread=True, child=thread, parent_context=parent_context)])
-    assert list(complaints(event)) == []
+    (event,) = encode_forks([a_fork(thread=True, child=thread, parent_context=parent_context)])
+    assert list(schema_errors(event)) == []
     assert (event["type_uid"], event["activity_name"], "launch_type_id" in event) == (100799, "Start Thread", False)
     assert (event["process"]["pid"], event["process"]["ptid"]) == (40, 50)
     assert event["process"]["created_time_dt"] == event["unmapped"]["leader_start_time"] != event["unmapped"]["start_time"]
 
 
-def test_a_thread_that_calls_is_younger_than_its_process():
+def test_the_caller_has_no_created_time_when_it_is_a_thread():
     caller = Task(41, 41, 40, 40, 2 * 10**18, None)
-    (event,) = told([a_fork(parent_context=a_parent_context(parent=caller, parent_process=caller))])
-    assert list(complaints(event)) == []
+    (event,) = encode_forks([a_fork(parent_context=a_parent_context(parent=caller, parent_process=caller))])
+    assert list(schema_errors(event)) == []
     assert (event["actor"]["process"]["pid"], event["actor"]["process"]["ptid"]) == (40, 41)
     assert "created_time" not in event["actor"]["process"]
     assert event["unmapped"]["parent_start_time"] == "2033-05-18T03:33:20.000000000Z"
 
 
-def test_a_static_pod_s_uid_is_no_uuid_and_is_told_elsewhere():
+def test_a_static_pods_uid_is_not_a_uuid_and_is_unmapped():
     attributions = [Attribution(7, "/p", "resolved", "status", uid, a_pod(), Container("7b")) for uid in UIDS]
-    containers = [event["process"]["container"] for event in told([a_fork(attribution=one) for one in attributions])]
+    containers = [event["process"]["container"] for event in encode_forks([a_fork(attribution=one) for one in attributions])]
     assert [one.get("pod_uuid") for one in containers] == [UIDS[0], None]
     assert [{"name": "k8s.pod.uid", "value": uid} in one["tags"] for one, uid in zip(containers, UIDS, strict=True)] == [
         True
     ] * 2
 
 
-def test_an_image_without_an_id_is_told_elsewhere():
+def test_an_image_without_an_id_is_unmapped():
     attribution = Attribution(7, "/p", "resolved", "status", "u", a_pod(), Container("7b", "app", "busybox"))
-    (event,) = told([a_fork(attribution=attribution)])
-    assert list(complaints(event)) == []
+    (event,) = encode_forks([a_fork(attribution=attribution)])
+    assert list(schema_errors(event)) == []
     assert "image" not in event["process"]["container"]
     assert event["unmapped"]["container"]["image"] == "busybox"
 
 
-def test_labels_are_told_once_in_the_container_or_else_in_the_pod():
+def test_labels_are_in_the_container_or_else_in_the_pod():
     bare, inside = (Attribution(7, "/p", "resolved", "status", "u", a_pod(), one) for one in (None, Container("7b")))
-    first, second = told([a_fork(attribution=bare), a_fork(attribution=inside)])
-    storm = told_own(next(one for one in EXAMPLES if one["event"] == "fork_storm"))
+    first, second = encode_forks([a_fork(attribution=bare), a_fork(attribution=inside)])
+    storm = encode_event(next(one for one in EXAMPLES if one["event"] == "fork_storm"))
     assert first["unmapped"]["k8s"]["labels"] == second["process"]["container"]["labels"] == ["app=cart"]
     assert "labels" not in second["unmapped"]["k8s"]
     assert "app=cart" in storm["resources"][0]["labels"]
     assert "labels" not in storm["unmapped"]["k8s"]
 
 
-def test_what_could_not_be_read_at_all_is_still_a_process_and_an_actor():
+def test_unknown_tasks_are_still_a_process_and_an_actor():
     parent_context = a_parent_context(parent=UNKNOWN, parent_process=UNKNOWN, comm=None, parent_comm=None, uid=None, gid=None)
-    (event,) = told([a_fork(child=UNKNOWN, chain=(), parent_context=parent_context)])
-    assert list(complaints(event)) == []
+    (event,) = encode_forks([a_fork(child=UNKNOWN, chain=(), parent_context=parent_context)])
+    assert list(schema_errors(event)) == []
     assert event["actor"] == {"app_name": "unknown"}
     assert event["process"] == {"uid": event["metadata"]["uid"]}
 
 
-def test_a_number_that_32_bits_do_not_hold_is_left_to_the_id_and_to_the_counts():
-    small, large = told([a_fork(sequence=2**31 - 1), a_fork(sequence=2**31)])
+def test_a_number_of_more_than_32_bits_is_left_out():
+    small, large = encode_forks([a_fork(sequence=2**31 - 1), a_fork(sequence=2**31)])
     assert (small["metadata"]["sequence"], "sequence" in large["metadata"]) == (2**31 - 1, False)
     assert large["metadata"]["uid"].endswith(f".{2**31}")
     gap = next(one for one in EXAMPLES if one["event"] == "gap")
-    many = told_own(gap | {"count": 2**31})
+    many = encode_event(gap | {"count": 2**31})
     assert ("count" in many, many["unmapped"]["count"]) == (False, 2**31)
 
 
-def test_both_ends_of_a_storm_are_one_finding_and_only_its_beginning_is_an_alert():
-    start, stop = (told_own(one) for one in EXAMPLES if one["event"] == "fork_storm")
+def test_start_and_stop_of_a_storm_are_one_finding_and_only_the_start_is_an_alert():
+    start, stop = (encode_event(one) for one in EXAMPLES if one["event"] == "fork_storm")
     assert start["finding_info"]["uid"] == stop["finding_info"]["uid"]
     assert start["metadata"]["uid"] != stop["metadata"]["uid"]
     assert (start["is_alert"], stop["is_alert"]) == (True, False)
@@ -340,6 +342,6 @@ def test_both_ends_of_a_storm_are_one_finding_and_only_its_beginning_is_an_alert
 def test_a_pod_may_have_very_many_and_very_long_labels():
     labels = {f"{number}.{'k' * 300}": "v" * 70_000 for number in range(200)}
     attribution = Attribution(7, "/p", "resolved", "status", "u", a_pod(labels=labels), Container("7b"))
-    (event,) = told([a_fork(attribution=attribution)])
-    assert list(complaints(event)) == []
-    assert labels_again(event["process"]["container"]["labels"], "=") == labels
+    (event,) = encode_forks([a_fork(attribution=attribution)])
+    assert list(schema_errors(event)) == []
+    assert native_labels(event["process"]["container"]["labels"], "=") == labels

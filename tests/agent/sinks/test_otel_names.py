@@ -1,4 +1,4 @@
-"""The names are OpenTelemetry's own, and a resource is one container's."""
+"""Attributes have the names of OpenTelemetry's conventions, and a resource is one container."""
 
 import importlib
 import inspect
@@ -17,9 +17,9 @@ from agent.sinks.encoders.native import k8s_fields
 from agent.sinks.encoders.otel import OtelEncoder
 from agent.sinks.encoders.otel.resource import image_parts
 from agent.sinks.framing.otlp import SCHEMA_URL
-from tests.agent.sinks.natives import STREAM, own_events
-from tests.agent.sinks.nouns import a_fork, a_pod, forks, hostile
-from tests.agent.sinks.plain_otel import WORKLOADS, parsed, told
+from tests.agent.sinks.model_strategies import a_fork, a_pod, forks, hostile
+from tests.agent.sinks.native_events import STREAM, agent_events
+from tests.agent.sinks.plain_otel import WORKLOADS, attributes_of, parse_item
 
 EXAMPLES = json.loads((Path(__file__).parents[3] / "wire/examples.json").read_text())
 
@@ -30,7 +30,7 @@ def encoder():
 
 
 def conventions():
-    """The attributes' names in the conventions, but those called deprecated. Those with a key of the user's end in `.`"""
+    """The names of the conventions' attributes that are not deprecated. Those with a key of the user end in `.`"""
     names = set()
     for module in pkgutil.iter_modules(incubating.__path__, f"{incubating.__name__}."):
         source = inspect.getsource(importlib.import_module(module.name))
@@ -45,7 +45,7 @@ def conventions():
 KNOWN = conventions()
 
 
-def test_the_conventions_were_read():
+def test_the_conventions_can_be_read():
     assert {"process.pid", "k8s.pod.name", "k8s.pod.label."} < KNOWN
     assert not {"container.runtime", "k8s.pod.labels.", "event.name"} & KNOWN
 
@@ -54,39 +54,39 @@ def is_a_name(name):
     return name.startswith("forklore.") or name in KNOWN or any(name.startswith(one) for one in KNOWN if one.endswith("."))
 
 
-@given(forks(), own_events())
-def test_every_name_is_of_the_conventions_or_our_own(fork, event):
+@given(forks(), agent_events())
+def test_every_name_is_in_the_conventions_or_our_own(fork, event):
     encoder = OtelEncoder("demo", "node1")
-    for message in (*parsed(encoder.forks(STREAM, [fork])[0]), *parsed(encoder.event(event))):
-        assert [name for name in told(message) if not is_a_name(name)] == []
+    for message in (*parse_item(encoder.forks(STREAM, [fork])[0]), *parse_item(encoder.event(event))):
+        assert [name for name in attributes_of(message) if not is_a_name(name)] == []
 
 
 @pytest.mark.parametrize("kind", WORKLOADS)
-def test_every_workload_has_a_name_of_the_conventions(encoder, kind):
+def test_every_workloads_name_is_in_the_conventions(encoder, kind):
     attribution = Attribution(7, "/p", "resolved", "status", "u", a_pod(workload=(kind, "only-here")), None)
-    resource, _ = parsed(encoder.forks(STREAM, [a_fork(attribution=attribution)])[0])
-    mine = {name for name, value in told(resource).items() if value == "only-here" and name.startswith("k8s.")}
+    resource, _ = parse_item(encoder.forks(STREAM, [a_fork(attribution=attribution)])[0])
+    mine = {name for name, value in attributes_of(resource).items() if value == "only-here" and name.startswith("k8s.")}
     assert len(mine) == 1
     assert mine < KNOWN
 
 
-def test_the_conventions_are_those_that_the_schema_url_names():
+def test_the_schema_url_names_the_version_of_the_conventions():
     assert [*Schemas][-1].value == SCHEMA_URL
 
 
-def test_one_container_is_one_resource_whichever_of_its_cgroups_forked(encoder):
+def test_all_cgroups_of_a_container_are_one_resource(encoder):
     pod, box = a_pod(), Container("7b", "app")
     one, other = (Attribution(n, f"/p/{n}", "resolved", "status", "u", pod, box) for n in (7, 8))
     sidecar = Attribution(9, "/p/9", "resolved", "status", "u", pod, Container("8c", "sidecar"))
-    resources = [parsed(item)[0] for item in encoder.forks(STREAM, [a_fork(attribution=s) for s in (one, other, sidecar)])]
+    resources = [parse_item(item)[0] for item in encoder.forks(STREAM, [a_fork(attribution=s) for s in (one, other, sidecar)])]
     assert resources[0] == resources[1] != resources[2]
 
 
-def test_an_event_of_the_agents_own_is_of_the_same_resource_as_the_container_s_forks(encoder):
+def test_an_agent_event_has_the_resource_of_its_containers_forks(encoder):
     attribution = Attribution(7, "/p", "resolved", "status", "u", a_pod(), Container("7b", "app", "busybox:1.36"))
     summary = next(example for example in EXAMPLES if example["event"] == "fork_summary")
     (fork,) = encoder.forks(STREAM, [a_fork(attribution=attribution)])
-    assert parsed(encoder.event({**summary, **k8s_fields(attribution, "demo", "node1")}))[0] == parsed(fork)[0]
+    assert parse_item(encoder.event({**summary, **k8s_fields(attribution, "demo", "node1")}))[0] == parse_item(fork)[0]
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_an_event_of_the_agents_own_is_of_the_same_resource_as_the_container_s_f
     ],
     ids=["workload", "pod alone", "pod without a name", "host"],
 )
-def test_the_service_is_the_workload_or_what_comes_nearest(encoder, attribution, service):
-    assert told(parsed(encoder.forks(STREAM, [a_fork(attribution=attribution)])[0])[0])["service.name"] == service
+def test_the_service_is_the_workload_or_the_pod(encoder, attribution, service):
+    assert attributes_of(parse_item(encoder.forks(STREAM, [a_fork(attribution=attribution)])[0])[0])["service.name"] == service
 
 
 @pytest.mark.parametrize(
@@ -117,12 +117,12 @@ def test_the_service_is_the_workload_or_what_comes_nearest(encoder, attribution,
         (None, (None, None, None)),
     ],
 )
-def test_an_image_is_its_name_its_tag_and_its_digest(image, parts):
+def test_an_image_has_name_tag_and_digest(image, parts):
     assert image_parts(image) == parts
 
 
 @given(hostile)
-def test_no_image_makes_it_raise(image):
+def test_no_image_raises(image):
     name, tag, digest = image_parts(image)
     assert name is not None
     assert "" not in (tag, digest)

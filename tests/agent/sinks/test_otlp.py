@@ -1,4 +1,4 @@
-"""A body is one request as the official classes read it, its records grouped by resource; and it comes apart into its items."""
+"""An OTLP body is one request for the official classes, its records grouped by resource; it can be split into its items."""
 
 import pytest
 from google.protobuf.internal.encoder import _VarintBytes
@@ -14,19 +14,19 @@ from agent.sinks.encoders.otel import OtelEncoder
 from agent.sinks.framing.otlp import SCHEMA_URL, Otlp
 from agent.sinks.packer import BatchLimits, Packer
 from agent.sinks.protobuf import fields, nested, unsigned, varint
-from tests.agent.sinks.nouns import a_fork, a_pod, forks
+from tests.agent.sinks.model_strategies import a_fork, a_pod, forks
 from wire import VERSION
 
 OTLP = Otlp()
 
 
 def an_item(resource, record):
-    """With the least that shows what is what: one attribute, and a time."""
+    """An item with one attribute and a time."""
     named = Resource(attributes=[KeyValue(key="host.name", value=AnyValue(string_value=resource))])
     return nested(1, named.SerializeToString()) + nested(2, LogRecord(time_unix_nano=record).SerializeToString())
 
 
-def told(body):
+def contents(body):
     """[(resource, [record, ...]), ...]"""
     request = ExportLogsServiceRequest.FromString(body)
     return [
@@ -49,18 +49,18 @@ def in_order(many):
 
 
 @given(st.lists(items, max_size=12))
-def test_what_comes_back_is_what_went_in_byte_for_byte(many):
+def test_the_items_come_back_byte_for_byte(many):
     ordered = in_order(many)
     assert OTLP.items(OTLP.body(ordered)) == ordered
 
 
 @given(st.lists(items, max_size=12))
-def test_it_comes_back_also_when_nobody_ordered_it(many):
+def test_unordered_items_come_back_too(many):
     assert OTLP.items(OTLP.body(many)) == many
 
 
 @given(st.lists(items, max_size=12))
-def test_the_order_is_a_permutation_and_keeps_each_resources_own(many):
+def test_the_order_is_a_permutation_that_keeps_the_order_within_a_resource(many):
     ordered = in_order(many)
     assert sorted(ordered) == sorted(many)
     for one in {*map(resource_of, many)}:
@@ -69,32 +69,32 @@ def test_the_order_is_a_permutation_and_keeps_each_resources_own(many):
 
 @given(st.lists(items, min_size=1, max_size=12))
 def test_each_resource_is_named_once_in_a_body(many):
-    resources = [resource for resource, _ in told(OTLP.body(in_order(many)))]
+    resources = [resource for resource, _ in contents(OTLP.body(in_order(many)))]
     assert len(resources) == len({*resources})
 
 
 @given(st.lists(items, max_size=12))
-def test_no_body_is_larger_than_its_items_said(many):
+def test_no_body_is_larger_than_the_sizes_of_its_items(many):
     assert len(OTLP.body(in_order(many))) <= sum(map(OTLP.size, many))
 
 
-def test_items_are_grouped_in_the_order_in_which_their_resources_came():
+def test_items_are_grouped_in_the_order_of_their_resources():
     many = [an_item("b", 1), an_item("a", 2), an_item("b", 3), an_item("a", 4), an_item("c", 5)]
     assert OTLP.order(many) == [0, 2, 1, 3, 4]
-    assert told(OTLP.body(in_order(many))) == [("b", [1, 3]), ("a", [2, 4]), ("c", [5])]
+    assert contents(OTLP.body(in_order(many))) == [("b", [1, 3]), ("a", [2, 4]), ("c", [5])]
 
 
-def test_what_is_in_order_stays_as_it_is():
+def test_ordered_items_are_not_ordered_again():
     assert OTLP.order([]) is None
     assert OTLP.order([an_item("b", 1), an_item("b", 3), an_item("a", 2)]) is None
 
 
-def test_a_resource_whose_bytes_begin_like_another_s_is_another():
+def test_a_resource_with_the_beginning_of_another_is_a_group_of_its_own():
     short, long = an_item("a" * 5, 1), an_item("a" * 6, 2)
-    assert told(OTLP.body([short, long])) == [("a" * 5, [1]), ("a" * 6, [2])]
+    assert contents(OTLP.body([short, long])) == [("a" * 5, [1]), ("a" * 6, [2])]
 
 
-def test_a_body_says_who_made_it_and_whose_names_it_has():
+def test_a_body_has_scope_and_schema_url():
     (logs,) = ExportLogsServiceRequest.FromString(OTLP.body([an_item("a", 1)])).resource_logs
     (scope_logs,) = logs.scope_logs
     assert (scope_logs.scope.name, scope_logs.scope.version) == ("forklore", VERSION)
@@ -102,51 +102,51 @@ def test_a_body_says_who_made_it_and_whose_names_it_has():
     assert OTLP.content_type == "application/x-protobuf"
 
 
-def test_nothing_is_an_empty_request():
+def test_no_items_are_an_empty_request():
     assert OTLP.body([]) == b""
     assert OTLP.items(b"") == []
 
 
 @given(st.lists(forks(), min_size=1, max_size=6))
 def test_real_items_come_back_too(several):
-    many = in_order(OtelEncoder("demo", "node1").forks("boot.epoch", several))
+    many = in_order(OtelEncoder("demo", "node1").forks("boot.instance", several))
     body = OTLP.body(many)
     assert OTLP.items(body) == many
     request = ExportLogsServiceRequest.FromString(body)
     assert sum(len(one.scope_logs[0].log_records) for one in request.resource_logs) == len(several)
 
 
-def test_a_batch_of_two_pods_halves_into_its_own_items_with_each_forks_own_cgroup():
+def test_the_halves_of_a_batch_of_two_pods_keep_each_forks_cgroup():
     attributions = [Attribution(cgroup, "/p", "resolved", "status", "u", a_pod(name=f"cart-{cgroup}")) for cgroup in (7, 8)]
     several = [a_fork(sequence=n, attribution=attributions[n % 2], counted=7 + n % 2) for n in range(5)]
-    many = OtelEncoder("demo", "node1").forks("boot.epoch", several)
+    many = OtelEncoder("demo", "node1").forks("boot.instance", several)
     packer = Packer(OTLP, "gzip", BatchLimits(100, 1 << 20))
-    (batch,) = packer.pack("boot.epoch", [*many, many[0]], [*(fork.counted for fork in several), NO_CGROUP], 0.0)
+    (batch,) = packer.pack("boot.instance", [*many, many[0]], [*(fork.counted for fork in several), NO_CGROUP], 0.0)
     assert [*batch.cgroups] == [7, 7, 7, NO_CGROUP, 8, 8]
     halves = packer.split(batch)
     assert [[*half.cgroups] for half in halves] == [[7, 7, 7], [NO_CGROUP, 8, 8]]
     (last,) = ExportLogsServiceRequest.FromString(packer._compression.decompress(halves[1].body)).resource_logs[1:]
     ids = [one.value.string_value for record in last.scope_logs[0].log_records for one in record.attributes if "uid" in one.key]
-    assert ids == ["boot.epoch.0.1", "boot.epoch.0.3"]
+    assert ids == ["boot.instance.0.1", "boot.instance.0.3"]
 
 
 # Protobuf
 
 
 @pytest.mark.parametrize("number", sorted({0, *(2**n + d for n in range(64) for d in (-1, 0)), 2**64 - 1}))
-def test_a_varint_is_protobufs_own(number):
+def test_a_varint_is_equal_to_protobufs(number):
     assert varint(number) == _VarintBytes(number)
     assert unsigned(varint(number) + b"x", 0, 99) == (number, len(varint(number)))
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80", b"\x80" * 10, b"\x80" * 10 + b"\x01"])
-def test_what_does_not_end_is_no_varint(data):
+def test_an_unfinished_varint_raises(data):
     with pytest.raises(ValueError, match="no varint"):
         unsigned(data, 0, len(data))
 
 
 @given(st.binary(max_size=60))
-def test_no_bytes_make_the_reader_go_wrong_or_go_on_for_ever(data):
+def test_the_reader_ends_for_any_bytes(data):
     ends = [0]
     try:
         for _, _, tag, start, end in fields(data):
@@ -158,5 +158,5 @@ def test_no_bytes_make_the_reader_go_wrong_or_go_on_for_ever(data):
         assert ends[-1] == len(data)
 
 
-def test_a_field_that_claims_more_than_there_is_ends_where_that_ends():
+def test_a_field_longer_than_the_message_ends_with_it():
     assert list(fields(b"\x0a\x7fab")) == [(1, 2, 0, 2, 4)]

@@ -1,4 +1,4 @@
-"""What is left out of an event is out of it in every schema, and nothing else is."""
+"""Redaction leaves out what it should in every schema, and nothing else."""
 
 import json
 
@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from agent.model import Attribution
 from agent.sinks.encoders.native import NativeEncoder, k8s_fields
 from agent.sinks.redaction import AllowedKeys, FieldDropper, PodRedactor
-from tests.agent.sinks.nouns import a_fork, a_pod, forks, hostile
+from tests.agent.sinks.model_strategies import a_fork, a_pod, forks, hostile
 
-STREAM = "boot.epoch"
+STREAM = "boot.instance"
 ALL, NONE = AllowedKeys(None), AllowedKeys(())
 LABELS = {"app": "cart", "app.kubernetes.io/name": "cart", "app.kubernetes.io/part-of": "shop", "secret": "s3cr3t"}
 
@@ -21,7 +21,7 @@ def of_pod(**fields):
     return a_fork(attribution=Attribution(7, "/p", "resolved", "status", pod.uid, pod))
 
 
-def told(encoder, *several):
+def encode_forks(encoder, *several):
     return [json.loads(item) for item in encoder.forks(STREAM, several)]
 
 
@@ -41,27 +41,29 @@ def redacted(labels, annotations=NONE):
         (("ap", "kubernetes"), []),
     ],
 )
-def test_labels_are_allowed_by_their_keys_or_by_what_those_begin_with(patterns, left):
+def test_labels_are_allowed_by_key_or_prefix(patterns, left):
     assert list(AllowedKeys(patterns).filter(LABELS)) == left
-    (event,) = told(redacted(AllowedKeys(patterns)), of_pod(labels=LABELS))
+    (event,) = encode_forks(redacted(AllowedKeys(patterns)), of_pod(labels=LABELS))
     assert event["k8s"]["labels"] == {key: LABELS[key] for key in left}
 
 
 @given(st.lists(forks(), max_size=4))
-def test_what_is_not_allowed_is_nowhere_in_the_event_and_all_else_is_as_it_was(several):
-    for plain, event in zip(told(NativeEncoder("demo", "node1"), *several), told(redacted(NONE), *several), strict=True):
+def test_only_allowed_labels_are_in_the_event_and_the_rest_is_unchanged(several):
+    for plain, event in zip(
+        encode_forks(NativeEncoder("demo", "node1"), *several), encode_forks(redacted(NONE), *several), strict=True
+    ):
         k8s = plain["k8s"]
         k8s.pop("annotations", None)
         assert event == {**plain, "k8s": {**k8s, "labels": k8s["labels"] and {}}}
 
 
-def test_annotations_are_another_list_than_labels():
+def test_annotations_have_a_list_of_their_own():
     fork = of_pod(labels=LABELS, annotations={"example.com/owner": "shop", "secret": "s3cr3t"})
-    (event,) = told(redacted(NONE, AllowedKeys(["example.com/owner"])), fork)
+    (event,) = encode_forks(redacted(NONE, AllowedKeys(["example.com/owner"])), fork)
     assert (event["k8s"]["labels"], event["k8s"]["annotations"]) == ({}, {"example.com/owner": "shop"})
 
 
-def test_a_subject_stays_one_subject_so_that_what_is_made_of_it_is_made_once():
+def test_an_attribution_is_redacted_once():
     seen = []
 
     class Encoder(NativeEncoder):
@@ -70,12 +72,12 @@ def test_a_subject_stays_one_subject_so_that_what_is_made_of_it_is_made_once():
             return super().forks(stream, forks)
 
     encoder, fork = PodRedactor(Encoder("demo", "node1"), NONE, NONE), of_pod(labels=LABELS)
-    told(encoder, fork, fork)
-    told(encoder, fork)
+    encode_forks(encoder, fork, fork)
+    encode_forks(encoder, fork)
     assert len(set(seen)) == 1
 
 
-def test_the_agents_own_events_are_redacted_too_and_their_makers_copy_is_not():
+def test_agent_events_are_redacted_in_a_copy():
     attribution = of_pod(labels=LABELS, annotations={"secret": "s3cr3t"}).attribution
     event = {"event": "gap", "id": "1", **k8s_fields(attribution, "demo", "node1")}
     before = json.dumps(event)
@@ -86,13 +88,13 @@ def test_the_agents_own_events_are_redacted_too_and_their_makers_copy_is_not():
     assert json.dumps(event) == before
 
 
-def test_an_event_of_no_pod_has_nothing_to_redact():
+def test_an_event_without_a_pod_is_unchanged():
     event = {"event": "gap", "id": "1", **k8s_fields(Attribution(7, None, "host", None), "demo", "node1")}
     assert json.loads(redacted(NONE).event(event)) == event
 
 
 class Fixed:
-    """An encoder that has made up its mind."""
+    """An encoder with a fixed result."""
 
     def __init__(self, document):
         self._item = json.dumps(document)
@@ -121,13 +123,13 @@ class Fixed:
         ({"a": {"a": {"a": 1}}}, "a.a", {"a": {}}),
     ],
 )  # fmt: skip
-def test_a_field_goes_by_its_dotted_name_however_it_lies(document, name, left):
+def test_a_field_is_dropped_by_its_dotted_name(document, name, left):
     encoder = FieldDropper(Fixed(document), [name])
     assert [json.loads(item) for item in encoder.forks(STREAM, [a_fork(), a_fork()])] == [left, left]
     assert json.loads(encoder.event({})) == left
 
 
-def test_several_names_go_together():
+def test_several_fields_are_dropped():
     assert json.loads(FieldDropper(Fixed({"a": 1, "b": {"c": 2}, "d": 3}), ["a", "b.c"]).event({})) == {"b": {}, "d": 3}
 
 
@@ -135,7 +137,7 @@ documents = st.dictionaries(hostile, st.integers(-(2**63), 2**64 - 1) | hostile 
 
 
 @given(documents, st.lists(st.sampled_from("abc"), min_size=1, max_size=4))
-def test_what_is_not_named_stays_to_the_last_digit_on_one_line(document, name):
+def test_the_other_fields_keep_all_digits_on_one_line(document, name):
     item = FieldDropper(Fixed(document), [".".join(name)]).event({})
     assert json.loads(item) == {key: value for key, value in document.items() if key != ".".join(name)}
     assert "\n" not in item

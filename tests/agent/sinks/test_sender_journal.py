@@ -1,4 +1,4 @@
-"""A sender on the real journal: what it settles is what the next agent finds, through faults and deaths between commits."""
+"""A sender with the real journal: the next agent finds what it completed, through faults and restarts between commits."""
 
 import asyncio
 
@@ -6,27 +6,27 @@ from agent.journal import Journal
 from agent.sinks.delivery.connections import Timeouts
 from tests.faults import Close, FaultProxy, Forward, Half, Reset, Say, TooLarge
 
-from .sending import Way, until
+from .sender_scene import SenderScene, until
 
-STREAM = "boot.epoch"
+STREAM = "boot.instance"
 
 
-async def until_empty(way, journal):
-    """The sender at work, with a commit a hundred times a second."""
+async def until_empty(scene, journal):
+    """Runs the sender, with a hundred commits a second."""
 
     async def commits():
         while True:
             await journal.commit()
             await asyncio.sleep(0.01)
 
-    async with way.running(), asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with scene.running(), asyncio.timeout(20), asyncio.TaskGroup() as group:
         task = group.create_task(commits())
-        await way.queue.empty()
+        await scene.queue.empty()
         task.cancel()
     await journal.commit()
 
 
-async def test_through_faults_and_deaths_every_fork_arrives_and_counts_once(receiver, tmp_path):
+async def test_through_faults_and_restarts_every_fork_arrives_and_counts_once(receiver, tmp_path):
     lives = [
         [Reset("taken"), Say(503), Forward(), Half(Forward())],
         [TooLarge(0), Forward(), Say(413), Close()],
@@ -34,32 +34,32 @@ async def test_through_faults_and_deaths_every_fork_arrives_and_counts_once(rece
     ]
     put = 0
 
-    async def born():
+    async def started():
         journal = Journal(tmp_path / "journal.db", {"siem": 1 << 20})
         await journal.open()
-        way = Way(proxy.url("/v1/events"), queue=journal.queue("siem"), timeouts=Timeouts(5, 1, 2))
-        way.sent = put
-        return journal, way
+        scene = SenderScene(proxy.url("/v1/events"), queue=journal.queue("siem"), timeouts=Timeouts(5, 1, 2))
+        scene.sent = put
+        return journal, scene
 
     with FaultProxy(receiver.address) as proxy:
         for faults in lives:
-            journal, way = await born()
+            journal, scene = await started()
             for _ in range(5):
-                way.put(4)
-            put = way.sent
+                scene.put(4)
+            put = scene.sent
             await journal.commit()
             proxy.play(*faults)
             enough = len(proxy.requests) + len(faults) + 1
-            async with way.running():
+            async with scene.running():
                 await until(lambda enough=enough: len(proxy.requests) >= enough)
             await journal.close()  # which commits nothing: as a death would leave it
-        journal, way = await born()
-        await until_empty(way, journal)
+        journal, scene = await started()
+        await until_empty(scene, journal)
     account = journal.account(STREAM, "siem")
     lost = {reason: forks.total() for reason, forks in account.lost.items()}
     assert account.delivered.total() + sum(lost.values()) == put == 60
     assert lost.keys() <= {"rejected", "too_large"}
-    first = list(dict.fromkeys(receiver.taken))
+    first = list(dict.fromkeys(receiver.accepted))
     assert first == sorted(first)
     assert len(first) >= account.delivered.total()
     await journal.close()

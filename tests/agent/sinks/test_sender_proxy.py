@@ -1,4 +1,4 @@
-"""A sender behind an HTTP proxy: CONNECT for https, the whole URL for http, credentials that nobody gets to see."""
+"""A sender behind an HTTP proxy: CONNECT for https, the whole URL for http, credentials that are never shown."""
 
 import select
 import socket
@@ -13,14 +13,14 @@ from tests.certificates import Authority
 from tests.faults import Close, FaultProxy, Forward, Reset, Say
 from tests.messages import fields_of, read_head
 
-from .sending import Way, until
+from .sender_scene import SenderScene, until
 
 CREDENTIALS = "agent:hunter2%40home"  # as a URL has them
 SHOWN = "Basic " + b64encode(b"agent:hunter2@home").decode()
 
 
 class Proxy:
-    """Tunnels for CONNECT, passes on what has a whole URL. `wants`: Proxy-Authorization; `refuses`: with this status."""
+    """Tunnels CONNECT, and forwards requests with a whole URL. `wants`: Proxy-Authorization; `refuses`: with this status."""
 
     def __init__(self, tls=None):
         self.seen, self.wants, self.refuses = [], None, None
@@ -97,40 +97,40 @@ def ca(authority, tmp_path):
 
 @pytest.fixture
 def secure(receiver, authority):
-    """The receiver, with TLS before it."""
+    """The receiver behind TLS."""
     with FaultProxy(receiver.address, tls=authority.server()) as front:
         yield front
 
 
 def way_through(between, front, ca, credentials=""):
-    way = Way(front.url("/v1/events"), timeouts=Timeouts(5, 2, 5), ca_file=ca, proxy=between.url(credentials))
-    way.put()
-    return way
+    scene = SenderScene(front.url("/v1/events"), timeouts=Timeouts(5, 2, 5), ca_file=ca, proxy=between.url(credentials))
+    scene.put()
+    return scene
 
 
 async def test_https_goes_through_one_tunnel(receiver, between, secure, ca):
-    way = way_through(between, secure, ca)
+    scene = way_through(between, secure, ca)
     for _ in range(5):
-        way.put()
-    await way.ship()
+        scene.put()
+    await scene.ship()
     assert between.seen == [("CONNECT", f"127.0.0.1:{secure.address[1]}", None)]
-    assert receiver.taken == [*range(18)]
+    assert receiver.accepted == [*range(18)]
 
 
-async def test_http_goes_through_with_its_whole_url(receiver, between):
-    way = Way(receiver.url, proxy=between.url(CREDENTIALS))
+async def test_http_goes_through_the_proxy_with_the_whole_url(receiver, between):
+    scene = SenderScene(receiver.url, proxy=between.url(CREDENTIALS))
     between.wants = SHOWN
     for _ in range(5):
-        way.put()
-    await way.ship()
+        scene.put()
+    await scene.ship()
     assert between.seen == [("POST", receiver.url, SHOWN)]
-    assert receiver.taken == [*range(15)]
+    assert receiver.accepted == [*range(15)]
 
 
-async def test_credentials_are_shown_to_the_proxy_and_to_nobody_else(receiver, between, secure, ca):
+async def test_the_proxys_credentials_are_sent_to_the_proxy_only(receiver, between, secure, ca):
     between.wants = SHOWN
-    way = way_through(between, secure, ca, CREDENTIALS)
-    await way.ship()
+    scene = way_through(between, secure, ca, CREDENTIALS)
+    await scene.ship()
     assert between.seen == [("CONNECT", f"127.0.0.1:{secure.address[1]}", SHOWN)]
     assert "Proxy-Authorization" not in receiver.tries[0][1]
 
@@ -144,73 +144,73 @@ async def test_credentials_are_shown_to_the_proxy_and_to_nobody_else(receiver, b
         (503, "retry: the proxy {proxy} refuses to connect to {receiver}: 503"),
     ],
 )
-async def test_a_proxy_that_refuses_is_said_and_waited_for(receiver, between, secure, ca, caplog, status, state):
+async def test_a_proxy_that_refuses_is_named_and_waited_for(receiver, between, secure, ca, caplog, status, state):
     caplog.set_level(1)
     between.refuses = status
-    way = way_through(between, secure, ca, CREDENTIALS)
-    async with way.running():
-        await until(lambda: way.sender.responses.get("proxy", 0) > 2)
+    scene = way_through(between, secure, ca, CREDENTIALS)
+    async with scene.running():
+        await until(lambda: scene.sender.responses.get("proxy", 0) > 2)
         addresses = {"proxy": f"127.0.0.1:{between.address[1]}", "receiver": f"127.0.0.1:{secure.address[1]}"}
-        assert way.sender.state == state.format(**addresses)
+        assert scene.sender.state == state.format(**addresses)
         between.refuses = None
-        await until(lambda: not len(way.queue))
-    assert receiver.taken == [0, 1, 2]
-    assert "hunter2" not in "".join([*(record.getMessage() for record in caplog.records), repr(way.sender.responses)])
+        await until(lambda: not len(scene.queue))
+    assert receiver.accepted == [0, 1, 2]
+    assert "hunter2" not in "".join([*(record.getMessage() for record in caplog.records), repr(scene.sender.responses)])
 
 
-async def test_a_proxy_that_is_away_is_said(secure, ca):
-    way = Way(secure.url(), ca_file=ca, proxy=f"http://{CREDENTIALS}@127.0.0.1:1")
-    way.put()
-    async with way.running():
-        await until(lambda: way.sender.responses)
-    assert way.sender.state == "retry: the proxy 127.0.0.1:1 can't be reached: Connection refused"
+async def test_an_unreachable_proxy_is_named(secure, ca):
+    scene = SenderScene(secure.url(), ca_file=ca, proxy=f"http://{CREDENTIALS}@127.0.0.1:1")
+    scene.put()
+    async with scene.running():
+        await until(lambda: scene.sender.responses)
+    assert scene.sender.state == "retry: the proxy 127.0.0.1:1 can't be reached: Connection refused"
 
 
 async def test_a_receivers_certificate_is_checked_through_the_tunnel(receiver, between, secure, ca):
     secure.tls = Authority().server()
-    way = way_through(between, secure, ca)
-    async with way.running():
-        await until(lambda: way.sender.responses.get("tls"))
-        assert way.sender.state.startswith(f"hold: 127.0.0.1:{secure.address[1]} is not trusted: ")
+    scene = way_through(between, secure, ca)
+    async with scene.running():
+        await until(lambda: scene.sender.responses.get("tls"))
+        assert scene.sender.state.startswith(f"hold: 127.0.0.1:{secure.address[1]} is not trusted: ")
     assert receiver.tries == []
 
 
-async def test_trouble_beyond_the_proxy_is_trouble_as_any(receiver, between, secure, ca):
+async def test_faults_behind_the_proxy_are_handled_like_others(receiver, between, secure, ca):
     secure.play(Say(503), Reset("read"), Forward(), Reset("taken"), Forward(close=True), Close())
-    way = way_through(between, secure, ca)
+    scene = way_through(between, secure, ca)
     for _ in range(5):
-        way.put()
-    await way.ship()
-    assert way.queue.delivered == {7: 18}
-    assert list(dict.fromkeys(receiver.taken)) == [*range(18)]
+        scene.put()
+    await scene.ship()
+    assert scene.queue.delivered == {7: 18}
+    assert list(dict.fromkeys(receiver.accepted)) == [*range(18)]
 
 
 @pytest.mark.parametrize("plain", [True, False])
-async def test_a_proxy_can_speak_tls_itself(receiver, authority, secure, ca, plain):
+async def test_a_proxy_can_use_tls(receiver, authority, secure, ca, plain):
     between = Proxy(authority.server())
     between.wants = SHOWN
     url = receiver.url if plain else secure.url("/v1/events")
-    way = Way(url, ca_file=ca, proxy=between.url(CREDENTIALS))
-    way.put()
-    way.put()
-    await way.ship()
+    scene = SenderScene(url, ca_file=ca, proxy=between.url(CREDENTIALS))
+    scene.put()
+    scene.put()
+    await scene.ship()
     between.close()
     assert [method for method, _, _ in between.seen] == ["POST" if plain else "CONNECT"]
-    assert receiver.taken == [*range(6)]
+    assert receiver.accepted == [*range(6)]
 
 
-async def test_a_tls_proxy_is_checked_as_a_receiver_is(receiver, ca):
+async def test_a_tls_proxys_certificate_is_checked(receiver, ca):
     between = Proxy(Authority().server())
-    way = Way(receiver.url, ca_file=ca, proxy=between.url(CREDENTIALS))
-    way.put()
-    async with way.running():
-        await until(lambda: way.sender.responses.get("tls"))
-        assert way.sender.state.startswith(f"hold: 127.0.0.1:{between.address[1]} is not trusted: ")
+    scene = SenderScene(receiver.url, ca_file=ca, proxy=between.url(CREDENTIALS))
+    scene.put()
+    async with scene.running():
+        await until(lambda: scene.sender.responses.get("tls"))
+        assert scene.sender.state.startswith(f"hold: 127.0.0.1:{between.address[1]} is not trusted: ")
     between.close()
     assert (between.seen, receiver.tries) == ([], [])
 
 
-def test_a_destination_shown_shows_no_secret():
+def test_the_repr_of_a_destination_has_no_secret():
     shown = repr(Destination("https://siem.example/secret-path", proxy=f"http://{CREDENTIALS}@proxy.example:3128"))
     assert "secret" not in shown
     assert "hunter2" not in shown

@@ -1,5 +1,4 @@
-"""One sink, over a real journal: when items become a batch, what a crash leaves of the open ones, what is left out, how
-late it is."""
+"""One sink with a real journal: when items become a batch, what a crash leaves of the open batch, selection, and lag."""
 
 import gzip
 import json
@@ -26,7 +25,7 @@ def a_fork(sequence=0, attribution=HOST, counted=None):
 
 
 class Ground:
-    """A journal in a folder, and the sink that writes into it; `again` is what the next agent finds."""
+    """A journal in a folder, and the sink that writes into it. `again`: as the next agent finds them."""
 
     def __init__(self, folder, **fields):
         self.folder = folder
@@ -51,7 +50,7 @@ class Ground:
         return await self.open()
 
     async def sequences(self):
-        """Of the batches that wait, in their order; they are taken out."""
+        """The sequences of the queued batches, in order. Empties the queue."""
         found = []
         while len(self.sink.queue):
             batch = await self.journal.queue("siem").head()
@@ -78,14 +77,14 @@ async def test_items_wait_for_others_until_their_time_is_up(ground):
     assert (ground.sink.queued(STREAM), len(ground.sink.queue)) == (1, 1)
 
 
-async def test_the_time_is_that_of_the_first_item(ground):
+async def test_the_wait_starts_with_the_first_item(ground):
     ground.sink.emit_forks(STREAM, [a_fork(0)], 100.0)
     ground.sink.emit_forks(STREAM, [a_fork(1)], 100.9)
     await ground.commit(101.0)
     assert await ground.sequences() == [[0, 1]]
 
 
-async def test_a_clock_that_was_set_back_makes_nothing_wait_for_ever(ground):
+async def test_a_batch_is_due_when_the_clock_was_set_back(ground):
     ground.sink.emit_forks(STREAM, [a_fork()], 100.0)
     assert ground.sink.due(50.0)
 
@@ -110,7 +109,7 @@ async def test_a_batch_has_forks_of_one_stream_only(ground):
     assert await ground.sequences() == [[0, 1], [2]]
 
 
-async def test_what_was_open_at_a_crash_goes_on_where_it_was(ground):
+async def test_an_open_batch_survives_a_crash(ground):
     ground.sink.emit_forks(STREAM, [a_fork(0), a_fork(1, INSIDE)], 100.0)
     await ground.commit(100.5)
     sink = await ground.again()
@@ -122,7 +121,7 @@ async def test_what_was_open_at_a_crash_goes_on_where_it_was(ground):
     assert await ground.sequences() == [[0, 1, 2]]
 
 
-async def test_what_became_a_batch_is_not_found_open_again(ground):
+async def test_a_closed_batch_is_not_restored_as_open(ground):
     ground.sink.emit_forks(STREAM, [a_fork(0)], 100.0)
     await ground.commit(100.5)
     await ground.commit(101.0)
@@ -131,7 +130,7 @@ async def test_what_became_a_batch_is_not_found_open_again(ground):
     assert await ground.sequences() == [[0]]
 
 
-async def test_bodies_of_a_form_that_was_changed_are_lost_and_said_to_be(ground):
+async def test_bodies_of_another_format_are_counted_as_lost(ground):
     ground.sink.emit_forks(STREAM, [a_fork(0), a_fork(1)], 100.0)
     await ground.commit(101.0, everything=True)
     ground.sink.emit_forks(STREAM, [a_fork(2, INSIDE)], 101.0)
@@ -141,7 +140,7 @@ async def test_bodies_of_a_form_that_was_changed_are_lost_and_said_to_be(ground)
     assert sink.account(STREAM).lost == {"sink_changed": {7: 2, 8: 1}}
 
 
-async def test_events_of_the_agents_own_go_along_and_are_no_forks(ground):
+async def test_agent_events_are_batched_and_do_not_count_as_forks(ground):
     ground.sink.emit_event(STREAM, GAP, 100.0)
     ground.sink.emit_forks(STREAM, [a_fork(6)], 100.0)
     assert ground.sink.queued(STREAM) == 1
@@ -150,13 +149,13 @@ async def test_events_of_the_agents_own_go_along_and_are_no_forks(ground):
     assert await ground.sequences() == [[5, 6]]
 
 
-async def test_a_fork_is_accounted_to_the_row_that_the_kernel_counted_it_in(ground):
+async def test_a_fork_is_counted_for_the_cgroup_that_the_kernel_counted_it_in(ground):
     ground.sink.emit_forks(STREAM, [a_fork(0), a_fork(1, INSIDE, counted=7)], 100.0)
     await ground.commit(101.0)
     assert (await ground.journal.queue("siem").head()).forks == {7: 2}
 
 
-async def test_what_nobody_selected_is_counted_as_filtered_and_not_sent(tmp_path):
+async def test_forks_that_are_not_selected_are_counted_as_filtered(tmp_path):
     ground = Ground(tmp_path, select={"host": False})
     sink = await ground.open()
     sink.emit_forks(STREAM, [a_fork(0), a_fork(1, INSIDE), a_fork(2)], 100.0)
@@ -168,7 +167,7 @@ async def test_what_nobody_selected_is_counted_as_filtered_and_not_sent(tmp_path
     await ground.journal.close()
 
 
-async def test_a_sink_that_wants_no_forks_gets_none_and_says_so(tmp_path):
+async def test_a_sink_without_forks_counts_all_as_filtered(tmp_path):
     ground = Ground(tmp_path, select={"events": ["gap"]})
     sink = await ground.open()
     sink.emit_forks(STREAM, [a_fork(0)], 100.0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent.sinks.encoders.times import Rfc3339
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+UNIX_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -20,16 +20,16 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
         (951_782_400 * 10**9, "2000-02-29T00:00:00.000000000Z"),
     ],
 )
-def test_a_moment_has_nine_digits_and_a_z(ns, text):
+def test_a_time_has_nine_decimals_and_a_z(ns, text):
     assert Rfc3339()(ns) == text
 
 
 @given(st.lists(st.integers(0, 253402300799 * 10**9)))
-def test_every_moment_is_the_calendars(moments):
+def test_every_time_is_equal_to_datetimes(moments):
     time = Rfc3339()
     for ns in moments:
         text = time(ns)
-        whole = EPOCH + timedelta(seconds=ns // 10**9)
+        whole = UNIX_ZERO + timedelta(seconds=ns // 10**9)
         assert datetime.fromisoformat(text[:19] + "+00:00") == whole
         assert text[19:] == f".{ns % 10**9:09d}Z"
 
@@ -38,7 +38,7 @@ def test_every_moment_is_the_calendars(moments):
 @example(10**30)
 @example(-(10**30))
 @example(-1)
-def test_a_clock_that_was_set_to_nonsense_still_gives_a_time(ns):
+def test_a_time_out_of_range_is_valid_text(ns):
     text = Rfc3339()(ns)
     assert len(text) == 30
     datetime.fromisoformat(text[:19])

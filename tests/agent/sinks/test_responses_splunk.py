@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agent.sinks.delivery.responses import MOST_BYTES, Result
 from agent.sinks.delivery.responses.splunk import interpret
-from tests.agent.sinks.answering import call, content_types, holds, hostile_bodies
+from tests.agent.sinks.response_bodies import call, content_types, holds, hostile_bodies
 
 # (status, code, Splunk's own text, fate)
 CODES = [
@@ -42,14 +42,14 @@ CODES = [
 
 
 @pytest.mark.parametrize(("status", "code", "text", "result"), CODES, ids=[f"{row[0]}/{row[1]}" for row in CODES])
-def test_each_code_has_its_fate_and_is_told(status, code, text, result):
+def test_each_code_has_a_result_and_is_described(status, code, text, result):
     outcome = call(interpret, status, {"text": text, "code": code})
     assert outcome.result is result
     assert outcome.text.startswith(f"{status} code {code}, {text}")
 
 
 @pytest.mark.parametrize(("status", "code", "text", "result"), CODES, ids=[f"{row[0]}/{row[1]}" for row in CODES])
-def test_what_is_held_says_what_to_do_about_it(status, code, text, result):
+def test_a_held_code_is_described_with_what_to_do(status, code, text, result):
     advice = call(interpret, status, {"text": text, "code": code}).text.removeprefix(f"{status} code {code}, {text}")
     assert bool(advice) is (result is Result.HOLD)
 
@@ -65,17 +65,17 @@ def test_what_is_held_says_what_to_do_about_it(status, code, text, result):
     ],
 )
 @pytest.mark.parametrize("body", [b"", b"busy", {"text": "?", "code": 99}, {"code": "6"}, {"code": True}, [6]])
-def test_without_a_code_that_is_known_the_status_says_it(result, statuses, body):
+def test_without_a_known_code_the_status_decides(result, statuses, body):
     assert {status: call(interpret, status, body).result for status in statuses} == dict.fromkeys(statuses, result)
 
 
 @pytest.mark.parametrize("code", [5, 6, 12, 13, 15])
-def test_a_status_that_means_the_path_is_believed_before_a_code_that_means_the_data(code):
+def test_a_status_for_the_path_takes_precedence_over_a_code_for_the_data(code):
     assert call(interpret, 404, {"text": "Invalid data format", "code": code, "invalid-event-number": 1}).result is Result.HOLD
 
 
 @pytest.mark.parametrize("code", [24, 25])
-def test_a_queue_that_is_nearly_full_has_taken_the_batch_and_asks_for_a_pause(code):
+def test_a_nearly_full_queue_accepts_the_batch_with_a_pause(code):
     outcome = call(interpret, 200, {"text": "Queue is approaching capacity", "code": code})
     assert outcome.result is Result.ACCEPTED
     assert outcome.pause_s > 0
@@ -84,66 +84,66 @@ def test_a_queue_that_is_nearly_full_has_taken_the_batch_and_asks_for_a_pause(co
 
 
 @pytest.mark.parametrize(("status", "code"), [(429, 26), (429, 27), (503, 9)])
-def test_a_full_queue_may_name_a_pause(status, code):
+def test_a_full_queue_may_have_a_pause(status, code):
     assert call(interpret, status, {"code": code}, Retry_After="9").pause_s == 9
     assert call(interpret, status, {"code": code}).pause_s is None
 
 
 @pytest.mark.parametrize("code", [6, 12, 13, 15])
-def test_of_a_bad_event_that_is_named_only_that_one_is_refused_and_all_others_go_again(code):
+def test_only_the_named_bad_event_is_rejected_and_the_others_are_sent_again(code):
     outcome = call(interpret, 400, {"text": "x", "code": code, "invalid-event-number": 2})
     assert (outcome.result, outcome.rejected_items, outcome.retry_items) == (Result.ACCEPTED, (2,), (0, 1, 3, 4))
     assert "event 2 of 5" in outcome.text
 
 
-def test_what_goes_again_for_a_bad_event_goes_after_a_pause():
+def test_the_events_beside_a_bad_one_are_sent_again_after_a_pause():
     assert call(interpret, 400, {"code": 6, "invalid-event-number": 2}).pause_s > 0
     alone = call(interpret, 400, {"code": 6, "invalid-event-number": 0}, events=1)
     assert alone[2:] == (None, (0,), (), 0)
 
 
 @pytest.mark.parametrize("number", [-1, 5, 2**63, True, "2", 2.0, None, [2]])
-def test_a_bad_event_that_was_not_sent_names_none(number):
+def test_a_bad_event_outside_of_the_batch_rejects_the_batch(number):
     assert call(interpret, 400, {"code": 6, "invalid-event-number": number}).result is Result.REJECTED
 
 
-def test_a_wrong_index_is_held_whichever_event_it_names():
+def test_a_wrong_index_is_held_whichever_event_is_named():
     outcome = call(interpret, 400, {"text": "Incorrect index", "code": 7, "invalid-event-number": 1})
     assert (outcome.result, outcome.rejected_items) == (Result.HOLD, ())
 
 
 @pytest.mark.parametrize(("code", "result"), [(code, result) for _, code, _, result in CODES if result is not Result.ACCEPTED])
-def test_the_code_of_an_error_has_taken_nothing_whatever_the_status(code, result):
+def test_an_error_code_accepts_nothing_whatever_the_status(code, result):
     assert {call(interpret, status, {"text": "x", "code": code}).result for status in (200, 400, 503)} == {result}
 
 
 @pytest.mark.parametrize("text", [None, 5, {"a": 1}, ["a"]])
-def test_words_that_are_none_are_not_repeated(text):
+def test_a_text_that_is_not_a_string_is_not_repeated(text):
     assert call(interpret, 503, {"text": text, "code": 9}).text == "503 code 9, no text"
 
 
-def test_what_is_too_large_is_split_whichever_code_it_has():
+def test_a_too_large_batch_is_split_whatever_the_code():
     assert call(interpret, 413, {"text": "too large", "code": 27}).result is Result.SPLIT
 
 
 @pytest.mark.parametrize("body", [b"<!doctype html><title>Sign in", b"\n<html>"])
-def test_a_web_page_has_taken_nothing(body):
+def test_a_web_page_accepts_nothing(body):
     assert call(interpret, 200, body).result is Result.HOLD
 
 
-def test_an_answer_that_was_cut_has_not_said_that_it_took_anything():
+def test_a_cut_response_accepts_nothing():
     cut = b'{"text":"' + b"a" * MOST_BYTES
     assert call(interpret, 200, cut[:MOST_BYTES]).result is Result.RETRY
     assert call(interpret, 200, cut[: MOST_BYTES - 1]).result is Result.ACCEPTED
 
 
 @given(st.integers(200, 599), hostile_bodies, st.integers(1, 8), content_types)
-def test_no_body_makes_it_raise_or_point_outside_the_batch(status, body, events, content_type):
+def test_no_body_raises_or_names_items_outside_of_the_batch(status, body, events, content_type):
     assert holds(interpret, status, body, events, content_type)
 
 
 @given(st.integers(0, 30), st.integers(0, 7), st.integers(1, 8))
-def test_nothing_is_lost_between_refused_and_again(code, number, events):
+def test_rejected_and_retried_items_are_the_whole_batch(code, number, events):
     outcome = call(interpret, 400, {"code": code, "invalid-event-number": number}, events)
     if outcome.result is Result.ACCEPTED:
         assert sorted((*outcome.rejected_items, *outcome.retry_items)) == list(range(events))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agent.sinks.delivery.responses import MOST_BYTES, Result
 from agent.sinks.delivery.responses.elastic import interpret
-from tests.agent.sinks.answering import call, content_types, holds, hostile_bodies
+from tests.agent.sinks.response_bodies import call, content_types, holds, hostile_bodies
 
 MAPPING, STRICT, CONFLICT, BUSY = (
     "document_parsing_exception",
@@ -45,33 +45,33 @@ def given_to(*items, **headers):
         (410, "gone", "refused"),
     ],
 )
-def test_each_item_has_its_own_fate_beside_one_that_was_taken(status, error, group):
+def test_each_item_has_a_result_of_its_own(status, error, group):
     outcome = given_to(an_item(201), an_item(status, error))
     assert outcome.result is Result.ACCEPTED
     assert (outcome.rejected_items, outcome.retry_items) == ((1,) * (group == "refused"), (1,) * (group == "again"))
     assert group == "taken" or error in outcome.text
 
 
-def test_a_conflict_is_a_document_that_is_there_already_and_only_of_a_create():
+def test_a_conflict_of_a_create_is_accepted():
     assert given_to(an_item(409, CONFLICT), an_item(409, CONFLICT))[:1] == (Result.ACCEPTED,)
     assert given_to(an_item(201), an_item(409, CONFLICT, action="index")).rejected_items == (1,)
 
 
-def test_a_mixed_answer_is_taken_apart_and_told_in_one_line():
+def test_a_mixed_response_is_separated_and_described_in_one_line():
     items = (an_item(201), an_item(400, MAPPING), an_item(429, BUSY), an_item(409, CONFLICT), an_item(400, MAPPING))
     outcome = given_to(*items)
     assert (outcome.rejected_items, outcome.retry_items) == ((1, 4), (2,))
     assert outcome.text == f"200 2 accepted, 2 rejected, 1 to be sent again: {MAPPING} (2), {BUSY} (1)"
 
 
-def test_what_is_to_be_sent_again_is_so_after_a_pause():
+def test_items_are_sent_again_after_a_pause():
     assert given_to(an_item(201), an_item(429, BUSY)).pause_s > 0
     assert given_to(an_item(201), an_item(429, BUSY), Retry_After="9").pause_s == 9
     assert given_to(an_item(201), an_item(400, MAPPING), Retry_After="9").pause_s is None
     assert given_to(an_item(201)).pause_s is None
 
 
-def test_when_none_could_be_taken_now_all_of_it_is_retried_and_backs_off():
+def test_a_batch_without_an_accepted_item_is_retried_as_a_whole():
     assert given_to(an_item(429, BUSY), an_item(503, "x"))[:2] == (
         Result.RETRY,
         f"200 0 accepted, 0 rejected, 2 to be sent again: {BUSY} (1), x (1)",
@@ -79,26 +79,26 @@ def test_when_none_could_be_taken_now_all_of_it_is_retried_and_backs_off():
     assert given_to(an_item(429, BUSY), Retry_After="9").pause_s == 9
 
 
-def test_a_path_that_there_is_not_is_the_operators_to_mend_though_it_is_told_with_a_400():
+def test_a_missing_path_is_held_though_its_status_is_400():
     body = {"error": "no handler found for uri [/x/_elsewhere] and method [POST]"}
     assert call(interpret, 400, body).result is Result.HOLD
     assert call(interpret, 400, {"error": {"type": "x", "reason": "no handler found for uri"}}).result is Result.REJECTED
 
 
 @pytest.mark.parametrize("error", ["index_closed_exception", "invalid_index_name_exception"])
-def test_an_index_that_takes_nothing_at_all_is_the_operators_to_mend(error):
+def test_an_index_that_accepts_nothing_is_held(error):
     assert given_to(an_item(400, error), an_item(400, error)).result is Result.HOLD
     assert given_to(an_item(201), an_item(400, error)).rejected_items == (1,)
 
 
 @pytest.mark.parametrize(("status", "error"), [(403, "security_exception"), (404, "index_not_found_exception"), (401, "x")])
-def test_what_no_document_at_all_passes_is_the_operators_to_mend(status, error):
+def test_an_error_of_the_index_or_the_key_in_all_items_is_held(status, error):
     outcome = given_to(an_item(status, error), an_item(status, error))
     assert (outcome.result, outcome.rejected_items) == (Result.HOLD, ())
     assert error in outcome.text
 
 
-def test_all_documents_refused_for_their_own_sake_do_not_block_the_queue():
+def test_a_batch_of_rejected_documents_does_not_block_the_queue():
     outcome = given_to(an_item(400, MAPPING), an_item(400, MAPPING))
     assert (outcome.result, outcome.rejected_items) == (Result.ACCEPTED, (0, 1))
 
@@ -108,7 +108,7 @@ def test_all_documents_refused_for_their_own_sake_do_not_block_the_queue():
     [None, [], "x", {}, {"create": None}, {"create": {}}, {"create": {"status": "201"}}, {"create": {"status": True}},
      {"create": {"status": 201}, "index": {"status": 201}}],
 )  # fmt: skip
-def test_an_item_that_can_not_be_understood_is_sent_again(item):
+def test_an_unreadable_item_is_sent_again(item):
     body = {"errors": False, "items": [{"create": {"status": 201}}, item]}
     assert call(interpret, 200, body, 2).retry_items == (1,)
 
@@ -116,7 +116,7 @@ def test_an_item_that_can_not_be_understood_is_sent_again(item):
 @pytest.mark.parametrize(
     "body", [{"errors": False}, {"took": 1, "errors": False, "items": []}, {"errors": False, "items": None}]
 )
-def test_no_errors_and_no_items_says_that_all_were_taken(body):
+def test_a_response_without_errors_and_items_accepts_all(body):
     assert call(interpret, 200, body, 3)[:2] == (Result.ACCEPTED, "200 3 accepted")
 
 
@@ -139,13 +139,13 @@ def test_no_errors_and_no_items_says_that_all_were_taken(body):
     ],
     ids=repr,
 )
-def test_an_answer_that_is_none_to_this_batch_takes_nothing_and_is_held(body):
+def test_a_response_to_another_request_is_held(body):
     outcome = call(interpret, 200, body, 3)
     assert outcome.result is Result.HOLD
     assert "url" in outcome.text
 
 
-def test_an_answer_that_was_cut_asks_for_smaller_batches():
+def test_a_response_that_is_too_long_splits_the_batch():
     assert call(interpret, 200, b"{" + b" " * MOST_BYTES).result is Result.SPLIT
 
 
@@ -158,11 +158,11 @@ def test_an_answer_that_was_cut_asks_for_smaller_batches():
         (Result.REJECTED, (400, 422)),
     ],
 )
-def test_each_status_of_the_whole_request_has_its_fate(result, statuses):
+def test_each_status_of_the_whole_request_has_a_result(result, statuses):
     assert {status: call(interpret, status).result for status in statuses} == dict.fromkeys(statuses, result)
 
 
-def test_a_request_that_was_refused_is_told_in_elasticsearchs_words():
+def test_a_rejected_request_is_described_by_elasticsearchs_text():
     body = {"error": {"root_cause": [], "type": "illegal_argument_exception", "reason": "no newline"}, "status": 400}
     assert call(interpret, 400, body).text == "400 illegal_argument_exception: no newline"
     assert call(interpret, 403, {"error": "no handler"}).text == "403 no handler"
@@ -170,19 +170,19 @@ def test_a_request_that_was_refused_is_told_in_elasticsearchs_words():
     assert call(interpret, 429, {"error": {"type": "circuit_breaking_exception"}}, Retry_After="9").pause_s == 9
 
 
-def test_hostile_kinds_of_errors_stay_one_bounded_line():
+def test_hostile_error_types_stay_one_bounded_line():
     text = given_to(*(an_item(400, f"{n}\n\x1b{'x' * 1000}") for n in range(50)), an_item(201)).text
     assert text.isprintable()
     assert len(text) < 400
 
 
 @pytest.mark.parametrize("error", [{"type": {"a": 1}}, {"type": 5}, {}, ["a"], 5])
-def test_an_error_of_no_kind_that_can_be_read_is_told_by_its_status(error):
+def test_an_error_without_a_type_is_described_by_its_status(error):
     assert call(interpret, 200, {"items": [{"create": {"status": 400, "error": error}}]}, 1).text.endswith(": 400 (1)")
 
 
 @given(st.integers(200, 599), hostile_bodies, st.integers(1, 8), content_types)
-def test_no_body_makes_it_raise_or_point_outside_the_batch(status, body, events, content_type):
+def test_no_body_raises_or_names_items_outside_of_the_batch(status, body, events, content_type):
     assert holds(interpret, status, body, events, content_type)
 
 
@@ -190,7 +190,7 @@ statuses = st.sampled_from([200, 201, 400, 401, 403, 404, 409, 429, 500, 503])
 
 
 @given(st.lists(statuses, min_size=1, max_size=8))
-def test_only_what_was_said_to_be_taken_counts_as_taken(several):
+def test_only_items_reported_as_accepted_count_as_accepted(several):
     outcome = given_to(*map(an_item, several))
     left = {*outcome.rejected_items, *outcome.retry_items} if outcome.result is Result.ACCEPTED else {*range(len(several))}
     assert {at for at, status in enumerate(several) if status not in (200, 201, 409)} <= left

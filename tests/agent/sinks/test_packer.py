@@ -1,4 +1,4 @@
-"""Items become bodies within limits, and no item is lost, doubled or altered on the way there or when a body is taken apart."""
+"""Bodies are within limits, and no item is lost, duplicated or changed, also when a body is split."""
 
 import gzip
 import json
@@ -41,7 +41,7 @@ FRAMINGS = {
 
 @st.composite
 def loads(draw, least=0):
-    """A framing, items of its own kind, and whose each of them is."""
+    """A framing, items of its kind, and the cgroup of each."""
     framing, one = FRAMINGS[draw(st.sampled_from(list(FRAMINGS)))]
     items = draw(st.lists(one, min_size=least, max_size=30))
     return framing, items, [draw(st.integers(1, 4) | st.just(NO_CGROUP)) for _ in items]
@@ -61,7 +61,7 @@ def contents(batch, framing, compression="none"):
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
-def test_a_body_is_what_the_receiver_unpacks_with_tools_of_its_own(compression):
+def test_a_body_can_be_decompressed_by_other_tools(compression):
     (batch,) = pack(a_packer(compression), ['{"comm":"sh"}', '{"comm":"Käse"}'])
     assert OPEN[compression](batch.body) == '{"comm":"sh"}\n{"comm":"Käse"}\n'.encode()
     assert batch.uncompressed == len(OPEN[compression](batch.body))
@@ -79,7 +79,7 @@ def test_every_item_is_in_one_body_with_its_cgroup(load, compression, events, si
 
 
 @given(loads(), st.integers(1, 10), st.integers(50, 600))
-def test_no_body_is_over_its_limits_but_that_of_a_single_item(load, events, size):
+def test_only_the_body_of_a_single_item_may_exceed_the_limits(load, events, size):
     framing, items, cgroups = load
     for batch in pack(a_packer("none", events, size, framing), items, cgroups):
         assert batch.events <= events
@@ -92,7 +92,7 @@ def test_items_that_a_framing_groups_keep_their_cgroups():
     assert contents(batch, Otlp()) == [(one, 1), (one, 3), (other, 2)]
 
 
-def test_bodies_are_as_full_as_they_may_be():
+def test_bodies_are_filled_up_to_the_limits():
     item = '{"event":"gap"}'
     batches = pack(a_packer(size=3 * (len(item) + 1)), [item] * 7)
     assert [batch.events for batch in batches] == [3, 3, 1]
@@ -105,23 +105,23 @@ def test_the_limit_is_in_bytes():
     assert all(len(batch.body) <= 500 for batch in pack(a_packer(size=500), [item] * 10))
 
 
-def test_nothing_makes_no_body():
+def test_no_items_make_no_body():
     assert pack(a_packer(), []) == []
 
 
-def test_a_batch_knows_its_stream_and_since_when_it_waits():
+def test_a_batch_has_its_stream_and_the_time_of_its_first_item():
     (batch,) = pack(a_packer(), ["1"])
     assert (batch.stream, batch.since, batch.cgroups) == (STREAM, 5.0, array("Q", [1]))
 
 
-def test_the_same_items_get_another_id_each_time_also_from_another_agent():
+def test_the_same_items_get_another_id_each_time():
     ids = [batch.id for packer in (a_packer(), a_packer()) for _ in range(3) for batch in pack(packer, ["1"])]
     assert len(set(ids)) == 6
     assert all(len(one) == 32 and int(one, 16) for one in ids)
 
 
 @given(loads(least=2), st.sampled_from(list(COMPRESSIONS)))
-def test_a_halved_batch_has_the_same_items_byte_for_byte_and_cgroups_in_step(load, compression):
+def test_the_halves_of_a_batch_have_its_items_and_their_cgroups(load, compression):
     framing, items, cgroups = load
     packer = a_packer(compression, framing=framing)
     (batch,) = pack(packer, items, cgroups)
@@ -134,7 +134,7 @@ def test_a_halved_batch_has_the_same_items_byte_for_byte_and_cgroups_in_step(loa
 
 
 @given(loads(least=1))
-def test_halving_goes_on_down_to_single_items_and_there_it_ends(load):
+def test_a_batch_can_be_split_down_to_single_items(load):
     framing, items, cgroups = load
     packer = a_packer(framing=framing)
     left, single = pack(packer, items, cgroups), []
@@ -149,7 +149,7 @@ def test_halving_goes_on_down_to_single_items_and_there_it_ends(load):
 
 
 @given(loads(least=1), st.lists(st.integers(0, 29) | st.integers(-99, 99), max_size=40))
-def test_a_part_has_the_items_at_the_places_that_are_there_once_each(load, places):
+def test_a_part_has_each_item_once(load, places):
     framing, items, cgroups = load
     packer = a_packer("gzip", framing=framing)
     (batch,) = pack(packer, items, cgroups)
@@ -160,13 +160,13 @@ def test_a_part_has_the_items_at_the_places_that_are_there_once_each(load, place
 
 
 @pytest.mark.parametrize("places", [[2], [-1], [10**30], [-(10**30)]])
-def test_places_that_are_not_there_are_passed_over(places):
+def test_indices_outside_of_the_batch_are_skipped(places):
     packer = a_packer()
     (batch,) = pack(packer, ["1", "2"])
     assert packer.part(batch, places, "again").events == 0
 
 
-def test_the_parts_of_parts_have_names_of_bounded_length_that_differ():
+def test_the_ids_of_parts_of_parts_are_bounded_and_differ():
     packer = a_packer()
     (batch,) = pack(packer, ["1", "2"])
     ids = [batch.id]
@@ -177,6 +177,6 @@ def test_the_parts_of_parts_have_names_of_bounded_length_that_differ():
     assert max(map(len, ids)) <= 96
 
 
-def test_what_can_not_be_utf8_is_replaced_rather_than_refused():
+def test_invalid_unicode_is_replaced():
     (batch,) = pack(a_packer(), ['"\udcff"'])
     assert batch.body == b'"?"\n'

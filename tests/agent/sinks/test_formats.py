@@ -1,4 +1,4 @@
-"""Protocol and schema make a form: each pair's bodies are what its receiver reads, and go where and as it wants them."""
+"""The format of each pair of protocol and schema: its bodies are what a receiver reads, with the right URL and headers."""
 
 import json
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from agent.settings.sinks import CHOICES, SinkSettings
 from agent.sinks.delivery.responses import Result
 from agent.sinks.formats import FormatSpec, make_format
 from agent.sinks.packer import BatchLimits, Packer
-from tests.agent.sinks.nouns import a_fork, a_pod, forks
+from tests.agent.sinks.model_strategies import a_fork, a_pod, forks
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 EXAMPLES = json.loads((Path(__file__).parents[3] / "wire/examples.json").read_text())
@@ -24,13 +24,13 @@ PAIRS = [(protocol, schema) for protocol, schemas in CHOICES["schema_"].items() 
 FILTER = "filter_path=errors,items.*.status,items.*.error.type"
 
 
-def wanted(protocol="http", schema=None, **fields):
+def a_spec(protocol="http", schema=None, **fields):
     usual = {"name": "siem", "url": "https://siem.example:8443", "protocol": protocol}
     return FormatSpec(**(usual | {"schema": schema or CHOICES["schema_"][protocol][0]} | fields))
 
 
-def a_form(protocol="http", schema=None, kept=(), **fields):
-    return make_format(wanted(protocol, schema, **fields), "demo", "node1", kept)
+def a_format(protocol="http", schema=None, annotations_kept=(), **fields):
+    return make_format(a_spec(protocol, schema, **fields), "demo", "node1", annotations_kept)
 
 
 def a_batch(shape, several=(), events=OWN, compression="none"):
@@ -41,7 +41,7 @@ def a_batch(shape, several=(), events=OWN, compression="none"):
 
 
 def objects(text):
-    """One after the other, as Splunk reads them."""
+    """Consecutive objects, as Splunk reads them."""
     decoder, at = json.JSONDecoder(), 0
     while at < len(text):
         value, at = decoder.raw_decode(text, at)
@@ -50,7 +50,7 @@ def objects(text):
 
 
 def ids_in(protocol, schema, body):
-    """The events' ids, by a reader that knows the protocol and nothing of ours."""
+    """The events' ids, read without any code of the product."""
     if protocol == "otlp":
         request = ExportLogsServiceRequest.FromString(body)
         records = [one for group in request.resource_logs for scope in group.scope_logs for one in scope.log_records]
@@ -71,8 +71,8 @@ def ids_in(protocol, schema, body):
 
 @pytest.mark.parametrize(("protocol", "schema", "framing"), [*((*pair, "ndjson") for pair in PAIRS), ("http", "ocsf", "json")])
 @given(st.lists(forks(), max_size=3))
-def test_every_event_is_in_a_body_as_its_receiver_reads_it_whatever_is_in_it(protocol, schema, framing, several):
-    shape = a_form(protocol, schema, framing=framing, compression="none")
+def test_every_event_is_in_the_body_as_its_receiver_reads_it(protocol, schema, framing, several):
+    shape = a_format(protocol, schema, framing=framing, compression="none")
     batch = a_batch(shape, several)
     sent = [f"{STREAM}.{fork.cpu}.{fork.sequence}" for fork in several] + [event["id"] for event in OWN]
     found = ids_in(protocol, schema, batch.body)
@@ -82,7 +82,7 @@ def test_every_event_is_in_a_body_as_its_receiver_reads_it_whatever_is_in_it(pro
     assert len(shape.framing.items(batch.body)) == len(sent)
 
 
-def test_the_settings_let_those_pairs_pass_and_no_others():
+def test_the_settings_allow_these_pairs_and_no_others():
     schemas = {schema for those in CHOICES["schema_"].values() for schema in those}
     passed = []
     for protocol, schema in product(CHOICES["schema_"], schemas):
@@ -112,8 +112,8 @@ def test_the_settings_let_those_pairs_pass_and_no_others():
         ("elasticsearch", "https://a/api/v1/ingest/elastic-bulk", "https://a/api/v1/ingest/elastic-bulk"),
     ],
 )
-def test_a_url_without_a_path_gets_the_protocols_own(protocol, url, whole):
-    assert a_form(protocol, url=url).url == whole
+def test_a_url_without_a_path_gets_the_protocols_path(protocol, url, whole):
+    assert a_format(protocol, url=url).url == whole
 
 
 @pytest.mark.parametrize(
@@ -128,23 +128,28 @@ def test_a_url_without_a_path_gets_the_protocols_own(protocol, url, whole):
         ({"url": "https://a/logs-forks-prod/_bulk"}, "/logs-forks-prod/_bulk", None, ("logs", "forks", "prod")),
     ],
 )  # fmt: skip
-def test_documents_go_to_one_place_and_say_themselves_which_data_stream_it_is(fields, path, action, stream):
-    shape = a_form("elasticsearch", **fields)
+def test_documents_name_the_data_stream_that_they_go_to(fields, path, action, stream):
+    shape = a_format("elasticsearch", **fields)
     assert shape.url.partition("?")[0].endswith(path)
     for item in (*shape.encoder.forks(STREAM, [a_fork()]), shape.encoder.event(OWN[0])):
         head, document = map(json.loads, item.split("\n"))
         assert head["create"].get("_index") == action
-        told = document.get("data_stream")
-        assert (told and (told["type"], told["dataset"], told["namespace"])) == stream
+        named = document.get("data_stream")
+        assert (named and (named["type"], named["dataset"], named["namespace"])) == stream
 
 
-def test_splunk_is_told_where_events_belong():
-    (item,) = a_form("splunk_hec", "ocsf").encoder.forks(STREAM, [a_fork()])
-    told = json.loads(item)
-    assert (told["host"], told["source"], told["sourcetype"], "index" in told) == ("node1", "forklore", "forklore:ocsf", False)
-    shape = a_form("splunk_hec", source="s", sourcetype="t", index="main")
-    told = json.loads(shape.encoder.event(OWN[0]))
-    assert (told["source"], told["sourcetype"], told["index"]) == ("s", "t", "main")
+def test_splunks_envelope_has_host_source_sourcetype_and_index():
+    (item,) = a_format("splunk_hec", "ocsf").encoder.forks(STREAM, [a_fork()])
+    envelope = json.loads(item)
+    assert (envelope["host"], envelope["source"], envelope["sourcetype"], "index" in envelope) == (
+        "node1",
+        "forklore",
+        "forklore:ocsf",
+        False,
+    )
+    shape = a_format("splunk_hec", source="s", sourcetype="t", index="main")
+    envelope = json.loads(shape.encoder.event(OWN[0]))
+    assert (envelope["source"], envelope["sourcetype"], envelope["index"]) == ("s", "t", "main")
 
 
 @pytest.mark.parametrize(
@@ -158,31 +163,31 @@ def test_splunk_is_told_where_events_belong():
     ],
 )
 @pytest.mark.parametrize("compression", ["gzip", "none"])
-def test_a_post_says_what_is_in_it(protocol, fields, content_type, compression):
-    shape = a_form(protocol, compression=compression, headers={"X-Tenant": "shop"}, **fields)
+def test_a_request_has_content_type_and_encoding(protocol, fields, content_type, compression):
+    shape = a_format(protocol, compression=compression, headers={"X-Tenant": "shop"}, **fields)
     headers = shape.request_headers(a_batch(shape))
     assert (headers["Content-Type"], headers["X-Tenant"]) == (content_type, "shop")
     assert headers.get("Content-Encoding") == (None if compression == "none" else compression)
 
 
-def test_a_batch_bears_its_name_where_a_receiver_may_know_it_by_it():
-    shape = a_form("http")
+def test_only_http_requests_have_the_batch_id():
+    shape = a_format("http")
     batch, other = a_batch(shape), a_batch(shape)
     assert shape.request_headers(batch)["Idempotency-Key"] == batch.id != shape.request_headers(other)["Idempotency-Key"]
     assert shape.request_headers(batch)["Forklore-Sink"] == "siem"
     for protocol in ("splunk_hec", "elasticsearch", "otlp"):
-        shape = a_form(protocol)
+        shape = a_format(protocol)
         assert not {"Idempotency-Key", "Forklore-Sink"} & shape.request_headers(a_batch(shape)).keys()
 
 
-def test_an_operators_own_content_type_replaces_ours_however_it_is_written():
-    shape = a_form("http", headers={"content-type": "application/json"})
+def test_a_content_type_of_the_settings_replaces_ours_in_any_case():
+    shape = a_format("http", headers={"content-type": "application/json"})
     assert [value for name, value in shape.headers.items() if name.lower() == "content-type"] == ["application/json"]
 
 
-def test_each_protocol_shows_its_token_in_its_own_way():
+def test_each_protocol_sends_its_token_in_its_own_way():
     schemes = {
-        protocol: a_form(protocol, auth=auths[0]).authorization("abc")["Authorization"]
+        protocol: a_format(protocol, auth=auths[0]).authorization("abc")["Authorization"]
         for protocol, auths in CHOICES["auth"].items()
     }
     assert schemes == {
@@ -191,8 +196,8 @@ def test_each_protocol_shows_its_token_in_its_own_way():
         "elasticsearch": "ApiKey abc",
         "otlp": "Bearer abc",
     }
-    assert a_form("otlp", auth="header", token_header="api-key").authorization("abc") == {"api-key": "abc"}
-    assert a_form("http", auth="basic", username="me").authorization("pw")["Authorization"].startswith("Basic ")
+    assert a_format("otlp", auth="header", token_header="api-key").authorization("abc") == {"api-key": "abc"}
+    assert a_format("http", auth="basic", username="me").authorization("pw")["Authorization"].startswith("Basic ")
 
 
 @pytest.mark.parametrize(
@@ -204,8 +209,8 @@ def test_each_protocol_shows_its_token_in_its_own_way():
         ("otlp", 500, b"", Result.REJECTED),
     ],
 )
-def test_each_protocol_reads_its_own_answers(protocol, status, body, result):
-    shape = a_form(protocol)
+def test_each_protocol_interprets_its_own_responses(protocol, status, body, result):
+    shape = a_format(protocol)
     assert shape.interpret(status, {}, body, datetime.now(UTC), a_batch(shape, events=OWN[:1])).result is result
 
 
@@ -215,12 +220,12 @@ FORK = a_fork(attribution=Attribution(7, "/p", "resolved", "status", POD.uid, PO
 
 
 @pytest.mark.parametrize(("protocol", "schema"), PAIRS)
-def test_labels_and_annotations_that_were_not_asked_for_are_in_no_body_of_any_schema(protocol, schema):
-    given_ = {"labels": ["app"], "annotations": ["example.com/owner"], "kept": ["example.com/owner", "other"]}
+def test_labels_and_annotations_that_are_not_allowed_are_in_no_body(protocol, schema):
+    given_ = {"labels": ["app"], "annotations": ["example.com/owner"], "annotations_kept": ["example.com/owner", "other"]}
     summary = {**OWN[0], "k8s": {**OWN[0]["k8s"], "labels": POD.labels, "annotations": POD.annotations}}
-    for told in ((FORK,), ()), ((), (summary,)):
-        assert SECRET.encode() in a_batch(a_form(protocol, schema), *told).body
-        body = a_batch(a_form(protocol, schema, **given_), *told).body
+    for events in ((FORK,), ()), ((), (summary,)):
+        assert SECRET.encode() in a_batch(a_format(protocol, schema), *events).body
+        body = a_batch(a_format(protocol, schema, **given_), *events).body
         assert SECRET.encode() not in body
         assert b"cart" in body
         assert b"shop" in body
@@ -230,12 +235,12 @@ def test_labels_and_annotations_that_were_not_asked_for_are_in_no_body_of_any_sc
 def test_labels_alone_are_enough_to_redact():
     pod = a_pod(labels=POD.labels)
     fork = a_fork(attribution=Attribution(7, "/p", "resolved", "status", pod.uid, pod))
-    assert SECRET.encode() not in a_batch(a_form(labels=["app"]), [fork]).body
+    assert SECRET.encode() not in a_batch(a_format(labels=["app"]), [fork]).body
 
 
-def test_what_another_sink_asked_for_does_not_leave_by_this_one():
-    assert SECRET.encode() not in a_batch(a_form(labels=["app"], kept=["other"]), [FORK]).body
-    (fork,) = (json.loads(one) for one in a_form(kept=["other"]).encoder.forks(STREAM, [FORK]))
+def test_annotations_for_another_sink_are_not_sent():
+    assert SECRET.encode() not in a_batch(a_format(labels=["app"], annotations_kept=["other"]), [FORK]).body
+    (fork,) = (json.loads(one) for one in a_format(annotations_kept=["other"]).encoder.forks(STREAM, [FORK]))
     assert fork["k8s"]["labels"] == POD.labels
     assert "annotations" not in fork["k8s"]
 
@@ -252,7 +257,7 @@ def test_what_another_sink_asked_for_does_not_leave_by_this_one():
     ],
 )
 def test_a_dropped_field_is_in_no_item_and_the_envelope_stays(protocol, schema, field):
-    plain, without = (a_form(protocol, schema, drop_fields=names, compression="none") for names in ((), (field,)))
+    plain, without = (a_format(protocol, schema, drop_fields=names, compression="none") for names in ((), (field,)))
     last = f'"{field.rpartition(".")[2]}":'.encode() if schema != "otel" else field.encode()
     before, after = (a_batch(shape, [FORK]).body for shape in (plain, without))
     assert before.count(last) > after.count(last)

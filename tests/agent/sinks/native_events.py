@@ -1,7 +1,7 @@
-"""Forks as they can be on a real node, and the agent's own events in wire.events' shape, for the schemas that map them.
+"""Strategies for forks that are possible on a real node, and for the agent's own events as wire.events defines them.
 
-`nouns` has all that can be thought of; here pids are below the kernel's limit, sequences have 63 bits, and what has a leader is
-a thread.
+`model_strategies` has any values; here pids are below the kernel's limit, sequences have 63 bits, and a fork with a leader is a
+thread.
 """
 
 import json
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent.model import state_of
 from agent.sinks.encoders.native import NativeEncoder, k8s_fields
-from tests.agent.sinks.nouns import attributions, forks, hostile, texts
+from tests.agent.sinks.model_strategies import attributions, forks, hostile, texts
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 NAMESPACES = ("pid", "mnt", "net", "user", "uts", "ipc", "cgroup")
@@ -23,7 +23,7 @@ IMAGES = (None, "sha256:" + "7" * 64, "docker-pullable://busybox@sha256:00")
 
 counts = st.fixed_dictionaries({name: st.integers(0, 2**40) for name in COUNTS})
 reasons = st.dictionaries(st.sampled_from(["ring", "recursion", "journal_full", "rejected"]), st.integers(0, 2**40))
-# Neither `:` nor `=` is in any label's key: the API server sees to that.
+# The API server allows neither `:` nor `=` in the key of a label.
 keys = (hostile | st.sampled_from(["app", "app.x", "app_x"])).map(lambda key: key.replace(":", "").replace("=", ""))
 
 
@@ -74,8 +74,8 @@ def times(draw):
 
 
 @st.composite
-def own_events(draw):
-    """One of any kind, with the keys of wire.events in any case: tests/wire compares the examples with that."""
+def agent_events(draw):
+    """An event of any kind, always with the keys of wire.events; tests/wire compares the examples with them."""
     kind = draw(st.sampled_from(["fork_summary", "fork_storm", "gap", "node_summary"]))
     attribution = draw(real_attributions())
     event = {
@@ -94,15 +94,15 @@ def own_events(draw):
         case "fork_storm":
             phase = draw(st.sampled_from(["start", "stop"]))
             number = draw(st.integers(1, 2**40))
-            timeouts = {"phase": phase, "storm": number, "limit": draw(st.integers(1, 2**30)), "hold_s": 5}
-            return event | numbers | timeouts | {"id": f"{STREAM}.storm.4790.{number}.{phase}"}
+            storm = {"phase": phase, "storm": number, "limit": draw(st.integers(1, 2**30)), "hold_s": 5}
+            return event | numbers | storm | {"id": f"{STREAM}.storm.4790.{number}.{phase}"}
         case "gap":
-            told = {
+            missing = {
                 "missing": draw(st.sampled_from(["sched_process_fork", "fork_summary"])),
                 "count": draw(st.integers(1, 2**40)),
             }
             lost = {"reason": draw(st.sampled_from(["ring_full", "rejected"])), "sink": draw(st.none() | st.just("siem"))}
-            return event | told | lost | {"id": f"{STREAM}.gap.siem.rejected.4821.214"}
+            return event | missing | lost | {"id": f"{STREAM}.gap.siem.rejected.4821.214"}
     sink = st.fixed_dictionaries({"delivered": st.integers(0, 2**40), "queued": reasons, "lost": reasons, "filtered": reasons})
     ledger = {
         **dict.fromkeys(("captured", "suppressed", "kernel_workers"), draw(st.integers(0, 2**40))),
@@ -122,10 +122,10 @@ def own_events(draw):
     }  # fmt: skip
 
 
-def natives(forks):
-    """The same forks as the native schema tells them."""
+def native_forks(forks):
+    """The same forks in the native schema."""
     return [json.loads(line) for line in NativeEncoder("demo", "node1").forks(STREAM, forks)]
 
 
-def labels_again(listed, separator):
+def native_labels(listed, separator):
     return None if listed is None else dict(one.split(separator, 1) for one in listed)

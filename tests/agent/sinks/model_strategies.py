@@ -1,11 +1,11 @@
-"""Nouns for the encoders' tests: hypothesis strategies for all that can be, and one plain fork to start from."""
+"""Values of agent.model for the encoders' tests: hypothesis strategies for any values, and functions for plain ones."""
 
 from hypothesis import strategies as st
 
 from agent.model import Attribution, Container, Fork, ParentContext, Pod, Task
 
 u32, u64, moments = st.integers(0, 2**32 - 2), st.integers(0, 2**64 - 2), st.integers(0, 4 * 10**18)
-# All that a container may choose: any text that decoding with replacement can give.
+# Text that a container may choose: any result of decoding with replacement.
 hostile = st.binary(max_size=40).map(lambda raw: raw.decode(errors="replace")) | st.sampled_from(
     ['"', "\\", '","uid":0,"x":"', "\n", "\r\n", "\u2028", "\x00", "\x7f", "</script>", "\U0001f525", "{}", "%s{0}", "\u202e"]
 )
@@ -70,7 +70,7 @@ attributions = st.builds(
 
 @st.composite
 def forks(draw):
-    """A fork as Enricher makes it: what is known of the child in its chain is known of the child, too."""
+    """A fork as Enricher makes it: what the chain has of the child, the child has, too."""
     child = draw(tasks(known=True)) if draw(st.booleans()) else draw(tasks())._replace(entity=None)
     levels = draw(st.integers(0, 3) | st.integers(0, 33))
     middle = tuple(draw(u32) for _ in range(min(levels, 8) - 2))

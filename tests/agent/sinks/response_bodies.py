@@ -12,7 +12,7 @@ NOW = datetime(2026, 11, 22, 20, 0, 0, tzinfo=UTC)
 
 
 def a_batch(events):
-    return Batch("id", "boot.epoch", b"", array("Q", [7] * events), 0.0, 0)
+    return Batch("id", "boot.instance", b"", array("Q", [7] * events), 0.0, 0)
 
 
 def call(interpret, status, body=b"", events=5, **headers):

@@ -1,4 +1,4 @@
-"""What went wrong, in words: for every error that can come out of a request, without what is secret in a URL."""
+"""Descriptions of all errors that a request can raise, without the secret parts of a URL."""
 
 import inspect
 import socket
@@ -50,7 +50,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_every_error_has_one_line_of_words_that_names_the_receiver_and_no_secret(error):
+def test_every_error_is_described_in_one_line_with_the_receiver_and_no_secret(error):
     kind, text, _ = words(error)
     assert kind.replace("_", "").isalpha()
     assert text.isprintable()
@@ -58,8 +58,8 @@ def test_every_error_has_one_line_of_words_that_names_the_receiver_and_no_secret
     assert "hunter2" not in f"{kind} {text}"
 
 
-def test_no_class_of_aiohttps_errors_is_left_out():
-    """Those that a POST without a redirection can raise; a new one in a new version is to be thought about."""
+def test_every_class_of_aiohttps_errors_is_covered():
+    """Those that a POST without redirections can raise. A class of a new version needs a decision."""
     there = {name for name, one in inspect.getmembers(aiohttp, inspect.isclass) if issubclass(one, aiohttp.ClientError)}
     known = {base.__name__ for error in ERRORS for base in type(error).__mro__}
     never = {
@@ -72,7 +72,7 @@ def test_no_class_of_aiohttps_errors_is_left_out():
 
 
 @pytest.mark.parametrize(
-    ("reason", "said"),
+    ("reason", "message"),
     [
         ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "it requires a client certificate: set cert_file and key_file"),
         ("TLSV1_ALERT_UNKNOWN_CA", "it does not know the CA of our client certificate"),
@@ -81,19 +81,19 @@ def test_no_class_of_aiohttps_errors_is_left_out():
         ("WRONG_VERSION_NUMBER", "it does not use TLS on this port: should the url be http://?"),
     ],
 )
-def test_what_openssl_says_is_said_in_words_and_waits_for_somebody(reason, said):
+def test_an_openssl_error_is_described_and_held(reason, message):
     cause = ssl.SSLError(1, f"[SSL: {reason}]")
     cause.reason = reason
     error = aiohttp.ClientOSError(1, "...")
     error.__cause__ = cause
-    assert words(error) == ("tls", f"siem.example:8088: TLS: {said}", True)
+    assert words(error) == ("tls", f"siem.example:8088: TLS: {message}", True)
 
 
-def test_what_openssl_says_and_nobody_foresaw_is_tried_again():
+def test_an_unknown_openssl_error_is_retried():
     cause = ssl.SSLError(1, "...")
     cause.reason = "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"
     assert words(cause) == ("tls", "siem.example:8088: TLS: decryption failed or bad record mac", False)
 
 
-def test_a_file_says_for_itself_what_is_wrong():
+def test_a_file_error_keeps_its_text():
     assert words(FileError("ca_file /x: is not a file")) == ("files", "ca_file /x: is not a file", True)

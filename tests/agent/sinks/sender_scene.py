@@ -1,5 +1,4 @@
-"""What a sender stands between, for its tests: a queue that keeps the account, and a receiver over real HTTP that keeps what it
-gets."""
+"""The surroundings of a sender in its tests: a queue that counts forks, and a receiver over real HTTP that keeps requests."""
 
 from __future__ import annotations
 
@@ -26,13 +25,13 @@ KEY = BATCH_ID.lower()
 
 
 class MemoryQueue:
-    """The journal's rules without its file: in order, settled once and in one step, and every fork accounted for after each."""
+    """A queue with the journal's rules, in memory: in order, completed in one step, all forks counted."""
 
     def __init__(self):
         self._batches = deque()
         self._filled, self._emptied = asyncio.Event(), asyncio.Event()
         self.delivered, self.lost, self.put_in = Counter(), {}, Counter()
-        self.settled = 0
+        self.completed = 0
 
     def __len__(self):
         return len(self._batches)
@@ -47,7 +46,7 @@ class MemoryQueue:
         self._filled.set()
 
     def drop(self):
-        """As a full journal does with its oldest."""
+        """Drops the oldest, as a full journal does."""
         batch = self._batches.popleft()
         self.lost.setdefault("journal_full", Counter()).update(batch.forks)
         self.check()
@@ -72,21 +71,21 @@ class MemoryQueue:
         self.delivered.update(delivered)
         for reason, forks in dict(lost).items():
             self.lost.setdefault(reason, Counter()).update(forks)
-        self.settled += 1
+        self.completed += 1
         self.check()
         self._emptied.set()
         return True
 
     def check(self):
-        """put in = delivered + lost + queued, by cgroup but for what is NO_CGROUP's."""
+        """put in = delivered + lost + queued, by cgroup, but for forks without a known cgroup."""
         known = self.delivered.copy()
         for forks in (*self.lost.values(), *(batch.forks for batch in self._batches)):
             known.update(forks)
         assert all(count >= 0 for count in known.values())
         assert known.total() == self.put_in.total()
-        nobodys = known.pop(NO_CGROUP, 0)
+        without_cgroup = known.pop(NO_CGROUP, 0)
         assert all(self.put_in[cgroup] >= count for cgroup, count in known.items())
-        assert nobodys or +known == +self.put_in
+        assert without_cgroup or +known == +self.put_in
 
 
 class Receiver:
@@ -95,7 +94,7 @@ class Receiver:
 
     def __init__(self):
         self.answers, self.usual = [], 200
-        self.tries, self.taken = [], []
+        self.tries, self.accepted = [], []
         self._runner = None
 
     async def start(self):
@@ -111,19 +110,19 @@ class Receiver:
         await self._runner.cleanup()
 
     async def _events(self, request):
-        numbers = [json.loads(line)["n"] for line in (await request.read()).splitlines()]  # aiohttp unpacked it
+        numbers = [json.loads(line)["n"] for line in (await request.read()).splitlines()]  # aiohttp has decompressed it
         self.tries.append((request.headers[BATCH_ID], request.headers, numbers))
         answer = self.answers.pop(0) if self.answers else self.usual
         if callable(answer):
             return await answer(request)
         status, headers, body = answer if isinstance(answer, tuple) else (answer, {}, b"")
         if 200 <= status < 300:
-            refused = {one["line"] for one in json.loads(body)["rejected"]} if body else set()
-            self.taken += [number for at, number in enumerate(numbers) if at not in refused]
+            rejected = {one["line"] for one in json.loads(body)["rejected"]} if body else set()
+            self.accepted += [number for at, number in enumerate(numbers) if at not in rejected]
         return web.Response(status=status, headers=headers, body=body)
 
 
-class Speech(NamedTuple):
+class FakeFormat(NamedTuple):
     headers: dict
     interpret: object
     authorization: object
@@ -132,8 +131,8 @@ class Speech(NamedTuple):
         return {**self.headers, BATCH_ID: batch.id}
 
 
-class Kept(Durations):
-    """Each of them, too."""
+class RecordingDurations(Durations):
+    """Keeps each duration, too."""
 
     def __init__(self):
         super().__init__()
@@ -144,8 +143,8 @@ class Kept(Durations):
         self.seconds.append(seconds)
 
 
-class Way:
-    """A queue and the sender on it. `destination`: Destination's other fields."""
+class SenderScene:
+    """A queue and its sender. `destination`: other fields of Destination."""
 
     def __init__(
         self,
@@ -161,33 +160,33 @@ class Way:
     ):
         self.queue = MemoryQueue() if queue is None else queue
         self.packer = Packer(Ndjson(), compression, BatchLimits(100_000, 1 << 26))
-        ours = {"Content-Type": "application/x-ndjson"} | ({"Content-Encoding": "gzip"} if compression == "gzip" else {})
-        speech = Speech({**ours, **dict(headers)}, interpret, authorization(auth))
+        own_headers = {"Content-Type": "application/x-ndjson"} | ({"Content-Encoding": "gzip"} if compression == "gzip" else {})
+        fake_format = FakeFormat({**own_headers, **dict(headers)}, interpret, authorization(auth))
         self.pauses = []
-        where = Destination(url, **destination)
-        self.sender = Sender("siem", where, self.queue, self.packer, speech, timeouts=timeouts)
-        self.sender.durations = kept = Kept()
-        self.seconds = kept.seconds
+        target = Destination(url, **destination)
+        self.sender = Sender("siem", target, self.queue, self.packer, fake_format, timeouts=timeouts)
+        self.sender.durations = durations = RecordingDurations()
+        self.seconds = durations.seconds
         self.sent = 0
 
     def put(self, many=3, cgroup=7, text=""):
-        """One batch of so many events, numbered on. `cgroup`: of all of them, or of each."""
+        """Puts one batch of `many` events, with consecutive numbers. `cgroup`: of all of them, or of each."""
         cgroups = [cgroup] * many if isinstance(cgroup, int) else list(cgroup)
         numbers = range(self.sent, self.sent + len(cgroups))
         self.sent += len(cgroups)
-        (batch,) = self.packer.pack("boot.epoch", [json.dumps({"n": n, "text": text}) for n in numbers], cgroups, 0.0)
+        (batch,) = self.packer.pack("boot.instance", [json.dumps({"n": n, "text": text}) for n in numbers], cgroups, 0.0)
         self.queue.put(batch)
         return batch
 
     @asynccontextmanager
     async def running(self, pause_s=0.0001):
-        """`pause_s`: every pause's length, but for what a receiver asks for."""
+        """`pause_s`: the length of each pause for which the receiver does not ask."""
 
         def jitter(low, high):
             self.pauses.append((low, high))
             return pause_s
 
-        async with asyncio.TaskGroup() as group:  # a sender that ends ends the test
+        async with asyncio.TaskGroup() as group:  # the test fails when the sender ends
             task = group.create_task(self.sender.run(jitter))
             yield self
             assert not task.done()
@@ -200,7 +199,7 @@ class Way:
 
 async def until(true, seconds=20):
     async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110  counters tell nobody that they changed
+        while not true():  # noqa: ASYNC110  counters do not notify
             await asyncio.sleep(0.002)
 
 

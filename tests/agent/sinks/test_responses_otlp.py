@@ -8,7 +8,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsPar
 from agent.sinks.delivery.responses import Result
 from agent.sinks.delivery.responses.otlp import interpret
 from agent.sinks.protobuf import nested
-from tests.agent.sinks.answering import call, content_types, holds, hostile_bodies
+from tests.agent.sinks.response_bodies import call, content_types, holds, hostile_bodies
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 
@@ -32,12 +32,12 @@ def json(rejected, message=""):
         (Result.REJECTED, (400, 409, 422, 425, 431, 500, 501, 505, 507, 599)),
     ],
 )
-def test_each_status_has_its_fate(result, statuses):
+def test_each_status_has_a_result(result, statuses):
     assert {status: call(interpret, status).result for status in statuses} == dict.fromkeys(statuses, result)
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_whoever_may_be_asked_again_may_name_a_pause(status):
+def test_a_retryable_status_may_have_a_pause(status):
     assert call(interpret, status, Retry_After="9").pause_s == 9
     assert call(interpret, status).pause_s is None
 
@@ -67,7 +67,7 @@ def test_full_success_has_many_shapes(body, content_type):
     [protobuf(2, "too old"), json(2, "too old"), json("2", "too old"), (json(2, "too old")[0], "")],
     ids=["protobuf", "JSON", "JSON as protobuf writes numbers", "JSON that does not say so"],
 )
-def test_a_partial_success_says_how_many_were_rejected_and_why(body, content_type):
+def test_a_partial_success_has_the_number_of_rejected_records_and_the_reason(body, content_type):
     outcome = call(interpret, 200, body, Content_Type=content_type)
     assert (outcome.result, outcome.rejected_count) == (Result.ACCEPTED, 2)
     assert outcome.text == "200 2 of 5 rejected: too old"
@@ -94,26 +94,26 @@ def test_a_message_without_rejections_is_a_warning(given_to):
 
 
 @pytest.mark.parametrize("number", [True, 2.0, "two", "-2", "٢", [2], {"2": 2}, None])
-def test_what_is_no_number_rejects_nothing(number):
+def test_an_invalid_number_rejects_nothing(number):
     assert call(interpret, 200, json(number)[0], Content_Type=JSON).rejected_count == 0
 
 
-def test_a_partial_success_is_read_as_protobuf_also_where_nothing_says_what_it_is():
+def test_a_partial_success_without_a_content_type_is_read_as_protobuf():
     assert call(interpret, 200, protobuf(2)[0]).rejected_count == 2
 
 
-def test_fields_that_are_not_known_are_passed_over():
+def test_unknown_fields_are_skipped():
     new = b"\x78\x05" + nested(9, b"new") + b"\x61" + b"8 bytes!"
     body = new + nested(1, new + b"\x08\x02" + new)
     assert call(interpret, 200, body, Content_Type=PROTOBUF).rejected_count == 2
 
 
-def test_what_was_said_before_an_answer_was_cut_counts():
+def test_the_readable_part_of_a_cut_response_counts():
     body = protobuf(2, "x" * 1000)[0]
     assert call(interpret, 200, body[:100], Content_Type=PROTOBUF).rejected_count == 2
 
 
-def test_a_web_page_has_taken_nothing():
+def test_a_web_page_accepts_nothing():
     assert call(interpret, 200, b"<!doctype html>", Content_Type="text/html").result is Result.HOLD
 
 
@@ -126,11 +126,11 @@ def test_a_web_page_has_taken_nothing():
     ],
     ids=["protobuf", "JSON", "text"],
 )
-def test_what_was_refused_is_told_in_the_receivers_words(body, content_type):
+def test_a_rejected_request_is_described_by_the_receivers_text(body, content_type):
     assert call(interpret, 503, body, Content_Type=content_type).text == "503 sending queue is full"
 
 
-def test_the_official_collectors_word_for_too_large_is_split_and_other_bad_requests_are_not():
+def test_a_too_large_request_of_the_official_collector_is_split_and_other_bad_requests_are_not():
     too_large = b"\x08\x03" + nested(2, b"http: request body too large")
     assert call(interpret, 400, too_large, Content_Type=PROTOBUF).result is Result.SPLIT
     assert call(interpret, 400, b"\x08\x03" + nested(2, b"bad wire type"), Content_Type=PROTOBUF).result is Result.REJECTED
@@ -138,7 +138,7 @@ def test_the_official_collectors_word_for_too_large_is_split_and_other_bad_reque
 
 
 @given(st.integers(200, 599), hostile_bodies, st.integers(1, 8), content_types)
-def test_no_body_makes_it_raise_or_point_outside_the_batch(status, body, events, content_type):
+def test_no_body_raises_or_names_items_outside_of_the_batch(status, body, events, content_type):
     assert holds(interpret, status, body, events, content_type)
 
 
