@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from agent.model import Counters
 from wire.events import Counts
 
 __all__ = ["FORGOTTEN", "Account", "Captured", "Queued", "closed", "totals"]
@@ -93,7 +94,7 @@ class Queued:
         return {"ring": self.ring, "waiting": self.waiting, "journal": self.journal}
 
 
-def totals(counters: Iterable[tuple[int, ...]]) -> dict[str, int]:
+def totals(counters: Iterable[Counters]) -> dict[str, int]:
     """The sum of cgroup counters, by name."""
     sums = [sum(column) for column in zip(*counters, strict=True)] or [0] * len(COUNTS)
     return dict(zip(COUNTS, sums, strict=True))

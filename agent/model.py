@@ -20,6 +20,7 @@ __all__ = [
     "Batch",
     "CgroupEvent",
     "Container",
+    "Counters",
     "Fork",
     "ParentContext",
     "Pod",
@@ -165,6 +166,7 @@ class Batch(NamedTuple):
 
 
 Event = dict[str, Any]
+Counters = tuple[int, ...]  # what the kernel counts in a cgroup, in the order of ledger.COUNTS
 
 
 class CgroupEvent(NamedTuple):

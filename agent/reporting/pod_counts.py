@@ -7,8 +7,8 @@ from typing import Any
 
 from agent.interfaces import AttributionSource
 from agent.ledger import Account, totals
+from agent.model import Counters
 from agent.reporting.metrics import PodCounts
-from agent.state_records import Counters
 
 __all__ = ["pod_counts", "pods_json"]
 

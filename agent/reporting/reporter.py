@@ -16,7 +16,7 @@ from agent.interfaces import Clock
 from agent.journal import Journal
 from agent.kernel.capture import Capture
 from agent.kernel.programs import Snapshot
-from agent.model import Event
+from agent.model import Counters, Event
 from agent.pipeline import Pipeline
 from agent.program_instance import ProgramInstance
 from agent.reporting.ledger_file import write_ledger
@@ -26,7 +26,6 @@ from agent.reporting.pod_counts import pod_counts, pods_json
 from agent.reporting.snapshots import AgentIdentity, AgentSnapshot, LedgerSnapshot, SinkState, ledger_snapshot
 from agent.reporting.summaries import Interval
 from agent.sinks.sink import Sink
-from agent.state_records import Counters
 
 __all__ = ["AgentIdentity", "Reporter"]
 

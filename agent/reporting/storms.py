@@ -11,8 +11,8 @@ from typing import Final
 
 from agent.interfaces import AttributionSource, EventFields
 from agent.ledger import COUNTS, totals
-from agent.model import Event
-from agent.state_records import Counters, StormRecord, StormsRecord
+from agent.model import Counters, Event
+from agent.state_records import StormRecord, StormsRecord
 from wire.events import FORK_STORM
 
 __all__ = ["HOLD_S", "Storms"]

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from agent.interfaces import AttributionSource, EventFields
 from agent.ledger import COUNTS, FORGOTTEN, totals
-from agent.model import NO_CGROUP, Attribution, Event
-from agent.state_records import Counters, SummariesRecord
+from agent.model import NO_CGROUP, Attribution, Counters, Event
+from agent.state_records import SummariesRecord
 from wire.events import FORK, FORK_SUMMARY, GAP, NODE_SUMMARY, NOT_OBSERVABLE
 
 __all__ = ["HOST", "Interval", "Summaries"]

@@ -12,7 +12,6 @@ from agent.state_records.attribution import CgroupRecord, ClockRecord, PodRecord
 from agent.state_records.forks import OpenBatchRecord, PositionRecord, SinkFormatRecord, WaitingForkRecord
 from agent.state_records.reported import (
     CountedRecord,
-    Counters,
     ReportedRecord,
     StormRecord,
     StormsRecord,
@@ -32,7 +31,6 @@ __all__ = [
     "CgroupRecord",
     "ClockRecord",
     "CountedRecord",
-    "Counters",
     "OpenBatchRecord",
     "PodRecord",
     "PositionRecord",

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from agent.model import Counters
 from agent.state_records.versions import VERSION, read_object
 
-__all__ = ["CountedRecord", "Counters", "ReportedRecord", "StormRecord", "StormsRecord", "SummariesRecord"]
-
-Counters = tuple[int, ...]  # as ledger.COUNTS
+__all__ = ["CountedRecord", "ReportedRecord", "StormRecord", "StormsRecord", "SummariesRecord"]
 
 
 class SummariesRecord(NamedTuple):
