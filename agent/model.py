@@ -31,7 +31,7 @@ __all__ = [
 CREATED: Final = 1  # a CgroupEvent's kinds, as bpf/fork.c numbers them
 REMOVED: Final = 2
 ATTACHED: Final = 3
-NO_CGROUP: Final = 0xFFFFFFFFFFFFFFFF
+NO_CGROUP: Final = 0xFFFFFFFFFFFFFFFF  # where a fork is counted whose cgroup is not known, and of items that are no forks
 ContainerKind = Literal["app", "init", "sidecar", "ephemeral", "sandbox"]
 
 
@@ -177,7 +177,7 @@ class CgroupEvent(NamedTuple):
     cgroup: int
     parent: int
     time: int
-    change: int
+    kind: int
     path: bytes
     whole: bool
     tid: int

@@ -59,9 +59,9 @@ class MetadataCache:
     def apply_cgroup_events(self, events: Iterable[CgroupEvent], tracker: CgroupTracker) -> None:
         """`tracker`: gets the cgroups of pods that were created."""
         for event in events:
-            if event.change == CREATED:
+            if event.kind == CREATED:
                 self._track(self.cgroups.add(event.cgroup, event.path, event.time, event.parent), tracker)
-            elif event.change == REMOVED:
+            elif event.kind == REMOVED:
                 self.cgroups.mark_removed(event.cgroup, event.time)
             else:
                 self.attached_tasks.add(event.tid, event.start, event.cgroup, event.time)

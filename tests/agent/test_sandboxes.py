@@ -32,7 +32,7 @@ def node(tmp_path):
 
     def change(what, number, name):
         path = f"/kubepods/pod{name}-uid".encode()
-        return CgroupEvent(cgroup=number, parent=1, time=number, change=what, path=path, whole=True, tid=0, start=0)
+        return CgroupEvent(cgroup=number, parent=1, time=number, kind=what, path=path, whole=True, tid=0, start=0)
 
     def start(number, name, runtime_class):
         metadata_cache.pods.put(pod_of(a_pod(name, runtime_class)))

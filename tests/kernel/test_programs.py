@@ -247,7 +247,7 @@ def test_a_cgroup_emits_events_of_its_creation_its_attached_tasks_and_its_remova
             time.sleep(0.01)
         folder.rmdir()
     events = [event for event in programs.cgroup_events() if event.cgroup == number]
-    assert [event.change for event in events] == [CREATED, ATTACHED, REMOVED]
+    assert [event.kind for event in events] == [CREATED, ATTACHED, REMOVED]
     assert {event.path.decode() for event in events} == {f"/{folder.name}"}
     assert events[1].tid == sleeper.pid
 
