@@ -33,7 +33,7 @@ NOT_SUMMED_UP: Final = "not summed up yet"
 ON_ITS_WAY: Final = "on its way"
 EXPLAINED: Final = "missing, explained"
 UNEXPLAINED: Final = "missing, unexplained"
-_FROM_BEST_TO_WORST: Final[tuple[AccountState, ...]] = (COMPLETE, NOT_SUMMED_UP, ON_ITS_WAY, EXPLAINED, UNEXPLAINED)
+_STATES_BY_SEVERITY: Final[tuple[AccountState, ...]] = (COMPLETE, NOT_SUMMED_UP, ON_ITS_WAY, EXPLAINED, UNEXPLAINED)
 
 RING: Final = "ring_full"  # the reason of a gap for what the ledger calls the loss of the ring
 _BEFORE: Final = "delivered_before"  # this sink had received it before this store knew the stream
@@ -86,7 +86,7 @@ def sum_accounts(parts: Iterable[StreamAccount]) -> StreamAccount:
         declared.update(part.declared)
         unnumbered.update(part.unnumbered)
     return StreamAccount(
-        max((part.state for part in parts), key=_FROM_BEST_TO_WORST.index, default=NOT_SUMMED_UP),
+        max((part.state for part in parts), key=_STATES_BY_SEVERITY.index, default=NOT_SUMMED_UP),
         sum(part.given for part in parts),
         sum(part.received for part in parts),
         explained,

@@ -12,8 +12,8 @@ from collector.views.nodes.ledger import node_entries
 from collector.views.nodes.node_card import node_verdict
 from collector.views.pods.entries import host_entries, pod_entries
 from collector.views.pods.pod_text import (
-    best_pod_name,
     completeness_text,
+    display_name,
     missing_badges,
     rate_tooltip,
     storm_mark,
@@ -74,7 +74,7 @@ def pod_row(pod: PodEntry) -> dict[str, Any]:
         "href": pod_href(pod["namespace"], pod["pod"], pod["cluster"], pod["pod_uid"], pod["key"]),
         "namespace": visible(pod["namespace"]),
         "namespace_href": PodListQuery(Filter(namespace=pod["namespace"])).href() if pod["namespace"] else "",
-        "name": best_pod_name(pod),
+        "name": display_name(pod),
         "workload": workload_text(pod),
         "workload_href": workload_href(pod["cluster"], pod["namespace"], pod["workload"]),
         **storm_mark(pod["storm"], pod["storms_in_all"]),

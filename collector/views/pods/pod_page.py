@@ -13,8 +13,8 @@ from collector.views.pods.entries import HostDetail
 from collector.views.pods.fork_rows import fork_row
 from collector.views.pods.lineage import Forest
 from collector.views.pods.pod_text import (
-    best_pod_name,
     completeness_text,
+    display_name,
     missing_badges,
     rate_tooltip,
     storm_mark,
@@ -41,10 +41,10 @@ def pod_model(detail: PodDetail, rows: Sequence[TimelineRow], within: Span, step
         **_shared(pod, sum(pod["unknown_share"].values()), observable=pod["observable"]),
         **storm_mark(storm, pod["storms_in_all"]),
         **_bands(plot_bands(pod["storms"], pod["gaps"], pod["node_gaps"], pod["node"], within)),
-        "title": f"{visible(pod['namespace'])}/{best_pod_name(pod)}",
+        "title": f"{visible(pod['namespace'])}/{display_name(pod)}",
         "namespace": visible(pod["namespace"]),
         "namespace_href": PodListQuery(Filter(namespace=pod["namespace"])).href() if pod["namespace"] else "",
-        "name": best_pod_name(pod),
+        "name": display_name(pod),
         "workload": workload_text(pod),
         "workload_href": workload_href(pod["cluster"], pod["namespace"], pod["workload"]),
         "last_seen": f"last seen {time_ago(parse_stamp(pod['last_seen']), now)}",

@@ -11,8 +11,8 @@ from wire.api import EntryNumbers, PodEntry, StormEntry
 from wire.events import NOT_OBSERVABLE
 
 __all__ = [
-    "best_pod_name",
     "completeness_text",
+    "display_name",
     "missing_badges",
     "rate_tooltip",
     "storm_mark",
@@ -23,7 +23,7 @@ __all__ = [
 _NOT_OBSERVABLE: Final = "the pod has a kernel of its own, so its node does not see what it forks"
 
 
-def best_pod_name(pod: PodEntry) -> str:
+def display_name(pod: PodEntry) -> str:
     """Its name, else its uid, else its cgroup. The agent's cgroup 0 is the sum of those that its map had no entry for."""
     if pod["pod"] or pod["pod_uid"]:
         return visible(pod["pod"] or pod["pod_uid"])

@@ -1,4 +1,4 @@
-"""Exports: whole, in order, said where they are cut, fit for a spreadsheet, and of bounded memory whatever their length."""
+"""Exports: complete, in order, marked where they are cut, safe for a spreadsheet, and of bounded memory at any length."""
 
 import asyncio
 import csv
@@ -42,7 +42,7 @@ async def test_ndjson_is_every_event_on_a_line_and_nothing_else(running, says, c
 
 @pytest.mark.usefixtures("small_steps")
 @pytest.mark.parametrize("limit", [1, 3, 4, 9])
-async def test_what_is_cut_off_is_said_and_the_rest_can_be_had(running, says, limit):
+async def test_a_cut_file_says_so_and_the_rest_can_be_fetched(running, says, limit):
     async with running() as door:
         forks = await filled(door, says, 10)
         lines = (await door.get(f"/v1/forks?format=ndjson&limit={limit}")).splitlines()
@@ -64,7 +64,7 @@ async def test_an_export_that_ends_at_its_limit_by_chance_is_not_called_cut(runn
         assert "cut" not in text and len(text.splitlines()) == 6 + (form == "csv")
 
 
-async def test_csv_has_a_name_for_each_column_and_the_numbers_as_they_are(running, says):
+async def test_csv_has_named_columns_and_unchanged_numbers(running, says):
     async with running() as door:
         await door.post(says.fork(5, comm="sh"))
         async with door.session.get(f"{door.url}/v1/forks?format=csv") as answer:
@@ -100,7 +100,7 @@ def test_every_cell_of_a_csv_of_nothing_but_unknowns_is_empty():
 
 
 @pytest.mark.usefixtures("small_steps")
-async def test_no_more_exports_run_at_once_than_was_set(running, says, monkeypatch):
+async def test_no_more_exports_run_at_once_than_the_setting_allows(running, says, monkeypatch):
     held, real = asyncio.Event(), StoreReader.search
 
     async def slow(self, *rest):
@@ -124,7 +124,7 @@ async def test_no_more_exports_run_at_once_than_was_set(running, says, monkeypat
 
 
 @pytest.mark.usefixtures("small_steps")
-async def test_an_export_that_the_store_breaks_off_does_not_look_whole(running, says, monkeypatch):
+async def test_an_export_that_the_store_interrupts_does_not_look_complete(running, says, monkeypatch):
     real, calls = StoreReader.search, []
 
     async def breaks(self, *rest):
@@ -146,12 +146,12 @@ async def test_an_export_that_the_store_breaks_off_does_not_look_whole(running, 
         assert "forklore_collector_exports_open 0.0" in await door.get("/metrics")
 
 
-async def test_a_reader_that_takes_nothing_is_let_go_and_costs_no_more_than_a_step(running, says, monkeypatch):
+async def test_a_reader_that_takes_nothing_is_dropped_and_costs_no_more_than_a_step(running, says, monkeypatch):
     """The store would give for ever; the reader reads nothing. The export must stop asking, and then give its place back."""
     monkeypatch.setattr(forks_api, "WRITE_TIMEOUT", 0.5)
     asked, body = [], says.fork(1)
 
-    async def endless(_self, _sought, limit, after=None):
+    async def endless(_self, _fork_query, limit, after=None):
         asked.append(limit)
         at = after.time - 1 if after else 10**18
         return [FoundFork(Place(at - n, says.stream, 0, n), body) for n in range(limit)]

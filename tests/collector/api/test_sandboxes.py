@@ -1,16 +1,16 @@
-"""A pod under Kata or gVisor: its agent says that it cannot see in, and nothing here makes a nought of that."""
+"""Pods under Kata or gVisor: their agent reports that it cannot see their forks, so their counts are unknown."""
 
 import pytest
 
 
-def not_observable(says, pod="vm-1", **whose):
-    """As an agent tells it: of the pod's own cgroup, in no container, how many is unknown."""
-    gap = says.gap(0, None, "not_observable", pod=pod, cgroup=900, **whose)
+def not_observable(says, pod="vm-1", **attribution):
+    """As an agent sends it: with the cgroup of the pod, without container and count."""
+    gap = says.gap(0, None, "not_observable", pod=pod, cgroup=900, **attribution)
     gap.update(container=None, missing="sched_process_fork")
     return gap
 
 
-async def test_it_is_heard_of_and_its_counts_are_unknown_and_not_nought(running, says):
+async def test_it_is_listed_and_its_counts_are_unknown_and_not_zero(running, says):
     async with running() as door:
         assert (await door.post(not_observable(says), says.fork(1)))["rejected"] == []
         pods = await door.pods()
@@ -33,7 +33,7 @@ async def test_it_is_heard_of_and_its_counts_are_unknown_and_not_nought(running,
         assert vm["workload"] == {"kind": "Deployment", "name": "cart"}
 
 
-async def test_what_the_node_counts_of_its_sandbox_is_not_taken_for_its_own(running, says):
+async def test_the_counts_of_its_sandbox_are_not_shown_as_its_own(running, says):
     async with running() as door:
         of = {"pod": "vm-1", "cgroup": 901, "container": None}
         await door.post(not_observable(says), says.fork(1, **of), says.summary(1, 40, now=40, **of))
@@ -46,7 +46,7 @@ async def test_what_the_node_counts_of_its_sandbox_is_not_taken_for_its_own(runn
         assert gap["count"] in (0, None)
 
 
-async def test_its_tree_and_timeline_say_so_too(running, says):
+async def test_its_tree_and_timeline_are_not_observable_either(running, says):
     async with running() as door:
         await door.post(not_observable(says), says.summary(1, 40, now=40, pod="vm-1", cgroup=901), says.summary(1, 1))
         assert (await door.get("/v1/pods/shop/vm-1/tree"))["observable"] is False
@@ -55,14 +55,14 @@ async def test_its_tree_and_timeline_say_so_too(running, says):
         assert (await door.get("/v1/pods/shop/cart-1/timeline"))["observable"] is True
 
 
-async def test_told_every_hour_it_is_one_gap(running, says):
+async def test_a_gap_that_is_sent_every_hour_is_one_gap(running, says):
     async with running() as door:
         assert (await door.post(not_observable(says)))["accepted"] == 1
         assert (await door.post(not_observable(says)))["duplicate"] == 1
 
 
 @pytest.mark.parametrize(("count", "reason"), [(None, "ring_full"), (-1, "not_observable"), ("0", "not_observable")])
-async def test_of_no_other_reason_may_the_count_be_unknown(running, says, count, reason):
+async def test_for_no_other_reason_may_the_count_be_unknown(running, says, count, reason):
     async with running() as door:
         gap = not_observable(says)
         gap.update(count=count, reason=reason)

@@ -1,4 +1,4 @@
-"""Questions about pods and forks: every filter, every page, and a sentence for every wrong one."""
+"""Queries about pods and forks: every filter, pages of results, and an error text for every invalid parameter."""
 
 from urllib.parse import quote
 
@@ -75,7 +75,7 @@ async def test_a_fork_comes_back_as_it_was_sent(running, says):
         assert (await door.get("/v1/forks"))["forks"] == [sent]
 
 
-async def test_times_may_have_an_offset_and_hold_to_the_nanosecond(running, says):
+async def test_times_may_have_an_offset_and_are_exact_to_the_nanosecond(running, says):
     async with running() as door:
         await door.post(says.fork(1, at=1_700_000_000_000_000_005))
         for query, count in (
@@ -108,7 +108,7 @@ async def test_pages_join_into_all_without_a_fork_twice_or_missing(running, says
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_hostile_names_are_found_by_what_they_are(running, says, name):
+async def test_hostile_names_are_found_exactly(running, says, name):
     async with running() as door:
         await door.post(says.fork(1, comm=name, pod=name, namespace=name), says.fork(2, comm="sh", pod="other", cgroup=2))
         for key in ("comm", "pod", "namespace", "text"):
@@ -117,7 +117,7 @@ async def test_hostile_names_are_found_by_what_they_are(running, says, name):
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "expected"),
     [
         ("form=now", "'form' is no parameter here; there are cluster, namespace"),
         ("%0d%0aSet-Cookie:=1", r"'\r\nSet-Cookie:' is no parameter"),
@@ -153,10 +153,10 @@ async def test_hostile_names_are_found_by_what_they_are(running, says, name):
         ("format=csv&limit=1000001", "limit: '1000001' is not a whole number from 1 to 1000000"),
     ],
 )
-async def test_a_wrong_question_is_told_which_word_is_wrong_and_what_is_right(running, query, said):
+async def test_an_invalid_parameter_gets_its_name_and_what_would_be_right(running, query, expected):
     async with running() as door:
         answer = await door.get(f"/v1/forks?{query}", status=400)
-        assert said in answer["error"] and answer["error"].isascii()
+        assert expected in answer["error"] and answer["error"].isascii()
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ async def test_a_wrong_question_is_told_which_word_is_wrong_and_what_is_right(ru
         ("/v1/stream", "events"),
     ],
 )
-async def test_no_door_takes_a_parameter_that_it_does_not_know(few, path, known):
+async def test_no_endpoint_accepts_an_unknown_parameter(few, path, known):
     error = (await few.get(f"{path}?surprise=1", status=400))["error"]
     assert error.startswith("'surprise' is no parameter here") and known in error
 
@@ -186,7 +186,7 @@ async def test_no_door_takes_a_parameter_that_it_does_not_know(few, path, known)
         ("cluster=none", set()),
     ],
 )
-async def test_pods_are_filtered_alike(few, query, pods):
+async def test_pods_are_filtered_by_the_same_parameters(few, query, pods):
     assert {pod["pod"] for pod in (await few.get(f"/v1/pods?{query}"))["pods"]} == pods
 
 
@@ -199,7 +199,7 @@ async def test_a_tree_shows_who_forked_whom_and_an_older_parent_by_name(few):
     assert sum(pair["forks"] for pair in tree["pairs"] if pair["parent"] == "make") == 1
 
 
-async def test_a_tree_that_is_cut_says_so_and_keeps_the_newest(running, says):
+async def test_a_cut_tree_says_so_and_keeps_the_newest(running, says):
     async with running() as door:
         forks = [says.fork(n, at=says.now - 10**9 + n) for n in range(6)]
         for n, fork in enumerate(forks):
@@ -211,7 +211,7 @@ async def test_a_tree_that_is_cut_says_so_and_keeps_the_newest(running, says):
 
 
 @pytest.mark.parametrize("part", ["", "/tree", "/timeline"])
-async def test_each_life_of_a_name_and_each_cluster_can_be_asked_for(running, says, part):
+async def test_each_pod_of_a_name_can_be_selected_by_uid_and_cluster(running, says, part):
     """Two lives of a StatefulSet's pod in one cluster, and the newest of all in another."""
     async with running() as door:
         lives = [("demo", "old", 100, 1), ("demo", "new", 50, 2), ("other", "far", 10, 3)]
@@ -235,15 +235,15 @@ async def test_each_life_of_a_name_and_each_cluster_can_be_asked_for(running, sa
             "cluster=other": 3,
         }
         for query, number in queries.items():
-            said = await door.get(f"{path}?{query}")
-            assert (said["cluster"], said["pod_uid"]) == lives[number - 1][:2], query
+            answer = await door.get(f"{path}?{query}")
+            assert (answer["cluster"], answer["pod_uid"]) == lives[number - 1][:2], query
             if part == "/tree":
-                assert said["processes"] == 1 and said["others"] == 2
+                assert answer["processes"] == 1 and answer["others"] == 2
             elif part == "/timeline":
-                assert sum(filter(None, said["totals"]["processes"])) == 10 * number and said["others"] == 2
+                assert sum(filter(None, answer["totals"]["processes"])) == 10 * number and answer["others"] == 2
             else:
-                assert said["processes"] == 10 * number
-                others = {(other["cluster"], other["pod_uid"]) for other in said["others"]}
+                assert answer["processes"] == 10 * number
+                others = {(other["cluster"], other["pod_uid"]) for other in answer["others"]}
                 assert others == {life[:2] for life in lives} - {lives[number - 1][:2]}
         for query in ("cluster=none", "pod_uid=none", "cluster=other&pod_uid=old"):
             assert "of that cluster and uid" in (await door.get(f"{path}?{query}", status=404))["error"]
@@ -251,7 +251,7 @@ async def test_each_life_of_a_name_and_each_cluster_can_be_asked_for(running, sa
         assert "pod_uid" in (await door.get(f"{path}?uid=old", status=400))["error"]
 
 
-async def test_a_timeline_has_the_exact_sums_and_the_storms_and_gaps_of_its_time(running, says):
+async def test_a_timeline_has_the_exact_sums_and_the_storms_and_gaps_of_its_range(running, says):
     async with running() as door:
         end = says.now // (10 * SECOND) * 10 * SECOND
         await door.post(
@@ -262,16 +262,16 @@ async def test_a_timeline_has_the_exact_sums_and_the_storms_and_gaps_of_its_time
             says.gap(7, 7, end=end - 20 * SECOND),
             says.gap(8, 1, end=end - 7000 * SECOND),
         )
-        told = await door.get("/v1/pods/shop/cart-1/timeline?from=-2m&step=10s")
-        (line,) = told["containers"]
-        assert (line["name"], told["step_s"]) == ("app", 10)
+        timeline = await door.get("/v1/pods/shop/cart-1/timeline?from=-2m&step=10s")
+        (line,) = timeline["containers"]
+        assert (line["name"], timeline["step_s"]) == ("app", 10)
         known = [count for count in line["processes"] if count is not None]
         assert known == [5, 40] and [n for n in line["lost"] if n is not None] == [0, 7]
-        assert told["totals"]["processes"] == line["processes"] and len(line["processes"]) in (12, 13)
-        assert [storm["storm"] for storm in told["storms"]] == [1]
-        assert [gap["count"] for gap in told["gaps"]] == [7]
+        assert timeline["totals"]["processes"] == line["processes"] and len(line["processes"]) in (12, 13)
+        assert [storm["storm"] for storm in timeline["storms"]] == [1]
+        assert [gap["count"] for gap in timeline["gaps"]] == [7]
 
 
-async def test_a_step_too_fine_for_its_time_is_refused(few):
+async def test_a_step_too_short_for_its_range_is_refused(few):
     for query in ("from=-7d&step=1s", "step=10ms", "step=0s", "step=1"):
         assert "step: " in (await few.get(f"/v1/pods/shop/cart-1/timeline?{query}", status=400))["error"]

@@ -1,4 +1,4 @@
-"""A storm is told by its start and its stop, in any order, once or often; while it lasts its pod is said to be in it."""
+"""Storms: start and stop make one storm in any order and number; until its stop the pod is in a storm."""
 
 import asyncio
 import itertools
@@ -10,7 +10,7 @@ SECOND = 1_000_000_000
 
 
 @pytest.fixture
-def told(says):
+def start_and_stop(says):
     """(start, stop) of one storm that has just ended."""
     begun, ended = says.now - 30 * SECOND, says.now - SECOND
     return (
@@ -29,30 +29,30 @@ async def the_pod(door):
 @pytest.mark.parametrize(
     "order", [order for n in (2, 3) for order in itertools.product((0, 1), repeat=n) if set(order) == {0, 1}]
 )
-async def test_start_and_stop_make_one_storm_in_whatever_order_they_come(door, says, told, order):
-    answers = [(await door.post(told[which]))["accepted"] for which in order]
+async def test_start_and_stop_make_one_storm_in_any_order(door, says, start_and_stop, order):
+    answers = [(await door.post(start_and_stop[which]))["accepted"] for which in order]
     assert sum(answers) == 2
     pod = await the_pod(door)
     (storm,) = pod["storms"]
-    assert (storm["state"], storm["interval"]) == ("over", told[1]["interval"])
-    assert storm["counts"] == told[1]["counts"]
+    assert (storm["state"], storm["interval"]) == ("over", start_and_stop[1]["interval"])
+    assert storm["counts"] == start_and_stop[1]["counts"]
     assert (storm["limit"], storm["hold_s"]) == (2000, 5)
     assert (pod["storm"], pod["storms_in_all"]) == (None, 1)
 
 
-async def test_a_pod_is_in_a_storm_from_its_start_to_its_stop(door, says, told):
-    await door.post(says.summary(1, 100), told[0])
+async def test_a_pod_is_in_a_storm_from_its_start_to_its_stop(door, says, start_and_stop):
+    await door.post(says.summary(1, 100), start_and_stop[0])
     pod = await the_pod(door)
     assert pod["storm"]["state"] == "now"
-    assert pod["storm"]["interval"] == {"start": told[0]["interval"]["start"], "end": None}
+    assert pod["storm"]["interval"] == {"start": start_and_stop[0]["interval"]["start"], "end": None}
     assert pod["storm"]["counts"]["suppressed"] == 2500
     assert pod["processes"] == 100  # the storm's own counts are of the same forks as the summaries'
-    await door.post(told[1])
+    await door.post(start_and_stop[1])
     assert (await the_pod(door))["storm"] is None
 
 
-async def test_a_storm_makes_no_container_of_its_pod(door, says, told):
-    await door.post(says.summary(1, 100), *told)
+async def test_a_storm_adds_no_container_to_its_pod(door, says, start_and_stop):
+    await door.post(says.summary(1, 100), *start_and_stop)
     assert [one["name"] for one in (await the_pod(door))["containers"]] == ["app"]
 
 
@@ -74,33 +74,33 @@ async def test_a_batch_of_many_storms_in_any_order_is_the_same_list(door, says):
     assert [storm["storm"] for storm in (await door.get("/v1/pods/shop/cart-1?limit=2"))["storms"]] == [7, 6]
 
 
-async def test_the_same_number_in_another_pod_or_stream_is_another_storm(door, says, told):
+async def test_the_same_number_in_another_pod_or_stream_is_another_storm(door, says, start_and_stop):
     other = says.storm(1, "start", start=says.now, end=says.now, processes=1, pod="web-1", cgroup=99)
     later = says.storm(1, "stop", start=says.now, end=says.now, processes=1, stream=says.stream[:-1] + "9")
-    assert (await door.post(*told, other, later))["accepted"] == 4
+    assert (await door.post(*start_and_stop, other, later))["accepted"] == 4
     pods = await door.pods()
     assert {name: pod["storms_in_all"] for name, pod in pods.items()} == {"cart-1": 2, "web-1": 1}
 
 
-async def test_a_stop_that_got_lost_ends_with_the_next_storm(door, says, told):
+async def test_a_storm_without_a_stop_ends_with_the_next_storm(door, says, start_and_stop):
     again = says.storm(2, "start", start=says.now, end=says.now + 1, processes=3000)
-    await door.post(told[0], again)
+    await door.post(start_and_stop[0], again)
     pod = await the_pod(door)
     assert [storm["state"] for storm in pod["storms"]] == ["now", "end not told"]
     assert pod["storms"][1]["interval"]["end"] is None
 
 
-async def test_a_storm_ends_untold_when_another_stream_follows_its_own(door, says, told):
-    await door.post(told[0], says.node(1, heads={0: 1}))
+async def test_a_storm_ends_without_a_report_when_another_stream_follows(door, says, start_and_stop):
+    await door.post(start_and_stop[0], says.node(1, heads={0: 1}))
     assert (await the_pod(door))["storm"] is not None
     await door.post(says.node(1, heads={0: 1}, stream=says.stream[:-1] + "9", end=says.now + 1))
     pod = await the_pod(door)
     assert (pod["storm"], pod["storms"][0]["state"]) == (None, "end not told")
-    await door.post(told[1])  # told late, by the agent that followed
+    await door.post(start_and_stop[1])  # reported late, by the agent that followed
     assert (await the_pod(door))["storms"][0]["state"] == "over"
 
 
-async def test_a_storm_of_a_new_stream_is_on_before_that_streams_first_heartbeat(door, says):
+async def test_a_storm_of_a_new_stream_goes_on_before_its_first_heartbeat(door, says):
     await door.post(says.node(1, heads={0: 1}, end=says.now - 5 * SECOND))
     await door.post(
         says.storm(1, "start", start=says.now, end=says.now, processes=1, stream=says.stream[:-1] + "9"), says.fork(1)
@@ -109,19 +109,19 @@ async def test_a_storm_of_a_new_stream_is_on_before_that_streams_first_heartbeat
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-async def test_a_storm_of_a_pod_without_a_name_is_the_pods_that_it_turned_out_to_be(door, told, order):
-    start = told[0]
+async def test_a_storm_of_a_pod_without_a_name_gets_the_name_later(door, start_and_stop, order):
+    start = start_and_stop[0]
     start["k8s"].update(namespace=None, pod=None, pod_uid="hash-in-the-path", labels=None, workload=None)
     start["enrichment"] = {"state": "unresolved", "by": "cgroup", "lag_ms": 0}
     first, second = order
-    await door.post(told[first])
+    await door.post(start_and_stop[first])
     assert [pod["pod_uid"] for pod in (await door.get("/v1/pods"))["pods"]] == [["hash-in-the-path", "uid-of-cart-1"][first]]
-    await door.post(told[second])
+    await door.post(start_and_stop[second])
     assert [pod["pod_uid"] for pod in (await door.get("/v1/pods"))["pods"]] == ["uid-of-cart-1"]
     assert (await the_pod(door))["storms"][0]["state"] == "over"
 
 
-async def test_the_greatest_numbers_and_the_worst_names_pass_through(door, says):
+async def test_the_highest_numbers_and_hostile_names_are_kept(door, says):
     evil = "</script>\u202e"
     storm = says.storm(2**63 - 2, "stop", start=0, end=says.now, processes=2**53 - 1, limit=2**63 - 2, pod=evil, namespace=evil)
     storm["hold_s"] = 2**63 - 2
@@ -132,9 +132,9 @@ async def test_the_greatest_numbers_and_the_worst_names_pass_through(door, says)
     assert evil not in page and "9,007,199,254,740,991 forks" in page
 
 
-async def test_what_is_too_old_is_forgotten(running, says, tmp_path, told):
+async def test_expired_storms_are_deleted(running, says, tmp_path, start_and_stop):
     async with running(store=f"chdb://{tmp_path}/db", retention="1s") as door:
-        await door.post(*told)
+        await door.post(*start_and_stop)
         for _ in range(100):
             await asyncio.sleep(0.05)
             if not await door.pods():

@@ -1,4 +1,4 @@
-"""The stream: what is filed comes, in order, to those who asked for it; who is slow or away is told what he has missed."""
+"""The stream: new forks come in order to the readers whose query matches; slow readers get the number of lost forks."""
 
 import asyncio
 import json
@@ -68,7 +68,7 @@ async def listening(door, query="", **headers):
         yield reader
 
 
-async def test_what_is_filed_from_now_on_comes_as_it_was_sent(running, says):
+async def test_new_forks_come_as_they_were_sent(running, says):
     async with running() as door:
         await door.post(says.fork(1))
         async with listening(door) as reader:
@@ -83,7 +83,7 @@ async def test_what_is_filed_from_now_on_comes_as_it_was_sent(running, says):
     ["namespace=shop", "pod=cart-1", "text=cart", "label=app=cart", "comm=wanted", "kind=process", "pid=7007", "pid=107",
      "entity=44745a63f5162050", "parent_comm=wanted"],
 )  # fmt: skip
-async def test_every_reader_gets_what_he_asked_for(running, says, query):
+async def test_every_reader_gets_the_forks_of_its_query(running, says, query):
     async with running() as door, listening(door, query) as reader:
         other = says.fork(3, pod="web-1", cgroup=2, namespace="front", comm="other", kind="thread")
         other["k8s"].update(labels={}, workload=None)
@@ -93,7 +93,7 @@ async def test_every_reader_gets_what_he_asked_for(running, says, query):
         assert await reader.fork() == wanted
 
 
-async def test_a_name_cannot_end_an_event_or_begin_one(running, says):
+async def test_a_name_can_neither_end_nor_begin_an_event(running, says):
     async with running() as door, listening(door) as reader:
         name = "a\n\nevent: lost\ndata: {}\n\n\r\r id: 1"
         await door.post(says.fork(1, comm=name, pod=name))
@@ -102,7 +102,7 @@ async def test_a_name_cannot_end_an_event_or_begin_one(running, says):
         assert (await reader.next("fork", "lost"))[0] == "fork"
 
 
-async def test_more_than_a_page_comes_whole_and_in_order(running, says, monkeypatch):
+async def test_several_pages_come_complete_and_in_order(running, says, monkeypatch):
     monkeypatch.setattr(stream, "PAGE_FORKS", 100)
     async with running() as door, listening(door, "events=fork") as reader:
         for first in range(0, 360, 120):
@@ -111,7 +111,7 @@ async def test_more_than_a_page_comes_whole_and_in_order(running, says, monkeypa
         assert sorted(seen) == sorted(says.fork(n)["id"] for n in range(360))
 
 
-async def test_who_comes_back_with_the_last_id_misses_nothing(running, says):
+async def test_a_reader_that_reconnects_with_the_last_id_misses_nothing(running, says):
     async with running() as door:
         async with listening(door) as reader:
             await door.post(says.fork(1))
@@ -125,14 +125,14 @@ async def test_who_comes_back_with_the_last_id_misses_nothing(running, says):
             assert {(await reader.fork())["id"] for _ in range(2)} == {says.fork(3)["id"], says.fork(4)["id"]}
 
 
-async def test_an_id_that_is_none_is_refused(running):
+async def test_an_invalid_last_id_is_refused(running):
     async with running() as door:
         for wrong in ("x", "-1", "1" * 30, "²"):
             async with door.session.get(f"{door.url}/v1/stream", headers={"Last-Event-ID": wrong}) as answer:
                 assert answer.status == 400 and "Last-Event-ID" in await answer.text()
 
 
-async def test_ticks_come_with_news_and_bring_no_forks_to_who_wants_none(running, says):
+async def test_ticks_come_without_forks_for_readers_of_ticks_only(running, says):
     async with running() as door, listening(door, "events=pods") as reader:
         before = time.time()
         await door.post(says.fork(1))
@@ -142,7 +142,7 @@ async def test_ticks_come_with_news_and_bring_no_forks_to_who_wants_none(running
 
 
 @pytest.mark.parametrize("kind", ["summary", "gap", "node_gap", "storm", "node", "fork"])
-async def test_whatever_is_filed_makes_a_tick_and_what_was_here_already_makes_none(running, says, kind):
+async def test_everything_new_makes_a_tick_and_duplicates_make_none(running, says, kind):
     event = {
         "summary": lambda: says.summary(1, 9),
         "gap": lambda: says.gap(4, 4),
@@ -162,7 +162,7 @@ async def test_whatever_is_filed_makes_a_tick_and_what_was_here_already_makes_no
                     await reader.next("pods")
 
 
-async def test_on_a_server_a_tick_waits_until_what_was_filed_can_be_seen(running, says, monkeypatch):
+async def test_on_a_server_a_tick_waits_until_the_new_rows_can_be_read(running, says, monkeypatch):
     monkeypatch.setattr(StoreReader, "visible_after", 0.6)
     async with running() as door, listening(door, "events=pods") as reader:
         for number in range(2):  # the second while the first still waits
@@ -175,7 +175,7 @@ async def test_on_a_server_a_tick_waits_until_what_was_filed_can_be_seen(running
         assert time.monotonic() - begun >= 0.6
 
 
-async def test_ticks_come_at_most_once_a_second_however_much_is_filed(running, says, monkeypatch):
+async def test_ticks_come_at_most_once_a_second_however_much_is_stored(running, says, monkeypatch):
     monkeypatch.setattr(stream, "POLL_INTERVAL", 0.4)  # the second
 
     async def file(door):
@@ -202,14 +202,14 @@ async def comments_of(reader, seconds):
     return reader.comments - before
 
 
-async def test_silence_is_broken_by_a_comment(running, monkeypatch):
+async def test_a_quiet_stream_gets_comments(running, monkeypatch):
     monkeypatch.setattr(stream, "HEARTBEAT", 0.1)
     async with running() as door, listening(door) as reader:
         assert 2 <= await comments_of(reader, 0.6) <= 8
 
 
 @pytest.mark.parametrize("query", ["events=fork&namespace=elsewhere", "events=fork&comm=another", "events=fork", ""])
-async def test_a_heartbeat_comes_on_a_busy_cluster_too_whether_anything_fits_or_not(running, says, monkeypatch, query):
+async def test_a_busy_stream_gets_comments_whether_anything_matches_or_not(running, says, monkeypatch, query):
     monkeypatch.setattr(stream, "HEARTBEAT", 0.25)
 
     async def file(door):
@@ -224,7 +224,7 @@ async def test_a_heartbeat_comes_on_a_busy_cluster_too_whether_anything_fits_or_
         filing.cancel()
 
 
-async def test_a_heartbeat_comes_while_the_store_thinks(running, says, monkeypatch):
+async def test_comments_come_while_the_store_is_slow(running, says, monkeypatch):
     async def news(*_):
         await asyncio.Event().wait()
 
@@ -242,7 +242,7 @@ class Flood:
         self.body, self.step, self.asked, self.given = body, int(1e9 / rate), 0, 0
         self.begun = time.time_ns()
 
-    async def news(self, _store, _wish, since, limit):
+    async def news(self, _store, _pods, since, limit):
         await asyncio.sleep(0)
         self.asked += 1
         first = max(0, (since - self.begun) // self.step + 1)
@@ -252,13 +252,13 @@ class Flood:
         return found, (self.begun + (last - 1) * self.step if found else since)
 
     def install(self, monkeypatch):
-        async def news(store, wish, since, limit):
-            return await self.news(store, wish, since, limit)
+        async def news(store, pods, since, limit):
+            return await self.news(store, pods, since, limit)
 
         monkeypatch.setattr(StoreReader, "received_since", news)
 
 
-async def test_a_slow_reader_is_told_how_many_he_missed_and_goes_on_with_the_newest(running, says, monkeypatch):
+async def test_a_slow_reader_gets_the_number_of_lost_forks_and_continues_with_the_newest(running, says, monkeypatch):
     monkeypatch.setattr(stream, "MAX_LAG", 1.0)
     flood = Flood(says.fork(1), rate=20_000)
     async with running() as door:
@@ -275,13 +275,13 @@ async def test_a_slow_reader_is_told_how_many_he_missed_and_goes_on_with_the_new
         assert float(lost) >= data["forks"]
 
 
-async def test_what_is_given_and_what_is_said_to_be_lost_are_all_there_was(running, says, monkeypatch):
+async def test_sent_and_lost_forks_add_up_to_all_forks(running, says, monkeypatch):
     """A hundred thousand wait for who comes back; a few are read, most are skipped, and the numbers add up."""
     monkeypatch.setattr(stream, "MAX_LAG", 0.3)
     forks = [FoundFork(Place(n, STREAM, 0, n), {**says.example("sched_process_fork"), "child_pid": n}) for n in range(100_000)]
     begun = time.time_ns() - 3600 * 10**9
 
-    async def news(_store, _wish, since, limit):
+    async def news(_store, _pods, since, limit):
         first = max(0, since - begun + 1)
         found = forks[first : first + limit]
         return found, begun + first + len(found) - 1 if found else since
@@ -300,7 +300,7 @@ async def test_what_is_given_and_what_is_said_to_be_lost_are_all_there_was(runni
             assert len(seen) + data["forks"] == 100_000 and data["forks"] > 50_000 and not data["more"]
 
 
-async def test_a_reader_who_reads_nothing_costs_one_page_and_is_let_go(running, says, monkeypatch):
+async def test_a_reader_that_reads_nothing_costs_one_page_and_is_dropped(running, says, monkeypatch):
     monkeypatch.setattr(stream, "WRITE_TIMEOUT", 0.5)
     flood = Flood(says.fork(1), rate=100_000)
     async with running() as door:
@@ -316,7 +316,7 @@ async def test_a_reader_who_reads_nothing_costs_one_page_and_is_let_go(running, 
         writer.transport.abort()
 
 
-async def test_no_more_readers_than_was_set_and_who_leaves_makes_room(running, says, monkeypatch):
+async def test_readers_are_limited_and_a_place_is_free_after_one_leaves(running, says, monkeypatch):
     async with running(streams=2) as door:
         async with listening(door), listening(door), door.session.get(f"{door.url}/v1/stream") as third:
             assert third.status == 503 and third.headers["Retry-After"] == "10"
@@ -325,7 +325,7 @@ async def test_no_more_readers_than_was_set_and_who_leaves_makes_room(running, s
             pass
 
 
-async def test_a_token_that_is_taken_back_ends_the_stream(running, says, tmp_path):
+async def test_a_revoked_token_ends_the_stream(running, says, tmp_path):
     (tmp_path / "token").write_text("one\n")
     async with running(token_file=tmp_path / "token") as door:
         bearer = {"Authorization": "Bearer one"}
@@ -339,7 +339,7 @@ async def test_a_token_that_is_taken_back_ends_the_stream(running, says, tmp_pat
                     await reader.next("lost")
 
 
-async def test_a_store_that_is_away_for_a_while_ends_no_stream(running, says, monkeypatch):
+async def test_an_unavailable_store_does_not_end_a_stream(running, says, monkeypatch):
     real, away = StoreReader.received_since, [True]
 
     async def news(*args):
@@ -359,7 +359,7 @@ async def test_a_store_that_is_away_for_a_while_ends_no_stream(running, says, mo
             assert (await reader.fork())["id"] == says.fork(1)["id"]
 
 
-async def test_a_collector_that_stops_ends_its_streams_at_once(running):
+async def test_a_stopping_collector_ends_its_streams_at_once(running):
     async with aiohttp.ClientSession() as session:
         async with running() as door:
             answer = await session.get(f"{door.url}/v1/stream")

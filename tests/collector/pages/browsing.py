@@ -1,7 +1,4 @@
-"""Debian's Chromium on a collector's pages, in which nothing may go wrong unseen.
-
-Must not live here: what a page should say.
-"""
+"""Debian's Chromium on a collector's pages: any error of a page or a request fails the test."""
 
 from __future__ import annotations
 
@@ -86,7 +83,7 @@ async def texts(page, selector):
     return await page.locator(selector).all_inner_texts()
 
 
-async def forked(door, says, pod, total, *, cgroup, **whose):
-    """A pod that has forked `total` processes, the last of which is told on its own: a page hears of it."""
-    of = {"pod": pod, "cgroup": cgroup, **whose}
+async def forked(door, says, pod, total, *, cgroup, **attribution):
+    """A pod that has forked `total` processes, the last of which is sent apart, so that pages are updated."""
+    of = {"pod": pod, "cgroup": cgroup, **attribution}
     await door.post(says.summary(total, total, end=says.now + total, **of), says.fork(10_000 * cgroup + total, **of))

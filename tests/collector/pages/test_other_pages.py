@@ -1,4 +1,4 @@
-"""The pages of workloads, nodes, the ledger and the search, in a real browser; and every page for those who don't see it."""
+"""The pages of workloads, nodes, the ledger and the search in a real browser; and the accessibility of every page."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ async def ten_minutes(door, says, pod, rate, cgroup):
     await door.post(*(says.summary(n, each * n, now=each, end=now - (30 - n) * 10 * SECOND, **of) for n in range(1, 31)))
 
 
-async def test_the_odd_pod_of_a_workload_is_seen_at_a_glance(door, says, browser):
+async def test_the_outlier_of_a_workload_is_marked(door, says, browser):
     for pod, rate, cgroup in (("cart-a", 10, 1), ("cart-b", 11, 2), ("cart-c", 9, 3), ("cart-d", 60, 4)):
         await ten_minutes(door, says, pod, rate, cgroup)
     async with browser() as page:
@@ -43,7 +43,7 @@ async def test_the_odd_pod_of_a_workload_is_seen_at_a_glance(door, says, browser
         assert await page.locator(".astable tbody tr").count() == 4
 
 
-async def test_an_agent_is_a_row_and_the_ones_that_are_not_right_come_first(door, says, browser):
+async def test_each_agent_is_a_row_and_the_unhealthy_ones_come_first(door, says, browser):
     good = says.node(1, heads={0: 9}, delivered=9, sinks={"collector": says.sink(9), "siem": says.sink(5, 4)})
     bad = says.node(1, heads={0: 9}, delivered=3, captured=10, node="node2", stream=says.stream[:-1] + "9")
     await door.post(good, bad, *(says.fork(n) for n in range(9)))
@@ -67,7 +67,7 @@ async def are(page, selector, wanted):
     return await texts(page, selector) == wanted
 
 
-async def test_what_a_node_forks_outside_pods_has_a_page(door, says, browser):
+async def test_the_forks_of_a_node_outside_pods_have_a_page(door, says, browser):
     await door.post(says.host_summary(1, 55), says.node(1, heads={0: 0}), says.host(says.fork(1)) | {"cgroup": None})
     async with browser() as page:
         await page.goto(door.url)
@@ -78,7 +78,7 @@ async def test_what_a_node_forks_outside_pods_has_a_page(door, says, browser):
         assert await page.locator(".forktable tbody tr").count() == 1
 
 
-async def test_the_ledger_says_what_is_missing_of_each_stream(door, says, browser):
+async def test_the_ledger_shows_what_is_missing_of_each_stream(door, says, browser):
     other = says.stream[:-1] + "9"
     await door.post(*(says.fork(n) for n in range(9) if n not in (3, 4)), says.node(1, heads={0: 10}, delivered=7, ring=3))
     await door.post(says.fork(0, stream=other), says.node(1, heads={0: 1}, delivered=1, stream=other, end=says.now + 1))
@@ -102,7 +102,7 @@ async def test_the_ledger_says_what_is_missing_of_each_stream(door, says, browse
         assert (await texts(page, ".holetable tbody tr"))[0] == "0\t4\t1\tring full"  # and it stays open
 
 
-async def test_the_search_finds_pages_and_exports_what_it_found(door, says, browser):
+async def test_search_results_have_pages_and_exports(door, says, browser):
     forks = [says.fork(n, at=says.now - (200 - n) * SECOND, comm="cron" if n % 2 else "sh") for n in range(150)]
     await door.post(*forks, says.summary(1, 150))
     async with browser() as page:
@@ -194,7 +194,7 @@ async def test_axe_finds_nothing_serious(door, says, width, browser):
             await page.emulate_media(color_scheme="light")
 
 
-def test_the_dark_differs_from_the_light_in_colours_only():
+def test_dark_and_light_mode_differ_in_colours_only():
     for path in (Path(collector.pages.__file__).parent / "static").glob("*.css"):
         for block in path.read_text().split("prefers-color-scheme")[1:]:
             assert re.match(r": dark\) \{\s*:root \{[^{}]*\}\s*\}", block), path
@@ -205,7 +205,7 @@ def test_the_dark_differs_from_the_light_in_colours_only():
             )
 
 
-async def test_every_page_is_whole_without_a_script(door, says, browser):
+async def test_every_page_is_complete_without_scripts(door, says, browser):
     await a_bit_of_everything(door, says)
     async with browser(java_script_enabled=False) as page:
         for path in PAGES:

@@ -1,4 +1,4 @@
-"""A pod's page in a real browser: its timeline, lineage and forks are what came, and names can do nothing to it."""
+"""A pod's page in a real browser: its timeline, lineage and forks are those that were sent, and names are only text."""
 
 import pytest
 
@@ -12,10 +12,10 @@ EVIL = '<img src=x onerror="document.title=1">\u202e'
 ADDRESS = "/pods/shop/cart-1"
 
 
-async def five_minutes(door, says, **whose):
+async def five_minutes(door, says, **attribution):
     """A pod that forks 10 a second, summed up every 10 s until now."""
     now = says.now
-    await door.post(*(says.summary(n, 100 * n, now=100, end=now - (30 - n) * 10 * SECOND, **whose) for n in range(1, 31)))
+    await door.post(*(says.summary(n, 100 * n, now=100, end=now - (30 - n) * 10 * SECOND, **attribution) for n in range(1, 31)))
 
 
 async def drawn(page, kind):
@@ -37,7 +37,7 @@ def close(found, wanted, tolerance=2.0):
     )
 
 
-async def test_the_numbers_are_the_pods_own(door, says, browser):
+async def test_the_page_shows_the_numbers_of_the_pod(door, says, browser):
     await door.post(*(says.fork(n, pid=9000 + n) for n in range(3)), says.summary(1, 1023, threads=7, now=50, end=says.now - 1))
     async with browser() as page:
         await page.goto(door.url + ADDRESS)
@@ -58,18 +58,18 @@ async def first_is(locator, text):
 
 
 @pytest.mark.parametrize("scripted", [True, False])
-async def test_a_hostile_name_is_text_and_nothing_else(door, says, scripted, browser):
-    whose = {"pod": EVIL, "namespace": "</script><b>"}
-    fork = says.fork(1, comm=HOSTILE, container=EVIL, at=says.now - SECOND, **whose)
+async def test_a_hostile_name_is_shown_as_text(door, says, scripted, browser):
+    attribution = {"pod": EVIL, "namespace": "</script><b>"}
+    fork = says.fork(1, comm=HOSTILE, container=EVIL, at=says.now - SECOND, **attribution)
     fork["k8s"]["labels"] = {EVIL: "'><script>document.title=1</script>"}
     begun = says.now - 60 * SECOND
-    gap = says.gap(2, 2, "<b>", **whose) | {"sink": EVIL, "missing": EVIL}
+    gap = says.gap(2, 2, "<b>", **attribution) | {"sink": EVIL, "missing": EVIL}
     away = says.node_gap(5, 5, "<b>") | {"missing": "sched_process_fork"}
-    storm = says.storm(1, "stop", start=begun, end=says.now, processes=9, cgroup=4821, **whose)
+    storm = says.storm(1, "stop", start=begun, end=says.now, processes=9, cgroup=4821, **attribution)
     node = says.node(1, heads={0: 9}, sinks={EVIL: says.sink(delivered=1, lost={EVIL: 3})})
     async with browser(java_script_enabled=scripted) as page:
         await page.goto(door.url)  # with a script, the row is then put in by it
-        answer = await door.post(fork, says.summary(1, 9, container=EVIL, **whose), node, gap, away, storm)
+        answer = await door.post(fork, says.summary(1, 9, container=EVIL, **attribution), node, gap, away, storm)
         assert answer["rejected"] == []
         if scripted:
             await page.wait_for_selector("tr.row")
@@ -91,18 +91,18 @@ async def test_a_hostile_name_is_text_and_nothing_else(door, says, scripted, bro
 
 async def test_the_longest_names_break_no_page(door, says, browser):
     long, name = "W" * 253, "comm" * 16
-    whose = {"pod": long, "uid": "u" * 253, "namespace": long, "node": long, "container": long}
-    forks = [says.fork(n, comm=name, at=says.now - SECOND, **whose) for n in range(9)]
+    attribution = {"pod": long, "uid": "u" * 253, "namespace": long, "node": long, "container": long}
+    forks = [says.fork(n, comm=name, at=says.now - SECOND, **attribution) for n in range(9)]
     for fork in forks:
         fork["container"]["image"], fork["cgroup"]["path"] = "i" * 1024, "/" + "p" * 4095
         fork["k8s"]["labels"] = {"l" * 317: long}
         fork["k8s"]["workload"] = {"kind": long, "name": long}
-    summary = says.summary(1, 10**15, **whose) | {"k8s": forks[0]["k8s"], "container": forks[0]["container"]}
+    summary = says.summary(1, 10**15, **attribution) | {"k8s": forks[0]["k8s"], "container": forks[0]["container"]}
     storm = says.storm(
         2**62, "stop", start=says.now - 10**10, end=says.now, processes=2**53 - 1, limit=2**62, pod=long, uid="u" * 253
     )
     storm["k8s"] = forks[0]["k8s"]
-    gaps = [says.gap(1, 10**15, "W" * 60, **whose), says.node_gap(1, 10**15, "W" * 60, node=long)]
+    gaps = [says.gap(1, 10**15, "W" * 60, **attribution), says.node_gap(1, 10**15, "W" * 60, node=long)]
     node = says.node(1, heads={0: 10**9}, node=long, sinks={"s" * 60: says.sink(5, lost={"r" * 60: 10**12})})
     assert (await door.post(*forks, summary, storm, *gaps, node))["rejected"] == []
     async with browser(390, 844) as page:
@@ -114,7 +114,7 @@ async def test_the_longest_names_break_no_page(door, says, browser):
             assert await page.evaluate("document.documentElement.scrollWidth") == 390, address
 
 
-async def test_each_container_has_a_lane_that_its_table_says_again(door, says, browser):
+async def test_each_container_has_a_lane_with_the_same_numbers_in_its_table(door, says, browser):
     await five_minutes(door, says)
     await door.post(says.summary(1, 5, end=says.now, container="sidecar", cgroup=5000))
     async with browser() as page:
@@ -125,8 +125,8 @@ async def test_each_container_has_a_lane_that_its_table_says_again(door, says, b
         counts = (
             "[...document.querySelectorAll('.lane:first-child tr[data-at] td:nth-of-type(1)')].map(cell => cell.textContent)"
         )
-        told = [cell for cell in await page.evaluate(counts) if cell != "–"]  # noqa: RUF001
-        assert sum(int(cell.replace(",", "")) for cell in told) == 3000
+        known = [cell for cell in await page.evaluate(counts) if cell != "–"]  # noqa: RUF001
+        assert sum(int(cell.replace(",", "")) for cell in known) == 3000
         green = """() => { const canvas = document.querySelector('.lane canvas'), ink = canvas.getContext('2d')
           .getImageData(0, 0, canvas.width, canvas.height).data; let count = 0;
           for (let i = 0; i < ink.length; i += 4) if (ink[i + 3] > 200 && ink[i + 1] > ink[i] + 40) count++; return count }"""
@@ -143,7 +143,7 @@ INK = """([r, g, b]) => { const canvas = document.querySelector('.lane canvas'),
 THREADS = [47, 109, 156]  # the line's colour in light, --threads
 
 
-async def test_threads_are_a_line_of_their_own_where_there_are_any(door, says, browser):
+async def test_threads_have_a_line_of_their_own_where_there_are_any(door, says, browser):
     await five_minutes(door, says)
     async with browser(color_scheme="light") as page:
         await page.goto(door.url + ADDRESS)
@@ -164,12 +164,12 @@ async def test_threads_are_a_line_of_their_own_where_there_are_any(door, says, b
         assert max(await page.evaluate(rows)) >= 90  # a second, out of the same table as people read
 
 
-async def test_of_a_pod_with_a_kernel_of_its_own_nothing_is_drawn_or_counted(door, says, browser):
+async def test_a_pod_with_a_kernel_of_its_own_has_no_drawing_and_no_counts(door, says, browser):
     of = {"pod": "vm-1", "cgroup": 901}
     gap = says.gap(0, None, "not_observable", pod="vm-1", cgroup=900) | {"container": None, "missing": "sched_process_fork"}
     await five_minutes(door, says, **of)
-    said = await door.post(gap, says.fork(77, at=says.now - SECOND, pid=9077, comm="qemu", **of))
-    assert said["rejected"] == []
+    receipt = await door.post(gap, says.fork(77, at=says.now - SECOND, pid=9077, comm="qemu", **of))
+    assert receipt["rejected"] == []
     async with browser() as page:
         await page.goto(f"{door.url}/pods/shop/vm-1")
         assert "Not observable" in await page.inner_text("section[aria-labelledby=when]")
@@ -184,7 +184,7 @@ async def test_of_a_pod_with_a_kernel_of_its_own_nothing_is_drawn_or_counted(doo
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_a_storm_is_drawn_where_it_was_and_told_in_words(door, says, scheme, browser):
+async def test_a_storm_is_drawn_at_its_time_and_listed_in_words(door, says, scheme, browser):
     await five_minutes(door, says)
     begin, end = says.now - 200 * SECOND, says.now - 150 * SECOND
     await door.post(says.storm(1, "stop", start=begin, end=end, processes=61240, cgroup=4821), says.fork(1))
@@ -212,7 +212,7 @@ async def is_count(page, selector, count):
     return await page.locator(selector).count() == count
 
 
-async def test_a_gap_is_drawn_where_it_was_and_whose_nobody_knows_is_drawn_otherwise(door, says, browser):
+async def test_a_gap_is_drawn_at_its_time_and_gaps_of_the_node_are_drawn_differently(door, says, browser):
     def ago(seconds):
         return says.now - seconds * SECOND
 
@@ -238,12 +238,12 @@ async def test_a_gap_is_drawn_where_it_was_and_whose_nobody_knows_is_drawn_other
             "7 forks missing: journal full, on the way to collector",
         ]
         assert await page.inner_text(".bandlist > p") == "1 more outside this range"
-        looks = "[...document.querySelectorAll('.plot .band')].map(band => getComputedStyle(band).borderLeftStyle)"
-        assert set(await page.evaluate(looks)) == {"dashed", "dotted"}  # not by colour alone
+        styles = "[...document.querySelectorAll('.plot .band')].map(band => getComputedStyle(band).borderLeftStyle)"
+        assert set(await page.evaluate(styles)) == {"dashed", "dotted"}  # not by colour alone
         assert await texts(page, ".sums .badge") == ["7 journal full", "45 ring full", "9 missing at siem"]
 
 
-async def test_the_lineage_says_who_forked_whom(door, says, browser):
+async def test_the_lineage_shows_who_forked_whom(door, says, browser):
     def fork(number, entity, parent, comm, pid, parent_pid):
         event = says.fork(number, comm=comm, pid=pid, at=says.now - (20 - number) * SECOND)
         return event | {"process_entity_id": entity * 16, "parent_entity_id": parent * 16, "parent_pid": parent_pid}
@@ -265,15 +265,15 @@ async def test_the_lineage_says_who_forked_whom(door, says, browser):
         ]
         assert await rows.locator("td:nth-of-type(1)").all_inner_texts() == ["100", "200", "300", "400 … 403"]
         assert await rows.locator("td:nth-of-type(4)").all_inner_texts() == ["6", "5", "4", ""]
-        said = await page.inner_text("section[aria-labelledby=lineage] .sheethead p")
-        assert said == "6 processes, 3 deep, at most 4 out of one"
+        text = await page.inner_text("section[aria-labelledby=lineage] .sheethead p")
+        assert text == "6 processes, 3 deep, at most 4 out of one"
         await page.click(".tree tbody tr:nth-of-type(2) a")
         await page.wait_for_selector("h1:has-text('Search')")
         assert await page.input_value("input[name=entity]") == "b" * 16
         assert await page.locator(".forktable tbody tr").count() == 2  # its own fork and the one that it forked
 
 
-async def test_a_long_lineage_in_its_box_makes_the_page_no_longer_than_what_is_on_it(door, says, browser):
+async def test_a_long_lineage_scrolls_in_its_box_and_does_not_lengthen_the_page(door, says, browser):
     def fork(number):
         event = says.fork(number, comm=f"job{number}", at=says.now - (100 - number) * SECOND)
         return event | {"process_entity_id": f"{number:016x}", "parent_entity_id": "a" * 16}
@@ -287,7 +287,7 @@ async def test_a_long_lineage_in_its_box_makes_the_page_no_longer_than_what_is_o
         assert whole <= max(900, last + 40)
 
 
-async def test_the_range_is_in_the_address_and_a_wrong_one_is_said(door, says, browser):
+async def test_the_range_is_in_the_address_and_a_wrong_one_gets_an_error(door, says, browser):
     await five_minutes(door, says)
     async with browser() as page:
         await page.goto(door.url + ADDRESS)
@@ -324,7 +324,7 @@ async def test_an_older_pod_of_the_name_keeps_its_own_page(door, says, browser):
         assert sorted(link.partition("pod_uid=")[2] for link in links) == ["one", "two"]
 
 
-async def test_a_pod_that_nobody_heard_of_is_a_page_of_its_own(door, browser):
+async def test_an_unknown_pod_gets_a_page_of_its_own(door, browser):
     async with browser() as page:
         answer = await page.goto(door.url + "/pods/no/such")
         assert answer.status == 404

@@ -12,7 +12,7 @@ from tests.collector.pages.browsing import SECOND, cell, forked, names, texts, u
 pytestmark = pytest.mark.browser
 
 
-async def test_an_empty_page_says_what_to_do_next_and_fills_itself(door, says, browser):
+async def test_an_empty_page_says_what_to_do_next_and_updates_itself(door, says, browser):
     async with browser() as page:
         await page.goto(door.url)
         assert f"{door.url}/v1/events" in await page.inner_text(".empty")
@@ -22,7 +22,7 @@ async def test_an_empty_page_says_what_to_do_next_and_fills_itself(door, says, b
         assert not await page.locator(".empty").count()
 
 
-async def test_the_page_says_what_came_and_goes_on_saying_it(door, says, browser):
+async def test_the_page_shows_what_arrived_and_stays_up_to_date(door, says, browser):
     await door.post(*(says.fork(n) for n in range(23)), says.summary(1, 1023, threads=7, now=50, lost=4), says.gap(1, 4))
     await door.post(says.summary(1, 2, pod="web-1", cgroup=9), says.node(1, heads={0: 23}, delivered=23))
     async with browser() as page:
@@ -53,7 +53,7 @@ async def is_cell(page, pod, kind, text):
     return await cell(page, pod, kind) == text
 
 
-async def test_no_page_asks_again_before_it_is_told_that_something_is_new(door, says, browser):
+async def test_no_page_is_fetched_again_before_the_stream_reports_something_new(door, says, browser):
     await forked(door, says, "cart-1", 7, cgroup=1)
     async with browser() as page:
         asked = []
@@ -71,7 +71,7 @@ async def test_no_page_asks_again_before_it_is_told_that_something_is_new(door, 
         assert asked.count("/v1/stream?events=pods") == 1
 
 
-async def test_a_page_hears_of_sums_alone_at_once(door, says, browser):
+async def test_a_page_is_updated_at_once_when_only_sums_are_new(door, says, browser):
     """No fork comes with them, as of a pod that is in a storm."""
     await door.post(says.summary(1, 7))
     async with browser() as page:
@@ -82,12 +82,12 @@ async def test_a_page_hears_of_sums_alone_at_once(door, says, browser):
         await page.wait_for_selector("td.forks b:text-is('1,007')", timeout=5000)  # unasked it would look after 10 s
 
 
-async def test_a_page_stays_live_while_a_script_at_the_same_address_asks_too_much(running, says, browser):
+async def test_a_page_stays_live_while_a_script_at_the_same_address_sends_too_many_requests(running, says, browser):
     async with running(read_rate=2) as door, browser() as page:
         await forked(door, says, "cart-1", 7, cgroup=1)
         await page.goto(door.url)
         statuses = []
-        for total in range(8, 11):  # some seconds, in each of which the page is told that something is new
+        for total in range(8, 11):  # some seconds, in each of which the stream reports something new
             for _ in range(10):
                 async with door.session.get(f"{door.url}/v1/pods?limit=x") as answer:
                     statuses.append(answer.status)
@@ -97,7 +97,7 @@ async def test_a_page_stays_live_while_a_script_at_the_same_address_asks_too_muc
         assert await page.get_attribute("#link", "data-state") == "live"
 
 
-async def test_a_page_for_which_the_stream_has_no_place_asks_for_one_now_and_then(running, browser):
+async def test_a_page_without_a_place_in_the_stream_tries_again(running, browser):
     async with running(streams=1) as door, browser() as page:
         tried = []
         page.on("request", lambda request: tried.append(request.url) if "/v1/stream" in request.url else None)
@@ -114,7 +114,7 @@ async def is_open(page):
     return await page.evaluate("source.readyState === EventSource.OPEN")
 
 
-async def test_a_page_that_is_slow_to_come_is_asked_for_less_often(door, says, browser, monkeypatch):
+async def test_a_slow_page_is_fetched_less_often(door, says, browser, monkeypatch):
     """A page is a quarter of its collector's work at most, however much is filed."""
     real = StoreReader.pods
 
@@ -161,7 +161,7 @@ async def are_names(page, wanted):
 
 
 @pytest.mark.parametrize("scripted", [True, False])
-async def test_filters_are_typed_linked_and_taken_away(door, says, scripted, browser):
+async def test_filters_can_be_typed_linked_and_removed(door, says, scripted, browser):
     await forked(door, says, "cart-1", 5, cgroup=1)
     await forked(door, says, "cart-2", 4, cgroup=2, node="node2")
     await forked(door, says, "web-1", 3, cgroup=3, namespace="front")
@@ -190,7 +190,7 @@ async def test_filters_are_typed_linked_and_taken_away(door, says, scripted, bro
         assert len(await names(page)) == 3
 
 
-async def test_what_is_half_typed_is_left_alone_by_an_update(door, says, browser):
+async def test_an_update_keeps_half_typed_text(door, says, browser):
     await forked(door, says, "cart-1", 5, cgroup=1)
     async with browser() as page:
         await page.goto(door.url)
@@ -203,7 +203,7 @@ async def test_what_is_half_typed_is_left_alone_by_an_update(door, says, browser
         assert await page.get_attribute("details.more", "open") is not None
 
 
-async def test_a_paused_page_stands_still_until_it_goes_on(door, says, browser):
+async def test_a_paused_page_does_not_change_until_it_continues(door, says, browser):
     await forked(door, says, "cart-1", 5, cgroup=1)
     async with browser() as page:
         await page.goto(door.url)
@@ -216,7 +216,7 @@ async def test_a_paused_page_stands_still_until_it_goes_on(door, says, browser):
         await until(lambda: is_cell(page, "cart-1", "forks", "6"))
 
 
-async def test_an_answer_that_was_on_its_way_when_the_page_was_paused_is_not_shown(door, says, browser, monkeypatch):
+async def test_an_answer_that_arrives_after_the_pause_is_not_shown(door, says, browser, monkeypatch):
     real, begun, go_on = StoreReader.pods, asyncio.Event(), asyncio.Event()
 
     async def slow(*arguments):
@@ -240,7 +240,7 @@ async def test_an_answer_that_was_on_its_way_when_the_page_was_paused_is_not_sho
         await until(lambda: is_cell(page, "cart-1", "forks", "6"))
 
 
-async def test_a_collector_that_is_gone_is_said_and_seen(running, says, browser):
+async def test_a_collector_that_does_not_answer_is_shown_on_the_page(running, says, browser):
     async with browser() as page:
         async with running() as door:
             await forked(door, says, "cart-1", 7, cgroup=1)
@@ -252,7 +252,7 @@ async def test_a_collector_that_is_gone_is_said_and_seen(running, says, browser)
         page.complaints.clear()  # the browser itself logs a line that was cut
 
 
-async def test_a_browser_signs_in_and_comes_to_where_it_was_going(running, says, tmp_path, browser):
+async def test_a_browser_signs_in_and_returns_to_the_requested_page(running, says, tmp_path, browser):
     (tmp_path / "token").write_text("a token")
     async with running(token_file=tmp_path / "token") as door, browser() as page:
         await door.post(says.summary(1, 7), Authorization="Bearer a token")
@@ -273,7 +273,7 @@ async def test_a_browser_signs_in_and_comes_to_where_it_was_going(running, says,
         page.complaints.clear()
 
 
-async def test_signing_in_leads_nowhere_else(running, tmp_path):
+async def test_signing_in_does_not_redirect_to_another_host(running, tmp_path):
     (tmp_path / "token").write_text("a token")
     async with running(token_file=tmp_path / "token") as door:
         for back in ("https://evil.example/", "//evil.example", "/\\evil.example", "a\r\nSet-Cookie: b"):
@@ -284,7 +284,7 @@ async def test_signing_in_leads_nowhere_else(running, tmp_path):
                 assert "b" not in answer.cookies
 
 
-async def test_the_keyboard_is_enough(door, says, browser):
+async def test_the_page_can_be_used_with_the_keyboard_alone(door, says, browser):
     await forked(door, says, "cart-1", 9, cgroup=1)
     await forked(door, says, "web-1", 5, cgroup=9)
     async with browser() as page:
@@ -307,7 +307,7 @@ async def test_the_keyboard_is_enough(door, says, browser):
         await page.wait_for_selector("h1:has-text('web-1')")
 
 
-async def test_a_node_that_fell_silent_is_said_on_the_page_of_pods(door, says, browser):
+async def test_a_silent_node_is_shown_on_the_page_of_pods(door, says, browser):
     await door.post(says.summary(1, 7), says.node(1, heads={0: 9}, delivered=3, captured=10))
     async with browser() as page:
         await page.goto(door.url)
@@ -315,7 +315,7 @@ async def test_a_node_that_fell_silent_is_said_on_the_page_of_pods(door, says, b
         assert await page.get_attribute(".strip", "data-state") == "bad"
 
 
-async def test_a_pod_with_a_kernel_of_its_own_shows_as_not_observable_and_never_as_nought(door, says, browser):
+async def test_a_pod_with_a_kernel_of_its_own_is_not_observable_and_never_zero(door, says, browser):
     gap = says.gap(0, None, "not_observable", pod="vm-1", cgroup=900) | {"container": None, "missing": "sched_process_fork"}
     answer = await door.post(gap, says.summary(1, 40, pod="vm-1", cgroup=901), says.summary(1, 9))
     assert answer["rejected"] == []

@@ -1,4 +1,4 @@
-"""What a pod lacks: each fork under one reason, and none laid at the door of a pod that nobody saw it with."""
+"""What is missing of a pod: each fork under one reason, and none that may be another pod's."""
 
 from collector.model import CounterSourceRow, GapRow, LossRow, PodRow, TaskCounts
 from collector.views.pods.missing import declared_here, missing_elsewhere, missing_here, shared_gaps
@@ -17,24 +17,24 @@ def loss(amount, reason="ring_full", *, counter_source=1, sink=None, ours=True, 
     return LossRow(1, 1, counter_source, missing, reason, sink, ours, amount)
 
 
-def test_a_loss_of_the_ring_is_counted_once_though_it_is_told_twice():
+def test_a_loss_of_the_ring_is_counted_once_though_it_is_reported_twice():
     assert missing_here([counter_source(1, lost=20)], [loss(20)]) == {"ring_full": 20}
 
 
-def test_a_gap_that_has_not_come_and_a_summary_that_has_not_come_are_made_good_by_each_other():
+def test_a_lost_gap_and_a_lost_summary_make_up_for_each_other():
     assert missing_here([counter_source(1, lost=30), counter_source(2, lost=5)], [loss(20), loss(9, counter_source=2)]) == {
         "ring_full": 39
     }
     assert missing_here([counter_source(1)], [loss(7), loss(2, counter_source=None)]) == {"ring_full": 9}
 
 
-def test_every_reason_stands_for_itself():
-    told = [
+def test_every_reason_is_counted_apart():
+    losses = [
         loss(4, "journal_full", sink="collector"),
         loss(2, "unreadable"),
         loss(3, missing="fork_summary", reason="rejected"),
     ]
-    assert missing_here([counter_source(1, lost=1, suppressed=5)], told) == {
+    assert missing_here([counter_source(1, lost=1, suppressed=5)], losses) == {
         "fork_summary: rejected": 3,
         "journal_full": 4,
         "ring_full": 1,
@@ -45,15 +45,15 @@ def test_every_reason_stands_for_itself():
 
 
 def test_what_another_sink_lacks_is_not_missing_here():
-    told = [loss(4, "journal_full", sink="siem", ours=False), loss(1, "rejected", sink="siem", ours=False)]
-    assert missing_here([counter_source(1)], told) == {}
-    assert missing_elsewhere([*told, loss(3)]) == {"siem": {"journal_full": 4, "rejected": 1}}
+    losses = [loss(4, "journal_full", sink="siem", ours=False), loss(1, "rejected", sink="siem", ours=False)]
+    assert missing_here([counter_source(1)], losses) == {}
+    assert missing_elsewhere([*losses, loss(3)]) == {"siem": {"journal_full": 4, "rejected": 1}}
 
 
-def test_only_what_the_kernel_handed_out_is_no_longer_awaited():
-    told = [loss(100), loss(4, "journal_full", sink="collector"), loss(2, "unreadable"), loss(9, "restart")]
-    told += [loss(8, "journal_full", sink="siem", ours=False), loss(7, "rejected", missing="fork_summary")]
-    assert declared_here(told) == 6
+def test_declared_forks_are_those_that_the_kernel_handed_out():
+    losses = [loss(100), loss(4, "journal_full", sink="collector"), loss(2, "unreadable"), loss(9, "restart")]
+    losses += [loss(8, "journal_full", sink="siem", ours=False), loss(7, "rejected", missing="fork_summary")]
+    assert declared_here(losses) == 6
 
 
 def gap(start, end, **other):
@@ -61,7 +61,7 @@ def gap(start, end, **other):
     return row._replace(**other)
 
 
-def test_a_gap_of_a_node_is_shared_by_the_pods_that_may_have_lived_then():
+def test_a_gap_of_a_node_is_shared_by_the_pods_that_may_have_been_running():
     pod = PodRow(1, "demo", "node1", "shop", "cart", "uid", NOW - 1000 * SECOND, NOW - 500 * SECOND)
     during = gap(NOW - 700 * SECOND, NOW - 690 * SECOND)
     before = gap(NOW - 1100 * SECOND, NOW - 1031 * SECOND)

@@ -1,4 +1,4 @@
-"""What the pages say, out of rows made by hand: lines, lanes, the forest, the odd one out, addresses."""
+"""The models of the pages, from rows made by hand: sparklines, lanes, lineage, outliers, addresses; and the static files."""
 
 import hashlib
 import re
@@ -45,7 +45,7 @@ def test_a_line_stays_inside_its_box(history):
         assert 0 <= float(x) <= 96.1 + 48 / max(1, len(history)) and 0 <= float(y) <= 24
 
 
-def test_a_line_breaks_where_nothing_is_known():
+def test_a_line_breaks_where_the_rate_is_unknown():
     assert line_path([1, 1, None, 1, 1]).count("M") == 2
     assert line_path([1, None, None, 1, 1]).count("L") == 2  # what is known once is a dash
     assert line_path([None, None]) == ""
@@ -60,7 +60,7 @@ def row(container, step, processes, name="app"):
     return TimelineRow(container, name, NOW + step * STEP, processes, 1, 0, 0)
 
 
-def test_a_lane_says_each_step_and_keeps_unknown_apart_from_nothing():
+def test_a_lane_has_each_step_and_distinguishes_unknown_from_zero():
     (lane,) = container_lanes([row("c1", 0, 50), row("c1", 2, 0)], [container("c1", "app")], Span(NOW, NOW + 4 * STEP), STEP)
     assert [step["cells"][0] for step in lane["steps"]] == ["50", "–", "0", "–"]  # noqa: RUF001
     assert [step["value"] for step in lane["steps"]] == ["5", "", "0", ""]
@@ -68,14 +68,14 @@ def test_a_lane_says_each_step_and_keeps_unknown_apart_from_nothing():
     assert lane["summary"] == "at most 5.0 forks a second, at last 0; at most 0.1 threads"
 
 
-def test_a_container_that_was_started_anew_keeps_its_lane():
+def test_a_restarted_container_keeps_its_lane():
     containers = [container("c2", "app", processes=4, rate=2.0), container("c1", "app", processes=3)]
     (lane,) = container_lanes([row("c1", 0, 3), row("c2", 0, 4)], containers, Span(NOW, NOW + STEP), STEP)
     assert lane["steps"][0]["cells"][0] == lane["processes"] == "7"
     assert "2 times" in lane["details"]
 
 
-def test_no_fork_is_left_out_where_containers_are_many():
+def test_no_fork_is_left_out_where_there_are_many_containers():
     many = [container(f"c{n}", f"n{n}", processes=1) for n in range(40)]
     rows = [row(f"c{n}", 0, 1, f"n{n}") for n in range(40)] + [row("other", 0, 5, "unheard of"), row(None, 0, 2, None)]
     lanes = container_lanes(rows, many, Span(NOW, NOW + STEP), STEP)
@@ -83,7 +83,7 @@ def test_no_fork_is_left_out_where_containers_are_many():
     assert len(lanes) <= MAX_LANES + 3
 
 
-def test_a_step_is_never_shorter_than_what_an_agent_sums_up_at_once():
+def test_a_step_is_never_shorter_than_an_agents_interval():
     span = Span(NOW, NOW + 900 * SECOND)
     assert step_for(span, []) == 10 * SECOND
     assert step_for(span, [PointRow(1, n * 60 * SECOND, (n + 1) * 60 * SECOND, 1) for n in range(3)]) == 60 * SECOND
@@ -93,14 +93,14 @@ def task(entity, parent, time, comm="sh"):
     return TaskRow(entity, parent, comm, comm, time, time, time, time, NOW + time, "app")
 
 
-def test_alike_children_are_one_row_and_all_are_accounted_for():
+def test_similar_children_are_one_row_and_all_are_counted():
     tasks = [task("a", None, 1), *(task(f"k{n}", "a", 2 + n, "job") for n in range(9)), task("z", "a", 20, "other")]
     rows, hidden = tree_rows(forest(tasks).roots)
     assert [(one["level"], one["many"]) for one in rows] == [(0, ""), (1, "9"), (1, "")]
     assert (rows[1]["pid"], hidden) == ("2 … 10", 0)
 
 
-def test_a_chain_and_a_crowd_end_somewhere_and_it_is_said_how_many_are_left():
+def test_a_long_chain_and_many_children_are_cut_and_the_rest_is_counted():
     chain = [task(f"{n}", f"{n - 1}" if n else None, n + 1) for n in range(900)]
     rows, _ = tree_rows(forest(chain).roots)
     assert rows[-1]["hidden"]
@@ -130,20 +130,20 @@ def workload(rates):
         ([10, 11, 9, 60], ["cart-4"]),
         ([10, 11, 9, 1], ["cart-4"]),
         ([10, 10, 10, 10], []),
-        ([10, 18, 6, 14], []),  # spread, but nobody stands apart
+        ([10, 18, 6, 14], []),  # spread, but without an outlier
         ([10, 30, 3, 12, 25, 5], []),  # as far from the median as the others are
-        ([1, 1000], []),  # of two, who is the odd one?
+        ([1, 1000], []),  # two pods have no outlier
         ([0, 0, 0, 5], ["cart-4"]),
         ([0, 0, 0, 0], []),
     ],
 )
-def test_the_odd_one_out_is_far_from_the_others_and_not_only_busy(rates, outliers):
+def test_an_outlier_is_far_from_the_others_and_not_only_busy(rates, outliers):
     model = workload_model(workload(rates), WORKLOAD, NOW)
     assert [pod["name"] for pod in model["pods"] if pod["outlier"]] == outliers
     assert model["outliers"] == len(outliers)
 
 
-def test_all_of_a_workload_are_drawn_on_one_scale_and_one_stretch_of_time():
+def test_all_pods_of_a_workload_are_drawn_on_one_scale_and_over_one_time():
     shot = workload([10, 20, 40])
     late = [
         point._replace(start=point.start - 5 * STEP, end=point.end - 5 * STEP)
@@ -166,27 +166,27 @@ def test_all_of_a_workload_are_drawn_on_one_scale_and_one_stretch_of_time():
     assert heights[0] < heights[1] < heights[2]
 
 
-def test_a_pod_that_can_not_be_observed_is_not_shown_as_still():
+def test_a_pod_that_cannot_be_observed_has_unknown_counts():
     shot = workload([10])
     unseen = LossRow(1, 1, None, "sched_process_fork", "not_observable", None, True, 0)
-    (told,) = pods_model(shot._replace(losses=[unseen]), PodListQuery(), NOW)["rows"]
-    assert (told["forks"], told["threads"], told["rate"]) == ("–", "–", "–")  # noqa: RUF001
-    assert [badge["text"] for badge in told["missing"]] == ["not observable"]
-    assert (told["complete"], told["line"]) == ("", "")
+    (row,) = pods_model(shot._replace(losses=[unseen]), PodListQuery(), NOW)["rows"]
+    assert (row["forks"], row["threads"], row["rate"]) == ("–", "–", "–")  # noqa: RUF001
+    assert [badge["text"] for badge in row["missing"]] == ["not observable"]
+    assert (row["complete"], row["line"]) == ("", "")
 
 
-def test_more_pods_than_fit_are_counted_and_sorted_all_the_same():
+def test_pods_beyond_the_limit_of_the_page_are_counted_and_sorted():
     shot = workload(range(MAX_ROWS + 50))
     model = pods_model(shot._replace(pods_in_all=20_000), PodListQuery(sort="rate", order="desc"), NOW)
     assert model["count"] == f"20,000 pods, {MAX_ROWS} shown, of the {MAX_ROWS + 50} seen last"
     assert len(model["rows"]) == MAX_ROWS
 
 
-def test_every_column_that_sorts_is_one_that_an_address_may_name():
+def test_every_sortable_column_is_a_valid_sort_parameter():
     assert {name for name, _, _ in COLUMNS if name} == set(SORTS)
 
 
-def test_an_address_keeps_all_that_was_wished_and_nothing_usual():
+def test_an_address_has_every_choice_but_no_defaults():
     list_query = PodListQuery(Filter(namespace="a&b", labels=(("app", "x=y"),)), "rate", "asc")
     assert list_query.href() == "?namespace=a%26b&label=app%3Dx%3Dy&sort=rate&order=asc"
     assert PodListQuery().href() == "?"
@@ -196,7 +196,7 @@ def test_an_address_keeps_all_that_was_wished_and_nothing_usual():
 
 
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "</a>", "a?b#c", "%2e%2e", "\u202e", "\ud800"])
-def test_no_name_leads_out_of_its_place(name):
+def test_no_name_changes_the_path_of_an_address(name):
     k8s = {"namespace": name, "pod": name, "cluster": name, "pod_uid": name}
     own = pod_href(name, name, name, name, 7)
     of_workload = workload_href(name, name, {"kind": "Job", "name": name})
@@ -211,7 +211,7 @@ def test_no_name_leads_out_of_its_place(name):
     assert fork_pod_href(k8s) == ("" if name in (".", "..") else own)
 
 
-def test_the_chart_library_is_the_one_that_was_noted():
+def test_the_chart_library_has_the_documented_checksums():
     static = Path(collector.pages.__file__).parent / "static"
     noted = dict(re.findall(r"`(uPlot\.[\w.]+)` \| `([0-9a-f]{64})`", (static / "README.md").read_text()))
     assert len(noted) == 3

@@ -1,4 +1,4 @@
-"""How fast: no fork counts twice and none is left out, however an agent's intervals lie beside each other."""
+"""Rates: no fork counts twice and none is left out, however the intervals of agents overlap."""
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ def test_a_rate_is_the_sum_over_the_cgroups():
     assert rate_now([counter_source(1, now=23), counter_source(2, cgroup=2, now=10, seconds=5)], NOW) == 2.3 + 2.0
 
 
-def test_the_last_interval_of_an_agent_that_was_replaced_is_no_rate_beside_the_new_ones():
+def test_the_last_interval_of_a_replaced_agent_adds_no_rate_to_the_new_agents():
     old = counter_source(1, stream=1, now=100, end=NOW - 10 * SECOND)
     assert rate_now([old, counter_source(2, stream=2, now=100)], NOW) == 10
     assert rate_now([counter_source(2, stream=2, now=100), old], NOW) == 10
@@ -38,11 +38,11 @@ def test_the_last_interval_of_an_agent_that_was_replaced_is_no_rate_beside_the_n
         (None, None, None),
     ],
 )
-def test_a_rate_is_unknown_when_three_intervals_passed_without_a_word(end, received, rate):
+def test_a_rate_is_unknown_after_three_intervals_without_a_summary(end, received, rate):
     assert rate_now([counter_source(1, now=23, end=end, received=received)], NOW) == rate
 
 
-def test_a_quiet_pod_has_the_rate_nought_and_not_unknown():
+def test_an_idle_pod_has_the_rate_zero_and_not_unknown():
     assert rate_now([counter_source(1, now=0)], NOW) == 0
 
 
@@ -57,13 +57,13 @@ def known(points):
     return {place: rate for place, rate in enumerate(rates) if rate is not None}
 
 
-def test_a_line_has_one_place_for_each_interval_and_none_where_nothing_was_said():
+def test_a_line_has_one_rate_for_each_interval_and_none_without_a_summary():
     points = [point((back + 1) * 10, back * 10, 10 * back) for back in (0, 1, 3, 29, 30)]
     assert known(points) == {29: 0.0, 28: 1.0, 26: 3.0, 0: 29.0}
     assert rate_line([], NOW) is None
 
 
-def test_containers_that_are_summed_up_at_the_same_moment_share_their_places():
+def test_containers_that_are_summed_up_at_the_same_time_are_added():
     assert known([point(10, 0, 30), point(10, 0, 20, one=2), point(20, 10, 5, one=2)]) == {29: 5.0, 28: 0.5}
 
 
@@ -75,19 +75,19 @@ def test_intervals_that_overlap_where_one_agent_follows_another_count_once():
     assert known(old + new) == {29: 10.0, 28: 10.0, 27: 10.0, 26: 10.0}
 
 
-def test_what_was_summed_up_after_a_minute_away_is_spread_over_the_minute():
+def test_a_summary_of_a_whole_minute_is_spread_over_the_minute():
     points = [point(10, 0, 10), point(70, 10, 120), point(80, 70, 10), point(90, 80, 10)]
     assert known(points) == {29: 1.0, **dict.fromkeys(range(23, 29), 2.0), 22: 1.0, 21: 1.0}
 
 
-def test_a_line_goes_on_when_nothing_more_is_said():
+def test_a_line_continues_without_new_summaries():
     assert known([PointRow(1, NOW - 60 * SECOND, NOW - 50 * SECOND, 10)]) == {25: 1.0}
 
 
 @given(st.lists(st.tuples(st.integers(-5, 400), st.integers(0, 90), st.integers(0, 1000)), max_size=20))
-def test_no_fork_is_drawn_that_was_not_counted(told):
-    points = [point(end + length, end, count, one) for one, (end, length, count) in enumerate(told)]
+def test_a_line_contains_no_more_forks_than_were_counted(summaries):
+    points = [point(end + length, end, count, one) for one, (end, length, count) in enumerate(summaries)]
     rates, start, end = rate_line([*points, point(10, 0, 0)], NOW)
     length = (end - start) // POINTS
     drawn = sum(rate or 0 for rate in rates) * length / SECOND
-    assert drawn <= sum(count for _, _, count in told) * 1.001 + 0.01 * POINTS
+    assert drawn <= sum(count for _, _, count in summaries) * 1.001 + 0.01 * POINTS

@@ -1,4 +1,4 @@
-"""The sums and words that people read, out of rows made by hand."""
+"""Counts, verdicts and formatted values, from rows made by hand."""
 
 import orjson
 import pytest
@@ -12,7 +12,7 @@ from collector.views.nodes.ledger import ledger_json, node_entries
 from collector.views.nodes.node_card import node_card
 from collector.views.pods.entries import pod_entries
 from collector.views.pods.list_page import pods_model
-from collector.views.pods.pod_text import best_pod_name
+from collector.views.pods.pod_text import display_name
 from collector.views.times import format_span, parse_stamp, stamp
 
 SECOND = 1_000_000_000
@@ -50,32 +50,32 @@ def entry(*counter_sources, **rest):
 
 def node(*, received=NOW, captured=10, delivered=10, lost=None, sink_lost=None, queued=None, came=12):
     sink = {"delivered": delivered, "queued": queued or {}, "lost": sink_lost or {}, "filtered": {}}
-    said = {"captured": captured, "suppressed": 0, "kernel_workers": 0, "lost": lost or {}, "sinks": {"collector": sink}}
+    ledger_body = {"captured": captured, "suppressed": 0, "kernel_workers": 0, "lost": lost or {}, "sinks": {"collector": sink}}
     totals = counters(12)._asdict()
-    body = {"agent": {}, "lag_ms": 0, "counts": {}, "totals": totals, "heads": {"0": 12}, "ledger": said}
+    body = {"agent": {}, "lag_ms": 0, "counts": {}, "totals": totals, "heads": {"0": 12}, "ledger": ledger_body}
     row = NodeRow(1, "demo", "node1", NOW - 10 * SECOND, NOW, received, orjson.dumps(body))
-    return row, StreamRow(1, "boot-id.epoch-id", "demo", "node1", "collector", 0, 12, came, came)
+    return row, StreamRow(1, "boot-id.instance-id", "demo", "node1", "collector", 0, 12, came, came)
 
 
 def card(rows):
-    (told,), (streams,) = node_entries(rows, NOW), ledger_json(rows, NOW)["nodes"]
-    return node_card(told, streams["streams"], NOW)
+    (node_entry,), (streams,) = node_entries(rows, NOW), ledger_json(rows, NOW)["nodes"]
+    return node_card(node_entry, streams["streams"], NOW)
 
 
-def test_what_was_sent_and_is_not_here_is_awaited():
+def test_forks_that_were_sent_and_are_not_stored_are_awaited():
     assert entry(counter_source(1, total=100, lost=10, filed=85))["awaited"] == 5
     # A deeper cgroup of the container has forks and no summary of its own.
     assert entry(counter_source(1, total=100, filed=40), counter_source(2, end=None, filed=60))["awaited"] == 0
 
 
-def test_what_is_here_and_in_no_summary_hides_nothing_that_another_stream_awaits():
+def test_forks_in_no_summary_do_not_hide_what_another_stream_awaits():
     ended = counter_source(2, total=50, filed=70)._replace(stream=2)
     pod = entry(counter_source(1, total=100, filed=90), ended)
     assert (pod["awaited"], pod["since"], pod["delivered"]) == (10, 20, 160)
 
 
 @pytest.mark.parametrize(
-    ("of", "gaps", "said"),
+    ("of", "gaps", "text"),
     [
         (counter_source(1, total=9, filed=9), [], "nothing"),
         (counter_source(1, total=9, filed=7), [], "2 not here yet"),
@@ -83,9 +83,9 @@ def test_what_is_here_and_in_no_summary_hides_nothing_that_another_stream_awaits
         (counter_source(1, total=9, lost=2, filed=7), [loss(2)], ""),
     ],
 )
-def test_a_row_is_complete_only_when_everything_is_here(of, gaps, said):
+def test_a_row_is_complete_only_when_everything_is_stored(of, gaps, text):
     (row,) = pods_model(snapshot(of, losses=gaps), PodListQuery(), NOW)["rows"]
-    assert (row["complete"], [badge["text"] for badge in row["missing"]]) == (said, ["2 ring full"] if gaps else [])
+    assert (row["complete"], [badge["text"] for badge in row["missing"]]) == (text, ["2 ring full"] if gaps else [])
 
 
 def test_a_row_is_not_complete_while_its_share_of_what_the_node_lost_is_unknown():
@@ -109,9 +109,9 @@ def test_a_row_is_not_complete_while_its_share_of_what_the_node_lost_is_unknown(
         (node(came=10), "bad", "2 missing, unexplained"),
     ],
 )
-def test_a_node_says_whether_its_ledger_adds_up(rows, state, verdict):
-    told = card(ledger(rows))
-    assert (told["state"], told["verdict"]) == (state, verdict)
+def test_a_card_shows_whether_the_ledger_adds_up(rows, state, verdict):
+    shown = card(ledger(rows))
+    assert (shown["state"], shown["verdict"]) == (state, verdict)
 
 
 @pytest.mark.parametrize(
@@ -122,45 +122,45 @@ def test_a_node_says_whether_its_ledger_adds_up(rows, state, verdict):
         (node(came=10, lost={"ring": 1}), "received 10 of 12", "missing, unexplained", ["1 ring full", "1 unexplained"]),
     ],
 )
-def test_a_node_says_what_came_of_what_it_gave_out(rows, came, state, missing):
-    told = card(ledger(rows))
-    assert (told["received"], told["account"], [chip["text"] for chip in told["missing"]]) == (came, state, missing)
+def test_a_card_shows_how_many_forks_arrived(rows, came, state, missing):
+    shown = card(ledger(rows))
+    assert (shown["received"], shown["account"], [chip["text"] for chip in shown["missing"]]) == (came, state, missing)
 
 
-def test_a_node_says_how_many_forks_nobody_counted_and_when():
+def test_a_card_shows_how_many_forks_were_never_numbered_and_when():
     away = GapRow("g", 1, "demo", "node1", None, None, "sched_process_fork", "restart", None, True, 1700, NOW - SECOND, NOW)
     rows = ledger(node(), gaps=[away])._replace(
         losses=[LossRow(1, None, None, "sched_process_fork", "restart", None, True, 1700)]
     )
-    told = card(rows)
-    assert told["never"] == "1,700 forks never had a number, so their pods are not known"
-    assert [(gap["text"], gap["when"]) for gap in told["gaps"]] == [
+    shown = card(rows)
+    assert shown["never"] == "1,700 forks never had a number, so their pods are not known"
+    assert [(gap["text"], gap["when"]) for gap in shown["gaps"]] == [
         ("1,700 forks missing: restart", "2027-01-15 07:59:59 to 08:00:00")
     ]
-    assert told["account"] == "complete"
+    assert shown["account"] == "complete"
 
 
 def test_a_card_shows_the_newest_stream_and_those_of_which_something_is_missing():
     rows, (row, stream) = ledger(node()), node()
     for one, came in ((2, 12), (3, 7), (4, 12), (5, 8), (6, 9)):
         rows.nodes.append(row._replace(stream=one, end=NOW - one))
-        rows.streams.append(stream._replace(id=one, name=f"boot-id.epoch-{one}", received=came))
-    told = card(rows)
-    came = [(stream["received"], stream["given"]) for stream in told["streams"]]
+        rows.streams.append(stream._replace(id=one, name=f"boot-id.instance-{one}", received=came))
+    shown = card(rows)
+    came = [(stream["received"], stream["given"]) for stream in shown["streams"]]
     assert came == [("12", "12"), ("7", "12"), ("8", "12")]
-    assert told["more"] == "3 more in the JSON"
+    assert shown["more"] == "3 more in the JSON"
 
 
-def test_the_newest_stream_speaks_for_its_node():
+def test_a_node_is_shown_by_its_newest_stream():
     new, old = node(), node()
     rows = ledger(new)
     rows.nodes.insert(0, old[0]._replace(stream=2, end=NOW - SECOND))
     rows.streams.append(old[1]._replace(id=2, name="old"))
-    assert [told["stream"] for told in node_entries(rows, NOW)] == ["boot-id.epoch-id"]
+    assert [node_entry["stream"] for node_entry in node_entries(rows, NOW)] == ["boot-id.instance-id"]
 
 
 @given(st.text())
-def test_a_shown_name_is_printable_and_tells_names_apart(name):
+def test_a_visible_name_is_printable_and_unambiguous(name):
     shown = visible(name)
     assert shown.isprintable()
     if not name.isprintable() or "\\" in name:
@@ -180,11 +180,11 @@ def test_a_shown_name_is_printable_and_tells_names_apart(name):
         (None, UNKNOWN),
     ],
 )
-def test_what_does_not_show_itself_is_shown(name, shown):
+def test_invisible_characters_are_made_visible(name, shown):
     assert visible(name) == shown
 
 
-def test_numbers_read_well():
+def test_numbers_and_times_are_readable():
     assert [number(1234567), number(None)] == ["1,234,567", UNKNOWN]
     assert [per_second(rate) for rate in (None, 0, 0.001, 0.05, 2.34, 99.94, 1234.5)] == [
         UNKNOWN,
@@ -203,11 +203,11 @@ def test_numbers_read_well():
     ("name", "uid", "cgroup", "shown"),
     [("cart", "u", 7, "cart"), (None, "u", 7, "u"), (None, None, 7, "cgroup 7"), (None, None, 0, "all other cgroups")],
 )
-def test_a_pod_has_the_best_name_there_is(name, uid, cgroup, shown):
-    assert best_pod_name({"pod": name, "pod_uid": uid, "cgroup": {"id": cgroup}}) == shown
+def test_a_pod_is_shown_by_name_else_uid_else_cgroup(name, uid, cgroup, shown):
+    assert display_name({"pod": name, "pod_uid": uid, "cgroup": {"id": cgroup}}) == shown
 
 
-def test_moments_go_to_text_and_back():
+def test_times_become_text_and_back():
     assert parse_stamp(stamp(NOW + 123456789)) == NOW + 123456789
     assert format_span(stamp(NOW), stamp(NOW + 5 * SECOND)) == "2027-01-15 08:00:00 to 08:00:05"
     assert format_span(stamp(NOW), stamp(NOW + 86400 * SECOND)) == "2027-01-15 08:00:00 to 2027-01-16 08:00:00"
