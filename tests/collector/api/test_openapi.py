@@ -12,9 +12,10 @@ import pytest_asyncio
 from jsonschema import Draft202012Validator
 
 from collector.api import stream
+from collector.query import StoreReader
 from collector.server.app import make_app
 from collector.settings import Settings
-from collector.store import Store, StoreUnavailable
+from collector.store import StoreUnavailable
 from dev.generate.openapi import FILE, rendered
 from wire.api_keys import Key
 
@@ -222,7 +223,7 @@ async def test_errors_fit_the_schema(running, says, tmp_path, monkeypatch):
 
         with monkeypatch.context() as patch:
             for method in ("pods", "pod", "ledger", "search"):
-                patch.setattr(Store, method, away)
+                patch.setattr(StoreReader, method, away)
             for path, address in ADDRESSES.items():
                 check(answer_schema(path, "503"), await door.get(address, status=503))
     async with running(read_rate=1) as door:
