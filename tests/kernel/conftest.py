@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-import yaml
 from aiohttp import web
 from isal import igzip
 
@@ -30,9 +24,9 @@ from agent.kernel.libbpf import load_libbpf
 from agent.kernel.programs import LoadedPrograms
 from dev.demo.containers.runtime import Runtime
 
+from .agent_process import Agent, until
+from .scenes import Scene, open_scene
 from .witness import Witness
-
-PATIENCE = float(os.environ.get("TEST_PATIENCE", "20"))  # seconds for what takes one at the most, on a busy machine
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,16 +36,6 @@ def _kernel() -> None:
         pytest.skip("not root: BPF programs cannot be loaded")
     if not Path("/sys/kernel/btf/vmlinux").exists():
         pytest.skip("this kernel has no BTF")
-
-
-def until(holds: Callable[[], Any], what: str) -> Any:
-    """Waits until `holds` returns something true, and returns that."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if value := holds():
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"not within {PATIENCE} s: {what}")
 
 
 def hierarchy() -> Hierarchy:
@@ -168,50 +152,6 @@ def receiver() -> Iterator[Receiver]:
     here.close()
 
 
-class Agent:
-    """The real agent, started as an operator starts it."""
-
-    def __init__(self, folder: Path, settings: dict[str, Any], command: tuple[str, ...] = ()) -> None:
-        with socket.socket() as port:
-            port.bind(("127.0.0.1", 0))
-            self.status = f"127.0.0.1:{port.getsockname()[1]}"
-        self.state = Path(settings.get("state_dir", folder / "state"))
-        everything = {"node": "node1", "cluster": "test", "status": self.status, "state_dir": str(self.state), **settings}
-        # Without this a test would use the product's default, the node's real pin path.
-        everything["capture"] = {"pin": None, **everything.get("capture", {})}
-        config = folder / "agent.yaml"
-        config.write_text(yaml.safe_dump(everything))
-        self.log = folder / "agent.log"
-        with self.log.open("wb") as log:
-            run = [*command, sys.executable, "-m", "cli", "agent", "--config", str(config)]
-            self.process = subprocess.Popen(run, stderr=log, stdout=log)
-
-    def get(self, path: str) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://{self.status}{path}", timeout=5) as answer:
-            return dict(json.loads(answer.read()))
-
-    def ready(self) -> bool:
-        assert self.process.poll() is None, self.log.read_text()
-        try:
-            with urllib.request.urlopen(f"http://{self.status}/readyz", timeout=5):
-                return True
-        except OSError:
-            return False
-
-    def container(self, container_id: str) -> dict[str, Any]:
-        """What the agent counts for a container; zeros while it does not know it."""
-        for entry in self.get("/v1/pods")["pods"]:
-            if entry["container_id"] == container_id:
-                return dict(entry)
-        return {"processes": 0, "threads": 0, "entered": 0}
-
-    def stop(self) -> dict[str, Any]:
-        """Sends SIGTERM, expects exit code 0, and returns its last ledger."""
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(PATIENCE + 20) == 0, self.log.read_text()
-        return dict(json.loads((self.state / "ledger.json").read_text()))
-
-
 @pytest.fixture
 def start_agent(tmp_path: Path) -> Iterator[Callable[..., Agent]]:
     started: list[Agent] = []
@@ -240,3 +180,19 @@ def runtime(tmp_path: Path) -> Iterator[Runtime]:
 def offline() -> dict[str, Any]:
     """Settings of an agent without a Kubernetes API."""
     return {"kubernetes": {"enabled": False}}
+
+
+@pytest.fixture
+def capture(pins: Path) -> dict[str, Any]:
+    """The settings `capture` of the scene's agents; a test may change them before it starts one."""
+    return {"pin": str(pins), "keep": False, "summary_interval": "1s", "storm_limit": 0}
+
+
+@pytest.fixture
+async def scene(
+    runtime: Runtime, tmp_path: Path, start_agent: Callable[..., Agent], capture: dict[str, Any]
+) -> AsyncIterator[Scene]:
+    """Its agents capture with `capture`."""
+    async with open_scene(runtime, tmp_path) as here:
+        here.start, here.capture = start_agent, capture
+        yield here

@@ -8,11 +8,11 @@ import secrets
 import ssl
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -26,9 +26,9 @@ from dev.demo.kubernetes.cluster import Cluster
 from dev.demo.kubernetes.pod_objects import Pod
 from tests.faults import FaultProxy
 
-from .conftest import Agent, until
+from .agent_process import Agent, until
 
-__all__ = ["FORKER", "Forker", "Scene", "caught_up", "eventually", "has_forked", "kill", "loop_mounted", "scene"]
+__all__ = ["FORKER", "Forker", "Scene", "caught_up", "eventually", "has_forked", "kill", "loop_mounted", "open_scene"]
 
 # Forks at a rate (0: as fast as it can), from the marker `go` to the marker `stop`, then writes how often. To spawn a file that
 # does not exist is one clone, whose child has exited and is reaped when the call returns: 60 us, where fork() of a Python takes
@@ -75,7 +75,19 @@ class Forker:
         return int(json.loads((self.container.work / "done").read_text())["forks"])
 
 
+class Finish(NamedTuple):
+    """The end of a test with one pod: how often it has forked, the agent's last ledger, and the collector's counts of the pod
+    and of the node."""
+
+    made: int
+    ledger: dict[str, Any]
+    pod: dict[str, Any]
+    node: dict[str, Any]
+
+
 class Scene:
+    """A Kubernetes API and a collector behind a fault proxy. `start`: how agents are started; `capture`: their settings."""
+
     def __init__(self, cluster: Cluster, api: KubernetesApi, runtime: Runtime, collector: str, folder: Path) -> None:
         self.cluster = cluster
         self.api = api
@@ -84,6 +96,8 @@ class Scene:
         self.kubeconfig = folder / "kubeconfig"
         api.write_kubeconfig(self.kubeconfig)
         self.proxy: FaultProxy
+        self.start: Callable[..., Agent]
+        self.capture: dict[str, Any] = {}
 
     async def forker(self, name: str, rate: int, script: str = FORKER, *, privileged: bool = False) -> Forker:
         """A pod that is started, known to the API, and waits for `go`. `script`: with {rate}, what it runs."""
@@ -96,6 +110,27 @@ class Scene:
         self.cluster.container_running(uid, "app", container_id)
         await asyncio.to_thread(until, (container.work / "here").exists, "the forker waits")
         return Forker("shop", name, uid, container)
+
+    async def start_agent(self, *, command: tuple[str, ...] = (), wait: bool = True, **settings: Any) -> Agent:
+        """`command`: runs it, as a prefix. `wait`: until it is ready. `settings`: besides those of the scene."""
+        merged = {**self.settings(), "capture": self.capture, **settings}
+        return await asyncio.to_thread(self.start, command, wait=wait, **merged)
+
+    async def start_counting(self, forker: Forker, forks: int, **settings: Any) -> tuple[Agent, dict[str, Any]]:
+        """Starts an agent, lets the pod fork, and waits until the agent has counted so many forks. Returns the agent and its
+        ledger before the first fork."""
+        agent = await self.start_agent(**settings)
+        ledger = await asyncio.to_thread(agent.get, "/v1/ledger")
+        forker.go()
+        await has_forked(agent, forker, forks)
+        return agent, ledger
+
+    async def finish(self, agent: Agent, forker: Forker) -> Finish:
+        """Stops the pod and, when everything is delivered, the agent."""
+        made = await asyncio.to_thread(forker.stop)
+        await caught_up(agent)
+        ledger = await asyncio.to_thread(agent.stop)
+        return Finish(made, ledger, await self.pod(forker), await self.node())
 
     async def get(self, path: str) -> Any:
         async with aiohttp.ClientSession() as http, http.get(f"{self.collector}{path}") as answer:
@@ -122,7 +157,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(runtime: Runtime, folder: Path, tls: ssl.SSLContext | None = None) -> AsyncIterator[Scene]:
+async def open_scene(runtime: Runtime, folder: Path, tls: ssl.SSLContext | None = None) -> AsyncIterator[Scene]:
     """`tls`: of the proxy."""
     cluster = Cluster()
     store = f"chdb://{folder}/store"

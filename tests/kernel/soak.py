@@ -24,8 +24,8 @@ from agent.kernel.pins import BPF_FS, Pins
 from agent.settings.values import parse_duration
 from dev.demo.containers.runtime import Runtime
 
-from .conftest import Agent
-from .scenes import Forker, Scene, caught_up, eventually, scene
+from .agent_process import Agent
+from .scenes import Forker, Scene, caught_up, eventually, open_scene
 from .witness import Witness
 
 HEADS = ("minutes", "forks", "a second", "MiB", "descriptors", "threads", "journal MiB", "lag ms", "CPU %", "us a fork")
@@ -111,7 +111,7 @@ async def watched(agent: Agent, seconds: float, every: float) -> list[Sample]:
 async def soak(folder: Path, pins: Path, seconds: float, rate: int, every: float) -> list[str]:
     """Returns what does not add up in the end."""
     with Runtime(folder / "runtime") as runtime:
-        async with scene(runtime, folder) as here:
+        async with open_scene(runtime, folder) as here:
             forkers = [await here.forker(name, rate // 2) for name in ("cart", "till")]
             capture = {"pin": str(pins), "keep": False}
             with Witness() as witness:

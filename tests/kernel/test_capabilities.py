@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Agent, until
+from .agent_process import Agent, until
 from .test_refusals import agent as run_agent
 from .test_refusals import only_line
 

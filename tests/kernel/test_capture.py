@@ -17,7 +17,8 @@ from agent.kernel.pins import CannotPin, Pins
 from agent.kernel.programs import OTHER, LoadedPrograms
 from agent.kernel.records import FORK, PARENT_CONTEXT, ForkRecord, ParentContextRecord
 
-from .conftest import hierarchy, until
+from .agent_process import until
+from .conftest import hierarchy
 
 pytestmark = pytest.mark.kernel
 

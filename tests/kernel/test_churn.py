@@ -21,8 +21,9 @@ from dev.demo.containers.runtime import Runtime
 from dev.demo.kubernetes.api_server import KubernetesApi
 from dev.demo.kubernetes.cluster import Cluster
 
+from .agent_process import PATIENCE, Agent
 from .churn import Node, Ran, comm, draw_pods
-from .conftest import PATIENCE, Agent, Receiver
+from .conftest import Receiver
 
 # 20 s alone; beside other tests with containers it waits for the lock of dev.demo.containers.leftovers.
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(300)]

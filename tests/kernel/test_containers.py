@@ -11,7 +11,8 @@ import pytest
 
 from dev.demo.containers.runtime import Container, Runtime
 
-from .conftest import Agent, Receiver, until
+from .agent_process import Agent, until
+from .conftest import Receiver
 from .witness import Witness
 
 pytestmark = [pytest.mark.kernel, pytest.mark.containers]

@@ -19,21 +19,15 @@ from typing import Any
 
 import pytest
 
-from dev.demo.containers.runtime import Runtime
 from tests.faults import Forward, Say
 
-from .conftest import Agent, until
-from .scenes import Forker, Scene, caught_up, eventually, has_forked, kill, loop_mounted, scene
+from .agent_process import Agent, until
+from .scenes import Forker, Scene, caught_up, eventually, has_forked, kill, loop_mounted
 
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(90)]
 Start = Callable[..., Agent]
 
 SEED = 4
-
-
-@pytest.fixture
-def capture(pins: Path) -> dict[str, Any]:
-    return {"pin": str(pins), "keep": False, "summary_interval": "1s", "storm_limit": 0}
 
 
 def readiness(agent: Agent) -> str:
@@ -141,27 +135,23 @@ async def stop_and_account(here: Scene, agent: Agent) -> dict[str, Any]:
     return node
 
 
-async def test_when_the_journal_is_full_the_oldest_batches_are_dropped_and_counted_for_each_pod(
-    capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path
-) -> None:
-    async with scene(runtime, tmp_path) as here:
-        forkers = [await here.forker("cart", 1500), await here.forker("till", 3000)]
-        settings = {**here.settings(journal_bytes="1Mi"), "capture": capture}
-        agent = await asyncio.to_thread(start_agent, **settings)
-        for forker in forkers:
-            forker.go()
-        await has_forked(agent, forkers[0], 500)
-        here.proxy.usual = Say(503)  # not away(), which may lose an answer
+async def test_when_the_journal_is_full_the_oldest_batches_are_dropped_and_counted_for_each_pod(scene: Scene) -> None:
+    forkers = [await scene.forker("cart", 1500), await scene.forker("till", 3000)]
+    agent = await scene.start_agent(**scene.settings(journal_bytes="1Mi"))
+    for forker in forkers:
+        forker.go()
+    await has_forked(agent, forkers[0], 500)
+    scene.proxy.usual = Say(503)  # not away(), which may lose an answer
 
-        async def lost() -> bool:
-            ledger = await asyncio.to_thread(agent.get, "/v1/ledger")
-            return bool(ledger["sinks"]["collector"]["lost"].get("journal_full", 0) > 3000)
+    async def lost() -> bool:
+        ledger = await asyncio.to_thread(agent.get, "/v1/ledger")
+        return bool(ledger["sinks"]["collector"]["lost"].get("journal_full", 0) > 3000)
 
-        await eventually(lost)
-        here.proxy.usual = Forward()
-        made = [await asyncio.to_thread(forker.stop) for forker in forkers]
-        node = await stop_and_account(here, agent)
-        pods = [await here.pod(forker) for forker in forkers]
+    await eventually(lost)
+    scene.proxy.usual = Forward()
+    made = [await asyncio.to_thread(forker.stop) for forker in forkers]
+    node = await stop_and_account(scene, agent)
+    pods = [await scene.pod(forker) for forker in forkers]
     for pod, forks in zip(pods, made, strict=True):
         assert pod["processes"] == forks
         assert pod["missing"] == {"journal_full": forks - pod["delivered"]}
@@ -174,123 +164,98 @@ async def test_when_the_journal_is_full_the_oldest_batches_are_dropped_and_count
     )
 
 
-async def test_a_full_disk_is_reported_and_stops_nothing(
-    capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path
-) -> None:
+async def test_a_full_disk_is_reported_and_stops_nothing(scene: Scene, tmp_path: Path) -> None:
     with memory_mounted(tmp_path / "disk", "size=32m") as disk:
-        async with scene(runtime, tmp_path) as here:
-            forker = await here.forker("cart", 1000)
-            settings = {**here.settings(), "capture": capture, "state_dir": str(disk)}
-            agent = await asyncio.to_thread(start_agent, **settings)
-            forker.go()
-            await has_forked(agent, forker, 500)
-            here.proxy.away()  # nothing is delivered, so the journal cannot free space, and the trouble lasts
-            with kept_full(disk):
-                await asyncio.to_thread(wait_for_trouble, agent, "No space left on device")
-                in_memory = agent.container(forker.container.id)["processes"] + 500
-                await has_forked(agent, forker, in_memory)
-                assert "No space left" in readiness(agent), "the last 500 are not on the disk"
-                here.proxy.back()
-                await arrived(here, forker, in_memory)
-            await asyncio.to_thread(wait_for_health, agent)
-            made = await asyncio.to_thread(forker.stop)
-            node = await stop_and_account(here, agent)
-            pod = await here.pod(forker)
+        forker = await scene.forker("cart", 1000)
+        agent, _ = await scene.start_counting(forker, 500, state_dir=str(disk))
+        scene.proxy.away()  # nothing is delivered, so the journal cannot free space, and the trouble lasts
+        with kept_full(disk):
+            await asyncio.to_thread(wait_for_trouble, agent, "No space left on device")
+            in_memory = agent.container(forker.container.id)["processes"] + 500
+            await has_forked(agent, forker, in_memory)
+            assert "No space left" in readiness(agent), "the last 500 are not on the disk"
+            scene.proxy.back()
+            await arrived(scene, forker, in_memory)
+        await asyncio.to_thread(wait_for_health, agent)
+        made = await asyncio.to_thread(forker.stop)
+        node = await stop_and_account(scene, agent)
+        pod = await scene.pod(forker)
     assert node["missing"] == 0
     assert pod["delivered"] == pod["processes"] == made
     assert node["never_numbered"] == {}
 
 
 async def test_forks_that_were_only_in_memory_when_an_agent_was_killed_on_a_full_disk_are_declared(
-    capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path
+    scene: Scene, tmp_path: Path
 ) -> None:
     with memory_mounted(tmp_path / "disk", "size=32m") as disk:
-        async with scene(runtime, tmp_path) as here:
-            forker = await here.forker("cart", 1000)
-            settings = {**here.settings(), "capture": capture, "state_dir": str(disk)}
-            first = await asyncio.to_thread(start_agent, **settings)
-            forker.go()
-            await has_forked(first, forker, 500)
-            here.proxy.away()
-            with kept_full(disk):
-                await asyncio.to_thread(wait_for_trouble, first, "No space left on device")
-                # What it reads from the ring is in its memory only.
-                await has_forked(first, forker, first.container(forker.container.id)["processes"] + 4000)
-                kill(first)
-            here.proxy.back()
-            second = await asyncio.to_thread(start_agent, **settings)
-            made = await asyncio.to_thread(forker.stop)
-            node = await stop_and_account(here, second)
-            pod = await here.pod(forker)
+        forker = await scene.forker("cart", 1000)
+        first, _ = await scene.start_counting(forker, 500, state_dir=str(disk))
+        scene.proxy.away()
+        with kept_full(disk):
+            await asyncio.to_thread(wait_for_trouble, first, "No space left on device")
+            # What it reads from the ring is in its memory only.
+            await has_forked(first, forker, first.container(forker.container.id)["processes"] + 4000)
+            kill(first)
+        scene.proxy.back()
+        second = await scene.start_agent(state_dir=str(disk))
+        made = await asyncio.to_thread(forker.stop)
+        node = await stop_and_account(scene, second)
+        pod = await scene.pod(forker)
     assert pod["processes"] == made
     assert pod["delivered"] < made
     assert node["missing"] > 0
     assert node["never_numbered"] == {}
 
 
-async def test_a_disk_that_is_read_only_at_the_start_stops_nothing(
-    capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path
-) -> None:
+async def test_a_disk_that_is_read_only_at_the_start_stops_nothing(scene: Scene, tmp_path: Path) -> None:
     with memory_mounted(tmp_path / "disk", "size=32m", "ro") as disk:
-        async with scene(runtime, tmp_path) as here:
-            forker = await here.forker("cart", 1000)
-            settings = {**here.settings(), "capture": capture, "state_dir": str(disk)}
-            agent = await asyncio.to_thread(start_agent, wait=False, **settings)
-            await asyncio.to_thread(wait_for_trouble, agent, "ead-only file system")
-            forker.go()
-            await more_arrive(here, forker)
-            await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,rw", disk], check=True)
-            await asyncio.to_thread(wait_for_health, agent)
-            made = await asyncio.to_thread(forker.stop)
-            node = await stop_and_account(here, agent)
-            pod = await here.pod(forker)
-    assert node["missing"] == 0
-    assert pod["delivered"] == pod["processes"] == made
-
-
-async def test_a_disk_that_becomes_read_only_stops_nothing(
-    capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path
-) -> None:
-    with loop_mounted(tmp_path) as disk:
-        async with scene(runtime, tmp_path) as here:
-            forker = await here.forker("cart", 1000)
-            settings = {**here.settings(), "capture": capture, "state_dir": str(disk)}
-            agent = await asyncio.to_thread(start_agent, **settings)
-            forker.go()
-            await has_forked(agent, forker, 500)
-            here.proxy.away()
-            await has_forked(agent, forker, 1000)
-            await asyncio.to_thread(trigger_error, disk)
-            await asyncio.to_thread(wait_for_trouble, agent, "input/output error")
-            here.proxy.back()
-            await more_arrive(here, forker)
-            # Such a file system cannot become writable while a file of it is open; the one below it is writable.
-            await asyncio.to_thread(subprocess.run, ["umount", "--lazy", disk], check=True)
-            await asyncio.to_thread(wait_for_health, agent)
-            made = await asyncio.to_thread(forker.stop)
-            node = await stop_and_account(here, agent)
-            pod = await here.pod(forker)
-    assert node["missing"] == 0
-    assert pod["delivered"] == pod["processes"] == made
-
-
-async def test_a_journal_that_is_overwritten_loses_no_more_than_its_content(
-    capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path
-) -> None:
-    async with scene(runtime, tmp_path) as here:
-        forker = await here.forker("cart", 1000)
-        agent = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
+        forker = await scene.forker("cart", 1000)
+        agent = await scene.start_agent(wait=False, state_dir=str(disk))
+        await asyncio.to_thread(wait_for_trouble, agent, "ead-only file system")
         forker.go()
-        await has_forked(agent, forker, 500)
-        here.proxy.usual = Say(503)  # not away(), which may lose an answer
-        await has_forked(agent, forker, 1500)
-        overwrite(agent.state)
-        await asyncio.to_thread(until, lambda: metric(agent, "journal_corruptions") == 1, "the agent notices")
-        here.proxy.usual = Forward()
+        await more_arrive(scene, forker)
+        await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,rw", disk], check=True)
         await asyncio.to_thread(wait_for_health, agent)
         made = await asyncio.to_thread(forker.stop)
-        node = await stop_and_account(here, agent)
-        pod = await here.pod(forker)
+        node = await stop_and_account(scene, agent)
+        pod = await scene.pod(forker)
+    assert node["missing"] == 0
+    assert pod["delivered"] == pod["processes"] == made
+
+
+async def test_a_disk_that_becomes_read_only_stops_nothing(scene: Scene, tmp_path: Path) -> None:
+    with loop_mounted(tmp_path) as disk:
+        forker = await scene.forker("cart", 1000)
+        agent, _ = await scene.start_counting(forker, 500, state_dir=str(disk))
+        scene.proxy.away()
+        await has_forked(agent, forker, 1000)
+        await asyncio.to_thread(trigger_error, disk)
+        await asyncio.to_thread(wait_for_trouble, agent, "input/output error")
+        scene.proxy.back()
+        await more_arrive(scene, forker)
+        # Such a file system cannot become writable while a file of it is open; the one below it is writable.
+        await asyncio.to_thread(subprocess.run, ["umount", "--lazy", disk], check=True)
+        await asyncio.to_thread(wait_for_health, agent)
+        made = await asyncio.to_thread(forker.stop)
+        node = await stop_and_account(scene, agent)
+        pod = await scene.pod(forker)
+    assert node["missing"] == 0
+    assert pod["delivered"] == pod["processes"] == made
+
+
+async def test_a_journal_that_is_overwritten_loses_no_more_than_its_content(scene: Scene) -> None:
+    forker = await scene.forker("cart", 1000)
+    agent, _ = await scene.start_counting(forker, 500)
+    scene.proxy.usual = Say(503)  # not away(), which may lose an answer
+    await has_forked(agent, forker, 1500)
+    overwrite(agent.state)
+    await asyncio.to_thread(until, lambda: metric(agent, "journal_corruptions") == 1, "the agent notices")
+    scene.proxy.usual = Forward()
+    await asyncio.to_thread(wait_for_health, agent)
+    made = await asyncio.to_thread(forker.stop)
+    node = await stop_and_account(scene, agent)
+    pod = await scene.pod(forker)
     assert list(agent.state.glob("journal.sqlite3.corrupt-*"))
     assert pod["processes"] == made
     assert pod["delivered"] + pod["missing"].get("journal_corrupt", 0) == made
@@ -300,28 +265,25 @@ async def test_a_journal_that_is_overwritten_loses_no_more_than_its_content(
 
 @pytest.mark.parametrize("lost", ["overwritten", "journal", "all of it"])
 async def test_an_agent_without_its_journal_declares_what_it_cannot_know_and_starts_a_new_stream(
-    capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path, lost: str
+    scene: Scene, lost: str
 ) -> None:
-    async with scene(runtime, tmp_path) as here:
-        forker = await here.forker("cart", 1000)
-        first = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
-        forker.go()
-        await has_forked(first, forker, 1500)
-        here.proxy.away()
-        await has_forked(first, forker, 2500)
-        kill(first)
-        if lost == "overwritten":
-            overwrite(first.state)
-        elif lost == "journal":
-            for path in first.state.glob("journal.sqlite3*"):
-                path.unlink()
-        else:
-            shutil.rmtree(first.state)
-        here.proxy.back()
-        second = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
-        made = await asyncio.to_thread(forker.stop)
-        node = await stop_and_account(here, second)
-        pod = await here.pod(forker)
+    forker = await scene.forker("cart", 1000)
+    first, _ = await scene.start_counting(forker, 1500)
+    scene.proxy.away()
+    await has_forked(first, forker, 2500)
+    kill(first)
+    if lost == "overwritten":
+        overwrite(first.state)
+    elif lost == "journal":
+        for path in first.state.glob("journal.sqlite3*"):
+            path.unlink()
+    else:
+        shutil.rmtree(first.state)
+    scene.proxy.back()
+    second = await scene.start_agent()
+    made = await asyncio.to_thread(forker.stop)
+    node = await stop_and_account(scene, second)
+    pod = await scene.pod(forker)
     assert not (await asyncio.to_thread(second.log.read_text)).endswith("(taken over)\n")
     new, old = node["streams"]
     assert pod["processes"] == made, "the kernel has counted all of them"
@@ -331,28 +293,22 @@ async def test_an_agent_without_its_journal_declares_what_it_cannot_know_and_sta
     assert node["never_numbered"] == {}
 
 
-async def test_a_journal_that_is_unreadable_at_the_start_is_used_once_it_is_readable(
-    capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path
-) -> None:
+async def test_a_journal_that_is_unreadable_at_the_start_is_used_once_it_is_readable(scene: Scene, tmp_path: Path) -> None:
     with memory_mounted(tmp_path / "disk", "size=32m") as disk:
-        async with scene(runtime, tmp_path) as here:
-            forker = await here.forker("cart", 1000)
-            settings = {**here.settings(), "capture": capture, "state_dir": str(disk)}
-            first = await asyncio.to_thread(start_agent, **settings)
-            forker.go()
-            await has_forked(first, forker, 1500)
-            here.proxy.usual = Say(503)
-            await has_forked(first, forker, 3000)
-            kill(first)
-            await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,ro", disk], check=True)
-            second = await asyncio.to_thread(start_agent, wait=False, **settings)
-            await asyncio.to_thread(wait_for_trouble, second, "ead-only file system")
-            here.proxy.usual = Forward()
-            await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,rw", disk], check=True)
-            await asyncio.to_thread(wait_for_health, second)
-            made = await asyncio.to_thread(forker.stop)
-            node = await stop_and_account(here, second)
-            pod = await here.pod(forker)
+        forker = await scene.forker("cart", 1000)
+        first, _ = await scene.start_counting(forker, 1500, state_dir=str(disk))
+        scene.proxy.usual = Say(503)
+        await has_forked(first, forker, 3000)
+        kill(first)
+        await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,ro", disk], check=True)
+        second = await scene.start_agent(wait=False, state_dir=str(disk))
+        await asyncio.to_thread(wait_for_trouble, second, "ead-only file system")
+        scene.proxy.usual = Forward()
+        await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,rw", disk], check=True)
+        await asyncio.to_thread(wait_for_health, second)
+        made = await asyncio.to_thread(forker.stop)
+        node = await stop_and_account(scene, second)
+        pod = await scene.pod(forker)
     assert pod["processes"] == made
     assert made - pod["delivered"] <= node["missing"] < 1500, (
         "its batches were delivered, though they had been declared missing"

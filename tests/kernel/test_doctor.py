@@ -25,7 +25,8 @@ from agent.kernel.records import CONFIG
 from dev.demo.kubernetes.api_server import KubernetesApi
 from dev.demo.kubernetes.cluster import Cluster
 
-from .conftest import Agent, Receiver, until
+from .agent_process import Agent, until
+from .conftest import Receiver
 from .test_refusals import hidden
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(90)]

@@ -6,16 +6,14 @@ import asyncio
 import subprocess
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dev.demo.containers.runtime import Runtime
-
-from .conftest import Agent, Receiver, until
-from .scenes import scene
+from .agent_process import Agent, until
+from .conftest import Receiver
+from .scenes import Scene
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(90)]
 Start = Callable[..., Agent]
@@ -64,25 +62,24 @@ def test_the_sums_are_consistent_at_every_scrape_while_forks_go_on(
 
 
 @pytest.mark.containers
-async def test_a_pod_has_series_while_it_exists(start_agent: Start, runtime: Runtime, tmp_path: Path) -> None:
-    async with scene(runtime, tmp_path) as here:
-        wanted = {"pods": {"enabled": True, "most": 5000}}
-        agent = await asyncio.to_thread(start_agent, metrics=wanted, **here.settings())
+async def test_a_pod_has_series_while_it_exists(scene: Scene) -> None:
+    wanted = {"pods": {"enabled": True, "most": 5000}}
+    agent = await scene.start_agent(metrics=wanted)
 
-        def counted() -> float:
-            return Scrape(agent).sum("forklore_pod_captured_forks_total", namespace="shop", pod="cart", kind="process")
+    def counted() -> float:
+        return Scrape(agent).sum("forklore_pod_captured_forks_total", namespace="shop", pod="cart", kind="process")
 
-        async def wait_until(holds: Callable[[], Any], what: str) -> None:
-            await asyncio.to_thread(until, holds, what)
+    async def wait_until(holds: Callable[[], Any], what: str) -> None:
+        await asyncio.to_thread(until, holds, what)
 
-        cart = await here.forker("cart", 200)
-        await wait_until(lambda: "cart" in Scrape(agent).pods(), "the pod has series")
-        before = counted()
-        cart.go()
-        await wait_until(lambda: counted() > before + 100, "it forks")
-        made = await asyncio.to_thread(cart.stop)
-        await wait_until(lambda: counted() >= before + made, "its forks are counted")
-        assert counted() == before + made
-        await asyncio.to_thread(runtime.delete, cart.container)
-        await wait_until(lambda: "cart" not in Scrape(agent).pods(), "its series are gone")
-        assert agent.container(cart.container.id)["processes"] >= before + made, "the agent itself still knows it"
+    cart = await scene.forker("cart", 200)
+    await wait_until(lambda: "cart" in Scrape(agent).pods(), "the pod has series")
+    before = counted()
+    cart.go()
+    await wait_until(lambda: counted() > before + 100, "it forks")
+    made = await asyncio.to_thread(cart.stop)
+    await wait_until(lambda: counted() >= before + made, "its forks are counted")
+    assert counted() == before + made
+    await asyncio.to_thread(scene.runtime.delete, cart.container)
+    await wait_until(lambda: "cart" not in Scrape(agent).pods(), "its series are gone")
+    assert agent.container(cart.container.id)["processes"] >= before + made, "the agent itself still knows it"

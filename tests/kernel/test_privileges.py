@@ -13,7 +13,8 @@ import pytest
 
 from agent.lifecycle.capabilities import NAMES, Privileges, privileges
 
-from .conftest import Agent, Receiver, until
+from .agent_process import Agent, until
+from .conftest import Receiver
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(90)]
 Start = Callable[..., Agent]

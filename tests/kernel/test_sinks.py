@@ -20,8 +20,9 @@ from dev.demo.containers.runtime import Runtime
 from tests.certificates import Authority
 from tests.faults import Close, Drip, Fault, Forward, Garbage, Half, Reset, Say, Stall, TooLarge
 
-from .conftest import Agent, Receiver
-from .scenes import caught_up, eventually, kill, scene
+from .agent_process import Agent
+from .conftest import Receiver
+from .scenes import Scene, caught_up, eventually, kill, open_scene
 
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(150)]
 Start = Callable[..., Agent]
@@ -67,40 +68,33 @@ def latency(seconds: list[float]) -> str:
 
 
 async def test_a_sink_that_stalls_delays_no_other_sink_and_a_restart_loses_nothing_for_either(
-    capture: dict[str, Any],
-    start_agent: Start,
-    runtime: Runtime,
-    tmp_path: Path,
-    clocked: Clocked,
-    capsys: pytest.CaptureFixture[str],
+    scene: Scene, clocked: Clocked, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with scene(runtime, tmp_path) as here:
-        forker = await here.forker("cart", 500)
-        settings = {**here.settings(), "capture": capture}
-        settings["sinks"].append({"name": "other", "url": clocked.url, "batch": {"wait": "200ms"}})
-        first = await asyncio.to_thread(start_agent, **settings)
-        forker.go()
-        await asyncio.sleep(3)
-        before, since = clocked.latencies(forker.container.id, 0), len(clocked.arrivals)
-        here.proxy.usual = Stall(3600)
-        await asyncio.sleep(STALL_S)
-        during = clocked.latencies(forker.container.id, since)
-        ledger = await asyncio.to_thread(first.get, "/v1/ledger")
-        kill(first)
-        second = await asyncio.to_thread(start_agent, **settings)
-        made = await asyncio.to_thread(forker.stop)
+    forker = await scene.forker("cart", 500)
+    sinks = [*scene.settings()["sinks"], {"name": "other", "url": clocked.url, "batch": {"wait": "200ms"}}]
+    first = await scene.start_agent(sinks=sinks)
+    forker.go()
+    await asyncio.sleep(3)
+    before, since = clocked.latencies(forker.container.id, 0), len(clocked.arrivals)
+    scene.proxy.usual = Stall(3600)
+    await asyncio.sleep(STALL_S)
+    during = clocked.latencies(forker.container.id, since)
+    ledger = await asyncio.to_thread(first.get, "/v1/ledger")
+    kill(first)
+    second = await scene.start_agent(sinks=sinks)
+    made = await asyncio.to_thread(forker.stop)
 
-        async def all_at_the_other() -> bool:
-            return len(clocked.forks(forker.container.id)) >= made
+    async def all_at_the_other() -> bool:
+        return len(clocked.forks(forker.container.id)) >= made
 
-        await eventually(all_at_the_other)
-        stalled = [request.fault for request in here.proxy.requests if isinstance(request.fault, Stall)]
-        here.proxy.usual = Forward()
-        here.proxy.away()  # ends what is stalled
-        here.proxy.back()
-        await caught_up(second)
-        last = await asyncio.to_thread(second.stop)
-        pod, node = await here.pod(forker), await here.node()
+    await eventually(all_at_the_other)
+    stalled = [request.fault for request in scene.proxy.requests if isinstance(request.fault, Stall)]
+    scene.proxy.usual = Forward()
+    scene.proxy.away()  # ends what is stalled
+    scene.proxy.back()
+    await caught_up(second)
+    last = await asyncio.to_thread(second.stop)
+    pod, node = await scene.pod(forker), await scene.node()
     with capsys.disabled():
         sys.stdout.write(f"\nfrom fork to arrival, before: {latency(before)}\nwhile the other is stalled: {latency(during)}\n")
     assert stalled
@@ -133,7 +127,7 @@ async def test_each_fork_arrives_and_counts_once_whatever_fails_on_the_way(
         sys.stdout.write(f"\nSEED={seed}: {', '.join(map(str, faults))}\n")
     known, unknown = Authority(), Authority()
     ca_file = unknown.file(tmp_path)
-    async with scene(runtime, tmp_path, known.server()) as here:
+    async with open_scene(runtime, tmp_path, known.server()) as here:
         here.proxy.play(*faults)
         forker = await here.forker("cart", 500)
         sink = {"ca_file": str(ca_file), "batch": {"wait": "100ms"}}

@@ -26,10 +26,10 @@ from agent.kernel.pins import MAP_PINS
 from agent.kernel.programs import MAX_CGROUPS
 from agent.kernel.records import CGROUP_COUNTERS, CgroupCounters
 from dev.demo.containers import leftovers
-from dev.demo.containers.runtime import Runtime
 
-from .conftest import Agent, hierarchy, until
-from .scenes import FORKER, caught_up, eventually, has_forked, scene
+from .agent_process import Agent, until
+from .conftest import hierarchy
+from .scenes import FORKER, Scene, caught_up, eventually, has_forked
 from .witness import Witness
 
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(120)]
@@ -155,41 +155,36 @@ def adds_up(ledger: dict[str, Any], witness: Witness) -> bool:
 
 @pytest.fixture
 def capture(pins: Path) -> dict[str, Any]:
+    """With the default storm limit."""
     return {"pin": str(pins), "keep": False, "summary_interval": "2s"}
 
 
 async def test_each_fork_of_a_fork_bomb_is_counted_and_another_pod_loses_none(
-    capture: dict[str, Any],
-    start_agent: Start,
-    runtime: Runtime,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    witness: Witness,
+    scene: Scene, capsys: pytest.CaptureFixture[str], witness: Witness
 ) -> None:
     values = yaml.safe_load((ROOT / "charts/forklore/values.yaml").read_text())
     limit = int(values["agent"]["resources"]["limits"]["memory"].removesuffix("Mi")) << 20
     with memory_cgroup(limit) as folder:
-        async with scene(runtime, tmp_path) as here:
-            bomb, quiet = await here.forker("bomb", 0, BOMB), await here.forker("quiet", 100)
-            within = ("sh", "-c", f'echo $$ >{folder}/cgroup.procs && exec "$@"', "sh")
-            agent = await asyncio.to_thread(start_agent, command=within, **here.settings(), capture=capture)
-            with Poller(agent) as poller:
-                quiet.go()
-                bomb.go()
-                await asyncio.sleep(BOMB_S)
-                made = await asyncio.to_thread(bomb.stop)
+        bomb, quiet = await scene.forker("bomb", 0, BOMB), await scene.forker("quiet", 100)
+        within = ("sh", "-c", f'echo $$ >{folder}/cgroup.procs && exec "$@"', "sh")
+        agent = await scene.start_agent(command=within)
+        with Poller(agent) as poller:
+            quiet.go()
+            bomb.go()
+            await asyncio.sleep(BOMB_S)
+            made = await asyncio.to_thread(bomb.stop)
 
-                async def is_over() -> Any:
-                    return [storm for storm in (await here.page(bomb))["storms"] if storm["state"] == "over"]
+            async def is_over() -> Any:
+                return [storm for storm in (await scene.page(bomb))["storms"] if storm["state"] == "over"]
 
-                (storm,) = await eventually(is_over, 30)
-                made_quietly = await asyncio.to_thread(quiet.stop)
-            counts = await asyncio.to_thread(agent.container, bomb.container.id)
-            await caught_up(agent)
-            peak = peak_mib(agent)
-            oom_kill_count = oom_kills(folder)
-            ledger = await asyncio.to_thread(agent.stop)
-            bombing, other, node = await here.pod(bomb), await here.pod(quiet), await here.node()
+            (storm,) = await eventually(is_over, 30)
+            made_quietly = await asyncio.to_thread(quiet.stop)
+        counts = await asyncio.to_thread(agent.container, bomb.container.id)
+        await caught_up(agent)
+        peak = peak_mib(agent)
+        oom_kill_count = oom_kills(folder)
+        ledger = await asyncio.to_thread(agent.stop)
+        bombing, other, node = await scene.pod(bomb), await scene.pod(quiet), await scene.node()
     rate, share = made / BOMB_S, counts["suppressed"] / made
     with capsys.disabled():
         sys.stdout.write(f"\n{rate:,.0f} forks a second, {share:.1%} of them only counted; agent {peak:.0f} MiB at most\n")
@@ -228,27 +223,24 @@ def read_counters(folder: Path) -> dict[int, CgroupCounters]:
 
 
 async def test_no_container_escapes_its_limit_or_fills_the_map_by_creating_cgroups(
-    capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path, pins: Path, witness: Witness
+    scene: Scene, pins: Path, witness: Witness
 ) -> None:
     here_is = hierarchy()
     kind, options = (b"cgroup", here_is.controller.encode()) if here_is.controller else (b"cgroup2", b"")
     mine = f'"{here_is.controller}" in line.split(":")[1].split(",")' if here_is.controller else 'line.startswith("0:")'
     script = NESTER.replace("{hierarchy}", repr((kind, options))).replace("{line}", mine)
-    async with scene(runtime, tmp_path) as here:
-        nester = await here.forker("nester", 0, script, privileged=True)
-        own = next(
-            place for place in leftovers.directories(nester.container.cgroups_path) if place.is_relative_to(here_is.root)
-        )
-        agent = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
-        nester.go()
-        await asyncio.sleep(BOMB_S / 4)
-        made = await asyncio.to_thread(nester.stop)
-        nested = {path.stat().st_ino for path in own.rglob("*") if path.is_dir()}
-        counters = read_counters(pins)
-        counts = await asyncio.to_thread(agent.container, nester.container.id)
-        await caught_up(agent)
-        ledger = await asyncio.to_thread(agent.stop)
-        pod = await here.pod(nester)
+    nester = await scene.forker("nester", 0, script, privileged=True)
+    own = next(place for place in leftovers.directories(nester.container.cgroups_path) if place.is_relative_to(here_is.root))
+    agent = await scene.start_agent()
+    nester.go()
+    await asyncio.sleep(BOMB_S / 4)
+    made = await asyncio.to_thread(nester.stop)
+    nested = {path.stat().st_ino for path in own.rglob("*") if path.is_dir()}
+    counters = read_counters(pins)
+    counts = await asyncio.to_thread(agent.container, nester.container.id)
+    await caught_up(agent)
+    ledger = await asyncio.to_thread(agent.stop)
+    pod = await scene.pod(nester)
     assert len(nested) == 100, "50 that it moved into, and their parents"
     assert not nested & counters.keys()
     assert counters[own.stat().st_ino].processes == counts["processes"] == pod["processes"] == made
@@ -260,23 +252,22 @@ async def test_no_container_escapes_its_limit_or_fills_the_map_by_creating_cgrou
 
 
 async def test_forks_that_a_full_ring_lost_while_the_agent_was_stopped_are_declared_for_each_pod(
-    capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path, witness: Witness
+    scene: Scene, capture: dict[str, Any], witness: Witness
 ) -> None:
     capture |= {"ring_bytes": "64Ki", "storm_limit": 0}  # 256 forks
-    async with scene(runtime, tmp_path) as here:
-        forkers = [await here.forker("cart", 300), await here.forker("till", 900)]
-        agent = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
-        for forker in forkers:
-            forker.go()
-        await has_forked(agent, forkers[0], 100)
-        agent.process.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(2)
-        agent.process.send_signal(signal.SIGCONT)
-        await asyncio.sleep(1)
-        made = [await asyncio.to_thread(forker.stop) for forker in forkers]
-        await caught_up(agent)
-        ledger = await asyncio.to_thread(agent.stop)
-        pods, node = [await here.pod(forker) for forker in forkers], await here.node()
+    forkers = [await scene.forker("cart", 300), await scene.forker("till", 900)]
+    agent = await scene.start_agent()
+    for forker in forkers:
+        forker.go()
+    await has_forked(agent, forkers[0], 100)
+    agent.process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(2)
+    agent.process.send_signal(signal.SIGCONT)
+    await asyncio.sleep(1)
+    made = [await asyncio.to_thread(forker.stop) for forker in forkers]
+    await caught_up(agent)
+    ledger = await asyncio.to_thread(agent.stop)
+    pods, node = [await scene.pod(forker) for forker in forkers], await scene.node()
     for pod, forks in zip(pods, made, strict=True):
         assert pod["processes"] == forks
         assert pod["lost"] > 100
@@ -307,9 +298,7 @@ def without_the_second_cpu() -> Iterator[None]:
         safety.wait()
 
 
-async def test_a_cpu_that_goes_offline_loses_no_fork_and_no_count(
-    capture: dict[str, Any], start_agent: Start, runtime: Runtime, tmp_path: Path, witness: Witness
-) -> None:
+async def test_a_cpu_that_goes_offline_loses_no_fork_and_no_count(scene: Scene, witness: Witness) -> None:
     if not os.access(CPU, os.W_OK):
         pytest.skip("this machine has no CPU that can go offline")
 
@@ -319,22 +308,21 @@ async def test_a_cpu_that_goes_offline_loses_no_fork_and_no_count(
             time.sleep(0.7)
             return [first, agent.get("/v1/ledger")]
 
-    async with scene(runtime, tmp_path) as here:
-        forker = await here.forker("cart", 500)
-        agent = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)
-        os.sched_setaffinity(forker.container.pid, {1})
-        forker.go()
-        await asyncio.sleep(0.7)
-        try:
-            gone = await asyncio.to_thread(ledgers_while_offline)
-        except OSError as error:
-            pytest.skip(f"the CPU of this machine cannot go offline: {error.strerror}")
-        os.sched_setaffinity(forker.container.pid, {1})
-        await asyncio.sleep(0.7)
-        made = await asyncio.to_thread(forker.stop)
-        await caught_up(agent)
-        ledger = await asyncio.to_thread(agent.stop)
-        pod, node = await here.pod(forker), await here.node()
+    forker = await scene.forker("cart", 500)
+    agent = await scene.start_agent()
+    os.sched_setaffinity(forker.container.pid, {1})
+    forker.go()
+    await asyncio.sleep(0.7)
+    try:
+        gone = await asyncio.to_thread(ledgers_while_offline)
+    except OSError as error:
+        pytest.skip(f"the CPU of this machine cannot go offline: {error.strerror}")
+    os.sched_setaffinity(forker.container.pid, {1})
+    await asyncio.sleep(0.7)
+    made = await asyncio.to_thread(forker.stop)
+    await caught_up(agent)
+    ledger = await asyncio.to_thread(agent.stop)
+    pod, node = await scene.pod(forker), await scene.node()
     heads = [one["heads"]["1"] for one in (*gone, ledger)]
     assert 0 < heads[0] == heads[1] < heads[2], "its counts are kept, and it continues from them"
     assert all(adds_up(one, witness) for one in (*gone, ledger))

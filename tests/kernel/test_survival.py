@@ -12,10 +12,8 @@ from typing import Any
 
 import pytest
 
-from dev.demo.containers.runtime import Runtime
-
-from .conftest import Agent
-from .scenes import Forker, Scene, eventually, kill, scene
+from .agent_process import Agent
+from .scenes import Forker, Scene, eventually, kill
 
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(240)]
 Start = Callable[..., Agent]
@@ -37,22 +35,20 @@ def another_build(folder: Path) -> tuple[str, ...]:
     return "env", "-C", str(folder)
 
 
-async def through_it_all(
-    here: Scene, start: Start, settings: dict[str, Any], away_s: float, command: tuple[str, ...] = ()
-) -> tuple[Forker, int]:
+async def kill_three_times(scene: Scene, away_s: float, command: tuple[str, ...] = ()) -> tuple[Forker, int]:
     """Kills the agent three times while the collector is unreachable. Returns a pod and how often it has forked."""
-    agent = await asyncio.to_thread(start, **settings)
-    forker = await here.forker("cart", RATE)
+    agent = await scene.start_agent()
+    forker = await scene.forker("cart", RATE)
     before = await asyncio.to_thread(agent.container, forker.container.id)
     forker.go()
     await asyncio.sleep(1)
-    here.proxy.away()
+    scene.proxy.away()
     for _ in range(3):
         await asyncio.sleep(away_s / 4)
         kill(agent)
-        agent = await asyncio.to_thread(start, command=command, **settings)
+        agent = await scene.start_agent(command=command)
     await asyncio.sleep(away_s / 4)
-    here.proxy.back()
+    scene.proxy.back()
     made = await asyncio.to_thread(forker.stop)
 
     async def all_delivered() -> bool:
@@ -74,22 +70,16 @@ def shortened(ledger: dict[str, Any]) -> str:
     return json.dumps({key: ledger[key] for key in keys}, indent=1)
 
 
-async def the_pod(here: Scene, forker: Forker) -> dict[str, Any]:
-    (pod,) = [pod for pod in (await here.get("/v1/pods"))["pods"] if pod["pod_uid"] == forker.uid]
-    return dict(pod)
-
-
 @pytest.fixture
-def settings(pins: Path) -> dict[str, Any]:
+def capture(pins: Path) -> dict[str, Any]:
     return {"pin": str(pins), "keep": False, "summary_interval": "2s", "storm_limit": 0}
 
 
 async def test_each_fork_arrives_once_while_the_collector_is_unreachable_and_the_agent_is_killed_three_times(
-    start_agent: Start, runtime: Runtime, tmp_path: Path, settings: dict[str, Any]
+    scene: Scene,
 ) -> None:
-    async with scene(runtime, tmp_path) as here:
-        forker, made = await through_it_all(here, start_agent, {**here.settings(), "capture": settings}, AWAY_S)
-        pod, ledger = await the_pod(here, forker), await here.get("/v1/ledger")
+    forker, made = await kill_three_times(scene, AWAY_S)
+    pod, ledger = await scene.pod(forker), await scene.get("/v1/ledger")
     assert made > RATE * AWAY_S * 0.5, "the pod forked too slowly for this test"
     assert pod["processes"] == pod["delivered"] == made
     assert pod["missing"] == {}
@@ -99,13 +89,10 @@ async def test_each_fork_arrives_once_while_the_collector_is_unreachable_and_the
     assert not node["never_numbered"]
 
 
-async def test_an_upgrade_of_the_bpf_programs_loses_nothing(
-    start_agent: Start, runtime: Runtime, tmp_path: Path, settings: dict[str, Any]
-) -> None:
-    async with scene(runtime, tmp_path) as here:
-        build = another_build(tmp_path / "build")
-        forker, made = await through_it_all(here, start_agent, {**here.settings(), "capture": settings}, AWAY_S / 2, build)
-        pod, ledger = await the_pod(here, forker), await here.get("/v1/ledger")
+async def test_an_upgrade_of_the_bpf_programs_loses_nothing(scene: Scene, tmp_path: Path) -> None:
+    build = another_build(tmp_path / "build")
+    forker, made = await kill_three_times(scene, AWAY_S / 2, build)
+    pod, ledger = await scene.pod(forker), await scene.get("/v1/ledger")
     assert pod["processes"] == pod["delivered"] == made
     (node,) = ledger["nodes"]
     assert len(node["streams"]) == 2, "the other programs have an instance of their own"
@@ -113,13 +100,10 @@ async def test_an_upgrade_of_the_bpf_programs_loses_nothing(
     assert not node["never_numbered"]
 
 
-async def test_forks_lost_by_a_ring_that_is_too_small_are_reported_exactly(
-    start_agent: Start, runtime: Runtime, tmp_path: Path, settings: dict[str, Any]
-) -> None:
-    settings["ring_bytes"] = "128Ki"  # 512 forks: a quarter of a second
-    async with scene(runtime, tmp_path) as here:
-        forker, made = await through_it_all(here, start_agent, {**here.settings(), "capture": settings}, AWAY_S / 2)
-        pod, ledger = await the_pod(here, forker), await here.get("/v1/ledger")
+async def test_forks_lost_by_a_ring_that_is_too_small_are_reported_exactly(scene: Scene, capture: dict[str, Any]) -> None:
+    capture["ring_bytes"] = "128Ki"  # 512 forks: a quarter of a second
+    forker, made = await kill_three_times(scene, AWAY_S / 2)
+    pod, ledger = await scene.pod(forker), await scene.get("/v1/ledger")
     assert pod["processes"] == made, "the counts are still right"
     assert pod["lost"] > 0
     assert pod["delivered"] + pod["lost"] == made

@@ -12,7 +12,8 @@ import pytest
 from agent.kernel.maps import BpfMap
 from agent.kernel.programs import forks_since_boot
 
-from .conftest import Agent, Receiver, pinned, until
+from .agent_process import Agent, until
+from .conftest import Receiver, pinned
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(60)]
 

@@ -25,8 +25,8 @@ from dev.demo.kubernetes.cluster import Cluster
 from dev.demo.kubernetes.pod_objects import Owner, Pod
 from tests.collector.pages.browsing import Chromium, shared_chromium
 
-from .conftest import Agent
-from .scenes import FORKER, Forker, caught_up, has_forked, scene
+from .agent_process import Agent
+from .scenes import FORKER, Forker, caught_up, has_forked, open_scene
 from .test_containers import FORK_23, SCRIPT, at_rest, go
 
 playwright = pytest.importorskip("playwright.async_api")
@@ -101,7 +101,7 @@ async def test_the_pages_show_what_two_containers_did_a_storm_and_a_gap_included
     """`cart` forks under a hostile name while the agent is stopped for two seconds, too long for the ring; `crunch` forks as
     fast as it can. Both count their own forks."""
     capture = {"summary_interval": "1s", "ring_bytes": "64Ki", "storm_limit": 1000}  # a ring of 256 forks
-    async with scene(runtime, tmp_path) as here, chromium.page() as page:
+    async with open_scene(runtime, tmp_path) as here, chromium.page() as page:
         cart = await here.forker("cart", 300, f"import ctypes\n{HOSTILE}{FORKER}")
         crunch = await here.forker("crunch", 0)
         agent = await asyncio.to_thread(start_agent, **here.settings(), capture=capture)

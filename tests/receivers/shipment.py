@@ -21,7 +21,8 @@ from dev.demo.kubernetes.api_server import KubernetesApi
 from dev.demo.kubernetes.cluster import Cluster
 from dev.demo.kubernetes.pod_objects import Owner, Pod, scheduled
 from tests.faults import FaultProxy, Forward, Reset, Say
-from tests.kernel.conftest import Agent, Receiver
+from tests.kernel.agent_process import Agent
+from tests.kernel.conftest import Receiver
 from tests.kernel.test_containers import FORK_23, SCRIPT, THREADS_23
 
 from .conftest import TOKEN
