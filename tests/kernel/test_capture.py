@@ -101,6 +101,16 @@ def test_a_clean_exit_leaves_no_pins(open_pinned: Open, pins: Path) -> None:
     assert not pins.exists()
 
 
+def test_pins_have_the_names_that_version_0_1_opens(open_pinned: Open, pins: Path) -> None:
+    capture = open_pinned()
+    tracepoints = ("cgroup_mkdir", "cgroup_rmdir", "task_newtask", "sched_process_fork", "cgroup_attach_task")
+    dispatcher = {"slots", "base", *(f"{kind}-{tracepoint}" for kind in ("hook", "link") for tracepoint in tracepoints)}
+    maps = {"map-config", "map-forks", "map-changes", "map-tally", "map-cpus", "map-subjects", "map-storms", "meta"}
+    assert {pin.name for pin in pins.iterdir()} == {"dispatch", capture.current.meta.instance_id}
+    assert {pin.name for pin in (pins / "dispatch").iterdir()} == dispatcher
+    assert {pin.name for pin in (pins / capture.current.meta.instance_id).iterdir()} == maps
+
+
 def test_two_agents_do_not_share_pins(open_pinned: Open) -> None:
     open_pinned()
     with pytest.raises(PinsTaken, match="another agent"):
