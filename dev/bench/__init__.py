@@ -1,4 +1,4 @@
-"""What forklore costs, beside other ways of doing the same, in one run: `make bench`.
+"""Benchmarks: the cost of forklore beside other programs' in one run, `make bench`.
 
-Timings live here and in no test. Ratios within a run can be trusted on a noisy machine; single times can't.
+Timings are measured here and in no test. On a noisy machine the ratios within one run are reliable; single times are not.
 """

@@ -1,4 +1,4 @@
-"""`make bench`: CPU and memory of the agent, of forkstat and of the usual BCC way, under the same load, in turns."""
+"""`make bench`: CPU time and memory of the agent, of forkstat and of the usual BCC script, under the same load, in turns."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from dev.bench import enrichment, schemas
 from dev.bench.api_server import traffic
 
 TICK = os.sysconf("SC_CLK_TCK")
-# A shell that forks and waits, over and over: what a busy pod looks like to the kernel.
+# A shell that forks and waits in a loop, as a busy pod does.
 LOAD = "i=0; while [ $i -lt {} ]; do (:); i=$((i+1)); done"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """`cpu_us`: user and system time of the tool's own process for each fork of the load; `rss_mib` right after it."""
+    """`cpu_us`: user and system time of the tool's own process per fork of the load. `rss_mib`: right after it."""
 
     cpu_us: float
     rss_mib: float
@@ -90,7 +90,7 @@ def running(command: list[str], **more: object) -> Iterator[subprocess.Popen[byt
 
 @contextlib.contextmanager
 def forklore(folder: Path, compression: str) -> Iterator[tuple[int, Callable[[], bool]]]:
-    """The real agent, shipping to a receiver in a process of its own that takes everything."""
+    """The real agent, which sends to a receiver in a process of its own that accepts everything."""
     port, status = free_port(), free_port()
     config = folder / "agent.yaml"
     settings = {
@@ -106,7 +106,7 @@ def forklore(folder: Path, compression: str) -> Iterator[tuple[int, Callable[[],
         with urllib.request.urlopen(f"http://127.0.0.1:{status}/v1/ledger", timeout=5) as answer:
             return dict(json.loads(answer.read()))
 
-    def up() -> bool:
+    def is_up() -> bool:
         try:
             return bool(ledger())
         except OSError:
@@ -118,7 +118,7 @@ def forklore(folder: Path, compression: str) -> Iterator[tuple[int, Callable[[],
 
     receiver = [sys.executable, "-m", "dev.bench", "--receive", str(port)]
     with running(receiver), running([sys.executable, "-m", "cli", "agent", "--config", str(config)]) as agent:
-        until(up)
+        until(is_up)
         yield agent.pid, delivered
 
 
@@ -138,13 +138,13 @@ def usual(folder: Path) -> Iterator[tuple[int, Callable[[], bool]]]:
 
 
 def in_kernel(forks: int) -> dict[str, float]:
-    """ns a run of each BPF program, by the kernel's own statistics, which add about 60 of them."""
+    """ns per run of each BPF program, by the kernel's own statistics, which add about 60 ns."""
     switch = Path("/proc/sys/kernel/bpf_stats_enabled")
     before = switch.read_text(encoding="ascii")
-    here = choose_hierarchy(
+    hierarchy = choose_hierarchy(
         Path("/proc/self/mountinfo").read_text(encoding="utf-8"), Path("/proc/self/cgroup").read_text(encoding="utf-8")
     )
-    capture = open_capture(16 << 20, here.number, here.controller, None)
+    capture = open_capture(16 << 20, hierarchy.number, hierarchy.controller, None)
     try:
         switch.write_text("1", encoding="ascii")
         capture.current.start(threads=False, storm_limit=2000, alive_ns=300 * 10**9)
@@ -156,13 +156,13 @@ def in_kernel(forks: int) -> dict[str, float]:
 
 
 def receive(port: int) -> None:
-    async def take(request: web.Request) -> web.Response:
+    async def accept(request: web.Request) -> web.Response:
         await request.read()
         return web.Response()
 
     async def serve() -> None:
         app = web.Application(client_max_size=1 << 28)
-        app.router.add_post("/", take)
+        app.router.add_post("/", accept)
         runner = web.AppRunner(app, auto_decompress=False)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -202,7 +202,7 @@ def main() -> None:
         print(f"{name:20} {spread:>24} {middle / base:>7.2f} {statistics.median(c.rss_mib for c in rounds):>9.1f}")
     print(
         "\nforklore: from the ring to an accepted POST, every field, all of the agent's process. forkstat and the usual way"
-        "\nname no pod, carry six fields at the most and send nothing; the usual way is the 1.00 of the ratios."
+        "\nname no pod, have six fields at most and send nothing; the usual way is the 1.00 of the ratios."
     )
     programs = in_kernel(options.forks)
     parts = ", ".join(f"{name} {ns:.0f} ns" for name, ns in programs.items())

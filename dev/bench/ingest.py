@@ -1,7 +1,7 @@
-"""What a fork and a summary cost forklore's own collector: CPU of its process.
+"""The CPU time of forklore's own collector for a fork and for a summary.
 
-The real collector with its embedded store, in a process of its own, takes what the agents of a hundred nodes would post.
-`python -m dev.bench.ingest` runs it, in a minute. Reading is in `store`.
+The real collector with its embedded store runs in a process of its own, and receives the batches of a hundred nodes' agents.
+`python -m dev.bench.ingest` runs it, in a minute. `store` measures reading.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from dev.bench.volume import BATCHES, Traffic, batches, build_sink_format
 from dev.demo.children import Child, free_port
 
 NODES = 100
-FORKS = 200_000  # of each round; a quarter where batches are small, which cost more
-ORDINARY = 50  # of an ordinary node, a second
-INTERVALS = 10  # of summaries, each a batch of its own
+FORKS = 200_000  # per round; a quarter of them with small batches, which cost more
+ORDINARY = 50  # forks per second of an ordinary node
+INTERVALS = 10  # of summaries, each in a batch of its own
 Posts = list[list[Batch]]  # by node
 
 
 class Cost(NamedTuple):
-    """`us`: CPU of the collector an event; `rss_mib`: its memory after it."""
+    """`us`: the collector's CPU time per event, microseconds. `rss_mib`: its memory afterwards."""
 
     us: float
     rss_mib: float
@@ -41,40 +41,40 @@ def streams() -> Iterator[str]:
 
 
 def forks(traffic: Traffic, size: int) -> Posts:
-    """None comes twice: the collector would not file it."""
-    how, each = build_sink_format("native"), (FORKS if size > 50 else FORKS // 4) // NODES
-    mine = [fork._replace(sequence=at) for at, fork in enumerate(traffic.forks[:each])]
-    return [batches(how, how.encoder.forks(stream, mine), [0] * each, size) for stream in streams()]
+    """Each fork has an id of its own: the collector would not insert a duplicate."""
+    form, each = build_sink_format("native"), (FORKS if size > 50 else FORKS // 4) // NODES
+    forks_of_node = [fork._replace(sequence=index) for index, fork in enumerate(traffic.forks[:each])]
+    return [batches(form, form.encoder.forks(stream, forks_of_node), [0] * each, size) for stream in streams()]
 
 
 def summaries(traffic: Traffic, _size: int) -> Posts:
-    how, posts = build_sink_format("native"), []
+    form, posts = build_sink_format("native"), []
     for stream in streams():
         intervals = [*itertools.islice(traffic.summaries_of(stream), INTERVALS)]
-        items = [how.encoder.event(event) for events in intervals for event in events]
-        posts.append(batches(how, items, [NO_CGROUP] * len(items), len(intervals[0])))
+        items = [form.encoder.event(event) for events in intervals for event in events]
+        posts.append(batches(form, items, [NO_CGROUP] * len(items), len(intervals[0])))
     return posts
 
 
-async def post(http: aiohttp.ClientSession, url: str, mine: Sequence[Batch], every: float) -> int:
-    """`every`: s between them, not all nodes at one moment; 0: as fast as they are taken. How many were."""
-    taken = 0
+async def post(http: aiohttp.ClientSession, url: str, node_batches: Sequence[Batch], every: float) -> int:
+    """Posts one node's batches; returns how many events were accepted. `every`: seconds between two batches; 0: none."""
+    accepted = 0
     await asyncio.sleep(random.random() * every)  # noqa: S311
-    for batch in mine:
-        again = time.monotonic() + every
+    for batch in node_batches:
+        next_at = time.monotonic() + every
         headers = {"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}
         while True:
             async with http.post(url, data=batch.body, headers=headers) as answer:
-                if answer.status != 503:  # too many at once: an agent, too, comes again
+                if answer.status != 503:  # too many at once: an agent retries, too
                     answer.raise_for_status()
-                    taken += (await answer.json())["accepted"]
+                    accepted += (await answer.json())["accepted"]
                     break
             await asyncio.sleep(1)
-        await asyncio.sleep(again - time.monotonic())
-    return taken
+        await asyncio.sleep(next_at - time.monotonic())
+    return accepted
 
 
-async def up(http: aiohttp.ClientSession, url: str) -> None:
+async def wait_until_up(http: aiohttp.ClientSession, url: str) -> None:
     async with asyncio.timeout(30):
         while True:
             try:
@@ -84,8 +84,8 @@ async def up(http: aiohttp.ClientSession, url: str) -> None:
                 await asyncio.sleep(0.05)
 
 
-async def measured(posts: Posts, every: float) -> Cost:
-    count = sum(batch.events for mine in posts for batch in mine)
+async def measure(posts: Posts, every: float) -> Cost:
+    count = sum(batch.events for node_batches in posts for batch in node_batches)
     with tempfile.TemporaryDirectory() as folder:
         port = free_port(19_910)
         settings = {"listen": f"127.0.0.1:{port}", "store": f"chdb://{folder}/store"}
@@ -93,10 +93,10 @@ async def measured(posts: Posts, every: float) -> Cost:
         try:
             async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=NODES)) as http:
                 url = f"http://127.0.0.1:{port}"
-                await up(http, f"{url}/healthz")
+                await wait_until_up(http, f"{url}/healthz")
                 before = cpu_s(child.process.pid)
-                taken = sum(await asyncio.gather(*(post(http, f"{url}/v1/events", mine, every) for mine in posts)))
-                assert taken == count, f"{taken} of {count} taken"
+                accepted = sum(await asyncio.gather(*(post(http, f"{url}/v1/events", own, every) for own in posts)))
+                assert accepted == count, f"{accepted} of {count} accepted"
                 spent, memory = cpu_s(child.process.pid) - before, rss_mib(child.process.pid)
         finally:
             await child.stop(10)
@@ -110,8 +110,8 @@ def main() -> None:
     rounds: list[tuple[str, Callable[[Traffic, int], Posts], int, float]]
     rounds = [(f"forks, {size} a batch", forks, size, 0) for size in BATCHES]
     rounds += [(f"forks, {ORDINARY} a second", forks, ORDINARY, 1), ("summaries", summaries, 0, 0)]
-    for name, made, size, every in rounds:
-        cost = asyncio.run(measured(made(traffic, size), every))
+    for name, make_posts, size, every in rounds:
+        cost = asyncio.run(measure(make_posts(traffic, size), every))
         print(f"{name:26} {cost.us:>12.1f} {1e6 / cost.us:>16,.0f} {cost.rss_mib:>8.0f}")
 
 

@@ -12,8 +12,8 @@ from dev.bench.world import World
 
 __all__ = ["Rival", "cpu_s", "rivals"]
 
-SAMPLE = 500_000  # forks that they are given
-BATCH = 50_000  # forks of one commit
+SAMPLE = 500_000  # forks inserted
+BATCH = 50_000  # forks per commit
 _COLUMNS = (
     "cluster, namespace, pod, time, stream, cpu, sequence, node, holder, kind, comm, parent_comm, pid, ns_pid, "
     "parent_pid, parent_ns_pid, entity, parent_entity, age, parent_start, context, rest"
@@ -21,7 +21,7 @@ _COLUMNS = (
 
 
 class Rival(NamedTuple):
-    """`speed`: forks a second and core. `size`: bytes a fork on the disk."""
+    """`speed`: forks per second and core. `size`: bytes per fork on the disk."""
 
     name: str
     speed: float
@@ -29,7 +29,7 @@ class Rival(NamedTuple):
 
 
 def cpu_s() -> float:
-    """Of this process with all of its threads."""
+    """CPU time of this process with all of its threads."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 

@@ -1,4 +1,4 @@
-"""The usual BCC way, to be measured against: a Python callback for every event, json.dumps, a line on stdout.
+"""The usual BCC script, for comparison: a Python callback for every event, json.dumps, a line on stdout.
 
 It carries six fields where forklore carries forty-odd, knows no pods and sends nothing over HTTP, so the comparison favours it.
 """

@@ -1,7 +1,6 @@
-"""Generated forks: pods that live on nodes and fork, with the summaries and heartbeats of their agents, as checked lines.
+"""Generates forks of pods on nodes, with the summaries and heartbeats of their agents, as checked lines.
 
-What a fork of one parent says again and again is made once, so that filing can be measured with little beside it. Must not
-live here: what is done with them.
+What all forks of one parent have in common is created once, so that inserting is measured with little overhead.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from collector.views.times import SECOND, stamp
 __all__ = ["COMMS", "NODES", "PODS", "World", "stream"]
 
 NODES, PODS, CPUS = 500, 20_000, 16
-SHELLS = 4  # tasks of a pod that fork
+SHELLS = 4  # tasks per pod that fork
 COMMS = ("sh", "bash", "python3", "curl", "node", "java", "runc:[2:INIT]", "healthcheck", "cat", "grep", "psql", "redis-cli")
 _HOUR = 3600 * SECOND
 _FIRST_PID = 30_000  # above all pids in pods, as on a node that has been up for an hour
@@ -30,7 +29,7 @@ class World:
     """Each pod draws from a few comms. `seed` makes every run the same."""
 
     def __init__(self, seed: int = 1) -> None:
-        self.random = random.Random(seed)  # noqa: S311 - nobody is to be kept from guessing it
+        self.random = random.Random(seed)  # noqa: S311 - not for secrets
         self.pods = [_pod(number) for number in range(PODS)]
         self._sequences = [[0] * CPUS for _ in range(NODES)]
         self._pids = [_FIRST_PID] * NODES
@@ -39,14 +38,14 @@ class World:
         self._stamps: tuple[int, str] = (-1, "")
 
     def batch(self, now: int, until: int, size: int) -> CheckedBatch:
-        """Forks between two moments (ns), of ten nodes, as their agents' batches come; with their pods' summaries."""
+        """Forks of ten nodes between two times (ns), and their pods' summaries, as in the agents' batches."""
         lines, draw = CheckedBatch(), self.random
         nodes = draw.sample(range(NODES), 10)
         step = max(1, (until - now) // size)
         touched: set[int] = set()
         for place in range(size):
             node = nodes[place % 10]
-            number = self.drawn(node)
+            number = self.draw_pod(node)
             touched.add(number)
             lines.forks.append(self._fork(number, node, now + place * step))
         for number in sorted(touched):
@@ -55,8 +54,8 @@ class World:
             lines.nodes.append(self._node(node, until))
         return lines
 
-    def drawn(self, node: int) -> int:
-        """One of its pods: a few fork much, most fork little."""
+    def draw_pod(self, node: int) -> int:
+        """The number of one of its pods: a few fork much, most fork little."""
         return node + NODES * min(int(self.random.paretovariate(1.2)) - 1, PODS // NODES - 1)
 
     def _fork(self, number: int, node: int, at: int) -> CheckedFork:
@@ -73,32 +72,32 @@ class World:
             shells = self._shells[number] = [
                 self._shell(number, at, f"{self.random.getrandbits(64):016x}", 100) for _ in range(SHELLS)
             ]
-        place = int(drawn() * SHELLS)
-        said = shells[place].copy()
+        shell = int(drawn() * SHELLS)
+        event = shells[shell].copy()
         comm = COMMS[(number + int(drawn() * 3)) % len(COMMS)]
-        said["comm"] = said["parent_comm"] = comm
-        said["timestamp"] = self._stamp(at)
+        event["comm"] = event["parent_comm"] = comm
+        event["timestamp"] = self._stamp(at)
         start = at - 17_000 - int(drawn() * 2000)
-        said["start_time"] = said["leader_start_time"] = self._stamp(start)
-        said["child_tid"] = said["child_pid"] = said["leader_tid"] = said["leader_pid"] = pid
-        said["child_ns_tid"] = said["child_ns_pid"] = said["leader_ns_tid"] = said["leader_ns_pid"] = ns_pid
-        said["child_ns_pids"] = [pid, ns_pid]
-        said["process_entity_id"] = entity
+        event["start_time"] = event["leader_start_time"] = self._stamp(start)
+        event["child_tid"] = event["child_pid"] = event["leader_tid"] = event["leader_pid"] = pid
+        event["child_ns_tid"] = event["child_ns_pid"] = event["leader_ns_tid"] = event["leader_ns_pid"] = ns_pid
+        event["child_ns_pids"] = [pid, ns_pid]
+        event["process_entity_id"] = entity
         if drawn() < 0.1:
             shells[int(drawn() * SHELLS)] = self._shell(number, at, entity, pid)
-        columns = pack(said, at, start, nanoseconds(said["parent_start_time"], "parent_start_time"))
+        columns = pack(event, at, start, nanoseconds(event["parent_start_time"], "parent_start_time"))
         return CheckedFork(stream(node), cpu, sequence, 1000 + number, self.pods[number], 5, at, columns, None)
 
     def _shell(self, number: int, at: int, entity: str, pid: int) -> dict[str, Any]:
-        """All that its children's forks have in common."""
-        born = stamp(at - at % _HOUR)
+        """What the forks of all its children have in common."""
+        created = stamp(at - at % _HOUR)
         return {
             "event": "sched_process_fork", "id": "", "timestamp": "", "kind": "process",
             **dict.fromkeys(("parent_tid", "parent_pid", "parent_process_tid", "parent_process_pid"), pid),
             **{f"parent_{of}": pid % 30_000 for of in ("ns_tid", "ns_pid", "process_ns_tid", "process_ns_pid")},
             **dict.fromkeys(("child_tid", "child_pid", "leader_tid", "leader_pid")),
             **dict.fromkeys(("child_ns_tid", "child_ns_pid", "leader_ns_tid", "leader_ns_pid")),
-            "parent_start_time": born, "parent_process_start_time": born, "start_time": "", "leader_start_time": "",
+            "parent_start_time": created, "parent_process_start_time": created, "start_time": "", "leader_start_time": "",
             "comm": "", "parent_comm": "", "uid": 1000, "gid": 1000, "child_ns_pids": [],
             "child_ns_pids_truncated": False, "clone": [], "parent_cgroup": None,
             "namespaces": dict.fromkeys(("pid", "mnt", "net", "user", "uts", "ipc", "cgroup"), 4026530000 + number * 7),
@@ -115,9 +114,9 @@ class World:
     def _summary(self, number: int, end: int) -> CheckedSummary:
         total, name = self._totals[number], stream(number % NODES)
         totals = TaskCounts(total, 0, total, 0, 0, 0, 0)
-        made = f"{name}.summary.{1000 + number}.{end // SECOND}"
+        id_ = f"{name}.summary.{1000 + number}.{end // SECOND}"
         start, counts = end - 10 * SECOND, TaskCounts(min(9, total), 0, 0, 0, 0, 0, 0)
-        return CheckedSummary(made, name, 1000 + number, self.pods[number], 5, end, start, end, end // SECOND, counts, totals)
+        return CheckedSummary(id_, name, 1000 + number, self.pods[number], 5, end, start, end, end // SECOND, counts, totals)
 
     def _node(self, node: int, end: int) -> CheckedNode:
         heads = dict(enumerate(self._sequences[node]))
@@ -134,10 +133,10 @@ class World:
             "ledger": ledger,
         }
         number, start = end // SECOND, end - 10 * SECOND
-        made = f"{stream(node)}.node.{number}"
+        id_ = f"{stream(node)}.node.{number}"
         packed_body = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
         return CheckedNode(
-            made, stream(node), "prod", f"node-{node}", end, start, end, number, packed_body, sent, heads, {"collector": sent}
+            id_, stream(node), "prod", f"node-{node}", end, start, end, number, packed_body, sent, heads, {"collector": sent}
         )
 
 

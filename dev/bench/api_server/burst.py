@@ -1,4 +1,4 @@
-"""A hundred real agents' PodWatch over real HTTP, from start through broken streams to an outage; and the same, simulated.
+"""A hundred real agents' PodWatch over real HTTP: start, broken streams, an outage; and the same, simulated.
 
 The counts of the stand-in server and of the arithmetic are printed side by side. `fleet` has the 5,000.
 """
@@ -19,7 +19,7 @@ from agent.attribution import pod_watch as pod_watch_module
 from agent.attribution.pod_watch import PodWatch
 from agent.attribution.pods import Pods
 from dev.bench.api_server import virtual_time
-from dev.bench.api_server.servers import ApiServers, Costs, speaking_to
+from dev.bench.api_server.servers import ApiServers, Costs, pod_watch_uses
 from dev.bench.api_server.traffic import pods_as_recorded, until
 from dev.demo.kubernetes.api_server import KubernetesApi
 from dev.demo.kubernetes.cluster import Cluster
@@ -30,8 +30,8 @@ AWAY_S: Final = 3.0  # long enough for three or four tries
 STEPS: Final = ("they start", "all streams break", f"{AWAY_S:.0f} s without a server, and its past gone")
 
 
-class Counted(NamedTuple):
-    """By all agents, in one step: requests that reached a server, and what it sent, bytes. `refused`: connections."""
+class StepCounts(NamedTuple):
+    """Of all agents in one step: requests that reached a server, and the bytes that it sent. `refused`: connections."""
 
     lists: int
     watches: int
@@ -40,44 +40,45 @@ class Counted(NamedTuple):
 
 
 def pods_of(node: str, count: int) -> list[Json]:
-    """As pods_as_recorded, on a node of this name."""
-    made = []
+    """Pods as pods_as_recorded has them, on a node of this name."""
+    pods_of_node = []
     for number, model in enumerate(pods_as_recorded()[:count]):
         pod = copy.deepcopy(model)
         pod["metadata"]["uid"] = f"{pod['metadata']['uid'][:-12]}{node[-8:]:0>8}{number:04x}"
         pod["metadata"]["name"] = f"{pod['metadata']['name'][:-3]}{number:03d}"
         pod["spec"]["nodeName"] = node
-        made.append(pod)
-    return made
+        pods_of_node.append(pod)
+    return pods_of_node
 
 
 def body_of(pods: int) -> bytes:
-    """Of a list of one node's."""
+    """The body of a list of one node's pods."""
     return json.dumps({"kind": "PodList", "items": pods_of("node1", pods)}, separators=(",", ":")).encode()
 
 
 class Server:
-    """The stand-in, with the agents that ask it, all on one loop: what is counted is what is said, not how quickly."""
+    """The fake API server and its agents, all on one loop, so only counts are measured, and no times."""
 
     def __init__(self, api: KubernetesApi, watches: list[PodWatch]) -> None:
         self._api = api
         self._watches = watches
-        self._before = Counted(0, 0, 0, 0)
+        self._before = StepCounts(0, 0, 0, 0)
 
-    async def counted(self, lists: int, watches: int) -> Counted:
-        """Since the last time; once so many of all agents' requests have come, and half a second more in which none may."""
+    async def step_counts(self, lists: int, watches: int) -> StepCounts:
+        """The counts since the last call, when so many requests have arrived, and another half second without more has
+        passed."""
         api = self._api
         await until(lambda: api.requests["list"] >= lists and api.requests["watch"] >= watches)
         await asyncio.sleep(0.5)
         refused = sum(one.requests.get("ClientConnectorError", 0) for one in self._watches)
-        now = Counted(api.requests["list"], api.requests["watch"], refused, api.bytes_sent)
-        new = Counted(*(after - before for after, before in zip(now, self._before, strict=True)))
+        now = StepCounts(api.requests["list"], api.requests["watch"], refused, api.bytes_sent)
+        new = StepCounts(*(after - before for after, before in zip(now, self._before, strict=True)))
         self._before = now
         return new
 
 
-async def over_http(agents: int, pods: int) -> list[Counted]:
-    """Step by step."""
+async def run_over_http(agents: int, pods: int) -> list[StepCounts]:
+    """The counts of each step."""
     cluster = Cluster()
     for number in range(agents):
         for pod in pods_of(f"node{number}", pods):
@@ -90,17 +91,17 @@ async def over_http(agents: int, pods: int) -> list[Counted]:
             tasks = [asyncio.create_task(watch.run()) for watch in watches]
             server = Server(api, watches)
             try:
-                found = [await server.counted(agents, agents)]
+                found = [await server.step_counts(agents, agents)]
                 await asyncio.sleep(STABLE_S)
                 api.drop_connections()
-                found.append(await server.counted(agents, 2 * agents))
+                found.append(await server.step_counts(agents, 2 * agents))
                 await asyncio.sleep(STABLE_S)
                 await api.stop()
                 cluster.delete_pod(next(iter(cluster))["metadata"]["uid"])
                 api.compact()
                 await asyncio.sleep(AWAY_S)
                 await api.start()
-                found.append(await server.counted(2 * agents, 4 * agents))
+                found.append(await server.step_counts(2 * agents, 4 * agents))
             finally:
                 for task in tasks:
                     task.cancel()
@@ -108,8 +109,8 @@ async def over_http(agents: int, pods: int) -> list[Counted]:
     return found
 
 
-async def simulated(agents: int, list_bytes: int) -> list[Counted]:
-    """The same steps, in virtual time."""
+async def simulate(agents: int, list_bytes: int) -> list[StepCounts]:
+    """The same steps in virtual time."""
     api, found = ApiServers(1, Costs(list_bytes, 0.001, 0.001)), []
 
     async def step(act: Callable[[], None], away: float | None = None) -> None:
@@ -121,9 +122,9 @@ async def simulated(agents: int, list_bytes: int) -> list[Counted]:
         await asyncio.sleep(20)  # of no real time
         kinds = Counter(one.kind for one in api.seen[first:])
         sent = sum(one.sent for one in api.seen[first:])
-        found.append(Counted(kinds["list"], kinds["watch"] + kinds["watch (410)"], kinds["refused"], sent))
+        found.append(StepCounts(kinds["list"], kinds["watch"] + kinds["watch (410)"], kinds["refused"], sent))
 
-    with speaking_to(api):
+    with pod_watch_uses(api):
         tasks: list[asyncio.Task[None]] = []
         await step(lambda: tasks.extend(asyncio.create_task(PodWatch(Pods(), f"{n}", None).run()) for n in range(agents)))
         await step(api.cut)
@@ -134,11 +135,11 @@ async def simulated(agents: int, list_bytes: int) -> list[Counted]:
     return found
 
 
-def compared(agents: int, pods: int, list_bytes: int) -> str:
+def compare(agents: int, pods: int, list_bytes: int) -> str:
     random.seed(23)
     lines = [f"\n{agents} agents over real HTTP, and simulated: lists, watches, refused connections, MB sent\n"]
     for name, real, ours in zip(
-        STEPS, asyncio.run(over_http(agents, pods)), virtual_time.run(simulated(agents, list_bytes)), strict=True
+        STEPS, asyncio.run(run_over_http(agents, pods)), virtual_time.run(simulate(agents, list_bytes)), strict=True
     ):
         columns = (f"{one.lists:>5} {one.watches:>5} {one.refused:>5} {one.sent / 1e6:>6.1f}" for one in (real, ours))
         lines.append(f"{name:42} {'   |'.join(columns)}")

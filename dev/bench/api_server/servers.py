@@ -50,7 +50,7 @@ class Costs:
 
 @dataclass
 class Answer:
-    """What PodWatch needs of the client's answer."""
+    """The part of the client's answer that PodWatch uses."""
 
     status: int
     text: bytes = b""
@@ -78,7 +78,7 @@ class ApiServers:
         return sum(len(server.streams) for server in self._servers)
 
     def cut(self, servers: int | None = None) -> None:
-        """Every stream of so many of them (all, if not said) breaks now; what was asked for can be asked for again."""
+        """Breaks every stream of the first `servers` servers (default: all); new requests are served."""
         for server in self._servers[:servers]:
             server.cut()
 
@@ -88,14 +88,14 @@ class ApiServers:
             server.cut()
 
     def start(self) -> None:
-        """Those that were away come back, with a watch cache that knows no past."""
+        """Starts the stopped servers, with an empty watch cache."""
         now = asyncio.get_running_loop().time()
         for server in self._servers:
             if not server.up:
                 server.up, server.began = True, now
 
     async def pods(self, *, timeout: float, **asked: Any) -> Answer:  # noqa: ASYNC109  as PodRequests has it
-        """As PodWatch asks for them."""
+        """The requests of PodWatch."""
         living = [server for server in self._servers if server.up]
         if not living:
             self.note("refused", asked)
@@ -112,7 +112,7 @@ class _Server:
     def __init__(self, cluster: ApiServers) -> None:
         self.up = True
         self.began = 0.0
-        self.streams: dict[Stream, None] = {}  # in their order, so that the same dice give the same end
+        self.streams: dict[Stream, None] = {}  # ordered, so that runs with the same seed are equal
         self._cluster = cluster
         self._free = SEATS
         self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -147,7 +147,7 @@ class _Server:
 
     @asynccontextmanager
     async def _seats(self, width: int) -> AsyncIterator[bool]:
-        """Waits for them, in order; False: there was no place to wait, or it took too long."""
+        """Waits for seats, in order; False: the queue is full, or it took too long."""
         now = asyncio.get_running_loop().time()
         if self._free < width or self._queue:
             if len(self._queue) >= QUEUE:
@@ -177,7 +177,7 @@ class _Server:
 
 
 class _Dropped:
-    """What Retry-After says: doubled while three requests a second of it or more are dropped, one less below one."""
+    """The value of Retry-After: doubled while three or more requests per second of it are dropped, one less below one."""
 
     def __init__(self) -> None:
         self.retry_after = 1
@@ -198,7 +198,7 @@ class _Dropped:
 
 
 class Stream:
-    """A watch's body: a bookmark a minute, one before its end, and nothing else, for no pod changes here."""
+    """A watch's body: a bookmark each minute, and nothing else, because no pod changes here."""
 
     def __init__(self, others: dict[Stream, None], end: float, *, expired: bool) -> None:
         self._loop = asyncio.get_running_loop()
@@ -237,8 +237,8 @@ def _version() -> str:
     return str(int(asyncio.get_running_loop().time() * 1000) + 1)
 
 
-class NoDice:
-    """In place of `random`: every pause is as long as it may be."""
+class NoJitter:
+    """Replaces `random`: every pause is the longest possible."""
 
     @staticmethod
     def uniform(_low: float, high: float) -> float:
@@ -246,14 +246,14 @@ class NoDice:
 
 
 @contextmanager
-def speaking_to(api: ApiServers, timing: Sequence[tuple[str, Any]] = (), *, dice: bool = True) -> Iterator[None]:
-    """PodWatch asks these servers. `timing`: its constants that are to be others; `dice`: whether pauses are random."""
+def pod_watch_uses(api: ApiServers, timing: Sequence[tuple[str, Any]] = (), *, random_pauses: bool = True) -> Iterator[None]:
+    """PodWatch sends its requests to these servers. `timing`: changed constants of PodWatch."""
     changed = {"connect": lambda _kubeconfig: nullcontext(api), **dict(timing)}
-    if not dice:
-        changed["random"] = NoDice
-    usual = {name: getattr(pod_watch_module, name) for name in changed}
+    if not random_pauses:
+        changed["random"] = NoJitter
+    defaults = {name: getattr(pod_watch_module, name) for name in changed}
     vars(pod_watch_module).update(changed)
     try:
         yield
     finally:
-        vars(pod_watch_module).update(usual)
+        vars(pod_watch_module).update(defaults)

@@ -26,8 +26,8 @@ from dev.demo.kubernetes.pod_objects import Json
 
 PODS = 110  # kubelet's default limit
 RECORDED = Path(__file__).parents[3] / "tests/data/kubernetes-1.36"
-QUICKER = 100  # how much shorter the quiet hour is
-BOOKMARKS_S = 60.0  # a real server's, about
+SPEEDUP = 100  # by which the quiet hour is shortened
+BOOKMARKS_S = 60.0  # about a real server's interval
 HOUR_S = 3600.0
 
 
@@ -51,17 +51,17 @@ def traffic(api: KubernetesApi) -> Traffic:
 
 
 def pods_as_recorded() -> list[Json]:
-    """As many as a node holds, in the shapes of those recorded, each with a uid, a name and container ids of its own."""
+    """As many pods as a node holds, in the recorded shapes, each with a uid, a name and container ids of its own."""
     models = json.loads((RECORDED / "list-running.json").read_bytes())["items"]
-    made = []
+    created = []
     for number in range(PODS):
         pod = copy.deepcopy(models[number % len(models)])
         pod["metadata"]["uid"] = f"{pod['metadata']['uid'][:-4]}{number:04x}"
         pod["metadata"]["name"] = f"{pod['metadata']['name'][:-3]}{number:03d}"
         for one in pod["status"]["containerStatuses"]:
             one["containerID"] = f"{one['containerID'][:-4]}{number:04x}"
-        made.append(pod)
-    return made
+        created.append(pod)
+    return created
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -93,9 +93,9 @@ async def start_and_relist() -> tuple[Traffic, Traffic]:
     """Counted at one server: from nothing to watching, and from an expired version to watching again."""
     async with watching(BOOKMARKS_S) as (api, watch, pods):
         started = traffic(api)
-        gone = next(iter(api.cluster))["metadata"]["uid"]
+        deleted = next(iter(api.cluster))["metadata"]["uid"]
         await api.stop()
-        api.cluster.delete_pod(gone)
+        api.cluster.delete_pod(deleted)
         api.compact()
         await api.start()
         await until(lambda: len(pods) == PODS - 1 and api.requests["watch"] == 3)
@@ -104,18 +104,18 @@ async def start_and_relist() -> tuple[Traffic, Traffic]:
 
 
 async def quiet_hour() -> Traffic:
-    """An hour in which no pod changes, `QUICKER`: the intervals of server and agent are shortened, what is said is not."""
-    shortened = {name: getattr(pod_watch_module, name) / QUICKER for name in ("_WATCH_S", "_STABLE_S")}
-    usual = {name: getattr(pod_watch_module, name) for name in shortened}
+    """An hour in which no pod changes, with the intervals of server and agent shortened by SPEEDUP."""
+    shortened = {name: getattr(pod_watch_module, name) / SPEEDUP for name in ("_WATCH_S", "_STABLE_S")}
+    defaults = {name: getattr(pod_watch_module, name) for name in shortened}
     vars(pod_watch_module).update(shortened)
     try:
-        async with watching(BOOKMARKS_S / QUICKER) as (api, watch, _):
+        async with watching(BOOKMARKS_S / SPEEDUP) as (api, watch, _):
             before = traffic(api)
-            await asyncio.sleep(HOUR_S / QUICKER)
+            await asyncio.sleep(HOUR_S / SPEEDUP)
             assert set(watch.requests) == {"list", "watch"}, f"not a quiet hour: {watch.requests}"
             return traffic(api) - before
     finally:
-        vars(pod_watch_module).update(usual)
+        vars(pod_watch_module).update(defaults)
 
 
 async def measure() -> None:
@@ -128,13 +128,13 @@ async def measure() -> None:
     least, most = pod_watch_module._WATCH_S, 2 * pod_watch_module._WATCH_S
     print(
         "\nBytes are of bodies before compression. Start and relist are counted as they happen. The hour is simulated, all of"
-        f"\nits intervals {QUICKER} times shortened: a bookmark each {BOOKMARKS_S:.0f} s, saying what bookmarks say, and a new"
-        f"\nwatch each {least} to {most} s. No pod changes in it: this is what being there costs; each change adds its line."
+        f"\nits intervals {SPEEDUP} times shortened: a bookmark each {BOOKMARKS_S:.0f} s, and a new"
+        f"\nwatch each {least} to {most} s. No pod changes in it; each change would add a line."
     )
 
 
 def main() -> None:
-    logging.getLogger(pod_watch_module.__name__).setLevel(logging.ERROR)  # the relist begins with a lost connection, on purpose
+    logging.getLogger(pod_watch_module.__name__).setLevel(logging.ERROR)  # a connection is lost on purpose
     asyncio.run(measure())
 
 

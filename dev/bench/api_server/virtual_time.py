@@ -12,8 +12,8 @@ __all__ = ["VirtualTime", "run"]
 Result = TypeVar("Result")
 
 
-class _Leaper(selectors.BaseSelector):
-    """Looks at the real descriptors, but never waits for them: what it is asked to wait, it adds to `now`, seconds."""
+class _JumpingSelector(selectors.BaseSelector):
+    """Polls the real descriptors, but never waits for them: it adds the timeout to `now`, seconds."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -21,7 +21,7 @@ class _Leaper(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            raise RuntimeError("everything waits for something that will never be")
+            raise RuntimeError("everything waits for something that will never happen")
         self.now += max(0.0, timeout)
         return self._real.select(0)
 
@@ -39,14 +39,14 @@ class _Leaper(selectors.BaseSelector):
 
 
 class VirtualTime(asyncio.SelectorEventLoop):
-    """`time()` begins at 0. For code without I/O: a descriptor that is not ready yet is leapt over."""
+    """`time()` begins at 0. For code without I/O: it does not wait for descriptors."""
 
     def __init__(self) -> None:
-        self._leaper = _Leaper()
-        super().__init__(self._leaper)
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
 
     def time(self) -> float:
-        return self._leaper.now
+        return self._jumping.now
 
 
 def run(main: Coroutine[Any, Any, Result]) -> Result:
