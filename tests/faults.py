@@ -2,7 +2,7 @@
 a test has set.
 
     with FaultProxy(receiver_address) as proxy:
-        proxy.play(Say(503), Reset("taken"), Stall(2.0))  # the next three requests; after them `proxy.usual` (Forward)
+        proxy.play(Say(503), Reset("forwarded"), Stall(2.0))  # the next three requests; after them `proxy.usual` (Forward)
         ... POST to proxy.url("/v1/events") ...
         assert [request.forwarded for request in proxy.requests] == [False, True, True]
 
@@ -30,13 +30,13 @@ __all__ = [
     "Request", "Reset", "Say", "Slow", "Stall", "TooLarge",
 ]  # fmt: skip
 
-_PATIENCE_S = 60.0  # for one read or write; then the connection is given up
+_PATIENCE_S = 60.0  # for one read or write; then the connection is closed
 
 
 @dataclass(frozen=True)
 class Forward:
-    """The receiver's own answer. `close`: the connection ends after it without notice, as an idle server's does. `say`: the
-    receiver gets the request, and the client gets this answer."""
+    """The receiver's own response. `close`: the connection ends after it without notice, as an idle server's does. `say`: the
+    receiver gets the request, and the client gets this response."""
 
     close: bool = False
     say: Say | None = None
@@ -44,7 +44,7 @@ class Forward:
 
 @dataclass(frozen=True)
 class Say:
-    """An answer of the proxy's own; the receiver gets nothing. `early`: before the body, which is never read."""
+    """A response of the proxy; the receiver gets nothing. `early`: before the body, which is never read."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -67,14 +67,14 @@ class TooLarge:
 
 @dataclass(frozen=True)
 class Reset:
-    """RST: when the request was `asked` and its body not read; when it was `read`; when the receiver has `taken` it."""
+    """RST: after the request's `head`, after its `body`, or when it was `forwarded` to the receiver."""
 
-    when: Literal["asked", "read", "taken"]
+    when: Literal["head", "body", "forwarded"]
 
 
 @dataclass(frozen=True)
 class Close:
-    """The request is read, and the connection closed in good order without an answer."""
+    """The request is read, and the connection closed without a response."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Stall:
 
 @dataclass(frozen=True)
 class Slow:
-    """The body is read at so many bytes a second. What the kernel takes in beyond that is bounded by FaultProxy's `window`."""
+    """The body is read at `bytes_s` bytes a second. FaultProxy's `window` bounds what the kernel receives beyond that."""
 
     bytes_s: float
     then: Fault = Forward()
@@ -95,14 +95,14 @@ class Slow:
 
 @dataclass(frozen=True)
 class Half:
-    """The first half of an answer's bytes, then the connection ends. `of` Forward: the receiver has taken the request."""
+    """The first half of a response's bytes, then the connection ends. `of` Forward: the receiver has the request."""
 
     of: Forward | Say = Forward()
 
 
 @dataclass(frozen=True)
 class Drip:
-    """An answer byte by byte, `pause_s` between them."""
+    """A response byte by byte, with `pause_s` between them."""
 
     pause_s: float
     of: Forward | Say = Forward()
@@ -110,7 +110,7 @@ class Drip:
 
 @dataclass(frozen=True)
 class Garbage:
-    """Bytes that are no HTTP, then the connection ends."""
+    """Bytes that are not HTTP, then the connection ends."""
 
     data: bytes = b"\x00\x01garbage\r\n\r\n"
 
@@ -121,7 +121,7 @@ Fault = Forward | Say | TooLarge | Reset | Close | Stall | Slow | Half | Drip | 
 @dataclass
 class Request:
     """One request and its outcome. `headers`: names in lower case. `size`: of the body, bytes. `forwarded`: the receiver
-    has it whole, and answered. `answered`: the status of the answer that the client was sent in full, or None."""
+    has the whole request, and has responded. `answered`: the status of the response that the client got in full, or None."""
 
     number: int
     connection: int
@@ -140,7 +140,7 @@ class Request:
 
 
 class FaultProxy:
-    """`receiver`: host and port. `tls`: what it shows to clients; can be replaced while it runs, for the connections to come.
+    """`receiver`: host and port. `tls`: for clients; can be replaced while it runs, for later connections.
     `receiver_tls`: how it speaks to the receiver. `window`: bytes that the kernel takes in before they are read (SO_RCVBUF).
     """
 
@@ -183,11 +183,11 @@ class FaultProxy:
         return f"{'https' if self.tls else 'http'}://{self.address[0]}:{self.address[1]}{path}"
 
     def play(self, *faults: Fault) -> None:
-        """One for each of the next requests, after those that were put here before."""
+        """Adds faults: one for each of the next requests."""
         self._script.extend(faults)
 
     def away(self) -> None:
-        """Connections are refused from here on, and those that are open are reset."""
+        """Refuses connections from now on, and resets those that are open."""
         if self._listener is not None:
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
             self._listener.close()
@@ -234,17 +234,17 @@ class FaultProxy:
         with self._lock:
             self._open.add(connection)
         try:
-            if self._listener is listener:  # or it went away meanwhile
+            if self._listener is listener:  # or `away` was called meanwhile
                 _Conversation(self, connection, number).run()
         except (OSError, ValueError):
-            pass  # the client went away, or the receiver did; `requests` has how far it came
+            pass  # the client or the receiver closed the connection; `requests` has how far it came
         finally:
             with self._lock:
                 self._open.discard(connection)
             connection.close()
 
     def choose(self, request: Request) -> Fault:
-        """What a conversation is to do with its next request; notes it."""
+        """The fault for a connection's next request, which is recorded."""
         with self._lock:
             request.number = next(self._numbers)
             if self._script:
@@ -255,7 +255,7 @@ class FaultProxy:
             return request.fault
 
     def forward(self, head: bytes, body: bytes, request: Request) -> bytes:
-        """The receiver's answer, as it came; over a connection of its own."""
+        """The receiver's response, unchanged, over a connection of its own."""
         upstream = socket.create_connection(self._receiver, timeout=_PATIENCE_S)
         if self._receiver_tls is not None:
             upstream = self._receiver_tls.wrap_socket(upstream, server_hostname=self._receiver[0])
@@ -289,7 +289,7 @@ class _Conversation:
         method, path, _ = first.split(" ", 2)
         request = Request(0, self._number, time.monotonic(), method, path, headers)
         fault = self._proxy.choose(request)
-        if isinstance(fault, Reset) and fault.when == "asked":
+        if isinstance(fault, Reset) and fault.when == "head":
             return self._reset()
         if isinstance(fault, TooLarge) and fault.early:
             fault = Say(413, early=True) if int(headers.get("content-length", 0)) > fault.most else Forward()
@@ -316,7 +316,7 @@ class _Conversation:
                 self._send(say.raw() if say else answer, request)
                 return not close
             case Reset(when):
-                if when == "taken":
+                if when == "forwarded":
                     self._proxy.forward(head, body, request)
                 return self._reset()
             case Half(of) | Drip(_, of):

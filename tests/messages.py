@@ -1,4 +1,4 @@
-"""HTTP/1.1 messages as they lie on the wire, read whole and not altered (RFC 9112)."""
+"""HTTP/1.1 messages, read whole and unchanged (RFC 9112)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["fields_of", "read_answer", "read_chunks", "read_head", "status_of"]
 
 
 def read_head(stream: BinaryIO) -> bytes:
-    """Up to and with the empty line; empty at the stream's end."""
+    """The head with its empty line. Empty at the end of the stream."""
     head = bytearray()
     while not head.endswith(b"\r\n\r\n"):
         piece = stream.read(1)
@@ -29,7 +29,7 @@ def status_of(raw: bytes) -> int:
 
 
 def read_answer(stream: BinaryIO) -> bytes:
-    """A receiver's answer, whole."""
+    """A receiver's whole response."""
     head = read_head(stream)
     if not head:
         raise ConnectionError("the receiver closed without an answer")
@@ -49,7 +49,7 @@ def read_answer(stream: BinaryIO) -> bytes:
 
 
 def read_chunks(stream: BinaryIO) -> bytes:
-    """A chunked body as it came, with its sizes."""
+    """A chunked body, unchanged, with its sizes."""
     body = bytearray()
     while True:
         line = _line(stream)

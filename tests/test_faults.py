@@ -48,7 +48,7 @@ async def post(session, proxy, body=b"hello", **more):
         return response.status, await response.text()
 
 
-async def test_what_is_let_through_reaches_the_receiver_as_it_is(receiver, session):
+async def test_a_forwarded_request_reaches_the_receiver_unchanged(receiver, session):
     with FaultProxy(receiver.address) as proxy:
         assert await post(session, proxy, b"x" * 3_000_000, headers={"Idempotency-Key": "one"}) == (200, "3000000 bytes")
         assert await post(session, proxy, b"") == (200, "0 bytes")
@@ -60,7 +60,7 @@ async def test_what_is_let_through_reaches_the_receiver_as_it_is(receiver, sessi
     assert second.time >= first.time
 
 
-async def test_a_chunked_body_is_let_through_whole(receiver, session):
+async def test_a_chunked_body_is_forwarded_whole(receiver, session):
     async def pieces():
         for number in range(50):
             yield b"%d," % number * 100
@@ -78,7 +78,7 @@ async def test_a_connection_is_kept_for_many_requests(receiver, session):
         assert (proxy.connections, {request.connection for request in proxy.requests}) == (1, {1})
 
 
-async def test_an_answer_of_its_own_never_reaches_the_receiver(receiver, session):
+async def test_a_request_with_the_proxys_own_response_never_reaches_the_receiver(receiver, session):
     with FaultProxy(receiver.address) as proxy:
         proxy.play(Say(429, {"Retry-After": "7"}, b"slowly"))
         async with session.post(proxy.url(), data=b"hello") as response:
@@ -106,19 +106,19 @@ async def test_a_body_beyond_the_limit_is_too_large(receiver, session, early):
     assert receiver.bodies == [b"x" * 10]
 
 
-@pytest.mark.parametrize(("when", "taken"), [("asked", []), ("read", []), ("taken", [b"hello"])])
-async def test_a_reset_comes_before_or_after_the_receiver_has_taken_it(receiver, session, when, taken):
+@pytest.mark.parametrize(("when", "received"), [("head", []), ("body", []), ("forwarded", [b"hello"])])
+async def test_a_reset_comes_before_or_after_the_request_is_forwarded(receiver, session, when, received):
     with FaultProxy(receiver.address) as proxy:
         proxy.play(Reset(when))
         with pytest.raises(aiohttp.ClientOSError) as caught:
             await post(session, proxy)
         assert isinstance(caught.value, ConnectionResetError) or caught.value.errno == 104
-        assert receiver.bodies == taken
-        assert (proxy.requests[0].forwarded, proxy.requests[0].answered) == (bool(taken), None)
+        assert receiver.bodies == received
+        assert (proxy.requests[0].forwarded, proxy.requests[0].answered) == (bool(received), None)
         assert await post(session, proxy) == (200, "5 bytes")
 
 
-async def test_a_connection_is_closed_in_good_order_without_an_answer(receiver, session):
+async def test_a_connection_is_closed_without_a_response(receiver, session):
     with FaultProxy(receiver.address) as proxy:
         proxy.play(Close())
         with pytest.raises(aiohttp.ServerDisconnectedError):
@@ -126,7 +126,7 @@ async def test_a_connection_is_closed_in_good_order_without_an_answer(receiver, 
     assert receiver.bodies == []
 
 
-async def test_a_connection_is_closed_behind_an_answer(receiver, session):
+async def test_a_connection_is_closed_after_a_response(receiver, session):
     with FaultProxy(receiver.address) as proxy:
         proxy.usual = Forward(close=True)
         assert await post(session, proxy) == (200, "5 bytes")
@@ -135,7 +135,7 @@ async def test_a_connection_is_closed_behind_an_answer(receiver, session):
         assert proxy.connections == 2
 
 
-async def test_a_stall_holds_up_one_connection_and_no_other(receiver, session):
+async def test_a_stall_delays_one_connection_only(receiver, session):
     with FaultProxy(receiver.address) as proxy:
         proxy.play(Stall(60.0))
         stalled = asyncio.create_task(post(session, proxy, b"first"))
@@ -147,7 +147,7 @@ async def test_a_stall_holds_up_one_connection_and_no_other(receiver, session):
     assert receiver.bodies == [b"second"]
 
 
-async def test_a_short_stall_ends_with_what_comes_then(receiver, session):
+async def test_the_next_fault_follows_a_short_stall(receiver, session):
     with FaultProxy(receiver.address) as proxy:
         proxy.play(Stall(0.2, Say(503)), Stall(0.0))
         start = time.monotonic()
@@ -156,17 +156,17 @@ async def test_a_short_stall_ends_with_what_comes_then(receiver, session):
         assert (await post(session, proxy))[0] == 200
 
 
-@pytest.mark.parametrize(("of", "taken"), [(Forward(), [b"hello"]), (Say(200, {}, b"all is well"), [])])
-async def test_half_an_answer_is_no_answer(receiver, session, of, taken):
+@pytest.mark.parametrize(("of", "received"), [(Forward(), [b"hello"]), (Say(200, {}, b"all is well"), [])])
+async def test_half_a_response_is_no_response(receiver, session, of, received):
     with FaultProxy(receiver.address) as proxy:
         proxy.play(Half(of))
         with pytest.raises((aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)):
             await post(session, proxy)
-    assert receiver.bodies == taken
-    assert (proxy.requests[0].forwarded, proxy.requests[0].answered) == (bool(taken), None)
+    assert receiver.bodies == received
+    assert (proxy.requests[0].forwarded, proxy.requests[0].answered) == (bool(received), None)
 
 
-async def test_half_an_answer_can_break_off_within_its_body(receiver, session):
+async def test_half_a_response_can_end_within_its_body(receiver, session):
     with FaultProxy(receiver.address) as proxy:
         proxy.play(Half(Say(200, {}, b"x" * 1000)))
         async with session.post(proxy.url(), data=b"hello") as response:
@@ -175,7 +175,7 @@ async def test_half_an_answer_can_break_off_within_its_body(receiver, session):
                 await response.read()
 
 
-async def test_an_answer_drips_byte_by_byte(receiver, session):
+async def test_a_response_drips_byte_by_byte(receiver, session):
     with FaultProxy(receiver.address) as proxy:
         proxy.play(Drip(0.001))
         start = time.monotonic()
@@ -194,7 +194,7 @@ async def test_a_body_is_read_slowly(receiver, session):
     assert receiver.bodies == [b"x" * 400_000]
 
 
-async def test_garbage_is_no_http(receiver, session):
+async def test_garbage_is_not_http(receiver, session):
     with FaultProxy(receiver.address) as proxy:
         proxy.play(Garbage())
         with pytest.raises(aiohttp.ClientResponseError):
@@ -202,7 +202,7 @@ async def test_garbage_is_no_http(receiver, session):
     assert receiver.bodies == []
 
 
-async def test_it_goes_away_and_comes_back_under_the_same_address(receiver, session):
+async def test_the_proxy_can_stop_and_start_at_the_same_address(receiver, session):
     with FaultProxy(receiver.address) as proxy:
         await post(session, proxy)
         proxy.away()
@@ -216,7 +216,7 @@ async def test_it_goes_away_and_comes_back_under_the_same_address(receiver, sess
     assert receiver.bodies == [b"hello"] * 2
 
 
-async def test_going_away_ends_what_is_under_way(receiver, session):
+async def test_stopping_ends_open_requests(receiver, session):
     with FaultProxy(receiver.address) as proxy:
         proxy.usual = Stall(60.0)
         stalled = asyncio.create_task(post(session, proxy))
@@ -227,7 +227,7 @@ async def test_going_away_ends_what_is_under_way(receiver, session):
             await stalled
 
 
-async def test_a_receiver_that_is_not_there_is_no_answer(session, unused_tcp_port):
+async def test_without_a_receiver_there_is_no_response(session, unused_tcp_port):
     with FaultProxy(("127.0.0.1", unused_tcp_port)) as proxy:
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await post(session, proxy)
@@ -250,14 +250,14 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
         ),
     ],
 )
-def test_a_receivers_answer_is_taken_whole_and_not_beyond_its_end(stream, answer):
+def test_a_receivers_response_is_read_up_to_its_end(stream, answer):
     assert read_answer(BytesIO(stream)) == answer
 
 
 @pytest.mark.parametrize(
     "stream", [b"", b"HTTP/1.1 200", OK[:-1], b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nok"]
 )
-def test_a_receivers_answer_that_is_cut_off_is_none(stream):
+def test_a_cut_response_of_the_receiver_is_none(stream):
     with pytest.raises(ConnectionError):
         read_answer(BytesIO(stream))
 
@@ -266,7 +266,7 @@ def trusting(authority, tmp_path):
     return ssl.create_default_context(cafile=authority.file(tmp_path))
 
 
-async def test_it_speaks_tls_to_the_client_and_to_the_receiver(receiver, session, tmp_path):
+async def test_tls_works_to_the_client_and_to_the_receiver(receiver, session, tmp_path):
     authority = Authority()
     with (
         FaultProxy(receiver.address, tls=authority.server()) as inner,
@@ -274,7 +274,7 @@ async def test_it_speaks_tls_to_the_client_and_to_the_receiver(receiver, session
     ):
         assert await post(session, outer, b"x" * 1_000_000, ssl=trusting(authority, tmp_path)) == (200, "1000000 bytes")
         assert outer.url().startswith("https://127.0.0.1:")
-        inner.play(Reset("taken"))
+        inner.play(Reset("forwarded"))
         with pytest.raises(aiohttp.ClientConnectionError):
             await post(session, outer, ssl=trusting(authority, tmp_path))
     assert receiver.bodies == [b"x" * 1_000_000, b"hello"]
@@ -289,7 +289,7 @@ async def test_it_speaks_tls_to_the_client_and_to_the_receiver(receiver, session
     ],
     ids=["unknown CA", "expired", "another name"],
 )
-async def test_a_certificate_can_be_wrong_and_be_replaced(receiver, session, tmp_path, make, words):
+async def test_a_wrong_certificate_can_be_replaced(receiver, session, tmp_path, make, words):
     authority = Authority()
     with FaultProxy(receiver.address, tls=make(authority)) as proxy:
         with pytest.raises(aiohttp.ClientConnectorCertificateError, match=words):
@@ -299,7 +299,7 @@ async def test_a_certificate_can_be_wrong_and_be_replaced(receiver, session, tmp
     assert receiver.bodies == [b"hello"]
 
 
-async def test_it_can_want_a_client_certificate(receiver, session, tmp_path):
+async def test_a_client_certificate_can_be_required(receiver, session, tmp_path):
     authority, agents = Authority(), Authority()
     with FaultProxy(receiver.address, tls=authority.server(wants=agents)) as proxy:
         with pytest.raises(aiohttp.ClientError):
@@ -311,7 +311,7 @@ async def test_it_can_want_a_client_certificate(receiver, session, tmp_path):
     assert receiver.bodies == [b"hello"]
 
 
-async def test_nothing_of_it_is_left_at_the_end(receiver, session):
+async def test_no_thread_or_socket_is_left_at_the_end(receiver, session):
     with FaultProxy(receiver.address) as proxy:
         await post(session, proxy)
     with pytest.raises(aiohttp.ClientConnectionError):

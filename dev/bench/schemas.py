@@ -1,7 +1,8 @@
-"""What a fork costs in each protocol and schema: encoded, put into bodies and compressed; and how many bytes it is then.
+"""Measures what a fork costs in each protocol and schema: encoded, framed and compressed; and its bytes.
 
 The forks are those of dev.bench.enrichment's node: 250 pods, half with either path shape, each event from one drawn at random.
-Usually forks of one task share their ParentContext; at worst each is of a new task. `python -m dev.bench.schemas` runs it.
+Usually the forks of a task share their ParentContext; in the worst case each is of a new task. `python -m dev.bench.schemas`
+runs it.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ PAIRS = (  # protocol, schema, framing, compression
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 EVENTS = 8192  # a round: two of the agent's turns
 ROUNDS = 7
-BATCH = (5000, 4 << 20)  # events, bytes: the settings' defaults
+LIMITS = BatchLimits(5000, 4 << 20)  # the settings' defaults
 AIM_US = 12.0
 
 
 class Costs(NamedTuple):
-    """us of CPU an event, of each round: as forks come, and each of a new task. Bytes an event, before and after."""
+    """us of CPU for each event, by round: as forks come, and each of a new task. Bytes of an event, before and after
+    compression."""
 
     usual: list[float]
     worst: list[float]
@@ -46,23 +48,23 @@ class Costs(NamedTuple):
     packed: float
 
 
-class Way:
-    """From forks to bodies, as a sink goes it."""
+class Pipeline:
+    """From forks to bodies, as in a sink."""
 
     def __init__(self, protocol: str, schema: str, framing: str, compression: str) -> None:
         how = {"protocol": protocol, "schema": schema, "framing": framing, "compression": compression}
-        wanted = FormatSpec(name="bench", url="http://siem", **how)
-        self.form: SinkFormat = make_format(wanted, "prod-eu-west", "worker-17.eu-west.example")
-        self.packer = Packer(self.form.framing, compression, BatchLimits(*BATCH))
+        spec = FormatSpec(name="bench", url="http://siem", **how)
+        self.format: SinkFormat = make_format(spec, "prod-eu-west", "worker-17.eu-west.example")
+        self.packer = Packer(self.format.framing, compression, LIMITS)
 
-    def taken(self, turns: Sequence[Sequence[Fork]]) -> tuple[float, int, int]:
-        """us of CPU an event; bytes in all, before and after compression."""
+    def measure(self, turns: Sequence[Sequence[Fork]]) -> tuple[float, int, int]:
+        """us of CPU for each event; all bytes, before and after compression."""
         cgroups = [[fork.counted for fork in turn] for turn in turns]
         began = time.thread_time_ns()
         bodies = [
             batch
             for turn, counted in zip(turns, cgroups, strict=True)
-            for batch in self.packer.pack(STREAM, self.form.encoder.forks(STREAM, turn), counted, 0.0)
+            for batch in self.packer.pack(STREAM, self.format.encoder.forks(STREAM, turn), counted, 0.0)
         ]
         spent = time.thread_time_ns() - began
         assert sum(batch.events for batch in bodies) == sum(map(len, turns))
@@ -73,22 +75,22 @@ def turns_of(forks: Sequence[Fork]) -> list[Sequence[Fork]]:
     return [forks[at : at + TURN] for at in range(0, len(forks), TURN)]
 
 
-def strangers(forks: Sequence[Fork]) -> list[Fork]:
-    """The same forks, each of a task that no encoder has met."""
+def with_new_tasks(forks: Sequence[Fork]) -> list[Fork]:
+    """The same forks, each of a task that is in no cache."""
     return [fork._replace(parent_context=replace(fork.parent_context)) for fork in forks]
 
 
 def measured(forks: Sequence[Fork]) -> Iterator[tuple[tuple[str, str, str, str], Costs]]:
-    ways = {pair: Way(*pair) for pair in PAIRS}
+    pipelines = {pair: Pipeline(*pair) for pair in PAIRS}
     usual: dict[tuple[str, str, str, str], list[float]] = {pair: [] for pair in PAIRS}
     worst: dict[tuple[str, str, str, str], list[float]] = {pair: [] for pair in PAIRS}
-    sizes = {pair: way.taken(turns_of(forks))[1:] for pair, way in ways.items()}  # and all are warm now
-    for _ in range(ROUNDS):  # in turns: what the machine does to one it does to all
-        for pair, way in ways.items():
+    sizes = {pair: pipeline.measure(turns_of(forks))[1:] for pair, pipeline in pipelines.items()}  # this also fills the caches
+    for _ in range(ROUNDS):  # alternating, so that other load affects all alike
+        for pair, pipeline in pipelines.items():
             gc.collect()
-            usual[pair].append(way.taken(turns_of(forks))[0])
-            worst[pair].append(way.taken(turns_of(strangers(forks)))[0])
-            way.taken(turns_of(forks))  # the strangers have driven out what was kept
+            usual[pair].append(pipeline.measure(turns_of(forks))[0])
+            worst[pair].append(pipeline.measure(turns_of(with_new_tasks(forks)))[0])
+            pipeline.measure(turns_of(forks))  # the new tasks have replaced what was cached
     for pair in PAIRS:
         plain, packed = sizes[pair]
         yield pair, Costs(usual[pair], worst[pair], plain / len(forks), packed / len(forks))

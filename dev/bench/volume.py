@@ -1,8 +1,8 @@
-"""How many bytes a fork and a summary are: by schema, plain, packed and in the journal, and by how many forks share a batch.
+"""Measures the bytes of a fork and of a summary: by schema, plain, packed and in the journal, and by the forks in a batch.
 
 Real records of a node of 30 pods, through the real enricher, encoders, packers and journal: what 5,000 nodes have on average in
-the largest cluster that Kubernetes is tested with. Every fork is of a container drawn at random, which is as bad as it gets for
-compression. `python -m dev.bench.volume` runs it.
+the largest cluster that Kubernetes is tested with. Every fork is of a container drawn at random, which compresses worst.
+`python -m dev.bench.volume` runs it.
 """
 
 from __future__ import annotations
@@ -30,15 +30,23 @@ BATCHES = (5, 50, 500, 2000)  # forks; with batch.wait: 1s, as many as the node 
 NOW_NS = 1_795_376_910_118_291_004
 FORKS_OF_A_PARENT = 10
 FORKS = 4000  # a multiple of all of these
-JOURNALLED = 50_000_000  # bytes: so much that the write-ahead log, 4 MB, does not matter
+JOURNALLED = 50_000_000  # bytes, so that the write-ahead log of 4 MB does not matter
 INTERVAL = Interval("2026-11-22T19:48:30.000000000Z", "2026-11-22T19:48:40.000000000Z")
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 EXAMPLES = Path(__file__).parents[2] / "wire/examples.json"
-SPARED = ("k8s.labels", "namespaces", "cgroup", "parent_cgroup", "container.id", "container.image", "container.image_id")
+DROPPED_FIELDS = (
+    "k8s.labels",
+    "namespaces",
+    "cgroup",
+    "parent_cgroup",
+    "container.id",
+    "container.image",
+    "container.image_id",
+)
 WAYS = {  # schema, protocol, compression, fields that are dropped
     "native": ("native", "http", "gzip", ()),
     "native, zstd": ("native", "http", "zstd", ()),
-    "native, 7 fields dropped": ("native", "http", "gzip", SPARED),
+    "native, 7 fields dropped": ("native", "http", "gzip", DROPPED_FIELDS),
     "native for Splunk": ("native", "splunk_hec", "gzip", ()),
     "OCSF for Splunk": ("ocsf", "splunk_hec", "gzip", ()),
     "ECS for Elasticsearch": ("ecs", "elasticsearch", "gzip", ()),
@@ -57,7 +65,7 @@ class Sizes:
 
 
 class Traffic:
-    """A node's forks, and what its agent says at the end of an interval."""
+    """A node's forks, and its agent's events at the end of an interval."""
 
     def __init__(self, pods: int = PODS) -> None:
         self._node = node = Node(random.Random(23), pods)  # noqa: S311  the same node each time
@@ -69,7 +77,7 @@ class Traffic:
         self.summaries = next(self.summaries_of(STREAM))
 
     def summaries_of(self, stream: str) -> Iterator[list[Event]]:
-        """An interval's, and the next one's: a third of the containers forked in it."""
+        """The summaries of consecutive intervals. In each a third of the containers forked."""
         chance = random.Random(24)  # noqa: S311
         summaries = Summaries(stream, self._node.attributions, partial(k8s_fields, cluster="prod-eu-west", node="worker-17"))
         rows = {cgroup: [chance.randrange(10**5), chance.randrange(10**6)] for cgroup in self._rows}
@@ -80,7 +88,7 @@ class Traffic:
 
 
 def as_they_come(forks: Sequence[Fork]) -> Iterator[Fork]:
-    """With what compression feels: moments to the nanosecond, and parents that change after ten forks or so."""
+    """With values that affect compression: times in nanoseconds, and parents that change after about ten forks."""
     chance = random.Random(25)  # noqa: S311
     now, parents = NOW_NS, dict[int, ParentContext]()
     for fork in forks:
@@ -95,13 +103,13 @@ def as_they_come(forks: Sequence[Fork]) -> Iterator[Fork]:
 
 def build_sink_format(way: str) -> SinkFormat:
     schema, protocol, compression, dropped = WAYS[way]
-    wanted = FormatSpec(name="siem", url="http://siem", protocol=protocol, schema=schema, compression=compression)
-    return make_format(replace(wanted, drop_fields=dropped), "prod-eu-west", "worker-17")
+    spec = FormatSpec(name="siem", url="http://siem", protocol=protocol, schema=schema, compression=compression)
+    return make_format(replace(spec, drop_fields=dropped), "prod-eu-west", "worker-17")
 
 
-def batches(how: SinkFormat, items: Sequence[Item], cgroups: Sequence[int], size: int) -> list[Batch]:
+def batches(sink_format: SinkFormat, items: Sequence[Item], cgroups: Sequence[int], size: int) -> list[Batch]:
     """`size` items in each."""
-    packer = Packer(how.framing, how.headers["Content-Encoding"], BatchLimits(100_000, 1 << 40))
+    packer = Packer(sink_format.framing, sink_format.headers["Content-Encoding"], BatchLimits(100_000, 1 << 40))
     return [
         batch
         for at in range(0, len(items), size)
@@ -110,11 +118,11 @@ def batches(how: SinkFormat, items: Sequence[Item], cgroups: Sequence[int], size
 
 
 def sizes(traffic: Traffic, way: str) -> Sizes:
-    how, forks = build_sink_format(way), traffic.forks[:FORKS]
-    items, cgroups = how.encoder.forks(STREAM, forks), [fork.counted for fork in forks]
-    by_size = [batches(how, items, cgroups, size) for size in BATCHES]
-    own = [how.encoder.event(event) for event in [*traffic.summaries, traffic.heartbeat]]
-    (batch,) = batches(how, own, [NO_CGROUP] * len(own), len(own))
+    sink_format, forks = build_sink_format(way), traffic.forks[:FORKS]
+    items, cgroups = sink_format.encoder.forks(STREAM, forks), [fork.counted for fork in forks]
+    by_size = [batches(sink_format, items, cgroups, size) for size in BATCHES]
+    own = [sink_format.encoder.event(event) for event in [*traffic.summaries, traffic.heartbeat]]
+    (batch,) = batches(sink_format, own, [NO_CGROUP] * len(own), len(own))
     return Sizes(
         sum(batch.uncompressed for batch in by_size[-1]) / FORKS,
         tuple(sum(len(batch.body) for batch in made) / FORKS for made in by_size),
@@ -124,8 +132,8 @@ def sizes(traffic: Traffic, way: str) -> Sizes:
 
 async def in_journal(traffic: Traffic, size: int) -> tuple[float, float]:
     """Bytes of the file a fork, and of bodies, which is what `journal_bytes` bounds: native, gzip, `size` forks a batch."""
-    how, forks = build_sink_format("native"), traffic.forks[:FORKS]
-    made = batches(how, how.encoder.forks(STREAM, forks), [fork.counted for fork in forks], size)
+    sink_format, forks = build_sink_format("native"), traffic.forks[:FORKS]
+    made = batches(sink_format, sink_format.encoder.forks(STREAM, forks), [fork.counted for fork in forks], size)
     count = bodies = 0
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "journal.sqlite3", {"siem": 1 << 30})

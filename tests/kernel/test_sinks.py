@@ -110,7 +110,7 @@ async def test_a_sink_that_stalls_delays_no_other_sink_and_a_restart_loses_nothi
 
 WRONG: tuple[Fault, ...] = (
     *(Say(429), Say(429, {"Retry-After": "1"}), Say(500), Say(503), Say(503, {"Retry-After": "1"})),
-    *(TooLarge(4000), TooLarge(4000, early=True), Half(), Half(Say(503)), Reset("asked"), Reset("read"), Reset("taken")),
+    *(TooLarge(4000), TooLarge(4000, early=True), Half(), Half(Say(503)), Reset("head"), Reset("body"), Reset("forwarded")),
     *(Close(), Garbage(), Drip(0.001), Stall(0.3), Forward(close=True)),
 )
 

@@ -1,4 +1,4 @@
-"""Receivers that others wrote, once for all tests: what they take, and what they say against it, lies in files."""
+"""Third-party receivers, started once for all tests. What they accept and their warnings are in files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .running import Osmem, Tenzir
+from .processes import Osmem, Tenzir
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "0a1b2c3d-0a1b-2c3d-4e5f-0a1b2c3d4e5f"
@@ -17,7 +17,7 @@ TOKEN = "0a1b2c3d-0a1b-2c3d-4e5f-0a1b2c3d4e5f"
 
 @pytest.fixture(scope="session", autouse=True)
 def _receivers() -> None:
-    """Skips by name where they can't be had; everything else here would fail for one and the same reason."""
+    """Skips with a reason where they are not available."""
     done = subprocess.run([ROOT / "dev/setup/receivers"], capture_output=True, text=True, timeout=300, check=False)
     if done.returncode == 69:
         pytest.skip(done.stderr.strip().rpartition("\n")[2])
@@ -31,26 +31,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tenzir(_receivers: None, folder: Path) -> Iterator[Callable[[str], Tenzir]]:
-    """Starts a pipeline, which runs until the last test is over."""
+    """Starts a pipeline, which runs until the last test has ended."""
     with ExitStack() as running:
         yield lambda pipeline: running.enter_context(Tenzir(folder, pipeline))
 
 
 @pytest.fixture(scope="session")
 def hec(tenzir: Callable[[str], Tenzir]) -> Tenzir:
-    """The HTTP Event Collector of Tenzir, which takes bodies of 16 KiB at most, unpacked."""
+    """Tenzir's HTTP Event Collector, which accepts decompressed bodies of at most 16 KiB."""
     return tenzir(f'accept_splunk "127.0.0.1:PORT", hec_token="{TOKEN}", max_request_size=16384')
 
 
 @pytest.fixture(scope="session")
 def otlp(tenzir: Callable[[str], Tenzir]) -> Tenzir:
-    """Takes bodies of 64 KiB at most."""
+    """Accepts bodies of at most 64 KiB."""
     return tenzir('accept_otlp "127.0.0.1:PORT", transport="http", signals=["logs"], max_message_size=65536')
 
 
 @pytest.fixture(scope="session")
 def plain(tenzir: Callable[[str], Tenzir]) -> Tenzir:
-    """Lines of JSON, to any path."""
+    """Accepts lines of JSON at any path."""
     return tenzir('accept_http "127.0.0.1:PORT" { read_ndjson }')
 
 

@@ -1,7 +1,7 @@
-"""What a receiver says it has -> the native event again, so that it can be compared with what was sent.
+"""Converts what a receiver has to native events, to compare it with what was sent.
 
-Nulls are left out on both sides, and a time's last zeros: Tenzir keeps one column for a field that only some events have, and
-writes times its own way. Must not live here: receivers.
+Nulls are left out on both sides, and trailing zeros of times: Tenzir keeps one column for a field that only some events have,
+and writes times in its own way.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from typing import Any
 from tests.agent.sinks import ecs_documents, test_ocsf
 from tests.agent.sinks.plain_otel import attributes_of, expected, expected_body, nanoseconds
 
-__all__ = ["Json", "ecs", "known", "near", "ocsf", "of_otlp", "same_as_otlp"]
+__all__ = ["Json", "ecs", "near", "ocsf", "of_otlp", "same_as_otlp", "without_nulls"]
 
 Json = dict[str, Any]
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
 
 
-def known(value: Any) -> Any:
-    """Without nulls; times with nine digits after the second."""
+def without_nulls(value: Any) -> Any:
+    """Without nulls. Times have nine decimals."""
     if isinstance(value, Mapping):
-        return {key: known(inner) for key, inner in value.items() if inner is not None}
+        return {key: without_nulls(content) for key, content in value.items() if content is not None}
     if isinstance(value, list):
-        return [known(inner) for inner in value]
+        return [without_nulls(content) for content in value]
     if isinstance(value, str) and (time := _TIME.fullmatch(value)):
         return f"{time[1]}.{(time[2] or '').ljust(9, '0')}Z"
     return value
 
 
 class _Moment(int):
-    """ns since 1970. Tenzir reads the part behind the point as a double, which may be one of them off."""
+    """ns since 1970. Tenzir reads the decimals as a double, so they may differ by one."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Moment) and abs(self - other) <= 1
@@ -41,26 +41,26 @@ class _Moment(int):
 
 
 def near(value: Any) -> Any:
-    """As `known`, with times that are equal when they are as good as equal."""
-    value = known(value)
+    """As `without_nulls`, with times that may differ by a nanosecond."""
+    value = without_nulls(value)
     if isinstance(value, Mapping):
-        return {key: near(inner) for key, inner in value.items()}
+        return {key: near(content) for key, content in value.items()}
     if isinstance(value, list):
-        return [near(inner) for inner in value]
+        return [near(content) for content in value]
     return _Moment(nanoseconds(value)) if isinstance(value, str) and _TIME.fullmatch(value) else value
 
 
 def ecs(document: Json) -> Json:
-    """The native event, out of an ECS document."""
+    """The native event, from an ECS document."""
     of_fork = document["event"]["code"] == "sched_process_fork"
-    return dict(known(ecs_documents.native_fork(document) if of_fork else ecs_documents.native_event(document)))
+    return dict(without_nulls(ecs_documents.native_fork(document) if of_fork else ecs_documents.native_event(document)))
 
 
 def ocsf(event: Json) -> Json:
-    """The native event, out of an OCSF event."""
-    event = known(event)
+    """The native event, from an OCSF event."""
+    event = without_nulls(event)
     of_fork = event["metadata"]["event_code"] == "sched_process_fork"
-    return dict(known(test_ocsf.native_fork(event) if of_fork else test_ocsf.native_event(event)))
+    return dict(without_nulls(test_ocsf.native_fork(event) if of_fork else test_ocsf.native_event(event)))
 
 
 def of_otlp(record: Json) -> Json:
@@ -69,7 +69,7 @@ def of_otlp(record: Json) -> Json:
 
 
 def same_as_otlp(record: Json, native: Json) -> bool:
-    """Is the record what OpenTelemetry's own classes make of the native event? Of a fork's sentence, that there is one."""
+    """Whether the record is equal to the encoding by OpenTelemetry's own classes. A fork's message must only be there."""
     fork = native["event"] == "sched_process_fork"
     body = record["body"]["string_value"]
     resource, log = expected(native, body if fork else expected_body(native), native.get("kind") == "thread")
@@ -83,18 +83,18 @@ def same_as_otlp(record: Json, native: Json) -> bool:
 
 
 def _value(value: Json) -> Any:
-    """Tenzir keeps what is an array or a list of pairs as OTLP's own JSON."""
+    """Tenzir keeps arrays and lists of pairs as OTLP's JSON."""
     kind = value["kind"]
-    return value[f"{kind}_value"] if kind in ("string", "int", "bool") else _inner(json.loads(value["json_value"]))
+    return value[f"{kind}_value"] if kind in ("string", "int", "bool") else _from_json(json.loads(value["json_value"]))
 
 
-def _inner(value: Json) -> Any:
-    ((kind, inner),) = value.items() or (("nullValue", None),)
+def _from_json(value: Json) -> Any:
+    ((kind, content),) = value.items() or (("nullValue", None),)
     match kind:
         case "arrayValue":
-            return [_inner(one) for one in inner.get("values", ())]
+            return [_from_json(one) for one in content.get("values", ())]
         case "kvlistValue":
-            return {one["key"]: _inner(one["value"]) for one in inner.get("values", ())}
+            return {one["key"]: _from_json(one["value"]) for one in content.get("values", ())}
         case "intValue":
-            return int(inner)
-    return inner
+            return int(content)
+    return content

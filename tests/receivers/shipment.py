@@ -1,7 +1,7 @@
-"""One run of the real agent, with real forks, to all receivers at once: what each of them has in the end, and the account.
+"""One run of the real agent, with real forks, to all receivers at once: what each of them has in the end, and the ledger.
 
 Two pods: `shop/cart-1` forks, starts threads and storms, `other/noise-1` only forks. What was sent is what a sink that speaks
-plain HTTP got of the same agent; everything else is held against that. Must not live here: assertions about it.
+plain HTTP got of the same agent; everything else is compared with that.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tests.kernel.test_containers import FORK_23, SCRIPT, THREADS_23
 
 from .conftest import TOKEN
 from .documents import Json
-from .running import Osmem, Tenzir, until
+from .processes import Osmem, Tenzir, until
 
 __all__ = ["HOSTILE", "Shipment", "ship"]
 
-HOSTILE = "\x01<b>\"\n\ufffd'"  # a process' name, as every receiver has to have it
+HOSTILE = "\x01<b>\"\n\ufffd'"  # a process' name, as every receiver must have it
 _NAMED = """
 assert ctypes.CDLL(None).prctl(15, b'\\x01<b>"\\n\\xff\\'', 0, 0, 0) == 0  # PR_SET_NAME
 """
@@ -70,18 +70,18 @@ ocsf_cast"""
 @dataclass
 class Shipment:
     """`sent`: event id -> native event. `arrived`: sink -> what its receiver has, in order. `ledger`: the agent's last.
-    `late`: the state of the sink with the wrong token, before the right one was there. `complaints`: what each Tenzir said
-    beside its answers."""
+    `late`: the state of the sink with the wrong token, before the right one was there. `stderr`: of each
+    Tenzir."""
 
     sent: dict[str, Json] = field(default_factory=dict)
     arrived: dict[str, list[Json]] = field(default_factory=dict)
     ledger: Json = field(default_factory=dict)
     late: str = ""
-    schema_errors: dict[str, str] = field(default_factory=dict)
+    stderr: dict[str, str] = field(default_factory=dict)
     log: str = ""
 
     def forks(self, *, pod: str | None = None) -> list[Json]:
-        """Those that were sent: all, or one pod's."""
+        """The forks that were sent: all, or one pod's."""
         forks = [event for event in self.sent.values() if event["event"] == "sched_process_fork"]
         return [event for event in forks if pod is None or event["k8s"]["pod"] == pod]
 
@@ -130,16 +130,16 @@ class _Run:
         here.callback(self.truth.close)
         self.refusing = here.enter_context(FaultProxy(self.tenzirs["refused"].address))
         self.forgetful = here.enter_context(FaultProxy(osmem.address))
-        # The batch is taken, and the answer is lost: it goes out once more.
-        self.forgetful.play(Reset("taken"), Reset("taken"))
+        # The batch is accepted, and the response is lost: it is sent once more.
+        self.forgetful.play(Reset("forwarded"), Reset("forwarded"))
         self._right, self._wrong = folder / "token", folder / "late"
         self._right.write_text(f"{TOKEN}\n")
         self._wrong.write_text("0a1b2c3d\n")
 
     def _sinks(self) -> list[Json]:
-        """All but two have what is in the two pods only: the rest of the machine is somebody else's, and may be busy."""
+        """All but two select the two pods only, since other processes of the machine may fork a lot."""
         at = {name: tenzir.url("") for name, tenzir in self.tenzirs.items()}
-        mapped_fields = {"annotations": [_OWNER], "select": {"namespaces": {"include": ["shop", "other"]}, "host": False}}
+        pods_only = {"annotations": [_OWNER], "select": {"namespaces": {"include": ["shop", "other"]}, "host": False}}
         chosen = {
             "annotations": [_OWNER],
             "labels": ["app", "app.kubernetes.io/*"],
@@ -150,25 +150,25 @@ class _Run:
         return [
             {"name": "truth", "url": self.truth.url, "annotations": [_OWNER]},
             {"name": "everything", "url": at["everything"] + "/", "annotations": [_OWNER], "compression": "none"},
-            {"name": "hec", "url": at["hec"], "protocol": "splunk_hec", **token, **mapped_fields},
-            {"name": "hec-ocsf", "url": at["hec-ocsf"], "protocol": "splunk_hec", "schema": "ocsf", **token, **mapped_fields},
+            {"name": "hec", "url": at["hec"], "protocol": "splunk_hec", **token, **pods_only},
+            {"name": "hec-ocsf", "url": at["hec-ocsf"], "protocol": "splunk_hec", "schema": "ocsf", **token, **pods_only},
             {"name": "hec-chosen", "url": at["hec-chosen"], "protocol": "splunk_hec", **token, **chosen,
              "drop_fields": ["comm", "k8s.service_account", "namespaces"]},
-            {"name": "late", "url": at["late"], "protocol": "splunk_hec", "token_file": str(self._wrong), **mapped_fields},
-            {"name": "otlp", "url": at["otlp"], "protocol": "otlp", **mapped_fields},
+            {"name": "late", "url": at["late"], "protocol": "splunk_hec", "token_file": str(self._wrong), **pods_only},
+            {"name": "otlp", "url": at["otlp"], "protocol": "otlp", **pods_only},
             {"name": "otlp-chosen", "url": at["otlp-chosen"], "protocol": "otlp", **chosen,
              "drop_fields": ["body", "process.executable.name"]},
-            {"name": "cast", "url": at["cast"] + "/", "schema": "ocsf", **mapped_fields},
-            {"name": "refused", "url": self.refusing.url("/in"), "schema": "ocsf", "framing": "json", **mapped_fields},
-            {"name": "bulk", **elastic, "index": "forklore-bulk", **mapped_fields},
+            {"name": "cast", "url": at["cast"] + "/", "schema": "ocsf", **pods_only},
+            {"name": "refused", "url": self.refusing.url("/in"), "schema": "ocsf", "framing": "json", **pods_only},
+            {"name": "bulk", **elastic, "index": "forklore-bulk", **pods_only},
             {"name": "bulk-chosen", **elastic, "index": "forklore-bulk-chosen", **chosen,
              "drop_fields": ["process.name", "host.os"]},
-            {"name": "twice", **elastic, "url": self.forgetful.url(""), "index": "forklore-twice", **mapped_fields},
-            {"name": "fluent-splunk", "url": at["fluent-splunk"], "protocol": "splunk_hec", **token, **mapped_fields},
-            {"name": "fluent-http", "url": at["fluent-http"] + "/", "schema": "ocsf", "framing": "json", **mapped_fields},
+            {"name": "twice", **elastic, "url": self.forgetful.url(""), "index": "forklore-twice", **pods_only},
+            {"name": "fluent-splunk", "url": at["fluent-splunk"], "protocol": "splunk_hec", **token, **pods_only},
+            {"name": "fluent-http", "url": at["fluent-http"] + "/", "schema": "ocsf", "framing": "json", **pods_only},
             {"name": "fluent-elasticsearch", "url": at["fluent-elasticsearch"] + "/_bulk", "protocol": "elasticsearch",
-             "data_stream": "logs-forklore.process-default", **mapped_fields},
-            {"name": "fluent-otlp", "url": at["fluent-otlp"], "protocol": "otlp", **mapped_fields},
+             "data_stream": "logs-forklore.process-default", **pods_only},
+            {"name": "fluent-otlp", "url": at["fluent-otlp"], "protocol": "otlp", **pods_only},
         ]  # fmt: skip
 
     async def ship(self) -> Shipment:
@@ -195,14 +195,14 @@ class _Run:
         shipment = Shipment()
         noise = self._started(loop, "other", "noise-1", (("app", "noise"),), FORK_23)
         cart = self._started(loop, "shop", "cart-1", _LABELS, _NAMED + FORK_23 + THREADS_23 + _STORM)
-        self.refusing.usual = Say(400, body=b"not like this")  # what will never pass is said to be missing
+        self.refusing.usual = Say(400, body=b"not like this")  # rejected events are reported as missing
         for container in (noise, cart):
             (container.work / "go").touch()
         until(lambda: agent.get("/v1/ledger")["sinks"]["refused"]["lost"], "forks are refused")
         self.refusing.usual = Forward()
         for container in (noise, cart):
             until((container.work / "done").exists, f"{container.name} is done")
-        shipment.late = until(lambda: _wrong(agent), "the wrong token is refused")
+        shipment.late = until(lambda: _wrong(agent), "the wrong token is rejected")
         self._wrong.write_text(f"{TOKEN}\n")
         # A storm is over when the pod was below the limit for five seconds.
         until(lambda: _stormed(self.truth.events), "the storm is over")
@@ -229,17 +229,20 @@ class _Run:
         return container
 
     def _gather(self, shipment: Shipment) -> None:
-        """Receivers write what they have answered for a moment later, and Fluent Bit once a second."""
+        """Receivers write shortly after their response, and Fluent Bit once a second."""
         before: list[int] = []
         quiet = 0.0
-        while before != (now := [tenzir.said.stat().st_size for tenzir in self.tenzirs.values()]) or time.monotonic() < quiet:
+        while (
+            before != (now := [tenzir.stdout_file.stat().st_size for tenzir in self.tenzirs.values()])
+            or time.monotonic() < quiet
+        ):
             if now != before:
                 before, quiet = now, time.monotonic() + _QUIET_S
             time.sleep(0.05)
         shipment.arrived = {name: list(tenzir.events()) for name, tenzir in self.tenzirs.items()}
         for name in _INDICES:
             shipment.arrived[name] = list(self._osmem.documents(f"forklore-{name}").values())
-        shipment.schema_errors = {name: tenzir.schema_errors.read_text() for name, tenzir in self.tenzirs.items()}
+        shipment.stderr = {name: tenzir.stderr_file.read_text() for name, tenzir in self.tenzirs.items()}
         assert {*shipment.ledger["sinks"]} == {"truth", *shipment.arrived}
 
 

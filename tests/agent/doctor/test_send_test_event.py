@@ -157,7 +157,7 @@ def test_the_event_is_valid_in_every_schema(protocol: str, schema: str) -> None:
          b'"document_parsing_exception"}}}]}'), ["1 rejected", "component template"]),
         ({"protocol": "otlp"}, Say(200, {"Content-Type": "application/json"}, b'{"partialSuccess":{"rejectedLogRecords":"1",'
          b'"errorMessage":"too old"}}'), ["1 of 1 rejected: too old"]),
-        ({}, Reset("read"), ["broke the connection", "load balancer"]),
+        ({}, Reset("body"), ["broke the connection", "load balancer"]),
         ({}, Close(), ["closed the connection without a response", "load balancer"]),
         ({}, Half(Say(200, body=b"x" * 100)), ["load balancer"]),
         ({}, Garbage(), ["should the url be https://?"]),

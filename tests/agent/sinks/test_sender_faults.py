@@ -47,10 +47,10 @@ AGAIN = [
     *[Say(429, {"Retry-After": after}) for after in ("0", "soon", "Wed, 21 Oct 2015 07:28:00 GMT", "")],
     Say(503, {"Retry-After": "0"}, b"x" * 100_000),
     Say(503, early=True),
-    *[Reset(when) for when in ("asked", "read", "taken")],
+    *[Reset(when) for when in ("head", "body", "forwarded")],
     Close(),
     Stall(60.0),
-    Stall(0.1, Reset("read")),
+    Stall(0.1, Reset("body")),
     Half(Forward()),
     Half(Say(200)),
     Half(Say(200, {}, b"x" * 1000)),
@@ -74,7 +74,7 @@ async def test_after_any_fault_the_batch_is_sent_again_and_nothing_is_lost(recei
     # Each try is one that the fault was played to, or one that was let through: none came out of nowhere.
     assert [request.forwarded for request in proxy.requests].count(True) == len(receiver.tries)
     assert len({request.key for request in proxy.requests}) == 4
-    unheard = fault in (Reset("taken"), Half(Forward()))
+    unheard = fault in (Reset("forwarded"), Half(Forward()))
     assert len(receiver.tries) == (6 if unheard else 4)
 
 
@@ -107,7 +107,7 @@ async def test_a_batch_is_split_when_413_comes_before_the_body_was_read(receiver
 
 async def test_a_closed_kept_connection_is_no_failure(receiver):
     with FaultProxy(receiver.address) as proxy:
-        proxy.play(Forward(), Close(), Forward(), Reset("asked"), Forward(), Reset("read"), Forward())
+        proxy.play(Forward(), Close(), Forward(), Reset("head"), Forward(), Reset("body"), Forward())
         scene = SenderScene(proxy.url("/v1/events"))
         for _ in range(4):
             scene.put()
@@ -117,7 +117,7 @@ async def test_a_closed_kept_connection_is_no_failure(receiver):
     assert receiver.accepted == [*range(12)]
 
 
-@pytest.mark.parametrize("fault", [Close(), Reset("read")], ids=str)
+@pytest.mark.parametrize("fault", [Close(), Reset("body")], ids=str)
 async def test_a_receiver_that_resets_new_connections_too_is_retried_with_pauses(receiver, fault):
     with FaultProxy(receiver.address) as proxy:
         proxy.play(fault, Forward(), fault, fault)
@@ -295,8 +295,8 @@ async def test_an_unknown_host_name_is_named(url, state):
 
 
 FAULTS = st.sampled_from([
-    Forward(), Forward(), Forward(close=True), Say(500), Say(503, early=True), Say(401), Say(413), Say(302), Reset("asked"),
-    Reset("read"), Reset("taken"), Close(), Half(Forward()), Half(Say(200)), Garbage(), Stall(0.02, Reset("taken")),
+    Forward(), Forward(), Forward(close=True), Say(500), Say(503, early=True), Say(401), Say(413), Say(302), Reset("head"),
+    Reset("body"), Reset("forwarded"), Close(), Half(Forward()), Half(Say(200)), Garbage(), Stall(0.02, Reset("forwarded")),
     TooLarge(100),
 ])  # fmt: skip
 

@@ -28,9 +28,9 @@ async def until_empty(scene, journal):
 
 async def test_through_faults_and_restarts_every_fork_arrives_and_counts_once(receiver, tmp_path):
     lives = [
-        [Reset("taken"), Say(503), Forward(), Half(Forward())],
+        [Reset("forwarded"), Say(503), Forward(), Half(Forward())],
         [TooLarge(0), Forward(), Say(413), Close()],
-        [Say(400), Reset("read"), Forward(close=True)],
+        [Say(400), Reset("body"), Forward(close=True)],
     ]
     put = 0
 

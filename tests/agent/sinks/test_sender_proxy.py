@@ -176,7 +176,7 @@ async def test_a_receivers_certificate_is_checked_through_the_tunnel(receiver, b
 
 
 async def test_faults_behind_the_proxy_are_handled_like_others(receiver, between, secure, ca):
-    secure.play(Say(503), Reset("read"), Forward(), Reset("taken"), Forward(close=True), Close())
+    secure.play(Say(503), Reset("body"), Forward(), Reset("forwarded"), Forward(close=True), Close())
     scene = way_through(between, secure, ca)
     for _ in range(5):
         scene.put()

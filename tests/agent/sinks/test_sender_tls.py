@@ -277,7 +277,7 @@ async def stuck_again(scene, state):
 
 async def test_faults_below_tls_are_handled_like_others(receiver, authority, ca):
     with FaultProxy(receiver.address, tls=authority.server()) as proxy:
-        proxy.play(Say(503), Reset("read"), Forward(), Reset("taken"), Forward(close=True))
+        proxy.play(Say(503), Reset("body"), Forward(), Reset("forwarded"), Forward(close=True))
         scene = scene_of(proxy, ca_file=ca)
         for _ in range(3):
             scene.put()

@@ -1,5 +1,5 @@
-"""Every code of the HTTP Event Collector, in front of one: what is sent again, held, split and set aside, and what it has in
-the end. What Tenzir says of its own accord comes last.
+"""Every code of the HTTP Event Collector, in front of one: what is sent again, held, split and rejected, and what it has in the
+end. Tenzir's own responses come last.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import pytest
 from tests.faults import FaultProxy, Forward
 
 from .conftest import TOKEN
-from .line import Line, line
-from .line import until as awaited
-from .rows import ACCEPTED, FORKS, HOLD, REJECTED, RETRY, SPLIT, Row, connection_rows, named, prove, said
-from .running import Tenzir, until
+from .processes import Tenzir, until
+from .response_rows import ACCEPTED, FORKS, HOLD, REJECTED, RETRY, SPLIT, Row, connection_rows, named, prove, respond
+from .sink_scene import SinkScene, open_sink
+from .sink_scene import until as awaited
 
 pytestmark = [pytest.mark.receivers, pytest.mark.timeout(60)]
 
@@ -45,17 +45,17 @@ def words(number: int) -> str:
 
 
 ROWS = [
-    Row("0: taken", Forward(), ACCEPTED, words="200 code 0"),
-    *(Row(f"{one}: {TEXTS[one]}", said(status, code(one)), RETRY, words=words(one)) for one, status in RETRIED.items()),
-    *(Row(f"{one}: {TEXTS[one]}", said(status, code(one)), HOLD, words=words(one)) for one, status in HELD.items()),
+    Row("0: accepted", Forward(), ACCEPTED, words="200 code 0"),
+    *(Row(f"{one}: {TEXTS[one]}", respond(status, code(one)), RETRY, words=words(one)) for one, status in RETRIED.items()),
+    *(Row(f"{one}: {TEXTS[one]}", respond(status, code(one)), HOLD, words=words(one)) for one, status in HELD.items()),
     *(
-        Row(f"{one}: {TEXTS[one]}", said(400, code(one)), REJECTED, {"rejected": FORKS}, range(FORKS), words=words(one))
+        Row(f"{one}: {TEXTS[one]}", respond(400, code(one)), REJECTED, {"rejected": FORKS}, range(FORKS), words=words(one))
         for one in DATA
     ),
     *(
         Row(
             f"{one}: {TEXTS[one]}, event 2",
-            said(400, code(one) | {"invalid-event-number": 2}),
+            respond(400, code(one) | {"invalid-event-number": 2}),
             ACCEPTED,
             {"rejected": 1},
             [2],
@@ -64,30 +64,30 @@ ROWS = [
         for one in (6, 12, 13, 15)
     ),
     Row(
-        "6: Invalid data format, event 5, and those before it were indexed all the same",
-        Forward(say=said(400, code(6) | {"invalid-event-number": 5})),
+        "6: Invalid data format, event 5, and those before it were indexed",
+        Forward(say=respond(400, code(6) | {"invalid-event-number": 5})),
         ACCEPTED,
         {"rejected": 1},
         twice=range(5),
         again=True,
     ),
-    *(Row(f"{one}: {TEXTS[one]}", Forward(say=said(200, code(one))), ACCEPTED, words=words(one)) for one in (24, 25)),
-    Row("413", said(413, b"too large"), SPLIT),
-    Row("9 with Retry-After", said(503, code(9), Retry_After="1"), RETRY, pause_s=1.0),
-    *(Row(f"{status} without a code", said(status), RETRY) for status in (408, 429, 500, 502, 503, 504)),
-    *(Row(f"{status} without a code", said(status), HOLD) for status in (401, 403, 404, 405, 302)),
-    Row("404 of another URL of Splunk's", said(404, {"text": "The requested URL was not found", "code": 404}), HOLD),
-    Row("404 with the code of wrong data", said(404, code(6)), HOLD, words=words(6)),
-    Row("400 without a code", said(400, b"no"), REJECTED, {"rejected": FORKS}, range(FORKS)),
-    Row("200 with a web page", said(200, b"<html>Sign in</html>", Content_Type="text/html"), HOLD, words="web page"),
+    *(Row(f"{one}: {TEXTS[one]}", Forward(say=respond(200, code(one))), ACCEPTED, words=words(one)) for one in (24, 25)),
+    Row("413", respond(413, b"too large"), SPLIT),
+    Row("9 with Retry-After", respond(503, code(9), Retry_After="1"), RETRY, pause_s=1.0),
+    *(Row(f"{status} without a code", respond(status), RETRY) for status in (408, 429, 500, 502, 503, 504)),
+    *(Row(f"{status} without a code", respond(status), HOLD) for status in (401, 403, 404, 405, 302)),
+    Row("404 of another URL of Splunk's", respond(404, {"text": "The requested URL was not found", "code": 404}), HOLD),
+    Row("404 with the code of wrong data", respond(404, code(6)), HOLD, words=words(6)),
+    Row("400 without a code", respond(400, b"no"), REJECTED, {"rejected": FORKS}, range(FORKS)),
+    Row("200 with a web page", respond(200, b"<html>Sign in</html>", Content_Type="text/html"), HOLD, words="web page"),
     *connection_rows(once=False),
 ]
 
 
-def arrived_at(hec: Tenzir) -> Callable[[Line], Counter[str]]:
-    def arrived(here: Line) -> Counter[str]:
+def arrived_at(hec: Tenzir) -> Callable[[SinkScene], Counter[str]]:
+    def arrived(here: SinkScene) -> Counter[str]:
         end = b'{"event":{"id":"%s end"}}' % here.stream.encode()
-        hec.asked("/services/collector", end, {"Authorization": f"Splunk {TOKEN}"})
+        hec.request("/services/collector", end, {"Authorization": f"Splunk {TOKEN}"})
         until(lambda: any(event["event"]["id"] == f"{here.stream} end" for event in hec.events()), "all is written")
         ids = [event["event"]["id"] for event in hec.events()]
         return Counter(one for one in ids if one.startswith(f"{here.stream}."))
@@ -119,10 +119,10 @@ async def test_row(row: Row, hec: Tenzir, token: Path, tmp_path: Path) -> None:
     await prove(row, hec.address, arrived_at(hec), tmp_path, **hec_sink(token))
 
 
-async def test_a_queue_that_is_nearly_full_is_left_alone_for_a_moment(hec: Tenzir, token: Path, tmp_path: Path) -> None:
+async def test_a_nearly_full_queue_gets_a_pause(hec: Tenzir, token: Path, tmp_path: Path) -> None:
     with FaultProxy(hec.address) as proxy:
-        proxy.play(*(Forward(say=said(200, code(number))) for number in (24, 25)))
-        async with line(tmp_path, url=proxy.url(""), **hec_sink(token)) as here:
+        proxy.play(*(Forward(say=respond(200, code(number))) for number in (24, 25)))
+        async with open_sink(tmp_path, url=proxy.url(""), **hec_sink(token)) as here:
             for _ in range(3):
                 here.put()
             await here.ship()
@@ -131,7 +131,7 @@ async def test_a_queue_that_is_nearly_full_is_left_alone_for_a_moment(hec: Tenzi
     assert here.delivered == 3 * FORKS
 
 
-# What Tenzir says itself, word for word.
+# Tenzir's own responses.
 
 
 @pytest.mark.parametrize(
@@ -141,55 +141,55 @@ async def test_a_queue_that_is_nearly_full_is_left_alone_for_a_moment(hec: Tenzi
         (None, "hold: 401 code 2, Token is required: no token was sent: set token_file"),
     ],
 )
-async def test_a_wrong_token_and_none_hold_until_it_is_right(
+async def test_a_wrong_or_missing_token_holds_until_it_is_replaced(
     given: str | None, state: str, hec: Tenzir, token: Path, tmp_path: Path
 ) -> None:
     write(token, given or "")
     sink = hec_sink(token) if given else {"protocol": "splunk_hec"}
-    async with line(tmp_path, url=hec.url(""), **sink) as here:
+    async with open_sink(tmp_path, url=hec.url(""), **sink) as here:
         ids = here.put()
         async with here.running(pause_s=30.0):
-            await awaited(lambda: here.said)
-            assert here.said == [state]
+            await awaited(lambda: here.states)
+            assert here.states == [state]
             if given:
-                write(token, TOKEN)  # which is seen within a second, though the pause is of thirty
+                write(token, TOKEN)  # which is noticed within a second, though the pause is 30 s
                 await here.queue.empty()
     assert arrived_at(hec)(here) == (dict.fromkeys(ids, 1) if given else {})
     assert here.delivered == (FORKS if given else 0)
 
 
-async def test_a_scheme_that_it_does_not_know_is_held(hec: Tenzir, token: Path, tmp_path: Path) -> None:
-    async with line(tmp_path, url=hec.url(""), **hec_sink(token, auth="bearer")) as here:
+async def test_an_unsupported_scheme_is_held(hec: Tenzir, token: Path, tmp_path: Path) -> None:
+    async with open_sink(tmp_path, url=hec.url(""), **hec_sink(token, auth="bearer")) as here:
         here.put()
         async with here.running():
-            await awaited(lambda: here.said)
-    assert here.said[0].startswith("hold: 401 code 3, Invalid authorization: ")
-    assert "Bearer" in here.said[0]
+            await awaited(lambda: here.states)
+    assert here.states[0].startswith("hold: 401 code 3, Invalid authorization: ")
+    assert "Bearer" in here.states[0]
 
 
 async def test_another_path_is_held(hec: Tenzir, token: Path, tmp_path: Path) -> None:
-    async with line(tmp_path, url=hec.url("/elsewhere"), **hec_sink(token)) as here:
+    async with open_sink(tmp_path, url=hec.url("/elsewhere"), **hec_sink(token)) as here:
         here.put()
         async with here.running():
-            await awaited(lambda: here.said)
-    assert here.said[0].startswith("hold: 404")
+            await awaited(lambda: here.states)
+    assert here.states[0].startswith("hold: 404")
     assert here.lost == {}
 
 
-async def test_a_token_that_wants_acknowledgements_is_held(
+async def test_a_token_that_requires_acknowledgements_is_held(
     tenzir: Callable[[str], Tenzir], token: Path, tmp_path: Path
 ) -> None:
     wants = tenzir(f'accept_splunk "127.0.0.1:PORT", hec_token="{TOKEN}", ack=true')
-    async with line(tmp_path, url=wants.url(""), **hec_sink(token)) as here:
+    async with open_sink(tmp_path, url=wants.url(""), **hec_sink(token)) as here:
         here.put()
         async with here.running():
-            await awaited(lambda: here.said)
-    assert here.said[0].startswith("hold: 400 code 10, Data channel is missing: ")
+            await awaited(lambda: here.states)
+    assert here.states[0].startswith("hold: 400 code 10, Data channel is missing: ")
     assert here.lost == {}
 
 
-async def test_a_body_that_is_too_large_is_halved_until_each_part_passes(hec: Tenzir, token: Path, tmp_path: Path) -> None:
-    async with line(tmp_path, url=hec.url(""), **hec_sink(token)) as here:
+async def test_a_too_large_body_is_split_until_each_part_is_accepted(hec: Tenzir, token: Path, tmp_path: Path) -> None:
+    async with open_sink(tmp_path, url=hec.url(""), **hec_sink(token)) as here:
         ids = here.put(40)
         await here.ship()
     assert here.lost == {}
@@ -197,30 +197,26 @@ async def test_a_body_that_is_too_large_is_halved_until_each_part_passes(hec: Te
     assert arrived_at(hec)(here) == dict.fromkeys(ids, 1)
 
 
-async def test_an_event_that_is_too_large_alone_is_set_aside_and_the_others_pass(
-    hec: Tenzir, token: Path, tmp_path: Path
-) -> None:
-    async with line(tmp_path, url=hec.url(""), **hec_sink(token)) as here:
+async def test_only_a_too_large_event_is_lost(hec: Tenzir, token: Path, tmp_path: Path) -> None:
+    async with open_sink(tmp_path, url=hec.url(""), **hec_sink(token)) as here:
         ids = here.put(4, comms=["sh", "x" * 20_000])
         await here.ship()
     assert here.lost == {"too_large": 1}
     assert arrived_at(hec)(here) == {name: 1 for name in ids if name != ids[1]}
 
 
-async def test_nothing_is_lost_to_a_receiver_that_is_busy_until_it_is_not(
-    tenzir: Callable[[str], Tenzir], token: Path, tmp_path: Path
-) -> None:
-    """Two batches fill it, for nobody asks for their acknowledgements; started anew it has room for two again."""
+async def test_nothing_is_lost_while_a_receiver_is_busy(tenzir: Callable[[str], Tenzir], token: Path, tmp_path: Path) -> None:
+    """Two batches fill it, since their acknowledgements are not requested; after a restart it accepts two again."""
     busy = tenzir(f'accept_splunk "127.0.0.1:PORT", hec_token="{TOKEN}", ack=true, max_pending_acks=2')
     sink = hec_sink(token, headers={"X-Splunk-Request-Channel": TOKEN})
     with FaultProxy(busy.address) as proxy:
-        async with line(tmp_path, url=proxy.url(""), **sink) as here:
+        async with open_sink(tmp_path, url=proxy.url(""), **sink) as here:
             ids = [name for _ in range(4) for name in here.put(3)]
             async with here.running():
                 await awaited(lambda: here.sender.responses.get("503", 0) >= 3)
                 assert here.delivered == 6
-                assert {*here.said} == {"retry: 503 code 9, Server is busy"}
-                until(lambda: len([*busy.events()]) == 6, "what was taken is written")
+                assert {*here.states} == {"retry: 503 code 9, Server is busy"}
+                until(lambda: len([*busy.events()]) == 6, "the accepted batches are written")
                 proxy.away()
                 busy.stop()
                 busy.start()

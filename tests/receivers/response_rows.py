@@ -1,7 +1,4 @@
-"""One row of an answer table: what a receiver says to a batch of six forks, and what has to come of it.
-
-Must not live here: any one protocol's rows.
-"""
+"""One row of a table of responses: what a receiver responds to a batch of six forks, and what the sink must do then."""
 
 from __future__ import annotations
 
@@ -15,9 +12,9 @@ import orjson
 
 from tests.faults import Close, Fault, FaultProxy, Forward, Garbage, Half, Reset, Say
 
-from .line import Line, line
+from .sink_scene import SinkScene, open_sink
 
-__all__ = ["ACCEPTED", "FORKS", "HOLD", "REJECTED", "RETRY", "SPLIT", "Row", "connection_rows", "named", "prove", "said"]
+__all__ = ["ACCEPTED", "FORKS", "HOLD", "REJECTED", "RETRY", "SPLIT", "Row", "connection_rows", "named", "prove", "respond"]
 
 FORKS = 6
 RETRY, HOLD, SPLIT, REJECTED, ACCEPTED = "retry", "hold", "split", "rejected", "accepted"
@@ -27,8 +24,8 @@ _HOLD_S = (15.0, 30.0)  # the bounds of a pause while the settings are wrong
 
 @dataclass(frozen=True)
 class Row:
-    """`lost`: forks by reason; `refused`: places of those that never arrive; `twice`: of those that do so twice, with the same
-    id. `again`: a part of the batch goes out once more. `words`: in what is said to people. `pause_s`: the least."""
+    """`lost`: forks by reason. `refused`: indices of those that never arrive; `twice`: of those that arrive twice, with the
+    same id. `again`: a part of the batch is sent once more. `words`: in the state. `pause_s`: the shortest."""
 
     name: str
     fault: Fault
@@ -41,8 +38,8 @@ class Row:
     pause_s: float = 0.0
 
 
-def said(status: int, body: object = b"", **headers: str) -> Say:
-    """`body`: bytes, or anything that is said as JSON."""
+def respond(status: int, body: object = b"", **headers: str) -> Say:
+    """`body`: bytes, or any value to encode as JSON."""
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Say(status, {"Content-Type": "application/json", **named}, raw)
@@ -56,38 +53,38 @@ def named(rows: Iterable[Row]) -> dict[str, Any]:
 
 
 def connection_rows(*, once: bool) -> list[Row]:
-    """What breaks on the way is tried again, whatever the protocol. `once`: the receiver keeps what it has once."""
+    """Broken connections are retried with every protocol. `once`: the receiver stores duplicates once."""
     twice = () if once else range(FORKS)
     return [
-        Row("connection reset before the body", Reset("asked"), RETRY),
-        Row("connection reset after the body", Reset("read"), RETRY),
-        Row("connection reset after it was taken", Reset("taken"), RETRY, twice=twice),
-        Row("connection closed without an answer", Close(), RETRY, words="without a response"),
-        Row("half an answer after it was taken", Half(Forward()), RETRY, twice=twice),
+        Row("connection reset before the body", Reset("head"), RETRY),
+        Row("connection reset after the body", Reset("body"), RETRY),
+        Row("connection reset after it was accepted", Reset("forwarded"), RETRY, twice=twice),
+        Row("connection closed without a response", Close(), RETRY, words="without a response"),
+        Row("half a response after it was accepted", Half(Forward()), RETRY, twice=twice),
         Row("something that is no HTTP", Garbage(), RETRY, words="not HTTP"),
     ]
 
 
 async def prove(
-    row: Row, receiver: tuple[str, int], arrived: Callable[[Line], Counter[str]], folder: Path, path: str = "", **sink: Any
+    row: Row, receiver: tuple[str, int], arrived: Callable[[SinkScene], Counter[str]], folder: Path, path: str = "", **sink: Any
 ) -> None:
-    """`arrived`: how often the receiver has each event of the line's stream, after all that was answered is written."""
+    """`arrived`: how often the receiver has each event of the scene's stream, after everything is written."""
     with FaultProxy(receiver) as proxy:
         proxy.play(row.fault)
-        async with line(folder, url=proxy.url(path), **sink) as here:
+        async with open_sink(folder, url=proxy.url(path), **sink) as here:
             ids = here.put(FORKS)
             await here.ship()
             assert len(proxy.requests) == (2 if row.again else _TRIES[row.result])
     assert here.lost == row.lost
     assert here.delivered == FORKS - sum(row.lost.values())
-    assert here.closes()
+    assert here.balances()
     if row.result in (RETRY, HOLD):
-        assert here.said[0].startswith(f"{row.result}: ")
+        assert here.states[0].startswith(f"{row.result}: ")
         assert here.pauses[0][1] <= 1.0 if row.result == RETRY else here.pauses[0] == _HOLD_S
-        assert row.words in here.said[0]
+        assert row.words in here.states[0]
         assert proxy.requests[1].time - proxy.requests[0].time >= row.pause_s
     else:
-        assert row.words in here.sender.state or row.words in "".join(here.said)
+        assert row.words in here.sender.state or row.words in "".join(here.states)
     refused, twice = {*row.refused}, {*row.twice}
     expected = {name: 1 + (place in twice) for place, name in enumerate(ids) if place not in refused}
     assert arrived(here) == expected
