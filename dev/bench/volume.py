@@ -72,7 +72,7 @@ class Traffic:
         _, raw = node.records()
         self.forks: Sequence[Fork] = [*as_they_come(node.real().enrich(raw, 2 * 10**9))]
         # Each container that ever forked has counters in the kernel; a runtime forks in the sandbox, too.
-        self._rows = [*node.owners, *node._sandboxes]
+        self._rows = [*node.containers, *node._sandboxes]
         self.heartbeat = next(one for one in json.loads(EXAMPLES.read_bytes()) if one["event"] == "node_summary")
         self.summaries = next(self.summaries_of(STREAM))
 
