@@ -191,7 +191,7 @@ async def test_a_batch_without_an_accepted_item_keeps_its_id(receiver):
     [
         # Of one cgroup it does not matter which.
         ([7, 7, 7], {"rejected_count": 2}, {7: 1}, {7: 2}),
-        # Of several nobody can say whose were delivered: the sums are right, and it is said that they are nobody's.
+        # With several cgroups it is unknown which were delivered: the sums are right, under NO_CGROUP.
         ([7, 8, 8], {"rejected_count": 2}, {NO_CGROUP: 1}, {NO_CGROUP: 2}),
         # All of them: theirs.
         ([7, 8, 8], {"rejected_count": 3}, {}, {7: 1, 8: 2}),
