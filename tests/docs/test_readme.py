@@ -127,6 +127,8 @@ def test_every_step_of_a_walk_exists(file: str, function: str) -> None:
     for node in ast.parse(text).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             names.add(node.name)
+        elif isinstance(node, ast.AnnAssign):
+            names.add(ast.unparse(node.target))
         elif isinstance(node, ast.ClassDef):
             names |= {f"{node.name}.{one.name}" for one in node.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}
     assert function in names
