@@ -20,7 +20,7 @@ from agent.sinks.framing import Framing
 
 __all__ = ["COMPRESSIONS", "BatchLimits", "Compression", "Packer"]
 
-_LONGEST_ID: Final = 96  # characters, which fit into a header; a part of a part of a part gets a hash as its id
+_MAX_ID: Final = 96  # characters, which fit into a header; a part of a part of a part gets a hash as its id
 
 
 class Compression(NamedTuple):
@@ -86,7 +86,7 @@ class Packer:
         chosen = sorted({*indices}.intersection(range(batch.events)))
         items = self.framing.items(self._compression.decompress(batch.body))
         name = f"{batch.id}.{suffix}"
-        if len(name) > _LONGEST_ID:
+        if len(name) > _MAX_ID:
             name = hashlib.sha256(name.encode()).hexdigest()[:32]
         return self._batch(name, batch.stream, [items[at] for at in chosen], [batch.cgroups[at] for at in chosen], batch.since)
 

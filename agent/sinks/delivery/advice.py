@@ -24,7 +24,7 @@ _BY_FAILURE: Final = {
 }
 _BY_PROTOCOL: Final = {
     "splunk_hec": "it usually ends in /services/collector/event, on port 8088",
-    "elasticsearch": "it ends in /_bulk, on port 9200; Fluent Bit wants nothing before that, and `data_stream` then says where",
+    "elasticsearch": "it ends in /_bulk, on port 9200; for Fluent Bit it is /_bulk alone, and `data_stream` names the target",
     "otlp": "it usually ends in /v1/logs, on port 4318 (4317 is for gRPC, which is not supported)",
     "http": "it is used as it is: give the complete URL",
 }
@@ -53,9 +53,9 @@ class RequestContext(NamedTuple):
     headers: Mapping[str, str]
 
 
-def advice_on_failure(trouble: Failure) -> str:
+def advice_on_failure(failure: Failure) -> str:
     """Empty when the failure's text is enough."""
-    return _BY_FAILURE.get(trouble.kind, "")
+    return _BY_FAILURE.get(failure.kind, "")
 
 
 def advice_on_outcome(status: int, outcome: Outcome, headers: Mapping[str, str], request: RequestContext) -> str:

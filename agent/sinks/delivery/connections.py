@@ -20,7 +20,7 @@ import aiohttp
 from yarl import URL
 
 from agent.sinks.delivery.credentials import CertificateFiles, FileError, FileVersions, file_versions, read_token, tls_context
-from agent.sinks.delivery.responses import MOST_BYTES
+from agent.sinks.delivery.responses import MAX_BODY_BYTES
 from wire import VERSION
 
 __all__ = ["TIMEOUTS", "Connection", "Destination", "Response", "Timeouts"]
@@ -28,7 +28,7 @@ __all__ = ["TIMEOUTS", "Connection", "Destination", "Response", "Timeouts"]
 _KEEP_ALIVE_S: Final = 75.0  # between batches: longer than the longest `batch.wait`; a receiver may close earlier
 _CHECK_S: Final = 1.0  # how often the timeouts are checked
 _TCP_INFO: Final = struct.Struct("=120xQQ")  # struct tcp_info (linux/tcp.h): tcpi_bytes_acked, tcpi_bytes_received
-_SHORTEST_SECRET: Final = 4  # characters; a shorter one would be found in most texts
+_MIN_SECRET: Final = 4  # characters; a shorter one would be found in most texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ TIMEOUTS: Final = Timeouts()
 
 
 class Response(NamedTuple):
-    """`body`: decompressed, and cut at MOST_BYTES."""
+    """`body`: decompressed, and cut at MAX_BODY_BYTES."""
 
     status: int
     headers: Mapping[str, str]
@@ -148,7 +148,7 @@ class Connection:
         except ValueError as error:
             raise FileError(f"token_file {file}: {error}") from error
         secrets = {token, *(value.rpartition(" ")[2] for value in headers.values()), *self._proxy_secrets}
-        self.secrets = frozenset(one for one in secrets if len(one) >= _SHORTEST_SECRET)
+        self.secrets = frozenset(one for one in secrets if len(one) >= _MIN_SECRET)
         return headers
 
     async def _open_session(self) -> aiohttp.ClientSession:
@@ -180,9 +180,9 @@ class Connection:
             body = bytearray()
             async for chunk in response.content.iter_any():  # to the end: half a response is no response
                 body += chunk
-                if len(body) >= MOST_BYTES:
+                if len(body) >= MAX_BODY_BYTES:
                     break
-            return Response(response.status, response.headers, bytes(body[:MOST_BYTES]))
+            return Response(response.status, response.headers, bytes(body[:MAX_BODY_BYTES]))
 
     @asynccontextmanager
     async def _timeouts_apply(self) -> AsyncIterator[None]:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 __all__ = ["CertificateFiles", "FileError", "FileVersions", "file_versions", "read_token", "tls_context"]
 
-_MOST_TOKEN: Final = 16384  # bytes; most receivers accept headers of at most 8 KiB
+_MAX_TOKEN: Final = 16384  # bytes; most receivers accept headers of at most 8 KiB
 FileVersions = tuple[tuple[int, ...] | None, ...]
 
 
@@ -47,12 +47,12 @@ def read_token(file: Path) -> str:
     _check_readable("token_file", file)
     try:
         with file.open("rb") as stream:
-            token = stream.read(_MOST_TOKEN + 1).strip().decode()
+            token = stream.read(_MAX_TOKEN + 1).strip().decode()
     except OSError as error:
         raise FileError(f"token_file {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise FileError(f"token_file {file}: is not UTF-8 text") from error
-    if len(token) > _MOST_TOKEN:
+    if len(token) > _MAX_TOKEN:
         raise FileError(f"token_file {file}: is too long for a token")
     return token
 

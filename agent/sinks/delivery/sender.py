@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _BACKOFF: Final = Backoff(first_s=1.0, longest_s=30.0)
 _HOLD_S: Final = 30.0  # between tries while the settings are wrong
 _FILE_CHECK_S: Final = 1.0  # how often a pause checks whether a file has been replaced
-_MOST_TEXT: Final = 300  # characters of `state`
+_MAX_TEXT: Final = 300  # characters of `state`
 
 
 class ForkCounts(NamedTuple):
@@ -111,7 +111,7 @@ class Sender:
 
     def _apply(self, batch: Batch, outcome: Outcome, jitter: Uniform) -> float:
         """Changes the queue as the outcome demands. Returns the pause until the next try, seconds."""
-        text = printable(self._connection.redact(outcome.text), _MOST_TEXT)
+        text = printable(self._connection.redact(outcome.text), _MAX_TEXT)
         self.state = f"{outcome.result.value}: {text}"
         indices = range(batch.events)
         rejected = {at for at in outcome.rejected_items if at in indices}

@@ -14,14 +14,14 @@ from wire.events import FORK_STORM, GAP, NOT_OBSERVABLE
 
 __all__ = ["caller_name", "event_message", "location"]
 
-_MOST_COMM: Final = 64  # characters: 15 bytes, each of which may become an escape
-_MOST_TEXT: Final = 400  # characters: a namespace, a pod and a container have at most 63 + 253 + 63
+_MAX_COMM: Final = 64  # characters: 15 bytes, each of which may become an escape
+_MAX_TEXT: Final = 400  # characters: a namespace, a pod and a container have at most 63 + 253 + 63
 
 
 def caller_name(parent_context: ParentContext) -> str:
     """The task that forked: `sh (6039)`. A `?` stands for what is unknown."""
     pid = parent_context.parent.pid
-    comm = "?" if parent_context.parent_comm is None else printable(parent_context.parent_comm, _MOST_COMM)
+    comm = "?" if parent_context.parent_comm is None else printable(parent_context.parent_comm, _MAX_COMM)
     return f"{comm} ({'?' if pid is None else pid})"
 
 
@@ -45,5 +45,5 @@ def location(k8s: Mapping[str, Any], container: Mapping[str, Any] | None) -> str
     """Where an event was, with a preposition: `in shop/cart-7d9/app`, `on node1`. Takes the native event's objects."""
     if k8s["pod"] is not None:
         inside = f"/{container['name']}" if container and container["name"] else ""
-        return printable(f"in {k8s['namespace']}/{k8s['pod']}{inside}", _MOST_TEXT)
-    return printable(f"on {k8s['node']}" if k8s["pod_uid"] is None else f"in pod {k8s['pod_uid']}", _MOST_TEXT)
+        return printable(f"in {k8s['namespace']}/{k8s['pod']}{inside}", _MAX_TEXT)
+    return printable(f"on {k8s['node']}" if k8s["pod_uid"] is None else f"in pod {k8s['pod_uid']}", _MAX_TEXT)

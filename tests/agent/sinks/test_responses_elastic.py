@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sinks.delivery.responses import MOST_BYTES, Result
+from agent.sinks.delivery.responses import MAX_BODY_BYTES, Result
 from agent.sinks.delivery.responses.elastic import interpret
 from tests.agent.sinks.response_bodies import call, content_types, holds, hostile_bodies
 
@@ -146,7 +146,7 @@ def test_a_response_to_another_request_is_held(body):
 
 
 def test_a_response_that_is_too_long_splits_the_batch():
-    assert call(interpret, 200, b"{" + b" " * MOST_BYTES).result is Result.SPLIT
+    assert call(interpret, 200, b"{" + b" " * MAX_BODY_BYTES).result is Result.SPLIT
 
 
 @pytest.mark.parametrize(

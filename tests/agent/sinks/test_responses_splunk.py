@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sinks.delivery.responses import MOST_BYTES, Result
+from agent.sinks.delivery.responses import MAX_BODY_BYTES, Result
 from agent.sinks.delivery.responses.splunk import interpret
 from tests.agent.sinks.response_bodies import call, content_types, holds, hostile_bodies
 
@@ -132,9 +132,9 @@ def test_a_web_page_accepts_nothing(body):
 
 
 def test_a_cut_response_accepts_nothing():
-    cut = b'{"text":"' + b"a" * MOST_BYTES
-    assert call(interpret, 200, cut[:MOST_BYTES]).result is Result.RETRY
-    assert call(interpret, 200, cut[: MOST_BYTES - 1]).result is Result.ACCEPTED
+    cut = b'{"text":"' + b"a" * MAX_BODY_BYTES
+    assert call(interpret, 200, cut[:MAX_BODY_BYTES]).result is Result.RETRY
+    assert call(interpret, 200, cut[: MAX_BODY_BYTES - 1]).result is Result.ACCEPTED
 
 
 @given(st.integers(200, 599), hostile_bodies, st.integers(1, 8), content_types)

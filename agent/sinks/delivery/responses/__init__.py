@@ -4,6 +4,6 @@ A response's body is hostile input: whatever is in it, there is a result and one
 accepted never count as delivered. This package must not send requests or wait.
 """
 
-from agent.sinks.delivery.responses.response import MOST_BYTES, Outcome, Result, retry_after
+from agent.sinks.delivery.responses.response import MAX_BODY_BYTES, Outcome, Result, retry_after
 
-__all__ = ["MOST_BYTES", "Outcome", "Result", "retry_after"]
+__all__ = ["MAX_BODY_BYTES", "Outcome", "Result", "retry_after"]

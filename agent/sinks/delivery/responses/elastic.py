@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from agent.model import Batch
-from agent.sinks.delivery.responses.response import MOST_BYTES, Outcome, Result, interpret_status, retry_after, status_text
+from agent.sinks.delivery.responses.response import MAX_BODY_BYTES, Outcome, Result, interpret_status, retry_after, status_text
 from agent.sinks.printable import printable
 
 __all__ = ["interpret"]
@@ -20,8 +20,8 @@ _NOT_BULK: Final = "not a response to _bulk, so nothing counts as accepted: see 
 _TARGET: Final = frozenset({401, 403, 404})
 _TARGET_TYPES: Final = frozenset({"index_closed_exception", "invalid_index_name_exception"})  # with status 400
 _RETRY_S: Final = 1.0  # before the items that a busy node rejected are sent once more
-_MOST_TYPES: Final = 3  # types of errors that the text names, the most frequent first
-_MOST_TYPE: Final = 60  # characters of each
+_MAX_TYPES: Final = 3  # types of errors that the text names, the most frequent first
+_MAX_TYPE: Final = 60  # characters of each
 
 
 class _ItemResult(NamedTuple):
@@ -34,7 +34,7 @@ class _ItemResult(NamedTuple):
 def interpret(status: int, headers: Mapping[str, str], body: bytes, now: datetime, batch: Batch) -> Outcome:
     if not 200 <= status < 300:
         return interpret_status(status, status_text(status, _request_error(_json(body)) or body), headers, now)
-    if len(body) >= MOST_BYTES:
+    if len(body) >= MAX_BODY_BYTES:
         # Half a response cannot be read, and it would be as long the next time. Documents that were accepted are conflicts
         # then, which count as accepted.
         return Outcome(Result.SPLIT, f"{status} with a response too long to be read; smaller batches have shorter ones")
@@ -61,7 +61,7 @@ def _by_item(status: int, results: Sequence[_ItemResult], pause_s: float | None)
             continue
         errors[error] += 1
     accepted = len(results) - len(rejected) - len(retry)
-    named = ", ".join(f"{error} ({count})" for error, count in errors.most_common(_MOST_TYPES))
+    named = ", ".join(f"{error} ({count})" for error, count in errors.most_common(_MAX_TYPES))
     text = f"{status} {accepted} accepted, {len(rejected)} rejected, {len(retry)} to be sent again" + (
         f": {named}" if named else ""
     )
@@ -84,7 +84,7 @@ def _item_result(item: object) -> _ItemResult:
     status: int = result["status"]
     if status == 409 and action == "create":
         return _ItemResult(200, "")
-    return _ItemResult(status, printable(_error_type(result) or str(status), _MOST_TYPE))
+    return _ItemResult(status, printable(_error_type(result) or str(status), _MAX_TYPE))
 
 
 def _request_error(content: object) -> str | None:

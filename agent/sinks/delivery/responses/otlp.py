@@ -21,7 +21,7 @@ __all__ = ["interpret"]
 
 _RETRY: Final = frozenset({408, 429, 502, 503, 504})
 _TOO_LARGE: Final = "request body too large"  # the OpenTelemetry Collector's text, with status 400
-_MOST_TEXT: Final = 200
+_MAX_TEXT: Final = 200
 
 
 def interpret(status: int, headers: Mapping[str, str], body: bytes, now: datetime, batch: Batch) -> Outcome:
@@ -43,7 +43,7 @@ def _accepted(status: int, headers: Mapping[str, str], body: bytes, batch: Batch
         return Outcome(Result.HOLD, f"{status_text(status, body)}: a web page, and not an OTLP receiver: see the sink's url")
     rejected, message = _partial_json(body) if _is_json(headers, body) else _partial_protobuf(headers, body)
     rejected = min(max(rejected, 0), batch.events)
-    text = printable(message, _MOST_TEXT)
+    text = printable(message, _MAX_TEXT)
     if rejected:
         return Outcome(Result.ACCEPTED, f"{status} {rejected} of {batch.events} rejected: {text}", rejected_count=rejected)
     return Outcome(Result.ACCEPTED, f"{status} warning: {text}" if text else str(status))
@@ -93,7 +93,7 @@ def _message(headers: Mapping[str, str], body: bytes) -> str:
 
 
 def _text(body: bytes, start: int, end: int) -> str:
-    return body[start : min(end, start + _MOST_TEXT * 4)].decode(errors="replace")
+    return body[start : min(end, start + _MAX_TEXT * 4)].decode(errors="replace")
 
 
 def _is_json(headers: Mapping[str, str], body: bytes) -> bool:

@@ -12,7 +12,7 @@ from agent.sinks.printable import printable
 
 __all__ = [
     "HOLD",
-    "MOST_BYTES",
+    "MAX_BODY_BYTES",
     "Outcome",
     "Result",
     "interpret_status",
@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
     rejected_count: int = 0
 
 
-MOST_BYTES: Final = 1 << 20  # of a response's body are read; one as long as this was cut
+MAX_BODY_BYTES: Final = 1 << 20  # of a response's body are read; one as long as this was cut
 HOLD: Final = frozenset({401, 403, 404, 405, 407, 410, 415})
 _RETRY: Final = frozenset({408, 425, 429})
 # Some respond 400 where others respond 404 and 415: Elasticsearch for a path, Fluent Bit for a path and a content type. Only
@@ -57,8 +57,8 @@ _MISDIRECTED: Final = (
     "400 no handler found for uri", "400 error: invalid HTTP endpoint", "400 error: invalid endpoint",
     "400 error: invalid 'Content-Type'",
 )  # fmt: skip
-_LONGEST_S: Final = 3600.0  # the longest pause that a receiver may ask for: the journal is bounded
-_MOST_TEXT: Final = 200  # characters of a receiver's text that are shown to people
+_MAX_PAUSE_S: Final = 3600.0  # the longest pause that a receiver may ask for: the journal is bounded
+_MAX_TEXT: Final = 200  # characters of a receiver's text that are shown to people
 
 
 def interpret_status(status: int, text: str, headers: Mapping[str, str], now: datetime) -> Outcome:
@@ -79,8 +79,8 @@ def is_misdirected(text: str) -> bool:
 
 def status_text(status: int, message: str | bytes) -> str:
     """One printable line: the status, and the receiver's message, cut at 200 characters."""
-    text = message[: _MOST_TEXT * 4].decode(errors="replace") if isinstance(message, bytes) else message
-    return f"{status} {printable(text.strip(), _MOST_TEXT)}".strip()
+    text = message[: _MAX_TEXT * 4].decode(errors="replace") if isinstance(message, bytes) else message
+    return f"{status} {printable(text.strip(), _MAX_TEXT)}".strip()
 
 
 def is_web_page(body: bytes) -> bool:
@@ -93,11 +93,11 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     if not value:
         return None
     if value.isascii() and value.isdigit():
-        return min(float(value[:9]), _LONGEST_S)
+        return min(float(value[:9]), _MAX_PAUSE_S)
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, OverflowError, TypeError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return min(max(0.0, (moment - now).total_seconds()), _LONGEST_S)
+    return min(max(0.0, (moment - now).total_seconds()), _MAX_PAUSE_S)

@@ -15,7 +15,7 @@ import orjson
 from agent.model import Batch
 from agent.sinks.delivery.responses.response import (
     HOLD,
-    MOST_BYTES,
+    MAX_BODY_BYTES,
     Outcome,
     Result,
     interpret_status,
@@ -65,7 +65,7 @@ def interpret(status: int, headers: Mapping[str, str], body: bytes, now: datetim
         return interpret_status(status, text, headers, now)
     if is_web_page(body):
         return Outcome(Result.HOLD, f"{text}: a web page, and not an HTTP Event Collector: see the sink's url")
-    if code is None and len(body) >= MOST_BYTES:
+    if code is None and len(body) >= MAX_BODY_BYTES:
         return Outcome(Result.RETRY, f"{text}: the response is too long, and its end may say that nothing was accepted")
     if code in _SLOW:
         return Outcome(Result.ACCEPTED, text, _SLOW_S if pause is None else pause)

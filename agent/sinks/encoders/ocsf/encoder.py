@@ -16,7 +16,7 @@ from agent.sinks.encoders.messages import caller_name, event_message, location
 from agent.sinks.encoders.native import k8s_fields
 from agent.sinks.encoders.ocsf.classes import OCSF_VERSION, PROFILES, agent_event_class, fork_class, unmapped_agent_event
 from agent.sinks.encoders.ocsf.objects import (
-    INT32_MOST,
+    INT32_MAX,
     child_attributes,
     container_object,
     device_object,
@@ -91,7 +91,7 @@ class OcsfEncoder:
             container, of_attribution, rest = attributions[attribution]
             if parent_attribution is not None or lag_ms is not None:
                 rest = of_attribution + enrichment_members(attribution, parent_attribution, lag_ms)
-            sequence_member = f'"sequence":{sequence},' if sequence <= INT32_MOST else ""
+            sequence_member = f'"sequence":{sequence},' if sequence <= INT32_MAX else ""
             tid, ns_tid, pid, ns_pid, start, entity = child
             number: int | str | None = tid if thread else pid
             if tid is None or ns_tid is None or pid is None or ns_pid is None or start is None or entity is None:

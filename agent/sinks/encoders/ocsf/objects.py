@@ -12,7 +12,7 @@ from agent.sinks.encoders.shared_fields import WORKLOADS, cgroup_object, namespa
 from agent.sinks.encoders.times import Rfc3339
 
 __all__ = [
-    "INT32_MOST",
+    "INT32_MAX",
     "child_attributes",
     "container_object",
     "device_object",
@@ -27,12 +27,12 @@ __all__ = [
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")  # a static pod's uid is a bare hash
 _UNIX_TIME_ZERO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SERVER, _LINUX = 1, 200  # device.type_id, os.type_id
-INT32_MOST: Final = 2**31 - 1  # OCSF's integer_t has 32 bits where it becomes Parquet or protobuf; long_t has 64
+INT32_MAX: Final = 2**31 - 1  # OCSF's integer_t has 32 bits where it becomes Parquet or protobuf; long_t has 64
 
 
 def int32(number: int | None) -> int | None:
     """None when it is unknown, or too large for an integer_t."""
-    return number if number is not None and number <= INT32_MOST else None
+    return number if number is not None and number <= INT32_MAX else None
 
 
 def time_attributes(name: str, ns: int | None, time: Rfc3339) -> dict[str, int | str]:
