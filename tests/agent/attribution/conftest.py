@@ -1,6 +1,6 @@
-"""A server that tells a recorded cluster's life over HTTP, by list and watch, as a test bids it: in good order or in bad.
+"""A server that replays a recorded cluster over HTTP, by list and watch, in good order or with the faults that a test wants.
 
-What is right is worked out here from the recording by plain dicts; nothing of the agent's own reading of it is used.
+The expected results are worked out here from the recording with plain dicts, without the agent's code.
 """
 
 import asyncio
@@ -21,17 +21,20 @@ KINDS = {"migrate": "init", "mesh": "sidecar", "dbg": "ephemeral"}  # as workloa
 STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 
 
-class ClosedInstances(Exception):
+class StreamEnded(Exception):
     """The server ends the stream in an orderly way."""
 
 
-class Torn(Exception):
-    """The connection is gone without a goodbye."""
+class ConnectionLost(Exception):
+    """The server drops the connection."""
 
 
 class Recording:
-    """The life from `list-start.json` on, up to `last`. `versions[n]`: the resourceVersion after n lines; `states[n]`: the pods
-    then, by uid. `ever`: every pod that there was, as its last state and with all the containers that it had in its life."""
+    """The events from `list-start.json` on, up to the resourceVersion `last`.
+
+    `versions[n]`: the resourceVersion after n lines; `states[n]`: the pods then, by uid. `ever`: every pod that existed, in its
+    last state and with all the containers that it had.
+    """
 
     def __init__(self, last):
         start = orjson.loads((RECORDED / "list-start.json").read_bytes())
@@ -60,7 +63,7 @@ class Recording:
 
     @staticmethod
     def facts(item):
-        """Namespace, name, labels, and the containers that the object speaks of: name and kind, by id."""
+        """Namespace, name, labels, and all containers in the object: name and kind, by id."""
         containers = {}
         for one in (one for field in STATUSES for one in item["status"].get(field, [])):
             states = [one.get(key, {}).get("terminated", {}) for key in ("state", "lastState")]
@@ -71,27 +74,27 @@ class Recording:
 
 
 class ReplayApi:
-    """Lists the pods as of `at`, the number of lines that have happened; watches tell what came after the version asked for.
+    """Lists the pods as of `at`, the number of lines that have happened; watches send the lines after the requested version.
 
-    `tell(api, say, n)` says line n, or does what goes wrong there. `ended` is set when a client asks for what comes after the
-    last line: then it has taken in all that it was told. `refusals`: statuses of the next requests; `tear`: lists to tear.
+    `send_line(api, write, n)` writes line n, or does what goes wrong there. `ended` is set when a client asks for what comes
+    after the last line: then it has applied all. `refusals`: statuses of the next requests; `tear`: lists to break off.
     """
 
-    ClosedInstances, Torn = ClosedInstances, Torn
+    StreamEnded, ConnectionLost = StreamEnded, ConnectionLost
 
-    def __init__(self, recording, tell, refusals=(), tear=0):
-        self.recording, self.tell = recording, tell
+    def __init__(self, recording, send_line, refusals=(), tear=0):
+        self.recording, self.send_line = recording, send_line
         self.refusals, self._tear = list(refusals), tear
         self.at = self._oldest = 0
-        self.pages, self.watched, self.visits = 0, [], Counter()
+        self.pages, self.watched, self.attempts = 0, [], Counter()
         self.ended = asyncio.Event()
         self._runner = None
 
-    async def expire(self, say, at):
-        """So many lines have happened by now, and none of them can be told any more: the stream says so and ends."""
+    async def expire(self, write, at):
+        """`at` lines have happened, and all are compacted: the stream sends a 410 and ends."""
         self.at = self._oldest = min(at, len(self.recording.lines))
-        await say(self.recording.expired)
-        raise ClosedInstances
+        await write(self.recording.expired)
+        raise StreamEnded
 
     async def _pods(self, request):
         if self.refusals:
@@ -100,14 +103,14 @@ class ReplayApi:
         answer = web.StreamResponse(headers={"Content-Type": "application/json"})
         answer.enable_chunked_encoding()
         await answer.prepare(request)
-        with suppress(ClosedInstances):
+        with suppress(StreamEnded):
             try:
                 await (self._watch if "watch" in request.query else self._list)(request.query, answer.write)
-            except Torn:
+            except ConnectionLost:
                 request.transport.abort()
         return answer
 
-    async def _list(self, query, say):
+    async def _list(self, query, write):
         self.pages += 1
         at, first = map(int, query.get("continue", f"{self.at}/0").split("/"))
         items = list(self.recording.states[at].values())
@@ -116,21 +119,21 @@ class ReplayApi:
             metadata["continue"] = f"{at}/{first + PAGE}"
         body = orjson.dumps({"kind": "PodList", "metadata": metadata, "items": items[first : first + PAGE]})
         for piece in range(0, len(body), 1000):
-            await say(body[piece : piece + 1000])
+            await write(body[piece : piece + 1000])
             if self._tear:
                 self._tear -= 1
-                raise Torn
+                raise ConnectionLost
 
-    async def _watch(self, query, say):
+    async def _watch(self, query, write):
         assert query["allowWatchBookmarks"] == "true"
         version, versions = int(query["resourceVersion"]), self.recording.versions
         self.watched.append(version)
         if version < versions[self._oldest]:
-            await self.expire(say, self.at)
+            await self.expire(write, self.at)
         for n in range(sum(one <= version for one in versions) - 1, len(self.recording.lines)):
             self.at = max(self.at, n + 1)
-            self.visits[n] += 1
-            await self.tell(self, say, n)
+            self.attempts[n] += 1
+            await self.send_line(self, write, n)
         if version == versions[-1]:
             self.ended.set()
             await asyncio.Event().wait()
@@ -152,22 +155,22 @@ class ReplayApi:
 
 @pytest.fixture
 def running(recorded):
-    """The list that was taken while all of it ran."""
+    """The list that was recorded while all pods ran."""
     return recorded("list-running.json")
 
 
 @pytest.fixture(params=["while all ran", "to its end"])
 def recording(request, running):
-    """The recorded life, up to two moments: when there were eight pods of all kinds, and when nearly all were gone."""
+    """The recorded events, up to two moments: when there were eight pods of all kinds, and when nearly all were deleted."""
     return Recording(int(running["metadata"]["resourceVersion"]) if request.param == "while all ran" else 10**9)
 
 
 @pytest.fixture
 def replay(recording, tmp_path):
-    """Runs the real watch against the recording, told as `tell` tells it, until its last line has been taken in."""
+    """Runs the real watch against the recording, sent by `send_line`, until its last line has been applied."""
 
-    async def run(tell, **trouble):
-        api, pods = ReplayApi(recording, tell, **trouble), Pods()
+    async def run(send_line, **trouble):
+        api, pods = ReplayApi(recording, send_line, **trouble), Pods()
         await api.start(tmp_path / "kubeconfig")
         watch = PodWatch(pods, "node1", tmp_path / "kubeconfig")
         tasks = asyncio.create_task(watch.run()), asyncio.create_task(api.ended.wait())

@@ -1,4 +1,4 @@
-"""The directory of cgroups: births and deaths from the kernel, one walk at the start, and names that outlive things."""
+"""The known cgroups: created and removed by events of the kernel, found by a walk, resolvable for a while after removal."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def cgroups():
 
 @pytest.fixture
 def tree(tmp_path):
-    """A hierarchy: the host's, and a pod's with one container."""
+    """A hierarchy with a service of the host, and a pod with one container."""
     for path in ("system.slice/ssh.service", CONTAINER[1:]):
         (tmp_path / path).mkdir(parents=True)
     (tmp_path / "cgroup.procs").write_text("1\n")
@@ -27,11 +27,11 @@ def number_of(path):
     return path.stat().st_ino
 
 
-def test_what_was_never_heard_of_is_unknown(cgroups):
+def test_an_unknown_id_has_no_cgroup(cgroups):
     assert cgroups.get(7) is None
 
 
-def test_a_birth_says_id_path_place_and_time(cgroups):
+def test_an_added_cgroup_has_id_path_identity_and_time(cgroups):
     cgroups.add(7, CONTAINER.encode(), 100)
     found = cgroups.get(7)
     assert (found.id, found.path, found.created, found.removed) == (7, CONTAINER, 100, None)
@@ -42,13 +42,13 @@ def test_a_name_that_is_not_utf8_is_shown_with_replacements(cgroups):
     assert cgroups.add(7, b"/a\xff\xfe", 1).path == "/a\ufffd\ufffd"
 
 
-def test_a_dead_cgroup_is_still_resolvable(cgroups):
+def test_a_removed_cgroup_is_still_resolvable(cgroups):
     cgroups.add(7, CONTAINER.encode(), 100)
     cgroups.mark_removed(7, 200)
     assert (cgroups.get(7).path, cgroups.get(7).removed) == (CONTAINER, 200)
 
 
-def test_a_second_death_does_not_put_off_the_first(cgroups):
+def test_a_second_removal_does_not_change_the_time_of_the_first(cgroups):
     cgroups.add(7, b"/a", 100)
     cgroups.mark_removed(7, 200)
     cgroups.mark_removed(7, 300)
@@ -56,13 +56,13 @@ def test_a_second_death_does_not_put_off_the_first(cgroups):
     assert cgroups.removed_before(250) == [7]
 
 
-def test_the_death_of_an_unknown_cgroup_is_nothing(cgroups):
+def test_the_removal_of_an_unknown_cgroup_is_ignored(cgroups):
     cgroups.mark_removed(7, 200)
     assert len(cgroups) == 0
     assert cgroups.forget(KEEP_REMOVED_NS * 2) == []
 
 
-def test_the_dead_are_forgotten_after_their_time_and_the_living_never(cgroups):
+def test_removed_cgroups_are_forgotten_after_their_time_and_others_never(cgroups):
     cgroups.add(7, b"/a", 0)
     cgroups.add(8, b"/b", 0)
     cgroups.mark_removed(7, 100)
@@ -71,7 +71,7 @@ def test_the_dead_are_forgotten_after_their_time_and_the_living_never(cgroups):
     assert (cgroups.get(7), len(cgroups)) == (None, 1)
 
 
-def test_of_what_containers_make_and_unmake_by_the_thousand_only_the_newest_is_remembered(cgroups):
+def test_of_thousands_of_removed_nested_cgroups_only_the_newest_are_kept(cgroups):
     cgroups.add(1, POD.encode(), 1)
     cgroups.add(2, CONTAINER.encode(), 2, 1)
     cgroups.add(3, f"{POD}/{OTHER_ID}".encode(), 3, 1)
@@ -94,7 +94,7 @@ def test_an_id_that_comes_again_is_another_cgroup(cgroups):
     assert cgroups.get(7).path == "/system.slice/x.service"
 
 
-def test_siblings_are_the_pods_containers_and_nobody_elses(cgroups):
+def test_the_containers_of_a_pod_are_those_of_that_pod_only(cgroups):
     cgroups.add(1, POD.encode(), 1)
     own = cgroups.add(2, CONTAINER.encode(), 2)
     cgroups.add(3, f"{POD}/{OTHER_ID}".encode(), 3)
@@ -111,19 +111,19 @@ def test_a_walk_finds_every_directory_with_its_path_and_its_inode_as_id(cgroups,
     assert cgroups.get(number_of(tree / CONTAINER[1:])).identity.container == ID
 
 
-def test_a_second_walk_finds_only_what_is_new(cgroups, tree):
+def test_a_second_walk_returns_only_new_cgroups(cgroups, tree):
     cgroups.walk(tree, 100)
     (tree / "new").mkdir()
     assert [one.path for one in cgroups.walk(tree, 200)] == ["/new"]
 
 
-def test_a_walk_leaves_alone_what_the_kernel_told_already(cgroups, tree):
+def test_a_walk_does_not_change_what_an_event_has_added(cgroups, tree):
     cgroups.add(number_of(tree / "system.slice"), b"/system.slice", 50)
     cgroups.walk(tree, 100)
     assert cgroups.get(number_of(tree / "system.slice")).created == 50
 
 
-def test_what_a_walk_does_not_find_any_more_is_dead(cgroups, tree):
+def test_a_cgroup_that_a_walk_does_not_find_is_removed(cgroups, tree):
     cgroups.walk(tree, 100)
     gone = number_of(tree / CONTAINER[1:])
     (tree / CONTAINER[1:]).rmdir()
@@ -131,8 +131,8 @@ def test_what_a_walk_does_not_find_any_more_is_dead(cgroups, tree):
     assert cgroups.get(gone).removed == 200
 
 
-def test_what_was_born_after_the_walk_began_is_not_called_dead(cgroups, tree):
-    cgroups.add(1, b"/just/born", 300)
+def test_a_cgroup_that_was_created_after_the_walk_began_is_not_removed(cgroups, tree):
+    cgroups.add(1, b"/just/created", 300)
     cgroups.walk(tree, 200)
     assert cgroups.get(1).removed is None
 
@@ -159,12 +159,12 @@ def test_a_walk_reads_names_of_any_bytes(cgroups, tree):
     assert "/odd\ufffd" in {one.path for one in cgroups.walk(tree, 100)}
 
 
-def test_a_root_that_is_not_there_is_said(cgroups, tmp_path):
+def test_a_missing_root_is_an_error_with_its_path(cgroups, tmp_path):
     with pytest.raises(NoHierarchy, match=r"cannot read .*nowhere: No such file"):
         cgroups.walk(tmp_path / "nowhere", 100)
 
 
-def test_a_cgroup_that_was_called_dead_and_is_there_at_the_next_walk_lives(cgroups, tree):
+def test_a_cgroup_that_is_found_again_is_not_removed_any_more(cgroups, tree):
     cgroups.walk(tree, 100)
     number = number_of(tree / "system.slice")
     cgroups.mark_removed(number, 150)

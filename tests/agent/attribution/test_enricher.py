@@ -1,4 +1,4 @@
-"""Forks whose container has no name yet wait for it: bounded in time and number, and without holding up any other."""
+"""Forks of unknown containers wait, bounded in time and number, and do not delay any other."""
 
 import pytest
 from hypothesis import given
@@ -12,11 +12,11 @@ WAIT, MS = 5_000, 1_000_000
 
 
 class FakeAttributions:
-    """Knows what a test told it; gives up as Attributions does: from then on there is an answer."""
+    """Knows what a test has resolved. As in Attributions, `find` returns a final answer from then on."""
 
     def __init__(self):
         self.known = {HOST: Attribution(HOST, "/init.scope", "host", None)}
-        self.given_up = []
+        self.final = []
 
     def resolve(self, cgroup):
         pod = Pod("uid", "shop", "cart", frozenset(["uid"]), {}, None, None, None)
@@ -30,7 +30,7 @@ class FakeAttributions:
 
     def resolve_final(self, cgroup):
         if cgroup not in self.known:
-            self.given_up.append(cgroup)
+            self.final.append(cgroup)
             self.known[cgroup] = self.resolve_now(cgroup)
         return self.known[cgroup]
 
@@ -59,48 +59,48 @@ def sequences(forks):
     return [fork.sequence for fork in forks]
 
 
-def test_a_fork_whose_container_is_not_known_waits_and_holds_up_no_other(enricher, records):
+def test_a_fork_of_an_unknown_container_waits_and_delays_no_other(enricher, records):
     ready = enricher.enrich(records.fork(1, APP) + records.fork(2) + records.fork(3, APP) + records.fork(4), 0)
     assert sequences(ready) == [2, 4]
     assert enricher.waiting == 2
     assert enricher.resolve_waiting(1) == []
 
 
-def test_once_it_is_known_those_that_waited_go_first_and_say_for_how_long(enricher, attributions, records):
+def test_once_the_container_is_known_waiting_forks_come_first_with_their_lag(enricher, attributions, records):
     enricher.enrich(records.fork(1, APP), 0)
     enricher.enrich(records.fork(2, APP), 300 * MS)
     attributions.resolve(APP)
     assert enricher.enrich(records.fork(3, APP), 900 * MS) == []
-    settled = enricher.resolve_waiting(1000 * MS)
-    assert [(fork.sequence, fork.lag_ms) for fork in settled] == [(1, 1000), (2, 700), (3, 100)]
+    resolved = enricher.resolve_waiting(1000 * MS)
+    assert [(fork.sequence, fork.lag_ms) for fork in resolved] == [(1, 1000), (2, 700), (3, 100)]
     assert enricher.waiting == 0
     (at_once,) = enricher.enrich(records.fork(4, APP), 1100 * MS)
     assert (at_once.lag_ms, at_once.attribution.state) == (None, "resolved")
 
 
-def test_when_its_time_is_up_it_goes_with_what_the_path_said(enricher, attributions, records):
+def test_after_the_longest_wait_a_fork_is_attributed_by_its_path(enricher, attributions, records):
     enricher.enrich(records.fork(1, APP), 0)
     enricher.enrich(records.fork(2, APP), 1 * MS)
     assert enricher.resolve_waiting((WAIT - 1) * MS) == []
     (first,) = enricher.resolve_waiting(WAIT * MS)
     assert (first.sequence, first.attribution.state, first.lag_ms) == (1, "unresolved", WAIT)
-    assert attributions.given_up == [APP]
+    assert attributions.final == [APP]
 
 
-def test_what_is_given_up_is_asked_for_once_and_not_for_each_fork(enricher, attributions, records):
+def test_the_final_attribution_is_resolved_once_for_all_forks(enricher, attributions, records):
     enricher.enrich(records.fork(1, APP) + records.fork(2, APP) + records.fork(3, APP), 0)
     assert sequences(enricher.resolve_waiting(WAIT * MS)) == [1, 2, 3]
-    assert attributions.given_up == [APP]
+    assert attributions.final == [APP]
 
 
-def test_one_containers_end_of_waiting_is_not_anothers(enricher, records):
+def test_each_container_has_its_own_end_of_waiting(enricher, records):
     enricher.enrich(records.fork(1, APP), 0)
     enricher.enrich(records.fork(2, OTHER), 100 * MS)
     assert sequences(enricher.resolve_waiting(WAIT * MS)) == [1]
     assert enricher.waiting == 1
 
 
-def test_no_more_wait_than_may_and_the_oldest_goes_first(attributions, records):
+def test_the_number_of_waiting_forks_is_bounded_and_the_oldest_is_released_first(attributions, records):
     enricher = an_enricher(attributions, wait_ns=WAIT * MS, most=2)
     ready = enricher.enrich(b"".join(records.fork(number, APP) for number in range(5)), 0)
     assert sequences(ready) == [0, 1, 2]
@@ -108,14 +108,16 @@ def test_no_more_wait_than_may_and_the_oldest_goes_first(attributions, records):
     assert sequences(enricher.resolve_waiting(1)) == [3, 4]
 
 
-def test_at_the_end_all_that_waits_goes(enricher, records):
+def test_at_shutdown_all_waiting_forks_are_released(enricher, records):
     enricher.enrich(records.fork(1, APP) + records.fork(2, OTHER) + records.fork(3, APP), 0)
     assert sorted(sequences(enricher.resolve_all_waiting(10 * MS))) == [1, 2, 3]
     assert enricher.waiting == 0
 
 
-@given(st.lists(st.tuples(st.sampled_from(["fork", "fork", "fork", "resolve", "settle"]), st.integers(1, 4)), max_size=60))
-def test_each_fork_comes_once_and_in_its_cgroups_order_whatever_happens(records, steps):
+@given(
+    st.lists(st.tuples(st.sampled_from(["fork", "fork", "fork", "resolve", "resolve_waiting"]), st.integers(1, 4)), max_size=60)
+)
+def test_each_fork_comes_once_and_in_the_order_of_its_cgroup(records, steps):
     attributions = FakeAttributions()
     enricher, sent, got = an_enricher(attributions, wait_ns=WAIT * MS, most=5), [], []
     for now, (what, cgroup) in enumerate(steps):
@@ -124,25 +126,25 @@ def test_each_fork_comes_once_and_in_its_cgroups_order_whatever_happens(records,
             got += enricher.enrich(records.fork(now, cgroup), now * 1000 * MS)
         elif what == "resolve":
             attributions.resolve(cgroup)
-        got += enricher.resolve_waiting(now * 1000 * MS) if what == "settle" else []
+        got += enricher.resolve_waiting(now * 1000 * MS) if what == "resolve_waiting" else []
         assert enricher.waiting == len(sent) - len(got) <= 5
     got += enricher.resolve_all_waiting(10**15)
     for cgroup in range(1, 5):
         assert [fork.sequence for fork in got if fork.attribution.cgroup == cgroup] == [at for one, at in sent if one == cgroup]
 
 
-def test_a_fork_into_another_cgroup_carries_the_parents_as_well(enricher, attributions, records):
+def test_a_fork_into_another_cgroup_has_the_parents_attribution_too(enricher, attributions, records):
     attributions.resolve(APP)
     fork = one(enricher, records.fork(1, APP, parent_cgroup=HOST))
     assert (fork.attribution.cgroup, fork.parent_attribution.cgroup) == (APP, HOST)
 
 
-def test_a_parents_cgroup_is_never_waited_for(enricher, attributions, records):
+def test_a_fork_does_not_wait_for_its_parents_attribution(enricher, attributions, records):
     attributions.resolve(APP)
     assert one(enricher, records.fork(1, APP, parent_cgroup=OTHER)).parent_attribution.state == "unresolved"
 
 
-def test_a_process_that_entered_a_container_is_the_containers_and_was_counted_where_it_was_made(
+def test_an_attached_task_has_the_containers_attribution_and_is_counted_in_its_first_cgroup(
     enricher, attributions, moves, records
 ):
     attributions.resolve(APP)
@@ -156,7 +158,7 @@ def test_a_process_that_entered_a_container_is_the_containers_and_was_counted_wh
     )
 
 
-def test_an_entrant_waits_for_its_containers_name_and_is_told_as_one(enricher, attributions, moves, records):
+def test_an_attached_task_waits_for_its_container_and_is_attributed_by_attach(enricher, attributions, moves, records):
     moves[50, 90] = APP
     assert enricher.enrich(records.fork(1, HOST), 0) == []
     attributions.resolve(APP)

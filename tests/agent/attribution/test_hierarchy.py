@@ -1,4 +1,4 @@
-"""Which cgroup hierarchy is watched, from the texts that real kernels gave."""
+"""Which cgroup hierarchy is chosen, with texts of real kernels."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ HYBRID = """\
 41 31 0:38 / {root}/unified rw,relatime - cgroup2 cgroup2 rw
 """
 HYBRID_OWN = "9:name=systemd:/\n8:pids:/\n6:freezer:/\n4:memory:/process_api/32e7\n2:cpuacct:/\n1:cpu:/\n0::/\n"
-# A systemd machine of today (Debian 13): v2 alone, with optional fields.
+# A systemd machine (Debian 13): v2 alone, with optional fields.
 UNIFIED = """\
 24 30 0:22 / /proc rw,nosuid,nodev,noexec,relatime shared:12 - proc proc rw
 34 24 0:29 / {root} rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot
@@ -33,7 +33,7 @@ JOINED = """\
 36 22 0:33 / {root}/memory rw,nosuid,nodev,noexec,relatime shared:18 - cgroup cgroup rw,memory
 """
 JOINED_OWN = "5:memory:/user.slice\n2:cpu,cpuacct:/user.slice\n1:name=systemd:/user.slice\n0::/user.slice\n"
-# From inside `unshare -C` two cgroups deep: the host's hierarchy shows as /../.., and a mount of one's own as /.
+# From inside `unshare -C` two cgroups deep: the host's hierarchy is /../.., and the process's own mount is /.
 NAMESPACED = """\
 57 47 0:38 /../.. {root}/host rw,relatime - cgroup2 cgroup2 rw
 63 43 0:38 / {root}/own rw,relatime - cgroup2 none rw
@@ -43,13 +43,13 @@ PART = "51 47 0:32 {inner} {root}/part rw,relatime - cgroup cgroup rw,pids\n"
 
 @pytest.fixture(autouse=True)
 def inodes(monkeypatch):
-    """A hierarchy's root has inode 1, which no directory of ours can have: the parts of hierarchies are named instead."""
+    """Fakes inodes by name: a hierarchy's root has inode 1, which no directory made by a test can have."""
     monkeypatch.setattr(cgroups, "_inode", lambda path: 26150 if path.name in {"own", "part"} else 1)
 
 
 @pytest.fixture
 def mounts(tmp_path):
-    """Fills in where it is mounted, and makes the directories that were asked for there."""
+    """Returns a function that fills the mount points into a text and makes directories there."""
 
     def fill(text, *directories, **more):
         for directory in directories:
@@ -59,65 +59,65 @@ def mounts(tmp_path):
     return fill
 
 
-def test_v2_alone_is_taken(tmp_path, mounts):
+def test_v2_is_chosen_when_it_is_the_only_one(tmp_path, mounts):
     assert choose_hierarchy(mounts(UNIFIED), UNIFIED_OWN) == Hierarchy(0, None, tmp_path)
 
 
-def test_of_a_hybrid_machine_v1s_pids_is_taken_when_both_have_the_pods(tmp_path, mounts):
+def test_on_a_hybrid_machine_v1_pids_is_chosen_when_both_have_the_pods(tmp_path, mounts):
     text = mounts(HYBRID, "pids/kubepods", "unified/kubepods")
     assert choose_hierarchy(text, HYBRID_OWN) == Hierarchy(8, "pids", tmp_path / "pids")
 
 
-def test_of_a_hybrid_machine_v1s_pids_is_taken_when_neither_has_pods_yet(tmp_path, mounts):
+def test_on_a_hybrid_machine_v1_pids_is_chosen_when_neither_has_pods_yet(tmp_path, mounts):
     assert choose_hierarchy(mounts(HYBRID, "pids", "unified"), HYBRID_OWN) == Hierarchy(8, "pids", tmp_path / "pids")
 
 
 @pytest.mark.parametrize("name", ["kubepods", "kubepods.slice", "kubelet-kubepods.slice"])
-def test_of_a_hybrid_machine_v2_is_taken_when_only_it_has_the_pods(tmp_path, mounts, name):
+def test_on_a_hybrid_machine_v2_is_chosen_when_only_it_has_the_pods(tmp_path, mounts, name):
     text = mounts(HYBRID, "pids", f"unified/{name}")
     assert choose_hierarchy(text, HYBRID_OWN) == Hierarchy(0, None, tmp_path / "unified")
 
 
-def test_without_pids_the_next_controller_is_taken_with_its_own_number(tmp_path, mounts):
+def test_without_pids_the_next_controller_is_chosen_with_its_own_number(tmp_path, mounts):
     assert choose_hierarchy(mounts(JOINED), JOINED_OWN) == Hierarchy(5, "memory", tmp_path / "memory")
 
 
-def test_of_joined_controllers_the_one_that_we_know_is_named(tmp_path, mounts):
+def test_of_joined_controllers_a_known_one_is_named(tmp_path, mounts):
     text = mounts(JOINED).replace("rw,memory", "rw,hugetlb")
     assert choose_hierarchy(text, JOINED_OWN) == Hierarchy(2, "cpu", tmp_path / "cpu,cpuacct")
 
 
-def test_a_controller_that_the_kernel_has_and_nobody_mounted_is_not_taken(tmp_path, mounts):
+def test_a_controller_that_is_not_mounted_is_not_chosen(tmp_path, mounts):
     own = JOINED_OWN + "7:pids:/\n"
     assert choose_hierarchy(mounts(JOINED), own) == Hierarchy(5, "memory", tmp_path / "memory")
 
 
-def test_a_blank_in_the_mount_points_name_is_read_as_one(tmp_path):
+def test_an_escaped_space_in_a_mount_point_is_read_as_a_space(tmp_path):
     text = f"34 24 0:29 / {tmp_path}/a\\040b rw shared:9 - cgroup2 cgroup2 rw\n"
     assert choose_hierarchy(text, "0::/\n").root == tmp_path / "a b"
 
 
-def test_a_part_of_a_hierarchy_is_not_taken_for_the_whole(tmp_path, mounts):
+def test_a_mount_of_a_part_of_a_hierarchy_is_not_chosen(tmp_path, mounts):
     part = mounts(PART, inner="/kubepods/pod1/7b7b")
     assert choose_hierarchy(part + mounts(UNIFIED), "8:pids:/\n0::/\n") == Hierarchy(0, None, tmp_path)
 
 
-def test_a_part_of_a_hierarchy_alone_is_refused_with_what_to_do(mounts):
+def test_a_part_of_a_hierarchy_alone_is_an_error_that_says_what_to_do(mounts):
     with pytest.raises(NoHierarchy, match="mount the host's /sys/fs/cgroup, read-only"):
         choose_hierarchy(mounts(PART, inner="/kubepods/pod1/7b7b"), "8:pids:/\n")
 
 
-def test_a_machine_without_cgroups_is_refused():
+def test_a_machine_without_cgroups_is_an_error():
     with pytest.raises(NoHierarchy):
         choose_hierarchy("22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n", "")
 
 
-def test_in_a_cgroup_namespace_the_hosts_mount_is_taken_and_not_ones_own(tmp_path, mounts):
+def test_in_a_cgroup_namespace_the_hosts_mount_is_chosen(tmp_path, mounts):
     assert choose_hierarchy(mounts(NAMESPACED, "host/kubepods", "own"), "0::/\n").root == tmp_path / "host"
 
 
-def test_the_root_of_this_machines_own_hierarchy_is_known_by_its_inode(monkeypatch):
-    """On any machine that has one mounted whole; in a container without, there is nothing to ask."""
+def test_the_root_of_this_machines_hierarchy_has_the_inode_1(monkeypatch):
+    """Where a whole hierarchy is mounted; a container may have none."""
     monkeypatch.undo()
     try:
         found = choose_hierarchy(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text())
@@ -127,7 +127,7 @@ def test_the_root_of_this_machines_own_hierarchy_is_known_by_its_inode(monkeypat
     assert not (found.root / "cgroup.type").exists()  # the root of v2 is the one that has none
 
 
-def test_a_mount_point_that_can_not_be_looked_at_is_not_taken(monkeypatch, mounts):
+def test_a_mount_point_that_cannot_be_read_is_not_chosen(monkeypatch, mounts):
     monkeypatch.undo()
     with pytest.raises(NoHierarchy):
         choose_hierarchy(mounts(UNIFIED).replace(" rw", "/nowhere rw"), UNIFIED_OWN)

@@ -1,4 +1,4 @@
-"""What is known of cgroups and pods, and what of it the next agent finds in the journal."""
+"""What is known of cgroups and pods, and what of it the next agent restores from the journal."""
 
 import pytest
 
@@ -12,8 +12,8 @@ UID, OTHER, ID = "a87d9c0e-19ae-4043-83a2-abda8b90c98e", "0fd2b1f3-3a3e-4f0a-9f5
 POD = f"/kubepods/burstable/pod{UID}"
 
 
-class Kept:
-    """As a journal keeps it: what was staged last is found by the next."""
+class FakeJournal:
+    """A journal whose commits always succeed. `staged`: table and key of each item that was put."""
 
     def __init__(self):
         self.state_tables, self.staged = {}, []
@@ -30,7 +30,7 @@ class Kept:
 
 
 class Kernel:
-    """What it was told of marks, and what it tells of cgroups."""
+    """A CgroupTracker, and a maker of cgroup events."""
 
     def __init__(self):
         self.tracked_cgroups = {}
@@ -60,44 +60,44 @@ def kernel():
 
 
 @pytest.fixture
-def here(tmp_path, kernel):
-    """A pod with a container, and what the container made."""
+def metadata_cache(tmp_path, kernel):
+    """Knows a pod with a container, and a cgroup nested in it."""
     metadata_cache = MetadataCache(tmp_path, api=True)
     metadata_cache.pods.put(a_pod())
-    births = [kernel.created(4, POD, 3), kernel.created(5, f"{POD}/{ID}", 4), kernel.created(6, f"{POD}/{ID}/init", 5)]
-    metadata_cache.apply_cgroup_events(births, kernel)
+    events = [kernel.created(4, POD, 3), kernel.created(5, f"{POD}/{ID}", 4), kernel.created(6, f"{POD}/{ID}/init", 5)]
+    metadata_cache.apply_cgroup_events(events, kernel)
     return metadata_cache
 
 
-def next_agent(tmp_path, kept, *, cgroups=True, monotonic=1000.0):
+def next_agent(tmp_path, journal, *, cgroups=True, monotonic=1000.0):
     metadata_cache = MetadataCache(tmp_path, api=True)
-    metadata_cache.restore(kept, monotonic, cgroups=cgroups)
+    metadata_cache.restore(journal, monotonic, cgroups=cgroups)
     return metadata_cache
 
 
-def name_of(metadata_cache, cgroup):
+def names_of(metadata_cache, cgroup):
     attribution = metadata_cache.attributions.resolve_now(cgroup)
     return attribution.pod and attribution.pod.name, attribution.container and attribution.container.name
 
 
-def test_a_birth_is_named_and_the_kernel_is_told_where_it_counts(here, kernel):
-    assert name_of(here, 5) == name_of(here, 6) == ("cart", "app")
+def test_a_created_cgroup_is_attributed_and_tracked_in_the_kernel(metadata_cache, kernel):
+    assert names_of(metadata_cache, 5) == names_of(metadata_cache, 6) == ("cart", "app")
     assert kernel.tracked_cgroups == {4: (4, 4, True), 5: (5, 4, False), 6: (5, 4, False)}
 
 
-def test_an_id_that_comes_again_is_another_cgroup(here, kernel):
-    assert name_of(here, 6) == ("cart", "app")
-    here.apply_cgroup_events([kernel.created(6, "/system.slice/cron.service", 1)], kernel)
-    assert here.attributions.find(6).state == "host"
+def test_an_id_that_comes_again_is_another_cgroup(metadata_cache, kernel):
+    assert names_of(metadata_cache, 6) == ("cart", "app")
+    metadata_cache.apply_cgroup_events([kernel.created(6, "/system.slice/cron.service", 1)], kernel)
+    assert metadata_cache.attributions.find(6).state == "host"
 
 
-def test_what_enters_a_container_is_found_by_its_task(here, kernel):
-    here.apply_cgroup_events([CgroupEvent(5, 0, 200, ATTACHED, b"", True, 77, 190)], kernel)
-    assert here.attached_tasks.cgroup_of(77, 190) == 5
-    assert here.attached_tasks.cgroup_of(77, 191) is None
+def test_an_attached_task_is_found_by_tid_and_start(metadata_cache, kernel):
+    metadata_cache.apply_cgroup_events([CgroupEvent(5, 0, 200, ATTACHED, b"", True, 77, 190)], kernel)
+    assert metadata_cache.attached_tasks.cgroup_of(77, 190) == 5
+    assert metadata_cache.attached_tasks.cgroup_of(77, 191) is None
 
 
-def test_a_walk_finds_what_was_born_unheard_and_tells_the_kernel(tmp_path, kernel):
+def test_a_walk_finds_and_tracks_cgroups_after_lost_events(tmp_path, kernel):
     (tmp_path / f"{POD}/{ID}/init"[1:]).mkdir(parents=True)
     metadata_cache = MetadataCache(tmp_path, api=True)
     metadata_cache.walk(kernel, 100)
@@ -106,63 +106,63 @@ def test_a_walk_finds_what_was_born_unheard_and_tells_the_kernel(tmp_path, kerne
     assert metadata_cache.pods_with_cgroups() == {UID}
 
 
-def test_the_next_agent_knows_what_died_and_went_meanwhile(here, kernel, tmp_path):
-    here.apply_cgroup_events([kernel.removed(5, 200)], kernel)
-    here.pods.remove(UID, 0.0)
-    kept = Kept()
-    here.stage(kept)
-    after = next_agent(tmp_path, kept)
-    assert name_of(after, 5) == ("cart", "app")
-    assert after.cgroups.get(5) == here.cgroups.get(5)
+def test_removed_cgroups_and_deleted_pods_are_restored(metadata_cache, kernel, tmp_path):
+    metadata_cache.apply_cgroup_events([kernel.removed(5, 200)], kernel)
+    metadata_cache.pods.remove(UID, 0.0)
+    journal = FakeJournal()
+    metadata_cache.stage(journal)
+    after = next_agent(tmp_path, journal)
+    assert names_of(after, 5) == ("cart", "app")
+    assert after.cgroups.get(5) == metadata_cache.cgroups.get(5)
     assert sorted(after.tracked_cgroups.counters_of(4, {4: 4, 5: 5, 6: 6})) == [4, 5, 6]
-    assert after.pods.get(UID) == here.pods.get(UID)
+    assert after.pods.get(UID) == metadata_cache.pods.get(UID)
     assert after.pods.is_deleted(UID)
     assert after.pods_with_cgroups() == {UID}, "its own directory lives"
 
 
-def test_a_pod_that_was_gone_stays_as_long_under_the_next_agent(here, tmp_path):
-    here.pods.remove(UID, 0.0)
-    kept = Kept()
-    here.stage(kept)
-    after = next_agent(tmp_path, kept, monotonic=1_000_000.0)
+def test_a_deleted_pod_is_kept_for_its_full_time_after_a_restart(metadata_cache, tmp_path):
+    metadata_cache.pods.remove(UID, 0.0)
+    journal = FakeJournal()
+    metadata_cache.stage(journal)
+    after = next_agent(tmp_path, journal, monotonic=1_000_000.0)
     after.forget(0, 1_000_000.0 + KEEP_DELETED_S - 1)
     assert after.pods.get(UID)
     after.forget(0, 1_000_000.0 + KEEP_DELETED_S + 1)
     assert after.pods.get(UID) is None
 
 
-def test_after_a_boot_pods_are_known_and_cgroups_are_not(here, tmp_path):
-    kept = Kept()
-    here.stage(kept)
-    after = next_agent(tmp_path, kept, cgroups=False)
+def test_after_a_reboot_pods_are_restored_and_cgroups_are_not(metadata_cache, tmp_path):
+    journal = FakeJournal()
+    metadata_cache.stage(journal)
+    after = next_agent(tmp_path, journal, cgroups=False)
     assert after.pods.uids() == [UID]
     assert after.cgroups.ids() == []
 
 
-def test_only_what_changed_is_staged_again(here, kernel):
-    kept = Kept()
-    here.stage(kept)
-    assert sorted(kept.staged) == [(CGROUPS, 4), (CGROUPS, 5), (CGROUPS, 6), (PODS, UID)]
-    kept.staged.clear()
-    here.stage(kept)
-    assert kept.staged == []
-    here.apply_cgroup_events([kernel.removed(6, 200)], kernel)
-    here.pods.put(a_pod(OTHER))
-    here.stage(kept)
-    assert sorted(kept.staged) == [(CGROUPS, 6), (PODS, OTHER)]
-    kept.staged.clear()
-    here.stage(kept, everything=True)
-    assert len(kept.staged) == 5
+def test_only_what_changed_is_staged_again(metadata_cache, kernel):
+    journal = FakeJournal()
+    metadata_cache.stage(journal)
+    assert sorted(journal.staged) == [(CGROUPS, 4), (CGROUPS, 5), (CGROUPS, 6), (PODS, UID)]
+    journal.staged.clear()
+    metadata_cache.stage(journal)
+    assert journal.staged == []
+    metadata_cache.apply_cgroup_events([kernel.removed(6, 200)], kernel)
+    metadata_cache.pods.put(a_pod(OTHER))
+    metadata_cache.stage(journal)
+    assert sorted(journal.staged) == [(CGROUPS, 6), (PODS, OTHER)]
+    journal.staged.clear()
+    metadata_cache.stage(journal, everything=True)
+    assert len(journal.staged) == 5
 
 
-def test_what_is_forgotten_here_is_forgotten_there(here, kernel, tmp_path):
-    here.apply_cgroup_events([kernel.removed(6, 200)], kernel)
-    here.pods.remove(UID, 0.0)
-    kept = Kept()
-    here.stage(kept)
-    assert here.forget(200 + KEEP_REMOVED_NS + 1, KEEP_DELETED_S + 1) == [6]
-    assert list(here.tracked_cgroups.counters_of(4, {5: 5, 6: 6})) == [5]
-    here.stage(kept)
-    assert sorted(kept.table(CGROUPS)) == [4, 5]
-    assert not kept.table(PODS)
-    assert name_of(next_agent(tmp_path, kept), 5) == (None, None)
+def test_what_is_forgotten_is_deleted_from_the_journal(metadata_cache, kernel, tmp_path):
+    metadata_cache.apply_cgroup_events([kernel.removed(6, 200)], kernel)
+    metadata_cache.pods.remove(UID, 0.0)
+    journal = FakeJournal()
+    metadata_cache.stage(journal)
+    assert metadata_cache.forget(200 + KEEP_REMOVED_NS + 1, KEEP_DELETED_S + 1) == [6]
+    assert list(metadata_cache.tracked_cgroups.counters_of(4, {5: 5, 6: 6})) == [5]
+    metadata_cache.stage(journal)
+    assert sorted(journal.table(CGROUPS)) == [4, 5]
+    assert not journal.table(PODS)
+    assert names_of(next_agent(tmp_path, journal), 5) == (None, None)

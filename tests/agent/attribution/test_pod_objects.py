@@ -1,4 +1,4 @@
-"""Pod objects of a real API server, read into nouns; and objects that nobody sane would send."""
+"""Pod objects of a real API server, and objects that no API server sends."""
 
 import pytest
 from hypothesis import given
@@ -17,12 +17,12 @@ json = st.recursive(
 
 @pytest.fixture
 def pods(recorded):
-    """The recorded list's pods by name without what was generated."""
+    """The recorded list's pods, by name without generated suffixes."""
     return {item["metadata"]["name"]: pod_of(item) for item in recorded("list-running.json")["items"]}
 
 
 def a_pod(metadata=(), spec=(), status=()):
-    """The least that is a pod, and what is added to it."""
+    """The smallest valid pod, with the given parts."""
     return {
         "metadata": {"uid": "u", "namespace": "n", "name": "p", **dict(metadata)},
         "spec": dict(spec),
@@ -35,7 +35,7 @@ def owned(kind, name, **labels):
     return pod_of(a_pod({"ownerReferences": [reference], "labels": labels})).workload
 
 
-def test_a_recorded_pod_says_all_that_an_event_carries(recorded):
+def test_a_recorded_pod_has_all_fields_of_an_event(recorded):
     item = next(one for one in recorded("list-running.json")["items"] if one["metadata"]["name"].startswith("cart-"))
     pod = pod_of(item)
     assert (pod.namespace, pod.name, pod.uid) == ("shop", item["metadata"]["name"], item["metadata"]["uid"])
@@ -50,16 +50,16 @@ def test_every_recorded_pod_is_read(recorded, pods):
 
 
 def test_every_container_id_of_the_recording_is_found_with_its_name(recorded, pods):
-    """Independently of the reader: by looking for containerID in the whole text of each status."""
+    """Without the code under test: by searching the whole text of each status for containerID."""
     for item in recorded("list-running.json")["items"]:
-        told = {}
+        named = {}
         for field in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
             for status in item["status"].get(field, ()):
                 for state in (status, *status["lastState"].values(), *status["state"].values()):
                     if state.get("containerID"):
-                        told[state["containerID"].removeprefix("containerd://")] = status["name"]
+                        named[state["containerID"].removeprefix("containerd://")] = status["name"]
         found = pods[item["metadata"]["name"]].containers
-        assert {one.id: one.name for one in found.values()} == told
+        assert {one.id: one.name for one in found.values()} == named
         assert all(one.runtime == "containerd" for one in found.values())
 
 
@@ -100,7 +100,7 @@ def test_the_workload_is_the_owner_that_a_person_would_name(kind, name, labels, 
 
 
 @pytest.mark.parametrize("controller", [False, None, "true", 1])
-def test_an_owner_that_is_not_the_controller_is_no_workload(controller):
+def test_an_owner_that_is_not_the_controller_is_not_the_workload(controller):
     reference = {"kind": "Job", "name": "a", "controller": controller}
     assert pod_of(a_pod({"ownerReferences": [reference]})).workload is None
 
@@ -109,13 +109,13 @@ def status(name="app", **fields):
     return {"name": name, "image": "busybox:1.36", "imageID": "docker.io/library/busybox@sha256:" + "a" * 64, **fields}
 
 
-def test_a_restarted_containers_former_id_still_has_its_name():
+def test_the_former_id_of_a_restarted_container_still_has_its_name():
     last = {"terminated": {"containerID": f"containerd://{FORMER}"}}
     pod = pod_of(a_pod(status={"containerStatuses": [status(containerID=f"containerd://{ID}", lastState=last)]}))
     assert {one.id: (one.name, one.kind) for one in pod.containers.values()} == {FORMER: ("app", "app"), ID: ("app", "app")}
 
 
-def test_the_running_containers_own_words_go_before_those_about_its_end():
+def test_the_entry_of_the_running_container_wins_over_the_one_about_its_end():
     ended = {"terminated": {"containerID": f"containerd://{ID}"}}
     pod = pod_of(a_pod(status={"containerStatuses": [status(containerID=f"containerd://{ID}", state=ended)]}))
     assert pod.containers == {ID: Container(ID, "app", "busybox:1.36", "sha256:" + "a" * 64, "app", "containerd")}
@@ -129,24 +129,24 @@ def test_an_init_container_that_restarts_always_is_a_sidecar():
 
 
 @pytest.mark.parametrize("wrong", [None, "", "7b7b", "://", "containerd://", 5, {}])
-def test_an_id_without_runtime_or_number_is_no_container(wrong):
+def test_an_id_without_runtime_or_number_is_not_a_container(wrong):
     assert pod_of(a_pod(status={"containerStatuses": [status(containerID=wrong)]})).containers == {}
 
 
 @pytest.mark.parametrize("missing", ["uid", "namespace", "name"])
 @pytest.mark.parametrize("wrong", [None, "", 5, [], {}])
-def test_an_object_without_uid_namespace_or_name_is_no_pod(missing, wrong):
+def test_an_object_without_uid_namespace_or_name_is_not_a_pod(missing, wrong):
     assert pod_of(a_pod({missing: wrong})) is None
 
 
-def test_a_label_that_is_no_text_is_not_there():
+def test_a_label_that_is_not_text_is_ignored():
     pod = pod_of(
         a_pod({"labels": {"a": 1, "b": None, "c": ["x"], "d": "yes", "": ""}, "annotations": {"kubernetes.io/config.hash": 5}})
     )
     assert (pod.labels, pod.aliases) == ({"d": "yes", "": ""}, {"u"})
 
 
-def test_of_the_annotations_only_those_asked_for_are_kept_and_a_long_one_is_cut():
+def test_only_requested_annotations_are_kept_and_long_ones_are_cut():
     annotations = {"example.com/owner": "shop", "example.com/notes": "x" * 256 * 1024, "secret": "s", "wrong": 5}
     item = a_pod({"annotations": annotations})
     kept = pod_of(item, ["example.com/owner", "example.com/notes", "wrong", "absent"]).annotations
@@ -155,23 +155,23 @@ def test_of_the_annotations_only_those_asked_for_are_kept_and_a_long_one_is_cut(
 
 
 @given(json)
-def test_no_json_makes_it_raise(item):
+def test_no_json_raises(item):
     assert pod_of(item) is None or isinstance(pod_of(item), Pod)
 
 
-places = ("labels", "annotations", "ownerReferences")
-spec_places = ("serviceAccountName", "initContainers")
-status_places = ("qosClass", "initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+metadata_fields = ("labels", "annotations", "ownerReferences")
+spec_fields = ("serviceAccountName", "initContainers")
+status_fields = ("qosClass", "initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 status_fields = ("name", "image", "imageID", "containerID", "state", "lastState")
 odd_status = st.fixed_dictionaries({}, optional=dict.fromkeys(status_fields, json))
 
 
 @given(
-    st.fixed_dictionaries({}, optional=dict.fromkeys(places, json | st.lists(st.dictionaries(st.just("kind"), json)))),
-    st.fixed_dictionaries({}, optional=dict.fromkeys(spec_places, json)),
-    st.fixed_dictionaries({}, optional=dict.fromkeys(status_places, json | st.lists(odd_status, max_size=3))),
+    st.fixed_dictionaries({}, optional=dict.fromkeys(metadata_fields, json | st.lists(st.dictionaries(st.just("kind"), json)))),
+    st.fixed_dictionaries({}, optional=dict.fromkeys(spec_fields, json)),
+    st.fixed_dictionaries({}, optional=dict.fromkeys(status_fields, json | st.lists(odd_status, max_size=3))),
 )
-def test_a_field_of_another_type_is_as_if_it_were_not_there(metadata, spec, status):
+def test_a_field_of_another_type_is_ignored(metadata, spec, status):
     pod = pod_of(a_pod(metadata, spec, status))
     assert (pod.uid, pod.namespace, pod.name) == ("u", "n", "p")
     assert all(isinstance(value, str) for value in pod.labels.values())

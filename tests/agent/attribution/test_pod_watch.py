@@ -1,4 +1,4 @@
-"""The pods' directory is kept up to date against a server that speaks list and watch over real HTTP, in good times and bad."""
+"""The pods are kept up to date by list and watch, against a server over real HTTP, with and without faults."""
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
@@ -42,7 +42,7 @@ def kubeconfig(api, tmp_path):
 
 @asynccontextmanager
 async def watching(kubeconfig, node=NODE):
-    """A directory, its watch running, and how to wait for something to come true of them."""
+    """Yields pods, the running watch, and a function that waits until a condition holds."""
     pods = Pods()
     watch = PodWatch(pods, node, kubeconfig)
     task = asyncio.create_task(watch.run())
@@ -63,7 +63,7 @@ async def watching(kubeconfig, node=NODE):
             await task
 
 
-async def test_the_pods_that_are_there_already_are_listed(api, kubeconfig):
+async def test_existing_pods_are_listed(api, kubeconfig):
     for name in ("a", "b"):
         api.cluster.add_pod(a_pod(name))
     async with watching(kubeconfig) as (pods, watch, until):
@@ -72,7 +72,7 @@ async def test_the_pods_that_are_there_already_are_listed(api, kubeconfig):
         assert pods.get("uid-of-a").name == "a"
 
 
-async def test_another_nodes_pods_are_not_asked_for(api, kubeconfig):
+async def test_pods_of_other_nodes_are_not_requested(api, kubeconfig):
     api.cluster.add_pod(a_pod("elsewhere", node="node2"))
     api.cluster.add_pod(a_pod("here"))
     async with watching(kubeconfig) as (pods, _, until):
@@ -80,7 +80,7 @@ async def test_another_nodes_pods_are_not_asked_for(api, kubeconfig):
         assert pods.get("uid-of-elsewhere") is None
 
 
-async def test_what_happens_later_comes_by_the_watch_and_costs_no_further_list(api, kubeconfig):
+async def test_later_changes_come_by_the_watch_without_another_list(api, kubeconfig):
     async with watching(kubeconfig) as (pods, watch, until):
         await until(lambda: "watch" in watch.requests)
         uid = api.cluster.add_pod(a_pod("a"))
@@ -93,7 +93,7 @@ async def test_what_happens_later_comes_by_the_watch_and_costs_no_further_list(a
     assert (api.requests["list"], api.requests["watch"]) == (1, 1)
 
 
-async def test_bookmarks_move_the_version_on_so_that_a_broken_stream_misses_nothing_old(api, kubeconfig):
+async def test_bookmarks_advance_the_version_from_which_a_broken_stream_continues(api, kubeconfig):
     async with watching(kubeconfig) as (pods, watch, until):
         await until(lambda: "watch" in watch.requests)
         api.cluster.add_pod(a_pod("elsewhere", node="node2"))
@@ -106,7 +106,7 @@ async def test_bookmarks_move_the_version_on_so_that_a_broken_stream_misses_noth
     assert api.requests["list"] == 1
 
 
-async def test_a_stream_that_breaks_is_taken_up_where_it_was(api, kubeconfig):
+async def test_a_broken_stream_continues_where_it_was(api, kubeconfig):
     async with watching(kubeconfig) as (pods, watch, until):
         await until(lambda: "watch" in watch.requests)
         for name in "abc":
@@ -118,7 +118,7 @@ async def test_a_stream_that_breaks_is_taken_up_where_it_was(api, kubeconfig):
     assert api.requests["list"] == 1
 
 
-async def test_an_expired_version_makes_it_list_anew_and_notice_what_was_deleted_meanwhile(tmp_path):
+async def test_after_an_expired_version_a_new_list_shows_what_was_deleted(tmp_path):
     async with KubernetesApi(Cluster()) as api:
         api.write_kubeconfig(tmp_path / "kubeconfig")
         gone = api.cluster.add_pod(a_pod("gone"))
@@ -135,7 +135,7 @@ async def test_an_expired_version_makes_it_list_anew_and_notice_what_was_deleted
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 403, 504])
-async def test_a_refusal_is_said_and_tried_again(api, kubeconfig, status):
+async def test_an_error_status_is_shown_and_tried_again(api, kubeconfig, status):
     api.cluster.add_pod(a_pod("a"))
     api.faults.refuse(3, status)
     async with watching(kubeconfig) as (pods, watch, until):
@@ -143,14 +143,14 @@ async def test_a_refusal_is_said_and_tried_again(api, kubeconfig, status):
         assert watch.requests[str(status)] == 3
 
 
-async def test_a_403_says_what_is_missing(api, kubeconfig):
+async def test_a_403_names_the_missing_permission(api, kubeconfig):
     api.faults.refuse(1_000_000, 403)
     async with watching(kubeconfig) as (_, watch, until):
         await until(lambda: "ClusterRole" in watch.state)
         assert not watch.synced
 
 
-async def test_after_a_401_the_token_is_read_anew(api, kubeconfig):
+async def test_after_a_401_the_token_is_read_again(api, kubeconfig):
     api.cluster.add_pod(a_pod("a"))
     api.token = "rotated"
     async with watching(kubeconfig) as (pods, watch, until):
@@ -160,7 +160,7 @@ async def test_after_a_401_the_token_is_read_anew(api, kubeconfig):
         await until(lambda: len(pods) == 1)
 
 
-async def test_a_server_that_is_away_at_the_start_is_waited_for(api, kubeconfig):
+async def test_a_server_that_is_away_at_the_start_is_tried_again(api, kubeconfig):
     await api.stop()
     async with watching(kubeconfig) as (pods, watch, until):
         await until(lambda: "ClientConnectorError" in watch.requests)
@@ -170,7 +170,7 @@ async def test_a_server_that_is_away_at_the_start_is_waited_for(api, kubeconfig)
         await until(lambda: len(pods) == 1)
 
 
-async def test_a_server_that_goes_away_takes_no_name_with_it(api, kubeconfig):
+async def test_known_pods_stay_known_while_the_server_is_away(api, kubeconfig):
     uid = api.cluster.add_pod(a_pod("a"))
     async with watching(kubeconfig) as (pods, watch, until):
         await until(lambda: pods.get(uid) and "watch" in watch.requests)
@@ -179,7 +179,7 @@ async def test_a_server_that_goes_away_takes_no_name_with_it(api, kubeconfig):
         assert (len(pods), pods.get(uid).name) == (1, "a")
 
 
-async def test_a_stream_that_fell_silent_is_left_and_taken_up_again(api, kubeconfig, monkeypatch):
+async def test_a_silent_stream_is_closed_and_continued(api, kubeconfig, monkeypatch):
     monkeypatch.setattr(pod_watch_module, "_SILENCE_S", 0.05)
     async with watching(kubeconfig) as (pods, watch, until):
         await until(lambda: "watch" in watch.requests)
@@ -190,8 +190,8 @@ async def test_a_stream_that_fell_silent_is_left_and_taken_up_again(api, kubecon
         await until(lambda: len(pods) == 1)
 
 
-async def test_a_list_in_many_pages_is_read_to_its_end(api, kubeconfig, monkeypatch):
-    """The stand-in, like a real one, answers version 0 whole; so this one asks for pages of the newest."""
+async def test_all_pages_of_a_list_are_read(api, kubeconfig, monkeypatch):
+    """The stand-in, like a real server, answers version 0 in one page; so this one answers as for the newest version."""
     monkeypatch.setattr(pod_watch_module, "_PAGE", 2)
     for name in "abcdefg":
         api.cluster.add_pod(a_pod(name))
@@ -207,7 +207,7 @@ async def test_a_list_in_many_pages_is_read_to_its_end(api, kubeconfig, monkeypa
         assert watch.requests["list"] == 4
 
 
-async def test_a_list_that_grew_too_old_between_two_pages_is_begun_anew(api, kubeconfig, monkeypatch):
+async def test_a_list_that_expired_between_two_pages_is_started_again(api, kubeconfig, monkeypatch):
     monkeypatch.setattr(pod_watch_module, "_PAGE", 2)
     for name in "abc":
         api.cluster.add_pod(a_pod(name))
@@ -226,7 +226,7 @@ async def test_a_list_that_grew_too_old_between_two_pages_is_begun_anew(api, kub
         assert (watch.requests["list"], watch.requests["expired"]) == (4, 1)
 
 
-async def test_a_kubeconfig_that_comes_later_is_waited_for(api, tmp_path):
+async def test_a_kubeconfig_that_is_written_later_is_used(api, tmp_path):
     late = tmp_path / "late"
     api.cluster.add_pod(a_pod("a"))
     async with watching(late) as (pods, watch, until):
@@ -235,16 +235,16 @@ async def test_a_kubeconfig_that_comes_later_is_waited_for(api, tmp_path):
         await until(lambda: len(pods) == 1)
 
 
-async def test_outside_a_cluster_without_a_kubeconfig_is_said(monkeypatch):
+async def test_outside_of_a_cluster_a_missing_kubeconfig_is_shown(monkeypatch):
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     async with watching(None) as (_, watch, until):
         await until(lambda: "ConfigException" in watch.requests)
         assert "Service host/port is not set" in watch.state
 
 
-@pytest.mark.parametrize(("said", "pause"), [("7", 7.0), ("0", 0.0), ("999999", 60.0), ("-1", 0.0), ("soon", 0.0), ("", 0.0)])
-def test_the_pause_that_the_server_asks_for_is_kept_within_reason(said, pause):
+@pytest.mark.parametrize(("header", "pause"), [("7", 7.0), ("0", 0.0), ("999999", 60.0), ("-1", 0.0), ("soon", 0.0), ("", 0.0)])
+def test_retry_after_is_respected_up_to_a_minute(header, pause):
     error = ApiException(status=429)
-    error.headers = {"Retry-After": said}
+    error.headers = {"Retry-After": header}
     assert retry_after_s(error) == pause
     assert retry_after_s(OSError()) == 0.0

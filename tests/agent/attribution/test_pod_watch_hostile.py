@@ -1,4 +1,4 @@
-"""What a server, or a proxy before it, may answer that is no proper list or watch: it never ends the agent."""
+"""Answers of a server, or of a proxy before it, that are not a valid list or watch: none ends the watch."""
 
 import asyncio
 import json
@@ -26,8 +26,10 @@ def line(event):
 
 
 class ScriptedApi:
-    """Answers lists with `lists`, watches with `streams`, one after the other, the last for ever. A stream is bytes; None at
-    its end keeps it open."""
+    """Answers lists with `lists` and watches with `streams`, in order; the last one again and again.
+
+    A stream is a list of chunks; None at its end keeps it open.
+    """
 
     def __init__(self):
         self.lists, self.streams = [json.dumps(LIST).encode()], [[None]]
@@ -102,7 +104,7 @@ async def watching(kubeconfig):
             await task
 
 
-async def test_half_a_line_at_a_streams_end_is_no_event_and_comes_whole_with_the_next(api, kubeconfig):
+async def test_half_a_line_at_the_end_of_a_stream_is_not_an_event(api, kubeconfig):
     b = line(added("b", 12))
     api.streams = [[line(added("a", 11)), b[:30]], [b, None]]
     async with watching(kubeconfig) as (pods, _, until):
@@ -117,7 +119,7 @@ async def test_a_line_that_comes_in_pieces_is_one_event(api, kubeconfig):
         await until(lambda: len(pods) == 2)
 
 
-async def test_an_expired_version_in_the_stream_makes_it_list_anew(api, kubeconfig):
+async def test_an_expired_version_in_the_stream_leads_to_a_new_list(api, kubeconfig):
     api.streams = [[line(EXPIRED)], [line(added("a", 11)), None]]
     async with watching(kubeconfig) as (pods, watch, until):
         await until(lambda: len(pods) == 1)
@@ -130,7 +132,7 @@ async def test_the_recorded_answer_to_an_old_version_is_understood(api, kubeconf
         await until(lambda: api.listed == 2)
 
 
-async def test_the_whole_recorded_stream_is_followed(api, kubeconfig, recorded_events):
+async def test_the_whole_recorded_stream_is_applied(api, kubeconfig, recorded_events):
     api.streams = [[line(event) for event in recorded_events], [None]]
     last = [event["object"]["metadata"]["resourceVersion"] for event in recorded_events][-1]
     async with watching(kubeconfig) as (pods, _, until):
@@ -146,14 +148,14 @@ async def test_the_whole_recorded_stream_is_followed(api, kubeconfig, recorded_e
     [b"<html>\n", b"{\n", line({"type": "ERROR", "object": {"code": 500, "message": "etcd"}}), line({"type": "ERROR"})],
     ids=["html", "cut", "error", "empty error"],
 )
-async def test_an_odd_line_is_trouble_that_passes(api, kubeconfig, chunk):
+async def test_after_an_invalid_line_the_watch_recovers(api, kubeconfig, chunk):
     api.streams = [[chunk], [line(added("a", 11)), None]]
     async with watching(kubeconfig) as (pods, _, until):
         await until(lambda: len(pods) == 1)
 
 
 @pytest.mark.parametrize("event", [{"type": "NEW", "object": {}}, {"type": "ADDED", "object": {"metadata": {}}}, {}])
-async def test_an_event_that_says_nothing_to_us_is_passed_over(api, kubeconfig, event):
+async def test_an_unknown_event_is_skipped(api, kubeconfig, event):
     api.streams = [[line(event), line(added("a", 11)), None]]
     async with watching(kubeconfig) as (pods, _, until):
         await until(lambda: len(pods) == 1)
@@ -161,7 +163,7 @@ async def test_an_event_that_says_nothing_to_us_is_passed_over(api, kubeconfig, 
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b'{"items": null}'])
-async def test_an_odd_list_is_trouble_that_passes(api, kubeconfig, body):
+async def test_after_an_invalid_list_the_watch_recovers(api, kubeconfig, body):
     api.lists = [body, json.dumps(LIST).encode()]
     api.streams = [[line(added("a", 11)), None]]
     async with watching(kubeconfig) as (pods, _, until):
@@ -169,14 +171,14 @@ async def test_an_odd_list_is_trouble_that_passes(api, kubeconfig, body):
 
 
 async def never(until, true):
-    """It does not come true, though there is time enough for it ten times over."""
+    """Asserts that the condition stays false for ten times as long as it would need."""
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
             await until(true)
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b'{"metadata": [1]}', b'{"items": 5}'])
-async def test_a_list_of_another_shape_is_trouble_that_passes(api, kubeconfig, body):
+async def test_after_a_list_of_another_shape_the_watch_recovers(api, kubeconfig, body):
     api.lists = [body, json.dumps(LIST).encode()]
     api.streams = [[line(added("a", 11)), None]]
     async with watching(kubeconfig) as (pods, _, until):
@@ -184,14 +186,14 @@ async def test_a_list_of_another_shape_is_trouble_that_passes(api, kubeconfig, b
 
 
 @pytest.mark.parametrize("event", [[], None, 5, {"type": "ERROR", "object": "x"}, {"type": "ADDED", "object": ["x"]}])
-async def test_an_event_of_another_shape_is_trouble_that_passes(api, kubeconfig, event):
+async def test_after_an_event_of_another_shape_the_watch_recovers(api, kubeconfig, event):
     api.streams = [[line(event)], [line(added("a", 11)), None]]
     async with watching(kubeconfig) as (pods, _, until):
         await until(lambda: len(pods) == 1)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "\x00"])
-async def test_a_kubeconfig_that_is_half_written_is_trouble_that_passes(api, kubeconfig, text):
+async def test_after_a_half_written_kubeconfig_the_watch_recovers(api, kubeconfig, text):
     whole = kubeconfig.read_text()
     kubeconfig.write_text(text)
     async with watching(kubeconfig) as (_, watch, until):
@@ -200,7 +202,7 @@ async def test_a_kubeconfig_that_is_half_written_is_trouble_that_passes(api, kub
         await until(lambda: api.versions)
 
 
-async def test_an_api_that_is_away_for_hours_stops_nothing(tmp_path, monkeypatch):
+async def test_an_api_that_is_away_for_hours_does_not_end_the_watch(tmp_path, monkeypatch):
     monkeypatch.setattr(pod_watch_module, "_BACKOFF", Backoff(1.0, 0.0))
     async with watching(tmp_path / "nowhere") as (_, watch, until):
         await until(lambda: watch.requests.get("ConfigException", 0) > 1100)
@@ -213,7 +215,7 @@ async def test_a_server_that_ends_each_stream_at_once_is_not_hammered(api, kubec
         await never(until, lambda: len(api.versions) > 20)
 
 
-async def test_a_server_whose_every_list_is_expired_already_is_not_hammered(api, kubeconfig, monkeypatch):
+async def test_a_server_with_only_expired_lists_is_not_hammered(api, kubeconfig, monkeypatch):
     monkeypatch.setattr(pod_watch_module, "_BACKOFF", Backoff(3600.0, 3600.0))
     api.streams = [[line(EXPIRED)]]
     async with watching(kubeconfig) as (_, _, until):

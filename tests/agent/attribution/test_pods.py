@@ -1,4 +1,4 @@
-"""The directory of pods: what the API told last, by every uid that a cgroup's path may use."""
+"""The known pods, by every uid that a cgroup's path may have."""
 
 import pytest
 
@@ -38,8 +38,8 @@ def test_a_static_pods_new_mirror_takes_over_its_hash(pods):
     assert pods.get("old") is None
 
 
-def test_a_static_pods_new_mirror_that_only_a_list_tells_of_takes_over_its_hash(pods):
-    """The mirror was deleted and made anew while no watch was open."""
+def test_a_static_pods_new_mirror_that_a_list_shows_takes_over_its_hash(pods):
+    """The mirror was deleted and created again while no watch was open."""
     pods.put(a_pod("old", aliases=[HASH]))
     pods.replace([a_pod("new", aliases=[HASH])], 0.0)
     assert pods.get(HASH).uid == "new"
@@ -67,7 +67,7 @@ def test_a_deleted_pod_is_not_counted_and_still_found_for_a_while(pods):
     assert pods.get(UID) is None
 
 
-def test_a_second_deletion_does_not_put_off_the_first(pods):
+def test_a_second_deletion_does_not_change_the_time_of_the_first(pods):
     pods.put(a_pod())
     pods.remove(UID, 0.0)
     pods.remove(UID, KEEP_DELETED_S)
@@ -75,13 +75,13 @@ def test_a_second_deletion_does_not_put_off_the_first(pods):
     assert pods.get(UID) is None
 
 
-def test_the_deletion_of_an_unknown_pod_is_nothing(pods):
+def test_the_deletion_of_an_unknown_pod_is_ignored(pods):
     pods.remove("never seen", 0.0)
     pods.forget(KEEP_DELETED_S + 1)
     assert len(pods) == 0
 
 
-def test_a_pod_that_comes_again_is_not_forgotten(pods):
+def test_a_pod_that_is_put_again_is_not_forgotten(pods):
     pods.put(a_pod())
     pods.remove(UID, 0.0)
     pods.put(a_pod())
@@ -89,7 +89,7 @@ def test_a_pod_that_comes_again_is_not_forgotten(pods):
     assert (len(pods), pods.get(UID).name) == (1, "web")
 
 
-def test_what_a_list_does_not_name_is_gone(pods):
+def test_a_pod_that_is_not_in_a_list_is_deleted(pods):
     pods.put(a_pod("a"))
     pods.put(a_pod("b"))
     pods.replace([a_pod("b"), a_pod("c")], 0.0)
@@ -98,13 +98,13 @@ def test_what_a_list_does_not_name_is_gone(pods):
     assert [pods.get(uid) is not None for uid in "abc"] == [False, True, True]
 
 
-def test_a_list_that_is_empty_removes_all(pods):
+def test_an_empty_list_deletes_all(pods):
     pods.put(a_pod("a"))
     pods.replace([], 0.0)
     assert len(pods) == 0
 
 
-def test_a_container_that_the_status_names_no_more_can_still_be_asked_about(pods):
+def test_a_container_that_left_the_status_is_still_found(pods):
     pods.put(a_pod(UID, "first"))
     pods.put(a_pod(UID, "second"))
     assert pods.get(UID).containers.keys() == {"first", "second"}
@@ -118,7 +118,7 @@ def test_a_container_that_was_restarted_keeps_its_image(pods):
     assert pods.get(UID).containers["first"].image == "busybox:1.36"
 
 
-def test_a_pod_that_restarts_for_ever_does_not_grow_for_ever(pods):
+def test_a_pod_with_many_restarts_stays_bounded(pods):
     for restart in range(3_000):
         pods.put(a_pod(UID, str(restart)))
     assert len(pods.get(UID).containers) < 1_000

@@ -1,4 +1,4 @@
-"""Identity against a real cluster: each process that ran in it belongs to the pod, container and kind that it truly had."""
+"""Attribution of a recorded real cluster: each process has the pod, container and kind that it had there."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from agent.attribution.cgroups import Cgroups
 from agent.attribution.pod_objects import pod_of
 from agent.attribution.pods import Pods
 
-# What ran at the moment of the recording, told from workloads.yaml and the command lines, not from the agent.
+# What ran at the moment of the recording, by workloads.yaml and the command lines, not by the agent.
 TRUTH = {
     ("static-proxy-node1", "proxy", "app"): 2,
     ("static-proxy-node1", None, "sandbox"): 1,
@@ -37,7 +37,7 @@ def processes(recorded):
 
 @pytest.fixture
 def cgroups(processes):
-    """A walk gives no time of birth, but ids that rise; the recording's processes are in the order of their start."""
+    """A walk gives no creation times, but rising ids; the recording's processes are sorted by their start."""
     found, ids = Cgroups(), {}
     for process in sorted(processes, key=lambda process: process["host_pid"]):
         path = path_of(process)
@@ -54,24 +54,24 @@ def pods(recorded):
     return pods
 
 
-def test_every_process_is_told_with_its_pod_container_and_kind(processes, cgroups, pods):
-    attributions, told = Attributions(cgroups, pods, api=True), {}
+def test_every_process_gets_its_pod_container_and_kind(processes, cgroups, pods):
+    attributions, counts = Attributions(cgroups, pods, api=True), {}
     for process in processes:
         attribution = attributions.resolve_final(cgroups.ids[path_of(process)])
         assert attribution.state == "resolved"
-        whose = (attribution.pod.name, attribution.container.name, attribution.container.kind)
-        told[whose] = told.get(whose, 0) + 1
-    assert told == TRUTH
+        names = (attribution.pod.name, attribution.container.name, attribution.container.kind)
+        counts[names] = counts.get(names, 0) + 1
+    assert counts == TRUTH
 
 
-def test_only_sandboxes_had_to_be_given_up(processes, cgroups, pods):
+def test_only_sandboxes_have_to_wait(processes, cgroups, pods):
     attributions = Attributions(cgroups, pods, api=True)
     for process in processes:
         known = attributions.find(cgroups.ids[path_of(process)]) is not None
         assert known == (process["comm"] != "pause")
 
 
-def test_without_the_api_every_process_still_says_its_pods_uid_and_its_containers_id(processes, cgroups):
+def test_without_the_api_every_process_has_pod_uid_and_container_id_by_its_path(processes, cgroups):
     attributions = Attributions(cgroups, Pods(), api=False)
     for process in processes:
         path = path_of(process)
@@ -79,8 +79,8 @@ def test_without_the_api_every_process_still_says_its_pods_uid_and_its_container
         assert path == f"{path.rpartition('/pod')[0]}/pod{attribution.pod_uid}/{attribution.container.id}"
 
 
-def test_the_whole_recorded_life_ends_with_the_pods_that_were_there_at_its_end(recorded_events):
-    """ADDED, MODIFIED and DELETED in their order: what was deleted is gone, and its containers have names all the same."""
+def test_the_recorded_events_end_with_the_pods_that_existed_at_the_end(recorded_events):
+    """ADDED, MODIFIED and DELETED in their order. Deleted pods do not count, but their containers still have names."""
     pods, alive, ids = Pods(), set(), {}
     for event in recorded_events:
         if event["type"] == "BOOKMARK":

@@ -1,4 +1,4 @@
-"""Batches to put into a journal, and all that can be seen of one from outside."""
+"""Batches to put into a journal, and readers of its queues and accounts."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def a_batch(name="a", size=10, forks=(), *, stream=STREAM, since=0.0, own=1, bod
 
 
 async def at_once(head):
-    """The head, when it can be had without waiting for anybody but the journal's own thread."""
+    """The head of a queue, which needs to wait for nothing but the journal's thread."""
     return await asyncio.wait_for(head, 5)
 
 
 async def nothing_yet(queue):
-    """Whether the head is not to be had now."""
+    """Whether the queue's head is not available now."""
     waiting = asyncio.ensure_future(queue.head())
     await asyncio.sleep(0.01)
     waiting.cancel()
@@ -32,7 +32,7 @@ async def nothing_yet(queue):
 
 
 async def drained(queue, most=None):
-    """Takes the batches out as delivered, in their order."""
+    """Completes the batches as delivered, in their order."""
     out = []
     while len(queue) and (most is None or len(out) < most):
         batch = await at_once(queue.head())
@@ -42,15 +42,15 @@ async def drained(queue, most=None):
 
 
 def counts(account):
-    """Only what is not nothing."""
+    """All counts of an account that are not empty."""
     every = {("delivered", ""): account.delivered}
     every |= {("lost", reason): forks for reason, forks in account.lost.items()}
     every |= {("filtered", reason): forks for reason, forks in account.filtered.items()}
     return {key: +forks for key, forks in every.items() if +forks}
 
 
-def told(journal, sink="siem", stream=STREAM):
-    """Forks that were put in for a sink, as far as the journal says what became of them."""
+def accounted_for(journal, sink="siem", stream=STREAM):
+    """Forks by cgroup: delivered, lost and still queued."""
     account, queue = journal.account(stream, sink), journal.queue(sink)
     gone = sum(account.lost.values(), Counter())
     return account.delivered + gone + queue.counts_of(stream)

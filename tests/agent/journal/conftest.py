@@ -1,4 +1,4 @@
-"""Journals in a folder, closed at the end; opened anew as the next agent would."""
+"""State directories with journals, which are closed at the end of a test."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from agent.journal import Journal
 LIMITS = {"siem": 1 << 20, "collector": 1 << 20}
 
 
-class Place:
-    """A state directory. `opened` is what an agent does that starts there."""
+class StateDirectory:
+    """A state directory. `opened`: the journal of an agent that starts there."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -30,8 +30,8 @@ class Place:
         await journal.open()
         return journal
 
-    async def again(self, journal, **limits):
-        """The next agent, after this one left."""
+    async def next_agent(self, journal, **limits):
+        """Closes the journal and opens that of the next agent."""
         await journal.close()
         self._journals.remove(journal)
         return await self.opened(**limits)
@@ -40,7 +40,7 @@ class Place:
         return sorted(path.name for path in self.folder.iterdir() if ".corrupt-" in path.name)
 
     def sql(self, *statements):
-        """Somebody else's hand in the file, while no agent has it."""
+        """Changes the file while no journal is open."""
         connection = sqlite3.connect(self.file)
         for statement in statements:
             connection.execute(statement)
@@ -53,23 +53,23 @@ class Place:
 
 
 @pytest.fixture(scope="session")
-def quick():
-    """Makes folders where a new file waits for no disk."""
+def in_memory():
+    """Makes directories in memory, where no write waits for a disk."""
     memory = "/dev/shm"
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
         yield lambda: Path(tempfile.mkdtemp(dir=folder))
 
 
 @pytest.fixture
-async def place(quick):
-    place = Place(quick() / "state")
-    yield place
-    await place.close()
+async def state_dir(in_memory):
+    state_dir = StateDirectory(in_memory() / "state")
+    yield state_dir
+    await state_dir.close()
 
 
 @pytest.fixture
 async def disk(tmp_path):
-    """A place on the real disk."""
-    place = Place(tmp_path / "state")
-    yield place
-    await place.close()
+    """A state directory on the real disk."""
+    state_dir = StateDirectory(tmp_path / "state")
+    yield state_dir
+    await state_dir.close()

@@ -1,4 +1,4 @@
-"""kill -9 at any moment of a real process leaves what some commit saved, and no commit that it had told of is gone."""
+"""kill -9 of a real process leaves the content of some commit, not older than the last one that it reported."""
 
 import os
 import random
@@ -8,34 +8,34 @@ import sys
 import time
 from collections import Counter
 
-from tests.agent.journal.batches import drained, told
-from tests.agent.journal.victim import LIMITS, forks_of
+from tests.agent.journal.batches import accounted_for, drained
+from tests.agent.journal.writer import LIMITS, forks_of
 
 KILLS = int(os.environ.get("KILLS", "6"))
 
 
 def killed(file, seed):
-    """Lets an agent live for a moment; returns the last commit that it told of."""
-    command = [sys.executable, "-m", "tests.agent.journal.victim", str(file), str(seed)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as victim:
-        first = victim.stdout.readline()
+    """Runs a writer for a moment and kills it; returns the last commit that it reported."""
+    command = [sys.executable, "-m", "tests.agent.journal.writer", str(file), str(seed)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        first = writer.stdout.readline()
         assert first, "it did not come to its first commit"
         time.sleep(random.uniform(0, 0.15))  # noqa: S311  any moment will do
-        victim.send_signal(signal.SIGKILL)
-        return int((first + victim.stdout.read()).split()[-1])
+        writer.send_signal(signal.SIGKILL)
+        return int((first + writer.stdout.read()).split()[-1])
 
 
-async def test_killed_again_and_again_it_goes_on_where_it_stopped(disk):
+async def test_after_each_of_many_kills_it_continues_where_it_stopped(disk):
     for kill in range(KILLS):
-        told_of = killed(disk.file, kill)
+        reported = killed(disk.file, kill)
         journal = await disk.opened(**LIMITS)
         assert (journal.trouble, journal.corruptions) == (None, 0)
         saved = int(journal.table("number")["put"])
-        assert saved >= told_of
+        assert saved >= reported
         put = sum((forks_of(number) for number in range(saved + 1)), Counter())
         for sink in LIMITS:
             queue = journal.queue(sink)
-            assert +told(journal, sink, "0f2a.1") == +put
+            assert +accounted_for(journal, sink, "0f2a.1") == +put
             numbers = [saved - len(queue) + 1 + at for at in range(len(queue))]
             assert [entry.counts() for entry in queue] == [+forks_of(number) for number in numbers]
         assert max(journal.table("waiting")) == saved + 19

@@ -1,4 +1,4 @@
-"""What waits for a sink: in order, bounded in bytes, and what had to go is named."""
+"""The batches that wait for a sink: in order, bounded in bytes, and losses are counted."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ def queue(journal):
     return journal.queue("siem")
 
 
-async def test_the_oldest_comes_first_and_stays_until_it_is_settled(queue):
+async def test_the_oldest_comes_first_and_stays_until_it_is_completed(queue):
     first, second = a_batch("first"), a_batch("second")
     queue.put(first)
     queue.put(second)
@@ -31,7 +31,7 @@ async def test_the_oldest_comes_first_and_stays_until_it_is_settled(queue):
     assert await queue.head() is second
 
 
-async def test_who_comes_too_early_waits_for_the_first(queue):
+async def test_head_waits_for_the_first_batch(queue):
     waiting = asyncio.create_task(queue.head())
     await asyncio.sleep(0)
     assert not waiting.done()
@@ -40,7 +40,7 @@ async def test_who_comes_too_early_waits_for_the_first(queue):
     assert await waiting is batch
 
 
-async def test_bytes_and_forks_are_those_of_what_is_there(queue):
+async def test_bytes_and_forks_are_those_of_the_waiting_batches(queue):
     queue.put(a_batch(size=30, forks={7: 2, 8: 1}))
     queue.put(a_batch(size=40, forks={7: 5}, stream="other"))
     assert (len(queue), queue.bytes, queue.forks) == (2, 70, 8)
@@ -51,7 +51,7 @@ async def test_bytes_and_forks_are_those_of_what_is_there(queue):
     assert (queue.forks_of(STREAM), queue.counts_of(STREAM)) == (0, {})
 
 
-async def test_when_it_is_full_the_oldest_go_and_are_counted_by_cgroup_in_their_own_streams_account(journal, queue):
+async def test_in_a_full_queue_the_oldest_are_lost_and_counted_by_cgroup_in_their_streams_account(journal, queue):
     queue.put(a_batch("1", 40, {7: 2}))
     queue.put(a_batch("2", 40, {7: 1, 8: 4}, stream="other"))
     queue.put(a_batch("3", 20, {9: 1}))
@@ -63,21 +63,21 @@ async def test_when_it_is_full_the_oldest_go_and_are_counted_by_cgroup_in_their_
     assert (queue.bytes, queue.forks) == (80, 10)
 
 
-async def test_a_batch_that_is_too_large_for_it_is_kept_alone(journal, queue):
+async def test_a_batch_above_the_limit_is_kept_alone(journal, queue):
     queue.put(a_batch("small", 10, {7: 1}))
     queue.put(a_batch("huge", 500, {8: 1}))
     assert journal.account(STREAM, "siem").lost == {"journal_full": {7: 1}}
     assert ((await queue.head()).id, len(queue)) == ("huge", 1)
 
 
-async def test_what_was_delivered_and_what_was_lost_is_counted_in_its_streams_account(journal, queue):
+async def test_delivered_and_lost_forks_are_counted_in_their_streams_account(journal, queue):
     queue.put(a_batch(forks={7: 5, 8: 1}, stream="other"))
     assert queue.complete(await queue.head(), delivered={7: 3, 8: 1}, lost={"rejected": {7: 2}})
     assert counts(journal.account("other", "siem")) == {("delivered", ""): {7: 3, 8: 1}, ("lost", "rejected"): {7: 2}}
     assert counts(journal.account(STREAM, "siem")) == {}
 
 
-async def test_what_had_to_go_while_it_was_on_its_way_can_not_be_settled(journal, queue):
+async def test_a_batch_that_was_dropped_while_it_was_sent_cannot_be_completed(journal, queue):
     queue.put(a_batch("first", 90, {7: 1}))
     on_its_way = await queue.head()
     queue.put(a_batch("second", 90, {8: 1}))
@@ -86,7 +86,7 @@ async def test_what_had_to_go_while_it_was_on_its_way_can_not_be_settled(journal
     assert [batch.id for batch in await drained(queue)] == ["second"]
 
 
-async def test_what_was_settled_can_not_be_settled_once_more(journal, queue):
+async def test_a_completed_batch_cannot_be_completed_again(journal, queue):
     queue.put(a_batch(forks={7: 1}))
     batch = await queue.head()
     assert queue.complete(batch, delivered=batch.forks)
@@ -97,7 +97,7 @@ async def test_what_was_settled_can_not_be_settled_once_more(journal, queue):
     assert (journal.account(STREAM, "siem").delivered, len(queue)) == ({7: 1}, 1)
 
 
-async def test_parts_take_the_place_of_the_whole_in_its_order(queue):
+async def test_the_parts_of_a_batch_take_its_position(queue):
     queue.put(a_batch("whole", 40, {7: 3}))
     queue.put(a_batch("after"))
     whole = await queue.head()
@@ -107,7 +107,7 @@ async def test_parts_take_the_place_of_the_whole_in_its_order(queue):
     assert (queue.bytes, queue.forks) == (0, 0)
 
 
-async def test_empty_waits_until_the_last_is_settled_and_not_for_what_took_its_place(queue):
+async def test_empty_waits_for_the_parts_of_the_last_batch_too(queue):
     queue.put(a_batch("whole"))
     waiting = asyncio.create_task(queue.empty())
     await asyncio.sleep(0)
@@ -119,19 +119,19 @@ async def test_empty_waits_until_the_last_is_settled_and_not_for_what_took_its_p
     await at_once(waiting)
 
 
-async def test_nothing_to_wait_for_is_no_wait(queue):
+async def test_empty_returns_at_once_for_an_empty_queue(queue):
     await at_once(queue.empty())
     assert queue.oldest() is None
 
 
-async def test_the_age_is_that_of_the_oldest(queue):
+async def test_the_age_of_a_queue_is_that_of_its_oldest_batch(queue):
     queue.put(a_batch(since=3.0))
     queue.put(a_batch(since=9.0))
     assert queue.oldest() == 3.0
 
 
-async def test_a_sender_gets_only_what_a_commit_has_saved(place):
-    journal = await place.opened()
+async def test_a_sender_gets_only_batches_that_a_commit_has_saved(state_dir):
+    journal = await state_dir.opened()
     queue = journal.queue("siem")
     queue.put(a_batch("first"))
     assert await nothing_yet(queue)
@@ -143,8 +143,8 @@ async def test_a_sender_gets_only_what_a_commit_has_saved(place):
     assert await nothing_yet(queue)
 
 
-async def test_the_parts_of_what_was_saved_need_not_wait_for_a_commit(place):
-    journal = await place.opened()
+async def test_the_parts_of_a_saved_batch_need_not_wait_for_a_commit(state_dir):
+    journal = await state_dir.opened()
     queue = journal.queue("siem")
     queue.put(a_batch("whole", 40, {7: 2}))
     await journal.commit()
@@ -155,12 +155,12 @@ async def test_the_parts_of_what_was_saved_need_not_wait_for_a_commit(place):
     assert [batch.id for batch in await drained(queue)] == ["1"]
 
 
-async def test_what_had_to_go_while_it_was_read_is_not_given_out(place):
-    journal = await place.opened(siem=25_000)
+async def test_a_batch_that_was_dropped_while_it_was_read_is_not_returned(state_dir):
+    journal = await state_dir.opened(siem=25_000)
     for number in range(2):
         journal.queue("siem").put(a_batch(f"{number}", 10_000, {7: 1}))
     await journal.commit()
-    journal = await place.again(journal, siem=25_000)
+    journal = await state_dir.next_agent(journal, siem=25_000)
     waiting = asyncio.create_task(journal.queue("siem").head())
     await asyncio.sleep(0)
     journal.queue("siem").put(a_batch("2", 10_000, {7: 1}))
@@ -168,7 +168,7 @@ async def test_what_had_to_go_while_it_was_read_is_not_given_out(place):
     assert [batch.id for batch in await drained(journal.queue("siem"), 1)] == ["1"]
 
 
-async def test_without_a_file_all_of_it_is_in_memory_and_what_is_too_much_for_that_is_counted(journal):
+async def test_without_a_file_batches_are_in_memory_and_losses_are_counted(journal):
     large = Journal(None, {"siem": 1 << 30, "collector": 1 << 30})
     await large.open()
     for number in range(10):

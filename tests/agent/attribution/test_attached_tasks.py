@@ -1,17 +1,17 @@
-"""Processes that came into a container after their fork are remembered just long enough to be named."""
+"""Tasks that were moved into a container are known for as long as their forks need it."""
 
 from agent.attribution.attached_tasks import AttachedTasks
 
 SECOND = 10**9
 
 
-def test_a_task_is_where_it_was_moved_to():
+def test_an_attached_task_has_the_cgroup_that_it_was_moved_to():
     attached_tasks = AttachedTasks()
     attached_tasks.add(50, 90, 7, 100)
     assert attached_tasks.cgroup_of(50, 90) == 7
 
 
-def test_a_number_that_was_given_again_is_another_task():
+def test_a_reused_tid_is_another_task():
     attached_tasks = AttachedTasks()
     attached_tasks.add(50, 90, 7, 100)
     assert attached_tasks.cgroup_of(50, 91) is None
@@ -32,7 +32,7 @@ def test_old_moves_are_forgotten():
     assert (attached_tasks.cgroup_of(50, 90), len(attached_tasks)) == (None, 1)
 
 
-def test_they_are_bounded_in_number():
+def test_the_number_of_attached_tasks_is_bounded():
     attached_tasks = AttachedTasks()
     for tid in range(50_000):
         attached_tasks.add(tid, 90, 7, 100)

@@ -1,4 +1,4 @@
-"""Whose is this cgroup: both directories made into one answer, which is never awaited and never another pod's."""
+"""The attribution of a cgroup: made of cgroups and pods, never awaited, and never another pod's."""
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ def a_pod(uid=UID, *containers, aliases=(), **fields):
 
 
 class Node:
-    """Both directories and the answer, and a kernel that numbers cgroups upwards."""
+    """Cgroups, pods and attributions, and a kernel that numbers cgroups upwards."""
 
     def __init__(self, api=True):
         self.cgroups, self.pods = Cgroups(), Pods()
@@ -43,7 +43,7 @@ def node():
     return Node()
 
 
-def test_a_hosts_process_is_the_hosts_at_once(node):
+def test_a_process_of_the_host_is_attributed_at_once(node):
     cgroup = node.created("/system.slice/ssh.service")
     attribution = node.attributions.find(cgroup)
     assert (attribution.state, attribution.by, attribution.path, attribution.pod_uid) == (
@@ -54,7 +54,7 @@ def test_a_hosts_process_is_the_hosts_at_once(node):
     )
 
 
-def test_a_containers_fork_is_pending_until_the_api_names_it(node):
+def test_a_container_is_unknown_until_the_api_names_it(node):
     cgroup = node.container(APP)
     assert node.attributions.find(cgroup) is None
     node.pods.put(a_pod())
@@ -69,7 +69,7 @@ def test_a_containers_fork_is_pending_until_the_api_names_it(node):
     )
 
 
-def test_while_it_is_pending_the_best_that_can_be_said_is_what_the_path_says(node):
+def test_until_then_resolve_now_answers_by_the_path(node):
     cgroup = node.container(APP)
     now = node.attributions.resolve_now(cgroup)
     assert (now.state, now.by, now.pod_uid, now.pod, now.container) == (
@@ -82,28 +82,28 @@ def test_while_it_is_pending_the_best_that_can_be_said_is_what_the_path_says(nod
     assert node.attributions.find(cgroup) is None
 
 
-def test_what_was_given_up_stays_given_up_and_says_what_the_path_said(node):
+def test_a_final_attribution_stays_and_is_by_the_path(node):
     cgroup = node.container(APP)
-    given_up = node.attributions.resolve_final(cgroup)
-    assert (given_up.state, given_up.by, given_up.pod_uid) == ("unresolved", "cgroup", UID)
-    assert node.attributions.find(cgroup) is given_up
+    final = node.attributions.resolve_final(cgroup)
+    assert (final.state, final.by, final.pod_uid) == ("unresolved", "cgroup", UID)
+    assert node.attributions.find(cgroup) is final
 
 
-def test_what_was_given_up_is_resolved_when_the_api_says_more(node):
+def test_a_final_attribution_is_replaced_when_the_api_knows_more(node):
     cgroup = node.container(APP)
     node.attributions.resolve_final(cgroup)
     node.pods.put(a_pod(UID, APP))
     assert node.attributions.find(cgroup).state == "resolved"
 
 
-def test_news_of_another_pod_do_not_make_it_wait_again(node):
+def test_changes_of_another_pod_keep_a_final_attribution(node):
     cgroup = node.container(APP)
-    given_up = node.attributions.resolve_final(cgroup)
+    final = node.attributions.resolve_final(cgroup)
     node.pods.put(a_pod(OTHER_UID, LATER))
-    assert node.attributions.find(cgroup) is given_up
+    assert node.attributions.find(cgroup) is final
 
 
-def test_a_known_pods_first_born_in_no_status_is_its_sandbox_once_the_wait_is_over(node):
+def test_a_known_pods_first_container_that_is_in_no_status_is_finally_its_sandbox(node):
     first, second = node.container(SANDBOX), node.container(LATER)
     node.pods.put(a_pod(UID, APP))
     assert node.attributions.find(first) is None
@@ -119,7 +119,7 @@ def test_of_containers_older_than_the_agent_the_one_with_the_lowest_id_is_the_sa
     assert node.attributions.resolve_final(early).container.kind == "sandbox"
 
 
-def test_what_a_sandbox_makes_below_itself_is_the_sandbox_too(node):
+def test_a_cgroup_nested_in_a_sandbox_is_the_sandbox_too(node):
     node.container(SANDBOX)
     below = node.created(f"/kubepods/burstable/pod{UID}/{SANDBOX}/init")
     node.pods.put(a_pod())
@@ -130,28 +130,28 @@ def test_without_the_pod_there_is_no_sandbox(node):
     assert node.attributions.resolve_final(node.container(SANDBOX)).state == "unresolved"
 
 
-def test_the_first_born_of_another_pod_is_not_this_ones_sandbox(node):
+def test_the_first_container_of_another_pod_is_not_this_ones_sandbox(node):
     node.container(SANDBOX, OTHER_UID)
     own = node.container(APP)
     node.pods.put(a_pod())
     assert node.attributions.resolve_final(own).container.kind == "sandbox"
 
 
-def test_a_dead_sandbox_is_still_the_first_born(node):
+def test_a_removed_sandbox_still_counts_as_the_first_container(node):
     sandbox, app = node.container(SANDBOX), node.container(APP)
     node.cgroups.mark_removed(sandbox, 1000)
     node.pods.put(a_pod())
     assert node.attributions.resolve_final(app).state == "unresolved"
 
 
-def test_a_pods_own_directory_is_the_pods_without_a_container(node):
+def test_a_pods_own_cgroup_has_the_pod_and_no_container(node):
     cgroup = node.created(f"/kubepods/burstable/pod{UID}")
     node.pods.put(a_pod(UID, APP))
     attribution = node.attributions.find(cgroup)
     assert (attribution.state, attribution.pod.uid, attribution.container) == ("resolved", UID, None)
 
 
-def test_an_id_that_comes_again_is_never_the_old_pods(node):
+def test_a_reused_id_never_has_the_old_pod(node):
     cgroup = node.container(APP)
     node.pods.put(a_pod(UID, APP))
     assert node.attributions.find(cgroup).pod.uid == UID
@@ -161,14 +161,14 @@ def test_an_id_that_comes_again_is_never_the_old_pods(node):
     assert node.attributions.resolve_now(cgroup).pod_uid == OTHER_UID
 
 
-def test_an_id_that_comes_again_does_not_inherit_what_was_given_up(node):
+def test_a_reused_id_does_not_inherit_a_final_attribution(node):
     cgroup = node.container(APP)
     node.attributions.resolve_final(cgroup)
     node.container(LATER, OTHER_UID, number=cgroup)
     assert node.attributions.find(cgroup) is None
 
 
-def test_a_forgotten_id_is_nobodys(node):
+def test_a_forgotten_id_is_unresolved(node):
     cgroup = node.container(APP)
     node.pods.put(a_pod(UID, APP))
     node.attributions.find(cgroup)
@@ -179,14 +179,14 @@ def test_a_forgotten_id_is_nobodys(node):
     assert (node.attributions.resolve_final(cgroup).state, node.attributions.resolve_final(cgroup).path) == ("unresolved", None)
 
 
-def test_a_static_pods_process_is_its_mirrors(node):
+def test_a_static_pods_process_has_the_uid_of_its_mirror(node):
     cgroup = node.container(APP, HASH)
     node.pods.put(a_pod(UID, APP, aliases=[HASH]))
     attribution = node.attributions.find(cgroup)
     assert (attribution.state, attribution.pod_uid) == ("resolved", UID)
 
 
-def test_a_label_that_changed_shows_on_the_next_fork_and_not_on_the_last(node):
+def test_a_changed_label_is_on_the_next_attribution_and_not_on_the_last(node):
     cgroup = node.container(APP)
     node.pods.put(a_pod(UID, APP, labels={"v": "1"}))
     before = node.attributions.find(cgroup)
@@ -195,8 +195,8 @@ def test_a_label_that_changed_shows_on_the_next_fork_and_not_on_the_last(node):
     assert before.pod.labels == {"v": "1"}
 
 
-def test_the_same_subject_is_given_while_nothing_changes(node):
-    """Encoders keep its text by its identity."""
+def test_the_same_object_is_returned_while_nothing_changes(node):
+    """Encoders cache its text by its identity."""
     cgroup = node.container(APP)
     node.pods.put(a_pod(UID, APP))
     before = node.attributions.find(cgroup)
@@ -204,7 +204,7 @@ def test_the_same_subject_is_given_while_nothing_changes(node):
     assert node.attributions.find(cgroup) is before
 
 
-def test_a_deleted_pod_stays_resolvable_and_is_forgotten_in_the_end(node):
+def test_a_deleted_pod_stays_resolvable_until_it_is_forgotten(node):
     cgroup = node.container(APP)
     node.pods.put(a_pod(UID, APP))
     node.pods.remove(UID, 1000.0)
@@ -215,21 +215,21 @@ def test_a_deleted_pod_stays_resolvable_and_is_forgotten_in_the_end(node):
     assert node.attributions.find(cgroup) is None
 
 
-def test_without_an_api_nothing_is_worth_waiting_for():
+def test_without_an_api_no_fork_waits():
     node = Node(api=False)
     attribution = node.attributions.find(node.container(APP))
     assert (attribution.state, attribution.by, attribution.pod_uid) == ("unresolved", "cgroup", UID)
 
 
-numbers, happenings = st.integers(1, 3), st.sampled_from(["born", "died", "pod", "gone", "give up"])
+numbers, happenings = st.integers(1, 3), st.sampled_from(["created", "died", "pod", "gone", "give up"])
 
 
 @given(st.lists(st.tuples(happenings, numbers, numbers), max_size=30))
-def test_no_order_of_events_ever_gives_a_cgroup_to_another_pod(steps):
+def test_no_order_of_events_attributes_a_cgroup_to_another_pod(steps):
     node, owner = Node(), {}
     for what, number, pod in steps:
         uid = f"uid-{pod}"
-        if what == "born":
+        if what == "created":
             node.container(APP, uid, number=number)
             owner[number] = uid
         elif what == "died":
@@ -252,9 +252,9 @@ def test_a_pod_can_not_take_another_pods_forks_by_an_annotation(node):
     assert node.attributions.resolve_now(cgroup).pod_uid == UID
 
 
-def test_a_container_that_a_walk_found_late_is_not_taken_for_the_sandbox(node):
+def test_a_container_that_a_walk_found_late_is_not_the_sandbox(node):
     node.container(SANDBOX)
-    app = node.container(APP, time=0)  # its birth was lost, and the walk that followed found it
+    app = node.container(APP, time=0)  # its event was lost, and the walk that followed found it
     node.pods.put(a_pod())
     assert node.attributions.resolve_final(app).container.kind is None
 
@@ -267,8 +267,8 @@ def test_a_sandbox_stays_one_when_its_pods_status_changes(node):
     assert node.attributions.resolve_now(cgroup).container.kind == "sandbox"
 
 
-def test_a_sandbox_that_is_made_anew_is_one_too_and_a_container_beside_it_is_not(node):
-    """As when the first one crashed: the kubelet ends what is left of the pod, and begins again."""
+def test_a_replaced_sandbox_is_one_too_and_a_container_beside_it_is_not(node):
+    """As after a crash of the first one: the kubelet stops what is left of the pod, and starts it again."""
     first, app = node.container(SANDBOX), node.container(APP)
     node.pods.put(a_pod(UID, APP))
     for gone in (first, app):

@@ -1,6 +1,6 @@
-"""A journal against a plain model: put, settled, split, too much, kept, committed, the disk failing, a crash at any step.
+"""A journal compared with a plain model after each step: batches, state tables, commits, a failing disk, crashes.
 
-Also in the middle of a commit or of the upkeep after it. Always, what was put in is delivered, lost or here, and in order.
+Crashes also come in the middle of a commit or of the upkeep after it. Every fork that was put is delivered, lost or queued.
 """
 
 import asyncio
@@ -24,20 +24,28 @@ from tests.agent.journal.batches import a_batch, counts
 
 pytestmark = pytest.mark.slow
 
-LIVES = int(os.environ.get("LIVES", "1000"))
+RUNS = int(os.environ.get("LIVES", "1000"))
 LIMITS = {"siem": 30_000, "collector": 9_000}
 SINKS, STREAMS, TABLES = tuple(LIMITS), ("0f2a.1", "0f2a.2"), ("a", "b")
 SIZES = (1, 100, 2000, 8000)
-WORK = ("put", "put", "put", "put_many", "take", "take", "take_partly", "set_aside", "split", "overtake")
-KEEPING = ("keep", "keep", "clear", "forget")
-COMMITS = ("commit", "commit", "commit", "commit_on_a_failing_disk", "meanwhile", "meanwhile", "meanwhile_failing")
-STEPS = (*WORK, *KEEPING, *COMMITS, "crash", "crash_while_committing")
-lives = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 999), st.integers(0, 999)), min_size=6, max_size=18)
+QUEUE_STEPS = ("put", "put", "put", "put_many", "take", "take", "take_partly", "reject", "split", "overtake")
+STATE_STEPS = ("put_item", "put_item", "clear", "forget")
+COMMITS = (
+    "commit",
+    "commit",
+    "commit",
+    "commit_on_a_failing_disk",
+    "change_while_committing",
+    "change_while_committing",
+    "change_while_failing_to_commit",
+)
+STEPS = (*QUEUE_STEPS, *STATE_STEPS, *COMMITS, "crash", "crash_while_committing")
+runs = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 999), st.integers(0, 999)), min_size=6, max_size=18)
 
 
 @dataclass
 class Model:
-    """What a journal holds. `waiting`: batches, each with whether a sender may have it. `put`: all that came in."""
+    """The content of a journal. `waiting`: batches, each with whether a sender may have it. `put`: forks that were put."""
 
     waiting: dict[str, list[tuple[Batch, bool]]] = field(default_factory=lambda: {sink: [] for sink in LIMITS})
     accounts: dict[tuple[str, str], dict[tuple[str, str], Counter]] = field(default_factory=dict)
@@ -46,15 +54,15 @@ class Model:
 
     def copy(self):
         waiting = {sink: list(batches) for sink, batches in self.waiting.items()}
-        accounts = {key: {what: forks.copy() for what, forks in kinds.items()} for key, kinds in self.accounts.items()}
+        accounts = {key: {outcome: forks.copy() for outcome, forks in kinds.items()} for key, kinds in self.accounts.items()}
         return Model(waiting, accounts, self.put.copy(), {name: items.copy() for name, items in self.state_tables.items()})
 
-    def count(self, stream, sink, what, reason, forks):
-        self.accounts.setdefault((stream, sink), {}).setdefault((what, reason), Counter()).update(forks)
+    def count(self, stream, sink, outcome, reason, forks):
+        self.accounts.setdefault((stream, sink), {}).setdefault((outcome, reason), Counter()).update(forks)
 
 
-class Life:
-    """Each step takes two numbers, to make of them what it likes."""
+class Run:
+    """A journal, its model, and the steps. Each step derives its choices from two numbers."""
 
     def __init__(self, folder):
         self.loop = asyncio.get_event_loop()
@@ -96,11 +104,11 @@ class Life:
             return
         batch = await asyncio.wait_for(queue.head(), 5)
         assert batch == waiting[0][0]
-        if how == "overtake":  # more comes while it is on its way; it may have to go for that
+        if how == "overtake":  # more batches are put while it is being sent, and may displace it
             await self.put_many(one, other)
         still = waiting[0][0] == batch
         some = Counter(dict.fromkeys(batch.forks, 1)) if how == "take_partly" else Counter()
-        lost = batch.forks if how == "set_aside" else some
+        lost = batch.forks if how == "reject" else some
         halves = []
         if how == "split":
             half = Counter({cgroup: count // 2 for cgroup, count in batch.forks.items()})
@@ -117,8 +125,8 @@ class Life:
     async def take_partly(self, one, other):
         await self.take(one, other, how="take_partly")
 
-    async def set_aside(self, one, other):
-        await self.take(one, other, how="set_aside")
+    async def reject(self, one, other):
+        await self.take(one, other, how="reject")
 
     async def split(self, one, other):
         await self.take(one, other, how="split")
@@ -126,7 +134,7 @@ class Life:
     async def overtake(self, one, other):
         await self.take(one, other, how="overtake")
 
-    async def keep(self, one, other):
+    async def put_item(self, one, other):
         table, key, value = TABLES[one % 2], one // 2 % 5, None if other % 3 == 0 else b"%d" % other * (1 + other)
         self.journal.put(table, key, value)
         items = self.now.state_tables.setdefault(table, {})
@@ -151,29 +159,29 @@ class Life:
         self._was_saved()
 
     async def commit_on_a_failing_disk(self, one, other):
-        """It takes some of what is written, and then no more."""
+        """The disk takes some of what is written, and then no more."""
         self._number()
         self._upkeep()
         self.journal._next_try = 0.0
-        room, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        limit, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (one * 60, hard))
         try:
             done = await self.journal.commit()
             if done:
                 self._was_saved()
             self.failing = not done
-            if other % 2:  # somebody's turn while it fails
+            if other % 2:  # a sender's step while the disk fails
                 await self.take(one, other)
             self._upkeep()
         finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
         self.seen["failing", done] += 1
         if not done:
             assert self.journal.trouble == "File too large" or "input/output error" in self.journal.trouble
             self.journal._next_try = 0.0
 
-    async def meanwhile(self, one, other, *, room=None):
-        """Others go on while a commit is under way: that is the next one's."""
+    async def change_while_committing(self, one, other, *, limit=None):
+        """Changes during a commit, which the next commit saves."""
         self._number()
         self._upkeep()
         self.journal._next_try = 0.0
@@ -194,9 +202,9 @@ class Life:
             meant = {id(batch) for waiting in self.now.waiting.values() for batch, _ in waiting}
             chance = random.Random(other)  # noqa: S311
             for _ in range(1 + one % 6):
-                step = chance.choice(("put", "put_many", "keep", "keep", "clear", "forget"))
+                step = chance.choice(("put", "put_many", "put_item", "put_item", "clear", "forget"))
                 await getattr(self, step)(chance.randrange(1000), chance.randrange(1000))
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft if room is None else room, hard))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft if limit is None else limit, hard))
             goes_on.set()
             done = await commit
             self._upkeep()
@@ -204,8 +212,8 @@ class Life:
             goes_on.set()
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
             file.write = write
-        self.seen["meanwhile", done] += 1
-        assert done or room is not None
+        self.seen["change_while_committing", done] += 1
+        assert done or limit is not None
         self.failing = not done
         self.journal._next_try = 0.0
         if done:
@@ -213,14 +221,14 @@ class Life:
                 waiting[:] = [(batch, ready or id(batch) in meant) for batch, ready in waiting]
             self.saved = under_way
 
-    async def meanwhile_failing(self, one, other):
-        await self.meanwhile(one, other, room=one * 40)
+    async def change_while_failing_to_commit(self, one, other):
+        await self.change_while_committing(one, other, limit=one * 40)
 
     async def crash(self, *_):
-        await self._goes_on_in(self._image(), [self.saved])
+        await self._open_next(self._image(), [self.saved])
 
     async def crash_while_committing(self, one, other):
-        """In the middle of any of its writes: of the log a part is written, of the file some pages are."""
+        """In the middle of any of its writes: a part of the WAL is written, or some pages of the file."""
         self._upkeep()
         before, images = self.saved.copy(), [self._image()]
         self.journal._storage.file._sql.set_trace_callback(lambda _: images.append(self._image()))
@@ -232,13 +240,13 @@ class Life:
         changes = [at for at in range(len(images) - 1) if images[at] != images[at + 1]] or [0]
         step = changes[one % len(changes)]
         (file, log), (file_after, log_after) = images[step : step + 2]
-        assert log == log_after or file.rstrip(b"\0") == file_after.rstrip(b"\0")  # never both, but for room that is taken
+        assert log == log_after or file.rstrip(b"\0") == file_after.rstrip(b"\0")  # never both, except for reserved space
         tear = int(other / 999 * len(log_after))
         choice = random.Random(other)  # noqa: S311
         pages = range(0, max(len(file), len(file_after)), 4096)
         torn = b"".join(choice.choice((file, file_after))[at : at + 4096] for at in pages)
         self.seen["torn file" if file != file_after else "torn log", step] += 1
-        await self._goes_on_in((torn, log_after[:tear] + log[tear:]), [before, self.saved])
+        await self._open_next((torn, log_after[:tear] + log[tear:]), [before, self.saved])
 
     def _number(self):
         self.commits += 1
@@ -258,15 +266,15 @@ class Life:
     def _image(self):
         return tuple((self.folder / name).read_bytes() for name in ("journal.sqlite3", "journal.sqlite3-wal"))
 
-    async def _goes_on_in(self, image, perhaps):
-        """The next agent, with what a kill left."""
+    async def _open_next(self, image, candidates):
+        """Opens the journal of the next agent, on the files that a kill left. `candidates`: the models that they may match."""
         await self.journal.close()
         for name, content in zip(("journal.sqlite3", "journal.sqlite3-wal"), image, strict=True):
             (self.folder / name).write_bytes(content)
         await self.start()
         number = self.journal.table("number").get(0)
-        models = [model for model in perhaps if model.state_tables.get("number", {}).get(0) == number]
-        assert models, f"what was left is of commit {number}"
+        models = [model for model in candidates if model.state_tables.get("number", {}).get(0) == number]
+        assert models, f"the files are of commit {number}"
         self.saved = models[0]
         self.now = self.saved.copy()
         for table in (*TABLES, "number"):
@@ -288,7 +296,7 @@ class Life:
 
 @pytest.fixture(scope="module")
 def small():
-    """Bounds that a short life meets: bodies are read back, the log is played into the file, room is given back."""
+    """Limits that a short run reaches: bodies are read back, the WAL is checkpointed, space is given back."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("agent.journal.batch_index._CACHE", 3000)
         patch.setattr("agent.journal.file._CHECKPOINT", 40_000)
@@ -302,20 +310,20 @@ SEEN = Counter()
 
 
 @pytest.mark.usefixtures("small")
-@settings(max_examples=LIVES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(lives)
-def test_whatever_happens_each_fork_is_here_or_delivered_or_lost_and_counted(quick, steps):
+@settings(max_examples=RUNS, deadline=None, suppress_health_check=list(HealthCheck))
+@given(runs)
+def test_every_fork_is_always_queued_delivered_or_lost_and_counted(in_memory, steps):
     async def live():
-        life = Life(quick())
-        await life.start()
+        run = Run(in_memory())
+        await run.start()
         try:
-            for what, one, other in steps:
-                life.seen[what] += 1
-                await getattr(life, what)(one, other)
-                life.all_is_as_the_model_says()
+            for outcome, one, other in steps:
+                run.seen[outcome] += 1
+                await getattr(run, outcome)(one, other)
+                run.all_is_as_the_model_says()
         finally:
-            await life.journal.close()
-            shutil.rmtree(life.folder)
-            SEEN.update(life.seen)
+            await run.journal.close()
+            shutil.rmtree(run.folder)
+            SEEN.update(run.seen)
 
     asyncio.run(live())

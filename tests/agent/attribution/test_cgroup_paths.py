@@ -1,4 +1,4 @@
-"""What a cgroup's path says, for every shape that kubelets and runtimes make, and for whatever a container makes below."""
+"""Identities from paths: every shape that kubelets and runtimes make, and whatever a container nests below its cgroup."""
 
 import string
 from typing import NamedTuple
@@ -13,7 +13,7 @@ UID, OTHER_UID = "a87d9c0e-19ae-4043-83a2-abda8b90c98e", "0fd2b1f3-3a3e-4f0a-9f5
 ID, OTHER_ID = "7b" * 32, "c4" * 32
 
 hexes = st.text("0123456789abcdef", min_size=64, max_size=64)
-# uuid4, a static pod's hash, and what somebody may write into a static pod's manifest.
+# uuid4, a static pod's hash, and what may be written into a static pod's manifest.
 uids = (
     st.uuids().map(str)
     | st.text("0123456789abcdef", min_size=32, max_size=32)
@@ -31,12 +31,12 @@ tails = st.lists(
 
 
 class Kubelet(NamedTuple):
-    """How a node's kubelet and runtime name things: the rules of kubelet's cgroup_manager_linux.go, written once more."""
+    """The names that a node's kubelet and runtime make: the rules of kubelet's cgroup_manager_linux.go, written again here."""
 
     systemd: bool
     root: tuple[str, ...]  # --cgroup-root, as directories
     qos: str | None
-    runtime: str | None  # the scheme of a status' containerID; None: the path does not say
+    runtime: str | None  # the scheme of a status' containerID; None: not in the path
     prefix: str  # of the runtime's scope; "" with a bare id
     colon: bool = False
 
@@ -70,34 +70,34 @@ outsides = hexes.flatmap(lambda node: st.sampled_from(["", f"/docker/{node}", f"
 
 
 @given(kubelets, outsides, uids, hexes)
-def test_every_kubelets_container_is_found(kubelet, outside, uid, container):
+def test_a_container_is_found_in_the_path_of_every_kubelet(kubelet, outside, uid, container):
     assert parse_cgroup_path(outside + kubelet.container(uid, container)) == PathIdentity(uid, container, kubelet.runtime)
 
 
 @given(kubelets.filter(lambda kubelet: not kubelet.colon), outsides, uids)
-def test_every_kubelets_pod_is_found_without_a_container(kubelet, outside, uid):
+def test_a_pod_is_found_in_the_path_of_every_kubelet(kubelet, outside, uid):
     assert parse_cgroup_path(outside + kubelet.pod(uid)) == PathIdentity(uid)
 
 
 @given(kubelets, outsides, uids, hexes, tails)
-def test_nothing_that_a_container_makes_below_itself_changes_whose_it_is(kubelet, outside, uid, container, tail):
+def test_nested_cgroups_do_not_change_the_identity(kubelet, outside, uid, container, tail):
     identity = parse_cgroup_path("/".join([outside + kubelet.container(uid, container), *tail]))
     assert (identity.pod, identity.container, identity.runtime) == (uid, container, kubelet.runtime)
 
 
 @given(uids, names)
-def test_a_directory_in_a_pod_that_is_no_containers_is_the_pods(uid, name):
+def test_a_cgroup_in_a_pod_that_is_not_a_container_has_the_pods_identity(uid, name):
     identity = parse_cgroup_path(f"/kubepods/pod{uid}/x{name}")
     assert identity.pod == uid
 
 
 @given(st.text() | st.lists(names | st.sampled_from(["..", "", "kubepods", "pod", "burstable"])).map("/".join))
-def test_no_path_makes_it_raise(path):
+def test_no_path_raises(path):
     assert isinstance(parse_cgroup_path(path), PathIdentity)
 
 
 @given(st.binary(max_size=1024))
-def test_no_bytes_make_it_raise(raw):
+def test_no_bytes_raise(raw):
     assert isinstance(parse_cgroup_path(raw.decode(errors="replace")), PathIdentity)
 
 
@@ -124,7 +124,7 @@ def test_no_bytes_make_it_raise(raw):
         f"/kubepods-burstable-pod{UID}.slicex/{ID}",
     ],
 )
-def test_what_is_in_no_pod_is_the_hosts(path):
+def test_a_path_outside_of_pods_is_the_hosts(path):
     assert parse_cgroup_path(path) == HOST
 
 
@@ -156,12 +156,12 @@ def test_what_is_in_no_pod_is_the_hosts(path):
     ],
     ids=["v1", "below", "systemd", "crio", "conmon", "libpod", "kind", "static"],
 )
-def test_the_shapes_as_they_are_written_down(path, identity):
+def test_the_documented_shapes_of_paths(path, identity):
     assert parse_cgroup_path(path) == identity
 
 
 @pytest.mark.parametrize("inner", [f"docker/{OTHER_ID}", f"system.slice/docker-{OTHER_ID}.scope", f"a/b/libpod-{OTHER_ID}"])
-def test_a_container_inside_the_container_is_the_outer_one_s(inner):
+def test_a_container_inside_a_container_has_the_outer_ones_identity(inner):
     assert parse_cgroup_path(f"/kubepods/pod{UID}/{ID}/{inner}") == PathIdentity(UID, ID)
 
 
@@ -173,7 +173,7 @@ def test_a_container_inside_the_container_is_the_outer_one_s(inner):
         f"kubepods-pod{OTHER_UID.replace('-', '_')}.slice:cri-containerd:{OTHER_ID}",
     ],
 )
-def test_a_container_that_names_a_directory_like_another_pods_stays_its_own_pods(below):
+def test_a_nested_cgroup_that_is_named_like_another_pod_keeps_its_own_pods_identity(below):
     identity = parse_cgroup_path(f"/kubepods/burstable/pod{UID}/{ID}/{below}")
     assert (identity.pod, identity.container) == (UID, ID)
 
@@ -187,11 +187,11 @@ def test_a_container_that_names_a_directory_like_another_pods_stays_its_own_pods
         f"/kubepods/../pod{UID}/{ID}",
     ],
 )
-def test_a_name_that_only_resembles_a_pods_is_none(path):
+def test_a_name_that_only_resembles_a_pods_has_no_container(path):
     assert parse_cgroup_path(path).container is None
 
 
-def test_a_containers_name_with_a_newline_is_no_container():
+def test_a_name_with_a_newline_is_not_a_container():
     assert parse_cgroup_path(f"/kubepods/pod{UID}/{ID}\n") == PathIdentity(UID)
 
 
@@ -199,8 +199,8 @@ def test_a_containers_name_with_a_newline_is_no_container():
     "part", ["a-" * 5_000, "kubepods-pod" * 900, "kubepods-burstable-poda-" * 450, "0" * 10_000, "/x" * 5_000]
 )
 @pytest.mark.parametrize("end", ["", ".slice", ".slice:cri-containerd:" + ID[:-1] + "x"])
-def test_a_path_of_ten_thousand_bytes_is_in_no_container_and_no_burden(part, end):
-    """The suite's own time limit is what would tell of a regular expression that goes over it again and again."""
+def test_a_path_of_ten_thousand_bytes_is_parsed_quickly(part, end):
+    """A regular expression that backtracks would run into the suite's time limit."""
     assert parse_cgroup_path(f"/{part}{end}").container is None
 
 

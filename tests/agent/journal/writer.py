@@ -1,4 +1,4 @@
-"""An agent's life in short, to be killed at any moment: batches come, are committed, and go. Says each commit's number."""
+"""A process to be killed at any moment: puts batches, commits, and completes some. Prints each commit's number."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def forks_of(number: int) -> Counter[int]:
 
 
 async def live(file: Path, seed: int) -> None:
-    chance = random.Random(seed)  # noqa: S311  a life to be told again
+    chance = random.Random(seed)  # noqa: S311  reproducible
     journal = Journal(file, LIMITS)
     await journal.open()
     last = int(journal.table("number").get("put", b"-1"))
