@@ -40,7 +40,7 @@ def heading(tree: JsonView) -> list[Piece]:
     """A summary in one line. `tree`: the collector's answer."""
     processes, when = tree["processes"].integer, _from_to(tree["from"].text, tree["to"].text)
     counts = f"{number(processes)} process{'' if processes == 1 else 'es'} forked"
-    shape = f"{number(tree['depth'].integer)} deep, at most {number(tree['fan_out'].integer)} out of one"
+    shape = f"{number(tree['depth'].integer)} deep, at most {number(tree['fan_out'].integer)} children of one process"
     pieces = [Piece(counts, "strong"), Piece(f"{when}; {shape}" if processes else when)]
     if tree["observable"].raw is False:
         pieces.append(

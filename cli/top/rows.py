@@ -165,7 +165,7 @@ def missing_pieces(entry: JsonView) -> list[Piece]:
     if entry["summed"].raw is False:
         pieces.append(Piece("not summed up yet", "dim"))
     elif awaited:
-        pieces.append(Piece(f"{number(awaited)} not here yet", "dim"))
+        pieces.append(Piece(f"{number(awaited)} not arrived yet", "dim"))
     if share:
         pieces.append(Piece(f"its share of {number(share)} is not known", "warn"))
     if not pieces:

@@ -128,7 +128,9 @@ async def test_the_commands_show_what_was_posted(real):
 
         tree = await run_forklore(real, "tree", "shop/cart-1", "--from", "-5m", **known)
         assert tree.code == 0
-        assert tree.lines[0].startswith("7 processes forked from ") and tree.lines[0].endswith("at most 5 out of one")
+        assert tree.lines[0].startswith("7 processes forked from ") and tree.lines[0].endswith(
+            "at most 5 children of one process"
+        )
         shape = [one.partition("  ")[0] if "times" not in one else one.split("  ")[0] for one in tree.lines[1:]]
         assert shape[0].endswith(" 7000/0") and "7001/1" in shape[1]
         assert sum("4 times" in one for one in tree.lines) == 1 and any("7003/3" in one for one in tree.lines)
@@ -157,7 +159,7 @@ async def test_the_screens_of_top_show_a_real_pod(real):
             assert str(pod.query_one("#error", Static).render()) == ""
     assert (
         "7 processes" in answers["overview"]
-        and "5 not here yet" in answers["overview"]
+        and "5 not arrived yet" in answers["overview"]
         and "Deployment cart" in answers["overview"]
     )
     assert "cron" in answers["pairs"] and "cron 7000/0 -> 7001/1" in answers["latest"]

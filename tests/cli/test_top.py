@@ -257,7 +257,7 @@ def test_missing_forks_are_listed_by_reason_and_complete_means_none():
 
     assert missing() == "complete"
     assert missing(missing={"ring_full": 214, "journal_full": 3}) == "214 ring full, 3 journal full"
-    assert missing(awaited=12) == "12 not here yet"
+    assert missing(awaited=12) == "12 not arrived yet"
     assert missing(unknown_share={"restart": 7}) == "its share of 7 is not known"
     assert missing(storms_in_all=1) == "complete, 1 storm so far"
 

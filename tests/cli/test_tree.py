@@ -26,7 +26,7 @@ def lines(answer, **options):
 def test_a_tree_is_indented_with_counts_and_both_pids():
     grown = tree(node(6039, children=[node(7001, children=[node(7003, "sleep")]), node(7002, "date")], seen=False))
     assert plain(heading(JsonView(grown))) == (
-        "4 processes forked from 2026-11-22 18:48:30 to 19:48:30 UTC; 2 deep, at most 3 out of one"
+        "4 processes forked from 2026-11-22 18:48:30 to 19:48:30 UTC; 2 deep, at most 3 children of one process"
     )
     assert lines(grown) == [
         "sh 6039/39  forked before  in app  2 forks, 3 below",

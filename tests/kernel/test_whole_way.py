@@ -162,7 +162,7 @@ async def test_the_pages_show_what_two_containers_did_a_storm_and_a_gap_included
         assert set(await page.locator(".forktable .comm").all_inner_texts()) == {SHOWN}
         assert await page.locator("main b:text-is('\"'), main .comm b").count() == 0
 
-        await page.click("a:text-is('Search its forks')")
+        await page.click("a:text-is('Search the forks of this pod')")
         for form, count in (("NDJSON", ndjson), ("CSV", rows_of_csv)):
             async with page.expect_download() as download:
                 await page.click(f"a:text-is('{form}')")
@@ -174,7 +174,7 @@ async def test_the_pages_show_what_two_containers_did_a_storm_and_a_gap_included
         assert ("forks", f"{made['crunch']:,}") in await numbers(page)
         ((begin, end),) = await bands(page, "storm")
         assert storm_began - 3 < begin < storm_ended and storm_began < end < storm_ended + 12
-        assert "only counted, the limit being 1,000 a second" in await page.inner_text("#bands")
+        assert "only counted; the limit is 1,000 a second" in await page.inner_text("#bands")
 
 
 def row_of(forker: Forker) -> str:

@@ -111,7 +111,7 @@ def lineage_model(forest: Forest, limit: int, *, cut: bool) -> dict[str, Any]:
         "rows": tree.rows,
         "hidden": f"{number(tree.hidden)} more processes are not listed" if tree.hidden else "",
         "cut": f"of the newest {number(limit)} of this range" if cut else "",
-        "processes": number(forest.processes),
+        "processes": f"{number(forest.processes)} process{'' if forest.processes == 1 else 'es'}",
         "depth": number(forest.depth),
         "fan_out": number(forest.fan_out),
     }

@@ -50,7 +50,7 @@ def completeness_text(entry: EntryNumbers, unknown_share: int = 0, *, observable
     if not entry["summed"]:
         return "not summed up yet"
     if entry["awaited"]:
-        return f"{number(entry['awaited'])} not here yet"
+        return f"{number(entry['awaited'])} not arrived yet"
     return "" if unknown_share else "nothing"
 
 

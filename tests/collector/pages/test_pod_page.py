@@ -266,7 +266,7 @@ async def test_the_lineage_shows_who_forked_whom(door, says, browser):
         assert await rows.locator("td:nth-of-type(1)").all_inner_texts() == ["100", "200", "300", "400 … 403"]
         assert await rows.locator("td:nth-of-type(4)").all_inner_texts() == ["6", "5", "4", ""]
         text = await page.inner_text("section[aria-labelledby=lineage] .sheethead p")
-        assert text == "6 processes, 3 deep, at most 4 out of one"
+        assert text == "6 processes, 3 deep, at most 4 children of one process"
         await page.click(".tree tbody tr:nth-of-type(2) a")
         await page.wait_for_selector("h1:has-text('Search')")
         assert await page.input_value("input[name=entity]") == "b" * 16
@@ -294,7 +294,7 @@ async def test_the_range_is_in_the_address_and_a_wrong_one_gets_an_error(door, s
         await page.click(".range a:text-is('1 h')")
         await page.wait_for_selector(".range a[aria-current=true]:text-is('1 h')")
         assert page.url == f"{door.url}{ADDRESS}?from=-1h"
-        assert "a step is 30 s" in await page.inner_text(".rangesaid")
+        assert "in steps of 30 s" in await page.inner_text(".rangesaid")
         await page.fill("input[name=from]", "yesterday")
         await page.click("button:text-is('Show')")
         await page.wait_for_selector("main [role=alert]")

@@ -78,7 +78,7 @@ def test_forks_in_no_summary_do_not_hide_what_another_stream_awaits():
     ("of", "gaps", "text"),
     [
         (counter_source(1, total=9, filed=9), [], "nothing"),
-        (counter_source(1, total=9, filed=7), [], "2 not here yet"),
+        (counter_source(1, total=9, filed=7), [], "2 not arrived yet"),
         (counter_source(1, end=None, filed=7), [], "not summed up yet"),
         (counter_source(1, total=9, lost=2, filed=7), [loss(2)], ""),
     ],
