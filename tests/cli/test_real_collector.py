@@ -47,6 +47,14 @@ class RealCollector:
             answers = orjson.loads(await answer.read())
         assert answers["accepted"] == len(events), answers
 
+    async def until_a_reader_is_connected(self):
+        async with asyncio.timeout(20):
+            while True:
+                async with self.session.get(f"{self.url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}) as answer:
+                    if "forklore_collector_streams_open 1.0" in await answer.text():
+                        return
+                await asyncio.sleep(0.05)
+
     def fork(self, sequence, pid, parent, comm="sh", *, pod="cart-1"):
         """A fork of `pid` by `parent`, `sequence` ms after the first."""
         event = deepcopy(EXAMPLES[0])
@@ -170,7 +178,7 @@ async def test_tail_reconnects_to_a_collector_that_was_killed_and_restarted(tmp_
         port = int(real.url.rpartition(":")[2])
         tail = start_forklore(real, "tail", "-o", "json", FORKLORE_TOKEN_FILE=str(real.token_file))
         process = await tail.__aenter__()
-        await asyncio.sleep(1.5)  # until it listens; there is nothing yet that it could tell
+        await real.until_a_reader_is_connected()
         await real.post(real.fork(1, 7001, 7000))
         assert orjson.loads(await process.stdout.readline())["child_pid"] == 7001
     try:

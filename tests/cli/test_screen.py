@@ -21,6 +21,7 @@ from .processes import environment_of
 pytestmark = pytest.mark.slow
 
 COLUMNS, LINES = 160, 40
+END = b"(end of output)"
 # What Textual writes to a terminal: modes, cursor, colours, the title, queries for its features.
 KNOWN = re.compile(
     r"\x1b\[[?>=<]?[0-9;:]*[$]?[a-zA-Z]"  # CSI
@@ -88,7 +89,11 @@ class Terminal:
     async def exit_code(self):
         async with asyncio.timeout(20):
             code = await self.process.wait()
-        await asyncio.sleep(0.05)
+        os.write(self._theirs, END)  # the terminal keeps the order: before this comes all that the command wrote
+        async with asyncio.timeout(20):
+            while END not in self.raw:  # noqa: ASYNC110 - the reader has no event for this
+                await asyncio.sleep(0.01)
+        self.raw = self.raw.partition(END)[0]
         return code
 
     @property

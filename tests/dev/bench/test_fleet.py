@@ -116,7 +116,7 @@ def test_after_an_outage_each_agent_has_listed_once_within_the_longest_pause():
     assert outcome.most_in_a_second < 3 * AGENTS / 10
 
 
-def test_a_server_whose_lists_are_expired_at_once_gets_requests_with_growing_pauses():
+def test_lists_that_are_expired_at_once_are_repeated_with_growing_pauses():
     class Forgetful(ApiServers):
         async def pods(self, **asked):
             return await super().pods(**{**asked, "resourceVersion": "-1"})
