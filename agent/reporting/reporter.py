@@ -67,7 +67,7 @@ class Reporter:
 
     def alive(self) -> str | None:
         since = self._clock.monotonic_s() - self._pipeline.last_turn
-        return f"the pipeline has made no turn for {since:.0f} s" if since > _HANGING_S else None
+        return f"the pipeline has not turned for {since:.0f} s" if since > _HANGING_S else None
 
     def ready(self) -> str | None:
         """Capturing, and the journal can be written. A receiver or an API that does not answer is no reason."""
