@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.attribution.cgroups import NoHierarchy
+from agent.attribution.hierarchy import NoHierarchy
 from agent.journal import JournalTaken
 from agent.kernel.capture import CannotCapture, NotPermitted, PinsTaken
 from agent.lifecycle.run import run

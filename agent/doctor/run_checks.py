@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from agent.attribution.api_access import try_access
-from agent.attribution.cgroups import Hierarchy
+from agent.attribution.hierarchy import Hierarchy
+from agent.attribution.pods.access import try_access
 from agent.doctor.check_result import CheckResult, Verdict, fail, skipped
 from agent.doctor.checks.canary import count_by_agent, count_by_own_capture, judge_canary
 from agent.doctor.checks.cluster import judge_access

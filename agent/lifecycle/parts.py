@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from agent.attribution.enricher import Enricher
 from agent.attribution.fork_decoder import ForkDecoder, RecordLayout
 from agent.attribution.metadata_cache import MetadataCache
-from agent.attribution.pod_watch import PodWatch
+from agent.attribution.pods.watch import PodWatch
 from agent.interfaces import Clock, EventFields
 from agent.journal import Journal
 from agent.kernel.capture import Capture

@@ -7,7 +7,7 @@ import gc
 from concurrent.futures import Executor
 from pathlib import Path
 
-from agent.attribution.cgroups import choose_hierarchy
+from agent.attribution.hierarchy import choose_hierarchy
 from agent.journal import Journal
 from agent.kernel.capture import open_capture
 from agent.kernel.clock import SystemClock

@@ -7,9 +7,9 @@ import os
 from functools import partial
 from typing import Final
 
-from agent.attribution.cgroups import Hierarchy
+from agent.attribution.hierarchy import Hierarchy
 from agent.attribution.metadata_cache import MetadataCache
-from agent.attribution.pod_watch import PodWatch
+from agent.attribution.pods.watch import PodWatch
 from agent.interfaces import Clock
 from agent.journal import Journal
 from agent.kernel.capture import Capture

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.attribution.metadata_cache import MetadataCache
-from agent.attribution.pod_watch import PodWatch
+from agent.attribution.pods.watch import PodWatch
 from agent.interfaces import Clock
 from agent.journal import Journal
 from agent.kernel.capture import Capture

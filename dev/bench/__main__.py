@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 from aiohttp import web
 
-from agent.attribution.cgroups import choose_hierarchy
+from agent.attribution.hierarchy import choose_hierarchy
 from agent.kernel.capture import open_capture
 from dev.bench import enrichment, schemas
 from dev.bench.api_server import traffic

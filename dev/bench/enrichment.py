@@ -16,8 +16,8 @@ from agent.attribution.attributions import Attributions
 from agent.attribution.cgroups import Cgroups
 from agent.attribution.enricher import Enricher
 from agent.attribution.fork_decoder import ForkDecoder, RecordLayout
-from agent.attribution.pod_objects import pod_of
 from agent.attribution.pods import Pods
+from agent.attribution.pods.objects import pod_of
 from agent.interfaces import AttachedTaskSource, AttributionSource
 from agent.kernel.clock import WallClock
 from agent.kernel.records import CHAIN, FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT

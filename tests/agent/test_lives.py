@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from isal import igzip
 
-from agent.attribution.cgroups import Hierarchy
+from agent.attribution.hierarchy import Hierarchy
 from agent.journal import Journal
 from agent.ledger import Queued, closed
 from agent.lifecycle.loop import Loop

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from agent.attribution.metadata_cache import MetadataCache
-from agent.attribution.pod_objects import pod_of
+from agent.attribution.pods.objects import pod_of
 from agent.model import CREATED, REMOVED, CgroupEvent
 from agent.reporting.summaries import Interval, Summaries
 from agent.settings import KubernetesSettings

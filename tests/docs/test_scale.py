@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.attribution import pod_watch as pod_watch_module
+from agent.attribution.pods import watch as pod_watch_module
 from agent.settings.sinks import BatchSettings, SinkSettings
 from dev.bench import volume
 from dev.bench.api_server import burst, virtual_time

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 
 import agent.kernel.capture as capture_module
-from agent.attribution.cgroups import choose_hierarchy
+from agent.attribution.hierarchy import choose_hierarchy
 from tests.guests.columns import chosen
 
 HOST: Final = Path("/dev/ttyS1")

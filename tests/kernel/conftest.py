@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 from isal import igzip
 
-from agent.attribution.cgroups import Hierarchy, choose_hierarchy
+from agent.attribution.hierarchy import Hierarchy, choose_hierarchy
 from agent.kernel.capture import CannotCapture, Capture, open_capture
 from agent.kernel.libbpf import load_libbpf
 from agent.kernel.programs import LoadedPrograms

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from agent.attribution.cgroups import Hierarchy
+from agent.attribution.hierarchy import Hierarchy
 from agent.doctor.check_result import CheckResult, fail, ok, skipped
 from agent.doctor.checks.status_port import samples
 from agent.kernel.capture import CannotCapture, NotPermitted, open_capture

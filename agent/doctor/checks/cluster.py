@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from agent.attribution.api_access import ApiAccess
+from agent.attribution.pods.access import ApiAccess
 from agent.doctor.check_result import CheckResult, fail, ok, warn
 
 __all__ = ["judge_access"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from agent.attribution.cgroups import Hierarchy, NoHierarchy, choose_hierarchy, has_pods
+from agent.attribution.hierarchy import Hierarchy, NoHierarchy, choose_hierarchy, has_pods
 from agent.doctor.check_result import CheckResult, fail, ok, skipped, warn
 from agent.doctor.checks.locks import LockOwner, lock_owner
 from agent.journal.errors import Corrupt, Unavailable

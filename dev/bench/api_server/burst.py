@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from agent.attribution import pod_watch as pod_watch_module
-from agent.attribution.pod_watch import PodWatch
 from agent.attribution.pods import Pods
+from agent.attribution.pods import watch as pod_watch_module
+from agent.attribution.pods.watch import PodWatch
 from dev.bench.api_server import virtual_time
 from dev.bench.api_server.servers import ApiServers, Costs, pod_watch_uses
 from dev.bench.api_server.traffic import pods_as_recorded, until

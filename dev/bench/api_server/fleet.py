@@ -19,9 +19,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agent.attribution import pod_watch as pod_watch_module
-from agent.attribution.pod_watch import PodWatch
 from agent.attribution.pods import Pods
+from agent.attribution.pods import watch as pod_watch_module
+from agent.attribution.pods.watch import PodWatch
 from dev.bench.api_server import burst, virtual_time
 from dev.bench.api_server.servers import ApiServers, Costs, Seen, pod_watch_uses
 from wire.backoff import Backoff

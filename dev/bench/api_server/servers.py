@@ -17,7 +17,7 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
-from agent.attribution import pod_watch as pod_watch_module
+from agent.attribution.pods import watch as pod_watch_module
 
 SEATS: Final = 245  # of 600 requests at once, the share of workload-low: 100 of 245
 LIST_SEATS: Final = 10  # a list of a type with many objects, however few of them it asks for

@@ -17,9 +17,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.attribution import pod_watch as pod_watch_module
-from agent.attribution.pod_watch import PodWatch
 from agent.attribution.pods import Pods
+from agent.attribution.pods import watch as pod_watch_module
+from agent.attribution.pods.watch import PodWatch
 from dev.demo.kubernetes.api_server import KubernetesApi
 from dev.demo.kubernetes.cluster import Cluster
 from dev.demo.kubernetes.pod_objects import Json

@@ -12,8 +12,8 @@ import orjson
 import pytest
 from aiohttp import web
 
-from agent.attribution.pod_watch import PodWatch
 from agent.attribution.pods import Pods
+from agent.attribution.pods.watch import PodWatch
 
 RECORDED = Path(__file__).parents[2] / "data/kubernetes-1.36"
 PAGE = 3  # pods in each page of a list, whatever the client asks for

@@ -2,7 +2,8 @@
 
 import pytest
 
-from agent.attribution.cgroups import KEEP_REMOVED_NS, MOST_NESTED, Cgroups, NoHierarchy
+from agent.attribution.cgroups import KEEP_REMOVED_NS, MOST_NESTED, Cgroups
+from agent.attribution.hierarchy import NoHierarchy
 
 UID, ID, OTHER_ID = "a87d9c0e-19ae-4043-83a2-abda8b90c98e", "7b" * 32, "c4" * 32
 POD = f"/kubepods/burstable/pod{UID}"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.attribution import cgroups
-from agent.attribution.cgroups import Hierarchy, NoHierarchy, choose_hierarchy
+from agent.attribution import hierarchy
+from agent.attribution.hierarchy import Hierarchy, NoHierarchy, choose_hierarchy
 
 # This project's own machine: v1, with the v2 hierarchy beside it.
 HYBRID = """\
@@ -44,7 +44,7 @@ PART = "51 47 0:32 {inner} {root}/part rw,relatime - cgroup cgroup rw,pids\n"
 @pytest.fixture(autouse=True)
 def inodes(monkeypatch):
     """Fakes inodes by name: a hierarchy's root has inode 1, which no directory made by a test can have."""
-    monkeypatch.setattr(cgroups, "_inode", lambda path: 26150 if path.name in {"own", "part"} else 1)
+    monkeypatch.setattr(hierarchy, "_inode", lambda path: 26150 if path.name in {"own", "part"} else 1)
 
 
 @pytest.fixture

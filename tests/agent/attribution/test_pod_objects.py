@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.attribution.pod_objects import pod_of
+from agent.attribution.pods.objects import pod_of
 from agent.model import Container, Pod
 
 ID, FORMER = "7b" * 32, "c4" * 32

@@ -7,10 +7,10 @@ from itertools import count
 import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
-from agent.attribution import pod_watch as pod_watch_module
-from agent.attribution.pod_requests import retry_after_s
-from agent.attribution.pod_watch import PodWatch
 from agent.attribution.pods import Pods
+from agent.attribution.pods import watch as pod_watch_module
+from agent.attribution.pods.requests import retry_after_s
+from agent.attribution.pods.watch import PodWatch
 from dev.demo.kubernetes.api_server import KubernetesApi
 from dev.demo.kubernetes.cluster import Cluster
 from dev.demo.kubernetes.pod_objects import Pod

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from aiohttp import web
 
-from agent.attribution import pod_watch as pod_watch_module
-from agent.attribution.pod_watch import PodWatch
 from agent.attribution.pods import Pods
+from agent.attribution.pods import watch as pod_watch_module
+from agent.attribution.pods.watch import PodWatch
 from wire.backoff import Backoff
 
 LIST = {"kind": "PodList", "metadata": {"resourceVersion": "10"}, "items": []}

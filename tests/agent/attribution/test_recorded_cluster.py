@@ -4,8 +4,8 @@ import pytest
 
 from agent.attribution.attributions import Attributions
 from agent.attribution.cgroups import Cgroups
-from agent.attribution.pod_objects import pod_of
 from agent.attribution.pods import Pods
+from agent.attribution.pods.objects import pod_of
 
 # What ran at the moment of the recording, by workloads.yaml and the command lines, not by the agent.
 TRUTH = {

@@ -11,10 +11,10 @@ from itertools import pairwise
 import orjson
 import pytest
 
-from agent.attribution import pod_watch as pod_watch_module
 from agent.attribution.attributions import Attributions
 from agent.attribution.cgroups import Cgroups
 from agent.attribution.pods import KEEP_DELETED_S
+from agent.attribution.pods import watch as pod_watch_module
 from wire.backoff import Backoff
 
 pytestmark = pytest.mark.slow

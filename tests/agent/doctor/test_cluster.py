@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from agent.attribution.api_access import ApiAccess, try_access
+from agent.attribution.pods.access import ApiAccess, try_access
 from agent.doctor.checks.cluster import judge_access
 from dev.demo.kubernetes.api_server import KubernetesApi
 from dev.demo.kubernetes.cluster import Cluster

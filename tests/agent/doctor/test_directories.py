@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.attribution.cgroups import Hierarchy
+from agent.attribution.hierarchy import Hierarchy
 from agent.doctor.checks.directories import Candidate, Cgroups, StateDirectory, judge_cgroups, judge_state, read_state
 from agent.doctor.checks.locks import LockOwner, lock_owner
 from agent.journal import Journal

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from isal import igzip
 
-from agent.attribution.cgroups import Hierarchy
+from agent.attribution.hierarchy import Hierarchy
 from agent.journal import Journal
 from agent.kernel.clock import SystemClock
 from agent.lifecycle import run

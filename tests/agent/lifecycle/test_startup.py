@@ -6,7 +6,7 @@ import orjson
 import pytest
 from isal import igzip
 
-from agent.attribution.cgroups import Hierarchy
+from agent.attribution.hierarchy import Hierarchy
 from agent.journal import Journal
 from agent.kernel.records import FORK_SLOT
 from agent.lifecycle.startup import open_parts, start

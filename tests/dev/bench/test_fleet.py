@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import pytest
 
-from agent.attribution import pod_watch as pod_watch_module
-from agent.attribution.pod_watch import PodWatch
 from agent.attribution.pods import Pods
+from agent.attribution.pods import watch as pod_watch_module
+from agent.attribution.pods.watch import PodWatch
 from dev.bench.api_server import burst, virtual_time
 from dev.bench.api_server.fleet import EVERY_SECOND, Scenario, cut, most, run_scenario, stop_all, stop_one
 from dev.bench.api_server.servers import LIST_SEATS, QUEUE, SEATS, Answer, ApiServers, Costs, pod_watch_uses

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from agent.attribution.pod_requests import REQUEST_ERRORS, connect, describe
+from agent.attribution.pods.requests import REQUEST_ERRORS, connect, describe
 
 __all__ = ["ApiAccess", "try_access"]
 

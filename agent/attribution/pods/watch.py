@@ -15,8 +15,9 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
-from agent.attribution.pod_objects import as_object, pod_of
-from agent.attribution.pod_requests import (
+from agent.attribution.pods.index import Pods
+from agent.attribution.pods.objects import as_object, pod_of
+from agent.attribution.pods.requests import (
     REQUEST_ERRORS,
     ApiException,
     PodRequests,
@@ -25,7 +26,6 @@ from agent.attribution.pod_requests import (
     describe,
     retry_after_s,
 )
-from agent.attribution.pods import Pods
 from agent.model import Pod
 from wire.backoff import Backoff
 

@@ -1,4 +1,4 @@
-"""The pods of this node, by every uid that a cgroup path may have. Pure: `pod_watch` keeps it up to date.
+"""The pods of this node, by every uid that a cgroup path may have. Pure: `watch` keeps it up to date.
 
 Deleted pods stay resolvable for a while: names outlive things.
 """
