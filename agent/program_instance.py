@@ -144,7 +144,7 @@ class ProgramInstance:
 
     def stage_reported(self, journal: StateWriter) -> None:
         """Stages what was reported, together with the events that report it."""
-        counted = self._counted or CountedRecord(self.programs.meta.attached[1], 0)
+        counted = self._counted or CountedRecord(self._attached, 0)
         record = ReportedRecord(self.interval_start, self.summaries.record(), self.storms.record(), counted)
         journal.put(REPORTED, self.stream, record.encode())
 
@@ -159,9 +159,10 @@ class ProgramInstance:
         counted = self.captured(snapshot)
         tasks = counted.captured + counted.kernel_workers + counted.misses
         # A task may be on its way from /proc/stat's count to its tracepoint. One that is missing an interval later is not.
-        before, self._unaccounted = self._unaccounted, snapshot.proc_stat[0] - self.programs.meta.attached[1] - tasks
+        made, _ = snapshot.proc_stat
+        before, self._unaccounted = self._unaccounted, made - self._attached - tasks
         self._unseen = max(self._unseen, min(before, self._unaccounted))
-        proc_stat = self.programs.meta.attached[1] + tasks + self._unseen
+        proc_stat = self._attached + tasks + self._unseen
         self._counted = CountedRecord(proc_stat, counted.emitted, self._unseen)
         events = self.summaries.summarize(snapshot.counters, interval)
         if snapshot.orphaned:
@@ -186,6 +187,12 @@ class ProgramInstance:
         workers = max(0, snapshot.tasks_made - counted["processes"] - counted["threads"] - snapshot.orphaned)
         beyond = {"misses": snapshot.misses, "kernel_workers": workers, "orphaned": snapshot.orphaned}
         return Captured(**counted, **beyond, unseen=self._unseen)
+
+    @property
+    def _attached(self) -> int:
+        """/proc/stat's `processes` just after the programs were put in charge."""
+        _, after = self.programs.meta.attached
+        return after
 
     def _read_positions(self) -> RingPositions:
         return RingPositions(self.programs.forks.cursor, self.programs.cgroup_events_cursor)

@@ -64,10 +64,15 @@ def _report_stopped(parts: Parts, wall: str) -> None:
     """An agent that was killed while it left had stopped its programs and not yet removed them: what was forked until this
     agent's programs were in charge was captured by none."""
     current, *former = parts.instances
-    ends = {instance.programs.meta.stopped[1]: instance for instance in former if instance.programs.meta.stopped}
+    ends = {}
+    for instance in former:
+        if stopped := instance.programs.meta.stopped:
+            _, after = stopped
+            ends[after] = instance
     if not ends:
         return
-    unseen = current.programs.meta.attached[0] - max(ends)
+    attached, _ = current.programs.meta.attached
+    unseen = attached - max(ends)
     if unseen > 0:
         last = ends[max(ends)]
         gap = last.summaries.unattributed_gap(Interval(last.interval_start, wall), "restart", unseen)
