@@ -1,6 +1,6 @@
 """Protocols: what one package of the agent expects of an object that it is given by another.
 
-The packages of one layer do not import each other; startup passes the objects. This module must hold protocols only.
+The packages of one layer do not import each other; startup passes the objects.
 """
 
 from __future__ import annotations

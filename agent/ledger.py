@@ -2,7 +2,7 @@
 
 The kernel's cgroup counters have what was captured, emitted, filtered, suppressed and lost to the ring; each sink's account has
 what became of the forks that reached it. Every number is counted where it happens, and none is derived from the others: so that
-they add up is evidence. This module must not know where the counts come from.
+they add up is evidence.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The values that packages pass to each other: a fork, its parent, its attribution, a batch. Frozen.
-
-This module must not have anything that acts.
-"""
+"""The values that packages pass to each other: a fork, its parent, its attribution, a batch. Frozen."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One load of the BPF programs, as the agent reads it: its ring, its forks on their way to the sinks, what was reported of it.
 
 There is one in charge and, after an upgrade, one for each that is drained. What the next agent must know of it goes into the
-journal with its forks, in one transaction. This module must not know sinks.
+journal with its forks, in one transaction.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ _LAYOUT: Final = RecordLayout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack
 
 
 class Options(NamedTuple):
-    """What the loop and shutdown need of the settings; see agent.settings. `annotations`: keys of those
-    that are kept of pods; `sandboxes`: patterns of RuntimeClasses."""
+    """What the loop and shutdown need of the settings; see agent.settings. `annotations`: keys of those that are kept of pods;
+    `sandboxes`: patterns of RuntimeClasses."""
 
     summary_interval_s: float
     threads: bool
@@ -47,8 +47,8 @@ class Options(NamedTuple):
 
 
 class StreamParts(NamedTuple):
-    """Makes what each stream of forks has of its own. `wait_ns`, `most_waiting`: how long and how many forks may wait for their
-    pods."""
+    """Makes what each stream of forks has of its own. `wait_ns`, `most_waiting`: how long and how many forks may wait for
+    their pods."""
 
     cluster: str
     node: str

@@ -1,7 +1,7 @@
 """The status port's endpoints: /healthz /readyz /metrics, /v1/pods /v1/ledger.
 
-Ready means capturing. A sink's 401 or an API server that does not answer is text and a metric, not unreadiness: one bad token
-must not hold up a rollout.
+Ready means capturing. A sink's 401 or an API server that does not answer is text and a metric, not unreadiness: else one
+bad token would hold up a rollout.
 """
 
 from __future__ import annotations
