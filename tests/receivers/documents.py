@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tests.agent.sinks import ecs_documents, test_ocsf
-from tests.agent.sinks.plain_otel import attributes_of, expected, expected_body, nanoseconds
+from tests.agent.sinks.encoders import ecs_documents, test_ocsf
+from tests.agent.sinks.encoders.plain_otel import attributes_of, expected, expected_body, nanoseconds
 
 __all__ = ["Json", "ecs", "near", "ocsf", "of_otlp", "same_as_otlp", "without_nulls"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.sinks import ecs_documents, test_ocsf
+from tests.agent.sinks.encoders import ecs_documents, test_ocsf
 from wire.events import KINDS
 
 from .documents import Json, ecs, near, ocsf, of_otlp, same_as_otlp, without_nulls

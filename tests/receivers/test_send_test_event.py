@@ -16,7 +16,7 @@ import yaml
 from agent.doctor.send_test_event import NODE, main
 from collector.server.app import running_collector
 from collector.settings import Settings as CollectorSettings
-from tests.agent.sinks import ecs_documents
+from tests.agent.sinks.encoders import ecs_documents
 
 from .conftest import TOKEN
 from .documents import of_otlp, without_nulls

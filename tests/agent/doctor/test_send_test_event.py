@@ -18,8 +18,8 @@ from agent.lifecycle.build import build_sink_format
 from agent.settings import SinkSettings
 from agent.sinks.delivery.connections import Timeouts
 from collector.ingest.lines import check_lines
-from tests.agent.sinks import ecs_documents, test_ocsf
-from tests.agent.sinks.plain_otel import attributes_of, parse_item
+from tests.agent.sinks.encoders import ecs_documents, test_ocsf
+from tests.agent.sinks.encoders.plain_otel import attributes_of, parse_item
 from tests.certificates import Authority
 from tests.faults import Close, FaultProxy, Garbage, Half, Reset, Say, Stall
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agent.sinks.delivery.responses import Result
 from agent.sinks.delivery.responses.http import interpret
-from tests.agent.sinks.response_bodies import call, content_types, holds, hostile_bodies
+from tests.agent.sinks.delivery.responses.response_bodies import call, content_types, holds, hostile_bodies
 
 
 @pytest.mark.parametrize(

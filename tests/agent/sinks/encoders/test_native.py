@@ -14,7 +14,7 @@ from agent.sinks.encoders.native import NativeEncoder, k8s_fields
 from tests.agent.sinks.model_strategies import a_fork, a_parent_context, a_pod, a_task, forks
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
-EXAMPLES = json.loads((Path(__file__).parents[3] / "wire/examples.json").read_text())
+EXAMPLES = json.loads((Path(__file__).parents[4] / "wire/examples.json").read_text())
 EXAMPLE = next(event for event in EXAMPLES if event["event"] == "sched_process_fork")
 NAMESPACES = ("pid", "mnt", "net", "user", "uts", "ipc", "cgroup")
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agent.sinks.delivery.responses import MAX_BODY_BYTES, Result
 from agent.sinks.delivery.responses.splunk import interpret
-from tests.agent.sinks.response_bodies import call, content_types, holds, hostile_bodies
+from tests.agent.sinks.delivery.responses.response_bodies import call, content_types, holds, hostile_bodies
 
 # (status, code, Splunk's own text, fate)
 CODES = [

@@ -17,11 +17,11 @@ from agent.sinks.encoders.native import k8s_fields
 from agent.sinks.encoders.otel import OtelEncoder
 from agent.sinks.encoders.otel.resource import image_parts
 from agent.sinks.framing.otlp import SCHEMA_URL
+from tests.agent.sinks.encoders.native_events import STREAM, agent_events
+from tests.agent.sinks.encoders.plain_otel import WORKLOADS, attributes_of, parse_item
 from tests.agent.sinks.model_strategies import a_fork, a_pod, forks, hostile
-from tests.agent.sinks.native_events import STREAM, agent_events
-from tests.agent.sinks.plain_otel import WORKLOADS, attributes_of, parse_item
 
-EXAMPLES = json.loads((Path(__file__).parents[3] / "wire/examples.json").read_text())
+EXAMPLES = json.loads((Path(__file__).parents[4] / "wire/examples.json").read_text())
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from agent.model import Attribution, Container, Task
 from agent.sinks.encoders.ecs import EcsEncoder
-from tests.agent.sinks.ecs_documents import OURS, WORKLOADS, leaves, native_event, native_fork, schema_errors
+from tests.agent.sinks.encoders.ecs_documents import OURS, WORKLOADS, leaves, native_event, native_fork, schema_errors
+from tests.agent.sinks.encoders.native_events import STREAM, agent_events, native_forks, native_labels, real_forks
 from tests.agent.sinks.model_strategies import a_fork, a_parent_context, a_pod, a_task, forks
-from tests.agent.sinks.native_events import STREAM, agent_events, native_forks, native_labels, real_forks
 
-EXAMPLES = json.loads((Path(__file__).parents[3] / "wire/examples.json").read_text())
+EXAMPLES = json.loads((Path(__file__).parents[4] / "wire/examples.json").read_text())
 
 
 @pytest.fixture

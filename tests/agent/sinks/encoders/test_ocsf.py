@@ -14,10 +14,18 @@ from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
 from agent.model import Attribution, Container, Task
 from agent.sinks.encoders.ocsf import OcsfEncoder
+from tests.agent.sinks.encoders.native_events import (
+    NAMESPACES,
+    STREAM,
+    UIDS,
+    agent_events,
+    native_forks,
+    native_labels,
+    real_forks,
+)
 from tests.agent.sinks.model_strategies import a_fork, a_parent_context, a_pod, a_task
-from tests.agent.sinks.native_events import NAMESPACES, STREAM, UIDS, agent_events, native_forks, native_labels, real_forks
 
-EXAMPLES = json.loads((Path(__file__).parents[3] / "wire/examples.json").read_text())
+EXAMPLES = json.loads((Path(__file__).parents[4] / "wire/examples.json").read_text())
 CLASSES = {
     0: "base_event",
     1007: "process_activity",

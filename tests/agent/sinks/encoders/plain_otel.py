@@ -11,7 +11,7 @@ from agent.sinks.encoders.native import NativeEncoder
 from agent.sinks.encoders.otel.resource import image_parts
 from agent.sinks.printable import printable
 from agent.sinks.protobuf import fields
-from tests.agent.sinks.native_events import STREAM
+from tests.agent.sinks.encoders.native_events import STREAM
 
 STANDARD = {
     "id": "log.record.uid",

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from agent.model import Attribution, Container, Task
 from agent.sinks.encoders.otel import OtelEncoder
-from tests.agent.sinks.model_strategies import a_fork, a_parent_context, a_pod, a_task, forks
-from tests.agent.sinks.native_events import STREAM, agent_events
-from tests.agent.sinks.plain_otel import (
+from tests.agent.sinks.encoders.native_events import STREAM, agent_events
+from tests.agent.sinks.encoders.plain_otel import (
     NAMES,
     attributes_of,
     expected,
@@ -22,8 +21,9 @@ from tests.agent.sinks.plain_otel import (
     parse_item,
     same,
 )
+from tests.agent.sinks.model_strategies import a_fork, a_parent_context, a_pod, a_task, forks
 
-EXAMPLES = json.loads((Path(__file__).parents[3] / "wire/examples.json").read_text())
+EXAMPLES = json.loads((Path(__file__).parents[4] / "wire/examples.json").read_text())
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsPar
 from agent.sinks.delivery.responses import Result
 from agent.sinks.delivery.responses.otlp import interpret
 from agent.sinks.protobuf import nested
-from tests.agent.sinks.response_bodies import call, content_types, holds, hostile_bodies
+from tests.agent.sinks.delivery.responses.response_bodies import call, content_types, holds, hostile_bodies
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 

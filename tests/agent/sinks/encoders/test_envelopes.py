@@ -13,7 +13,7 @@ from agent.sinks.encoders.times import Rfc3339
 from tests.agent.sinks.model_strategies import a_fork, forks, hostile
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
-EXAMPLES = json.loads((Path(__file__).parents[3] / "wire/examples.json").read_text())
+EXAMPLES = json.loads((Path(__file__).parents[4] / "wire/examples.json").read_text())
 
 
 def native():

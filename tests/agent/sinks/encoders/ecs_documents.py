@@ -4,9 +4,9 @@ import json
 import re
 from pathlib import Path
 
-from tests.agent.sinks.native_events import NAMESPACES, native_labels
+from tests.agent.sinks.encoders.native_events import NAMESPACES, native_labels
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 ECS = json.loads((ROOT / "tests/schemas/ecs-9.4.0.json").read_text())["fields"]
 MAPPINGS = json.loads((ROOT / "docs/siem/examples/ecs-component-template.json").read_text())["template"]["mappings"]
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
