@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tests.agent.sinks.encoders import ecs_documents, test_ocsf
+from tests.agent.sinks.encoders import ecs_documents, ocsf_events
 from tests.agent.sinks.encoders.plain_otel import attributes_of, expected, expected_body, nanoseconds
 
 __all__ = ["Json", "ecs", "near", "ocsf", "of_otlp", "same_as_otlp", "without_nulls"]
@@ -60,7 +60,7 @@ def ocsf(event: Json) -> Json:
     """The native event, from an OCSF event."""
     event = without_nulls(event)
     of_fork = event["metadata"]["event_code"] == "sched_process_fork"
-    return dict(without_nulls(test_ocsf.native_fork(event) if of_fork else test_ocsf.native_event(event)))
+    return dict(without_nulls(ocsf_events.native_fork(event) if of_fork else ocsf_events.native_event(event)))
 
 
 def of_otlp(record: Json) -> Json:

@@ -18,7 +18,7 @@ from agent.lifecycle.build import build_sink_format
 from agent.settings import SinkSettings
 from agent.sinks.delivery.connections import Timeouts
 from collector.ingest.lines import check_lines
-from tests.agent.sinks.encoders import ecs_documents, test_ocsf
+from tests.agent.sinks.encoders import ecs_documents, ocsf_events
 from tests.agent.sinks.encoders.plain_otel import attributes_of, parse_item
 from tests.certificates import Authority
 from tests.faults import Close, FaultProxy, Garbage, Half, Reset, Say, Stall
@@ -99,7 +99,7 @@ def test_the_event_is_valid_in_every_schema(protocol: str, schema: str) -> None:
             assert (document["host"]["name"], document["event"]["reason"]) == (NODE, "test")
         case _:
             document = json.loads(item)
-            assert list(test_ocsf.schema_errors(document)) == []
+            assert list(ocsf_events.schema_errors(document)) == []
             assert (document["device"]["hostname"], document["status_code"], document["count"]) == (NODE, "test", 0)
 
 
