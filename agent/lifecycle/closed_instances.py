@@ -34,7 +34,7 @@ class ClosedInstances:
         self._streams: dict[str, Summaries] = {}
 
     def restore(self, stream: str) -> Summaries:
-        """With what the journal says was reported of it."""
+        """With what was reported of it, from the journal."""
         summaries = self._new_summaries(stream)
         if reported := self._journal.table(REPORTED).get(stream):
             summaries.restore(ReportedRecord.decode(reported).summaries)

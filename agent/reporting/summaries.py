@@ -55,7 +55,7 @@ class Summaries:
         self._leaving: set[int] = set()
         self._gaps: dict[tuple[str, str, int], int] = {}  # missing forks as reported: by sink or "-", reason, cgroup
         self._number = 0
-        self._not_observable: dict[int, int] = {}  # pods with a kernel of their own -> number of the summary that said so last
+        self._not_observable: dict[int, int] = {}  # pods with a kernel of their own -> number of the last summary with it
 
     def summarize(self, counters_by_cgroup: Mapping[int, Counters], interval: Interval) -> list[Event]:
         """One fork_summary for each container (and other cgroup of a pod), one for the host, and a gap where the ring lost."""

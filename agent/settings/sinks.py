@@ -111,7 +111,7 @@ class SinkSettings(SettingsModel):
     """`splunk_hec` only. Default: `forklore:` and the schema, so that searches can distinguish them."""
     data_stream: str | None = None
     """`elasticsearch` only: type-dataset-namespace. Default: `logs-forklore.process-default`, when neither `index` nor the
-    URL's path says another."""
+    URL's path names another."""
     headers: dict[str, str] = Field(default={})
     """Sent with every batch."""
     proxy: str | None = Field(default=None, repr=False)

@@ -1,6 +1,6 @@
 """The records that an agent leaves to the next one in the journal's state tables: each with one encoder and one decoder.
 
-VERSION 1 is what release 0.1 wrote. It said no version: where a record bears none, it is of version 1. JSON objects bear it as
+VERSION 1 is what release 0.1 wrote. It wrote no version number: a record without one has version 1. JSON objects have it as
 `version`, binary records in bits that release 0.1 left 0 (version less 1). A decoder raises RecordError for anything else.
 """
 

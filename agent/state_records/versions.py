@@ -1,4 +1,4 @@
-"""How a record bears its version, and what all decoders have in common."""
+"""The version of a record, and the common part of all decoders."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ _SUMS: Final = ("processes", "threads", "suppressed", "lost")
 
 
 class Table(NamedTuple):
-    """`definition`: columns, engine and order. `expires`: by which column its rows do; None: it holds none, or for ever.
+    """`definition`: columns, engine and order. `expires`: by which column its rows do; None: it holds none, or keeps them
+    without end.
 
     `received`: rows are deleted by age. `seen`: when no event of theirs has come for twice as long, so that rows of what is
     still alive are written again in time (see `retention`). Between the two no read sees them.

@@ -52,7 +52,7 @@ class Child:
         return await self.process.wait()
 
     def last_log_line(self) -> str:
-        """It says why, when the process ended by itself."""
+        """The last line of the log, which has the reason when the process ended by itself."""
         lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
         return next((line for line in reversed(lines) if line.strip()), "its log is empty")
 

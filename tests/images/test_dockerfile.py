@@ -1,4 +1,4 @@
-"""What the Dockerfile promises to those who build it elsewhere. Needs neither an image nor root."""
+"""Properties of the Dockerfile for builds elsewhere. Needs neither an image nor root."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def complaints(
     if not now_before - attach_after - unseen <= counted <= now_after - attach_before:
         found.append(f"counted {counted}, but /proc/stat says {now_before - attach_after} to {now_after - attach_before}")
     if ledger["lost"]["unseen"] > unseen:
-        found.append(f"the agent says that {ledger['lost']['unseen']} tasks called no tracepoint, ftrace {unseen}")
+        found.append(f"the agent reports {ledger['lost']['unseen']} tasks without a tracepoint, ftrace {unseen}")
     for pod, forks in zip(pods, made, strict=True):
         if not pod["processes"] == pod["delivered"] + sum(pod["missing"].values()) == forks:
             found.append(f"{pod['pod']} forked {forks} times: counted {pod['processes']}, came {pod['delivered']}")

@@ -140,7 +140,7 @@ async def test_each_fork_arrives_and_counts_once_whatever_fails_on_the_way(
 
         await eventually(it_reports_why)
         assert not here.proxy.requests
-        known.file(tmp_path)  # the operator mends it
+        known.file(tmp_path)  # the operator corrects it
 
         async def all_faults_happened() -> bool:
             return len(here.proxy.requests) > len(faults)

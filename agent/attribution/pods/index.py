@@ -87,7 +87,7 @@ class Pods:
 def _with_former(before: Mapping[str, Container], now: Mapping[str, Container]) -> dict[str, Container]:
     """The containers that the status names now, and a few that it no longer names (from before the last restart).
 
-    Where the status says less of a container than it did, the earlier facts stay.
+    Where the status has less of a container than before, the earlier facts stay.
     """
     former = {key: one for key, one in before.items() if key not in now}
     kept = dict(list(former.items())[-_FORMER_CONTAINERS:])

@@ -65,8 +65,8 @@ class PodWatch:
         self.requests: dict[str, int] = {}
 
     async def run(self) -> None:
-        """Runs until it is cancelled. After an expected error (API away, 401, 403, 410, 429, 5xx, a dead stream) it says so in
-        `state` and tries again."""
+        """Runs until it is cancelled. After an expected error (API away, 401, 403, 410, 429, 5xx, a dead stream) it reports it
+        in `state` and tries again."""
         failures = 0
         while True:
             began = asyncio.get_running_loop().time()

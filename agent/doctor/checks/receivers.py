@@ -73,7 +73,7 @@ async def _post(sink: SinkSettings, form: SinkFormat, batch: Batch, connection: 
     own_path = urlsplit(form.url).path if urlsplit(sink.url).path in ("", "/") else None
     how = (sink.protocol, sink.schema_, sink.framing, sink.compression, sink.auth, sink.token_file)
     cure = advice_on_outcome(reply.status, outcome, reply.headers, RequestContext(*how, own_path, form.headers))
-    return SinkTrial(sink.name, f"{connection.receiver} answers {outcome.text}", outcome.result, cure or "do what it says")
+    return SinkTrial(sink.name, f"{connection.receiver} answers {outcome.text}", outcome.result, cure or "follow its message")
 
 
 def judge_receivers(trials: Sequence[SinkTrial]) -> list[CheckResult]:

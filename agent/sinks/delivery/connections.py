@@ -230,7 +230,7 @@ class Connection:
         return new
 
     def _shut_down_sockets(self) -> None:
-        """A closed transport stays until its buffer has been sent, which is for ever when the receiver hangs."""
+        """A closed transport stays until its buffer has been sent, which never happens when the receiver hangs."""
         for one in self._sockets:
             with suppress(OSError):  # it is closed
                 one.shutdown(socket.SHUT_RDWR)

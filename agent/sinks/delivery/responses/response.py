@@ -84,7 +84,7 @@ def status_text(status: int, message: str | bytes) -> str:
 
 
 def is_web_page(body: bytes) -> bool:
-    """HTML or XML: from a proxy, a login page, or another program's port. Its status says nothing about our batch."""
+    """HTML or XML: from a proxy, a login page, or another program's port. Its status is not about our batch."""
     return body[:200].lstrip().startswith(b"<")
 
 

@@ -281,7 +281,7 @@ async def test_two_senders_do_not_delay_each_other(receiver):
 @pytest.mark.parametrize(
     ("url", "state"),
     [
-        # Too long to be asked for: the resolver says so at once, on any machine.
+        # Too long for a request: the resolver fails at once, on any machine.
         ("http://" + "x." * 130 + "example/", "retry: " + "x." * 130 + "example:80: unknown host name: "),
         ("http://a..b/secret", "hold: a..b:80: url, headers or token are not valid in an HTTP request"),
     ],

@@ -65,7 +65,7 @@ def test_full_success_has_many_shapes(body, content_type):
 @pytest.mark.parametrize(
     ("body", "content_type"),
     [protobuf(2, "too old"), json(2, "too old"), json("2", "too old"), (json(2, "too old")[0], "")],
-    ids=["protobuf", "JSON", "JSON as protobuf writes numbers", "JSON that does not say so"],
+    ids=["protobuf", "JSON", "JSON as protobuf writes numbers", "JSON without its content type"],
 )
 def test_a_partial_success_has_the_number_of_rejected_records_and_the_reason(body, content_type):
     outcome = call(interpret, 200, body, Content_Type=content_type)
