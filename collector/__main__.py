@@ -1,7 +1,6 @@
-"""`forklore collector`: settings, then the server, until it is told to stop.
+"""`forklore collector`: reads the settings and runs the server until SIGTERM or SIGINT.
 
-Exit codes: 0 stopped politely, 64 wrong usage, 69 the address or the store cannot be had, 78 wrong settings (one line each).
-Must not live here: anything that a test would want to run without a process.
+Exit codes: 0 stopped by a signal, 64 wrong usage, 69 no address or no store, 78 wrong settings (one line each).
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ _log = logging.getLogger("collector")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the collector until SIGTERM or SIGINT; gives the exit code."""
-    parser = argparse.ArgumentParser("forklore collector", description="Takes forks in from agents and shows them per pod.")
+    parser = argparse.ArgumentParser("forklore collector", description="Receives forks from agents and shows them per pod.")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="YAML; FORKLORE_COLLECTOR_* in the environment overrides it"
     )
-    parser.add_argument("--check", action="store_true", help="only look at the settings")
+    parser.add_argument("--check", action="store_true", help="only check the settings")
     try:
         chosen = parser.parse_args(argv)
     except SystemExit as done:

@@ -1,7 +1,4 @@
-"""Who may come in, and for what: tokens with a scope, users whom a proxy vouches for, or this machine alone.
-
-Must not live here: routes, and how a refusal is put.
-"""
+"""Who may do what: tokens with a scope, users whom a trusted proxy names, or this machine alone."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from collector.http.tokens import COOKIE, TokenFile
 __all__ = ["Access", "Scope"]
 
 USER: Final = "X-Forwarded-User"  # oauth2-proxy's own, and the usual one elsewhere
-HOPS: Final = 20  # addresses of X-Forwarded-For that are looked at
+HOPS: Final = 20  # addresses of X-Forwarded-For that are read
 
 
 class Scope(Enum):
@@ -27,8 +24,8 @@ class Scope(Enum):
 
 
 class Access:
-    """`wanted`: a token, or a proxy's word, must be shown. Otherwise everyone who reaches us may do anything, which is by the
-    settings either this machine alone or what somebody wished for in writing."""
+    """`required`: a token, or a user named by a proxy. Otherwise everyone who reaches this collector may do anything: by the
+    settings that is this machine alone, or `access: open`. `token_file`: good for reading and for sending."""
 
     def __init__(
         self,
@@ -42,12 +39,12 @@ class Access:
         both, read, ingest = ([TokenFile(path)] if path else [] for path in (token_file, read_token_file, ingest_token_file))
         self._files = {Scope.READ: both + read, Scope.INGEST: both + ingest}
         self._proxies = tuple(ipaddress.ip_network(proxy) for proxy in trusted_proxies)
-        self.wanted = bool(both or read or ingest or self._proxies)
-        self._local_only = not self.wanted and not is_open
+        self.required = bool(both or read or ingest or self._proxies)
+        self._local_only = not self.required and not is_open
 
     def may(self, request: web.Request, scope: Scope) -> bool:
-        """By its headers. A cookie and a proxy's word are good for looking only: a page elsewhere could send both along."""
-        if not self.wanted:
+        """By its headers. A cookie and a proxy's user are good for reading only: another site's page could send both along."""
+        if not self.required:
             return True
         if self._fits_header(request.headers.get("Authorization"), scope):
             return True
@@ -65,19 +62,21 @@ class Access:
         return TokenFile.cookie(token.strip())
 
     def user(self, request: web.Request) -> str | None:
-        """Whom a trusted proxy has let in."""
-        said = request.headers.getall(USER, [])
-        # Of two, one may be the client's own word that the proxy let through.
-        trusted = len(said) == 1 and _within(request.remote, self._proxies)
-        return said[0] if trusted and said[0].strip() and len(said[0]) <= 320 else None
+        """Whom a trusted proxy has authenticated."""
+        users = request.headers.getall(USER, [])
+        # Of two, one may be the client's own header that the proxy let through.
+        if len(users) != 1 or not _within(request.remote, self._proxies):
+            return None
+        (user,) = users
+        return user if user.strip() and len(user) <= 320 else None
 
     def scheme(self, request: web.Request) -> str:
-        """By which the client came: where a trusted proxy ends TLS, that is the proxy's to say."""
-        said = request.headers.get("X-Forwarded-Proto", "")
-        return said if said in ("http", "https") and _within(request.remote, self._proxies) else request.scheme
+        """`http` or `https`, as the client asked: where a trusted proxy ends TLS, as the proxy states."""
+        forwarded = request.headers.get("X-Forwarded-Proto", "")
+        return forwarded if forwarded in ("http", "https") and _within(request.remote, self._proxies) else request.scheme
 
     def client(self, request: web.Request) -> str:
-        """The address that asks: the last one of X-Forwarded-For that is no trusted proxy's."""
+        """The client's address: the last one of X-Forwarded-For that is no trusted proxy's."""
         address = request.remote or ""
         hops = [hop.strip() for line in request.headers.getall("X-Forwarded-For", []) for hop in line.split(",")]
         for hop in reversed(hops[-HOPS:]):
@@ -86,8 +85,8 @@ class Access:
             address = hop
         return address
 
-    def strange_host(self, request: web.Request) -> bool:
-        """With nothing but the address to guard us, a page elsewhere must not reach us by a name that it points here."""
+    def is_foreign_host(self, request: web.Request) -> bool:
+        """Without tokens, another site's page must not reach this collector by a name that resolves to its address."""
         return self._local_only and not _is_local_name(request.host)
 
     def _fits_header(self, authorization: str | None, scope: Scope) -> bool:
@@ -100,7 +99,7 @@ class Access:
 
 
 def _any(answers: Iterable[bool]) -> bool:
-    return any([*answers])  # all of them, whichever it is
+    return any([*answers])  # evaluates all of them, whichever fits
 
 
 def _within(address: str | None, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
@@ -122,6 +121,6 @@ def _is_address(text: str) -> bool:
 
 
 def _is_local_name(host: str) -> bool:
-    """An address cannot be pointed anywhere else, and neither can localhost."""
+    """Neither an address nor localhost can be made to resolve to another address."""
     name = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.rpartition(":")[0] or host
     return name.lower() == "localhost" or name.lower().endswith(".localhost") or _is_address(name)

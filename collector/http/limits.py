@@ -1,7 +1,4 @@
-"""How much one reader may ask, and how many at once: token buckets by client address, and places that run out.
-
-Must not live here: HTTP; what is done in a place.
-"""
+"""How often one client may ask, and how many requests may run at once."""
 
 from __future__ import annotations
 
@@ -14,23 +11,23 @@ from typing import Final
 
 __all__ = ["ConcurrencyLimit", "LimitReached", "RateLimit"]
 
-BURST: Final = 4.0  # seconds' worth that may come at once: a page with its parts, a few of them opened together
-ADDRESSES: Final = 10_000  # remembered, the most recent; a forgotten one begins anew with a full bucket
+BURST: Final = 4.0  # seconds' worth of requests at once: a page with its parts, a few of them opened together
+ADDRESSES: Final = 10_000  # kept, the most recent; a dropped one begins anew with a full bucket
 
 
 class LimitReached(Exception):
-    """All places are taken."""
+    """As many as may run at once do."""
 
 
 class RateLimit:
-    """`rate`: questions a second, on the average, by one client address. An IPv6 client is its /64: it has all of that."""
+    """Token buckets. `rate`: requests a second, on the average, of one client address. An IPv6 client is its /64."""
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._most, self._clock = rate, rate * BURST, clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, address: str) -> float:
-        """Seconds until the next question would be answered; 0: this one is."""
+        """Seconds until the next request is admitted; 0: this one is."""
         key, now = _owner(address), self._clock()
         left, then = self._buckets.pop(key, (self._most, now))
         left = min(self._most, left + (now - then) * self._rate)
@@ -42,24 +39,24 @@ class RateLimit:
 
 
 class ConcurrencyLimit:
-    """So many at once, and no queue: who finds none is told to come again. `count` hears how many are taken."""
+    """At most so many at once, without a queue. `count` is called with how many run."""
 
     def __init__(self, most: int, count: Callable[[int], object]) -> None:
         self._most, self._count = most, count
-        self._taken = 0
+        self._running = 0
 
     @contextmanager
     def one(self) -> Iterator[None]:
         """Raises `LimitReached`."""
-        if self._taken >= self._most:
+        if self._running >= self._most:
             raise LimitReached
-        self._taken += 1
-        self._count(self._taken)
+        self._running += 1
+        self._count(self._running)
         try:
             yield
         finally:
-            self._taken -= 1
-            self._count(self._taken)
+            self._running -= 1
+            self._count(self._running)
 
 
 def _owner(address: str) -> str:

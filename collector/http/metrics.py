@@ -1,7 +1,4 @@
-"""What /metrics says, in a registry of the collector's own. No label names a pod, a client or anything else that grows.
-
-Must not live here: reading the store; the numbers are brought.
-"""
+"""The metrics of /metrics, in a registry of the collector's own. No label has a pod, a client or anything else that grows."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ __all__ = ["Metrics"]
 
 
 class Metrics:
-    """Two of these can live in one process: nothing is global."""
+    """Two of these can be in one process: nothing is global."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -57,7 +54,7 @@ class Metrics:
         self.stream_lost = Counter(
             "forklore_collector_stream_lost_forks", "Forks that readers were too slow for", registry=self.registry
         )
-        # On its own, because it is for those only who may look: no version to strangers.
+        # Apart, because only those who may read get the version.
         self._build = CollectorRegistry()
         Info("forklore_collector_build", "This collector", registry=self._build).info({"version": VERSION})
         for why in ("token", "rate", "places", "host"):
@@ -68,5 +65,5 @@ class Metrics:
             self.bytes.labels(form)
 
     def text(self, *, known: bool) -> bytes:
-        """`known`: the asker may look."""
+        """`known`: the client may read."""
         return generate_latest(self.registry) + (generate_latest(self._build) if known else b"")

@@ -1,7 +1,4 @@
-"""How the collector answers: JSON with the same headers everywhere, and refusals that say what is wrong.
-
-Must not live here: which answer is given when.
-"""
+"""JSON responses, refusals, and the headers of every response."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from aiohttp import web
 
 __all__ = ["HEADERS", "json_response", "refuse"]
 
-# Nothing from elsewhere, nothing inline, in no one's frame: the page shows names that strangers chose.
+# Nothing from other sites, nothing inline, in no frame: the pages show names that others chose.
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -35,10 +32,10 @@ _REFUSALS: Final[dict[int, type[web.HTTPException]]] = {
 }
 
 
-def json_response(answer: object, status: int = 200) -> web.Response:
-    """`answer` as JSON."""
+def json_response(body: object, status: int = 200) -> web.Response:
+    """`body` as JSON."""
     return web.Response(
-        body=orjson.dumps(answer),
+        body=orjson.dumps(body),
         status=status,
         content_type="application/json",
         charset="utf-8",
@@ -49,6 +46,6 @@ def json_response(answer: object, status: int = 200) -> web.Response:
 def refuse(status: int, reason: str, headers: Mapping[str, str] | None = None) -> NoReturn:
     """Ends the request: `{"error": reason}`."""
     text, kind = orjson.dumps({"error": reason}).decode(), "application/json"
-    if status == 413:  # aiohttp's own wants two numbers for a text that we do not use
+    if status == 413:  # aiohttp's own needs two numbers for a text that is not used here
         raise web.HTTPRequestEntityTooLarge(max_size=0, actual_size=0, text=text, content_type=kind, headers=headers)
     raise _REFUSALS[status](text=text, content_type=kind, headers=headers)

@@ -1,7 +1,4 @@
-"""Bearer tokens out of a file, and the cookie that a browser gets for one.
-
-Must not live here: what a token is good for (`access`), routes and pages.
-"""
+"""Bearer tokens in a file, and the cookie that a browser gets for one."""
 
 from __future__ import annotations
 

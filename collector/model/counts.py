@@ -1,4 +1,4 @@
-"""Counts of tasks, and what is in none. Must not live here: whose they are."""
+"""Counts of tasks, and the reasons for which forks are in none."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 
 __all__ = ["HOST", "NOTHING", "UNNUMBERED", "TaskCounts"]
 
-HOST: Final = -1  # stands in a holder's key for a cgroup's id: everything of a node that is outside pods
-# Why a gap's forks never had a number and are in no tally: capture was away, it only counted, the probe was skipped, the kernel
-# did not call it.
+HOST: Final = -1  # in place of a cgroup's id in a counter source's key: everything of a node that is outside pods
+# Reasons of gaps whose forks never got a number and are in no counters: no capture, capture without an agent, the program was
+# skipped, the kernel did not call it.
 UNNUMBERED: Final = ("restart", "orphaned", "recursion", "unseen")
 
 

@@ -1,4 +1,4 @@
-"""What is asked for. Must not live here: how it was put (`collector.http.query_params`)."""
+"""What a reader asks for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Span(NamedTuple):
 class Filter(NamedTuple):
     """Which pods: all that is given must hold, "" is any. `workload`: `Deployment/cart`, or `cart` of whatever kind.
 
-    `labels`: key and value, each of which the pod must bear. `text`: somewhere in cluster, node, namespace, pod, uid, workload
+    `labels`: key and value, each of which the pod must have. `text`: somewhere in cluster, node, namespace, pod, uid, workload
     or a container's name, whatever its case.
     """
 
@@ -45,7 +45,7 @@ class ForkQuery(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A fork's place in the order of time, which is where a next page begins. `stream`: its name."""
+    """A fork's place in the order of time, where the next page begins. `stream`: its name."""
 
     time: int
     stream: str

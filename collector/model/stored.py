@@ -1,4 +1,4 @@
-"""What the store gives back. Must not live here: what is made of it (`collector.views`)."""
+"""The rows that `collector.query` reads and `collector.views` makes responses of."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class PodRow(NamedTuple):
 
 
 class CounterSourceRow(NamedTuple):
-    """One cgroup of one stream, or a stream's host. `end` None: no summary of it yet. `received`: when that came."""
+    """One cgroup of one stream, or a stream's host. `attribution`: JSON of cgroup, container and k8s. `stored`: its forks in
+    the store. `end` None: no summary yet; `received`: when that came."""
 
     id: int
     stream: int
@@ -51,7 +52,7 @@ class CounterSourceRow(NamedTuple):
     cluster: str
     node: str
     attribution: bytes
-    filed: int
+    stored: int
     first_seen: int
     last_seen: int
     start: int | None
@@ -70,7 +71,7 @@ class ParentRow(NamedTuple):
 
 
 class PointRow(NamedTuple):
-    """What one holder did in one interval."""
+    """What one counter source counted in one interval."""
 
     counter_source: int
     start: int
@@ -79,9 +80,9 @@ class PointRow(NamedTuple):
 
 
 class GapRow(NamedTuple):
-    """One gap as it was told. `sink` None: it is missing in all of them. `ours`: in all, or in the one that we are.
+    """One gap as it was sent. `sink` None: missing in all sinks. `ours`: in all, or in the one that this collector is.
 
-    Neither `pod` nor `holder`: of a node as a whole, and nobody knows of which pods.
+    Neither `pod` nor `counter_source`: of a node as a whole; of which pods, is unknown.
     """
 
     id: str
@@ -100,7 +101,8 @@ class GapRow(NamedTuple):
 
 
 class LossRow(NamedTuple):
-    """All gaps of one holder (or pod, or node) for one reason in one sink, since the epoch. Otherwise as `GapRow`."""
+    """All gaps of one counter source (or pod, or node) for one reason in one sink, since the program instance began.
+    Otherwise as `GapRow`."""
 
     stream: int
     pod: int | None
@@ -113,7 +115,7 @@ class LossRow(NamedTuple):
 
 
 class StormRow(NamedTuple):
-    """A storm as far as it was told. `limit`: forks a second. `hold`: seconds. `end`: its own, or the newest word's."""
+    """A storm by its newest event. `limit`: forks a second. `hold`: seconds. `end`: its own, or that of the newest event."""
 
     stream: int
     number: int
@@ -130,7 +132,7 @@ class StormRow(NamedTuple):
 
 
 class NodeRow(NamedTuple):
-    """The newest `node_summary` of one stream; `received` by our clock."""
+    """The newest `node_summary` of one stream; `received` by the collector's clock."""
 
     stream: int
     cluster: str
@@ -142,11 +144,11 @@ class NodeRow(NamedTuple):
 
 
 class StreamRow(NamedTuple):
-    """What came of one stream. Numbers: those that each CPU gives to its forks, from 0 on.
+    """What was received of one stream. Numbers: those that each CPU gives to its forks, from 0 on.
 
-    `sink`: what its agent calls us, None where it has not said. `before`: forks that this sink had taken when we first heard of
-    the stream: another store's. `given`: numbers given out by the newest heartbeat, None without one. `received`: of these.
-    `filed`: forks in all, those with later numbers included.
+    `sink`: what its agent calls this collector, None where unknown. `before`: forks that this sink had received before the
+    first heartbeat here: they are in another store. `given`: numbers given out by the newest heartbeat, None without one.
+    `received`: forks with these numbers. `stored`: forks in all, those with later numbers included.
     """
 
     id: int
@@ -157,11 +159,11 @@ class StreamRow(NamedTuple):
     before: int
     given: int | None
     received: int
-    filed: int
+    stored: int
 
 
 class CpuRow(NamedTuple):
-    """One CPU's part of a stream. `given` 0: no heartbeat has spoken of it yet."""
+    """One CPU's part of a stream. `given` 0: no heartbeat yet."""
 
     stream: int
     cpu: int
@@ -170,7 +172,7 @@ class CpuRow(NamedTuple):
 
 
 class HoleRow(NamedTuple):
-    """A run of numbers that were given out and did not come, both ends included."""
+    """A run of numbers that were given out and are not received, both ends included."""
 
     stream: int
     cpu: int
@@ -190,7 +192,7 @@ class LedgerRows(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What the store knew at one moment. `pods_in_all`: how many there are, of which `pods` are the most recently seen.
+    """What the list of pods shows. `pods_in_all`: how many there are, of which `pods` are the most recently seen.
 
     `storms`: the newest of each pod. `storms_in_all`: how many each pod has had.
     """
@@ -239,8 +241,8 @@ class TimelineRow(NamedTuple):
 
 
 class PairRow(NamedTuple):
-    """Who forked whom, by comm. At its fork a child still bears its parent's comm, so `child` is what it was called when it
-    first forked itself; None: it never did. `first`, `last`: the times of such forks."""
+    """Who forked whom, by comm. At its fork a child still has its parent's comm, so `child` is its comm when it first forked
+    itself; None: it never did. `first`, `last`: the times of such forks."""
 
     parent: str | None
     child: str | None

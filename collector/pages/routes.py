@@ -190,7 +190,7 @@ class Pages:
         self, name: str, request: web.Request, model: Callable[[], dict[str, Any]], status: int = 200
     ) -> web.Response:
         """`model` is made and rendered in a thread, as both take long when there are many rows."""
-        signed_in = self._access.wanted and self._access.user(request) is None
+        signed_in = self._access.required and self._access.user(request) is None
         body = await asyncio.to_thread(lambda: self._rendering.page(name, request, token=signed_in, **model()))
         return html_response(body, status)
 

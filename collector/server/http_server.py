@@ -1,7 +1,4 @@
-"""aiohttp's server, with nothing to say of itself: whoever speaks no HTTP gets a status, and learns neither versions nor why.
-
-Must not live here: anything that answers a request that could be read.
-"""
+"""aiohttp's server without its details: a client whose request is no HTTP gets a status, and neither versions nor reasons."""
 
 from __future__ import annotations
 
@@ -32,11 +29,11 @@ class _Handler(web.RequestHandler):
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """aiohttp's own repeats to the client what it could not read, names itself, and writes a traceback for each."""
+        """aiohttp's own sends the unreadable request and its version back, and logs a traceback for each."""
         if status >= 500:
             _log.error("%s %s failed", request.method, request.path, exc_info=exc)
         if request.writer.output_size > 0:
-            raise ConnectionError("an answer has begun already")
-        answer = web.Response(status=status, text=HTTPStatus(status).phrase, headers={"Server": "forklore"})
-        answer.force_close()
-        return answer
+            raise ConnectionError("the response has begun already")
+        response = web.Response(status=status, text=HTTPStatus(status).phrase, headers={"Server": "forklore"})
+        response.force_close()
+        return response

@@ -22,12 +22,12 @@ from collector.model import (
 from collector.model.number_ranges import Run, runs_of
 from collector.store.newest import (
     NEVER,
-    BestAttribution,
     CounterSource,
     FirstCount,
     FirstSink,
     NewestHeartbeat,
     NewestSummary,
+    RankedAttribution,
     Stream,
     StreamNode,
     StreamSink,
@@ -92,7 +92,7 @@ class Commit:
         """By table; tables without rows are left out."""
         received = self.received
         counter_sources = [
-            (*key, self._best(key[1], one), one.newest, one.first, one.last, received)
+            (*key, self._ranked(key[1], one), one.newest, one.first, one.last, received)
             for key, one in self._counter_sources.items()
         ]
         rows = self._rows | {
@@ -233,14 +233,14 @@ class Commit:
     def _add_storm(self, storm: CheckedStorm) -> None:
         self._stream(storm.stream, storm.attribution)
         attribution = storm.attribution
-        best = (
+        pod = (
             storm.rank, pod_id(attribution), attribution.cluster, attribution.node, attribution.namespace or "",
             attribution.pod or "", attribution.pod_uid or "",
         )  # fmt: skip
         newest = (
             int(storm.is_over), storm.end, storm.limit, storm.hold, storm.start, list(storm.counts), list(storm.totals),
         )  # fmt: skip
-        self._rows["storm"].append((storm.stream, storm.cgroup, storm.number, newest, best, self.received))
+        self._rows["storm"].append((storm.stream, storm.cgroup, storm.number, newest, pod, self.received))
 
     def _counter_source(
         self, stream: str, cgroup: int, attribution: Attribution, rank: int, time: int, seen: int
@@ -257,10 +257,10 @@ class Commit:
             one.rank, one.time, one.attribution = rank, time, attribution
         return one
 
-    def _best(self, cgroup: int, one: CounterSource) -> BestAttribution:
+    def _ranked(self, cgroup: int, one: CounterSource) -> RankedAttribution:
         attribution = one.attribution
         is_pods = attribution.pod_uid is not None or (one.rank < 2 and cgroup >= 0)
-        return BestAttribution(
+        return RankedAttribution(
             one.rank, one.time, pod_id(attribution) if is_pods else 0, attribution.cluster, attribution.node,
             attribution.namespace or "", attribution.pod or "", attribution.pod_uid or "", self._attribution(attribution).id,
         )  # fmt: skip

@@ -12,12 +12,12 @@ from collector.model import Attribution
 
 __all__ = [
     "NEVER",
-    "BestAttribution",
     "CounterSource",
     "FirstCount",
     "FirstSink",
     "NewestHeartbeat",
     "NewestSummary",
+    "RankedAttribution",
     "Stream",
     "StreamNode",
     "StreamSink",
@@ -26,18 +26,19 @@ __all__ = [
 NEVER: Final = 2**63 - 1  # ns: later than anything, where the least is kept
 
 
-class BestAttribution(NamedTuple):
-    """Of a counter source. `said`: the event's time, ns. `owner`: the pod's id, 0 outside pods. `subject`: the body's id."""
+class RankedAttribution(NamedTuple):
+    """The attribution of a counter source by one event; the greatest is the best. `time`: the event's, ns. `owner`: the
+    pod's id, 0 outside pods. `body_id`: of the attribution's body."""
 
     rank: int
-    said: int
+    time: int
     owner: int
     cluster: str
     node: str
     namespace: str
     pod: str
     uid: str
-    subject: int
+    body_id: int
 
 
 class NewestSummary(NamedTuple):

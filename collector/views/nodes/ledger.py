@@ -72,7 +72,7 @@ def node_entries(ledger: LedgerRows, now: int) -> list[NodeEntry]:
                 "heads": heartbeat["heads"],
                 "ledger": _reported(heartbeat["ledger"]),
                 "stream": streams[row.stream].name,
-                "received_forks": streams[row.stream].filed,
+                "received_forks": streams[row.stream].stored,
                 "account": _account(sum_accounts(of_node[key])),
                 "gaps": [gap_json(gap) for gap in gaps[key]],
             }
@@ -165,7 +165,7 @@ def _stream(
         "silent": None if row is None else is_silent(row, now),
         "agent": None if heartbeat is None else heartbeat["agent"],
         "reported": None if heartbeat is None else _reported(heartbeat["ledger"]),
-        "since": stream.filed - stream.received,
+        "since": stream.stored - stream.received,
         **_account(account),
         "cpus": {str(cpu.cpu): _cpu(cpu) for cpu in cpus},
         "holes": missing_numbers,

@@ -180,7 +180,7 @@ def _counts(sources: Sequence[CounterSourceRow], declared: int, now: int) -> Ent
     early: dict[int, int] = {}
     for source in sources:
         totals = source.totals if totals is NOTHING else totals.plus(source.totals)
-        early[source.stream] = early.get(source.stream, 0) + source.filed - source.totals.emitted
+        early[source.stream] = early.get(source.stream, 0) + source.stored - source.totals.emitted
     late = -sum(count for count in early.values() if count < 0)
     return {
         "processes": totals.processes,
@@ -190,7 +190,7 @@ def _counts(sources: Sequence[CounterSourceRow], declared: int, now: int) -> Ent
         "suppressed": totals.suppressed,
         "lost": totals.lost,
         "entered": totals.entered,
-        "delivered": sum(source.filed for source in sources),
+        "delivered": sum(source.stored for source in sources),
         "awaited": max(0, late - declared),
         "since": sum(early.values()) + late,
         "rate": rate_now(sources, now),

@@ -133,10 +133,10 @@ def answer(folder: str, asked: Asked) -> Said:
                 stream = engine.send_insert(insert[1].decode(), insert[2].decode())
                 try:
                     stream.append(asked.query[insert.end() :])
-                    filed = stream.finish()
+                    stored = stream.finish()
                 finally:
                     stream.close()
-                return Said(b"", {"written_rows": str(filed.rows_written), "written_bytes": str(filed.bytes_written)})
+                return Said(b"", {"written_rows": str(stored.rows_written), "written_bytes": str(stored.bytes_written)})
             found: Any = engine.query(asked.query.decode(), asked.fields.get("default_format", "TabSeparated"), params=values)
             return Said(found.bytes() or b"", {"read_rows": str(found.rows_read()), "read_bytes": str(found.bytes_read())})
         except (RuntimeError, chdb.ChdbError) as wrong:

@@ -5,7 +5,7 @@ import socket
 import aiohttp
 import pytest
 
-from tests.collector.processes import address, ended, post, process
+from tests.collector.server.processes import address, ended, post, process
 
 COLLECTOR = """
 import runpy, sys

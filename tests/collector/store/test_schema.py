@@ -112,7 +112,7 @@ class Dies:
 async def test_a_store_of_the_first_version_holds_the_same_in_the_shape_of_today(filled, tmp_path):
     dsn, events = filled
     before = await everything(dsn)
-    assert sum(counter_source.filed for counter_source in before[0].counter_sources) == 4 * 61 + 4
+    assert sum(counter_source.stored for counter_source in before[0].counter_sources) == 4 * 61 + 4
     made_older(dsn)
     assert shapes(dsn) != shapes(empty_store(tmp_path / "new"))
     assert await everything(dsn) == before
@@ -125,7 +125,9 @@ async def test_a_store_of_the_first_version_holds_the_same_in_the_shape_of_today
     assert (await store.insert(lambda: lines_of(*events)))[1].accepted == len(events)
     again = await StoreReader(store).pods(100)
     store.close()
-    assert [(one.id, one.filed) for one in again.counter_sources] == [(one.id, one.filed) for one in before[0].counter_sources]
+    assert [(one.id, one.stored) for one in again.counter_sources] == [
+        (one.id, one.stored) for one in before[0].counter_sources
+    ]
     assert sorted(again.parents) == sorted(before[0].parents)
 
 

@@ -17,7 +17,7 @@ from collector.store import Store, StoreUnavailable
 from collector.store.tables import VERSION
 from collector.store.writer import Writer
 from tests.collector.conftest import SECOND, Says, empty_store, lines_of
-from tests.collector.processes import address, ended, post, process
+from tests.collector.server.processes import address, ended, post, process
 from tests.collector.store.bridge import PASSWORD, READER, USER, Server
 from tests.collector.store.lives import ALWAYS, answers, life, without_clock
 from tests.collector.store.test_schema import made_older
@@ -246,7 +246,7 @@ async def test_an_insert_whose_answer_got_lost_is_sent_again_and_counts_once(ser
     with opened(server.dsn(database)) as store:
         server.fault(f"INSERT INTO {table}", "unanswered")
         assert (await file(store, *(says.fork(n) for n in range(30)))).accepted == 30
-        assert (await StoreReader(store).pods(1)).counter_sources[0].filed == 30
+        assert (await StoreReader(store).pods(1)).counter_sources[0].stored == 30
     assert server.ask(database, "SELECT count() FROM fork") == ["30"]
     assert server.ask(database, "SELECT groupBitmapMerge(numbers) FROM came") == ["30"]
 

@@ -24,11 +24,11 @@ def counters(processes=0, *, lost=0, suppressed=0):
     return TaskCounts(processes, 0, processes - lost - suppressed, 0, suppressed, lost, 0)
 
 
-def counter_source(one, *, end=NOW, seconds=10, now=0, received=NOW, total=0, lost=0, suppressed=0, filed=0):
+def counter_source(one, *, end=NOW, seconds=10, now=0, received=NOW, total=0, lost=0, suppressed=0, stored=0):
     attribution = orjson.dumps({"cgroup": {"id": one}, "container": {"id": f"c{one}"}, "k8s": {}})
     start = None if end is None else end - seconds * SECOND
     counts, totals = counters(now), counters(total, lost=lost, suppressed=suppressed)
-    return CounterSourceRow(one, 1, one, 1, "demo", "node1", attribution, filed, 0, NOW, start, end, received, counts, totals)
+    return CounterSourceRow(one, 1, one, 1, "demo", "node1", attribution, stored, 0, NOW, start, end, received, counts, totals)
 
 
 def loss(amount, reason="ring_full"):
@@ -63,24 +63,24 @@ def card(rows):
 
 
 def test_forks_that_were_sent_and_are_not_stored_are_awaited():
-    assert entry(counter_source(1, total=100, lost=10, filed=85))["awaited"] == 5
+    assert entry(counter_source(1, total=100, lost=10, stored=85))["awaited"] == 5
     # A deeper cgroup of the container has forks and no summary of its own.
-    assert entry(counter_source(1, total=100, filed=40), counter_source(2, end=None, filed=60))["awaited"] == 0
+    assert entry(counter_source(1, total=100, stored=40), counter_source(2, end=None, stored=60))["awaited"] == 0
 
 
 def test_forks_in_no_summary_do_not_hide_what_another_stream_awaits():
-    ended = counter_source(2, total=50, filed=70)._replace(stream=2)
-    pod = entry(counter_source(1, total=100, filed=90), ended)
+    ended = counter_source(2, total=50, stored=70)._replace(stream=2)
+    pod = entry(counter_source(1, total=100, stored=90), ended)
     assert (pod["awaited"], pod["since"], pod["delivered"]) == (10, 20, 160)
 
 
 @pytest.mark.parametrize(
     ("of", "gaps", "text"),
     [
-        (counter_source(1, total=9, filed=9), [], "nothing"),
-        (counter_source(1, total=9, filed=7), [], "2 not arrived yet"),
-        (counter_source(1, end=None, filed=7), [], "not summed up yet"),
-        (counter_source(1, total=9, lost=2, filed=7), [loss(2)], ""),
+        (counter_source(1, total=9, stored=9), [], "nothing"),
+        (counter_source(1, total=9, stored=7), [], "2 not arrived yet"),
+        (counter_source(1, end=None, stored=7), [], "not summed up yet"),
+        (counter_source(1, total=9, lost=2, stored=7), [loss(2)], ""),
     ],
 )
 def test_a_row_is_complete_only_when_everything_is_stored(of, gaps, text):
@@ -90,7 +90,7 @@ def test_a_row_is_complete_only_when_everything_is_stored(of, gaps, text):
 
 def test_a_row_is_not_complete_while_its_share_of_what_the_node_lost_is_unknown():
     away = GapRow("g", 1, "demo", "node1", None, None, "sched_process_fork", "restart", None, True, 1700, NOW - SECOND, NOW)
-    (row,) = pods_model(snapshot(counter_source(1, total=9, filed=9), of=ledger(node(), gaps=[away])), PodListQuery(), NOW)[
+    (row,) = pods_model(snapshot(counter_source(1, total=9, stored=9), of=ledger(node(), gaps=[away])), PodListQuery(), NOW)[
         "rows"
     ]
     assert (row["complete"], row["missing"], row["share"]) == ("", [], "its share of 1,700 is not known")

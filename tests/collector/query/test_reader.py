@@ -216,7 +216,7 @@ async def test_what_a_cgroup_was_taken_for_once_is_not_told_of_that_pod(store, s
     await file(store, says.fork(3, pod="new", cgroup=5, at=says.now + SECOND), says.summary(2, 19, pod="new", cgroup=5))
     for name, forks in (("old", [1]), ("new", [2])):
         found = await StoreReader(store).pods(10, Filter(pod=name))
-        assert [counter_source.filed for counter_source in found.counter_sources] == forks
+        assert [counter_source.stored for counter_source in found.counter_sources] == forks
         assert {row.counter_source for row in (*found.parents, *found.points)} <= {
             counter_source.id for counter_source in found.counter_sources
         }
@@ -231,7 +231,7 @@ def test_what_came_before_the_heartbeat_that_speaks_of_it_is_not_counted_yet(say
         for place, head in enumerate((1, 100, 64_000, 65_535, 65_536, 65_537, 68_000, 69_500, 69_999, 70_000, 80_000)):
             collector.insert([(lines_of(says.node(place, heads={0: head}, end=says.now + place)), None)], says.now)
             (stream,) = read_ledger(asked, 0, by_cpu=False).streams
-            assert (stream.given, stream.received, stream.filed) == (head, sum(n < head for n in numbers), len(numbers))
+            assert (stream.given, stream.received, stream.stored) == (head, sum(n < head for n in numbers), len(numbers))
             (cpu,) = read_ledger(asked, 0, by_cpu=True).cpus
             assert (cpu.given, cpu.received) == (head, stream.received)
 

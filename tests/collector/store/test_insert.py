@@ -62,10 +62,10 @@ def test_any_order_and_any_repetition_by_any_collector_file_the_same_set(says):
             sent, told = set(), (set(), set())
             for other, batch in batches:
                 events = [says.fork(seq, cpu, stream=stream, uid=world) for cpu, seq in batch]
-                (filed,) = filings[other].insert([(lines_of(*events), None)], time.time_ns())
-                assert filed.accepted >= len(set(batch) - sent)  # what the other one filed it may not know of
-                assert filed.accepted <= len(set(batch) - told[other])
-                assert filed.accepted + filed.duplicate == len(batch)
+                (stored,) = filings[other].insert([(lines_of(*events), None)], time.time_ns())
+                assert stored.accepted >= len(set(batch) - sent)  # what the other one filed it may not know of
+                assert stored.accepted <= len(set(batch) - told[other])
+                assert stored.accepted + stored.duplicate == len(batch)
                 sent |= set(batch)
                 told[other].update(batch)
             ((kept, rows),) = asked.client.query(
@@ -73,9 +73,9 @@ def test_any_order_and_any_repetition_by_any_collector_file_the_same_set(says):
             ).result_rows
             assert kept == rows == len(sent)
             whole = read_snapshot(asked, *find_pods(asked, Filter(pod_uid=world), 10), 0).snapshot
-            assert sum(counter_source.filed for counter_source in whole.counter_sources) == len(sent)
+            assert sum(counter_source.stored for counter_source in whole.counter_sources) == len(sent)
             assert sum(parent.forks for parent in whole.parents) == len(sent)
-            filed_of = {row.name: row.filed for row in whole.ledger.streams}
+            filed_of = {row.name: row.stored for row in whole.ledger.streams}
             assert filed_of.get(stream, 0) == len(sent)
             question = (
                 "SELECT cpu, arraySort(bitmapToArray(groupBitmapMergeState(numbers))) FROM came WHERE stream = {stream:String} "

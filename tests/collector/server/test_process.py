@@ -11,7 +11,7 @@ import pytest
 from collector.store.engine import Engine
 from collector.store.tables import VERSION
 from tests.collector.conftest import empty_store
-from tests.collector.processes import address, ended, post, process
+from tests.collector.server.processes import address, ended, post, process
 
 pytestmark = pytest.mark.slow
 
