@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -18,6 +19,11 @@ SLOW = (
 RUNNING = "SELECT count() FROM system.processes WHERE query LIKE 'SELECT sum(sleepEachRow%'"
 
 
+def until_it_runs(client):
+    while not client.query(RUNNING).first_item["count()"]:
+        time.sleep(0.01)
+
+
 @pytest.fixture
 def store(tmp_path):
     opened = Store.open(empty_store(tmp_path / "store"))
@@ -29,8 +35,7 @@ def store(tmp_path):
 async def test_a_slow_read_does_not_hold_up_another(store, says):
     await store.insert(lambda: lines_of(says.fork(1)))
     slow = asyncio.create_task(store.readers.run(lambda client: client.query(SLOW)))
-    while not await store.readers.run(lambda client: client.query(RUNNING).first_item["count()"]):
-        await asyncio.sleep(0.01)
+    await store.readers.run(until_it_runs)
     reader = StoreReader(store)
     (pod,) = (await reader.pods(10)).pods
     page, ledger = await asyncio.gather(reader.pod("shop", "cart-1", 10), reader.ledger())
@@ -43,8 +48,7 @@ async def test_a_slow_read_does_not_hold_up_another(store, says):
 
 async def test_a_write_is_seen_while_a_slow_read_runs(store, says):
     slow = asyncio.create_task(store.readers.run(lambda client: client.query(SLOW)))
-    while not await store.readers.run(lambda client: client.query(RUNNING).first_item["count()"]):
-        await asyncio.sleep(0.01)
+    await store.readers.run(until_it_runs)
     await store.insert(lambda: lines_of(says.fork(1)))
     assert len((await StoreReader(store).pods(10)).pods) == 1 and not slow.done()
     await store.readers.run(lambda client: client.command("KILL QUERY WHERE query LIKE 'SELECT sum(sleepEachRow%' SYNC"))
@@ -53,7 +57,7 @@ async def test_a_write_is_seen_while_a_slow_read_runs(store, says):
 
 
 async def test_no_more_reads_run_at_once_than_there_are_connections(store):
-    lock, release = threading.Lock(), threading.Event()
+    lock, all_run, release = threading.Lock(), threading.Event(), threading.Event()
     running, clients, most = 0, set(), 0
 
     def read(client):
@@ -62,14 +66,15 @@ async def test_no_more_reads_run_at_once_than_there_are_connections(store):
             running += 1
             most = max(most, running)
             clients.add(id(client))
+            if running == READERS:
+                all_run.set()
         release.wait(30)
         with lock:
             running -= 1
         return client.query("SELECT 1").result_rows
 
     reads = [asyncio.create_task(store.readers.run(read)) for _ in range(3 * READERS)]
-    while running < READERS:
-        await asyncio.sleep(0.01)
+    assert await asyncio.to_thread(all_run.wait, 30)
     release.set()
     assert await asyncio.gather(*reads) == [[(1,)]] * len(reads)
     assert most == READERS == len(clients)
