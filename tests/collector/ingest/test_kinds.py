@@ -89,7 +89,7 @@ def test_events_that_say_the_same_of_their_pod_share_one_subject(says):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_value_in_any_place_is_taken_or_refused_with_a_reason(says, kind, data):
     event = says.example(kind)
@@ -101,7 +101,7 @@ def test_any_value_in_any_place_is_taken_or_refused_with_a_reason(says, kind, da
     assert all(why and why.isascii() and len(why) < 400 for _, why in found.refused)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_lines_that_are_counted(noise):
     assert len(check_lines(noise, MAX_LINE, MAX_LINES)) == (0 if not noise else noise.removesuffix(b"\n").count(b"\n") + 1)
