@@ -26,7 +26,7 @@ from agent.model import CREATED, CgroupEvent, Container, Pod
 from agent.settings import Settings
 from tests.agent.fakes import FakeCapture, FakeClock, FakePrograms
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 LIVES = int(os.environ.get("LIVES", "1000"))
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
@@ -39,6 +39,7 @@ SINKS = [
     {"name": name, "url": "http://receiver/", "batch": {"events": events, "wait": wait}, "journal_bytes": "1Mi"}
     for name, events, wait in (("quick", 2, "1s"), ("slow", 7, "3s"))
 ]
+SETTINGS = Settings(node="node1", cluster="test", kubernetes={"wait": "5s"}, sinks=SINKS)
 FILES = ("journal.sqlite3", "journal.sqlite3-wal")
 NAMES = st.sampled_from([sink["name"] for sink in SINKS])
 
@@ -91,7 +92,7 @@ class Node:
         self.lives += 1
         self.programs.reopen()
         place = self.folder / str(self.lives)
-        settings = Settings(node="node1", cluster="test", state_dir=place, kubernetes={"wait": "5s"}, sinks=SINKS)
+        settings = SETTINGS.model_copy(update={"state_dir": place})
         limits = {sink.name: sink.journal_bytes for sink in settings.sinks}
         self.journal = KillableJournal(place / FILES[0], limits, lambda: self.clock.wall_ns() / 1e9)
         await self.journal.open()
