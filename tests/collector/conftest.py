@@ -183,7 +183,7 @@ def says():
     return Says()
 
 
-class Door:
+class CollectorClient:
     """A client of one running collector."""
 
     def __init__(self, url, session):
@@ -297,17 +297,17 @@ async def collector(**settings):
         running_collector(Settings(**{"listen": "127.0.0.1:0"} | settings)) as url,
         aiohttp.ClientSession() as session,
     ):
-        yield Door(url, session)
+        yield CollectorClient(url, session)
 
 
 @pytest.fixture
 def running():
-    """`async with running(token_file=...) as door:` a collector with settings of the test's own."""
+    """`async with running(token_file=...) as client:` a collector with settings of the test's own."""
     return collector
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def door():
+async def client():
     """A collector with nothing in its store."""
     async with collector() as opened:
         yield opened

@@ -21,18 +21,18 @@ def small_steps(monkeypatch):
     monkeypatch.setattr(forks_api, "MAX_FORKS", 3)
 
 
-async def filled(door, says, count):
+async def filled(client, says, count):
     forks = [says.fork(n, at=says.now - 10**9 + n) for n in range(count)]
-    await door.post(*forks)
+    await client.post(*forks)
     return forks
 
 
 @pytest.mark.usefixtures("small_steps")
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 6, 10])
 async def test_ndjson_is_every_event_on_a_line_and_nothing_else(running, says, count):
-    async with running() as door:
-        forks = await filled(door, says, count)
-        async with door.session.get(f"{door.url}/v1/forks?format=ndjson") as answer:
+    async with running() as client:
+        forks = await filled(client, says, count)
+        async with client.session.get(f"{client.url}/v1/forks?format=ndjson") as answer:
             assert answer.content_type == "application/x-ndjson"
             assert answer.headers["Content-Disposition"] == 'attachment; filename="forks.ndjson"'
             assert answer.headers["Forklore-Limit"] == "1000000"
@@ -43,14 +43,14 @@ async def test_ndjson_is_every_event_on_a_line_and_nothing_else(running, says, c
 @pytest.mark.usefixtures("small_steps")
 @pytest.mark.parametrize("limit", [1, 3, 4, 9])
 async def test_a_cut_file_says_so_and_the_rest_can_be_fetched(running, says, limit):
-    async with running() as door:
-        forks = await filled(door, says, 10)
-        lines = (await door.get(f"/v1/forks?format=ndjson&limit={limit}")).splitlines()
+    async with running() as client:
+        forks = await filled(client, says, 10)
+        lines = (await client.get(f"/v1/forks?format=ndjson&limit={limit}")).splitlines()
         *events, cut = map(json.loads, lines)
         assert events == forks[::-1][:limit] and (cut["event"], cut["forks"]) == ("cut", limit)
-        rest = (await door.get(f"/v1/forks?format=ndjson&after={cut['next']}")).splitlines()
+        rest = (await client.get(f"/v1/forks?format=ndjson&after={cut['next']}")).splitlines()
         assert [json.loads(line) for line in rest] == forks[::-1][limit:]
-        rows = list(csv.reader(io.StringIO(await door.get(f"/v1/forks?format=csv&limit={limit}"))))
+        rows = list(csv.reader(io.StringIO(await client.get(f"/v1/forks?format=csv&limit={limit}"))))
         assert len(rows) == limit + 2 and len({len(row) for row in rows}) == 1
         assert rows[-1][0] == f"cut after {limit} forks; the rest: after={cut['next']}"
 
@@ -58,16 +58,16 @@ async def test_a_cut_file_says_so_and_the_rest_can_be_fetched(running, says, lim
 @pytest.mark.usefixtures("small_steps")
 @pytest.mark.parametrize("form", ["ndjson", "csv"])
 async def test_an_export_that_ends_at_its_limit_by_chance_is_not_called_cut(running, says, form):
-    async with running(export_forks=6) as door:
-        await filled(door, says, 6)
-        text = await door.get(f"/v1/forks?format={form}")
+    async with running(export_forks=6) as client:
+        await filled(client, says, 6)
+        text = await client.get(f"/v1/forks?format={form}")
         assert "cut" not in text and len(text.splitlines()) == 6 + (form == "csv")
 
 
 async def test_csv_has_named_columns_and_unchanged_numbers(running, says):
-    async with running() as door:
-        await door.post(says.fork(5, comm="sh"))
-        async with door.session.get(f"{door.url}/v1/forks?format=csv") as answer:
+    async with running() as client:
+        await client.post(says.fork(5, comm="sh"))
+        async with client.session.get(f"{client.url}/v1/forks?format=csv") as answer:
             assert answer.content_type == "text/csv"
             (row,) = csv.DictReader(io.StringIO(await answer.text()))
         assert (row["namespace"], row["pod"], row["container"], row["workload"]) == ("shop", "cart-1", "app", "cart")
@@ -82,11 +82,11 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_no_name_becomes_a_formula_or_breaks_a_line(running, says, name):
-    async with running() as door:
+    async with running() as client:
         sent = says.fork(1, comm=name, pod=name, namespace=name, container=name)
         sent["k8s"]["workload"] = {"kind": name, "name": name}
-        await door.post(sent)
-        (row,) = csv.DictReader(io.StringIO(await door.get("/v1/forks?format=csv"), newline=""))
+        await client.post(sent)
+        (row,) = csv.DictReader(io.StringIO(await client.get("/v1/forks?format=csv"), newline=""))
         for column in ("comm", "parent_comm", "pod", "namespace", "container", "workload", "workload_kind"):
             assert row[column] in (name, "'" + name)
             assert row[column].lstrip("\ufeff\x01 \xa0\t\r\n")[:1] not in tuple("=+-@\uff1d")
@@ -107,18 +107,18 @@ async def test_no_more_exports_run_at_once_than_the_setting_allows(running, says
         await held.wait()
         return await real(self, *rest)
 
-    async with running(exports=2) as door:
-        await filled(door, says, 4)
+    async with running(exports=2) as client:
+        await filled(client, says, 4)
         monkeypatch.setattr(StoreReader, "search", slow)
-        two = [asyncio.create_task(door.get("/v1/forks?format=csv")) for _ in range(2)]
-        await door.metrics_say("forklore_collector_exports_open 2.0")
-        async with door.session.get(f"{door.url}/v1/forks?format=csv") as third:
+        two = [asyncio.create_task(client.get("/v1/forks?format=csv")) for _ in range(2)]
+        await client.metrics_say("forklore_collector_exports_open 2.0")
+        async with client.session.get(f"{client.url}/v1/forks?format=csv") as third:
             assert third.status == 503 and third.headers["Retry-After"] == "10"
             assert "too many exports" in (await third.json())["error"]
         held.set()
         assert [len(text.splitlines()) for text in await asyncio.gather(*two)] == [5, 5]
-        await door.get("/v1/forks?format=csv")
-        metrics = await door.get("/metrics")
+        await client.get("/v1/forks?format=csv")
+        metrics = await client.get("/metrics")
         assert "forklore_collector_exports_open 0.0" in metrics
         assert 'forklore_collector_exported_forks_total{format="csv"} 12.0' in metrics
 
@@ -133,17 +133,17 @@ async def test_an_export_that_the_store_interrupts_does_not_look_complete(runnin
             raise StoreUnavailable("gone")
         return await real(self, *rest)
 
-    async with running() as door:
-        await filled(door, says, 10)
+    async with running() as client:
+        await filled(client, says, 10)
         monkeypatch.setattr(StoreReader, "search", breaks)
-        async with door.session.get(f"{door.url}/v1/forks?format=ndjson") as answer:
+        async with client.session.get(f"{client.url}/v1/forks?format=ndjson") as answer:
             assert answer.status == 200
             with pytest.raises(aiohttp.ClientError):
                 await answer.text()
-        async with door.session.get(f"{door.url}/v1/forks?format=ndjson") as answer:
+        async with client.session.get(f"{client.url}/v1/forks?format=ndjson") as answer:
             assert answer.status == 503  # not a word was said yet
         monkeypatch.undo()
-        assert "forklore_collector_exports_open 0.0" in await door.get("/metrics")
+        assert "forklore_collector_exports_open 0.0" in await client.get("/metrics")
 
 
 async def test_a_reader_that_takes_nothing_is_dropped_and_costs_no_more_than_a_step(running, says, monkeypatch):
@@ -156,12 +156,12 @@ async def test_a_reader_that_takes_nothing_is_dropped_and_costs_no_more_than_a_s
         at = after.time - 1 if after else 10**18
         return [FoundFork(Place(at - n, says.stream, 0, n), body) for n in range(limit)]
 
-    async with running() as door:
+    async with running() as client:
         monkeypatch.setattr(StoreReader, "search", endless)
-        _, writer = await asyncio.open_connection(*door.url.removeprefix("http://").split(":"), limit=1024)
+        _, writer = await asyncio.open_connection(*client.url.removeprefix("http://").split(":"), limit=1024)
         writer.transport.pause_reading()
         writer.write(b"GET /v1/forks?format=ndjson HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        await door.metrics_say("forklore_collector_exports_open 1.0")
-        await door.metrics_say("forklore_collector_exports_open 0.0")
+        await client.metrics_say("forklore_collector_exports_open 1.0")
+        await client.metrics_say("forklore_collector_exports_open 0.0")
         assert 1 <= len(asked) < 20
         writer.transport.abort()

@@ -96,9 +96,9 @@ def everything(says):
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def filled(running, says):
-    async with running() as door:
-        assert (await door.post(*everything(says)))["rejected"] == []
-        yield door
+    async with running() as client:
+        assert (await client.post(*everything(says)))["rejected"] == []
+        yield client
 
 
 def test_the_document_is_what_the_generator_makes():
@@ -138,9 +138,9 @@ def test_the_document_has_every_route_of_the_api_and_no_other():
 
 
 @pytest.mark.parametrize("path", READS)
-async def test_the_document_has_every_parameter_and_no_other(door, path):
+async def test_the_document_has_every_parameter_and_no_other(client, path):
     address = (ADDRESSES | {"/v1/stream": "/v1/stream"})[path].partition("?")[0]
-    error = (await door.get(f"{address}?nonsense=1", status=400))["error"]
+    error = (await client.get(f"{address}?nonsense=1", status=400))["error"]
     accepted = error.partition("there are ")[2].split(", ")
     described = [parameter["name"] for parameter in READS[path]["parameters"] if parameter["in"] == "query"]
     assert sorted(accepted) == sorted(described or ["none"])
@@ -186,21 +186,21 @@ async def test_a_pod_with_unknown_counts_and_a_pod_without_a_name_fit_the_schema
     check(answer_schema("/v1/pods/{namespace}/{pod}/timeline"), await filled.get("/v1/pods/shop/vm-1/timeline"))
 
 
-async def test_empty_answers_fit_the_schema(door):
+async def test_empty_answers_fit_the_schema(client):
     for path in ("/v1/pods", "/v1/ledger", "/v1/forks"):
-        check(answer_schema(path), await door.get(path))
+        check(answer_schema(path), await client.get(path))
 
 
-async def test_a_receipt_and_its_refusals_fit_the_schema(door, says):
+async def test_a_receipt_and_its_refusals_fit_the_schema(client, says):
     responses = DOCUMENT["paths"]["/v1/events"]["post"]["responses"]
     schema = responses["200"]["content"]["application/json"]["schema"]
-    receipt = await door.post(says.fork(1), b"{}")
+    receipt = await client.post(says.fork(1), b"{}")
     assert receipt["accepted"] == 1 and receipt["rejected"]
     check(schema, receipt)
     assert not is_valid(schema, {**receipt, "rejected": [{"line": 0}]})
     refusals = [
-        await door.raw(b"{}", status=415, Content_Type="text/html"),
-        await door.raw(b"no gzip", status=400, Content_Encoding="gzip"),
+        await client.raw(b"{}", status=415, Content_Type="text/html"),
+        await client.raw(b"no gzip", status=400, Content_Encoding="gzip"),
     ]
     for status, refusal in zip(("415", "400"), refusals, strict=True):
         check(responses[status]["content"]["application/json"]["schema"], refusal)
@@ -209,14 +209,14 @@ async def test_a_receipt_and_its_refusals_fit_the_schema(door, says):
 async def test_errors_fit_the_schema(running, says, tmp_path, monkeypatch):
     token = tmp_path / "token"
     token.write_text("secret")
-    async with running(token_file=token) as door:
+    async with running(token_file=token) as client:
         for path, address in ADDRESSES.items():
-            check(answer_schema(path, "401"), await door.get(address, status=401))
-    async with running() as door:
+            check(answer_schema(path, "401"), await client.get(address, status=401))
+    async with running() as client:
         for path, address in ADDRESSES.items():
-            check(answer_schema(path, "400"), await door.get(address.partition("?")[0] + "?nonsense=1", status=400))
+            check(answer_schema(path, "400"), await client.get(address.partition("?")[0] + "?nonsense=1", status=400))
         for path in (path for path in ADDRESSES if "{pod}" in path):
-            check(answer_schema(path, "404"), await door.get(ADDRESSES[path], status=404))
+            check(answer_schema(path, "404"), await client.get(ADDRESSES[path], status=404))
 
         async def away(*_arguments, **_options):
             raise StoreUnavailable("away")
@@ -225,24 +225,24 @@ async def test_errors_fit_the_schema(running, says, tmp_path, monkeypatch):
             for method in ("pods", "pod", "ledger", "search"):
                 patch.setattr(StoreReader, method, away)
             for path, address in ADDRESSES.items():
-                check(answer_schema(path, "503"), await door.get(address, status=503))
-    async with running(read_rate=1) as door:
-        while (answer := await status_and_body(door, "/v1/ledger"))[0] == 200:
+                check(answer_schema(path, "503"), await client.get(address, status=503))
+    async with running(read_rate=1) as client:
+        while (answer := await status_and_body(client, "/v1/ledger"))[0] == 200:
             pass
         assert answer[0] == 429
         check(answer_schema("/v1/ledger", "429"), answer[1])
 
 
-async def status_and_body(door, address):
-    async with door.session.get(door.url + address) as answer:
+async def status_and_body(client, address):
+    async with client.session.get(client.url + address) as answer:
         return answer.status, await answer.json()
 
 
 async def test_lines_of_an_export_fit_the_schema(running, says):
     lines_schema = answer_schema("/v1/forks", kind="application/x-ndjson")["x-lines"]
-    async with running() as door:
-        await door.post(*everything(says))
-        text = await door.get("/v1/forks?format=ndjson&limit=3")
+    async with running() as client:
+        await client.post(*everything(says))
+        text = await client.get("/v1/forks?format=ndjson&limit=3")
         lines = [json.loads(line) for line in text.splitlines()]
         assert lines[-1]["event"] == "cut"
         for line in lines:
@@ -255,12 +255,12 @@ async def test_events_of_the_stream_fit_the_schema(running, says, monkeypatch):
     monkeypatch.setattr(stream, "POLL_INTERVAL", 0.05)
     monkeypatch.setattr(stream, "MAX_LAG", -1.0)  # every reader is late, so that forks are skipped
     schemas = answer_schema("/v1/stream", kind="text/event-stream")["x-events"]
-    async with running() as door, door.session.get(f"{door.url}/v1/stream") as late:
-        await door.post(*(says.fork(n) for n in range(3)))
+    async with running() as client, client.session.get(f"{client.url}/v1/stream") as late:
+        await client.post(*(says.fork(n) for n in range(3)))
         seen = await read_events(late, {"lost", "pods"})
         assert seen["lost"]["forks"] == 3
         monkeypatch.setattr(stream, "MAX_LAG", 20.0)
-        await door.post(says.fork(9))
+        await client.post(says.fork(9))
         seen |= await read_events(late, {"fork"})
     for kind, event in seen.items():
         check(schemas[kind], event)

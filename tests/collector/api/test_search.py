@@ -12,7 +12,7 @@ HOSTILE = ["<script>alert(1)</script>", "a'b\"c; DROP TABLE fork; --", "x\n\r\t\
 @pytest_asyncio.fixture(loop_scope="session")
 async def few(running, says):
     """Three forks of two pods, one of them a thread's, a second apart; the newest first by name: c, b, a."""
-    async with running() as door:
+    async with running() as client:
         now = says.now - 60 * SECOND
         first = says.fork(1, at=now, comm="sh", pod="cart-1", cgroup=1)
         first.update(process_entity_id="a" * 16, parent_entity_id="f" * 16, parent_pid=11, parent_ns_pid=12, parent_comm="make")
@@ -20,12 +20,12 @@ async def few(running, says):
         second.update(process_entity_id="b" * 16, parent_entity_id="a" * 16)
         third = says.fork(3, at=now + 2 * SECOND, comm="sh", pod="web-1", cgroup=2, namespace="front", container="proxy")
         third["k8s"].update(labels={"app": "web", "odd/key": "a=b"}, workload={"kind": "StatefulSet", "name": "web"})
-        await door.post(first, second, third)
-        yield door
+        await client.post(first, second, third)
+        yield client
 
 
-async def found(door, query=""):
-    answer = await door.get(f"/v1/forks?{query}")
+async def found(client, query=""):
+    answer = await client.get(f"/v1/forks?{query}")
     return "".join({1: "a", 2: "b", 3: "c"}[int(fork["id"].rpartition(".")[2])] for fork in answer["forks"])
 
 
@@ -69,50 +69,50 @@ async def test_every_filter_finds_its_forks_and_no_other(few, query, expected):
 
 
 async def test_a_fork_comes_back_as_it_was_sent(running, says):
-    async with running() as door:
+    async with running() as client:
         sent = says.fork(1)
-        await door.post(sent)
-        assert (await door.get("/v1/forks"))["forks"] == [sent]
+        await client.post(sent)
+        assert (await client.get("/v1/forks"))["forks"] == [sent]
 
 
 async def test_times_may_have_an_offset_and_are_exact_to_the_nanosecond(running, says):
-    async with running() as door:
-        await door.post(says.fork(1, at=1_700_000_000_000_000_005))
+    async with running() as client:
+        await client.post(says.fork(1, at=1_700_000_000_000_000_005))
         for query, count in (
             ("from=2023-11-14T22:13:20.000000005Z&to=2023-11-14T22:13:20.000000006Z", 1),
             ("from=2023-11-14T22:13:20.000000006Z&to=2023-11-14T22:14:20Z", 0),
             ("from=2023-11-14T22:13:20Z&to=2023-11-14T22:13:20.000000005Z", 0),
             ("from=2023-11-15T00:13:20%2B02:00&to=2023-11-15T00:13:21%2B02:00", 1),
         ):
-            assert len((await door.get(f"/v1/forks?{query}"))["forks"]) == count
+            assert len((await client.get(f"/v1/forks?{query}"))["forks"]) == count
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 10, 11])
 async def test_pages_join_into_all_without_a_fork_twice_or_missing(running, says, limit):
-    async with running() as door:
+    async with running() as client:
         # Many at the same moment, on two CPUs: the cursor must tell them apart.
         forks = [says.fork(n, cpu=n % 2, at=says.now - 10**9 + n // 5) for n in range(10)]
-        await door.post(*forks)
+        await client.post(*forks)
         seen, after, pages = [], "", 0
         while True:
-            answer = await door.get(f"/v1/forks?limit={limit}{after}")
+            answer = await client.get(f"/v1/forks?limit={limit}{after}")
             assert len(answer["forks"]) <= limit
             seen += [fork["id"] for fork in answer["forks"]]
             pages += 1
             if answer["next"] is None:
                 break
             after = "&after=" + quote(answer["next"])
-            await door.post(says.fork(100 + pages, at=says.now - 10**8 + pages))  # a newer one moves no page
+            await client.post(says.fork(100 + pages, at=says.now - 10**8 + pages))  # a newer one moves no page
         assert sorted(seen) == sorted(fork["id"] for fork in forks)
         assert pages == -(-10 // limit)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_hostile_names_are_found_exactly(running, says, name):
-    async with running() as door:
-        await door.post(says.fork(1, comm=name, pod=name, namespace=name), says.fork(2, comm="sh", pod="other", cgroup=2))
+    async with running() as client:
+        await client.post(says.fork(1, comm=name, pod=name, namespace=name), says.fork(2, comm="sh", pod="other", cgroup=2))
         for key in ("comm", "pod", "namespace", "text"):
-            (fork,) = (await door.get(f"/v1/forks?{key}={quote(name, safe='')}"))["forks"]
+            (fork,) = (await client.get(f"/v1/forks?{key}={quote(name, safe='')}"))["forks"]
             assert (fork["comm"], fork["k8s"]["pod"]) == (name, name)
 
 
@@ -154,8 +154,8 @@ async def test_hostile_names_are_found_exactly(running, says, name):
     ],
 )
 async def test_an_invalid_parameter_gets_its_name_and_what_would_be_right(running, query, expected):
-    async with running() as door:
-        answer = await door.get(f"/v1/forks?{query}", status=400)
+    async with running() as client:
+        answer = await client.get(f"/v1/forks?{query}", status=400)
         assert expected in answer["error"] and answer["error"].isascii()
 
 
@@ -200,20 +200,20 @@ async def test_a_tree_shows_who_forked_whom_and_an_older_parent_by_name(few):
 
 
 async def test_a_cut_tree_says_so_and_keeps_the_newest(running, says):
-    async with running() as door:
+    async with running() as client:
         forks = [says.fork(n, at=says.now - 10**9 + n) for n in range(6)]
         for n, fork in enumerate(forks):
             fork.update(process_entity_id=f"{n:016x}", parent_entity_id="f" * 16)
-        await door.post(*forks)
-        tree = await door.get("/v1/pods/shop/cart-1/tree?limit=2")
+        await client.post(*forks)
+        tree = await client.get("/v1/pods/shop/cart-1/tree?limit=2")
         assert tree["cut"] and [child["ns_pid"] for child in tree["roots"][0]["children"]] == [104, 105]
-        assert not (await door.get("/v1/pods/shop/cart-1/tree?limit=6"))["cut"]
+        assert not (await client.get("/v1/pods/shop/cart-1/tree?limit=6"))["cut"]
 
 
 @pytest.mark.parametrize("part", ["", "/tree", "/timeline"])
 async def test_each_pod_of_a_name_can_be_selected_by_uid_and_cluster(running, says, part):
     """Two lives of a StatefulSet's pod in one cluster, and the newest of all in another."""
-    async with running() as door:
+    async with running() as client:
         lives = [("demo", "old", 100, 1), ("demo", "new", 50, 2), ("other", "far", 10, 3)]
         for cluster, uid, ago, number in lives:
             at = says.now - ago * SECOND
@@ -224,7 +224,7 @@ async def test_each_pod_of_a_name_can_be_selected_by_uid_and_cluster(running, sa
             for event in events:
                 event["k8s"]["cluster"] = cluster
                 event["id"] = event["id"].replace(says.stream, f"{says.stream[:-1]}{number}")
-            assert (await door.post(*events))["accepted"] == 2
+            assert (await client.post(*events))["accepted"] == 2
         path = f"/v1/pods/shop/cart-1{part}"
         queries = {
             "": 3,
@@ -235,7 +235,7 @@ async def test_each_pod_of_a_name_can_be_selected_by_uid_and_cluster(running, sa
             "cluster=other": 3,
         }
         for query, number in queries.items():
-            answer = await door.get(f"{path}?{query}")
+            answer = await client.get(f"{path}?{query}")
             assert (answer["cluster"], answer["pod_uid"]) == lives[number - 1][:2], query
             if part == "/tree":
                 assert answer["processes"] == 1 and answer["others"] == 2
@@ -246,15 +246,15 @@ async def test_each_pod_of_a_name_can_be_selected_by_uid_and_cluster(running, sa
                 others = {(other["cluster"], other["pod_uid"]) for other in answer["others"]}
                 assert others == {life[:2] for life in lives} - {lives[number - 1][:2]}
         for query in ("cluster=none", "pod_uid=none", "cluster=other&pod_uid=old"):
-            assert "of that cluster and uid" in (await door.get(f"{path}?{query}", status=404))["error"]
-        assert "uid" not in (await door.get(f"/v1/pods/shop/cart-2{part}", status=404))["error"]
-        assert "pod_uid" in (await door.get(f"{path}?uid=old", status=400))["error"]
+            assert "of that cluster and uid" in (await client.get(f"{path}?{query}", status=404))["error"]
+        assert "uid" not in (await client.get(f"/v1/pods/shop/cart-2{part}", status=404))["error"]
+        assert "pod_uid" in (await client.get(f"{path}?uid=old", status=400))["error"]
 
 
 async def test_a_timeline_has_the_exact_sums_and_the_storms_and_gaps_of_its_range(running, says):
-    async with running() as door:
+    async with running() as client:
         end = says.now // (10 * SECOND) * 10 * SECOND
-        await door.post(
+        await client.post(
             says.summary(1, 5, end=end - 60 * SECOND, now=5, threads=1),
             says.summary(2, 45, end=end - 20 * SECOND, now=40, lost=7),
             says.storm(1, "stop", start=end - 40 * SECOND, end=end - 30 * SECOND, processes=900),
@@ -262,7 +262,7 @@ async def test_a_timeline_has_the_exact_sums_and_the_storms_and_gaps_of_its_rang
             says.gap(7, 7, end=end - 20 * SECOND),
             says.gap(8, 1, end=end - 7000 * SECOND),
         )
-        timeline = await door.get("/v1/pods/shop/cart-1/timeline?from=-2m&step=10s")
+        timeline = await client.get("/v1/pods/shop/cart-1/timeline?from=-2m&step=10s")
         (line,) = timeline["containers"]
         assert (line["name"], timeline["step_s"]) == ("app", 10)
         known = [count for count in line["processes"] if count is not None]

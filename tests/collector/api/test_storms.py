@@ -19,9 +19,9 @@ def start_and_stop(says):
     )
 
 
-async def the_pod(door):
+async def the_pod(client):
     """Its own page's words, which are the list's and more."""
-    listed, alone = (await door.pods())["cart-1"], await door.get("/v1/pods/shop/cart-1")
+    listed, alone = (await client.pods())["cart-1"], await client.get("/v1/pods/shop/cart-1")
     assert {key: alone[key] for key in listed} == listed
     return alone
 
@@ -29,10 +29,10 @@ async def the_pod(door):
 @pytest.mark.parametrize(
     "order", [order for n in (2, 3) for order in itertools.product((0, 1), repeat=n) if set(order) == {0, 1}]
 )
-async def test_start_and_stop_make_one_storm_in_any_order(door, says, start_and_stop, order):
-    answers = [(await door.post(start_and_stop[which]))["accepted"] for which in order]
+async def test_start_and_stop_make_one_storm_in_any_order(client, says, start_and_stop, order):
+    answers = [(await client.post(start_and_stop[which]))["accepted"] for which in order]
     assert sum(answers) == 2
-    pod = await the_pod(door)
+    pod = await the_pod(client)
     (storm,) = pod["storms"]
     assert (storm["state"], storm["interval"]) == ("over", start_and_stop[1]["interval"])
     assert storm["counts"] == start_and_stop[1]["counts"]
@@ -40,23 +40,23 @@ async def test_start_and_stop_make_one_storm_in_any_order(door, says, start_and_
     assert (pod["storm"], pod["storms_in_all"]) == (None, 1)
 
 
-async def test_a_pod_is_in_a_storm_from_its_start_to_its_stop(door, says, start_and_stop):
-    await door.post(says.summary(1, 100), start_and_stop[0])
-    pod = await the_pod(door)
+async def test_a_pod_is_in_a_storm_from_its_start_to_its_stop(client, says, start_and_stop):
+    await client.post(says.summary(1, 100), start_and_stop[0])
+    pod = await the_pod(client)
     assert pod["storm"]["state"] == "now"
     assert pod["storm"]["interval"] == {"start": start_and_stop[0]["interval"]["start"], "end": None}
     assert pod["storm"]["counts"]["suppressed"] == 2500
     assert pod["processes"] == 100  # the storm's own counts are of the same forks as the summaries'
-    await door.post(start_and_stop[1])
-    assert (await the_pod(door))["storm"] is None
+    await client.post(start_and_stop[1])
+    assert (await the_pod(client))["storm"] is None
 
 
-async def test_a_storm_adds_no_container_to_its_pod(door, says, start_and_stop):
-    await door.post(says.summary(1, 100), *start_and_stop)
-    assert [one["name"] for one in (await the_pod(door))["containers"]] == ["app"]
+async def test_a_storm_adds_no_container_to_its_pod(client, says, start_and_stop):
+    await client.post(says.summary(1, 100), *start_and_stop)
+    assert [one["name"] for one in (await the_pod(client))["containers"]] == ["app"]
 
 
-async def test_a_batch_of_many_storms_in_any_order_is_the_same_list(door, says):
+async def test_a_batch_of_many_storms_in_any_order_is_the_same_list(client, says):
     storms = []
     for number in range(1, 8):
         begun = says.now - 1000 * SECOND + number * 100 * SECOND
@@ -65,78 +65,78 @@ async def test_a_batch_of_many_storms_in_any_order_is_the_same_list(door, says):
             says.storm(number, "stop", start=begun, end=begun + 50 * SECOND, processes=number * 1000),
         ]
     sent = random.sample(storms * 2, len(storms) * 2)
-    answer = await door.post(*sent)
+    answer = await client.post(*sent)
     assert (answer["accepted"], answer["duplicate"]) == (14, 14)
-    pod = await the_pod(door)
+    pod = await the_pod(client)
     assert [storm["storm"] for storm in pod["storms"]] == [7, 6, 5, 4, 3, 2, 1]
     assert [storm["counts"]["processes"] for storm in pod["storms"]] == [n * 1000 for n in (7, 6, 5, 4, 3, 2, 1)]
     assert pod["storms_in_all"] == 7
-    assert [storm["storm"] for storm in (await door.get("/v1/pods/shop/cart-1?limit=2"))["storms"]] == [7, 6]
+    assert [storm["storm"] for storm in (await client.get("/v1/pods/shop/cart-1?limit=2"))["storms"]] == [7, 6]
 
 
-async def test_the_same_number_in_another_pod_or_stream_is_another_storm(door, says, start_and_stop):
+async def test_the_same_number_in_another_pod_or_stream_is_another_storm(client, says, start_and_stop):
     other = says.storm(1, "start", start=says.now, end=says.now, processes=1, pod="web-1", cgroup=99)
     later = says.storm(1, "stop", start=says.now, end=says.now, processes=1, stream=says.stream[:-1] + "9")
-    assert (await door.post(*start_and_stop, other, later))["accepted"] == 4
-    pods = await door.pods()
+    assert (await client.post(*start_and_stop, other, later))["accepted"] == 4
+    pods = await client.pods()
     assert {name: pod["storms_in_all"] for name, pod in pods.items()} == {"cart-1": 2, "web-1": 1}
 
 
-async def test_a_storm_without_a_stop_ends_with_the_next_storm(door, says, start_and_stop):
+async def test_a_storm_without_a_stop_ends_with_the_next_storm(client, says, start_and_stop):
     again = says.storm(2, "start", start=says.now, end=says.now + 1, processes=3000)
-    await door.post(start_and_stop[0], again)
-    pod = await the_pod(door)
+    await client.post(start_and_stop[0], again)
+    pod = await the_pod(client)
     assert [storm["state"] for storm in pod["storms"]] == ["now", "end not told"]
     assert pod["storms"][1]["interval"]["end"] is None
 
 
-async def test_a_storm_ends_without_a_report_when_another_stream_follows(door, says, start_and_stop):
-    await door.post(start_and_stop[0], says.node(1, heads={0: 1}))
-    assert (await the_pod(door))["storm"] is not None
-    await door.post(says.node(1, heads={0: 1}, stream=says.stream[:-1] + "9", end=says.now + 1))
-    pod = await the_pod(door)
+async def test_a_storm_ends_without_a_report_when_another_stream_follows(client, says, start_and_stop):
+    await client.post(start_and_stop[0], says.node(1, heads={0: 1}))
+    assert (await the_pod(client))["storm"] is not None
+    await client.post(says.node(1, heads={0: 1}, stream=says.stream[:-1] + "9", end=says.now + 1))
+    pod = await the_pod(client)
     assert (pod["storm"], pod["storms"][0]["state"]) == (None, "end not told")
-    await door.post(start_and_stop[1])  # reported late, by the agent that followed
-    assert (await the_pod(door))["storms"][0]["state"] == "over"
+    await client.post(start_and_stop[1])  # reported late, by the agent that followed
+    assert (await the_pod(client))["storms"][0]["state"] == "over"
 
 
-async def test_a_storm_of_a_new_stream_goes_on_before_its_first_heartbeat(door, says):
-    await door.post(says.node(1, heads={0: 1}, end=says.now - 5 * SECOND))
-    await door.post(
+async def test_a_storm_of_a_new_stream_goes_on_before_its_first_heartbeat(client, says):
+    await client.post(says.node(1, heads={0: 1}, end=says.now - 5 * SECOND))
+    await client.post(
         says.storm(1, "start", start=says.now, end=says.now, processes=1, stream=says.stream[:-1] + "9"), says.fork(1)
     )
-    assert (await the_pod(door))["storm"]["state"] == "now"
+    assert (await the_pod(client))["storm"]["state"] == "now"
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-async def test_a_storm_of_a_pod_without_a_name_gets_the_name_later(door, start_and_stop, order):
+async def test_a_storm_of_a_pod_without_a_name_gets_the_name_later(client, start_and_stop, order):
     start = start_and_stop[0]
     start["k8s"].update(namespace=None, pod=None, pod_uid="hash-in-the-path", labels=None, workload=None)
     start["enrichment"] = {"state": "unresolved", "by": "cgroup", "lag_ms": 0}
     first, second = order
-    await door.post(start_and_stop[first])
-    assert [pod["pod_uid"] for pod in (await door.get("/v1/pods"))["pods"]] == [["hash-in-the-path", "uid-of-cart-1"][first]]
-    await door.post(start_and_stop[second])
-    assert [pod["pod_uid"] for pod in (await door.get("/v1/pods"))["pods"]] == ["uid-of-cart-1"]
-    assert (await the_pod(door))["storms"][0]["state"] == "over"
+    await client.post(start_and_stop[first])
+    assert [pod["pod_uid"] for pod in (await client.get("/v1/pods"))["pods"]] == [["hash-in-the-path", "uid-of-cart-1"][first]]
+    await client.post(start_and_stop[second])
+    assert [pod["pod_uid"] for pod in (await client.get("/v1/pods"))["pods"]] == ["uid-of-cart-1"]
+    assert (await the_pod(client))["storms"][0]["state"] == "over"
 
 
-async def test_the_highest_numbers_and_hostile_names_are_kept(door, says):
+async def test_the_highest_numbers_and_hostile_names_are_kept(client, says):
     evil = "</script>\u202e"
     storm = says.storm(2**63 - 2, "stop", start=0, end=says.now, processes=2**53 - 1, limit=2**63 - 2, pod=evil, namespace=evil)
     storm["hold_s"] = 2**63 - 2
-    assert (await door.post(storm))["accepted"] == 1
-    (pod,) = (await door.get("/v1/pods"))["pods"]
+    assert (await client.post(storm))["accepted"] == 1
+    (pod,) = (await client.get("/v1/pods"))["pods"]
     assert pod["pod"] == evil
-    page = await door.get(f"/pod/{pod['key']}")
+    page = await client.get(f"/pod/{pod['key']}")
     assert evil not in page and "9,007,199,254,740,991 forks" in page
 
 
 async def test_expired_storms_are_deleted(running, says, tmp_path, start_and_stop):
-    async with running(store=f"chdb://{tmp_path}/db", retention="1s") as door:
-        await door.post(*start_and_stop)
+    async with running(store=f"chdb://{tmp_path}/db", retention="1s") as client:
+        await client.post(*start_and_stop)
         for _ in range(100):
             await asyncio.sleep(0.05)
-            if not await door.pods():
+            if not await client.pods():
                 break
-        assert await door.pods() == {}
+        assert await client.pods() == {}

@@ -58,9 +58,9 @@ class Reader:
 
 
 @asynccontextmanager
-async def listening(door, query="", **headers):
+async def listening(client, query="", **headers):
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with door.session.get(f"{door.url}/v1/stream?{query}", headers=headers) as answer:
+    async with client.session.get(f"{client.url}/v1/stream?{query}", headers=headers) as answer:
         assert answer.status == 200, await answer.text()
         assert answer.content_type == "text/event-stream" and answer.headers["Cache-Control"] == "no-store"
         reader = Reader(answer)
@@ -69,12 +69,12 @@ async def listening(door, query="", **headers):
 
 
 async def test_new_forks_come_as_they_were_sent(running, says):
-    async with running() as door:
-        await door.post(says.fork(1))
-        async with listening(door) as reader:
+    async with running() as client:
+        await client.post(says.fork(1))
+        async with listening(client) as reader:
             sent = [says.fork(2), says.fork(3, pod="web-1", cgroup=2)]
             for fork in sent:
-                await door.post(fork)
+                await client.post(fork)
                 assert await reader.fork() == fork
 
 
@@ -84,58 +84,58 @@ async def test_new_forks_come_as_they_were_sent(running, says):
      "entity=44745a63f5162050", "parent_comm=wanted"],
 )  # fmt: skip
 async def test_every_reader_gets_the_forks_of_its_query(running, says, query):
-    async with running() as door, listening(door, query) as reader:
+    async with running() as client, listening(client, query) as reader:
         other = says.fork(3, pod="web-1", cgroup=2, namespace="front", comm="other", kind="thread")
         other["k8s"].update(labels={}, workload=None)
         other.update(process_entity_id=None, parent_entity_id=None)
         wanted = says.fork(7, comm="wanted")
-        await door.post(other, wanted)
+        await client.post(other, wanted)
         assert await reader.fork() == wanted
 
 
 async def test_a_name_can_neither_end_nor_begin_an_event(running, says):
-    async with running() as door, listening(door) as reader:
+    async with running() as client, listening(client) as reader:
         name = "a\n\nevent: lost\ndata: {}\n\n\r\r id: 1"
-        await door.post(says.fork(1, comm=name, pod=name))
+        await client.post(says.fork(1, comm=name, pod=name))
         assert (await reader.fork())["comm"] == name
-        await door.post(says.fork(2))
+        await client.post(says.fork(2))
         assert (await reader.next("fork", "lost"))[0] == "fork"
 
 
 async def test_several_pages_come_complete_and_in_order(running, says, monkeypatch):
     monkeypatch.setattr(stream, "PAGE_FORKS", 100)
-    async with running() as door, listening(door, "events=fork") as reader:
+    async with running() as client, listening(client, "events=fork") as reader:
         for first in range(0, 360, 120):
-            await door.post(*(says.fork(n) for n in range(first, first + 120)))
+            await client.post(*(says.fork(n) for n in range(first, first + 120)))
         seen = [(await reader.fork())["id"] for _ in range(360)]
         assert sorted(seen) == sorted(says.fork(n)["id"] for n in range(360))
 
 
 async def test_a_reader_that_reconnects_with_the_last_id_misses_nothing(running, says):
-    async with running() as door:
-        async with listening(door) as reader:
-            await door.post(says.fork(1))
+    async with running() as client:
+        async with listening(client) as reader:
+            await client.post(says.fork(1))
             await reader.fork()
-            await door.post(says.fork(2))  # its page's id is read before the next
+            await client.post(says.fork(2))  # its page's id is read before the next
             await reader.fork()
             await reader.next("pods")
             last = reader.last_id
-        await door.post(says.fork(3), says.fork(4))
-        async with listening(door, Last_Event_ID=last) as reader:
+        await client.post(says.fork(3), says.fork(4))
+        async with listening(client, Last_Event_ID=last) as reader:
             assert {(await reader.fork())["id"] for _ in range(2)} == {says.fork(3)["id"], says.fork(4)["id"]}
 
 
 async def test_an_invalid_last_id_is_refused(running):
-    async with running() as door:
+    async with running() as client:
         for wrong in ("x", "-1", "1" * 30, "²"):
-            async with door.session.get(f"{door.url}/v1/stream", headers={"Last-Event-ID": wrong}) as answer:
+            async with client.session.get(f"{client.url}/v1/stream", headers={"Last-Event-ID": wrong}) as answer:
                 assert answer.status == 400 and "Last-Event-ID" in await answer.text()
 
 
 async def test_ticks_come_without_forks_for_readers_of_ticks_only(running, says):
-    async with running() as door, listening(door, "events=pods") as reader:
+    async with running() as client, listening(client, "events=pods") as reader:
         before = time.time()
-        await door.post(says.fork(1))
+        await client.post(says.fork(1))
         kind, data = await reader.next("fork", "pods", "lost")
         assert kind == "pods" and data["now"].endswith("Z")
         assert time.time() - before < 5
@@ -151,12 +151,12 @@ async def test_everything_new_makes_a_tick_and_duplicates_make_none(running, say
         "node": lambda: says.node(1, heads={0: 0}),
         "fork": lambda: says.fork(1),
     }[kind]()
-    async with running() as door, listening(door, "events=pods") as reader:
-        assert (await door.post(event))["accepted"] == 1
+    async with running() as client, listening(client, "events=pods") as reader:
+        assert (await client.post(event))["accepted"] == 1
         async with asyncio.timeout(2):
             await reader.next("pods")
         if kind != "fork":  # a look for forks of other collectors sees it for a while
-            assert (await door.post(event))["accepted"] == 0
+            assert (await client.post(event))["accepted"] == 0
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.3):
                     await reader.next("pods")
@@ -164,9 +164,9 @@ async def test_everything_new_makes_a_tick_and_duplicates_make_none(running, say
 
 async def test_on_a_server_a_tick_waits_until_the_new_rows_can_be_read(running, says, monkeypatch):
     monkeypatch.setattr(StoreReader, "visible_after", 0.6)
-    async with running() as door, listening(door, "events=pods") as reader:
+    async with running() as client, listening(client, "events=pods") as reader:
         for number in range(2):  # the second while the first still waits
-            await door.post(says.summary(number, 9))
+            await client.post(says.summary(number, 9))
             begun = time.monotonic()
             await asyncio.sleep(0.3 * (1 - number))
         await reader.next("pods")
@@ -178,12 +178,12 @@ async def test_on_a_server_a_tick_waits_until_the_new_rows_can_be_read(running, 
 async def test_ticks_come_at_most_once_a_second_however_much_is_stored(running, says, monkeypatch):
     monkeypatch.setattr(stream, "POLL_INTERVAL", 0.4)  # the second
 
-    async def file(door):
+    async def file(client):
         for number in range(10_000):
-            await door.post(says.summary(number, number), says.fork(number))
+            await client.post(says.summary(number, number), says.fork(number))
 
-    async with running() as door, listening(door) as reader:
-        filing = asyncio.create_task(file(door))
+    async with running() as client, listening(client) as reader:
+        filing = asyncio.create_task(file(client))
         came = []
         for _ in range(5):
             await reader.next("pods")
@@ -204,7 +204,7 @@ async def comments_of(reader, seconds):
 
 async def test_a_quiet_stream_gets_comments(running, monkeypatch):
     monkeypatch.setattr(stream, "HEARTBEAT", 0.1)
-    async with running() as door, listening(door) as reader:
+    async with running() as client, listening(client) as reader:
         assert 2 <= await comments_of(reader, 0.6) <= 8
 
 
@@ -212,13 +212,13 @@ async def test_a_quiet_stream_gets_comments(running, monkeypatch):
 async def test_a_busy_stream_gets_comments_whether_anything_matches_or_not(running, says, monkeypatch, query):
     monkeypatch.setattr(stream, "HEARTBEAT", 0.25)
 
-    async def file(door):
+    async def file(client):
         for number in range(10_000):
-            await door.post(says.fork(number))
+            await client.post(says.fork(number))
             await asyncio.sleep(0.02)
 
-    async with running() as door, listening(door, query) as reader:
-        filing = asyncio.create_task(file(door))
+    async with running() as client, listening(client, query) as reader:
+        filing = asyncio.create_task(file(client))
         assert 2 <= await comments_of(reader, 1.5) <= 7
         assert not filing.done()
         filing.cancel()
@@ -229,9 +229,9 @@ async def test_comments_come_while_the_store_is_slow(running, says, monkeypatch)
         await asyncio.Event().wait()
 
     monkeypatch.setattr(stream, "HEARTBEAT", 0.1)
-    async with running() as door:
+    async with running() as client:
         monkeypatch.setattr(StoreReader, "received_since", news)
-        async with listening(door) as reader:
+        async with listening(client) as reader:
             assert await comments_of(reader, 0.6) >= 2
 
 
@@ -261,9 +261,9 @@ class Flood:
 async def test_a_slow_reader_gets_the_number_of_lost_forks_and_continues_with_the_newest(running, says, monkeypatch):
     monkeypatch.setattr(stream, "MAX_LAG", 1.0)
     flood = Flood(says.fork(1), rate=20_000)
-    async with running() as door:
+    async with running() as client:
         flood.install(monkeypatch)
-        async with listening(door, "events=fork") as reader:
+        async with listening(client, "events=fork") as reader:
             await reader.next("fork")
             await asyncio.sleep(2)  # what is on its way fills the sockets, and the collector waits
             while (event := await reader.next("fork", "lost"))[0] == "fork":
@@ -271,7 +271,7 @@ async def test_a_slow_reader_gets_the_number_of_lost_forks_and_continues_with_th
             _, data = event
             assert data["forks"] > 1000 and data["more"] is False
             assert (await reader.next("fork", "lost"))[0] == "fork" and time.time_ns() - int(reader.last_id) < 30 * 10**9
-        (lost,) = re.findall(r"(?m)^forklore_collector_stream_lost_forks_total (\S+)", await door.get("/metrics"))
+        (lost,) = re.findall(r"(?m)^forklore_collector_stream_lost_forks_total (\S+)", await client.get("/metrics"))
         assert float(lost) >= data["forks"]
 
 
@@ -286,9 +286,9 @@ async def test_sent_and_lost_forks_add_up_to_all_forks(running, says, monkeypatc
         found = forks[first : first + limit]
         return found, begun + first + len(found) - 1 if found else since
 
-    async with running() as door:
+    async with running() as client:
         monkeypatch.setattr(StoreReader, "received_since", news)
-        async with listening(door, "events=fork", Last_Event_ID=str(begun - 1)) as reader:
+        async with listening(client, "events=fork", Last_Event_ID=str(begun - 1)) as reader:
             await asyncio.sleep(1)
             seen = []
             while True:
@@ -303,37 +303,37 @@ async def test_sent_and_lost_forks_add_up_to_all_forks(running, says, monkeypatc
 async def test_a_reader_that_reads_nothing_costs_one_page_and_is_dropped(running, says, monkeypatch):
     monkeypatch.setattr(stream, "WRITE_TIMEOUT", 0.5)
     flood = Flood(says.fork(1), rate=100_000)
-    async with running() as door:
+    async with running() as client:
         flood.install(monkeypatch)
-        host, port = door.url.removeprefix("http://").split(":")
+        host, port = client.url.removeprefix("http://").split(":")
         _, writer = await asyncio.open_connection(host, int(port), limit=1024)
         writer.transport.pause_reading()
         writer.write(b"GET /v1/stream?events=fork HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        await door.metrics_say("forklore_collector_streams_open 1.0")
-        await door.metrics_say("forklore_collector_streams_open 0.0")
+        await client.metrics_say("forklore_collector_streams_open 1.0")
+        await client.metrics_say("forklore_collector_streams_open 0.0")
         # What the two sockets' buffers hold, and one page: 16 MB, of what would have been 100 MB a second.
         assert 1 <= flood.given < 8_000
         writer.transport.abort()
 
 
 async def test_readers_are_limited_and_a_place_is_free_after_one_leaves(running, says, monkeypatch):
-    async with running(streams=2) as door:
-        async with listening(door), listening(door), door.session.get(f"{door.url}/v1/stream") as third:
+    async with running(streams=2) as client:
+        async with listening(client), listening(client), client.session.get(f"{client.url}/v1/stream") as third:
             assert third.status == 503 and third.headers["Retry-After"] == "10"
-        await door.metrics_say("forklore_collector_streams_open 0.0")
-        async with listening(door):
+        await client.metrics_say("forklore_collector_streams_open 0.0")
+        async with listening(client):
             pass
 
 
 async def test_a_revoked_token_ends_the_stream(running, says, tmp_path):
     (tmp_path / "token").write_text("one\n")
-    async with running(token_file=tmp_path / "token") as door:
+    async with running(token_file=tmp_path / "token") as client:
         bearer = {"Authorization": "Bearer one"}
-        async with listening(door, **bearer) as reader:
-            await door.post(says.fork(1), **bearer)
+        async with listening(client, **bearer) as reader:
+            await client.post(says.fork(1), **bearer)
             await reader.fork()
             (tmp_path / "token").write_text("another\n")
-            await door.post(says.fork(2), Authorization="Bearer another")
+            await client.post(says.fork(2), Authorization="Bearer another")
             with pytest.raises(AssertionError, match="the stream ended"):
                 while True:
                     await reader.next("lost")
@@ -347,11 +347,11 @@ async def test_an_unavailable_store_does_not_end_a_stream(running, says, monkeyp
             raise StoreUnavailable("gone")
         return await real(*args)
 
-    async with running() as door:
+    async with running() as client:
         monkeypatch.setattr(StoreReader, "received_since", news)
         monkeypatch.setattr(stream, "HEARTBEAT", 0.1)
-        async with listening(door) as reader:
-            await door.post(says.fork(1))
+        async with listening(client) as reader:
+            await client.post(says.fork(1))
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.5):
                     await reader.fork()
@@ -361,8 +361,8 @@ async def test_an_unavailable_store_does_not_end_a_stream(running, says, monkeyp
 
 async def test_a_stopping_collector_ends_its_streams_at_once(running):
     async with aiohttp.ClientSession() as session:
-        async with running() as door:
-            answer = await session.get(f"{door.url}/v1/stream")
+        async with running() as client:
+            answer = await session.get(f"{client.url}/v1/stream")
             await answer.content.readline()
             begun = time.monotonic()
         assert time.monotonic() - begun < 1.5  # before the grace for answers that hang is over

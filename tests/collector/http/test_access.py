@@ -20,82 +20,85 @@ def bearer(token):
     return {"Authorization": f"Bearer {token}"}
 
 
-async def may_read(door, **headers):
-    async with door.session.get(f"{door.url}/v1/pods", headers=headers) as answer:
+async def may_read(client, **headers):
+    async with client.session.get(f"{client.url}/v1/pods", headers=headers) as answer:
         assert answer.status in (200, 401), await answer.text()
         return answer.status == 200
 
 
-async def may_send(door, **headers):
-    async with door.session.post(f"{door.url}/v1/events", data=b"", headers=headers) as answer:
+async def may_send(client, **headers):
+    async with client.session.post(f"{client.url}/v1/events", data=b"", headers=headers) as answer:
         assert answer.status in (200, 401), await answer.text()
         return answer.status == 200
 
 
 async def test_each_token_is_good_for_its_scope_and_no_other(running, files):
     given = {"token_file": files / "both", "read_token_file": files / "read", "ingest_token_file": files / "ingest"}
-    async with running(**given) as door:
+    async with running(**given) as client:
         rights = {
-            name: (await may_read(door, **bearer(f"{name}-token")), await may_send(door, **bearer(f"{name}-token")))
+            name: (await may_read(client, **bearer(f"{name}-token")), await may_send(client, **bearer(f"{name}-token")))
             for name in ("both", "read", "ingest", "no")
         }
         assert rights == {"both": (True, True), "read": (True, False), "ingest": (False, True), "no": (False, False)}
-        assert "cart" not in await door.get("/", status=401, **bearer("ingest-token"))
+        assert "cart" not in await client.get("/", status=401, **bearer("ingest-token"))
 
 
 @pytest.mark.parametrize(("given", "rights"), [("read", (True, False)), ("ingest", (False, True))])
 async def test_a_scope_without_a_token_is_closed_and_not_open(running, files, given, rights):
-    async with running(**{f"{given}_token_file": files / given}) as door:
-        assert (await may_read(door), await may_send(door)) == (False, False)
-        assert (await may_read(door, **bearer(f"{given}-token")), await may_send(door, **bearer(f"{given}-token"))) == rights
+    async with running(**{f"{given}_token_file": files / given}) as client:
+        assert (await may_read(client), await may_send(client)) == (False, False)
+        assert (
+            await may_read(client, **bearer(f"{given}-token")),
+            await may_send(client, **bearer(f"{given}-token")),
+        ) == rights
 
 
 async def test_several_tokens_hold_at_once_and_one_that_is_taken_out_holds_no_more(running, files):
-    async with running(token_file=files / "both") as door:
+    async with running(token_file=files / "both") as client:
         fresh = files / "fresh"
         fresh.write_text("\n both-token \r\nnew-token\n\n")
         fresh.replace(files / "both")
-        assert [await may_read(door, **bearer(token)) for token in ("both-token", "new-token", "")] == [True, True, False]
+        assert [await may_read(client, **bearer(token)) for token in ("both-token", "new-token", "")] == [True, True, False]
         (files / "both").write_text("new-token\n")
-        assert [await may_read(door, **bearer(token)) for token in ("both-token", "new-token")] == [False, True]
+        assert [await may_read(client, **bearer(token)) for token in ("both-token", "new-token")] == [False, True]
 
 
 async def test_a_browsers_cookie_lives_as_long_as_its_own_token(running, files):
     (files / "both").write_text("old\nnew\n")
-    async with running(token_file=files / "both") as door:
+    async with running(token_file=files / "both") as client:
         cookies = []
         for token in ("old", "new"):
-            async with door.session.post(f"{door.url}/signin", data={"token": token}, allow_redirects=False) as answer:
+            async with client.session.post(f"{client.url}/signin", data={"token": token}, allow_redirects=False) as answer:
                 cookies.append(answer.headers["Set-Cookie"].partition(";")[0])
-        door.session.cookie_jar.clear()
+        client.session.cookie_jar.clear()
         assert cookies[0] != cookies[1]
-        assert [await may_read(door, Cookie=cookie) for cookie in cookies] == [True, True]
-        assert not await may_send(door, Cookie=cookies[0])
+        assert [await may_read(client, Cookie=cookie) for cookie in cookies] == [True, True]
+        assert not await may_send(client, Cookie=cookies[0])
         (files / "both").write_text("new\n")
-        assert [await may_read(door, Cookie=cookie) for cookie in cookies] == [False, True]
+        assert [await may_read(client, Cookie=cookie) for cookie in cookies] == [False, True]
 
 
 async def test_an_ingest_token_opens_no_page(running, files):
-    async with running(read_token_file=files / "read", ingest_token_file=files / "ingest") as door:
-        answer = await door.session.post(f"{door.url}/signin", data={"token": "ingest-token"}, allow_redirects=False)
+    async with running(read_token_file=files / "read", ingest_token_file=files / "ingest") as client:
+        answer = await client.session.post(f"{client.url}/signin", data={"token": "ingest-token"}, allow_redirects=False)
         assert answer.status == 401 and not answer.cookies
 
 
 async def test_whom_a_trusted_proxy_names_may_look_and_not_send(running, files):
-    async with running(trusted_proxies=("127.0.0.0/8",), ingest_token_file=files / "ingest") as door:
-        assert not await may_read(door)
+    async with running(trusted_proxies=("127.0.0.0/8",), ingest_token_file=files / "ingest") as client:
+        assert not await may_read(client)
         named = {"X-Forwarded-User": "ada@example.org"}
-        assert await may_read(door, **named) and not await may_send(door, **named)
-        assert await may_send(door, **bearer("ingest-token"))
-        assert not await may_read(door, **{"X-Forwarded-User": " "})
+        assert await may_read(client, **named) and not await may_send(client, **named)
+        assert await may_send(client, **bearer("ingest-token"))
+        assert not await may_read(client, **{"X-Forwarded-User": " "})
         twice = [("X-Forwarded-User", "ada"), ("X-Forwarded-User", "eve")]
-        async with door.session.get(f"{door.url}/v1/pods", headers=twice) as answer:
+        async with client.session.get(f"{client.url}/v1/pods", headers=twice) as answer:
             assert answer.status == 401
 
 
 async def test_a_stranger_who_names_himself_is_not_believed(running):
-    async with running(trusted_proxies=("10.9.9.9/32",)) as door:
-        assert not await may_read(door, **{"X-Forwarded-User": "root", "X-Forwarded-For": "10.9.9.9"})
+    async with running(trusted_proxies=("10.9.9.9/32",)) as client:
+        assert not await may_read(client, **{"X-Forwarded-User": "root", "X-Forwarded-For": "10.9.9.9"})
 
 
 @pytest.mark.parametrize(
@@ -133,94 +136,94 @@ def test_this_machine_a_wish_in_writing_or_a_proxy_need_no_token(settings):
 
 async def test_without_tokens_no_name_that_points_here_is_answered(running, says):
     """Or a page elsewhere could point its own name at this machine, and read."""
-    async with running() as door:
-        port = door.url.rpartition(":")[2]
+    async with running() as client:
+        port = client.url.rpartition(":")[2]
         for host in (f"127.0.0.1:{port}", "localhost", f"LOCALHOST:{port}", f"[::1]:{port}", "a.localhost"):
-            assert await may_read(door, Host=host)
+            assert await may_read(client, Host=host)
         for host in (f"evil.example:{port}", "localhost.evil.example", "x", "::1.evil"):
-            async with door.session.get(f"{door.url}/v1/pods", headers={"Host": host}) as answer:
+            async with client.session.get(f"{client.url}/v1/pods", headers={"Host": host}) as answer:
                 assert answer.status == 421
-    async with running(access="open") as door:
-        assert await may_read(door, Host="collector.example")
+    async with running(access="open") as client:
+        assert await may_read(client, Host="collector.example")
 
 
 async def test_a_page_of_another_site_can_send_nothing(running, says):
-    async with running() as door:
-        await door.post(says.fork(1), status=403, Sec_Fetch_Site="cross-site")
-        await door.post(says.fork(1), Sec_Fetch_Site="same-origin")
+    async with running() as client:
+        await client.post(says.fork(1), status=403, Sec_Fetch_Site="cross-site")
+        await client.post(says.fork(1), Sec_Fetch_Site="same-origin")
 
 
 async def test_who_asks_too_much_is_told_when_to_come_again(running, says):
-    async with running(read_rate=5) as door:
+    async with running(read_rate=5) as client:
         answers = []
         for _ in range(30):  # a question that needs no store, so that they come quickly
-            async with door.session.get(f"{door.url}/v1/pods?limit=x") as answer:
+            async with client.session.get(f"{client.url}/v1/pods?limit=x") as answer:
                 answers.append((answer.status, answer.headers.get("Retry-After")))
         assert answers[:20] == [(400, None)] * 20 and (429, "1") in answers[20:]
         for _ in range(30):  # neither agents nor the kubelet are asked to wait
-            assert (await door.post(says.fork(1)))["rejected"] == []
-            await door.get("/healthz")
+            assert (await client.post(says.fork(1)))["rejected"] == []
+            await client.get("/healthz")
         await asyncio.sleep(0.5)  # /metrics is a question, too
-        assert re.search(r'turned_away_total\{why="rate"\} [1-9]', await door.get("/metrics"))
+        assert re.search(r'turned_away_total\{why="rate"\} [1-9]', await client.get("/metrics"))
 
 
 async def test_a_script_that_asks_too_much_does_not_shut_its_user_out_of_the_pages(running):
-    async def statuses(door, path, count):
+    async def statuses(client, path, count):
         found = []
         for _ in range(count):
-            async with door.session.get(door.url + path) as answer:
+            async with client.session.get(client.url + path) as answer:
                 found.append(answer.status)
         return found
 
-    async with running(read_rate=1) as door:
-        assert 429 in await statuses(door, "/v1/pods?limit=x", 8)
-        assert await statuses(door, "/nodes", 3) == [200] * 3
-        async with door.session.get(f"{door.url}/v1/stream?events=pods") as answer:
+    async with running(read_rate=1) as client:
+        assert 429 in await statuses(client, "/v1/pods?limit=x", 8)
+        assert await statuses(client, "/nodes", 3) == [200] * 3
+        async with client.session.get(f"{client.url}/v1/stream?events=pods") as answer:
             assert answer.status == 200
-        assert await statuses(door, "/static/live.js", 20) == [200] * 20
-        assert 429 in await statuses(door, "/nodes", 8)  # they have a bound of their own
-        assert 429 in await statuses(door, "/v1/stream?events=x", 2)
+        assert await statuses(client, "/static/live.js", 20) == [200] * 20
+        assert 429 in await statuses(client, "/nodes", 8)  # they have a bound of their own
+        assert 429 in await statuses(client, "/v1/stream?events=x", 2)
 
 
 @pytest.mark.parametrize(("proxies", "secure"), [(("127.0.0.0/8",), True), (("10.9.9.9",), False), ((), False)])
 async def test_that_the_client_came_by_https_is_believed_from_a_trusted_proxy_only(running, files, proxies, secure):
-    async with running(token_file=files / "both", trusted_proxies=proxies) as door:
+    async with running(token_file=files / "both", trusted_proxies=proxies) as client:
         said, form = {"X-Forwarded-Proto": "https"}, {"token": "both-token"}
-        async with door.session.post(f"{door.url}/signin", data=form, headers=said, allow_redirects=False) as answer:
+        async with client.session.post(f"{client.url}/signin", data=form, headers=said, allow_redirects=False) as answer:
             assert answer.status == 303
             assert ("; Secure" in answer.headers["Set-Cookie"]) is secure
-        page = await door.get("/", **said, **bearer("both-token"))
-        assert (f"https://{door.url[7:]}/v1/events" in page) is secure
+        page = await client.get("/", **said, **bearer("both-token"))
+        assert (f"https://{client.url[7:]}/v1/events" in page) is secure
 
 
 async def test_who_tries_tokens_out_is_slowed_down_too(running, says, files):
-    async with running(read_rate=2, token_file=files / "both") as door:
+    async with running(read_rate=2, token_file=files / "both") as client:
         statuses = []
         for n in range(12):
-            async with door.session.post(f"{door.url}/v1/events", data=b"", headers=bearer(f"guess-{n}")) as answer:
+            async with client.session.post(f"{client.url}/v1/events", data=b"", headers=bearer(f"guess-{n}")) as answer:
                 statuses.append(answer.status)
         assert statuses[:8] == [401] * 8 and 429 in statuses[8:]
-        assert (await door.post(says.fork(1), **bearer("both-token")))["accepted"] == 1
+        assert (await client.post(says.fork(1), **bearer("both-token")))["accepted"] == 1
 
 
 async def test_behind_a_trusted_proxy_everyone_has_his_own_share(running, files):
-    async def statuses(door, count, address):
+    async def statuses(client, count, address):
         """Of questions that need no store, so that they come quickly."""
         headers = bearer("both-token") | {"X-Forwarded-For": address}
         found = []
         for _ in range(count):
-            async with door.session.get(f"{door.url}/v1/pods?limit=x", headers=headers) as answer:
+            async with client.session.get(f"{client.url}/v1/pods?limit=x", headers=headers) as answer:
                 found.append(answer.status)
         return found
 
-    async with running(read_rate=1, token_file=files / "both", trusted_proxies=("127.0.0.1", "10.0.0.0/8")) as door:
-        assert 429 in await statuses(door, 6, "192.0.2.1")
+    async with running(read_rate=1, token_file=files / "both", trusted_proxies=("127.0.0.1", "10.0.0.0/8")) as client:
+        assert 429 in await statuses(client, 6, "192.0.2.1")
         # What its client says is not taken, and a second proxy of ours is looked through.
-        assert await statuses(door, 1, "198.51.100.7, 192.0.2.1, 10.1.1.1") == [429]
-        assert await statuses(door, 4, "192.0.2.2") == [400] * 4
-    async with running(read_rate=1, token_file=files / "both") as door:
-        await statuses(door, 6, "192.0.2.1")
-        assert await statuses(door, 1, "192.0.2.3") == [429]
+        assert await statuses(client, 1, "198.51.100.7, 192.0.2.1, 10.1.1.1") == [429]
+        assert await statuses(client, 4, "192.0.2.2") == [400] * 4
+    async with running(read_rate=1, token_file=files / "both") as client:
+        await statuses(client, 6, "192.0.2.1")
+        assert await statuses(client, 1, "192.0.2.3") == [429]
 
 
 def test_a_bucket_fills_again_and_an_ipv6_client_is_its_network():
@@ -256,14 +259,14 @@ def test_places_come_back_whatever_happens_in_them():
 
 
 async def test_a_stranger_learns_no_version_and_sees_no_folder(running, files):
-    async with running(token_file=files / "both") as door:
+    async with running(token_file=files / "both") as client:
         hidden = ("/", "/static/", "/static/..%2fpages", "/nothing", "/v1/pods", "/v1/nothing")
         for path in (*hidden, "/metrics", "/healthz", "/readyz"):
-            async with door.session.get(door.url + path) as answer:
+            async with client.session.get(client.url + path) as answer:
                 text = await answer.text()
                 assert "Server" not in answer.headers
                 assert not re.search(r"aiohttp|python/|0\.\d+\.\d+|Traceback", text.replace("0.0.4", ""), re.IGNORECASE), path
-        assert "forklore_collector_build_info" in await door.get("/metrics", **bearer("both-token"))
+        assert "forklore_collector_build_info" in await client.get("/metrics", **bearer("both-token"))
 
 
 @pytest.mark.parametrize(
@@ -277,8 +280,8 @@ async def test_a_stranger_learns_no_version_and_sees_no_folder(running, files):
     ],
 )
 async def test_whoever_speaks_no_http_learns_nothing_either(running, noise):
-    async with running() as door:
-        host, port = door.url.removeprefix("http://").split(":")
+    async with running() as client:
+        host, port = client.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(noise)
         async with asyncio.timeout(10):

@@ -15,18 +15,18 @@ from tests.collector.pages.browsing import SECOND, forked, texts, until
 pytestmark = pytest.mark.browser
 
 
-async def ten_minutes(door, says, pod, rate, cgroup):
+async def ten_minutes(client, says, pod, rate, cgroup):
     now = says.now
     of = {"pod": pod, "cgroup": cgroup}
     each = rate * 10
-    await door.post(*(says.summary(n, each * n, now=each, end=now - (30 - n) * 10 * SECOND, **of) for n in range(1, 31)))
+    await client.post(*(says.summary(n, each * n, now=each, end=now - (30 - n) * 10 * SECOND, **of) for n in range(1, 31)))
 
 
-async def test_the_outlier_of_a_workload_is_marked(door, says, browser):
+async def test_the_outlier_of_a_workload_is_marked(client, says, browser):
     for pod, rate, cgroup in (("cart-a", 10, 1), ("cart-b", 11, 2), ("cart-c", 9, 3), ("cart-d", 60, 4)):
-        await ten_minutes(door, says, pod, rate, cgroup)
+        await ten_minutes(client, says, pod, rate, cgroup)
     async with browser() as page:
-        await page.goto(door.url)
+        await page.goto(client.url)
         await page.click("tr.row .workload a >> nth=0")
         await page.wait_for_selector(".multiple")
         assert "/workloads/shop/Deployment/cart" in page.url
@@ -43,12 +43,12 @@ async def test_the_outlier_of_a_workload_is_marked(door, says, browser):
         assert await page.locator(".astable tbody tr").count() == 4
 
 
-async def test_each_agent_is_a_row_and_the_unhealthy_ones_come_first(door, says, browser):
+async def test_each_agent_is_a_row_and_the_unhealthy_ones_come_first(client, says, browser):
     good = says.node(1, heads={0: 9}, delivered=9, sinks={"collector": says.sink(9), "siem": says.sink(5, 4)})
     bad = says.node(1, heads={0: 9}, delivered=3, captured=10, node="node2", stream=says.stream[:-1] + "9")
-    await door.post(good, bad, *(says.fork(n) for n in range(9)))
+    await client.post(good, bad, *(says.fork(n) for n in range(9)))
     async with browser() as page:
-        await page.goto(f"{door.url}/nodes")
+        await page.goto(f"{client.url}/nodes")
         assert await texts(page, "table.nodes .podname") == ["node2", "node1"]
         row = await texts(page, "table.nodes tbody[data-key='demo/node1'] td")
         assert row[5:7] == ["0.1.0", "6.18.44"] or row[4:6] == ["0.1.0", "6.18.44"]
@@ -67,10 +67,10 @@ async def are(page, selector, wanted):
     return await texts(page, selector) == wanted
 
 
-async def test_the_forks_of_a_node_outside_pods_have_a_page(door, says, browser):
-    await door.post(says.host_summary(1, 55), says.node(1, heads={0: 0}), says.host(says.fork(1)) | {"cgroup": None})
+async def test_the_forks_of_a_node_outside_pods_have_a_page(client, says, browser):
+    await client.post(says.host_summary(1, 55), says.node(1, heads={0: 0}), says.host(says.fork(1)) | {"cgroup": None})
     async with browser() as page:
-        await page.goto(door.url)
+        await page.goto(client.url)
         await page.click("tbody.outside a.main")
         await page.wait_for_selector("h1:has-text('node1')")
         assert "55" in await texts(page, ".sums dd")
@@ -78,13 +78,13 @@ async def test_the_forks_of_a_node_outside_pods_have_a_page(door, says, browser)
         assert await page.locator(".forktable tbody tr").count() == 1
 
 
-async def test_the_ledger_shows_what_is_missing_of_each_stream(door, says, browser):
+async def test_the_ledger_shows_what_is_missing_of_each_stream(client, says, browser):
     other = says.stream[:-1] + "9"
-    await door.post(*(says.fork(n) for n in range(9) if n not in (3, 4)), says.node(1, heads={0: 10}, delivered=7, ring=3))
-    await door.post(says.fork(0, stream=other), says.node(1, heads={0: 1}, delivered=1, stream=other, end=says.now + 1))
-    await door.post(says.node_gap(700, 700))
+    await client.post(*(says.fork(n) for n in range(9) if n not in (3, 4)), says.node(1, heads={0: 10}, delivered=7, ring=3))
+    await client.post(says.fork(0, stream=other), says.node(1, heads={0: 1}, delivered=1, stream=other, end=says.now + 1))
+    await client.post(says.node_gap(700, 700))
     async with browser() as page:
-        await page.goto(f"{door.url}/ledger")
+        await page.goto(f"{client.url}/ledger")
         assert await page.inner_text(".sums .first dd") == "8 of 11 numbered forks"
         assert await page.inner_text(".account b") == "received 8 of 11"
         assert await texts(page, ".account .chip, .account .badge") == ["missing, explained", "3 ring full"]
@@ -97,21 +97,21 @@ async def test_the_ledger_shows_what_is_missing_of_each_stream(door, says, brows
         await page.keyboard.press("Enter")
         assert await texts(page, ".holetable tbody tr") == ["0\t3 to 4\t2\tring full", "0\t9\t1\tring full"]
         await page.wait_for_selector("#link[data-state=live]")
-        await door.post(says.fork(3))
+        await client.post(says.fork(3))
         await until(lambda: are(page, ".account b", ["received 9 of 11"]))
         assert (await texts(page, ".holetable tbody tr"))[0] == "0\t4\t1\tring full"  # and it stays open
 
 
-async def test_search_results_have_pages_and_exports(door, says, browser):
+async def test_search_results_have_pages_and_exports(client, says, browser):
     forks = [says.fork(n, at=says.now - (200 - n) * SECOND, comm="cron" if n % 2 else "sh") for n in range(150)]
-    await door.post(*forks, says.summary(1, 150))
+    await client.post(*forks, says.summary(1, 150))
     async with browser() as page:
-        await page.goto(f"{door.url}/search")
+        await page.goto(f"{client.url}/search")
         await page.fill("input[name=namespace]", "shop")
         await page.fill("input[name=from]", "-10m")
         await page.click("button:text-is('Search')")
         await page.wait_for_selector(".forktable")
-        assert page.url == f"{door.url}/search?from=-10m&to=&namespace=shop&pod=&comm=&parent_comm=&pid=&entity=&kind=" or (
+        assert page.url == f"{client.url}/search?from=-10m&to=&namespace=shop&pod=&comm=&parent_comm=&pid=&entity=&kind=" or (
             "namespace=shop" in page.url
         )
         assert await page.locator(".forktable tbody tr").count() == 100
@@ -148,11 +148,11 @@ PAGES = ("/", "/pods/shop/cart-1", "/workloads/shop/Deployment/cart?cluster=demo
 PAGES += ("/search", "/search?namespace=shop&from=-1h", "/?text=cart&node=node1")
 
 
-async def a_bit_of_everything(door, says):
-    await ten_minutes(door, says, "cart-1", 10, 4821)
+async def a_bit_of_everything(client, says):
+    await ten_minutes(client, says, "cart-1", 10, 4821)
     for pod, cgroup in (("cart-2", 2), ("cart-3", 3)):
-        await forked(door, says, pod, 90, cgroup=cgroup)
-    await door.post(
+        await forked(client, says, pod, 90, cgroup=cgroup)
+    await client.post(
         *(says.fork(n, at=says.now - (30 - n) * SECOND) for n in range(20)),
         says.storm(1, "start", start=says.now - 40 * SECOND, end=says.now - 39 * SECOND, processes=3000, cgroup=4821),
         says.gap(4, 4, end=says.now - 100 * SECOND),
@@ -174,12 +174,12 @@ async def violations(page, **how):
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-async def test_axe_finds_nothing_serious(door, says, width, browser):
+async def test_axe_finds_nothing_serious(client, says, width, browser):
     axe = files("axe_playwright_python").joinpath("axe.min.js").read_text()
-    await a_bit_of_everything(door, says)
+    await a_bit_of_everything(client, says)
     async with browser(width, 900, color_scheme="light") as page:
         for path in PAGES:
-            await page.goto(door.url + path)
+            await page.goto(client.url + path)
             await page.wait_for_load_state()
             for summary in await page.locator("main summary").all():
                 await summary.click()
@@ -205,10 +205,10 @@ def test_dark_and_light_mode_differ_in_colours_only():
             )
 
 
-async def test_every_page_is_complete_without_scripts(door, says, browser):
-    await a_bit_of_everything(door, says)
+async def test_every_page_is_complete_without_scripts(client, says, browser):
+    await a_bit_of_everything(client, says)
     async with browser(java_script_enabled=False) as page:
         for path in PAGES:
-            assert (await page.goto(door.url + path)).status == 200
+            assert (await page.goto(client.url + path)).status == 200
             assert await page.inner_text("h1") != ""
             assert not await page.is_visible("#link")  # it says nothing of being live

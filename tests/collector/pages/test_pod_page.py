@@ -12,10 +12,12 @@ EVIL = '<img src=x onerror="document.title=1">\u202e'
 ADDRESS = "/pods/shop/cart-1"
 
 
-async def five_minutes(door, says, **attribution):
+async def five_minutes(client, says, **attribution):
     """A pod that forks 10 a second, summed up every 10 s until now."""
     now = says.now
-    await door.post(*(says.summary(n, 100 * n, now=100, end=now - (30 - n) * 10 * SECOND, **attribution) for n in range(1, 31)))
+    await client.post(
+        *(says.summary(n, 100 * n, now=100, end=now - (30 - n) * 10 * SECOND, **attribution) for n in range(1, 31))
+    )
 
 
 async def drawn(page, kind):
@@ -37,17 +39,19 @@ def close(found, wanted, tolerance=2.0):
     )
 
 
-async def test_the_page_shows_the_numbers_of_the_pod(door, says, browser):
-    await door.post(*(says.fork(n, pid=9000 + n) for n in range(3)), says.summary(1, 1023, threads=7, now=50, end=says.now - 1))
+async def test_the_page_shows_the_numbers_of_the_pod(client, says, browser):
+    await client.post(
+        *(says.fork(n, pid=9000 + n) for n in range(3)), says.summary(1, 1023, threads=7, now=50, end=says.now - 1)
+    )
     async with browser() as page:
-        await page.goto(door.url + ADDRESS)
+        await page.goto(client.url + ADDRESS)
         numbers = dict(zip(await texts(page, ".sums dt"), await texts(page, ".sums dd"), strict=True))
         assert (numbers["forks"], numbers["threads"], numbers["stored events"]) == ("1,023", "7", "3")
         assert numbers["rate now"] == "5.0/s"
         assert "since the last summary" in numbers
         rows = page.locator(".forktable tbody tr")
         assert await rows.locator("td:nth-of-type(4)").all_inner_texts() == ["9002 / 102", "9001 / 101", "9000 / 100"]
-        await door.post(says.fork(3, pid=9003))
+        await client.post(says.fork(3, pid=9003))
         await until(lambda: first_is(rows.locator("td:nth-of-type(4)"), "9003 / 103"))
         assert "node1" in await page.inner_text(".facts")
         assert "app=cart" in await texts(page, ".label")
@@ -58,7 +62,7 @@ async def first_is(locator, text):
 
 
 @pytest.mark.parametrize("scripted", [True, False])
-async def test_a_hostile_name_is_shown_as_text(door, says, scripted, browser):
+async def test_a_hostile_name_is_shown_as_text(client, says, scripted, browser):
     attribution = {"pod": EVIL, "namespace": "</script><b>"}
     fork = says.fork(1, comm=HOSTILE, container=EVIL, at=says.now - SECOND, **attribution)
     fork["k8s"]["labels"] = {EVIL: "'><script>document.title=1</script>"}
@@ -68,8 +72,8 @@ async def test_a_hostile_name_is_shown_as_text(door, says, scripted, browser):
     storm = says.storm(1, "stop", start=begun, end=says.now, processes=9, cgroup=4821, **attribution)
     node = says.node(1, heads={0: 9}, sinks={EVIL: says.sink(delivered=1, lost={EVIL: 3})})
     async with browser(java_script_enabled=scripted) as page:
-        await page.goto(door.url)  # with a script, the row is then put in by it
-        answer = await door.post(fork, says.summary(1, 9, container=EVIL, **attribution), node, gap, away, storm)
+        await page.goto(client.url)  # with a script, the row is then put in by it
+        answer = await client.post(fork, says.summary(1, 9, container=EVIL, **attribution), node, gap, away, storm)
         assert answer["rejected"] == []
         if scripted:
             await page.wait_for_selector("tr.row")
@@ -84,12 +88,12 @@ async def test_a_hostile_name_is_shown_as_text(door, says, scripted, browser):
         assert await page.locator("main img, main script, main h1 b, .forktable b").count() == 0
         assert "\\u202e" in await page.inner_text("#bands")
         for path in ("/ledger", "/nodes", "/search?from=-1h", "/nodes/node1"):
-            await page.goto(door.url + path)
+            await page.goto(client.url + path)
             assert await page.locator("main img, main script, main td b").count() == 0, path
             assert await page.title() != "1"
 
 
-async def test_the_longest_names_break_no_page(door, says, browser):
+async def test_the_longest_names_break_no_page(client, says, browser):
     long, name = "W" * 253, "comm" * 16
     attribution = {"pod": long, "uid": "u" * 253, "namespace": long, "node": long, "container": long}
     forks = [says.fork(n, comm=name, at=says.now - SECOND, **attribution) for n in range(9)]
@@ -104,21 +108,21 @@ async def test_the_longest_names_break_no_page(door, says, browser):
     storm["k8s"] = forks[0]["k8s"]
     gaps = [says.gap(1, 10**15, "W" * 60, **attribution), says.node_gap(1, 10**15, "W" * 60, node=long)]
     node = says.node(1, heads={0: 10**9}, node=long, sinks={"s" * 60: says.sink(5, lost={"r" * 60: 10**12})})
-    assert (await door.post(*forks, summary, storm, *gaps, node))["rejected"] == []
+    assert (await client.post(*forks, summary, storm, *gaps, node))["rejected"] == []
     async with browser(390, 844) as page:
-        await page.goto(door.url)
+        await page.goto(client.url)
         hrefs = await page.evaluate("[...document.querySelectorAll('tr.row a')].map(link => link.href)")
         assert len(hrefs) >= 3
-        for address in (door.url, *hrefs, door.url + "/nodes", door.url + "/ledger", door.url + "/search?from=-1h"):
+        for address in (client.url, *hrefs, client.url + "/nodes", client.url + "/ledger", client.url + "/search?from=-1h"):
             assert (await page.goto(address)).status == 200, address
             assert await page.evaluate("document.documentElement.scrollWidth") == 390, address
 
 
-async def test_each_container_has_a_lane_with_the_same_numbers_in_its_table(door, says, browser):
-    await five_minutes(door, says)
-    await door.post(says.summary(1, 5, end=says.now, container="sidecar", cgroup=5000))
+async def test_each_container_has_a_lane_with_the_same_numbers_in_its_table(client, says, browser):
+    await five_minutes(client, says)
+    await client.post(says.summary(1, 5, end=says.now, container="sidecar", cgroup=5000))
     async with browser() as page:
-        await page.goto(door.url + ADDRESS)
+        await page.goto(client.url + ADDRESS)
         await page.wait_for_selector(".lane canvas")
         assert await texts(page, ".lane h3") == ["app", "sidecar"]
         assert await page.locator(".lane canvas").count() == 2
@@ -143,14 +147,14 @@ INK = """([r, g, b]) => { const canvas = document.querySelector('.lane canvas'),
 THREADS = [47, 109, 156]  # the line's colour in light, --threads
 
 
-async def test_threads_have_a_line_of_their_own_where_there_are_any(door, says, browser):
-    await five_minutes(door, says)
+async def test_threads_have_a_line_of_their_own_where_there_are_any(client, says, browser):
+    await five_minutes(client, says)
     async with browser(color_scheme="light") as page:
-        await page.goto(door.url + ADDRESS)
+        await page.goto(client.url + ADDRESS)
         await page.wait_for_selector(".lane canvas")
         assert await page.evaluate(INK, THREADS) == 0 and not await page.is_visible(".legend")
         now = says.now
-        await door.post(
+        await client.post(
             *(
                 says.summary(40 + n, 3100 + n, now=1, threads=900, end=now + (n + 1) * 10 * SECOND, seconds=10)
                 for n in range(-8, 0)
@@ -164,14 +168,14 @@ async def test_threads_have_a_line_of_their_own_where_there_are_any(door, says, 
         assert max(await page.evaluate(rows)) >= 90  # a second, out of the same table as people read
 
 
-async def test_a_pod_with_a_kernel_of_its_own_has_no_drawing_and_no_counts(door, says, browser):
+async def test_a_pod_with_a_kernel_of_its_own_has_no_drawing_and_no_counts(client, says, browser):
     of = {"pod": "vm-1", "cgroup": 901}
     gap = says.gap(0, None, "not_observable", pod="vm-1", cgroup=900) | {"container": None, "missing": "sched_process_fork"}
-    await five_minutes(door, says, **of)
-    receipt = await door.post(gap, says.fork(77, at=says.now - SECOND, pid=9077, comm="qemu", **of))
+    await five_minutes(client, says, **of)
+    receipt = await client.post(gap, says.fork(77, at=says.now - SECOND, pid=9077, comm="qemu", **of))
     assert receipt["rejected"] == []
     async with browser() as page:
-        await page.goto(f"{door.url}/pods/shop/vm-1")
+        await page.goto(f"{client.url}/pods/shop/vm-1")
         assert "Not observable" in await page.inner_text("section[aria-labelledby=when]")
         assert await page.locator(".lane, .plot, .tree, .pairs").count() == 0
         numbers = dict(zip(await texts(page, ".sums dt"), await texts(page, ".sums dd"), strict=True))
@@ -184,12 +188,12 @@ async def test_a_pod_with_a_kernel_of_its_own_has_no_drawing_and_no_counts(door,
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_a_storm_is_drawn_at_its_time_and_listed_in_words(door, says, scheme, browser):
-    await five_minutes(door, says)
+async def test_a_storm_is_drawn_at_its_time_and_listed_in_words(client, says, scheme, browser):
+    await five_minutes(client, says)
     begin, end = says.now - 200 * SECOND, says.now - 150 * SECOND
-    await door.post(says.storm(1, "stop", start=begin, end=end, processes=61240, cgroup=4821), says.fork(1))
+    await client.post(says.storm(1, "stop", start=begin, end=end, processes=61240, cgroup=4821), says.fork(1))
     async with browser(color_scheme=scheme) as page:
-        await page.goto(door.url + ADDRESS)
+        await page.goto(client.url + ADDRESS)
         await page.wait_for_selector(".band")
         assert close(await drawn(page, "storm"), [[begin / SECOND, end / SECOND]])
         assert await texts(page, ".plot .band") == ["storm"]  # by a word, too
@@ -199,7 +203,7 @@ async def test_a_storm_is_drawn_at_its_time_and_listed_in_words(door, says, sche
         )
         assert await page.inner_text("h1 .mark") == "1 storm"
         now = says.now
-        await door.post(
+        await client.post(
             says.storm(2, "start", start=now - 20 * SECOND, end=now - 19 * SECOND, processes=2500, cgroup=4821), says.fork(2)
         )
         await page.wait_for_selector(".storming")
@@ -212,12 +216,12 @@ async def is_count(page, selector, count):
     return await page.locator(selector).count() == count
 
 
-async def test_a_gap_is_drawn_at_its_time_and_gaps_of_the_node_are_drawn_differently(door, says, browser):
+async def test_a_gap_is_drawn_at_its_time_and_gaps_of_the_node_are_drawn_differently(client, says, browser):
     def ago(seconds):
         return says.now - seconds * SECOND
 
-    await five_minutes(door, says)
-    await door.post(
+    await five_minutes(client, says)
+    await client.post(
         says.node(1, heads={0: 0}),  # its only sink is this one
         says.gap(45, 40, end=ago(100), seconds=30),
         says.gap(7, 7, "journal_full", sink="collector", end=ago(250), seconds=10),
@@ -226,7 +230,7 @@ async def test_a_gap_is_drawn_at_its_time_and_gaps_of_the_node_are_drawn_differe
         says.node_gap(700, 700, end=ago(20), seconds=15),
     )
     async with browser() as page:
-        await page.goto(door.url + ADDRESS)
+        await page.goto(client.url + ADDRESS)
         await page.wait_for_selector(".band", state="attached")
         gaps = [[ago(260) / SECOND, ago(250) / SECOND], [ago(130) / SECOND, ago(100) / SECOND]]
         assert close(await drawn(page, "gap"), gaps)
@@ -243,19 +247,19 @@ async def test_a_gap_is_drawn_at_its_time_and_gaps_of_the_node_are_drawn_differe
         assert await texts(page, ".sums .badge") == ["7 journal full", "45 ring full", "9 missing at siem"]
 
 
-async def test_the_lineage_shows_who_forked_whom(door, says, browser):
+async def test_the_lineage_shows_who_forked_whom(client, says, browser):
     def fork(number, entity, parent, comm, pid, parent_pid):
         event = says.fork(number, comm=comm, pid=pid, at=says.now - (20 - number) * SECOND)
         return event | {"process_entity_id": entity * 16, "parent_entity_id": parent * 16, "parent_pid": parent_pid}
 
-    await door.post(
+    await client.post(
         fork(1, "b", "a", "entry", 200, 100),
         fork(2, "c", "b", "cron", 300, 200),
         *(fork(3 + n, str(n), "c", "job", 400 + n, 300) for n in range(4)),
         says.summary(1, 6),
     )
     async with browser() as page:
-        await page.goto(door.url + ADDRESS)
+        await page.goto(client.url + ADDRESS)
         rows = page.locator(".tree tbody tr")
         assert [text.split() for text in await rows.locator("th").all_inner_texts()] == [
             ["level", "0", "entry"],  # it was there before, and is known by its child
@@ -273,27 +277,27 @@ async def test_the_lineage_shows_who_forked_whom(door, says, browser):
         assert await page.locator(".forktable tbody tr").count() == 2  # its own fork and the one that it forked
 
 
-async def test_a_long_lineage_scrolls_in_its_box_and_does_not_lengthen_the_page(door, says, browser):
+async def test_a_long_lineage_scrolls_in_its_box_and_does_not_lengthen_the_page(client, says, browser):
     def fork(number):
         event = says.fork(number, comm=f"job{number}", at=says.now - (100 - number) * SECOND)
         return event | {"process_entity_id": f"{number:016x}", "parent_entity_id": "a" * 16}
 
-    await door.post(*map(fork, range(90)))
+    await client.post(*map(fork, range(90)))
     async with browser() as page:
-        await page.goto(door.url + ADDRESS)
+        await page.goto(client.url + ADDRESS)
         assert await page.locator(".tree tbody tr").count() > 80
         high = "[document.documentElement.scrollHeight, document.querySelector('.foot').getBoundingClientRect().bottom]"
         whole, last = await page.evaluate(high)
         assert whole <= max(900, last + 40)
 
 
-async def test_the_range_is_in_the_address_and_a_wrong_one_gets_an_error(door, says, browser):
-    await five_minutes(door, says)
+async def test_the_range_is_in_the_address_and_a_wrong_one_gets_an_error(client, says, browser):
+    await five_minutes(client, says)
     async with browser() as page:
-        await page.goto(door.url + ADDRESS)
+        await page.goto(client.url + ADDRESS)
         await page.click(".range a:text-is('1 h')")
         await page.wait_for_selector(".range a[aria-current=true]:text-is('1 h')")
-        assert page.url == f"{door.url}{ADDRESS}?from=-1h"
+        assert page.url == f"{client.url}{ADDRESS}?from=-1h"
         assert "in steps of 30 s" in await page.inner_text(".rangesaid")
         await page.fill("input[name=from]", "yesterday")
         await page.click("button:text-is('Show')")
@@ -303,11 +307,11 @@ async def test_the_range_is_in_the_address_and_a_wrong_one_gets_an_error(door, s
         assert await page.input_value("input[name=from]") == "yesterday"
 
 
-async def test_an_older_pod_of_the_name_keeps_its_own_page(door, says, browser):
-    await door.post(says.summary(1, 5, uid="one", end=says.now - 100 * SECOND))
-    await door.post(says.summary(1, 8, uid="two", cgroup=9))
+async def test_an_older_pod_of_the_name_keeps_its_own_page(client, says, browser):
+    await client.post(says.summary(1, 5, uid="one", end=says.now - 100 * SECOND))
+    await client.post(says.summary(1, 8, uid="two", cgroup=9))
     async with browser() as page:
-        await page.goto(door.url + ADDRESS)
+        await page.goto(client.url + ADDRESS)
         assert "8" in await texts(page, ".sums dd")
         await page.click(".others a:has-text('one')")
         await page.wait_for_selector("dd:text-is('5')")
@@ -319,14 +323,14 @@ async def test_an_older_pod_of_the_name_keeps_its_own_page(door, says, browser):
             await until(lambda: first_is(page.locator(".range a[aria-current=true]"), "6 h"))
             assert all(word in page.url for word in ("pod_uid=one", "cluster=demo", "from=-6h"))
         assert "5" in await texts(page, ".sums dd") and "8" not in await texts(page, ".sums dd")
-        await page.goto(door.url)
+        await page.goto(client.url)
         links = await page.evaluate("[...document.querySelectorAll('tr.row a.main')].map(link => link.getAttribute('href'))")
         assert sorted(link.partition("pod_uid=")[2] for link in links) == ["one", "two"]
 
 
-async def test_an_unknown_pod_gets_a_page_of_its_own(door, browser):
+async def test_an_unknown_pod_gets_a_page_of_its_own(client, browser):
     async with browser() as page:
-        answer = await page.goto(door.url + "/pods/no/such")
+        answer = await page.goto(client.url + "/pods/no/such")
         assert answer.status == 404
         assert "no such pod" in await page.inner_text("main")
         page.complaints.clear()  # the browser itself logs the 404

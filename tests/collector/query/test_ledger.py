@@ -12,13 +12,13 @@ from tests.collector.conftest import lines_of, look
 SECOND = 1_000_000_000
 
 
-async def the_node(door):
-    (node,) = (await door.get("/v1/ledger"))["nodes"]
+async def the_node(client):
+    (node,) = (await client.get("/v1/ledger"))["nodes"]
     return node
 
 
-async def the_stream(door):
-    (stream,) = (await the_node(door))["streams"]
+async def the_stream(client):
+    (stream,) = (await the_node(client))["streams"]
     return stream
 
 
@@ -26,12 +26,12 @@ def holes(stream):
     return [(hole["cpu"], hole["first"], hole["last"], hole["reason"]) for hole in stream["holes"]]
 
 
-async def test_every_hole_is_listed_with_its_cpu_its_range_and_its_reason(door, says):
+async def test_every_hole_is_listed_with_its_cpu_its_range_and_its_reason(client, says):
     heads = {0: 10, 1: 3, 2: 2}
-    await door.post(
+    await client.post(
         *(says.fork(n) for n in (0, 1, 2, 5, 6, 9)), says.fork(0, cpu=1), says.node(1, heads=heads, delivered=7, ring=8)
     )
-    stream = await the_stream(door)
+    stream = await the_stream(client)
     assert (stream["state"], stream["given"], stream["received"], stream["missing"]) == ("missing, explained", 15, 7, 8)
     assert stream["explained"] == {"ring_full": 8}
     assert stream["cpus"] == {
@@ -43,42 +43,42 @@ async def test_every_hole_is_listed_with_its_cpu_its_range_and_its_reason(door, 
     assert [hole["count"] for hole in stream["holes"]] == [2, 2, 2, 2]
 
 
-async def test_what_was_on_its_way_comes_and_then_nothing_is_missing(door, says):
-    await door.post(*(says.fork(n) for n in (0, 1, 4)), says.node(1, heads={0: 5}, delivered=3, queued=2))
-    stream = await the_stream(door)
+async def test_what_was_on_its_way_comes_and_then_nothing_is_missing(client, says):
+    await client.post(*(says.fork(n) for n in (0, 1, 4)), says.node(1, heads={0: 5}, delivered=3, queued=2))
+    stream = await the_stream(client)
     assert (stream["state"], stream["on_its_way"], holes(stream)) == ("on its way", 2, [(0, 2, 3, "on its way")])
-    await door.post(says.fork(2), says.fork(3), says.fork(5), says.fork(6))
-    stream = await the_stream(door)
+    await client.post(says.fork(2), says.fork(3), says.fork(5), says.fork(6))
+    stream = await the_stream(client)
     assert (stream["state"], stream["received"], stream["since"], stream["holes"]) == ("complete", 5, 2, [])
 
 
-async def test_a_hole_that_nobody_speaks_of_is_unexplained(door, says):
-    await door.post(says.fork(0), says.fork(2), says.node(1, heads={0: 3}, delivered=2, queued=0))
-    stream = await the_stream(door)
+async def test_a_hole_that_nobody_speaks_of_is_unexplained(client, says):
+    await client.post(says.fork(0), says.fork(2), says.node(1, heads={0: 3}, delivered=2, queued=0))
+    stream = await the_stream(client)
     assert (stream["state"], stream["unexplained"], holes(stream)) == ("missing, unexplained", 1, [(0, 1, 1, "unexplained")])
 
 
-async def test_a_later_number_than_any_heartbeat_knows_cannot_be_missing(door, says):
-    await door.post(says.node(1, heads={0: 2}, delivered=2), says.fork(0), says.fork(1), says.fork(9), says.fork(3, cpu=5))
-    stream = await the_stream(door)
+async def test_a_later_number_than_any_heartbeat_knows_cannot_be_missing(client, says):
+    await client.post(says.node(1, heads={0: 2}, delivered=2), says.fork(0), says.fork(1), says.fork(9), says.fork(3, cpu=5))
+    stream = await the_stream(client)
     assert (stream["state"], stream["since"]) == ("complete", 2)
     assert stream["cpus"]["5"] == {"given": 0, "received": 0, "missing": 0}
 
 
-async def test_the_list_of_holes_is_bounded_and_what_it_leaves_out_is_counted(door, says):
-    await door.post(*(says.fork(n) for n in range(0, 2400, 2)), says.node(1, heads={0: 2400}, delivered=1200, ring=1200))
-    stream = await the_stream(door)
+async def test_the_list_of_holes_is_bounded_and_what_it_leaves_out_is_counted(client, says):
+    await client.post(*(says.fork(n) for n in range(0, 2400, 2)), says.node(1, heads={0: 2400}, delivered=1200, ring=1200))
+    stream = await the_stream(client)
     assert (stream["missing"], len(stream["holes"]), stream["unlisted"]) == (1200, 1000, 200)
     assert holes(stream)[-1] == (0, 1999, 1999, "ring_full")
 
 
-async def test_heartbeats_may_come_in_any_order_and_twice(door, says):
+async def test_heartbeats_may_come_in_any_order_and_twice(client, says):
     beats = [says.node(n, heads={0: n * 10, 1: n}, delivered=n * 11, end=says.now + n * SECOND) for n in range(1, 8)]
     beats = random.sample(beats * 2, 14)
-    await door.post(*(says.fork(n) for n in range(70)), *(says.fork(n, cpu=1) for n in range(7)))
+    await client.post(*(says.fork(n) for n in range(70)), *(says.fork(n, cpu=1) for n in range(7)))
     for beat in beats:
-        await door.post(beat)
-    stream = await the_stream(door)
+        await client.post(beat)
+    stream = await the_stream(client)
     assert (stream["state"], stream["given"], stream["received"]) == ("complete", 77, 77)
     assert (stream["reported"]["captured"], stream["as_of"]) == (
         77,
@@ -86,96 +86,96 @@ async def test_heartbeats_may_come_in_any_order_and_twice(door, says):
     )
 
 
-async def test_a_clock_that_was_set_back_does_not_hold_up_the_newest_word(door, says):
+async def test_a_clock_that_was_set_back_does_not_hold_up_the_newest_word(client, says):
     whose = {"pod": "cart-1"}
-    await door.post(says.node(1, heads={0: 5}, delivered=5), says.summary(1, 5, **whose))
+    await client.post(says.node(1, heads={0: 5}, delivered=5), says.summary(1, 5, **whose))
     back = says.now - 3600 * SECOND
-    await door.post(says.node(2, heads={0: 9}, delivered=5, queued=4, end=back), says.summary(2, 9, end=back, **whose))
-    assert (await the_stream(door))["given"] == 9
-    assert (await door.pods())["cart-1"]["processes"] == 9
+    await client.post(says.node(2, heads={0: 9}, delivered=5, queued=4, end=back), says.summary(2, 9, end=back, **whose))
+    assert (await the_stream(client))["given"] == 9
+    assert (await client.pods())["cart-1"]["processes"] == 9
 
 
-async def test_each_stream_has_its_own_account_and_the_node_their_sum(door, says):
+async def test_each_stream_has_its_own_account_and_the_node_their_sum(client, says):
     second = says.stream[:-1] + "9"
-    await door.post(*(says.fork(n) for n in range(10)), says.node(1, heads={0: 10}, delivered=8, queued=2))
-    await door.post(*(says.fork(n, stream=second) for n in range(4)))
-    await door.post(
+    await client.post(*(says.fork(n) for n in range(10)), says.node(1, heads={0: 10}, delivered=8, queued=2))
+    await client.post(*(says.fork(n, stream=second) for n in range(4)))
+    await client.post(
         says.node(1, heads={0: 5}, delivered=4, stream=second, end=says.now + 20 * SECOND, lost={"journal_full": 1})
     )
     # The last word of the old stream comes late, from the agent that followed.
     late = says.node(2, heads={0: 12}, delivered=10, queued=0, ring=2, end=says.now + 5 * SECOND)
-    await door.post(late)
-    node = await the_node(door)
+    await client.post(late)
+    node = await the_node(client)
     assert [(stream["stream"], stream["received"], stream["given"], stream["explained"]) for stream in node["streams"]] == [
         (second, 4, 5, {"journal_full": 1}),
         (says.stream, 10, 12, {"ring_full": 2}),
     ]
     assert (node["state"], node["received"], node["given"]) == ("missing, explained", 14, 17)
-    (entry,) = (await door.get("/v1/pods"))["nodes"]
+    (entry,) = (await client.get("/v1/pods"))["nodes"]
     assert entry["stream"] == second
     assert entry["account"] == {key: node[key] for key in entry["account"]}
 
 
-async def test_a_stream_that_no_heartbeat_speaks_of_is_there_and_is_not_judged(door, says):
-    await door.post(says.fork(0), says.fork(7))
-    stream = await the_stream(door)
+async def test_a_stream_that_no_heartbeat_speaks_of_is_there_and_is_not_judged(client, says):
+    await client.post(says.fork(0), says.fork(7))
+    stream = await the_stream(client)
     assert (stream["state"], stream["since"], stream["as_of"], stream["holes"]) == ("not summed up yet", 2, None, [])
 
 
-async def test_a_node_that_is_called_otherwise_from_now_on_keeps_its_stream(door, says):
-    await door.post(says.fork(0), says.node(1, heads={0: 1}, delivered=1))
+async def test_a_node_that_is_called_otherwise_from_now_on_keeps_its_stream(client, says):
+    await client.post(says.fork(0), says.node(1, heads={0: 1}, delivered=1))
     renamed = says.node(2, heads={0: 1}, delivered=1, end=says.now + SECOND)
     renamed["k8s"]["cluster"] = "prod"
-    await door.post(renamed)
-    node = await the_node(door)
+    await client.post(renamed)
+    node = await the_node(client)
     assert (node["cluster"], node["state"]) == ("prod", "complete")
-    assert [entry["account"]["state"] for entry in (await door.get("/v1/pods"))["nodes"]] == ["complete"]
+    assert [entry["account"]["state"] for entry in (await client.get("/v1/pods"))["nodes"]] == ["complete"]
 
 
 TWO = {"siem": ("journal_full", 3), "lake": ("rejected", 5)}
 
 
-async def with_two_sinks(door, says, **headers):
+async def with_two_sinks(client, says, **headers):
     sinks = {name: says.sink(delivered=2, lost={reason: lost}, queued=8 - lost) for name, (reason, lost) in TWO.items()}
     gaps = [says.gap(lost, lost, reason, sink=name) for name, (reason, lost) in TWO.items()]
-    await door.post(says.fork(0), says.fork(9), says.node(1, heads={0: 10}, sinks=sinks), *gaps, **headers)
-    return await the_stream(door)
+    await client.post(says.fork(0), says.fork(9), says.node(1, heads={0: 10}, sinks=sinks), *gaps, **headers)
+    return await the_stream(client)
 
 
 @pytest.mark.parametrize(("name", "on_its_way"), [("siem", 5), ("lake", 3)])
-async def test_only_the_sink_that_we_are_explains_our_holes(door, says, name, on_its_way):
+async def test_only_the_sink_that_we_are_explains_our_holes(client, says, name, on_its_way):
     reason, lost = TWO[name]
-    stream = await with_two_sinks(door, says, Forklore_Sink=name)
+    stream = await with_two_sinks(client, says, Forklore_Sink=name)
     assert (stream["sink"], stream["explained"], stream["on_its_way"]) == (name, {reason: lost}, on_its_way)
     (other,) = TWO.keys() - {name}
-    pod = (await door.pods())["cart-1"]
+    pod = (await client.pods())["cart-1"]
     assert pod["missing"] == {reason: lost}
     assert pod["missing_elsewhere"] == {other: {TWO[other][0]: TWO[other][1]}}
 
 
 @pytest.mark.parametrize("wrong", ["", "no such name", "x" * 33, "\u00fc", "'; DROP TABLE stream; --", "siem,lake"])
-async def test_a_name_that_is_none_is_not_taken_for_one(door, says, wrong):
-    stream = await with_two_sinks(door, says, Forklore_Sink=wrong)
+async def test_a_name_that_is_none_is_not_taken_for_one(client, says, wrong):
+    stream = await with_two_sinks(client, says, Forklore_Sink=wrong)
     assert (stream["sink"], stream["state"], stream["explained"]) == (None, "missing, unexplained", {})
-    assert (await door.pods())["cart-1"]["missing"] == {}
+    assert (await client.pods())["cart-1"]["missing"] == {}
 
 
-async def test_an_agents_only_sink_is_us_until_it_says_otherwise(door, says):
-    await door.post(says.node(1, heads={0: 1}))
-    assert (await the_stream(door))["sink"] == "collector"
-    await door.post(says.fork(0), Forklore_Sink="siem")
-    assert (await the_stream(door))["sink"] == "siem"
-    await door.post(says.node(2, heads={0: 1}, end=says.now + 1))
-    assert (await the_stream(door))["sink"] == "siem"
+async def test_an_agents_only_sink_is_us_until_it_says_otherwise(client, says):
+    await client.post(says.node(1, heads={0: 1}))
+    assert (await the_stream(client))["sink"] == "collector"
+    await client.post(says.fork(0), Forklore_Sink="siem")
+    assert (await the_stream(client))["sink"] == "siem"
+    await client.post(says.node(2, heads={0: 1}, end=says.now + 1))
+    assert (await the_stream(client))["sink"] == "siem"
 
 
-async def test_what_went_to_an_earlier_store_is_not_missing_in_this_one(door, says):
+async def test_what_went_to_an_earlier_store_is_not_missing_in_this_one(client, says):
     """And what was acknowledged after that, and is not here, is."""
-    await door.post(says.fork(1000), says.fork(1001), says.node(1, heads={0: 1002}, delivered=1002))
-    stream = await the_stream(door)
+    await client.post(says.fork(1000), says.fork(1001), says.node(1, heads={0: 1002}, delivered=1002))
+    stream = await the_stream(client)
     assert (stream["state"], stream["explained"]) == ("missing, explained", {"delivered_before": 1000})
-    await door.post(says.fork(1003), says.node(2, heads={0: 1004}, delivered=1004, end=says.now + 1))
-    stream = await the_stream(door)
+    await client.post(says.fork(1003), says.node(2, heads={0: 1004}, delivered=1004, end=says.now + 1))
+    stream = await the_stream(client)
     assert (stream["state"], stream["explained"], stream["unexplained"]) == (
         "missing, unexplained",
         {"delivered_before": 1000},
@@ -183,68 +183,68 @@ async def test_what_went_to_an_earlier_store_is_not_missing_in_this_one(door, sa
     )
 
 
-async def test_a_gap_that_comes_twice_counts_once_and_one_that_got_lost_is_made_good_by_the_next(door, says):
+async def test_a_gap_that_comes_twice_counts_once_and_one_that_got_lost_is_made_good_by_the_next(client, says):
     first, lost, third = (says.gap(by_now, 10, "journal_full", sink="collector") for by_now in (10, 20, 30))
-    await door.post(says.node(1, heads={0: 0}), first, first)
-    assert (await door.pods())["cart-1"]["missing"] == {"journal_full": 10}
-    await door.post(third, first)
-    assert (await door.pods())["cart-1"]["missing"] == {"journal_full": 30}
-    await door.post(lost, third)
-    assert (await door.pods())["cart-1"]["missing"] == {"journal_full": 30}
-    assert (await the_stream(door))["declared"] == {"journal_full": 30}
+    await client.post(says.node(1, heads={0: 0}), first, first)
+    assert (await client.pods())["cart-1"]["missing"] == {"journal_full": 10}
+    await client.post(third, first)
+    assert (await client.pods())["cart-1"]["missing"] == {"journal_full": 30}
+    await client.post(lost, third)
+    assert (await client.pods())["cart-1"]["missing"] == {"journal_full": 30}
+    assert (await the_stream(client))["declared"] == {"journal_full": 30}
 
 
-async def test_gaps_of_many_cgroups_that_are_one_holder_here_are_added_up(door, says):
+async def test_gaps_of_many_cgroups_that_are_one_holder_here_are_added_up(client, says):
     """Each of the host's cgroups has a count of its own in its gaps' ids."""
     gaps = [says.host(says.gap(n, n, "journal_full", sink="collector", cgroup=n)) | {"cgroup": None} for n in (3, 5, 7)]
-    await door.post(says.host_summary(1, 50), says.node(1, heads={0: 0}), *gaps)
-    assert (await door.get("/v1/pods"))["host"][0]["missing"] == {"journal_full": 15}
+    await client.post(says.host_summary(1, 50), says.node(1, heads={0: 0}), *gaps)
+    assert (await client.get("/v1/pods"))["host"][0]["missing"] == {"journal_full": 15}
 
 
-async def test_a_gap_of_the_ring_and_the_summary_that_tells_of_it_are_the_same_forks(door, says):
-    await door.post(says.gap(214, 214), says.summary(1, 541, lost=214), says.gap(5, 5, cgroup=9, container="proxy"))
-    pod = (await door.pods())["cart-1"]
+async def test_a_gap_of_the_ring_and_the_summary_that_tells_of_it_are_the_same_forks(client, says):
+    await client.post(says.gap(214, 214), says.summary(1, 541, lost=214), says.gap(5, 5, cgroup=9, container="proxy"))
+    pod = (await client.pods())["cart-1"]
     assert (pod["missing"], pod["awaited"]) == ({"ring_full": 219}, 327)
 
 
-async def test_what_the_journal_lost_is_not_awaited(door, says):
+async def test_what_the_journal_lost_is_not_awaited(client, says):
     forks = [says.fork(n) for n in range(90)]
-    await door.post(
+    await client.post(
         *forks, says.summary(1, 100), says.node(1, heads={0: 100}, delivered=90, queued=4, lost={"journal_full": 6})
     )
-    assert (await door.pods())["cart-1"]["awaited"] == 10
-    await door.post(says.gap(6, 6, "journal_full", sink="collector"))
-    pod = (await door.pods())["cart-1"]
+    assert (await client.pods())["cart-1"]["awaited"] == 10
+    await client.post(says.gap(6, 6, "journal_full", sink="collector"))
+    pod = (await client.pods())["cart-1"]
     assert (pod["missing"], pod["awaited"], pod["containers"][0]["awaited"]) == ({"journal_full": 6}, 4, 4)
 
 
 @pytest.mark.parametrize("reason", ["ring_full", "journal_full"])
-async def test_a_gap_of_a_whole_pod_is_the_pods(door, says, reason):
+async def test_a_gap_of_a_whole_pod_is_the_pods(client, says, reason):
     gap = says.gap(12, 12, reason, sink="collector") | {"cgroup": None, "container": None}
-    await door.post(says.fork(1), says.node(1, heads={0: 2}), gap)
-    assert (await door.pods())["cart-1"]["missing"] == {reason: 12}
-    (told,) = (await door.get("/v1/pods/shop/cart-1"))["gaps"]
+    await client.post(says.fork(1), says.node(1, heads={0: 2}), gap)
+    assert (await client.pods())["cart-1"]["missing"] == {reason: 12}
+    (told,) = (await client.get("/v1/pods/shop/cart-1"))["gaps"]
     assert (told["count"], told["sink"], told["here"], told["numbered"]) == (12, "collector", True, True)
 
 
 @pytest.mark.parametrize("cgroup", [None, {"id": 77, "path": "/system.slice/sshd.service"}])
-async def test_a_gap_of_the_host_is_the_hosts_and_no_pods(door, says, cgroup):
+async def test_a_gap_of_the_host_is_the_hosts_and_no_pods(client, says, cgroup):
     gap = says.host(says.gap(12, 12)) | {"cgroup": cgroup}
-    await door.post(says.fork(1), says.host_summary(1, 5), says.node(1, heads={0: 1}, delivered=1), gap)
-    answer = await door.get("/v1/pods")
+    await client.post(says.fork(1), says.host_summary(1, 5), says.node(1, heads={0: 1}, delivered=1), gap)
+    answer = await client.get("/v1/pods")
     assert (answer["host"][0]["missing"], answer["pods"][0]["missing"]) == ({"ring_full": 12}, {})
     assert answer["pods"][0]["unknown_share"] == {}
-    assert "12 forks missing: ring full" in await door.get("/nodes/node1")
+    assert "12 forks missing: ring full" in await client.get("/nodes/node1")
 
 
 @pytest.mark.parametrize("state", ["host", "unresolved"])
-async def test_forks_that_nobody_counted_by_pod_are_their_nodes_and_no_pods(door, says, state):
+async def test_forks_that_nobody_counted_by_pod_are_their_nodes_and_no_pods(client, says, state):
     gap = says.node_gap(700, 700, "restart") | {"enrichment": {"state": state, "by": None, "lag_ms": 0}}
     orphaned = says.node_gap(55, 55, "orphaned", stream=says.stream[:-1] + "9")
     far = says.fork(5, node="node2", pod="far", cgroup=9, stream=says.stream[:-1] + "7")
-    await door.post(says.fork(0), says.summary(1, 1), says.host_summary(1, 5), far)
-    await door.post(says.node(1, heads={0: 1}, delivered=1), gap, orphaned)
-    answer = await door.get("/v1/pods")
+    await client.post(says.fork(0), says.summary(1, 1), says.host_summary(1, 5), far)
+    await client.post(says.node(1, heads={0: 1}, delivered=1), gap, orphaned)
+    answer = await client.get("/v1/pods")
     pods = {pod["pod"]: pod for pod in answer["pods"]}
     assert (pods["cart-1"]["missing"], pods["cart-1"]["unknown_share"]) == ({}, {"restart": 700, "orphaned": 55})
     assert pods["far"]["unknown_share"] == {}
@@ -256,65 +256,65 @@ async def test_forks_that_nobody_counted_by_pod_are_their_nodes_and_no_pods(door
         ("restart", 700, False),
         ("orphaned", 55, False),
     }
-    page = await door.get("/v1/pods/shop/cart-1")
+    page = await client.get("/v1/pods/shop/cart-1")
     assert sorted(told["reason"] for told in page["node_gaps"]) == ["orphaned", "restart"]
-    ledger = {node["node"]: node for node in (await door.get("/v1/ledger"))["nodes"]}
+    ledger = {node["node"]: node for node in (await client.get("/v1/ledger"))["nodes"]}
     assert [len(stream["gaps"]) for stream in ledger["node1"]["streams"]] == [1, 1]
 
 
-async def test_numbered_forks_of_which_nobody_knows_the_pods_explain_the_nodes_holes(door, says):
+async def test_numbered_forks_of_which_nobody_knows_the_pods_explain_the_nodes_holes(client, says):
     corrupt = says.node_gap(4, 4, "journal_corrupt", sink="collector")
-    await door.post(
+    await client.post(
         *(says.fork(n) for n in range(6)), says.summary(1, 10), says.node(1, heads={0: 10}, delivered=6, queued=0), corrupt
     )
-    assert (await the_stream(door))["explained"] == {"journal_corrupt": 4}
-    pod = (await door.pods())["cart-1"]
+    assert (await the_stream(client))["explained"] == {"journal_corrupt": 4}
+    pod = (await client.pods())["cart-1"]
     assert (pod["missing"], pod["unknown_share"], pod["awaited"]) == ({}, {"journal_corrupt": 4}, 4)
 
 
 async def test_a_hole_stays_explained_when_the_gap_itself_is_too_old_to_be_kept(running, says, tmp_path):
-    async with running(store=f"chdb://{tmp_path}/db", retention="2s") as door:
-        await door.post(says.fork(0), says.gap(4, 4, "unreadable"), says.gap(3, 3, "unreadable", pod="gone", cgroup=7))
+    async with running(store=f"chdb://{tmp_path}/db", retention="2s") as client:
+        await client.post(says.fork(0), says.gap(4, 4, "unreadable"), says.gap(3, 3, "unreadable", pod="gone", cgroup=7))
         for number in range(1, 1000):
-            await door.post(says.fork(number), says.node(number, heads={0: number + 8}, queued=0, end=says.now + number))
+            await client.post(says.fork(number), says.node(number, heads={0: number + 8}, queued=0, end=says.now + number))
             await asyncio.sleep(0.05)
-            nodes = (await door.get("/v1/ledger"))["nodes"]  # none where these reads take longer than the retention
-            page = await door.get("/v1/pods/shop/cart-1")
-            if nodes and not page["gaps"] and set(await door.pods()) == {"cart-1"}:
+            nodes = (await client.get("/v1/ledger"))["nodes"]  # none where these reads take longer than the retention
+            page = await client.get("/v1/pods/shop/cart-1")
+            if nodes and not page["gaps"] and set(await client.pods()) == {"cart-1"}:
                 break
         assert (page["gaps"], page["missing"]) == ([], {"unreadable": 4})
         ((stream,),) = (node["streams"] for node in nodes)
         assert (stream["declared"], stream["explained"]) == ({"unreadable": 7}, {"unreadable": 7})
 
 
-async def test_the_greatest_numbers_pass_and_break_nothing(door, says):
+async def test_the_greatest_numbers_pass_and_break_nothing(client, says):
     most = 2**53 - 1
     beat = says.node(1, heads={0: 1}) | {"heads": {str(cpu): most for cpu in range(2000)}}
     gaps = [says.gap(10**18 - 1, most, "journal_full", cgroup=cgroup, sink="collector") for cgroup in range(2000)]
     gaps += [says.node_gap(n, most, "restart") for n in range(2000)]
-    assert (await door.post(beat, *gaps, says.fork(1) | {"id": f"{says.stream}.0.{2**63 - 2}"}))["accepted"] == 4002
-    stream = await the_stream(door)
+    assert (await client.post(beat, *gaps, says.fork(1) | {"id": f"{says.stream}.0.{2**63 - 2}"}))["accepted"] == 4002
+    stream = await the_stream(client)
     assert (stream["state"], stream["given"]) == ("missing, explained", 2**63 - 1)
     assert len(stream["holes"]) == 1000
     assert stream["never_numbered"] == {"restart": most}
-    assert (await door.pods())["cart-1"]["missing"] == {"journal_full": 2000 * most}
-    assert "cart-1" in await door.get("/")
+    assert (await client.pods())["cart-1"]["missing"] == {"journal_full": 2000 * most}
+    assert "cart-1" in await client.get("/")
 
 
-async def test_hostile_words_in_a_gap_and_a_heartbeat_are_told_as_text(door, says):
+async def test_hostile_words_in_a_gap_and_a_heartbeat_are_told_as_text(client, says):
     evil = "<b>\u202e'\"--"
     sinks = {evil: says.sink(delivered=0, queued=1, lost={evil: 2})}
     own = f"{says.stream}.gap.-.x"
-    answer = await door.post(
+    answer = await client.post(
         says.node(1, heads={0: 9}, sinks=sinks) | {"agent": {"version": evil, "kernel": evil}},
         says.node_gap(5, 5, evil, sink=evil) | {"id": f"{own}.0.5"},
         says.gap(5, 5, evil, sink=evil, pod=evil) | {"id": f"{own}.4821.5"},
         says.gap(5, 5, "x", sink=evil) | {"id": f"{own}.\u202e.5"},
     )
     assert (answer["accepted"], len(answer["rejected"])) == (3, 1)
-    stream = await the_stream(door)
+    stream = await the_stream(client)
     assert (stream["sink"], stream["explained"]) == (evil, {evil: 9})
-    page = await door.get("/ledger")
+    page = await client.get("/ledger")
     assert evil not in page and "<b>\\u202e" not in page and "&lt;b&gt;\\u202e" in page
 
 

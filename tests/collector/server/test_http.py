@@ -1,4 +1,4 @@
-"""The doors: who may come in, what a body may be, and what every answer carries."""
+"""HTTP: who may use the collector, what a body may be, and what every answer carries."""
 
 import asyncio
 import gzip
@@ -25,9 +25,9 @@ def token_file(tmp_path):
 
 
 @pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstandard.compress), ("identity", bytes)])
-async def test_a_batch_may_be_packed(door, says, encoding, pack):
+async def test_a_batch_may_be_packed(client, says, encoding, pack):
     body = b"".join(orjson.dumps(says.fork(n)) + b"\n" for n in range(50))
-    assert (await door.raw(pack(body), Content_Encoding=encoding))["accepted"] == 50
+    assert (await client.raw(pack(body), Content_Encoding=encoding))["accepted"] == 50
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ async def test_a_batch_may_be_packed(door, says, encoding, pack):
     ],
 )
 async def test_a_body_that_cannot_be_taken_gets_its_status_and_a_reason(running, body, headers, status, why):
-    async with running(max_body=2000, max_batch=4000, max_lines=100) as door:
-        assert why in (await door.raw(body, status=status, **headers))["error"]
+    async with running(max_body=2000, max_batch=4000, max_lines=100) as client:
+        assert why in (await client.raw(body, status=status, **headers))["error"]
 
 
 async def test_a_body_of_untold_length_is_cut_off_too(running):
@@ -55,8 +55,8 @@ async def test_a_body_of_untold_length_is_cut_off_too(running):
         for _ in range(10_000):
             yield b"x" * 1000
 
-    async with running(max_body=5000) as door:
-        assert "5000 bytes" in (await door.raw(endless(), status=413))["error"]
+    async with running(max_body=5000) as client:
+        assert "5000 bytes" in (await client.raw(endless(), status=413))["error"]
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(running):
@@ -64,8 +64,8 @@ async def test_a_body_that_does_not_come_is_not_waited_for(running):
         yield b"{"
         await asyncio.sleep(60)
 
-    async with running(body_timeout="200ms") as door:
-        assert "did not come" in (await door.raw(slow(), status=408))["error"]
+    async with running(body_timeout="200ms") as client:
+        assert "did not come" in (await client.raw(slow(), status=408))["error"]
 
 
 async def test_who_has_much_to_say_keeps_nobody_out_who_has_little(running, says, monkeypatch):
@@ -77,101 +77,101 @@ async def test_who_has_much_to_say_keeps_nobody_out_who_has_little(running, says
         await released.wait()
         yield orjson.dumps(says.fork(100))
 
-    async with running(batches=1) as door:
-        first = asyncio.create_task(door.raw(slow()))
-        await door.metrics_say("forklore_collector_batches_open 1.0")
+    async with running(batches=1) as client:
+        first = asyncio.create_task(client.raw(slow()))
+        await client.metrics_say("forklore_collector_batches_open 1.0")
         body = gzip.compress(b"\n".join(orjson.dumps(says.fork(n)) for n in range(200, 400)))
         large = body + bytes(endpoint.SMALL)  # what follows a gzip member is nothing, and would be told so if it were read
-        assert "too many batches" in (await door.raw(large, status=503, Content_Encoding="gzip"))["error"]
-        assert (await door.raw(body, Content_Encoding="gzip"))["accepted"] == 200
+        assert "too many batches" in (await client.raw(large, status=503, Content_Encoding="gzip"))["error"]
+        assert (await client.raw(body, Content_Encoding="gzip"))["accepted"] == 200
         released.set()
         assert (await first)["accepted"] == 101
-        assert (await door.post(*(says.fork(n) for n in range(400, 440))))["accepted"] == 40
+        assert (await client.post(*(says.fork(n) for n in range(400, 440))))["accepted"] == 40
 
 
-async def test_an_empty_batch_is_a_batch(door):
-    assert await door.raw(b"") == {"accepted": 0, "duplicate": 0, "rejected": []}
+async def test_an_empty_batch_is_a_batch(client):
+    assert await client.raw(b"") == {"accepted": 0, "duplicate": 0, "rejected": []}
 
 
 async def test_without_the_token_nothing_is_taken_or_told(running, says, token_file):
-    async with running(token_file=token_file) as door:
+    async with running(token_file=token_file) as client:
         for wrong in (
             {},
             {"Authorization": "Bearer wrong"},
             {"Authorization": "Basic right-token"},
             {"Authorization": "Bearer"},
         ):
-            async with door.session.post(f"{door.url}/v1/events", data=b"{}", headers=wrong) as answer:
+            async with client.session.post(f"{client.url}/v1/events", data=b"{}", headers=wrong) as answer:
                 assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="forklore"')
             for path in ("/v1/pods", "/v1/pods/a/b", "/v1/ledger", "/v1/forks", "/v1/stream", "/", "/v1/nothing"):
-                await door.get(path, status=401, **wrong)
+                await client.get(path, status=401, **wrong)
         for open_path in ("/healthz", "/readyz", "/metrics", "/static/frame.css"):
-            await door.get(open_path)
+            await client.get(open_path)
         right = {"Authorization": "bearer right-token"}
-        assert (await door.post(says.fork(1), **right))["accepted"] == 1
-        assert len((await door.get("/v1/pods", **right))["pods"]) == 1
-        assert "cart-1" in await door.get("/", **right)
+        assert (await client.post(says.fork(1), **right))["accepted"] == 1
+        assert len((await client.get("/v1/pods", **right))["pods"]) == 1
+        assert "cart-1" in await client.get("/", **right)
 
 
 async def test_a_token_that_changes_holds_from_then_on(running, says, token_file):
-    async with running(token_file=token_file) as door:
-        await door.post(says.fork(1), Authorization="Bearer right-token")
+    async with running(token_file=token_file) as client:
+        await client.post(says.fork(1), Authorization="Bearer right-token")
         fresh = token_file.with_name("fresh")
         fresh.write_text("second-token")
         fresh.replace(token_file)  # as Kubernetes does it
-        await door.post(says.fork(2), status=401, Authorization="Bearer right-token")
-        await door.post(says.fork(2), Authorization="Bearer second-token")
+        await client.post(says.fork(2), status=401, Authorization="Bearer right-token")
+        await client.post(says.fork(2), Authorization="Bearer second-token")
         token_file.write_text("")  # half-written: the last good one stays, and an empty one never fits
-        await door.post(says.fork(3), status=401, Authorization="Bearer ")
-        await door.post(says.fork(3), Authorization="Bearer second-token")
+        await client.post(says.fork(3), status=401, Authorization="Bearer ")
+        await client.post(says.fork(3), Authorization="Bearer second-token")
         token_file.unlink()
-        await door.post(says.fork(4), Authorization="Bearer second-token")
+        await client.post(says.fork(4), Authorization="Bearer second-token")
 
 
 async def test_a_browser_signs_in_once_and_may_read_but_not_write(running, says, token_file):
-    async with running(token_file=token_file) as door:
-        assert 'type="password"' in await door.get("/", status=401)
-        async with door.session.post(f"{door.url}/signin", data={"token": "wrong"}, allow_redirects=False) as answer:
+    async with running(token_file=token_file) as client:
+        assert 'type="password"' in await client.get("/", status=401)
+        async with client.session.post(f"{client.url}/signin", data={"token": "wrong"}, allow_redirects=False) as answer:
             assert answer.status == 401 and "not valid" in await answer.text() and not answer.cookies
-        async with door.session.post(f"{door.url}/signin", data={"token": "right-token"}, allow_redirects=False) as answer:
+        async with client.session.post(f"{client.url}/signin", data={"token": "right-token"}, allow_redirects=False) as answer:
             assert answer.status == 303
             said = answer.headers["Set-Cookie"]
             assert "HttpOnly" in said and "SameSite=Strict" in said and "right-token" not in said
             cookie = said.split(";")[0]
-        assert (await door.get("/v1/pods", Cookie=cookie))["pods"] == []
-        await door.get("/", Cookie=cookie)
-        await door.post(says.fork(1), status=401, Cookie=cookie)
+        assert (await client.get("/v1/pods", Cookie=cookie))["pods"] == []
+        await client.get("/", Cookie=cookie)
+        await client.post(says.fork(1), status=401, Cookie=cookie)
         token_file.write_text("second-token")
-        await door.get("/v1/pods", status=401, Cookie=cookie)
+        await client.get("/v1/pods", status=401, Cookie=cookie)
 
 
 @pytest.mark.parametrize(
     "path", ["/", "/v1/pods", "/v1/pods/a/b", "/static/live.js", "/static/nothing", "/healthz", "/nowhere"]
 )
-async def test_every_answer_lets_nothing_in_from_elsewhere(door, path):
-    async with door.session.get(door.url + path) as answer:
+async def test_every_answer_lets_nothing_in_from_elsewhere(client, path):
+    async with client.session.get(client.url + path) as answer:
         assert answer.headers["Content-Security-Policy"] == CSP
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Referrer-Policy"] == "no-referrer"
 
 
-async def test_what_is_not_there_is_said_in_json(door):
-    assert "no pod" in (await door.get("/v1/pods/shop/nobody", status=404))["error"]
-    assert (await door.get("/v1/nothing", status=404))["error"] == "Not Found"
-    assert (await door.get("/v1/events", status=405))["error"] == "Method Not Allowed"
+async def test_what_is_not_there_is_said_in_json(client):
+    assert "no pod" in (await client.get("/v1/pods/shop/nobody", status=404))["error"]
+    assert (await client.get("/v1/nothing", status=404))["error"] == "Not Found"
+    assert (await client.get("/v1/events", status=405))["error"] == "Method Not Allowed"
     for limit in ("0", "1001", "x", "-1", "²"):
-        assert "limit" in (await door.get(f"/v1/pods?limit={limit}", status=400))["error"]
+        assert "limit" in (await client.get(f"/v1/pods?limit={limit}", status=400))["error"]
 
 
-async def test_names_with_slashes_and_worse_can_be_asked_for(door, says):
-    await door.post(says.fork(1, pod="a/b ?#%", namespace="ü"))
-    assert (await door.get("/v1/pods/%C3%BC/a%2Fb%20%3F%23%25"))["pod"] == "a/b ?#%"
+async def test_names_with_slashes_and_worse_can_be_asked_for(client, says):
+    await client.post(says.fork(1, pod="a/b ?#%", namespace="ü"))
+    assert (await client.get("/v1/pods/%C3%BC/a%2Fb%20%3F%23%25"))["pod"] == "a/b ?#%"
 
 
-async def test_metrics_count_what_came(door, says):
-    await door.post(says.fork(1), says.fork(1), b"nonsense")
-    await door.raw(b"", status=415, Content_Encoding="br")
-    text = await door.get("/metrics")
+async def test_metrics_count_what_came(client, says):
+    await client.post(says.fork(1), says.fork(1), b"nonsense")
+    await client.raw(b"", status=415, Content_Encoding="br")
+    text = await client.get("/metrics")
     for line in (
         'forklore_collector_events_total{outcome="accepted"} 1.0',
         'forklore_collector_events_total{outcome="duplicate"} 1.0',
@@ -186,15 +186,15 @@ async def test_metrics_count_what_came(door, says):
 
 async def test_while_the_store_does_not_answer_nothing_is_acknowledged(running, says, tmp_path):
     """Not even the half of a batch that had been written when the store failed; and it is new when it comes again."""
-    async with running(store=empty_store(tmp_path / "store")) as door:
-        await door.post(says.fork(1))
+    async with running(store=empty_store(tmp_path / "store")) as client:
+        await client.post(says.fork(1))
         other = Engine.open(f"chdb://{tmp_path}/store")
         other.writer.command("RENAME TABLE came_in TO hidden")
-        assert "send this batch again" in (await door.post(says.fork(2), says.summary(1, 2), status=503))["error"]
+        assert "send this batch again" in (await client.post(says.fork(2), says.summary(1, 2), status=503))["error"]
         other.writer.command("RENAME TABLE hidden TO came_in")
-        assert await door.post(says.fork(2), says.summary(1, 2)) == {"accepted": 2, "duplicate": 0, "rejected": []}
-        assert (await door.pods())["cart-1"]["delivered"] == 2
+        assert await client.post(says.fork(2), says.summary(1, 2)) == {"accepted": 2, "duplicate": 0, "rejected": []}
+        assert (await client.pods())["cart-1"]["delivered"] == 2
         other.writer.command("RENAME TABLE holder TO hidden")
-        assert "store does not answer" in (await door.get("/v1/pods", status=503))["error"]
+        assert "store does not answer" in (await client.get("/v1/pods", status=503))["error"]
         other.writer.command("RENAME TABLE hidden TO holder")
         other.close()

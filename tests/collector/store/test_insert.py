@@ -21,25 +21,25 @@ pytestmark = pytest.mark.slow
 SECOND = 1_000_000_000  # ns
 
 
-async def test_a_batch_that_comes_twice_counts_once(door, says):
+async def test_a_batch_that_comes_twice_counts_once(client, says):
     batch = [says.fork(n) for n in range(23)] + [says.summary(1, 23), says.node(1, heads={0: 23}), says.gap(1, 4)]
-    assert await door.post(*batch) == {"accepted": 26, "duplicate": 0, "rejected": []}
-    before = await door.get("/v1/pods/shop/cart-1")
-    assert await door.post(*batch) == {"accepted": 0, "duplicate": 26, "rejected": []}
-    after = await door.get("/v1/pods/shop/cart-1")
+    assert await client.post(*batch) == {"accepted": 26, "duplicate": 0, "rejected": []}
+    before = await client.get("/v1/pods/shop/cart-1")
+    assert await client.post(*batch) == {"accepted": 0, "duplicate": 26, "rejected": []}
+    after = await client.get("/v1/pods/shop/cart-1")
     assert after["delivered"] == 23
     assert {key: after[key] for key in after if key != "history"} == {key: before[key] for key in before if key != "history"}
 
 
-async def test_a_bad_line_does_not_sink_its_batch(door, says):
-    answer = await door.post(says.fork(1), b"{nonsense", says.fork(2), says.fork(2))
+async def test_a_bad_line_does_not_sink_its_batch(client, says):
+    answer = await client.post(says.fork(1), b"{nonsense", says.fork(2), says.fork(2))
     assert (answer["accepted"], answer["duplicate"]) == (2, 1)
     assert [refusal["line"] for refusal in answer["rejected"]] == [1]
 
 
-async def test_the_same_number_on_another_cpu_or_in_another_stream_is_another_fork(door, says):
+async def test_the_same_number_on_another_cpu_or_in_another_stream_is_another_fork(client, says):
     other = says.stream[:-1] + "9"
-    answer = await door.post(says.fork(5), says.fork(5, cpu=1), says.fork(5, stream=other))
+    answer = await client.post(says.fork(5), says.fork(5, cpu=1), says.fork(5, stream=other))
     assert answer["accepted"] == 3
 
 
@@ -88,34 +88,34 @@ def test_any_order_and_any_repetition_by_any_collector_file_the_same_set(says):
         holds()
 
 
-async def test_batches_that_come_at_once_are_filed_one_after_the_other(door, says):
+async def test_batches_that_come_at_once_are_filed_one_after_the_other(client, says):
     forks = [says.fork(n) for n in range(600)]
     parts = [random.sample(forks, 200) for _ in range(12)] + [forks]
-    answers = await asyncio.gather(*(door.post(*part) for part in parts))
+    answers = await asyncio.gather(*(client.post(*part) for part in parts))
     assert sum(answer["accepted"] for answer in answers) == 600
     assert sum(answer["duplicate"] for answer in answers) == 12 * 200
-    assert (await door.pods())["cart-1"]["delivered"] == 600
+    assert (await client.pods())["cart-1"]["delivered"] == 600
 
 
-async def test_the_newest_totals_win_however_late_an_older_one_comes(door, says):
-    await door.post(says.summary(3, 300, end=says.now), says.summary(1, 100, end=says.now - 20 * SECOND))
-    assert (await door.pods())["cart-1"]["processes"] == 300
-    await door.post(says.summary(2, 200, end=says.now - 10 * SECOND))
-    assert (await door.pods())["cart-1"]["processes"] == 300
-    await door.post(says.summary(4, 310, end=says.now))  # ends at the same moment: the number decides
-    await door.post(says.summary(2, 250, end=says.now))
-    assert (await door.pods())["cart-1"]["processes"] == 310
+async def test_the_newest_totals_win_however_late_an_older_one_comes(client, says):
+    await client.post(says.summary(3, 300, end=says.now), says.summary(1, 100, end=says.now - 20 * SECOND))
+    assert (await client.pods())["cart-1"]["processes"] == 300
+    await client.post(says.summary(2, 200, end=says.now - 10 * SECOND))
+    assert (await client.pods())["cart-1"]["processes"] == 300
+    await client.post(says.summary(4, 310, end=says.now))  # ends at the same moment: the number decides
+    await client.post(says.summary(2, 250, end=says.now))
+    assert (await client.pods())["cart-1"]["processes"] == 310
 
 
-async def test_a_pod_is_the_sum_of_its_containers_and_of_its_agents_lives(door, says):
+async def test_a_pod_is_the_sum_of_its_containers_and_of_its_agents_lives(client, says):
     second_life = says.stream[:-1] + "9"
-    await door.post(
+    await client.post(
         says.summary(9, 100, cgroup=1, container="app", threads=7),
         says.summary(9, 10, cgroup=2, container="proxy"),
         says.summary(1, 5, cgroup=1, container="app", stream=second_life, lost=2),
         says.summary(1, 77, cgroup=3, pod="other"),
     )
-    pod = (await door.pods())["cart-1"]
+    pod = (await client.pods())["cart-1"]
     assert (pod["processes"], pod["threads"], pod["lost"]) == (115, 7, 2)
     assert {one["name"]: one["processes"] for one in pod["containers"]} == {"app": 105, "proxy": 10}
 
@@ -152,85 +152,85 @@ def test_a_pods_totals_are_the_newest_of_each_stream_and_container_whatever_got_
         holds()
 
 
-async def test_what_was_not_known_at_first_is_known_afterwards_and_stays_so(door, says):
+async def test_what_was_not_known_at_first_is_known_afterwards_and_stays_so(client, says):
     early = says.unresolved(says.fork(1))
     nameless = says.unresolved(says.fork(2))
     nameless["k8s"]["pod_uid"] = None
-    await door.post(early, nameless)
-    assert set(await door.pods()) == {None}
-    await door.post(says.fork(3), says.summary(1, 3))
-    pods = await door.pods()
+    await client.post(early, nameless)
+    assert set(await client.pods()) == {None}
+    await client.post(says.fork(3), says.summary(1, 3))
+    pods = await client.pods()
     assert set(pods) == {"cart-1"}
     assert pods["cart-1"]["delivered"] == 3
     late = says.unresolved(says.fork(4, at=says.now + 60 * SECOND))
-    await door.post(late)
-    pods = await door.pods()
+    await client.post(late)
+    pods = await client.pods()
     assert {name: pod["delivered"] for name, pod in pods.items()} == {"cart-1": 4}
     assert pods["cart-1"]["workload"] == {"kind": "Deployment", "name": "cart"}
     assert [one["name"] for one in pods["cart-1"]["containers"]] == ["app"]
 
 
-async def test_a_name_that_comes_again_with_another_uid_is_another_pod(door, says):
+async def test_a_name_that_comes_again_with_another_uid_is_another_pod(client, says):
     old, new = says.now - 100 * SECOND, says.now
-    await door.post(says.fork(1, at=new, uid="new", cgroup=2), says.fork(2, at=old, uid="old", cgroup=1))
-    assert len((await door.get("/v1/pods"))["pods"]) == 2
-    pod = await door.get("/v1/pods/shop/cart-1")
+    await client.post(says.fork(1, at=new, uid="new", cgroup=2), says.fork(2, at=old, uid="old", cgroup=1))
+    assert len((await client.get("/v1/pods"))["pods"]) == 2
+    pod = await client.get("/v1/pods/shop/cart-1")
     assert pod["pod_uid"] == "new"
     assert [other["pod_uid"] for other in pod["others"]] == ["old"]
 
 
-async def test_forks_outside_pods_are_their_nodes(door, says):
-    await door.post(says.host(says.fork(1)), says.host(says.fork(2, cgroup=9)), says.host_summary(1, 40), says.fork(3))
-    answer = await door.get("/v1/pods")
+async def test_forks_outside_pods_are_their_nodes(client, says):
+    await client.post(says.host(says.fork(1)), says.host(says.fork(2, cgroup=9)), says.host_summary(1, 40), says.fork(3))
+    answer = await client.get("/v1/pods")
     assert [pod["delivered"] for pod in answer["pods"]] == [1]
     (host,) = answer["host"]
     assert (host["node"], host["delivered"], host["processes"]) == ("node1", 2, 40)
 
 
-async def test_the_latest_forks_come_as_they_were_sent_newest_first(door, says):
+async def test_the_latest_forks_come_as_they_were_sent_newest_first(client, says):
     forks = [says.fork(n, cgroup=1 + n % 2) for n in range(40)]
-    await door.post(*random.sample(forks, 40))
-    pod = await door.get("/v1/pods/shop/cart-1?limit=7")
+    await client.post(*random.sample(forks, 40))
+    pod = await client.get("/v1/pods/shop/cart-1?limit=7")
     assert pod["latest"] == forks[:-8:-1]
 
 
 async def test_what_is_too_old_is_forgotten_but_not_filed_again(running, says, tmp_path):
-    async with running(store=f"chdb://{tmp_path}/db", retention="1s") as door:
-        await door.post(says.fork(0, pod="old"), says.gap(1, 5, pod="old"))
+    async with running(store=f"chdb://{tmp_path}/db", retention="1s") as client:
+        await client.post(says.fork(0, pod="old"), says.gap(1, 5, pod="old"))
         for number in range(1, 1000):
-            await door.post(says.fork(number, pod="young", cgroup=2))
+            await client.post(says.fork(number, pod="young", cgroup=2))
             await asyncio.sleep(0.05)
-            if (known := set(await door.pods())) == {"young"}:
+            if (known := set(await client.pods())) == {"young"}:
                 break
         assert known == {"young"}
-        assert await door.post(says.fork(0, pod="old")) == {"accepted": 0, "duplicate": 1, "rejected": []}
+        assert await client.post(says.fork(0, pod="old")) == {"accepted": 0, "duplicate": 1, "rejected": []}
         for _ in range(100):
-            (swept,) = re.findall(r"^forklore_collector_swept_forks_total (\S+)", await door.get("/metrics"), re.MULTILINE)
+            (swept,) = re.findall(r"^forklore_collector_swept_forks_total (\S+)", await client.get("/metrics"), re.MULTILINE)
             if float(swept):
                 break
             await asyncio.sleep(0.05)
         assert float(swept) >= 1
 
 
-async def test_each_parent_is_counted_by_its_name(door, says):
+async def test_each_parent_is_counted_by_its_name(client, says):
     forks = [says.fork(n, comm="sh") for n in range(5)] + [says.fork(9, comm="make"), says.fork(10, comm="java", kind="thread")]
     unknown = says.fork(11) | {"parent_comm": None}
-    await door.post(*forks, unknown)
-    assert (await door.pods())["cart-1"]["top"] == [
+    await client.post(*forks, unknown)
+    assert (await client.pods())["cart-1"]["top"] == [
         {"comm": "sh", "forks": 5},
         {"comm": None, "forks": 1},
         {"comm": "make", "forks": 1},
     ]
 
 
-async def test_a_process_that_entered_later_is_listed_with_the_pod_and_counted_where_it_was_made(door, says):
+async def test_a_process_that_entered_later_is_listed_with_the_pod_and_counted_where_it_was_made(client, says):
     """`kubectl exec`: the kernel counted the fork in the runtime's cgroup, and only there is it expected."""
     entrant = says.fork(1)
     entrant["enrichment"] = {"state": "resolved", "by": "attach", "lag_ms": 0}
-    await door.post(says.fork(0), entrant, says.host(says.fork(2)))
-    answer = await door.get("/v1/pods")
+    await client.post(says.fork(0), entrant, says.host(says.fork(2)))
+    answer = await client.get("/v1/pods")
     (pod,), (host,) = answer["pods"], answer["host"]
     assert (pod["delivered"], pod["top"]) == (1, [{"comm": "sh", "forks": 1}])
     assert host["delivered"] == 2
-    latest = (await door.get(f"/v1/pods/{pod['namespace']}/{pod['pod']}"))["latest"]
+    latest = (await client.get(f"/v1/pods/{pod['namespace']}/{pod['pod']}"))["latest"]
     assert len(latest) == 2

@@ -207,8 +207,8 @@ async def test_the_password_may_come_from_a_file(server, database, tmp_path, run
     dsn = server.dsn(database, password="")
     with pytest.raises(StoreUnavailable, match="user or password are wrong"):
         Store.open(dsn)
-    async with running(store=dsn, store_password_file=tmp_path / "password") as door:
-        assert (await door.post(says.fork(1)))["accepted"] == 1
+    async with running(store=dsn, store_password_file=tmp_path / "password") as client:
+        assert (await client.post(says.fork(1)))["accepted"] == 1
 
 
 @pytest.mark.parametrize(
@@ -223,21 +223,21 @@ async def test_a_batch_in_whose_midst_the_server_dies_is_not_acknowledged_and_is
     server, database, running, says, statement, when
 ):
     batch = [*(says.fork(n) for n in range(30)), says.summary(1, 30), says.gap(1, 4), says.node(1, heads={0: 30})]
-    async with running(store=server.dsn(database)) as door:
+    async with running(store=server.dsn(database)) as client:
         server.fault(statement, when)
-        gone = await door.post(*batch, status=503)
+        gone = await client.post(*batch, status=503)
         assert gone == {"error": "the store does not answer; send this batch again"}
-        await door.get("/readyz", status=503)
-        await door.get("/v1/pods", status=503)
+        await client.get("/readyz", status=503)
+        await client.get("/v1/pods", status=503)
         server.restart()
-        await door.get("/readyz")
-        answer = await door.post(*batch)
+        await client.get("/readyz")
+        answer = await client.post(*batch)
         assert (answer["accepted"], answer["duplicate"]) == ((0, 33) if "came" in statement else (33, 0))
-        pod = (await door.pods())["cart-1"]
+        pod = (await client.pods())["cart-1"]
         assert (pod["delivered"], pod["processes"]) == (30, 30)
-        (node,) = (await door.get("/v1/ledger"))["nodes"]
+        (node,) = (await client.get("/v1/ledger"))["nodes"]
         assert (node["received"], node["missing"]) == (30, 0)
-        assert len((await door.get("/v1/forks?from=-1h"))["forks"]) == 30
+        assert len((await client.get("/v1/forks?from=-1h"))["forks"]) == 30
     assert server.ask(database, "SELECT count() FROM fork") == ["30"]
 
 
