@@ -147,7 +147,7 @@ def _storm(storm: JsonView) -> Line:
 def _gap(gap: JsonView, node: str | None = None) -> Line:
     what = "forks" if gap["missing"].text == "sched_process_fork" else visible(gap["missing"].text)
     where = f", on the way to {visible(gap['sink'].text)}" if gap["sink"].text else ""
-    of = f", of node {visible(node)}; of which pods is not known" if node is not None else ""
+    of = f", of the whole node {visible(node)}; their pods are not known" if node is not None else ""
     text = f"{number(gap['count'].integer)} {what} missing: {visible(gap['reason'].text).replace('_', ' ')}{where}{of}"
     return [Piece(text, "warn"), Piece(f"  {_clock(gap['interval']['start'])} to {_clock(gap['interval']['end'])}", "dim")]
 

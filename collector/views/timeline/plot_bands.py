@@ -51,7 +51,7 @@ def _storm(storm: StormEntry, within: Span) -> dict[str, Any]:
     elif goes_on:
         text = f"Storm that goes on: {forks} when it was noticed, {limit}"
     else:
-        text = f"Storm without a reported end: {forks} when it was noticed, {limit}"
+        text = f"Storm, end not reported: {forks} when it was noticed, {limit}"
     last = within.end if end is None and goes_on else parse_stamp(end or storm["as_of"])
     return {
         **_band("storm", f"{storm['storm']} {start}", parse_stamp(start), last),

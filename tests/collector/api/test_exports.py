@@ -17,7 +17,7 @@ from collector.store import StoreUnavailable
 
 @pytest.fixture
 def small_steps(monkeypatch):
-    """A step of an export is three forks, so that a few make many."""
+    """A step of an export is three forks, so that a few forks are several steps."""
     monkeypatch.setattr(forks_api, "MAX_FORKS", 3)
 
 
@@ -124,7 +124,7 @@ async def test_no_more_exports_run_at_once_than_the_setting_allows(running, says
 
 
 @pytest.mark.usefixtures("small_steps")
-async def test_an_export_that_the_store_interrupts_does_not_look_complete(running, says, monkeypatch):
+async def test_an_export_that_the_store_interrupts_is_recognizably_incomplete(running, says, monkeypatch):
     real, calls = StoreReader.search, []
 
     async def breaks(self, *rest):
@@ -147,7 +147,7 @@ async def test_an_export_that_the_store_interrupts_does_not_look_complete(runnin
 
 
 async def test_a_reader_that_takes_nothing_is_dropped_and_costs_no_more_than_a_step(running, says, monkeypatch):
-    """The store would give for ever; the reader reads nothing. The export must stop asking, and then give its place back."""
+    """The store has forks without end, and the reader reads nothing. The export must stop reading, and release its place."""
     monkeypatch.setattr(forks_api, "WRITE_TIMEOUT", 0.5)
     asked, body = [], says.fork(1)
 

@@ -212,7 +212,7 @@ async def test_a_cut_tree_says_so_and_keeps_the_newest(running, says):
 
 @pytest.mark.parametrize("part", ["", "/tree", "/timeline"])
 async def test_each_pod_of_a_name_can_be_selected_by_uid_and_cluster(running, says, part):
-    """Two lives of a StatefulSet's pod in one cluster, and the newest of all in another."""
+    """Two pods of one name, one after the other, in one cluster, and the newest of all in another cluster."""
     async with running() as client:
         lives = [("demo", "old", 100, 1), ("demo", "new", 50, 2), ("other", "far", 10, 3)]
         for cluster, uid, ago, number in lives:

@@ -20,7 +20,7 @@ def start_and_stop(says):
 
 
 async def the_pod(client):
-    """Its own page's words, which are the list's and more."""
+    """The answer for the pod, which contains its entry of the list."""
     listed, alone = (await client.pods())["cart-1"], await client.get("/v1/pods/shop/cart-1")
     assert {key: alone[key] for key in listed} == listed
     return alone

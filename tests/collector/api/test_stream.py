@@ -22,7 +22,7 @@ STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """A look is taken every 50 ms."""
+    """The store is polled every 50 ms."""
     monkeypatch.setattr(stream, "POLL_INTERVAL", 0.05)
 
 
@@ -193,7 +193,7 @@ async def test_ticks_come_at_most_once_a_second_however_much_is_stored(running, 
 
 
 async def comments_of(reader, seconds):
-    """What comes beside them is read and passed over."""
+    """Skips other events."""
     before = reader.comments
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -236,7 +236,7 @@ async def test_comments_come_while_the_store_is_slow(running, says, monkeypatch)
 
 
 class Flood:
-    """A store in which forks are filed by the clock, `rate` a second, for ever; nothing of it is kept."""
+    """A store that receives `rate` forks a second by the clock, without end, and keeps none of them."""
 
     def __init__(self, body, rate):
         self.body, self.step, self.asked, self.given = body, int(1e9 / rate), 0, 0
@@ -276,7 +276,7 @@ async def test_a_slow_reader_gets_the_number_of_lost_forks_and_continues_with_th
 
 
 async def test_sent_and_lost_forks_add_up_to_all_forks(running, says, monkeypatch):
-    """A hundred thousand wait for who comes back; a few are read, most are skipped, and the numbers add up."""
+    """A reader reconnects behind 100,000 forks: it gets a few, most are skipped, and the numbers add up."""
     monkeypatch.setattr(stream, "MAX_LAG", 0.3)
     forks = [FoundFork(Place(n, STREAM, 0, n), {**says.example("sched_process_fork"), "child_pid": n}) for n in range(100_000)]
     begun = time.time_ns() - 3600 * 10**9

@@ -17,15 +17,15 @@ PATIENCE = 25  # seconds for what takes one: a page that is slow to come, on a b
 
 class Chromium:
     """One browser for all tests of a process: starting it takes longer than most of them. Its pages share a window, which costs
-    more than a page; without any other's cookies, and each with its collector's port, by which all else is kept apart."""
+    more than a page. Cookies are cleared, and the collectors' ports keep everything else apart."""
 
     def __init__(self, driver):
         self._driver, self._chromium, self._window = driver, None, None
 
     @asynccontextmanager
     async def page(self, width=1440, height=900, color_scheme="light", **how):
-        """A page on which nothing may complain: no console message, no error, no breach of the policy, no word to others.
-        `how`: of a window of its own."""
+        """A page whose test fails on any console message, error, breach of the content policy, or request to another host.
+        `how`: options of a window of its own."""
         if self._chromium is None or not self._chromium.is_connected():
             self._chromium = await self._driver.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS.split())
             self._window = await self._chromium.new_context()
@@ -64,7 +64,7 @@ async def shared_chromium():
 
 
 async def until(condition):
-    """Waits for a coroutine function to give something true."""
+    """Waits until a coroutine function returns something true."""
     async with asyncio.timeout(PATIENCE):
         while not await condition():  # noqa: ASYNC110 - a page rings no bell
             await asyncio.sleep(0.1)

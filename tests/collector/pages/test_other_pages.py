@@ -163,11 +163,11 @@ async def a_bit_of_everything(client, says):
 
 
 async def violations(page, **how):
-    """Rules that something breaks, with what does, and how many rules hold."""
+    """Broken rules with the elements that break them, and how many rules hold."""
     passes, found = await page.evaluate(
         """async how => { const { passes, violations } = await axe.run({ resultTypes: ['violations'], ...how });
-        const said = ({ id, impact, nodes }) => [id, impact, nodes.map(one => one.html.slice(0, 200))];
-        return [passes.length, violations.map(said)] }""",
+        const shown = ({ id, impact, nodes }) => [id, impact, nodes.map(one => one.html.slice(0, 200))];
+        return [passes.length, violations.map(shown)] }""",
         how,
     )
     return [one for one in found if one[1] in ("serious", "critical", "moderate")], passes

@@ -21,7 +21,7 @@ async def five_minutes(client, says, **attribution):
 
 
 async def drawn(page, kind):
-    """From when to when the bands of a kind are drawn in the first lane, in seconds since 1970, by where they stand."""
+    """Start and end of each band of a kind in the first lane, in seconds since 1970, by its position."""
     return await page.evaluate(
         """kind => { const plot = document.querySelector('.plot'), over = plot.querySelector('.u-over').getBoundingClientRect();
         const [from, to] = [Number(plot.dataset.from), Number(plot.dataset.to)];
@@ -33,7 +33,7 @@ async def drawn(page, kind):
 
 
 def close(found, wanted, tolerance=2.0):
-    """Both are lists of begins and ends; a pixel is a second and a half."""
+    """Both are lists of starts and ends; a pixel is a second and a half."""
     return len(found) == len(wanted) and all(
         abs(a - b) <= tolerance for pair, other in zip(found, wanted, strict=True) for a, b in zip(pair, other, strict=True)
     )

@@ -72,7 +72,7 @@ async def test_no_page_is_fetched_again_before_the_stream_reports_something_new(
 
 
 async def test_a_page_is_updated_at_once_when_only_sums_are_new(client, says, browser):
-    """No fork comes with them, as of a pod that is in a storm."""
+    """Without forks, as for a pod in a storm."""
     await client.post(says.summary(1, 7))
     async with browser() as page:
         await page.goto(client.url)
@@ -115,7 +115,7 @@ async def is_open(page):
 
 
 async def test_a_slow_page_is_fetched_less_often(client, says, browser, monkeypatch):
-    """A page is a quarter of its collector's work at most, however much is filed."""
+    """A page takes a quarter of its collector's time at most, however much is stored."""
     real = StoreReader.pods
 
     async def slow(*arguments):

@@ -107,7 +107,7 @@ def test_of_a_gap_and_the_ledger_the_higher_number_counts():
 
 
 def test_a_newer_gap_of_the_ring_does_not_explain_older_missing_numbers():
-    """It may be of numbers that no heartbeat has spoken of."""
+    """The gap may be of numbers that no heartbeat has reported yet."""
     assert words(account(100, 90, ring=4, gaps=[("ring_full", None, 10)])) == ("missing, unexplained", {"ring_full": 4}, 0, 6)
 
 
