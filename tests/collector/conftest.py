@@ -71,15 +71,28 @@ class Says:
         event["enrichment"] = {"state": "unresolved", "by": "cgroup", "lag_ms": 5000}
         return event
 
-    def fork(self, sequence, cpu=0, *, stream=None, at=None, comm="sh", kind="process", pid=None, **whose):
-        event = self.attribution(self.example("sched_process_fork"), **whose)
+    def fork(self, sequence, cpu=0, *, stream=None, at=None, comm="sh", kind="process", pid=None, **attribution_fields):
+        event = self.attribution(self.example("sched_process_fork"), **attribution_fields)
         event.update(id=f"{stream or self.stream}.{cpu}.{sequence}", timestamp=stamp(at or self.now + sequence), kind=kind)
         event.update(comm=comm, parent_comm=comm, child_pid=pid or 7000 + sequence, child_ns_pid=100 + sequence)
         return event
 
-    def summary(self, number, total, *, stream=None, end=None, seconds=10, now=None, threads=0, lost=0, suppressed=0, **whose):
-        """`total` processes since the epoch, `now` of them in this interval."""
-        event = self.attribution(self.example("fork_summary"), **whose)
+    def summary(
+        self,
+        number,
+        total,
+        *,
+        stream=None,
+        end=None,
+        seconds=10,
+        now=None,
+        threads=0,
+        lost=0,
+        suppressed=0,
+        **attribution_fields,
+    ):
+        """`total` processes since the program instance began, `now` of them in this interval."""
+        event = self.attribution(self.example("fork_summary"), **attribution_fields)
         end = self.now if end is None else end
         cgroup = event["cgroup"]["id"]
         rest = {"threads": threads, "filtered": threads, "lost": lost, "suppressed": suppressed, "entered": 0}
@@ -97,9 +110,9 @@ class Says:
         event.update(cgroup=None, id=f"{self.stream}.summary.host.{number}")
         return event
 
-    def gap(self, by_now, count, reason="ring_full", *, sink=None, stream=None, end=None, seconds=10, **whose):
+    def gap(self, by_now, count, reason="ring_full", *, sink=None, stream=None, end=None, seconds=10, **attribution_fields):
         """`count` forks more, `by_now` of them in all."""
-        event = self.attribution(self.example("gap"), **whose)
+        event = self.attribution(self.example("gap"), **attribution_fields)
         end = self.now if end is None else end
         own = f"{sink or '-'}.{reason}.{event['cgroup']['id']}.{by_now}"
         event.update(id=f"{stream or self.stream}.gap.{own}", count=count, reason=reason, sink=sink)
@@ -107,16 +120,16 @@ class Says:
         return event
 
     def node_gap(self, by_now, count, reason="restart", *, node="node1", **rest):
-        """Of a whole node: nobody knows of which pods."""
+        """Of a whole node; of which pods, is unknown."""
         event = self.gap(by_now, count, reason, **rest)
         event["id"] = event["id"].replace(f".{event['cgroup']['id']}.", ".0.")
         event["k8s"] = dict.fromkeys(event["k8s"]) | {"cluster": "demo", "node": node}
         event.update(cgroup=None, container=None, enrichment={"state": "unresolved", "by": None, "lag_ms": 0})
         return event
 
-    def storm(self, number, phase, *, start, end, processes, limit=2000, stream=None, cgroup=4790, **whose):
+    def storm(self, number, phase, *, start, end, processes, limit=2000, stream=None, cgroup=4790, **attribution_fields):
         """`processes` since `start`, all of them only counted."""
-        event = self.attribution(self.example("gap"), cgroup=cgroup, **whose)
+        event = self.attribution(self.example("gap"), cgroup=cgroup, **attribution_fields)
         counts = {"processes": processes, "threads": 0, "emitted": 0, "filtered": 0, "lost": 0, "entered": 0}
         return {
             **{key: event[key] for key in ("cgroup", "k8s", "enrichment")},
@@ -162,10 +175,10 @@ class Says:
 
     def sink(self, delivered=0, queued=0, lost=None, filtered=0):
         """A sink's line in the ledger."""
-        rooms = {"ring": 0, "waiting": 0, "journal": queued}
+        queues = {"ring": 0, "waiting": 0, "journal": queued}
         return {
             "delivered": delivered,
-            "queued": rooms,
+            "queued": queues,
             "lost": lost or {},
             "filtered": {"select": filtered} if filtered else {},
         }
@@ -221,8 +234,8 @@ class CollectorClient:
 
 
 class SharedStore:
-    """A store that is emptied for whoever wants one. The engine, whose start is most of what a store costs a test, runs on
-    between two of them; a process can have one engine, so that it makes room for a store elsewhere."""
+    """A store that is emptied for each test. The engine, whose start takes longest, keeps running between them; a process
+    can have one engine, so that it is closed for a store elsewhere."""
 
     def __init__(self):
         self._engine = None
@@ -243,7 +256,7 @@ class SharedStore:
             self._engine.writer.command(f"TRUNCATE TABLE {table}")
         return self._engine
 
-    def make_room(self):
+    def close_engine(self):
         if self._engine is not None:
             self._engine.close()
             self._engine = None
@@ -253,22 +266,22 @@ SHARED = SharedStore()
 
 
 @pytest.fixture(autouse=True)
-def _no_rest(monkeypatch):
-    """Tests post batch after batch, and nobody counts their commits."""
+def _no_pause(monkeypatch):
+    """Tests post batch after batch; the number of their commits does not matter."""
     monkeypatch.setattr(write_queue, "PAUSE", 0)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _room():
+def _close_engine():
     """For those of another folder, who come next in this process."""
     yield
-    SHARED.make_room()
+    SHARED.close_engine()
 
 
 def empty_store(folder):
     """The DSN of a new store in a folder that is not there yet, for a test that must have one of its own."""
     SHARED.emptied()
-    SHARED.make_room()
+    SHARED.close_engine()
     shutil.copytree(SHARED.folder, folder, symlinks=True)
     return f"chdb://{folder}"
 
@@ -279,8 +292,8 @@ def lines_of(*events):
 
 
 @contextmanager
-def look(writers=1):
-    """The writing side, as often as there are collectors, and a look at a store with nothing in it yet."""
+def opened_store(writers=1):
+    """The writing side, as often as there are collectors, and a read of a store with nothing in it yet."""
     engine = SHARED.emptied()
     yield *(Writer(engine.writer) for _ in range(writers)), ReadContext(engine.reader, 0, 2**63 - 1)
 
@@ -289,7 +302,7 @@ def look(writers=1):
 async def collector(**settings):
     """`store`: one of its own, instead of the shared one."""
     if "store" in settings:
-        SHARED.make_room()
+        SHARED.close_engine()
     else:
         SHARED.emptied()
         settings["store"] = f"chdb://{SHARED.folder}"
@@ -322,6 +335,6 @@ async def chromium():
 @pytest.fixture
 def browser(chromium, monkeypatch):
     """`async with browser(width, height) as page:` a page on which nothing may complain, of the one browser of all tests. The
-    collector looks every 50 ms whether there is anything new, so that nobody waits for it."""
+    collector looks every 50 ms whether there is anything new, so that tests do not wait for it."""
     monkeypatch.setattr(stream, "POLL_INTERVAL", 0.05)
     return chromium.page

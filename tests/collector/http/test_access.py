@@ -1,4 +1,4 @@
-"""Who may look, who may send, how often; and how little a stranger learns."""
+"""Who may read, who may send, how often; and how little others learn."""
 
 import asyncio
 import re
@@ -84,7 +84,7 @@ async def test_an_ingest_token_opens_no_page(running, files):
         assert answer.status == 401 and not answer.cookies
 
 
-async def test_whom_a_trusted_proxy_names_may_look_and_not_send(running, files):
+async def test_a_user_named_by_a_trusted_proxy_may_read_and_not_send(running, files):
     async with running(trusted_proxies=("127.0.0.0/8",), ingest_token_file=files / "ingest") as client:
         assert not await may_read(client)
         named = {"X-Forwarded-User": "ada@example.org"}
@@ -96,7 +96,7 @@ async def test_whom_a_trusted_proxy_names_may_look_and_not_send(running, files):
             assert answer.status == 401
 
 
-async def test_a_stranger_who_names_himself_is_not_believed(running):
+async def test_a_user_header_of_an_untrusted_client_is_ignored(running):
     async with running(trusted_proxies=("10.9.9.9/32",)) as client:
         assert not await may_read(client, **{"X-Forwarded-User": "root", "X-Forwarded-For": "10.9.9.9"})
 
@@ -114,7 +114,7 @@ async def test_a_stranger_who_names_himself_is_not_believed(running):
         ({"access": "open", "trusted_proxies": "10.0.0.1"}, "access: 'open' is wrong"),
     ],
 )
-def test_nobody_opens_it_to_everyone_by_mistake(settings, right):
+def test_access_for_everyone_has_to_be_set_explicitly(settings, right):
     with pytest.raises(ValueError, match=re.escape(right)):
         Settings(**settings)
 
@@ -130,11 +130,11 @@ def test_nobody_opens_it_to_everyone_by_mistake(settings, right):
         {"listen": "0.0.0.0:0", "trusted_proxies": "10.0.0.1, fd00::/8"},
     ],
 )
-def test_this_machine_a_wish_in_writing_or_a_proxy_need_no_token(settings):
+def test_a_loopback_address_open_access_or_a_proxy_need_no_token(settings):
     Settings(**settings)
 
 
-async def test_without_tokens_no_name_that_points_here_is_answered(running, says):
+async def test_without_tokens_a_request_by_host_name_is_refused(running, says):
     """Or a page elsewhere could point its own name at this machine, and read."""
     async with running() as client:
         port = client.url.rpartition(":")[2]
@@ -147,13 +147,13 @@ async def test_without_tokens_no_name_that_points_here_is_answered(running, says
         assert await may_read(client, Host="collector.example")
 
 
-async def test_a_page_of_another_site_can_send_nothing(running, says):
+async def test_a_page_of_another_site_cannot_send(running, says):
     async with running() as client:
         await client.post(says.fork(1), status=403, Sec_Fetch_Site="cross-site")
         await client.post(says.fork(1), Sec_Fetch_Site="same-origin")
 
 
-async def test_who_asks_too_much_is_told_when_to_come_again(running, says):
+async def test_a_client_above_its_rate_gets_a_retry_after(running, says):
     async with running(read_rate=5) as client:
         answers = []
         for _ in range(30):  # a question that needs no store, so that they come quickly
@@ -167,7 +167,7 @@ async def test_who_asks_too_much_is_told_when_to_come_again(running, says):
         assert re.search(r'turned_away_total\{why="rate"\} [1-9]', await client.get("/metrics"))
 
 
-async def test_a_script_that_asks_too_much_does_not_shut_its_user_out_of_the_pages(running):
+async def test_a_script_above_its_rate_does_not_use_up_the_rate_of_its_users_pages(running):
     async def statuses(client, path, count):
         found = []
         for _ in range(count):
@@ -186,17 +186,17 @@ async def test_a_script_that_asks_too_much_does_not_shut_its_user_out_of_the_pag
 
 
 @pytest.mark.parametrize(("proxies", "secure"), [(("127.0.0.0/8",), True), (("10.9.9.9",), False), ((), False)])
-async def test_that_the_client_came_by_https_is_believed_from_a_trusted_proxy_only(running, files, proxies, secure):
+async def test_the_forwarded_scheme_counts_from_a_trusted_proxy_only(running, files, proxies, secure):
     async with running(token_file=files / "both", trusted_proxies=proxies) as client:
-        said, form = {"X-Forwarded-Proto": "https"}, {"token": "both-token"}
-        async with client.session.post(f"{client.url}/signin", data=form, headers=said, allow_redirects=False) as answer:
+        forwarded, form = {"X-Forwarded-Proto": "https"}, {"token": "both-token"}
+        async with client.session.post(f"{client.url}/signin", data=form, headers=forwarded, allow_redirects=False) as answer:
             assert answer.status == 303
             assert ("; Secure" in answer.headers["Set-Cookie"]) is secure
-        page = await client.get("/", **said, **bearer("both-token"))
+        page = await client.get("/", **forwarded, **bearer("both-token"))
         assert (f"https://{client.url[7:]}/v1/events" in page) is secure
 
 
-async def test_who_tries_tokens_out_is_slowed_down_too(running, says, files):
+async def test_a_client_that_tries_tokens_is_limited_too(running, says, files):
     async with running(read_rate=2, token_file=files / "both") as client:
         statuses = []
         for n in range(12):
@@ -206,7 +206,7 @@ async def test_who_tries_tokens_out_is_slowed_down_too(running, says, files):
         assert (await client.post(says.fork(1), **bearer("both-token")))["accepted"] == 1
 
 
-async def test_behind_a_trusted_proxy_everyone_has_his_own_share(running, files):
+async def test_clients_behind_a_trusted_proxy_have_their_own_rates(running, files):
     async def statuses(client, count, address):
         """Of questions that need no store, so that they come quickly."""
         headers = bearer("both-token") | {"X-Forwarded-For": address}
@@ -239,7 +239,7 @@ def test_a_bucket_fills_again_and_an_ipv6_client_is_its_network():
     assert rates.take("2001:db8::ffff") > 0 and rates.take("2001:db8:0:1::1") == 0
 
 
-def test_more_addresses_than_are_remembered_take_no_more_memory():
+def test_more_addresses_than_are_kept_take_no_more_memory():
     rates = RateLimit(1)
     for n in range(20_000):
         rates.take(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}")

@@ -51,7 +51,7 @@ def test_a_bomb_is_cut_off_before_it_is_unpacked(encoding):
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-def test_a_body_that_ends_too_early_is_broken(encoding):
+def test_a_body_that_ends_too_early_is_invalid(encoding):
     packed = PACK[encoding](b"one line\n" * 1000)
     for length in range(1, len(packed)):
         with pytest.raises(InvalidBody):
@@ -65,12 +65,12 @@ def test_several_members_one_after_the_other_are_one_body(encoding):
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 @given(st.binary(min_size=1, max_size=400))
-def test_noise_is_broken_and_nothing_worse(encoding, noise):
+def test_noise_is_an_invalid_body(encoding, noise):
     with suppress(InvalidBody, BodyTooLarge):
         plain(noise, encoding, MIB)
 
 
-def test_a_zstd_frame_that_wants_a_huge_window_is_refused():
+def test_a_zstd_frame_with_a_huge_window_is_refused():
     parameters = zstandard.ZstdCompressionParameters(window_log=27, write_content_size=False)
     packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     packed = packer.compress(b"x" * 100) + packer.flush()
@@ -78,7 +78,7 @@ def test_a_zstd_frame_that_wants_a_huge_window_is_refused():
         plain(packed, "zstd", MIB)
 
 
-def test_an_encoding_that_is_not_spoken_is_said_so():
+def test_an_unknown_encoding_is_reported():
     assert "br" not in ENCODINGS
     with pytest.raises(UnknownEncoding):
         plain(b"", "br", MIB)

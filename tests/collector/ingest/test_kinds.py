@@ -28,7 +28,7 @@ def checked(*lines):
 
 
 def reason(line):
-    """Why a line is refused; the neighbours must not be."""
+    """Why a line is refused; the lines beside it must not be."""
     found = checked(line if isinstance(line, bytes) else orjson.dumps(line))
     assert len(found.refused) == 1 and len(found) == 1
     assert len(found.refused[0][1]) < 400
@@ -48,14 +48,14 @@ def put(event, path, value):
     event[path[-1]] = value
 
 
-def test_every_kind_of_the_contract_is_taken(says):
+def test_every_kind_of_the_contract_is_accepted(says):
     found = checked(*(orjson.dumps(says.example(kind)) for kind in KINDS))
     assert found.refused == []
     kinds = (found.forks, found.summaries, found.nodes, found.gaps, found.storms)
     assert [len(kind) for kind in kinds] == [1, 1, 1, 1, 1]
 
 
-def test_a_batch_tells_how_much_was_unpacked_for_it(says):
+def test_a_batch_has_the_size_of_its_unpacked_body(says):
     body = orjson.dumps(says.fork(1)) + b"\nno event\n"
     assert check_lines(body, 10**6, 10).size == len(body)
 
@@ -83,7 +83,7 @@ def test_annotations_are_kept_where_an_operator_asked_for_some(says):
         assert "k8s.annotations" in reason(sent)
 
 
-def test_events_that_say_the_same_of_their_pod_share_one_subject(says):
+def test_events_with_equal_attributions_share_one_object(says):
     one, two, other = checked(*(orjson.dumps(event) for event in (says.fork(1), says.fork(2), says.fork(3, pod="web")))).forks
     assert one.attribution is two.attribution is not other.attribution
 
@@ -91,7 +91,7 @@ def test_events_that_say_the_same_of_their_pod_share_one_subject(says):
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_value_in_any_place_is_taken_or_refused_with_a_reason(says, kind, data):
+def test_any_value_in_any_place_is_accepted_or_refused_with_a_reason(says, kind, data):
     event = says.example(kind)
     put(event, data.draw(st.sampled_from(list(paths(event)))), data.draw(trees))
     good = orjson.dumps(says.fork(7))
@@ -137,7 +137,7 @@ def test_any_bytes_are_lines_that_are_counted(noise):
         (("id",), "17", "not a fork"),
     ],
 )
-def test_what_is_wrong_is_named(says, path, value, says_why):
+def test_a_refusal_names_the_wrong_field(says, path, value, says_why):
     event = says.example("sched_process_fork")
     put(event, path, value)
     assert says_why in reason(event)
@@ -161,7 +161,7 @@ def test_what_is_wrong_is_named(says, path, value, says_why):
         ("node_summary", ("heads", "0"), 2**53, "heads.0: 9007199254740992"),
     ],
 )
-def test_what_is_wrong_with_other_kinds_is_named(says, kind, path, value, says_why):
+def test_a_refusal_names_the_wrong_field_of_other_kinds(says, kind, path, value, says_why):
     event = says.example(kind)
     put(event, path, value)
     assert says_why in reason(event)
@@ -191,7 +191,7 @@ def test_a_label_nested_too_deeply_is_refused(says):
     )
 
 
-def test_a_newer_agents_extra_word_and_an_older_ones_missing_word_are_no_mistakes(says):
+def test_unknown_fields_are_dropped_and_missing_ones_are_unknown(says):
     newer, older = says.fork(1), says.fork(2)
     newer["exit_code"] = {"deep": [1, 2, 3]}
     del older["parent_cgroup"], older["leader_start_time"], older["clone"]
@@ -213,7 +213,7 @@ def test_times_keep_their_nanoseconds(says):
         assert fork.time == 1795376910 * 10**9 + nanoseconds
 
 
-def test_a_batch_of_too_many_lines_is_not_even_begun():
+def test_a_batch_of_too_many_lines_is_refused_before_it_is_read():
     with pytest.raises(TooManyLines):
         check_lines(b"\n" * (MAX_LINES + 1), MAX_LINE, MAX_LINES)
     assert len(check_lines(b"\n" * MAX_LINES, MAX_LINE, MAX_LINES)) == MAX_LINES

@@ -15,14 +15,14 @@ def flat(runs):
 
 
 @given(numbers)
-def test_runs_hold_just_the_numbers_and_never_touch_each_other(some):
+def test_runs_hold_exactly_the_numbers_and_never_touch_each_other(some):
     runs = runs_of(some)
     assert flat(runs) == sorted(some)
     assert all(later[0] > earlier[1] + 1 for earlier, later in pairwise(runs))
 
 
 @given(numbers, st.integers(0, 60), st.integers(0, 20))
-def test_what_is_new_of_a_run_is_what_was_not_known(known, first, more):
+def test_the_new_parts_of_a_run_are_those_that_were_not_known(known, first, more):
     run = (first, first + more)
     assert flat(without(run, runs_of(known))) == sorted(set(range(first, first + more + 1)) - known)
 

@@ -1,4 +1,4 @@
-"""The ledger as it is asked for: every number of every stream, what is missing of it, and why."""
+"""The ledger: every number of every stream, what is missing of it, and why."""
 
 import asyncio
 import random
@@ -7,7 +7,7 @@ import time
 import pytest
 
 from collector.query.ledger.ledger import read_ledger
-from tests.collector.conftest import lines_of, look
+from tests.collector.conftest import lines_of, opened_store
 
 SECOND = 1_000_000_000
 
@@ -43,7 +43,7 @@ async def test_every_hole_is_listed_with_its_cpu_its_range_and_its_reason(client
     assert [hole["count"] for hole in stream["holes"]] == [2, 2, 2, 2]
 
 
-async def test_what_was_on_its_way_comes_and_then_nothing_is_missing(client, says):
+async def test_nothing_is_missing_after_late_forks_arrive(client, says):
     await client.post(*(says.fork(n) for n in (0, 1, 4)), says.node(1, heads={0: 5}, delivered=3, queued=2))
     stream = await the_stream(client)
     assert (stream["state"], stream["on_its_way"], holes(stream)) == ("on its way", 2, [(0, 2, 3, "on its way")])
@@ -52,7 +52,7 @@ async def test_what_was_on_its_way_comes_and_then_nothing_is_missing(client, say
     assert (stream["state"], stream["received"], stream["since"], stream["holes"]) == ("complete", 5, 2, [])
 
 
-async def test_a_hole_that_nobody_speaks_of_is_unexplained(client, says):
+async def test_a_hole_without_a_gap_is_unexplained(client, says):
     await client.post(says.fork(0), says.fork(2), says.node(1, heads={0: 3}, delivered=2, queued=0))
     stream = await the_stream(client)
     assert (stream["state"], stream["unexplained"], holes(stream)) == ("missing, unexplained", 1, [(0, 1, 1, "unexplained")])
@@ -86,11 +86,13 @@ async def test_heartbeats_may_come_in_any_order_and_twice(client, says):
     )
 
 
-async def test_a_clock_that_was_set_back_does_not_hold_up_the_newest_word(client, says):
-    whose = {"pod": "cart-1"}
-    await client.post(says.node(1, heads={0: 5}, delivered=5), says.summary(1, 5, **whose))
+async def test_a_clock_that_was_set_back_does_not_hide_the_newest_heartbeat(client, says):
+    attribution_fields = {"pod": "cart-1"}
+    await client.post(says.node(1, heads={0: 5}, delivered=5), says.summary(1, 5, **attribution_fields))
     back = says.now - 3600 * SECOND
-    await client.post(says.node(2, heads={0: 9}, delivered=5, queued=4, end=back), says.summary(2, 9, end=back, **whose))
+    await client.post(
+        says.node(2, heads={0: 9}, delivered=5, queued=4, end=back), says.summary(2, 9, end=back, **attribution_fields)
+    )
     assert (await the_stream(client))["given"] == 9
     assert (await client.pods())["cart-1"]["processes"] == 9
 
@@ -116,13 +118,13 @@ async def test_each_stream_has_its_own_account_and_the_node_their_sum(client, sa
     assert entry["account"] == {key: node[key] for key in entry["account"]}
 
 
-async def test_a_stream_that_no_heartbeat_speaks_of_is_there_and_is_not_judged(client, says):
+async def test_a_stream_without_a_heartbeat_is_listed_and_has_no_verdict(client, says):
     await client.post(says.fork(0), says.fork(7))
     stream = await the_stream(client)
     assert (stream["state"], stream["since"], stream["as_of"], stream["holes"]) == ("not summed up yet", 2, None, [])
 
 
-async def test_a_node_that_is_called_otherwise_from_now_on_keeps_its_stream(client, says):
+async def test_a_renamed_node_keeps_its_stream(client, says):
     await client.post(says.fork(0), says.node(1, heads={0: 1}, delivered=1))
     renamed = says.node(2, heads={0: 1}, delivered=1, end=says.now + SECOND)
     renamed["k8s"]["cluster"] = "prod"
@@ -143,7 +145,7 @@ async def with_two_sinks(client, says, **headers):
 
 
 @pytest.mark.parametrize(("name", "on_its_way"), [("siem", 5), ("lake", 3)])
-async def test_only_the_sink_that_we_are_explains_our_holes(client, says, name, on_its_way):
+async def test_only_gaps_of_this_collectors_sink_explain_holes_here(client, says, name, on_its_way):
     reason, lost = TWO[name]
     stream = await with_two_sinks(client, says, Forklore_Sink=name)
     assert (stream["sink"], stream["explained"], stream["on_its_way"]) == (name, {reason: lost}, on_its_way)
@@ -154,13 +156,13 @@ async def test_only_the_sink_that_we_are_explains_our_holes(client, says, name, 
 
 
 @pytest.mark.parametrize("wrong", ["", "no such name", "x" * 33, "\u00fc", "'; DROP TABLE stream; --", "siem,lake"])
-async def test_a_name_that_is_none_is_not_taken_for_one(client, says, wrong):
+async def test_an_invalid_sink_name_is_ignored(client, says, wrong):
     stream = await with_two_sinks(client, says, Forklore_Sink=wrong)
     assert (stream["sink"], stream["state"], stream["explained"]) == (None, "missing, unexplained", {})
     assert (await client.pods())["cart-1"]["missing"] == {}
 
 
-async def test_an_agents_only_sink_is_us_until_it_says_otherwise(client, says):
+async def test_an_agents_only_sink_is_this_collector_until_a_request_names_another(client, says):
     await client.post(says.node(1, heads={0: 1}))
     assert (await the_stream(client))["sink"] == "collector"
     await client.post(says.fork(0), Forklore_Sink="siem")
@@ -169,7 +171,7 @@ async def test_an_agents_only_sink_is_us_until_it_says_otherwise(client, says):
     assert (await the_stream(client))["sink"] == "siem"
 
 
-async def test_what_went_to_an_earlier_store_is_not_missing_in_this_one(client, says):
+async def test_forks_delivered_to_an_earlier_store_are_not_missing(client, says):
     """And what was acknowledged after that, and is not here, is."""
     await client.post(says.fork(1000), says.fork(1001), says.node(1, heads={0: 1002}, delivered=1002))
     stream = await the_stream(client)
@@ -183,7 +185,7 @@ async def test_what_went_to_an_earlier_store_is_not_missing_in_this_one(client, 
     )
 
 
-async def test_a_gap_that_comes_twice_counts_once_and_one_that_got_lost_is_made_good_by_the_next(client, says):
+async def test_a_repeated_gap_counts_once_and_the_next_gap_makes_up_for_a_lost_one(client, says):
     first, lost, third = (says.gap(by_now, 10, "journal_full", sink="collector") for by_now in (10, 20, 30))
     await client.post(says.node(1, heads={0: 0}), first, first)
     assert (await client.pods())["cart-1"]["missing"] == {"journal_full": 10}
@@ -194,20 +196,20 @@ async def test_a_gap_that_comes_twice_counts_once_and_one_that_got_lost_is_made_
     assert (await the_stream(client))["declared"] == {"journal_full": 30}
 
 
-async def test_gaps_of_many_cgroups_that_are_one_holder_here_are_added_up(client, says):
+async def test_gaps_of_many_cgroups_of_one_counter_source_are_added_up(client, says):
     """Each of the host's cgroups has a count of its own in its gaps' ids."""
     gaps = [says.host(says.gap(n, n, "journal_full", sink="collector", cgroup=n)) | {"cgroup": None} for n in (3, 5, 7)]
     await client.post(says.host_summary(1, 50), says.node(1, heads={0: 0}), *gaps)
     assert (await client.get("/v1/pods"))["host"][0]["missing"] == {"journal_full": 15}
 
 
-async def test_a_gap_of_the_ring_and_the_summary_that_tells_of_it_are_the_same_forks(client, says):
+async def test_a_ring_gap_and_the_lost_forks_of_a_summary_count_once(client, says):
     await client.post(says.gap(214, 214), says.summary(1, 541, lost=214), says.gap(5, 5, cgroup=9, container="proxy"))
     pod = (await client.pods())["cart-1"]
     assert (pod["missing"], pod["awaited"]) == ({"ring_full": 219}, 327)
 
 
-async def test_what_the_journal_lost_is_not_awaited(client, says):
+async def test_forks_that_the_journal_lost_are_not_awaited(client, says):
     forks = [says.fork(n) for n in range(90)]
     await client.post(
         *forks, says.summary(1, 100), says.node(1, heads={0: 100}, delivered=90, queued=4, lost={"journal_full": 6})
@@ -223,12 +225,12 @@ async def test_a_gap_of_a_whole_pod_is_the_pods(client, says, reason):
     gap = says.gap(12, 12, reason, sink="collector") | {"cgroup": None, "container": None}
     await client.post(says.fork(1), says.node(1, heads={0: 2}), gap)
     assert (await client.pods())["cart-1"]["missing"] == {reason: 12}
-    (told,) = (await client.get("/v1/pods/shop/cart-1"))["gaps"]
-    assert (told["count"], told["sink"], told["here"], told["numbered"]) == (12, "collector", True, True)
+    (gap,) = (await client.get("/v1/pods/shop/cart-1"))["gaps"]
+    assert (gap["count"], gap["sink"], gap["here"], gap["numbered"]) == (12, "collector", True, True)
 
 
 @pytest.mark.parametrize("cgroup", [None, {"id": 77, "path": "/system.slice/sshd.service"}])
-async def test_a_gap_of_the_host_is_the_hosts_and_no_pods(client, says, cgroup):
+async def test_a_gap_of_the_host_belongs_to_no_pod(client, says, cgroup):
     gap = says.host(says.gap(12, 12)) | {"cgroup": cgroup}
     await client.post(says.fork(1), says.host_summary(1, 5), says.node(1, heads={0: 1}, delivered=1), gap)
     answer = await client.get("/v1/pods")
@@ -238,7 +240,7 @@ async def test_a_gap_of_the_host_is_the_hosts_and_no_pods(client, says, cgroup):
 
 
 @pytest.mark.parametrize("state", ["host", "unresolved"])
-async def test_forks_that_nobody_counted_by_pod_are_their_nodes_and_no_pods(client, says, state):
+async def test_forks_without_a_pods_count_belong_to_the_node(client, says, state):
     gap = says.node_gap(700, 700, "restart") | {"enrichment": {"state": state, "by": None, "lag_ms": 0}}
     orphaned = says.node_gap(55, 55, "orphaned", stream=says.stream[:-1] + "9")
     far = says.fork(5, node="node2", pod="far", cgroup=9, stream=says.stream[:-1] + "7")
@@ -252,17 +254,17 @@ async def test_forks_that_nobody_counted_by_pod_are_their_nodes_and_no_pods(clie
     (node,) = answer["nodes"]
     assert node["account"]["never_numbered"] == {"restart": 700, "orphaned": 55}
     assert node["account"]["unexplained"] == 0
-    assert {(told["reason"], told["count"], told["numbered"]) for told in node["gaps"]} == {
+    assert {(gap["reason"], gap["count"], gap["numbered"]) for gap in node["gaps"]} == {
         ("restart", 700, False),
         ("orphaned", 55, False),
     }
     page = await client.get("/v1/pods/shop/cart-1")
-    assert sorted(told["reason"] for told in page["node_gaps"]) == ["orphaned", "restart"]
+    assert sorted(gap["reason"] for gap in page["node_gaps"]) == ["orphaned", "restart"]
     ledger = {node["node"]: node for node in (await client.get("/v1/ledger"))["nodes"]}
     assert [len(stream["gaps"]) for stream in ledger["node1"]["streams"]] == [1, 1]
 
 
-async def test_numbered_forks_of_which_nobody_knows_the_pods_explain_the_nodes_holes(client, says):
+async def test_numbered_forks_of_unknown_pods_explain_the_holes_of_the_node(client, says):
     corrupt = says.node_gap(4, 4, "journal_corrupt", sink="collector")
     await client.post(
         *(says.fork(n) for n in range(6)), says.summary(1, 10), says.node(1, heads={0: 10}, delivered=6, queued=0), corrupt
@@ -287,7 +289,7 @@ async def test_a_hole_stays_explained_when_the_gap_itself_is_too_old_to_be_kept(
         assert (stream["declared"], stream["explained"]) == ({"unreadable": 7}, {"unreadable": 7})
 
 
-async def test_the_greatest_numbers_pass_and_break_nothing(client, says):
+async def test_the_greatest_numbers_are_accepted(client, says):
     most = 2**53 - 1
     beat = says.node(1, heads={0: 1}) | {"heads": {str(cpu): most for cpu in range(2000)}}
     gaps = [says.gap(10**18 - 1, most, "journal_full", cgroup=cgroup, sink="collector") for cgroup in range(2000)]
@@ -301,7 +303,7 @@ async def test_the_greatest_numbers_pass_and_break_nothing(client, says):
     assert "cart-1" in await client.get("/")
 
 
-async def test_hostile_words_in_a_gap_and_a_heartbeat_are_told_as_text(client, says):
+async def test_hostile_text_in_a_gap_and_a_heartbeat_is_escaped(client, says):
     evil = "<b>\u202e'\"--"
     sinks = {evil: says.sink(delivered=0, queued=1, lost={evil: 2})}
     own = f"{says.stream}.gap.-.x"
@@ -318,19 +320,19 @@ async def test_hostile_words_in_a_gap_and_a_heartbeat_are_told_as_text(client, s
     assert evil not in page and "<b>\\u202e" not in page and "&lt;b&gt;\\u202e" in page
 
 
-def test_what_is_asked_often_walks_no_further_than_it_must(says):
+def test_the_first_holes_are_found_without_reading_all_of_them(says):
     """A full ring leaves a hole beside every fork that it took: 100,000 of them must not be listed for the first ten."""
-    with look() as (filing, asked):
+    with opened_store() as (writer, context):
         rows = range(0, 200_000, 2)
-        filing.insert([(lines_of(says.node(1, heads={0: 200_000, 1: 9})), None)], time.time_ns())
-        asked.client.insert(
+        writer.insert([(lines_of(says.node(1, heads={0: 200_000, 1: 9})), None)], time.time_ns())
+        context.client.insert(
             "came_in",
             [[says.stream, 0, "", n, n, time.time_ns()] for n in rows],
             column_names=["stream", "cpu", "lane", "first", "last", "seen"],
         )
         begun = time.perf_counter()
-        found = read_ledger(asked, 10, by_cpu=False)
+        found = read_ledger(context, 10, by_cpu=False)
         assert time.perf_counter() - begun < 5
         assert (found.streams[0].given, found.streams[0].received) == (200_009, 100_000)
         assert [hole.first for hole in found.holes] == [1, 3, 5, 7, 9, 11, 13, 15, 17, 19]
-        assert len(read_ledger(asked, 40_000, by_cpu=False).holes) == 40_000
+        assert len(read_ledger(context, 40_000, by_cpu=False).holes) == 40_000

@@ -1,4 +1,4 @@
-"""What is asked of the store beside today's pods: history, search, and what has just come."""
+"""Reads of the store beside the list of pods: history, search, received forks."""
 
 import asyncio
 import random
@@ -19,7 +19,7 @@ from collector.query.pods.counter_sources import attributions_of
 from collector.query.pods.find import find_pods
 from collector.store import Store
 from collector.store.row_ids import pod_keys
-from tests.collector.conftest import SECOND, empty_store, lines_of, look
+from tests.collector.conftest import SECOND, empty_store, lines_of, opened_store
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,7 @@ def family(says, sequence, entity, parent, comm, **rest):
     return event | {"process_entity_id": f"{entity:016x}", "parent_entity_id": f"{parent:016x}"}
 
 
-async def test_a_timeline_is_exact_whatever_came_twice_late_or_not_at_all(store, says):
+async def test_a_timeline_is_exact_when_summaries_are_repeated_late_or_lost(store, says):
     minute = says.now // (60 * SECOND) * 60 * SECOND - 3600 * SECOND
     summaries = [
         says.summary(n, 100 + 10 * n, now=10, end=minute + n * 10 * SECOND, threads=n, suppressed=3) for n in range(1, 31)
@@ -60,7 +60,7 @@ async def test_a_timeline_is_exact_whatever_came_twice_late_or_not_at_all(store,
     pod, span = await the_pod(store), Span(minute, minute + 300 * SECOND)
     by_minute = await StoreReader(store).timeline(pod, span, 60 * SECOND)
     assert sum(row.processes for row in by_minute) == 300
-    # What a lost summary would have said is in the next one.
+    # What a lost summary had is in the next one.
     assert [(row.start - minute) // SECOND for row in by_minute] == [0, 60, 120, 180, 240]
     assert [row.processes for row in by_minute] == [40, 80, 60, 60, 60]
     by_ten = await StoreReader(store).timeline(pod, span, 10 * SECOND)
@@ -70,7 +70,7 @@ async def test_a_timeline_is_exact_whatever_came_twice_late_or_not_at_all(store,
     assert [row.processes for row in later] == [60]
 
 
-async def test_two_containers_and_two_lives_are_added_up_by_container(store, says):
+async def test_counts_are_added_up_by_container_over_program_instances(store, says):
     minute = says.now // (60 * SECOND) * 60 * SECOND
     second = says.stream[:-1] + "9"
     await file(
@@ -83,7 +83,7 @@ async def test_two_containers_and_two_lives_are_added_up_by_container(store, say
     assert {row.name: row.processes for row in rows} == {"app": 12, "proxy": 2}
 
 
-async def test_who_forked_whom_is_told_by_what_the_child_was_called_when_it_forked_itself(store, says):
+async def test_pairs_have_the_childs_comm_when_it_first_forked(store, says):
     events = [family(says, 0, 10, 1, "init"), family(says, 1, 20, 10, "sh"), family(says, 2, 30, 20, "make")]
     events += [family(says, n, 40 + n, 30, "cc1") for n in range(3, 8)]
     await file(store, *events)
@@ -112,7 +112,7 @@ async def many(store, says):
 
 
 @pytest.mark.parametrize(
-    ("wish", "found"),
+    ("pod_filter", "found"),
     [
         ({}, 77), ({"cluster": "demo"}, 77), ({"cluster": "other"}, 0), ({"namespace": "team"}, 20),
         ({"node": "node2"}, 20), ({"pod": "cart-1"}, 50), ({"pod_uid": "uid-of-web-0"}, 20), ({"workload": "web"}, 20),
@@ -122,11 +122,11 @@ async def many(store, says):
         ({"namespace": EVIL, "pod": EVIL, "workload": f"{EVIL}/{EVIL}", "labels": ((EVIL, EVIL),)}, 0),
     ],
 )  # fmt: skip
-async def test_forks_and_pods_are_found_by_whose_they_are(store, many, wish, found):
-    wish = Filter(**wish)
-    assert len(await StoreReader(store).search(ForkQuery(wish, ALWAYS), 100)) == found
-    assert len((await StoreReader(store).received_since(wish, 0, 1000))[0]) == found
-    pods = (await StoreReader(store).pods(10, wish)).pods
+async def test_forks_and_pods_are_found_by_their_attribution(store, many, pod_filter, found):
+    pod_filter = Filter(**pod_filter)
+    assert len(await StoreReader(store).search(ForkQuery(pod_filter, ALWAYS), 100)) == found
+    assert len((await StoreReader(store).received_since(pod_filter, 0, 1000))[0]) == found
+    pods = (await StoreReader(store).pods(10, pod_filter)).pods
     assert len(pods) == {77: 2, 70: 2, 50: 1, 20: 1, 0: 0}[found]
 
 
@@ -137,11 +137,11 @@ async def test_forks_and_pods_are_found_by_whose_they_are(store, many, wish, fou
         ({"entity": "44745a63f5162050"}, 77), ({"entity": "f" * 16}, 0), ({"comm": "sh", "kind": "process", "pid": 6039}, 57),
     ],
 )  # fmt: skip
-async def test_forks_are_found_by_what_they_are(store, many, fork_query, found):
+async def test_forks_are_found_by_their_own_fields(store, many, fork_query, found):
     assert len(await StoreReader(store).search(ForkQuery(Filter(), ALWAYS, **fork_query), 100)) == found
 
 
-async def test_pages_of_a_search_are_the_whole_once_and_newest_first(store, says, many):
+async def test_the_pages_of_a_search_have_each_fork_once_and_newest_first(store, says, many):
     old = [says.fork(n, cpu=5, at=says.now - n * 86400 * SECOND) for n in range(1, 6)]
     same = [says.fork(n, cpu=6, at=says.now) for n in range(9)]
     await file(store, *old, *same)
@@ -154,20 +154,20 @@ async def test_pages_of_a_search_are_the_whole_once_and_newest_first(store, says
     assert {fork.body["id"]: fork.body for fork in found} == by_id
 
 
-async def test_what_is_new_is_told_once_and_nothing_is_left_out(store, says):
-    told, since = [], 0
+async def test_received_forks_are_read_once_and_completely(store, says):
+    read, since = [], 0
     for number in range(6):
         await file(store, *(says.fork(n, cpu=number) for n in range(130)))
         await file(store, *(says.fork(n, cpu=number) for n in range(100)))  # again
         while True:
             some, since = await StoreReader(store).received_since(Filter(), since, 100)
-            told += [fork.body["id"] for fork in some]
+            read += [fork.body["id"] for fork in some]
             if not some:
                 break
-    assert sorted(told) == sorted(f"{says.stream}.{cpu}.{n}" for cpu in range(6) for n in range(130))
+    assert sorted(read) == sorted(f"{says.stream}.{cpu}.{n}" for cpu in range(6) for n in range(130))
 
 
-async def test_a_fork_is_found_by_what_its_cgroup_turned_out_to_be(store, says):
+async def test_a_fork_is_found_by_the_later_attribution_of_its_cgroup(store, says):
     nameless = says.unresolved(says.fork(1))
     nameless["k8s"]["pod_uid"] = None
     await file(store, nameless, says.unresolved(says.fork(2)))
@@ -181,34 +181,34 @@ async def test_a_fork_is_found_by_what_its_cgroup_turned_out_to_be(store, says):
     assert len(await StoreReader(store).lineage(await the_pod(store), ALWAYS, 9)) == 3
 
 
-def test_what_two_collectors_filed_is_found_once_however_little_is_asked_for(says):
+def test_forks_that_two_collectors_inserted_are_found_once_whatever_the_limit(says):
     forks = [says.fork(n, cpu=n % 3, at=says.now + n // 4) for n in range(60)]
     ids = [f"{fork['id']}" for fork in sorted(forks, key=lambda one: (one["timestamp"], int(one["id"].split(".")[2])))]
-    with look(writers=3) as (*collectors, asked):
-        # Each has heard of the stream before the others had any of these, and files something else beside them.
-        asked.client.command("SYSTEM STOP MERGES fork")  # of which one would make them one
+    with opened_store(writers=3) as (*collectors, context):
+        # Each knows the stream before the others had any of these, and inserts something else beside them.
+        context.client.command("SYSTEM STOP MERGES fork")  # of which one would make them one
         for number in (0, 1):
             for place, collector in enumerate(collectors):
                 own = says.fork(place + 10 * number, cpu=9, pod="other", cgroup=9, at=says.now - 10**9)
                 collector.insert([(lines_of(own, *(forks if number else [])), None)], says.now)
-        assert asked.client.query("SELECT count() FROM fork WHERE cpu != 9").result_rows == [(180,)]
-        found, _ = find_pods(asked, Filter(pod="cart-1"), 10)
-        mine = attributions_of(asked, found[0].id)
+        assert context.client.query("SELECT count() FROM fork WHERE cpu != 9").result_rows == [(180,)]
+        found, _ = find_pods(context, Filter(pod="cart-1"), 10)
+        mine = attributions_of(context, found[0].id)
         keys = pod_keys(found, mine)
         for limit in (1, 7, 59, 60, 61, 200):
             newest = ids[::-1][:limit]
             fork_query = ForkQuery(Filter(pod="cart-1"), ALWAYS)
-            assert [one.body["id"] for one in search(asked, fork_query, limit, None)] == newest
-            assert [one["id"] for one in latest_forks(asked, list(mine), keys, limit)] == newest
-            assert len(search(asked, fork_query._replace(entity="44745a63f5162050"), limit, None)) == min(limit, 60)
-            assert len(lineage(asked, mine, keys, ALWAYS, limit)) == min(limit, 60)
-        told, _ = received_since(asked, Filter(pod="cart-1"), 0, 1000)
-        assert sorted(one.body["id"] for one in told) == sorted(ids)
-        assert sum(pair.forks for pair in pairs(asked, mine, keys, ALWAYS, 10)) == 60
-        asked.client.command("SYSTEM START MERGES fork")
+            assert [one.body["id"] for one in search(context, fork_query, limit, None)] == newest
+            assert [one["id"] for one in latest_forks(context, list(mine), keys, limit)] == newest
+            assert len(search(context, fork_query._replace(entity="44745a63f5162050"), limit, None)) == min(limit, 60)
+            assert len(lineage(context, mine, keys, ALWAYS, limit)) == min(limit, 60)
+        read, _ = received_since(context, Filter(pod="cart-1"), 0, 1000)
+        assert sorted(one.body["id"] for one in read) == sorted(ids)
+        assert sum(pair.forks for pair in pairs(context, mine, keys, ALWAYS, 10)) == 60
+        context.client.command("SYSTEM START MERGES fork")
 
 
-async def test_what_a_cgroup_was_taken_for_once_is_not_told_of_that_pod(store, says):
+async def test_a_former_attribution_of_a_cgroup_does_not_count_for_that_pod(store, says):
     store._engine.writer.command("SYSTEM STOP MERGES")  # of which one would forget the first word
     await file(
         store, says.fork(1, pod="old", cgroup=5), says.summary(1, 9, pod="old", cgroup=5), says.fork(2, pod="old", cgroup=6)
@@ -223,20 +223,20 @@ async def test_what_a_cgroup_was_taken_for_once_is_not_told_of_that_pod(store, s
     store._engine.writer.command("SYSTEM START MERGES")
 
 
-def test_what_came_before_the_heartbeat_that_speaks_of_it_is_not_counted_yet(says):
+def test_forks_beyond_the_newest_heartbeat_are_not_counted_as_received(says):
     numbers = [n for n in range(70_000) if n % 10]  # over a block's edge, and every tenth is missing
-    with look() as (collector, asked):
+    with opened_store() as (collector, context):
         lines = check_lines(b"\n".join(orjson.dumps(says.fork(n)) for n in numbers), 10**9, 10**6)
         collector.insert([(lines, None)], says.now)
         for place, head in enumerate((1, 100, 64_000, 65_535, 65_536, 65_537, 68_000, 69_500, 69_999, 70_000, 80_000)):
             collector.insert([(lines_of(says.node(place, heads={0: head}, end=says.now + place)), None)], says.now)
-            (stream,) = read_ledger(asked, 0, by_cpu=False).streams
+            (stream,) = read_ledger(context, 0, by_cpu=False).streams
             assert (stream.given, stream.received, stream.stored) == (head, sum(n < head for n in numbers), len(numbers))
-            (cpu,) = read_ledger(asked, 0, by_cpu=True).cpus
+            (cpu,) = read_ledger(context, 0, by_cpu=True).cpus
             assert (cpu.given, cpu.received) == (head, stream.received)
 
 
-async def test_what_outlives_its_age_is_told_again_while_its_stream_lives(store, says):
+async def test_rows_of_a_live_stream_are_refreshed_before_they_expire(store, says):
     ask = store._engine.reader.query
     silent = says.stream[:-1] + "9"
     await file(
@@ -259,7 +259,7 @@ async def test_what_outlives_its_age_is_told_again_while_its_stream_lives(store,
     assert (stream.given, stream.received) == (14, 10)
 
 
-async def test_who_asks_does_not_wait_for_who_writes_and_batches_that_wait_go_together(store, says):
+async def test_reads_do_not_wait_for_writes_and_waiting_batches_are_one_commit(store, says):
     batches = [[says.fork(n, cpu=cpu) for n in range(50)] for cpu in range(40)]
     answers = await asyncio.gather(*(file(store, *batch) for batch in batches), StoreReader(store).pods(10))
     assert [answer.accepted for answer in answers[:-1]] == [50] * 40
@@ -268,7 +268,7 @@ async def test_who_asks_does_not_wait_for_who_writes_and_batches_that_wait_go_to
     assert commits < 20
 
 
-async def test_a_batch_that_cannot_be_read_does_not_take_its_neighbours_along(store, says):
+async def test_a_batch_that_cannot_be_read_does_not_fail_the_others(store, says):
     def broken():
         raise ValueError("broken")
 
@@ -278,8 +278,8 @@ async def test_a_batch_that_cannot_be_read_does_not_take_its_neighbours_along(st
     assert [(await one).accepted for one in good] == [1] * 5
 
 
-def test_two_threads_answer_a_question_to_the_embedded_engine():
+def test_the_embedded_engine_uses_two_threads_for_a_query():
     """It would be one where the engine wants more free memory for each than it may have in all."""
-    with look() as (_, here):
+    with opened_store() as (_, here):
         plan = here.client.query("EXPLAIN PIPELINE SELECT sum(number) FROM numbers_mt(100000000)").result_rows
     assert any("\u00d7 2" in line for (line,) in plan), plan

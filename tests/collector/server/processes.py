@@ -1,4 +1,4 @@
-"""Collectors as processes of their own. Must not live here: what they should do."""
+"""Collectors as processes of their own."""
 
 import asyncio
 import os

@@ -25,7 +25,7 @@ def token_file(tmp_path):
 
 
 @pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstandard.compress), ("identity", bytes)])
-async def test_a_batch_may_be_packed(client, says, encoding, pack):
+async def test_a_batch_may_be_compressed(client, says, encoding, pack):
     body = b"".join(orjson.dumps(says.fork(n)) + b"\n" for n in range(50))
     assert (await client.raw(pack(body), Content_Encoding=encoding))["accepted"] == 50
 
@@ -45,12 +45,12 @@ async def test_a_batch_may_be_packed(client, says, encoding, pack):
         (b"\n" * 101, {}, 413, "100 lines"),
     ],
 )
-async def test_a_body_that_cannot_be_taken_gets_its_status_and_a_reason(running, body, headers, status, why):
+async def test_a_refused_body_gets_its_status_and_a_reason(running, body, headers, status, why):
     async with running(max_body=2000, max_batch=4000, max_lines=100) as client:
         assert why in (await client.raw(body, status=status, **headers))["error"]
 
 
-async def test_a_body_of_untold_length_is_cut_off_too(running):
+async def test_a_body_without_a_length_is_limited_too(running):
     async def endless():
         for _ in range(10_000):
             yield b"x" * 1000
@@ -59,7 +59,7 @@ async def test_a_body_of_untold_length_is_cut_off_too(running):
         assert "5000 bytes" in (await client.raw(endless(), status=413))["error"]
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(running):
+async def test_a_slow_body_times_out(running):
     async def slow():
         yield b"{"
         await asyncio.sleep(60)
@@ -68,7 +68,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(running):
         assert "did not come" in (await client.raw(slow(), status=408))["error"]
 
 
-async def test_who_has_much_to_say_keeps_nobody_out_who_has_little(running, says, monkeypatch):
+async def test_large_batches_do_not_keep_small_ones_out(running, says, monkeypatch):
     monkeypatch.setattr(endpoint, "PATIENCE", 0.2)
     released = asyncio.Event()
 
@@ -81,7 +81,7 @@ async def test_who_has_much_to_say_keeps_nobody_out_who_has_little(running, says
         first = asyncio.create_task(client.raw(slow()))
         await client.metrics_say("forklore_collector_batches_open 1.0")
         body = gzip.compress(b"\n".join(orjson.dumps(says.fork(n)) for n in range(200, 400)))
-        large = body + bytes(endpoint.SMALL)  # what follows a gzip member is nothing, and would be told so if it were read
+        large = body + bytes(endpoint.SMALL)  # what follows a gzip member is no gzip, and would be refused if it were read
         assert "too many batches" in (await client.raw(large, status=503, Content_Encoding="gzip"))["error"]
         assert (await client.raw(body, Content_Encoding="gzip"))["accepted"] == 200
         released.set()
@@ -93,7 +93,7 @@ async def test_an_empty_batch_is_a_batch(client):
     assert await client.raw(b"") == {"accepted": 0, "duplicate": 0, "rejected": []}
 
 
-async def test_without_the_token_nothing_is_taken_or_told(running, says, token_file):
+async def test_without_the_token_every_request_is_refused(running, says, token_file):
     async with running(token_file=token_file) as client:
         for wrong in (
             {},
@@ -135,9 +135,9 @@ async def test_a_browser_signs_in_once_and_may_read_but_not_write(running, says,
             assert answer.status == 401 and "not valid" in await answer.text() and not answer.cookies
         async with client.session.post(f"{client.url}/signin", data={"token": "right-token"}, allow_redirects=False) as answer:
             assert answer.status == 303
-            said = answer.headers["Set-Cookie"]
-            assert "HttpOnly" in said and "SameSite=Strict" in said and "right-token" not in said
-            cookie = said.split(";")[0]
+            cookie_header = answer.headers["Set-Cookie"]
+            assert "HttpOnly" in cookie_header and "SameSite=Strict" in cookie_header and "right-token" not in cookie_header
+            cookie = cookie_header.split(";")[0]
         assert (await client.get("/v1/pods", Cookie=cookie))["pods"] == []
         await client.get("/", Cookie=cookie)
         await client.post(says.fork(1), status=401, Cookie=cookie)
@@ -148,15 +148,15 @@ async def test_a_browser_signs_in_once_and_may_read_but_not_write(running, says,
 @pytest.mark.parametrize(
     "path", ["/", "/v1/pods", "/v1/pods/a/b", "/static/live.js", "/static/nothing", "/healthz", "/nowhere"]
 )
-async def test_every_answer_lets_nothing_in_from_elsewhere(client, path):
+async def test_every_response_forbids_content_of_other_sites(client, path):
     async with client.session.get(client.url + path) as answer:
         assert answer.headers["Content-Security-Policy"] == CSP
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Referrer-Policy"] == "no-referrer"
 
 
-async def test_what_is_not_there_is_said_in_json(client):
-    assert "no pod" in (await client.get("/v1/pods/shop/nobody", status=404))["error"]
+async def test_an_unknown_path_of_the_api_is_a_json_error(client):
+    assert "no pod" in (await client.get("/v1/pods/shop/unknown", status=404))["error"]
     assert (await client.get("/v1/nothing", status=404))["error"] == "Not Found"
     assert (await client.get("/v1/events", status=405))["error"] == "Method Not Allowed"
     for limit in ("0", "1001", "x", "-1", "²"):
@@ -168,7 +168,7 @@ async def test_names_with_slashes_and_worse_can_be_asked_for(client, says):
     assert (await client.get("/v1/pods/%C3%BC/a%2Fb%20%3F%23%25"))["pod"] == "a/b ?#%"
 
 
-async def test_metrics_count_what_came(client, says):
+async def test_metrics_count_received_events(client, says):
     await client.post(says.fork(1), says.fork(1), b"nonsense")
     await client.raw(b"", status=415, Content_Encoding="br")
     text = await client.get("/metrics")

@@ -21,7 +21,7 @@ async def delivered(session, url):
         return [pod["delivered"] for pod in (await answer.json())["pods"]]
 
 
-async def test_what_was_acknowledged_outlives_kill_9(tmp_path, says):
+async def test_acknowledged_events_survive_kill_9(tmp_path, says):
     """Four agents send all that there is as fast as it is taken; of the batches whose answer did not come, each is here wholly
     or not at all, and wholly once it has come again."""
     settings = {"listen": "127.0.0.1:0", "store": f"chdb://{tmp_path}/store/forks"}
@@ -69,7 +69,7 @@ async def test_what_was_acknowledged_outlives_kill_9(tmp_path, says):
             assert [(node["state"], node["missing"]) for node in nodes] == [("complete", 0)] * 4
 
 
-async def test_told_to_stop_it_finishes_what_it_began(tmp_path, says):
+async def test_at_sigterm_it_finishes_the_running_batches(tmp_path, says):
     async with (
         process(listen="127.0.0.1:0", store=f"chdb://{tmp_path}/forks.db") as running,
         aiohttp.ClientSession() as session,
@@ -156,7 +156,7 @@ async def test_two_collectors_do_not_keep_one_embedded_store(tmp_path):
             assert err[-1].endswith(f"{tmp_path}/store: another process keeps this store; an embedded store has one collector")
 
 
-async def test_a_server_that_is_away_is_one_line_and_69_and_nobody_is_told_the_password(tmp_path):
+async def test_an_unavailable_server_is_one_line_without_the_password_and_69(tmp_path):
     (tmp_path / "secret").write_text("from-a-file\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -176,6 +176,6 @@ async def test_wrong_settings_are_a_line_each_and_78(tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--check"], 0), (["--help"], 0), (["--nonsense"], 64)])
-async def test_looking_at_the_settings_starts_nothing(arguments, code):
+async def test_checking_the_settings_starts_nothing(arguments, code):
     async with process(*arguments, store="memory:") as running:
         assert (await ended(running))[0] == code

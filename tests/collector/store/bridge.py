@@ -1,7 +1,7 @@
 """A ClickHouse server for tests: the HTTP interface, as far as `clickhouse_connect` speaks it, before the embedded engine.
 
-A process of its own: `python -m tests.collector.store.bridge FOLDER PORT`. It says its address in one line, and ends with
-its standard input, so that it outlives no test.
+A process of its own: `python -m tests.collector.store.bridge FOLDER PORT`. It says its address in one line, and ends with its
+standard input, so that it outlives no test.
 
 As a server has it: every request on a connection of its own, with the user's profile, then the settings and the database of the
 URL, told to the engine, which refuses what it does not know (115) or what a read-only user may not set (164); the question out
@@ -14,10 +14,10 @@ in the oldest one, as behind a proxy that drops the parameter), sessions (refuse
 grants (a user is allowed everything, or nothing but reading), progress headers, answers that begin before a query has ended
 (and break off), TLS, `Distributed` and `Replicated` tables. Statuses other than 200, 403 and 404 are all 500 here.
 
-Beside all that `POST /fault?statement=INSERT+INTO+fork&when=...` says what befalls the next statement that begins so: `before`
-and `after` it was done the process is killed; `unanswered`: it is done, and the connection closed.
+Beside all that `POST /fault?statement=INSERT+INTO+fork&when=...` sets what happens at the next statement that begins so:
+`before` and `after` it was done the process is killed; `unanswered`: it is done, and the connection closed.
 
-`Server` is such a process, as a test holds it. Must not live here: anything of the collector.
+`Server` is such a process, as a test uses it. Nothing of the collector is used here.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Asked(NamedTuple):
     fields: Mapping[str, str]
 
 
-class Said(NamedTuple):
+class Answer(NamedTuple):
     body: bytes
     summary: Mapping[str, str]
 
@@ -116,29 +116,31 @@ async def asked_by(request: web.Request) -> Asked:
     return Asked(user, query + b"\n" + body if query and body else query or body, fields)
 
 
-def answer(folder: str, asked: Asked) -> Said:
+def answer(folder: str, context: Asked) -> Answer:
     """Of the engine, in a thread. Raises `Refused`."""
     with closing(chdb.connect(folder)) as engine:
         try:
             for settings in (
-                PROFILES[asked.user],
-                {key: value for key, value in asked.fields.items() if key not in OWN and not key.startswith("param_")},
+                PROFILES[context.user],
+                {key: value for key, value in context.fields.items() if key not in OWN and not key.startswith("param_")},
             ):
                 if settings:
                     engine.query("SET " + ", ".join(f"{named(key)} = {quoted(value)}" for key, value in settings.items()))
-            if database := asked.fields.get("database"):
+            if database := context.fields.get("database"):
                 engine.query(f"USE {named(database)}")
-            values = {key.removeprefix("param_"): value for key, value in asked.fields.items() if key.startswith("param_")}
-            if (insert := INSERT.match(asked.query)) and len(asked.query) > insert.end():
+            values = {key.removeprefix("param_"): value for key, value in context.fields.items() if key.startswith("param_")}
+            if (insert := INSERT.match(context.query)) and len(context.query) > insert.end():
                 stream = engine.send_insert(insert[1].decode(), insert[2].decode())
                 try:
-                    stream.append(asked.query[insert.end() :])
+                    stream.append(context.query[insert.end() :])
                     stored = stream.finish()
                 finally:
                     stream.close()
-                return Said(b"", {"written_rows": str(stored.rows_written), "written_bytes": str(stored.bytes_written)})
-            found: Any = engine.query(asked.query.decode(), asked.fields.get("default_format", "TabSeparated"), params=values)
-            return Said(found.bytes() or b"", {"read_rows": str(found.rows_read()), "read_bytes": str(found.bytes_read())})
+                return Answer(b"", {"written_rows": str(stored.rows_written), "written_bytes": str(stored.bytes_written)})
+            found: Any = engine.query(
+                context.query.decode(), context.fields.get("default_format", "TabSeparated"), params=values
+            )
+            return Answer(found.bytes() or b"", {"read_rows": str(found.rows_read()), "read_bytes": str(found.bytes_read())})
         except (RuntimeError, chdb.ChdbError) as wrong:
             text = str(wrong)
             code = CODE.search(text)
@@ -155,9 +157,9 @@ def quoted(text: str) -> str:
 
 async def serve(request: web.Request) -> web.StreamResponse:
     try:
-        asked = await asked_by(request)
-        fault = await befallen(request, asked)
-        said = await asyncio.to_thread(answer, request.app[ENGINE], asked)
+        context = await asked_by(request)
+        fault = await befallen(request, context)
+        result = await asyncio.to_thread(answer, request.app[ENGINE], context)
     except Refused as wrong:
         status = 403 if wrong.code == 516 else 404 if wrong.code in NOT_FOUND else 500
         text = f"{wrong} (version {chdb.engine_version} (official build))\n"
@@ -167,20 +169,20 @@ async def serve(request: web.Request) -> web.StreamResponse:
     if fault == "unanswered" and request.transport is not None:
         request.transport.abort()
     headers = {
-        "X-ClickHouse-Summary": orjson.dumps(said.summary).decode(),
+        "X-ClickHouse-Summary": orjson.dumps(result.summary).decode(),
         "X-ClickHouse-Server-Display-Name": "bridge",
         "X-ClickHouse-Timezone": "Etc/UTC",
-        "X-ClickHouse-Query-Id": asked.fields.get("query_id", ""),
+        "X-ClickHouse-Query-Id": context.fields.get("query_id", ""),
     }
-    body = said.body
-    if asked.fields.get("enable_http_compression") == "1" and "zstd" in request.headers.get("Accept-Encoding", ""):
+    body = result.body
+    if context.fields.get("enable_http_compression") == "1" and "zstd" in request.headers.get("Accept-Encoding", ""):
         body, headers["Content-Encoding"] = zstandard.compress(body), "zstd"
     return web.Response(body=body, headers=headers)
 
 
-async def befallen(request: web.Request, asked: Asked) -> str | None:
+async def befallen(request: web.Request, context: Asked) -> str | None:
     """What is to befall this statement afterwards."""
-    words = b" ".join(asked.query[:200].replace(b"`", b"").split()).decode(errors="replace")
+    words = b" ".join(context.query[:200].replace(b"`", b"").split()).decode(errors="replace")
     for statement, when in request.app[FAULTS].items():
         if words.startswith(statement):
             del request.app[FAULTS][statement]

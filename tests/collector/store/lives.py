@@ -1,7 +1,4 @@
-"""A life of a node that two stores can be told, and all that can be asked about it.
-
-Must not live here: which stores.
-"""
+"""The events of a node for two stores, and all that can be read of them."""
 
 import asyncio
 
@@ -62,7 +59,7 @@ async def answers(store, minute):
         news += some
     return {
         "pods": pods,
-        "wished": [await reader.pods(10, wish) for wish in (Filter(text="CART"), Filter(labels=labels), Filter(text=EVIL))],
+        "filtered": [await reader.pods(10, terms) for terms in (Filter(text="CART"), Filter(labels=labels), Filter(text=EVIL))],
         "workload": [await reader.workload("demo", "team", kind, "web", 10) for kind in (EVIL, "Deployment")],
         "pod": [
             await reader.pod("shop", "cart-1", 50),
@@ -74,9 +71,9 @@ async def answers(store, minute):
         "pairs": [await reader.pairs(pod, ALWAYS, 30) for pod in ids],
         "lineage": [await reader.lineage(pod, ALWAYS, 200) for pod in ids],
         "search": first + await reader.search(ForkQuery(Filter(), ALWAYS), 500, first[-1].place),
-        "sought": [
-            await reader.search(ForkQuery(Filter(), ALWAYS, **wish), 500)
-            for wish in ({"comm": EVIL}, {"kind": "thread"}, {"pid": 7012}, {"entity": f"{20:016x}"})
+        "searched": [
+            await reader.search(ForkQuery(Filter(), ALWAYS, **terms), 500)
+            for terms in ({"comm": EVIL}, {"kind": "thread"}, {"pid": 7012}, {"entity": f"{20:016x}"})
         ],
         "ledger": await reader.ledger(),
         "news": sorted(news, key=lambda fork: fork.place),

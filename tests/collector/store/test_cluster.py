@@ -1,7 +1,7 @@
 """The DDL for a cluster is the collector's own, and the engine can read it."""
 
 from dev.generate.store_sql import FILE, cluster_sql
-from tests.collector.conftest import look
+from tests.collector.conftest import opened_store
 
 
 def test_the_file_is_what_the_tables_make_it():
@@ -11,8 +11,8 @@ def test_the_file_is_what_the_tables_make_it():
 def test_the_engine_understands_every_statement():
     statements = [part for part in cluster_sql().split(";\n") if part.strip()]
     assert len(statements) > 25
-    with look() as (_, asked):
+    with opened_store() as (_, context):
         for statement in statements:
-            assert asked.client.query("SELECT formatQuery({statement:String})", {"statement": statement}).result_rows
+            assert context.client.query("SELECT formatQuery({statement:String})", {"statement": statement}).result_rows
         assert sum("Replicated" in one for one in statements) == 12
         assert sum("= Distributed" in one for one in statements) == 12

@@ -1,4 +1,4 @@
-"""Each event is filed once, in whatever order and however often it comes, and the totals heal."""
+"""Each event is stored once, in whatever order and however often it is sent, and totals make up for lost ones."""
 
 import asyncio
 import itertools
@@ -14,7 +14,7 @@ from collector.model import Filter
 from collector.query.pods.find import find_pods
 from collector.query.pods.snapshot import read_snapshot
 from collector.views.pods.entries import pod_entries
-from tests.collector.conftest import lines_of, look
+from tests.collector.conftest import lines_of, opened_store
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ async def test_a_batch_that_comes_twice_counts_once(client, says):
     assert {key: after[key] for key in after if key != "history"} == {key: before[key] for key in before if key != "history"}
 
 
-async def test_a_bad_line_does_not_sink_its_batch(client, says):
+async def test_a_bad_line_does_not_fail_its_batch(client, says):
     answer = await client.post(says.fork(1), b"{nonsense", says.fork(2), says.fork(2))
     assert (answer["accepted"], answer["duplicate"]) == (2, 1)
     assert [refusal["line"] for refusal in answer["rejected"]] == [1]
@@ -49,9 +49,9 @@ SENT = st.lists(
 )
 
 
-def test_any_order_and_any_repetition_by_any_collector_file_the_same_set(says):
+def test_any_order_and_any_repetition_by_any_collector_store_the_same_forks(says):
     """Two writers that know nothing of each other, as two collectors on one cluster are."""
-    with look(writers=2) as (*filings, asked):
+    with opened_store(writers=2) as (*writers, context):
         worlds = itertools.count()
 
         @QUICK
@@ -59,20 +59,20 @@ def test_any_order_and_any_repetition_by_any_collector_file_the_same_set(says):
         def holds(batches):
             world = f"{next(worlds):016x}"
             stream = says.stream[:-16] + world
-            sent, told = set(), (set(), set())
+            sent, acknowledged = set(), (set(), set())
             for other, batch in batches:
                 events = [says.fork(seq, cpu, stream=stream, uid=world) for cpu, seq in batch]
-                (stored,) = filings[other].insert([(lines_of(*events), None)], time.time_ns())
+                (stored,) = writers[other].insert([(lines_of(*events), None)], time.time_ns())
                 assert stored.accepted >= len(set(batch) - sent)  # what the other one filed it may not know of
-                assert stored.accepted <= len(set(batch) - told[other])
+                assert stored.accepted <= len(set(batch) - acknowledged[other])
                 assert stored.accepted + stored.duplicate == len(batch)
                 sent |= set(batch)
-                told[other].update(batch)
-            ((kept, rows),) = asked.client.query(
+                acknowledged[other].update(batch)
+            ((kept, rows),) = context.client.query(
                 "SELECT uniqExact(cpu, sequence), count() FROM fork FINAL WHERE stream = {stream:String}", {"stream": stream}
             ).result_rows
             assert kept == rows == len(sent)
-            whole = read_snapshot(asked, *find_pods(asked, Filter(pod_uid=world), 10), 0).snapshot
+            whole = read_snapshot(context, *find_pods(context, Filter(pod_uid=world), 10), 0).snapshot
             assert sum(counter_source.stored for counter_source in whole.counter_sources) == len(sent)
             assert sum(parent.forks for parent in whole.parents) == len(sent)
             filed_of = {row.name: row.stored for row in whole.ledger.streams}
@@ -81,14 +81,14 @@ def test_any_order_and_any_repetition_by_any_collector_file_the_same_set(says):
                 "SELECT cpu, arraySort(bitmapToArray(groupBitmapMergeState(numbers))) FROM came WHERE stream = {stream:String} "
                 "GROUP BY cpu ORDER BY cpu"
             )
-            assert asked.client.query(question, {"stream": stream}).result_rows == [
+            assert context.client.query(question, {"stream": stream}).result_rows == [
                 (cpu, sorted(seq for on, seq in sent if on == cpu)) for cpu in sorted({on for on, _ in sent})
             ]
 
         holds()
 
 
-async def test_batches_that_come_at_once_are_filed_one_after_the_other(client, says):
+async def test_batches_that_arrive_at_once_are_inserted_one_after_the_other(client, says):
     forks = [says.fork(n) for n in range(600)]
     parts = [random.sample(forks, 200) for _ in range(12)] + [forks]
     answers = await asyncio.gather(*(client.post(*part) for part in parts))
@@ -97,7 +97,7 @@ async def test_batches_that_come_at_once_are_filed_one_after_the_other(client, s
     assert (await client.pods())["cart-1"]["delivered"] == 600
 
 
-async def test_the_newest_totals_win_however_late_an_older_one_comes(client, says):
+async def test_the_newest_totals_win_however_late_older_ones_arrive(client, says):
     await client.post(says.summary(3, 300, end=says.now), says.summary(1, 100, end=says.now - 20 * SECOND))
     assert (await client.pods())["cart-1"]["processes"] == 300
     await client.post(says.summary(2, 200, end=says.now - 10 * SECOND))
@@ -107,7 +107,7 @@ async def test_the_newest_totals_win_however_late_an_older_one_comes(client, say
     assert (await client.pods())["cart-1"]["processes"] == 310
 
 
-async def test_a_pod_is_the_sum_of_its_containers_and_of_its_agents_lives(client, says):
+async def test_a_pod_is_the_sum_of_its_containers_and_program_instances(client, says):
     second_life = says.stream[:-1] + "9"
     await client.post(
         says.summary(9, 100, cgroup=1, container="app", threads=7),
@@ -120,9 +120,9 @@ async def test_a_pod_is_the_sum_of_its_containers_and_of_its_agents_lives(client
     assert {one["name"]: one["processes"] for one in pod["containers"]} == {"app": 105, "proxy": 10}
 
 
-def test_a_pods_totals_are_the_newest_of_each_stream_and_container_whatever_got_lost_on_the_way(says):
+def test_a_pods_totals_are_the_newest_of_each_stream_and_container_whatever_was_lost(says):
     """Agents that were killed, replaced and restarted; summaries that came twice, late, or not at all; a clock that was set."""
-    with look(writers=2) as (*filings, asked):
+    with opened_store(writers=2) as (*writers, context):
         worlds = itertools.count()
 
         @QUICK
@@ -138,13 +138,13 @@ def test_a_pods_totals_are_the_newest_of_each_stream_and_container_whatever_got_
                         total += data.draw(st.integers(0, 50), "forks")
                         end += data.draw(st.sampled_from([10, 10, 3, -3600]), "seconds") * SECOND
                         if data.draw(st.booleans(), "arrives"):
-                            whose = {"stream": name, "cgroup": cgroup, "uid": world}
-                            sent.append(says.summary(number, total, end=end, threads=number, now=0, **whose))
+                            attribution_fields = {"stream": name, "cgroup": cgroup, "uid": world}
+                            sent.append(says.summary(number, total, end=end, threads=number, now=0, **attribution_fields))
                             newest[stream, cgroup] = total, number
             batches = data.draw(st.permutations(sent + data.draw(st.lists(st.sampled_from(sent)) if sent else st.just([]))))
             for place in range(0, len(batches), 2):
-                filings[place // 2 % 2].insert([(lines_of(*batches[place : place + 2]), None)], time.time_ns())
-            pods = pod_entries(read_snapshot(asked, *find_pods(asked, Filter(pod_uid=world), 10), 0).snapshot, says.now)
+                writers[place // 2 % 2].insert([(lines_of(*batches[place : place + 2]), None)], time.time_ns())
+            pods = pod_entries(read_snapshot(context, *find_pods(context, Filter(pod_uid=world), 10), 0).snapshot, says.now)
             assert [(pod["processes"], pod["threads"]) for pod in pods] == (
                 [(sum(total for total, _ in newest.values()), sum(number for _, number in newest.values()))] if newest else []
             )
@@ -152,7 +152,7 @@ def test_a_pods_totals_are_the_newest_of_each_stream_and_container_whatever_got_
         holds()
 
 
-async def test_what_was_not_known_at_first_is_known_afterwards_and_stays_so(client, says):
+async def test_a_pod_resolved_late_has_its_earlier_forks_and_stays_resolved(client, says):
     early = says.unresolved(says.fork(1))
     nameless = says.unresolved(says.fork(2))
     nameless["k8s"]["pod_uid"] = None
@@ -170,7 +170,7 @@ async def test_what_was_not_known_at_first_is_known_afterwards_and_stays_so(clie
     assert [one["name"] for one in pods["cart-1"]["containers"]] == ["app"]
 
 
-async def test_a_name_that_comes_again_with_another_uid_is_another_pod(client, says):
+async def test_a_name_with_another_uid_is_another_pod(client, says):
     old, new = says.now - 100 * SECOND, says.now
     await client.post(says.fork(1, at=new, uid="new", cgroup=2), says.fork(2, at=old, uid="old", cgroup=1))
     assert len((await client.get("/v1/pods"))["pods"]) == 2
@@ -179,7 +179,7 @@ async def test_a_name_that_comes_again_with_another_uid_is_another_pod(client, s
     assert [other["pod_uid"] for other in pod["others"]] == ["old"]
 
 
-async def test_forks_outside_pods_are_their_nodes(client, says):
+async def test_forks_outside_pods_belong_to_their_node(client, says):
     await client.post(says.host(says.fork(1)), says.host(says.fork(2, cgroup=9)), says.host_summary(1, 40), says.fork(3))
     answer = await client.get("/v1/pods")
     assert [pod["delivered"] for pod in answer["pods"]] == [1]
@@ -194,7 +194,7 @@ async def test_the_latest_forks_come_as_they_were_sent_newest_first(client, says
     assert pod["latest"] == forks[:-8:-1]
 
 
-async def test_what_is_too_old_is_forgotten_but_not_filed_again(running, says, tmp_path):
+async def test_expired_forks_are_hidden_and_not_inserted_again(running, says, tmp_path):
     async with running(store=f"chdb://{tmp_path}/db", retention="1s") as client:
         await client.post(says.fork(0, pod="old"), says.gap(1, 5, pod="old"))
         for number in range(1, 1000):
@@ -223,11 +223,11 @@ async def test_each_parent_is_counted_by_its_name(client, says):
     ]
 
 
-async def test_a_process_that_entered_later_is_listed_with_the_pod_and_counted_where_it_was_made(client, says):
+async def test_a_process_attached_later_is_listed_with_the_pod_and_counted_on_the_host(client, says):
     """`kubectl exec`: the kernel counted the fork in the runtime's cgroup, and only there is it expected."""
-    entrant = says.fork(1)
-    entrant["enrichment"] = {"state": "resolved", "by": "attach", "lag_ms": 0}
-    await client.post(says.fork(0), entrant, says.host(says.fork(2)))
+    attached = says.fork(1)
+    attached["enrichment"] = {"state": "resolved", "by": "attach", "lag_ms": 0}
+    await client.post(says.fork(0), attached, says.host(says.fork(2)))
     answer = await client.get("/v1/pods")
     (pod,), (host,) = answer["pods"], answer["host"]
     assert (pod["delivered"], pod["top"]) == (1, [{"comm": "sh", "forks": 1}])

@@ -9,7 +9,7 @@ from tests.collector.server.processes import address, ended, post, process
 
 COLLECTOR = """
 import runpy, sys
-sys.modules.update(dict.fromkeys({without!r}))  # whoever imports one of them is told that it is not there
+sys.modules.update(dict.fromkeys({without!r}))  # importing one of them fails as if it were not installed
 runpy.run_module("collector", run_name="__main__")
 """
 
@@ -18,7 +18,7 @@ def collector(store, without):
     return process(python=("-c", COLLECTOR.format(without=without)), listen="127.0.0.1:0", store=store)
 
 
-async def test_what_the_locks_leave_out_is_not_missed(tmp_path, says):
+async def test_packages_that_the_locks_leave_out_are_not_needed(tmp_path, says):
     """pyproject.toml says that chdb-core asks for these and does without them."""
     async with (
         collector(f"chdb://{tmp_path}/store", ["numpy", "pandas", "pyarrow"]) as running,
@@ -38,7 +38,7 @@ async def test_what_the_locks_leave_out_is_not_missed(tmp_path, says):
     ("scheme", "why"),
     [("chdb", "there is no embedded engine here, a ClickHouse server can be the store"), ("http", "refused")],
 )
-async def test_without_the_embedded_engine_a_server_is_all_that_can_be_a_store(tmp_path, scheme, why):
+async def test_without_the_embedded_engine_only_a_server_can_be_the_store(tmp_path, scheme, why):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     store = f"http://127.0.0.1:{port}/x" if scheme == "http" else f"chdb://{tmp_path}/store"

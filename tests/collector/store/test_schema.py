@@ -17,7 +17,7 @@ WEEK = 604800
 ALWAYS = Span(0, NEVER)
 _WHO = "LowCardinality(String), cgroup Int64, kind LowCardinality(String), comm LowCardinality(Nullable(String)), cpu UInt16"
 _MAX = "SimpleAggregateFunction(max, DateTime64(9, 'UTC'))"
-# Version 1 as far as it was another, each table with how today's rows are told in it.
+# Version 1 as far as it differs, each table with the statement that copies today's rows into it.
 FIRST = {
     "fork": ("AS fork_now ENGINE = ReplacingMergeTree PARTITION BY toDate(received) "
              "ORDER BY (cluster, namespace, pod, time, stream, cpu, sequence)", "SELECT * FROM fork_now"),
@@ -55,7 +55,7 @@ def made_older(dsn):
 
 
 def shapes(dsn):
-    """What the engine was told to make, by name."""
+    """The statements that made the tables, by name."""
     engine = Engine.open(dsn)
     question = "SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()"
     found = dict(engine.reader.query(question).result_rows)
@@ -109,7 +109,7 @@ class Dies:
         return self._client.command(*words, **named)
 
 
-async def test_a_store_of_the_first_version_holds_the_same_in_the_shape_of_today(filled, tmp_path):
+async def test_a_migrated_store_of_the_first_version_holds_the_same(filled, tmp_path):
     dsn, events = filled
     before = await everything(dsn)
     assert sum(counter_source.stored for counter_source in before[0].counter_sources) == 4 * 61 + 4
@@ -117,7 +117,7 @@ async def test_a_store_of_the_first_version_holds_the_same_in_the_shape_of_today
     assert shapes(dsn) != shapes(empty_store(tmp_path / "new"))
     assert await everything(dsn) == before
     assert shapes(dsn) == shapes(empty_store(tmp_path / "newer"))
-    # Nobody remembers that these came: they are told again, and still are the same forks.
+    # No cache has their ids: they are inserted again, and still are the same forks.
     engine = Engine.open(dsn)
     engine.writer.command("TRUNCATE TABLE came")
     engine.close()
@@ -131,7 +131,7 @@ async def test_a_store_of_the_first_version_holds_the_same_in_the_shape_of_today
     assert sorted(again.parents) == sorted(before[0].parents)
 
 
-async def test_bringing_it_up_can_be_cut_off_anywhere_and_begun_again(filled, tmp_path):
+async def test_a_migration_can_be_cut_off_anywhere_and_begun_again(filled, tmp_path):
     dsn, _ = filled
     before = await everything(dsn)
     made_older(dsn)
@@ -150,7 +150,7 @@ async def test_bringing_it_up_can_be_cut_off_anywhere_and_begun_again(filled, tm
 
 
 class OfACluster:
-    """A client of a database whose tables, as it is told, are spread over a cluster."""
+    """A client of a database whose tables, as it reports, are spread over a cluster."""
 
     def __init__(self, client):
         self._client = client
@@ -164,7 +164,7 @@ class OfACluster:
         return self._client.query(question)
 
 
-def test_a_clusters_tables_are_for_its_operator_to_bring_up(tmp_path):
+def test_the_tables_of_a_cluster_are_not_migrated(tmp_path):
     dsn = empty_store(tmp_path / "store")
     made_older(dsn)
     before = shapes(dsn)

@@ -1,4 +1,4 @@
-"""A collector whose store is a ClickHouse server: the client that it really has, over HTTP, before `bridge`."""
+"""A collector whose store is a ClickHouse server: its real client, over HTTP, against `bridge`."""
 
 import asyncio
 import itertools
@@ -53,35 +53,35 @@ async def file(store, *events):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def both(server, tmp_path_factory):
-    """The same life told to a store of each kind, and asked for."""
+    """The same events in a store of each kind, and what is read of them."""
     says = Says()
     minute = says.now // (60 * SECOND) * 60 * SECOND - 1800 * SECOND
-    told = []
+    results = []
     for dsn in (empty_store(tmp_path_factory.mktemp("stores") / "embedded"), server.dsn("both")):
         with opened(dsn) as store:
             for batch in life(says, minute):
                 assert (await file(store, *batch)).accepted == len(batch)
-            told.append(await answers(store, minute))
-    return told
+            results.append(await answers(store, minute))
+    return results
 
 
 @pytest.mark.parametrize(
     "question",
-    ["pods", "wished", "workload", "pod", "host", "timeline", "pairs", "lineage", "search", "sought", "ledger", "news"],
+    ["pods", "filtered", "workload", "pod", "host", "timeline", "pairs", "lineage", "search", "searched", "ledger", "news"],
 )
 async def test_a_server_answers_as_the_embedded_engine_does(both, question):
     embedded, remote = both
     assert without_clock(remote[question]) == without_clock(embedded[question])
 
 
-async def test_what_both_answer_is_not_nothing(both):
+async def test_the_compared_answers_are_not_empty(both):
     _, remote = both
-    assert [len(snapshot.pods) for snapshot in remote["wished"]] == [1, 1, 1]
+    assert [len(snapshot.pods) for snapshot in remote["filtered"]] == [1, 1, 1]
     assert [len(snapshot.pods) for snapshot in remote["workload"]] == [1, 0]
     assert [len(page.latest) if page else None for page in remote["pod"]] == [50, 40, None]
     assert [len(rows) > 0 for rows in remote["timeline"]].count(True) >= 3
     assert [len(rows) > 0 for rows in remote["pairs"]] == [True, True]
-    assert [len(rows) for rows in remote["sought"]] == [40, 7, 3, 4]
+    assert [len(rows) for rows in remote["searched"]] == [40, 7, 3, 4]
     assert (len(remote["search"]), len(remote["news"]), len(remote["ledger"].streams)) == (227, 227, 2)
 
 
@@ -101,14 +101,14 @@ async def get(session, url, **query):
 
 def batch_of(says, cpu, number):
     """The batch of that number of the agent whose forks are all on that CPU."""
-    whose = {"stream": f"{says.stream[:-1]}{cpu}", "cgroup": cpu + 1, "pod": f"pod-{cpu}"}
+    attribution_fields = {"stream": f"{says.stream[:-1]}{cpu}", "cgroup": cpu + 1, "pod": f"pod-{cpu}"}
     heads, begin = {cpu: number * 20 + 21}, says.now - SECOND
     return [
-        *(says.fork(n, cpu, **whose) for n in range(number * 20, number * 20 + 20)),
-        says.summary(number + 1, number * 20 + 20, now=20, end=says.now + number * SECOND, **whose),
-        says.node(number, heads=heads, delivered=number * 20, stream=whose["stream"], node=f"node{cpu}"),
-        says.gap(number + 1, 1, "journal_full", sink="collector", **whose),
-        says.storm(number, "stop", start=begin, end=says.now, processes=9, **whose | {"cgroup": 99}),
+        *(says.fork(n, cpu, **attribution_fields) for n in range(number * 20, number * 20 + 20)),
+        says.summary(number + 1, number * 20 + 20, now=20, end=says.now + number * SECOND, **attribution_fields),
+        says.node(number, heads=heads, delivered=number * 20, stream=attribution_fields["stream"], node=f"node{cpu}"),
+        says.gap(number + 1, 1, "journal_full", sink="collector", **attribution_fields),
+        says.storm(number, "stop", start=begin, end=says.now, processes=9, **attribution_fields | {"cgroup": 99}),
     ]
 
 
@@ -127,7 +127,7 @@ async def test_of_two_collectors_each_event_counts_once_and_both_answer_the_same
             assert (status, answer["rejected"], answer["accepted"] + answer["duplicate"]) == (200, [], len(batch))
 
     await asyncio.gather(*(send(sending[place::4]) for place in range(4)))
-    told = []
+    results = []
     for url in urls:
         pods = {pod["pod"]: pod for pod in (await get(session, f"{url}/v1/pods"))["pods"]}
         assert {name: (pod["delivered"], pod["processes"]) for name, pod in pods.items()} == {
@@ -138,13 +138,13 @@ async def test_of_two_collectors_each_event_counts_once_and_both_answer_the_same
         forks = (await get(session, f"{url}/v1/forks", **{"from": "-1h", "limit": 1000}))["forks"]
         assert len(forks) == len({fork["id"] for fork in forks}) == 400
         tree = await get(session, f"{url}/v1/pods/shop/pod-2/tree")
-        told.append((forks, ledger["nodes"], tree["roots"], tree["pairs"]))
-    assert told[0] == told[1]
+        results.append((forks, ledger["nodes"], tree["roots"], tree["pairs"]))
+    assert results[0] == results[1]
     server.ask("pair", "OPTIMIZE TABLE fork FINAL")
     assert server.ask("pair", "SELECT count() FROM fork") == ["400"]
 
 
-async def test_what_one_collector_files_the_live_view_of_the_other_shows(pair, says):
+async def test_the_live_view_of_one_collector_shows_what_another_inserts(pair, says):
     session, (one, other) = pair
     async with session.get(f"{other}/v1/stream", params={"pod": "live"}) as live:
         assert live.status == 200
@@ -157,7 +157,7 @@ async def test_what_one_collector_files_the_live_view_of_the_other_shows(pair, s
     assert sorted(seen) == sorted(set(seen)) and all('"pod":"live"' in one for one in seen)
 
 
-async def test_what_a_collector_whose_clock_is_behind_files_is_not_missed(server, database, says):
+async def test_forks_inserted_by_a_collector_with_a_clock_that_is_behind_are_read(server, database, says):
     with opened(server.dsn(database)) as store:
         slow, seen, since, end = Writer(store._engine.writer), [], 0, time.monotonic() + store.visible_after + 1
         await file(store, says.fork(0))
@@ -183,19 +183,19 @@ async def test_collectors_that_find_an_empty_server_together_all_open_it(server,
     ("user", "password", "why"),
     [
         (USER, "not-this-one", "user or password are wrong"),
-        ("nobody", PASSWORD, "user or password are wrong"),
+        ("stranger", PASSWORD, "user or password are wrong"),
         (READER, PASSWORD, "readonly"),
     ],
 )
-def test_whoever_may_not_write_is_told_so_without_the_password(server, database, caplog, user, password, why):
-    with pytest.raises(StoreUnavailable, match=why) as told:
+def test_a_user_without_write_access_is_reported_without_the_password(server, database, caplog, user, password, why):
+    with pytest.raises(StoreUnavailable, match=why) as results:
         Store.open(server.dsn(database, user, password))
-    assert str(told.value).startswith(f"{server.url}: ")
-    for text in (str(told.value), caplog.text):
+    assert str(results.value).startswith(f"{server.url}: ")
+    for text in (str(results.value), caplog.text):
         assert password not in text and urllib.parse.quote(password, safe="") not in text
 
 
-async def test_a_collector_that_is_not_let_in_ends_with_one_line(server, database):
+async def test_a_collector_with_a_wrong_password_ends_with_one_line(server, database):
     async with process(listen="127.0.0.1:0", store=server.dsn(database, password="not-this-one")) as running:
         code, out, err = await ended(running)
     assert (code, out, len(err)) == (69, "", 1)
@@ -219,7 +219,7 @@ async def test_the_password_may_come_from_a_file(server, database, tmp_path, run
         ("INSERT INTO came_in", "after"),
     ],
 )
-async def test_a_batch_in_whose_midst_the_server_dies_is_not_acknowledged_and_is_there_once_when_it_comes_again(
+async def test_a_batch_during_which_the_server_dies_is_not_acknowledged_and_stored_once_when_repeated(
     server, database, running, says, statement, when
 ):
     batch = [*(says.fork(n) for n in range(30)), says.summary(1, 30), says.gap(1, 4), says.node(1, heads={0: 30})]
@@ -242,7 +242,7 @@ async def test_a_batch_in_whose_midst_the_server_dies_is_not_acknowledged_and_is
 
 
 @pytest.mark.parametrize("table", ["fork", "made_in", "came_in"])
-async def test_an_insert_whose_answer_got_lost_is_sent_again_and_counts_once(server, database, says, table):
+async def test_an_insert_without_a_response_is_sent_again_and_counts_once(server, database, says, table):
     with opened(server.dsn(database)) as store:
         server.fault(f"INSERT INTO {table}", "unanswered")
         assert (await file(store, *(says.fork(n) for n in range(30)))).accepted == 30
@@ -258,7 +258,7 @@ async def test_an_insert_whose_answer_got_lost_is_sent_again_and_counts_once(ser
         ({"readonly": 1}, "Cannot execute query in readonly mode"),
     ],
 )
-async def test_what_the_engine_refuses_is_told_and_not_acknowledged(server, database, says, settings, why):
+async def test_an_insert_that_the_engine_refuses_is_reported_and_not_acknowledged(server, database, says, settings, why):
     with opened(server.dsn(database)) as store:
         await file(store, *(says.fork(n) for n in range(10)))
         clients = store._engine.writer, store._engine.reader
@@ -266,17 +266,17 @@ async def test_what_the_engine_refuses_is_told_and_not_acknowledged(server, data
         for client, (key, value) in itertools.product(clients, settings.items()):
             client.set_client_setting(key, value)
         other = f"{says.stream[:-1]}b"
-        for asked in (file(store, says.fork(1, stream=other)), store.sweep(1000)):
-            with pytest.raises(StoreUnavailable, match=why) as told:
-                await asked
-            assert PASSWORD not in str(told.value) and urllib.parse.quote(PASSWORD, safe="") not in str(told.value)
+        for context in (file(store, says.fork(1, stream=other)), store.sweep(1000)):
+            with pytest.raises(StoreUnavailable, match=why) as results:
+                await context
+            assert PASSWORD not in str(results.value) and urllib.parse.quote(PASSWORD, safe="") not in str(results.value)
         for key, value in before.items():
             clients[0].params.pop(key) if value is None else clients[0].set_client_setting(key, value)
         assert (await file(store, says.fork(1, stream=other))).accepted == 1
     assert server.ask(database, "SELECT count() FROM fork") == ["11"]
 
 
-async def test_the_server_is_told_what_the_collector_relies_on(server, database):
+async def test_the_server_gets_the_settings_that_the_collector_relies_on(server, database):
     wanted = {
         "async_insert": "0",  # or the answer comes before the rows are safe
         "distributed_foreground_insert": "1",
@@ -300,7 +300,7 @@ async def test_a_pod_of_more_cgroups_than_fit_into_a_field_is_shown(server, data
         assert sum(row.forks for row in await StoreReader(store).pairs(pod, ALWAYS, 10)) == 2500
 
 
-async def test_retention_is_the_servers_too(server, database, says):
+async def test_the_servers_tables_have_the_retention(server, database, says):
     question = (
         f"SELECT countIf(position(engine_full, 'toIntervalSecond(%d)') > 0) FROM system.tables WHERE database = '{database}'"  # noqa: S608
     )
@@ -318,7 +318,7 @@ async def test_retention_is_the_servers_too(server, database, says):
 
 
 @pytest.mark.parametrize("statement", ["INSERT INTO made SELECT", "INSERT INTO version"])
-async def test_an_older_database_is_brought_up_though_the_server_dies_on_the_way(server, database, says, statement):
+async def test_an_older_database_is_migrated_though_the_server_dies_meanwhile(server, database, says, statement):
     minute = says.now // (60 * SECOND) * 60 * SECOND - 1800 * SECOND
     batches = life(says, minute)
     with opened(server.dsn(database)) as store:
@@ -344,7 +344,7 @@ async def test_an_older_database_is_brought_up_though_the_server_dies_on_the_way
     ]
 
 
-async def test_two_collectors_that_bring_an_older_database_up_at_once_lose_nothing(server, database, says):
+async def test_two_collectors_that_migrate_an_older_database_at_once_lose_nothing(server, database, says):
     """One of them may have to be started again."""
     dsn, minute = server.dsn(database), says.now // (60 * SECOND) * 60 * SECOND - 1800 * SECOND
     with opened(dsn) as store:

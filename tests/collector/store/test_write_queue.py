@@ -1,4 +1,4 @@
-"""What looks may count on while the writer's thread is at work."""
+"""How batches become commits, and what reads may see meanwhile."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ def queue():
     here.close()
 
 
-async def test_what_a_commit_is_still_writing_is_not_settled_and_afterwards_it_is(queue):
+async def test_rows_of_a_running_commit_are_visible_only_afterwards(queue):
     seen = {}
 
     class Writer:
@@ -33,7 +33,7 @@ async def test_what_a_commit_is_still_writing_is_not_settled_and_afterwards_it_i
     assert queue.written_until(time.time_ns()) > seen["now"]
 
 
-async def test_a_commit_that_failed_holds_nothing_up(queue):
+async def test_a_failed_commit_does_not_hold_up_reads(queue):
     class Writer:
         def insert(self, batches, now):
             raise ZeroDivisionError
@@ -67,7 +67,7 @@ def lines(count, size=0):
     return CheckedBatch(refused=[(number, "no event") for number in range(count)], size=size)
 
 
-async def test_after_a_commit_what_comes_within_the_rest_goes_together(queue, commits, monkeypatch):
+async def test_batches_within_the_pause_after_a_commit_are_one_commit(queue, commits, monkeypatch):
     monkeypatch.setattr(queues, "PAUSE", 0.5)
     await queue.insert(CheckedBatch, None)
     waiting = [asyncio.create_task(queue.insert(CheckedBatch, None))]
@@ -78,7 +78,7 @@ async def test_after_a_commit_what_comes_within_the_rest_goes_together(queue, co
 
 
 @pytest.mark.timeout(20)
-async def test_what_is_enough_for_a_commit_does_not_rest(queue, commits, monkeypatch):
+async def test_enough_lines_for_a_commit_do_not_wait_for_the_pause(queue, commits, monkeypatch):
     monkeypatch.setattr(queues, "PAUSE", 30)
     await queue.insert(CheckedBatch, None)
     await queue.insert(lambda: lines(1000), None)
@@ -86,7 +86,7 @@ async def test_what_is_enough_for_a_commit_does_not_rest(queue, commits, monkeyp
 
 
 @pytest.mark.timeout(20)
-async def test_one_agent_that_catches_up_does_not_rest_until_another_comes(queue, commits, monkeypatch):
+async def test_an_agent_that_catches_up_alone_does_not_wait_for_the_pause(queue, commits, monkeypatch):
     monkeypatch.setattr(queues, "PAUSE", 30)
     for _ in range(3):
         await queue.insert(lambda: of("one"), None)
@@ -96,7 +96,7 @@ async def test_one_agent_that_catches_up_does_not_rest_until_another_comes(queue
     assert commits == [1, 1, 1, 3]
 
 
-async def test_a_commit_holds_no_more_than_there_is_memory_for(queue, commits, monkeypatch):
+async def test_a_commit_is_limited_by_lines_and_bytes(queue, commits, monkeypatch):
     monkeypatch.setattr(queues, "PAUSE", 0.5)
     await queue.insert(CheckedBatch, None)
     await asyncio.gather(
@@ -106,7 +106,7 @@ async def test_a_commit_holds_no_more_than_there_is_memory_for(queue, commits, m
     assert commits == [1, 2, 3, 1]  # 80 MiB; 40 MiB and 60,000 lines; 30,000 lines
 
 
-async def test_a_batch_that_cannot_be_read_holds_no_other_up(queue, commits, monkeypatch):
+async def test_a_batch_that_cannot_be_read_does_not_hold_up_others(queue, commits, monkeypatch):
     monkeypatch.setattr(queues, "PAUSE", 0.2)
 
     def broken():
