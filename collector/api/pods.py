@@ -21,12 +21,13 @@ from collector.http.query_params import (
 from collector.http.responses import json_response, refuse
 from collector.model import PodPage
 from collector.query import StoreReader
+from collector.views.lineage.forest import forest
+from collector.views.lineage.name_pairs import pairs_json
 from collector.views.nodes.ledger import ledger_json, node_entries
 from collector.views.pods.entries import host_entries, pod_detail, pod_entries
-from collector.views.pods.lineage import forest
-from collector.views.pods.pairs import pairs_json
+from collector.views.pods.pod_timeline import timeline_json
 from collector.views.pods.sandboxes import is_observable, without_counts, without_detail_counts
-from collector.views.timeline.series import align, default_step, timeline_json
+from collector.views.timeline.series import align, default_step
 from collector.views.times import SECOND, stamp
 from wire.api import ForkTree, PodIdentity, PodList
 

@@ -23,15 +23,15 @@ from collector.pages.rendering import Rendering, html_response
 from collector.pages.signin import SignIn
 from collector.query import StoreReader
 from collector.views.formatting import visible
+from collector.views.lineage.forest import forest
+from collector.views.lineage.name_pairs import pairs_json
+from collector.views.lineage.tables import pair_rows
 from collector.views.links import PodListQuery, pod_parameters, search_href
 from collector.views.nodes.node_card import node_card
 from collector.views.nodes.pages import find_node, ledger_model, nodes_model
 from collector.views.pods.entries import host_detail, pod_detail
-from collector.views.pods.lineage import forest
 from collector.views.pods.list_page import pods_model
-from collector.views.pods.pairs import pairs_json
 from collector.views.pods.pod_page import host_model, lineage_model, pod_model, range_model
-from collector.views.pods.tree import pair_rows
 from collector.views.pods.workload_page import WorkloadName, workload_model
 from collector.views.search_page import search_model
 from collector.views.timeline.lanes import step_for

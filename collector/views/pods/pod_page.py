@@ -7,11 +7,12 @@ from typing import Any, Final
 
 from collector.model import Filter, Span, TimelineRow
 from collector.views.formatting import format_duration, number, per_second, time_ago, visible
+from collector.views.lineage.forest import Forest
+from collector.views.lineage.tables import tree_rows
 from collector.views.links import RANGES, PodListQuery, node_href, pod_href, query_string, workload_href
 from collector.views.nodes.loss_reasons import loss_badge
 from collector.views.pods.entries import HostDetail
 from collector.views.pods.fork_rows import fork_row
-from collector.views.pods.lineage import Forest
 from collector.views.pods.pod_text import (
     completeness_text,
     display_name,
@@ -22,7 +23,6 @@ from collector.views.pods.pod_text import (
     workload_text,
 )
 from collector.views.pods.sandboxes import without_detail_counts
-from collector.views.pods.tree import tree_rows
 from collector.views.timeline.lanes import container_lanes, host_lane
 from collector.views.timeline.plot_bands import PlotBands, plot_bands
 from collector.views.times import SECOND, format_span, parse_stamp, stamp, time_of_day

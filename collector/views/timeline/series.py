@@ -1,4 +1,4 @@
-"""What each container of a pod did, step by step, and the storms and gaps of the same range.
+"""What each container of a pod did, step by step.
 
 A step without a summary is null, never 0.
 """
@@ -9,14 +9,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from collector.model import PodPage, Span, TimelineRow
-from collector.views.nodes.ledger import gap_json, newest_nodes
-from collector.views.pods.missing import shared_gaps
-from collector.views.timeline.storms import storms_json
-from collector.views.times import SECOND, stamp
-from wire.api import PodIdentity, Timeline, TimelineContainer, TimelineCounts
+from collector.model import Span, TimelineRow
+from collector.views.times import SECOND
+from wire.api import TimelineContainer, TimelineCounts
 
-__all__ = ["STEPS", "align", "default_step", "series", "timeline_json"]
+__all__ = ["STEPS", "align", "default_step", "series", "step_count", "sum_lines"]
 
 # Seconds that people can read off an axis. An agent sums up every 10 s, so shorter steps would show nothing more.
 STEPS: Final = (10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
@@ -35,37 +32,9 @@ def align(span: Span, step: int) -> Span:
     return Span(span.start // step * step, -(-span.end // step) * step)
 
 
-def timeline_json(
-    page: PodPage, identity: PodIdentity, rows: Sequence[TimelineRow], span: Span, step: int, now: int
-) -> Timeline:
-    """`span` as `align` made it; `step` and `now` in ns. `gaps` are the pod's own; `node_gaps` are of its whole node, and the
-    pod's share of them is not known."""
-    (pod,) = page.snapshot.pods
-    ledger = page.snapshot.ledger
-    storms = storms_json(page.storms, newest_nodes(ledger.nodes), now)
-    containers = series(rows, span, step)
-    length = _length(span, step)
-    return {
-        **identity,
-        "from": stamp(span.start),
-        "to": stamp(span.end),
-        "step_s": step / SECOND,
-        "containers": containers,
-        "totals": {
-            "processes": _sum([line["processes"] for line in containers], length),
-            "threads": _sum([line["threads"] for line in containers], length),
-            "suppressed": _sum([line["suppressed"] for line in containers], length),
-            "lost": _sum([line["lost"] for line in containers], length),
-        },
-        "storms": [entry for row, entry in zip(page.storms, storms, strict=True) if _overlaps(row.start, row.end, span)],
-        "gaps": [gap_json(gap) for gap in page.gaps if _overlaps(gap.start, gap.end, span)],
-        "node_gaps": [gap_json(gap) for gap in shared_gaps(pod, ledger.gaps) if _overlaps(gap.start, gap.end, span)],
-    }
-
-
 def series(rows: Iterable[TimelineRow], span: Span, step: int) -> list[TimelineContainer]:
     """The counts of every container, those that forked most first."""
-    length = _length(span, step)
+    length = step_count(span, step)
     lines: dict[str | None, TimelineCounts] = defaultdict(lambda: _unknown(length))
     names: dict[str | None, str | None] = {}
     for row in rows:
@@ -95,15 +64,11 @@ def _add(line: _Line, at: int, count: int) -> None:
     line[at] = (line[at] or 0) + count
 
 
-def _sum(lines: Sequence[_Line], length: int) -> _Line:
+def sum_lines(lines: Sequence[_Line], length: int) -> _Line:
     """Of the lines that are known at a step; null where none is."""
     known = ([count for line in lines if (count := line[at]) is not None] for at in range(length))
     return [sum(counts) if counts else None for counts in known]
 
 
-def _length(span: Span, step: int) -> int:
+def step_count(span: Span, step: int) -> int:
     return -(-(span.end - span.start) // step)
-
-
-def _overlaps(start: int, end: int, span: Span) -> bool:
-    return start < span.end and end >= span.start

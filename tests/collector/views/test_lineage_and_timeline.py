@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.model import LedgerRows, PairRow, PodPage, PodRow, Snapshot, Span, TaskRow, TimelineRow
-from collector.views.pods.lineage import MAX_DEPTH, forest
-from collector.views.pods.pairs import pairs_json
-from collector.views.timeline.series import align, default_step, series, timeline_json
+from collector.views.lineage.forest import MAX_DEPTH, forest
+from collector.views.lineage.name_pairs import pairs_json
+from collector.views.pods.pod_timeline import timeline_json
+from collector.views.timeline.series import align, default_step, series
 
 SECOND = 1_000_000_000
 

@@ -24,11 +24,11 @@ from collector.model import (
     TaskRow,
     TimelineRow,
 )
+from collector.views.lineage.forest import forest
+from collector.views.lineage.tables import MAX_ROWS as MAX_TREE_ROWS
+from collector.views.lineage.tables import tree_rows
 from collector.views.links import SORTS, PodListQuery, fork_pod_href, node_href, pod_href, search_href, workload_href
-from collector.views.pods.lineage import forest
 from collector.views.pods.list_page import COLUMNS, MAX_ROWS, pods_model
-from collector.views.pods.tree import MAX_ROWS as MAX_TREE_ROWS
-from collector.views.pods.tree import tree_rows
 from collector.views.pods.workload_page import WorkloadName, workload_model
 from collector.views.timeline.lanes import MAX_LANES, container_lanes, step_for
 from collector.views.timeline.sparkline import area_path, line_path

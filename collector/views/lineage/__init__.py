@@ -1,0 +1,1 @@
+"""Who forked whom: processes as trees, and pairs of names."""
