@@ -17,7 +17,7 @@ env:
 {{- end }}
 ports:
   - {name: http, containerPort: 9910, protocol: TCP}
-startupProbe: # two minutes: a store that was killed is corrected when it is opened
+startupProbe: # two minutes: a store that was killed is repaired when it is opened
   httpGet: {path: /healthz, port: http}
   periodSeconds: 2
   failureThreshold: 60
