@@ -1,6 +1,6 @@
 """`protocol: otlp`: the responses over HTTP (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP Response"). gRPC is not supported.
 
-Requests that must not be retried according to the specification are not retried, except those that were not the same (413) or
+Requests that the specification forbids to retry are not retried, except those that were not the same (413) or
 did not arrive (408), and those that fail until a person changes something (401, 403, 404).
 """
 
