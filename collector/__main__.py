@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE if done.code else STOPPED
     try:
         settings = load(chosen.config)
-    except WrongSettings as wrong:
-        for mistake in wrong.mistakes:
+    except WrongSettings as error:
+        for mistake in error.mistakes:
             sys.stderr.write(f"forklore collector: {mistake}\n")
         return WRONG_SETTINGS
     if chosen.check:
@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         asyncio.run(_run(settings))
-    except (CannotListen, StoreUnavailable) as wrong:
-        sys.stderr.write(f"forklore collector: {wrong}\n")
+    except (CannotListen, StoreUnavailable) as error:
+        sys.stderr.write(f"forklore collector: {error}\n")
         return UNAVAILABLE
     return STOPPED
 

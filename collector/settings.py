@@ -164,8 +164,8 @@ class Settings(BaseSettings):
         if value is not None:
             try:
                 value.read_text()
-            except (OSError, UnicodeDecodeError) as wrong:
-                why = getattr(wrong, "strerror", None) or "not UTF-8"
+            except (OSError, UnicodeDecodeError) as error:
+                why = getattr(error, "strerror", None) or "not UTF-8"
                 raise ValueError(f"a readable file with the password in it ({why})") from None
         return value
 
@@ -177,8 +177,8 @@ class Settings(BaseSettings):
     @field_validator("store")
     @classmethod
     def _store(cls, value: str) -> str:
-        if wrong := wrong_dsn(value):
-            raise ValueError(wrong)
+        if mistake := wrong_dsn(value):
+            raise ValueError(mistake)
         return value
 
     @field_validator("token_file", "read_token_file", "ingest_token_file")
@@ -187,10 +187,10 @@ class Settings(BaseSettings):
         if value is not None:
             try:
                 tokens_in(value.read_bytes())
-            except OSError as wrong:
-                raise ValueError(f"a readable file with a token in it ({wrong.strerror})") from None
-            except ValueError as wrong:
-                raise ValueError(f"a file with a token in each line; of this one: {wrong}") from None
+            except OSError as error:
+                raise ValueError(f"a readable file with a token in it ({error.strerror})") from None
+            except ValueError as error:
+                raise ValueError(f"a file with a token in each line; of this one: {error}") from None
         return value
 
     @field_validator("trusted_proxies")
@@ -199,8 +199,8 @@ class Settings(BaseSettings):
         for network in value:
             try:
                 ipaddress.ip_network(network)
-            except ValueError as wrong:
-                raise ValueError(f"networks such as 10.0.0.7/32, fd00::/8 ({wrong})") from None
+            except ValueError as error:
+                raise ValueError(f"networks such as 10.0.0.7/32, fd00::/8 ({error})") from None
         return value
 
     @model_validator(mode="after")
@@ -231,8 +231,8 @@ def load(path: Path | None) -> Settings:
     given, mistakes = _file(path), _stray_environment()
     try:
         settings = Settings(**given)
-    except ValidationError as wrong:
-        raise WrongSettings(mistakes + [_line(cast("Mapping[str, Any]", error)) for error in wrong.errors()]) from None
+    except ValidationError as error:
+        raise WrongSettings(mistakes + [_line(cast("Mapping[str, Any]", one)) for one in error.errors()]) from None
     if mistakes:
         raise WrongSettings(mistakes)
     return settings
@@ -243,10 +243,10 @@ def _file(path: Path | None) -> dict[str, Any]:
         return {}
     try:
         given = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as wrong:
-        raise WrongSettings([f"--config {path}: cannot be read: {getattr(wrong, 'strerror', None) or wrong}"]) from None
-    except yaml.YAMLError as wrong:
-        raise WrongSettings([f"--config {path}: is not YAML: {' '.join(str(wrong).split())}"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongSettings([f"--config {path}: cannot be read: {getattr(error, 'strerror', None) or error}"]) from None
+    except yaml.YAMLError as error:
+        raise WrongSettings([f"--config {path}: is not YAML: {' '.join(str(error).split())}"]) from None
     if given is None:
         return {}
     if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):

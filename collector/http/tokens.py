@@ -60,9 +60,9 @@ class TokenFile:
                 if self._seen is not None:
                     _log.info("%s changed: %d tokens hold from now on", self._path, len(tokens))
                 self._tokens, self._seen, self._complained = tokens, seen, False
-        except (OSError, ValueError) as wrong:
+        except (OSError, ValueError) as error:
             if not self._complained:
-                _log.warning("%s cannot be read (%s): the last tokens stay", self._path, wrong)
+                _log.warning("%s cannot be read (%s): the last tokens stay", self._path, error)
                 self._complained = True
         return self._tokens
 

@@ -57,8 +57,8 @@ def _gzip(body: bytes) -> Iterator[bytes]:
         while not member.eof:
             try:
                 piece = member.decompress(rest, GZIP_STEP)
-            except zlib.error as wrong:
-                raise InvalidBody(f"not gzip: {wrong}") from None
+            except zlib.error as error:
+                raise InvalidBody(f"not gzip: {error}") from None
             rest = member.unconsumed_tail
             if not piece and not rest and not member.eof:
                 raise InvalidBody("gzip: it ends too early")
@@ -78,8 +78,8 @@ def _zstd(body: bytes) -> Iterator[bytes]:
             at += len(step)
             try:
                 piece = frame.decompress(step)
-            except zstandard.ZstdError as wrong:
-                raise InvalidBody(f"not zstd: {wrong}") from None
+            except zstandard.ZstdError as error:
+                raise InvalidBody(f"not zstd: {error}") from None
             yield piece
         at -= len(frame.unused_data)
 

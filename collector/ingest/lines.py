@@ -36,8 +36,8 @@ def check_lines(body: bytes, max_line: int, max_lines: int) -> CheckedBatch:
             continue
         try:
             check(orjson.loads(line), checked)
-        except orjson.JSONDecodeError as wrong:
-            checked.refused.append((number, f"not JSON: {wrong}"))
-        except Refused as wrong:
-            checked.refused.append((number, str(wrong)))
+        except orjson.JSONDecodeError as error:
+            checked.refused.append((number, f"not JSON: {error}"))
+        except Refused as error:
+            checked.refused.append((number, str(error)))
     return checked

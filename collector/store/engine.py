@@ -129,8 +129,8 @@ class Engine:
     @classmethod
     def open(cls, dsn: str, password: str | None = None) -> Engine:
         """Makes folder and database where there are none. Raises `StoreUnavailable`."""
-        if wrong := wrong_dsn(dsn):
-            raise StoreUnavailable(wrong)
+        if mistake := wrong_dsn(dsn):
+            raise StoreUnavailable(mistake)
         common.set_setting("autogenerate_session_id", False)  # a session would make a server answer one query at a time
         if dsn.startswith("http"):
             return cls._remote(dsn, password)
@@ -139,10 +139,10 @@ class Engine:
         try:
             _check_folder(path)
             return cls(lambda: _embedded(path), str(path), folder, embedded=True)
-        except (ImportError, OSError, ClickHouseError) as wrong_place:
+        except (ImportError, OSError, ClickHouseError) as error:
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
-            raise unavailable(wrong_place, str(path)) from wrong_place
+            raise unavailable(error, str(path)) from error
 
     @classmethod
     def _remote(cls, dsn: str, password: str | None) -> Engine:
@@ -167,8 +167,8 @@ class Engine:
         try:
             try:
                 return cls(connect, where, None, embedded=False)
-            except ClickHouseError as wrong:
-                if getattr(wrong, "code", None) != 81:  # the database is not there yet
+            except ClickHouseError as error:
+                if getattr(error, "code", None) != 81:  # the database is not there yet
                     raise
             maker = connect(None)
             try:
@@ -176,8 +176,8 @@ class Engine:
             finally:
                 maker.close()
             return cls(connect, where, None, embedded=False)
-        except (OSError, ClickHouseError) as wrong_server:
-            raise unavailable(wrong_server, where) from None  # its cause may hold the password
+        except (OSError, ClickHouseError) as error:
+            raise unavailable(error, where) from None  # its cause may hold the password
 
     def close(self) -> None:
         self.reader.close()
