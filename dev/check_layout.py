@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -39,15 +38,8 @@ def faults(files: Mapping[str, str]) -> Iterator[str]:
 
 
 def main() -> int:
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *(f"{folder}/*.py" for folder in PRODUCT)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    paths = [file for file in listed.stdout.splitlines() if (ROOT / file).is_file()]
-    found = list(faults({file: (ROOT / file).read_text() for file in paths}))
+    paths = [path for folder in PRODUCT for path in sorted((ROOT / folder).rglob("*.py"))]
+    found = list(faults({str(path.relative_to(ROOT)): path.read_text() for path in paths}))
     sys.stdout.writelines(f"{one}\n" for one in found)
     return 1 if found else 0
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import ast
 import io
+import os
 import re
-import subprocess
 import sys
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["Found", "Rules", "main", "read_rules", "violations"]
+__all__ = ["Found", "Rules", "files", "main", "read_rules", "violations"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 WORDS: Final = "dev/words.txt"
@@ -134,19 +134,22 @@ def _parts(name: str) -> str:
     return " ".join(_PART.findall(name)).lower()
 
 
-def main(arguments: list[str]) -> int:
+def files(paths: Sequence[str]) -> Iterator[str]:
+    """All files of the checkout, or those at or below these paths, without hidden folders and what Python leaves in others."""
+    for place in sorted(ROOT / path for path in paths) or [ROOT]:
+        if place.is_file():
+            yield str(place.relative_to(ROOT))
+        for folder, folders, names in os.walk(place):
+            folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__pycache__")
+            yield from (str((Path(folder) / name).relative_to(ROOT)) for name in sorted(names))
+
+
+def main(arguments: Sequence[str]) -> int:
     rules = read_rules((ROOT / WORDS).read_text())
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
     found: list[Found] = []
-    for file in listed.stdout.splitlines():
+    for file in files(arguments):
         path = ROOT / file
-        if file not in SKIPPED and path.is_file() and (path.suffix == ".py" or path.suffix in TEXTS):
+        if file not in SKIPPED and (path.suffix == ".py" or path.suffix in TEXTS):
             found += violations(file, path.read_text(errors="replace"), rules)
     for one in found:
         sys.stdout.write(f"{one.file}:{one.line}: {one.where} {one.word!r} is gone: {one.instead}\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.check_words import Found, read_rules, violations
+from dev.check_words import Found, files, read_rules, violations
 
 RULES = read_rules("""
 # a comment
@@ -89,3 +89,10 @@ def test_a_wrong_line_is_refused_with_its_number(line: str, reason: str) -> None
 def test_the_rules_of_the_tree_are_well_formed() -> None:
     rules = read_rules((Path(__file__).parents[2] / "dev/words.txt").read_text())
     assert rules.gone and rules.exceptions
+
+
+def test_all_files_of_the_checkout_are_read_and_no_caches() -> None:
+    found = set(files([]))
+    assert {"README.md", "dev/words.txt", ".importlinter", "bpf/fork.c", "tests/dev/test_check_words.py"} <= found
+    assert not [file for file in found if "__pycache__" in file or file.startswith((".git/", ".venv/", ".cache/"))]
+    assert set(files(["dev/words.txt", "wire"])) == {file for file in found if file.startswith("wire/")} | {"dev/words.txt"}
