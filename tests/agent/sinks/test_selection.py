@@ -40,7 +40,7 @@ def test_a_selection_without_conditions_selects_all(attribution):
 
 
 @pytest.mark.parametrize(
-    ("include", "exclude", "taken"),
+    ("include", "exclude", "selected"),
     [
         ((), ("kube-system",), ["shop", "team-a", "team-b"]),
         (("shop",), (), ["shop"]),
@@ -51,19 +51,19 @@ def test_a_selection_without_conditions_selects_all(attribution):
         (("team",), (), []),
     ],
 )
-def test_namespaces_are_names_or_patterns(include, exclude, taken):
+def test_namespaces_are_names_or_patterns(include, exclude, selected):
     selection = Selection(include, exclude)
     found = [
         one
         for one in ("kube-system", "shop", "team-a", "team-b")
         if selection.selects_attribution(an_attribution(namespace=one))
     ]
-    assert found == taken
+    assert found == selected
     assert not selection.selects_all_attributions
 
 
 @pytest.mark.parametrize(
-    ("requirement", "taken"),
+    ("requirement", "selected"),
     [
         (LabelRequirement("app", frozenset(["cart"]), True), ["cart"]),
         (("app", frozenset(["cart", "pay"]), True), ["cart", "pay"]),
@@ -72,10 +72,10 @@ def test_namespaces_are_names_or_patterns(include, exclude, taken):
         (LabelRequirement("app", None, False), [None]),
     ],
 )
-def test_a_label_must_or_must_not_have_one_of_some_values(requirement, taken):
+def test_a_label_must_or_must_not_have_one_of_some_values(requirement, selected):
     selection = Selection(labels=[requirement])
     labels = {"cart": {"app": "cart"}, "pay": {"app": "pay"}, None: {"tier": "web"}}
-    assert [name for name, those in labels.items() if selection.selects_attribution(an_attribution(labels=those))] == taken
+    assert [name for name, those in labels.items() if selection.selects_attribution(an_attribution(labels=those))] == selected
 
 
 def test_all_label_requirements_must_be_met():

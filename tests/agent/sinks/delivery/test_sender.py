@@ -367,8 +367,10 @@ HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\nFeb 30 node1 sshd: root logged in\u202eevi
 async def test_a_receivers_text_is_escaped_in_log_and_state(receiver, caplog, status):
     caplog.set_level(logging.INFO)
     # As a protocol whose author forgot about it would hand it on.
-    fates = {200: Result.ACCEPTED, 400: Result.REJECTED, 401: Result.HOLD, 413: Result.SPLIT, 500: Result.RETRY}
-    outcomes = Outcomes(Outcome(fates[status], HOSTILE.decode() + "x" * 100_000, rejected_items=(0,) if status == 200 else ()))
+    results = {200: Result.ACCEPTED, 400: Result.REJECTED, 401: Result.HOLD, 413: Result.SPLIT, 500: Result.RETRY}
+    outcomes = Outcomes(
+        Outcome(results[status], HOSTILE.decode() + "x" * 100_000, rejected_items=(0,) if status == 200 else ())
+    )
     scene = SenderScene(receiver.url, interpret=outcomes)
     scene.put(1)
     states = []

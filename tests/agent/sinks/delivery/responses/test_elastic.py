@@ -31,25 +31,25 @@ def given_to(*items, **headers):
 @pytest.mark.parametrize(
     ("status", "error", "group"),
     [
-        (201, None, "taken"),
-        (200, None, "taken"),
-        (409, CONFLICT, "taken"),
-        (429, BUSY, "again"),
-        (408, "timeout", "again"),
-        (500, "internal", "again"),
-        (503, "unavailable_shards_exception", "again"),
-        (400, MAPPING, "refused"),
-        (400, STRICT, "refused"),
-        (403, "cluster_block_exception", "refused"),
-        (404, "index_not_found_exception", "refused"),
-        (410, "gone", "refused"),
+        (201, None, "accepted"),
+        (200, None, "accepted"),
+        (409, CONFLICT, "accepted"),
+        (429, BUSY, "retried"),
+        (408, "timeout", "retried"),
+        (500, "internal", "retried"),
+        (503, "unavailable_shards_exception", "retried"),
+        (400, MAPPING, "rejected"),
+        (400, STRICT, "rejected"),
+        (403, "cluster_block_exception", "rejected"),
+        (404, "index_not_found_exception", "rejected"),
+        (410, "gone", "rejected"),
     ],
 )
 def test_each_item_has_a_result_of_its_own(status, error, group):
     outcome = given_to(an_item(201), an_item(status, error))
     assert outcome.result is Result.ACCEPTED
-    assert (outcome.rejected_items, outcome.retry_items) == ((1,) * (group == "refused"), (1,) * (group == "again"))
-    assert group == "taken" or error in outcome.text
+    assert (outcome.rejected_items, outcome.retry_items) == ((1,) * (group == "rejected"), (1,) * (group == "retried"))
+    assert group == "accepted" or error in outcome.text
 
 
 def test_a_conflict_of_a_create_is_accepted():
