@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["Found", "Rules", "files", "main", "read_rules", "violations"]
+__all__ = ["Allowed", "Found", "Rules", "files", "main", "read_rules", "violations"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 WORDS: Final = "dev/words.txt"
@@ -40,9 +40,10 @@ class Gone(NamedTuple):
 
 
 class Allowed(NamedTuple):
-    """Files in which a word stays, and why."""
+    """Files in which a word stays, and why. `pattern` matches all of it."""
 
     files: str
+    pattern: re.Pattern[str]
     word: str
     reason: str
 
@@ -65,38 +66,36 @@ class Found(NamedTuple):
 
 
 def read_rules(text: str) -> Rules:
-    """Raises ValueError, with the line's number, for a line of another shape and for an exception to a word of no rule."""
+    """Raises ValueError, with the line's number, for a line of another shape."""
     gone: list[Gone] = []
-    exceptions: list[tuple[int, Allowed]] = []
+    exceptions: list[Allowed] = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         match [field.strip() for field in line.split(" | ")]:
             case [("name" | "text" | "both") as where, word, instead] if word and instead:
                 gone.append(Gone(where, _compiled(number, word), word, instead))
-            case ["except", files, word, reason] if reason:
-                exceptions.append((number, Allowed(files, word, reason)))
+            case ["except", files, word, reason] if word and reason:
+                exceptions.append(Allowed(files, _compiled(number, word), word, reason))
             case _:
                 raise ValueError(
                     f"{WORDS}:{number}: a line is `name|text|both | word | instead` or `except | files | word | reason`"
                 )
-    known = {one.word for one in gone}
-    for number, exception in exceptions:
-        if exception.word not in known:
-            raise ValueError(f"{WORDS}:{number}: an exception to {exception.word!r}, which no line above forbids")
-    return Rules(tuple(gone), tuple(exception for _, exception in exceptions))
+    return Rules(tuple(gone), tuple(exceptions))
 
 
-def violations(file: str, content: str, rules: Rules) -> Iterator[Found]:
-    """`file`: its path from the checkout's root."""
-    allowed = {one.word for one in rules.exceptions if fnmatchcase(file, one.files)}
-    gone = [one for one in rules.gone if one.word not in allowed]
+def violations(file: str, content: str, rules: Rules, used: set[Allowed]) -> Iterator[Found]:
+    """`file`: its path from the checkout's root. Adds to `used` the exceptions that allowed a word."""
+    allowed = [one for one in rules.exceptions if fnmatchcase(file, one.files)]
     pieces = _python(content) if file.endswith(".py") else [(1, "text", content)]
     for start, kind, text in [(0, "name", _parts(file)), *pieces]:
-        for one in gone:
-            if one.where in (kind, "both"):
-                for match in one.pattern.finditer(text):
-                    yield Found(file, start + text.count("\n", 0, match.start()), " ".join(match[0].split()), one.instead, kind)
+        for one in rules.gone:
+            for match in one.pattern.finditer(text) if one.where in (kind, "both") else ():
+                word = " ".join(match[0].split())
+                if exceptions := [one for one in allowed if one.pattern.fullmatch(word)]:
+                    used.update(exceptions)
+                else:
+                    yield Found(file, start + text.count("\n", 0, match.start()), word, one.instead, kind)
 
 
 def _compiled(number: int, word: str) -> re.Pattern[str]:
@@ -147,13 +146,17 @@ def files(paths: Sequence[str]) -> Iterator[str]:
 def main(arguments: Sequence[str]) -> int:
     rules = read_rules((ROOT / WORDS).read_text())
     found: list[Found] = []
+    used: set[Allowed] = set()
     for file in files(arguments):
         path = ROOT / file
         if file not in SKIPPED and (path.suffix == ".py" or path.suffix in TEXTS):
-            found += violations(file, path.read_text(errors="replace"), rules)
+            found += violations(file, path.read_text(errors="replace"), rules, used)
     for one in found:
         sys.stdout.write(f"{one.file}:{one.line}: {one.where} {one.word!r} is gone: {one.instead}\n")
-    return 1 if found else 0
+    unused = [] if arguments else [one for one in rules.exceptions if one not in used]
+    for exception in unused:
+        sys.stdout.write(f"{WORDS}: the exception to {exception.word!r} in {exception.files} is needed nowhere\n")
+    return 1 if found or unused else 0
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.check_words import Found, files, read_rules, violations
+from dev.check_words import Allowed, Found, files, read_rules, violations
 
 RULES = read_rules("""
 # a comment
@@ -18,7 +18,7 @@ except | tests/data/*.py | trolls? | recorded elsewhere
 
 
 def found(content: str, file: str = "agent/module.py") -> list[tuple[int, str, str]]:
-    return [(one.line, one.where, one.word.lower()) for one in violations(file, content, RULES)]
+    return [(one.line, one.where, one.word.lower()) for one in violations(file, content, RULES, set())]
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,16 @@ def test_an_exception_holds_for_its_files_and_its_word_only() -> None:
     assert [word for _, _, word in found("troll = gnome\n")] == ["troll", "gnome"]
 
 
+def test_an_exception_that_allowed_a_word_is_known_as_used() -> None:
+    used: set[Allowed] = set()
+    list(violations("tests/data/recorded.py", "nothing = 1\n", RULES, used))
+    assert used == set()
+    list(violations("tests/data/recorded.py", "troll = 1\n", RULES, used))
+    assert used == set(RULES.exceptions)
+
+
 def test_a_finding_names_file_line_word_and_replacement() -> None:
-    (one,) = violations("agent/module.py", "troll = 1\n", RULES)
+    (one,) = violations("agent/module.py", "troll = 1\n", RULES, set())
     assert one == Found("agent/module.py", 1, "troll", "processes", "name")
 
 
@@ -77,7 +85,7 @@ def test_a_finding_names_file_line_word_and_replacement() -> None:
         ("name | gnome | ", "a line is"),
         ("except | agent/* | gnome", "a line is"),
         ("except | agent/* | gnome | ", "a line is"),
-        ("except | agent/* | gnome | history", "no line above forbids"),
+        ("except | agent/* | gnome( | history", "no regular expression"),
         ("name | gnome( | worker", "no regular expression"),
     ],
 )
