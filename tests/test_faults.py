@@ -1,4 +1,4 @@
-"""The fault proxy itself: what a client sees, and what the receiver behind it has got."""
+"""The fault proxy itself: what a client sees, and what the receiver behind it gets."""
 
 import asyncio
 import ssl
@@ -15,7 +15,7 @@ from tests.messages import read_answer
 
 
 class Receiver:
-    """Keeps the bodies that it gets, and answers with their length."""
+    """Keeps the bodies that it gets, and responds with their length."""
 
     def __init__(self):
         self.bodies = []
@@ -190,7 +190,7 @@ async def test_a_body_is_read_slowly(receiver, session):
         proxy.play(Slow(1_000_000))
         start = time.monotonic()
         assert await post(session, proxy, b"x" * 400_000) == (200, "400000 bytes")
-        assert time.monotonic() - start >= 0.4  # which 1 MB/s can't be quicker than
+        assert time.monotonic() - start >= 0.4  # 1 MB/s takes at least so long
     assert receiver.bodies == [b"x" * 400_000]
 
 
@@ -209,7 +209,7 @@ async def test_the_proxy_can_stop_and_start_at_the_same_address(receiver, sessio
         for _ in range(3):
             with pytest.raises(aiohttp.ClientConnectionError):
                 await post(session, proxy)
-        with pytest.raises(aiohttp.ClientConnectorError):  # refused, not merely broken
+        with pytest.raises(aiohttp.ClientConnectorError):  # refused, not reset
             await post(session, proxy)
         proxy.back()
         assert await post(session, proxy) == (200, "5 bytes")

@@ -32,7 +32,7 @@ def settings_of(tmp_path):
 
 @pytest.fixture
 def complaint(settings_of):
-    """The one line that a text is refused with."""
+    """The only line of the error for a text."""
 
     def read(text):
         with pytest.raises(SettingsError) as refusal:

@@ -1,4 +1,4 @@
-"""The settings of a sink's way: TLS files, proxy, and no credentials anywhere that somebody could read them."""
+"""The settings of a sink's connection: TLS files, proxy, and credentials that are never shown."""
 
 import pytest
 

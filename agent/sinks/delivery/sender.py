@@ -145,7 +145,7 @@ class Sender:
         self._queue.complete(batch, delivered=delivered, lost={"rejected": lost} if lost else {}, instead=instead)
 
     def _lose(self, batch: Batch, reason: str, text: str) -> None:
-        log.error("sink %s: gave a batch of %d events up, counted as lost{%s}: %s", self.name, batch.events, reason, text)
+        log.error("sink %s: discarded a batch of %d events, counted as lost{%s}: %s", self.name, batch.events, reason, text)
         self._queue.complete(batch, delivered={}, lost={reason: batch.forks})
 
     def _back_off(self, outcome: Outcome, jitter: Uniform) -> float:

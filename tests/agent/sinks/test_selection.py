@@ -66,7 +66,7 @@ def test_namespaces_are_names_or_patterns(include, exclude, selected):
     ("requirement", "selected"),
     [
         (LabelRequirement("app", frozenset(["cart"]), True), ["cart"]),
-        (("app", frozenset(["cart", "pay"]), True), ["cart", "pay"]),
+        (LabelRequirement("app", frozenset(["cart", "pay"]), True), ["cart", "pay"]),
         (LabelRequirement("app", frozenset(["cart"]), False), ["pay", None]),
         (LabelRequirement("app", None, True), ["cart", "pay"]),
         (LabelRequirement("app", None, False), [None]),

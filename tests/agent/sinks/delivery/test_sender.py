@@ -193,19 +193,19 @@ async def test_a_batch_without_an_accepted_item_keeps_its_id(receiver):
         ([7, 7, 7], {"rejected_count": 2}, {7: 1}, {7: 2}),
         # With several cgroups it is unknown which were delivered: the sums are right, under NO_CGROUP.
         ([7, 8, 8], {"rejected_count": 2}, {NO_CGROUP: 1}, {NO_CGROUP: 2}),
-        # All of them: theirs.
+        # All forks: of their own cgroups.
         ([7, 8, 8], {"rejected_count": 3}, {}, {7: 1, 8: 2}),
         ([7, 8, 8], {"rejected_count": 99}, {}, {7: 1, 8: 2}),
-        # A number that came beside places: of what is left.
+        # A count beside indices: of the remaining items.
         ([7, 8, 8, 9], {"rejected_count": 1, "rejected_items": (3,)}, {NO_CGROUP: 2}, {NO_CGROUP: 1, 9: 1}),
         ([7, 7, 8], {"rejected_count": 1, "rejected_items": (2,)}, {7: 1}, {7: 1, 8: 1}),
         ([7, 7, 7], {"rejected_count": 1, "rejected_items": (2,)}, {7: 1}, {7: 2}),
-        # Forks before events of the agent's own.
+        # Forks are taken to be rejected before agent events.
         ([7, NO_CGROUP, NO_CGROUP], {"rejected_count": 1}, {}, {7: 1}),
         ([NO_CGROUP, NO_CGROUP], {"rejected_count": 1}, {}, None),
-        # Those by their places are no forks at all.
+        # The rejected indices include agent events.
         ([7, NO_CGROUP, 8, NO_CGROUP], {"rejected_items": (0, 1)}, {8: 1}, {7: 1}),
-        # Places that are not there, or twice.
+        # Indices outside of the batch, or twice.
         ([7, 8], {"rejected_items": (2, -1, 10**9, 1, 1), "retry_items": (5,)}, {7: 1}, {8: 1}),
         ([7, 8], {"rejected_items": (0,), "retry_items": (0,)}, {8: 1}, {7: 1}),
         ([7, 8], {"rejected_items": (0, 1)}, {}, {7: 1, 8: 1}),
@@ -366,7 +366,7 @@ HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\nFeb 30 node1 sshd: root logged in\u202eevi
 @pytest.mark.parametrize("status", [200, 400, 401, 413, 500])
 async def test_a_receivers_text_is_escaped_in_log_and_state(receiver, caplog, status):
     caplog.set_level(logging.INFO)
-    # As a protocol whose author forgot about it would hand it on.
+    # As if a protocol passed the text on unescaped.
     results = {200: Result.ACCEPTED, 400: Result.REJECTED, 401: Result.HOLD, 413: Result.SPLIT, 500: Result.RETRY}
     outcomes = Outcomes(
         Outcome(results[status], HOSTILE.decode() + "x" * 100_000, rejected_items=(0,) if status == 200 else ())
@@ -420,8 +420,8 @@ async def test_rejected_events_are_logged_with_the_reason(receiver, caplog):
         scene.put(many)
     await scene.ship()
     first, second, third = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
-    assert first == "sink siem: gave a batch of 4 events up, counted as lost{rejected}: 400 no such field"
-    assert second.startswith("sink siem: gave a batch of 1 events up, counted as lost{too_large}: 413")
+    assert first == "sink siem: discarded a batch of 4 events, counted as lost{rejected}: 400 no such field"
+    assert second.startswith("sink siem: discarded a batch of 1 events, counted as lost{too_large}: 413")
     assert third.startswith("sink siem: the receiver rejected 1 of 2 events: 200 ")
 
 
@@ -491,7 +491,7 @@ async def test_a_compressed_response_is_decompressed_up_to_the_limit(receiver):
 
 async def test_cookies_are_neither_kept_nor_sent(receiver):
     receiver.answers = [(200, {"Set-Cookie": "a=b"}, b"")]
-    scene = SenderScene(receiver.url.replace("127.0.0.1", "localhost"))  # an address would be given none in any case
+    scene = SenderScene(receiver.url.replace("127.0.0.1", "localhost"))  # cookies are not kept for addresses anyway
     scene.put()
     scene.put()
     await scene.ship()

@@ -71,7 +71,7 @@ async def test_after_any_fault_the_batch_is_sent_again_and_nothing_is_lost(recei
     assert scene.queue.delivered == {7: 20}
     assert scene.queue.lost == {}
     assert in_order(receiver) == [tuple(range(at, at + 5)) for at in (0, 5, 10, 15)]
-    # Each try is one that the fault was played to, or one that was let through: none came out of nowhere.
+    # Each try was either the one with the fault or one that was forwarded.
     assert [request.forwarded for request in proxy.requests].count(True) == len(receiver.tries)
     assert len({request.key for request in proxy.requests}) == 4
     unheard = fault in (Reset("forwarded"), Half(Forward()))
@@ -102,7 +102,7 @@ async def test_a_batch_is_split_when_413_comes_before_the_body_was_read(receiver
         await scene.ship()
     assert (scene.queue.delivered, scene.queue.lost) == ({7: 16}, {"too_large": {7: 1}})
     assert receiver.accepted == [*range(16)]
-    assert scene.sender.responses["413"] >= 7  # 8, 4, 4 events and again, and the single one; more, where the answer did drown
+    assert scene.sender.responses["413"] >= 7  # 8, 4, 4 events and again, and the single one; more, when the response got lost
 
 
 async def test_a_closed_kept_connection_is_no_failure(receiver):
@@ -169,7 +169,7 @@ async def test_a_receiver_that_stops_during_a_batch_loses_nothing(receiver):
                 proxy.back()
             await until(lambda: not len(scene.queue))
     assert scene.queue.delivered == {7: 90}
-    # What was on its way when the proxy went may be read by the receiver after the next try of it: the first of each counts.
+    # The receiver may read a request that was open when the proxy stopped after its next try: the first of each counts.
     assert list(dict.fromkeys(in_order(receiver))) == [(at, at + 1, at + 2) for at in range(0, 90, 3)]
 
 
@@ -210,7 +210,7 @@ def connected_to(address):
     """This process's sockets that are connected to the address."""
     found = 0
     for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):  # it was closed meanwhile, or is not connected
+        with suppress(OSError):  # it is closed or not connected
             if str(descriptor.readlink()).startswith("socket:"):
                 with socket.socket(fileno=os.dup(int(descriptor.name))) as one:
                     found += one.getpeername() == address
@@ -238,7 +238,7 @@ async def test_a_response_that_never_ends_is_cut_off(receiver):
         scene.put()
         await scene.ship()
     assert scene.sender.responses == {"timeout": 1, "200": 1}
-    assert scene.seconds[0] > 0.5  # not by the other limit
+    assert scene.seconds[0] > 0.5  # not by the other timeout
 
 
 async def test_a_connection_attempt_times_out():
@@ -281,7 +281,7 @@ async def test_two_senders_do_not_delay_each_other(receiver):
 @pytest.mark.parametrize(
     ("url", "state"),
     [
-        # Too long for a request: the resolver fails at once, on any machine.
+        # Too long for DNS: the resolver fails at once, on any machine.
         ("http://" + "x." * 130 + "example/", "retry: " + "x." * 130 + "example:80: unknown host name: "),
         ("http://a..b/secret", "hold: a..b:80: url, headers or token are not valid in an HTTP request"),
     ],
@@ -318,7 +318,7 @@ def test_no_sequence_of_faults_and_restarts_loses_or_reorders(faults, batches, c
             proxy.play(*faults)
             for cgroups in batches:
                 scene.put(cgroup=cgroups)
-            for requests in cancelled:  # an agent that is stopped and started again
+            for requests in cancelled:  # an agent that is restarted
                 async with scene.running():
                     await until(lambda many=requests: len(proxy.requests) >= many or not len(scene.queue))
             await scene.ship()
@@ -328,7 +328,7 @@ def test_no_sequence_of_faults_and_restarts_loses_or_reorders(faults, batches, c
     receiver, scene = asyncio.run(live())
     assert set(scene.queue.lost) <= {"too_large"}
     assert scene.queue.delivered.total() + sum(lost.total() for lost in scene.queue.lost.values()) == scene.sent
-    # A 413 may come for a part of what was taken before it: too large is counted for at most one event each.
+    # A 413 may come for a part that was accepted before: at most one event each is counted as too large.
     first = list(dict.fromkeys(receiver.accepted))
     assert first == sorted(first)
     assert len(first) >= scene.queue.delivered.total()

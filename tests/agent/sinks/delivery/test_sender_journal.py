@@ -52,7 +52,7 @@ async def test_through_faults_and_restarts_every_fork_arrives_and_counts_once(re
             enough = len(proxy.requests) + len(faults) + 1
             async with scene.running():
                 await until(lambda enough=enough: len(proxy.requests) >= enough)
-            await journal.close()  # which commits nothing: as a death would leave it
+            await journal.close()  # without a commit, as after a crash
         journal, scene = await started()
         await until_empty(scene, journal)
     account = journal.account(STREAM, "siem")

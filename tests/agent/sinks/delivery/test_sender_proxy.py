@@ -15,7 +15,7 @@ from tests.messages import fields_of, read_head
 
 from .sender_scene import SenderScene, until
 
-CREDENTIALS = "agent:hunter2%40home"  # as a URL has them
+CREDENTIALS = "agent:hunter2%40home"  # encoded as in a URL
 SHOWN = "Basic " + b64encode(b"agent:hunter2@home").decode()
 
 
@@ -60,7 +60,7 @@ class Proxy:
                     client.sendall(b"HTTP/1.1 200 Connected\r\n\r\n") if method == "CONNECT" else server.sendall(head)
                     self._join(client, server)
         except (OSError, ValueError):
-            pass  # the client left, or said nothing that can be understood
+            pass  # the client closed the connection, or sent no valid request
 
     @staticmethod
     def _readable(pair):

@@ -102,7 +102,7 @@ async def test_a_receiver_without_tls_at_an_https_url_is_named(receiver, ca):
 
 async def test_a_tls_receiver_at_an_http_url_is_named(receiver):
     with FaultProxy(receiver.address) as proxy:
-        proxy.usual = Garbage(b"\x15\x03\x01\x00\x02\x02\x0a")  # the alert unexpected_message; others just reset
+        proxy.usual = Garbage(b"\x15\x03\x01\x00\x02\x02\x0a")  # the alert unexpected_message; other servers reset
         scene = scene_of(proxy)
         async with scene.running():
             await until(lambda: scene.sender.responses)
@@ -178,7 +178,7 @@ async def test_a_replaced_client_certificate_is_used_without_a_restart(receiver,
         async with scene.running():
             await until(lambda: not len(scene.queue))
             proxy.tls = authority.server(wants=others)
-            put_in_place(others)  # while the connection from before is still good
+            put_in_place(others)  # while the connection with the old one is still open
             scene.put()
             await until(lambda: not len(scene.queue))
             assert (proxy.connections, proxy.failed_handshakes) == (2, [])

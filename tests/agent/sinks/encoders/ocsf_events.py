@@ -14,7 +14,7 @@ CLASSES = {
     1007: "process_activity",
     1008: "event_log_actvity",
     2004: "detection_finding",
-}  # the name is OCSF's
+}  # OCSF's own spelling
 WORKLOADS = ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob")
 
 

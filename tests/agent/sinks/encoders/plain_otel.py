@@ -153,7 +153,7 @@ def expected(event, body, is_thread=False):
     """`event`: as the native schema has it. `is_thread`: the child is not the leader of its process."""
     rest = {key: value for key, value in event.items() if key not in ("timestamp", "k8s", "container")}
     if "leader_pid" in event:
-        # A process is its own leader, and its start is when it was created; a thread's process is older than the thread.
+        # A process is its own leader, and was created at its start; a thread's process is older than the thread.
         created = "leader_start_time" if is_thread else "start_time"
         named = {"process.creation.time": rest.pop(created)}
         rest = {key: value for key, value in rest.items() if is_thread or not key.startswith("leader_")}

@@ -28,7 +28,7 @@ def encode_event(event):
 @given(real_forks())
 def test_a_forks_event_is_valid_ocsf_with_all_fields_of_the_native_event(fork):
     (event,) = encode_forks([fork])
-    event_without_chain = event | {"unmapped": event["unmapped"] | {"child_ns_pids": []}}  # where null holds a place
+    event_without_chain = event | {"unmapped": event["unmapped"] | {"child_ns_pids": []}}  # whose nulls are intended
     assert list(schema_errors(event_without_chain)) == []
     assert native_fork(event) == native_forks([fork])[0]
 

@@ -103,7 +103,7 @@ def test_a_summary_has_its_numbers_as_numbers(encoder):
     assert {name: named[f"forklore.totals.{name}"] for name in example["totals"]} == example["totals"]
 
 
-# What is unusual
+# Unusual values
 
 
 def test_unknown_fields_are_absent_and_an_empty_list_is_there(encoder):
@@ -166,7 +166,7 @@ def test_invalid_unicode_is_replaced_in_the_item(encoder):
     assert attributes_of(parse_item(item)[1])["forklore.cgroup.path"] == "/p?"
 
 
-# What an operator leaves out
+# Left out attributes
 
 
 def test_left_out_attributes_are_nowhere_and_the_others_unchanged():

@@ -37,7 +37,7 @@ def conventions():
         for constant, name, comment in re.findall(
             r'^([A-Z0-9_]+): Final = "([^"]+)"\n"""\n(.*?)"""', source, re.MULTILINE | re.DOTALL
         ):
-            if not comment.startswith("Deprecated:"):  # "Deprecated in favor of stable" is the same name, grown up
+            if not comment.startswith("Deprecated:"):  # "Deprecated in favor of stable" is the same name, now stable
                 names.add(f"{name}." if constant.endswith("_TEMPLATE") else name)
     return names
 

@@ -22,7 +22,7 @@ def call(interpret, status, body=b"", events=5, **headers):
 
 
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=8)
-# Names that some protocol gives a meaning to, so that what is wrong is wrong in a place where it is looked at.
+# Names that a protocol reads, so that wrong values are where they are read.
 names = st.one_of(
     st.sampled_from(["code", "text", "invalid-event-number"]),
     st.sampled_from(["rejected", "line"]),

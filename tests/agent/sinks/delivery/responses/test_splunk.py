@@ -8,7 +8,7 @@ from agent.sinks.delivery.responses import MAX_BODY_BYTES, Result
 from agent.sinks.delivery.responses.splunk import interpret
 from tests.agent.sinks.delivery.responses.response_bodies import call, content_types, holds, hostile_bodies
 
-# (status, code, Splunk's own text, fate)
+# (status, code, Splunk's own text, result)
 CODES = [
     (200, 0, "Success", Result.ACCEPTED),
     (200, 17, "HEC is healthy", Result.ACCEPTED),
