@@ -9,13 +9,18 @@ from __future__ import annotations
 import hmac
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import orjson
 from aiohttp import web
 
+from wire.http.connections import Bounds
+from wire.http.server import BoundedRunner
+
 __all__ = ["Reports", "serving", "status_app"]
 
+# The kubelet, Prometheus and a few people; each asks for a moment.
+BOUNDS: Final = Bounds(connections=64, anonymous=64, per_address=32, per_credential=32)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -73,7 +78,7 @@ def status_app(reports: Reports, exposition: Exposition, token_file: Path | None
 
 async def serving(app: web.Application, where: str) -> web.AppRunner:
     """`where`: address and port. The caller ends it by its `cleanup`. Raises OSError: the port is taken."""
-    runner = web.AppRunner(app, access_log=None)
+    runner = BoundedRunner(app, BOUNDS)
     await runner.setup()
     host, _, port = where.rpartition(":")
     await web.TCPSite(runner, host.strip("[]"), int(port)).start()

@@ -52,6 +52,13 @@ class Access:
             return False
         return self._fits_cookie(request.cookies.get(COOKIE)) or self.user(request) is not None
 
+    def credential(self, request: web.Request) -> str | None:
+        """A stable name of what an admitted request has shown, without the secret; None where nothing is required."""
+        if not self.required:
+            return None
+        _, _, token = request.headers.get("Authorization", "").partition(" ")
+        return TokenFile.cookie(token.strip()) if token else request.cookies.get(COOKIE) or f"user {self.user(request)}"
+
     def fits(self, token: str) -> bool:
         """A token that is good for reading."""
         return _any(file.fits(token.strip()) for file in self._files[Scope.READ])

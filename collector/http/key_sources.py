@@ -66,7 +66,7 @@ class KeySources:
         ]
 
     def refresh_soon(self) -> None:
-        """A token has shown a key that nobody knows: it may be new."""
+        """A token has shown an unknown key, which may be new."""
         self._wanted.set()
 
     async def refresh(self) -> None:

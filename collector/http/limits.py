@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
+
+from wire.http.connections import network_of
 
 __all__ = ["ConcurrencyLimit", "LimitReached", "RateLimit"]
 
@@ -28,7 +29,7 @@ class RateLimit:
 
     def take(self, address: str) -> float:
         """Seconds until the next request is admitted; 0: this one is."""
-        key, now = _owner(address), self._clock()
+        key, now = network_of(address), self._clock()
         left, then = self._buckets.pop(key, (self._most, now))
         left = min(self._most, left + (now - then) * self._rate)
         wait = 0.0 if left >= 1 else (1 - left) / self._rate
@@ -57,15 +58,3 @@ class ConcurrencyLimit:
         finally:
             self._running -= 1
             self._count(self._running)
-
-
-def _owner(address: str) -> str:
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(parsed)

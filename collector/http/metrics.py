@@ -45,7 +45,10 @@ class Metrics:
             registry=self.registry, buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 0.5, 1, 2.5, 5, 10, 60),
         )  # fmt: skip
         self.turned_away = Counter(
-            "forklore_collector_turned_away", "Requests by why: token, rate, places, host", ["why"], registry=self.registry
+            "forklore_collector_turned_away",
+            "Requests by why: token, rate, places, host, connections",
+            ["why"],
+            registry=self.registry,
         )
         self.exports = Gauge("forklore_collector_exports_open", "Exports being written", registry=self.registry)
         self.exported = Counter("forklore_collector_exported_forks", "Forks exported", ["format"], registry=self.registry)
@@ -57,7 +60,7 @@ class Metrics:
         # Apart, because only those who may read get the version.
         self._build = CollectorRegistry()
         Info("forklore_collector_build", "This collector", registry=self._build).info({"version": VERSION})
-        for why in ("token", "rate", "places", "host"):
+        for why in ("token", "rate", "places", "host", "connections"):
             self.turned_away.labels(why)
         for outcome in ("accepted", "duplicate", "rejected"):
             self.events.labels(outcome)

@@ -23,15 +23,18 @@ from collector.pages.routes import Pages
 from collector.query import StoreReader
 from collector.server import upkeep
 from collector.server.guard import guard
-from collector.server.http_server import Runner
 from collector.server.keys import ACCESS, API_RATE, INGEST, METRICS, PAGE_RATE, READER, STORE
 from collector.settings import Settings
 from collector.store import Store
 from wire.batch import EVENTS_PATH
+from wire.http.connections import Bounds
+from wire.http.server import BoundedRunner
 
 __all__ = ["CannotListen", "make_app", "running_collector"]
 
 GRACE: Final = 2.0  # seconds for responses other than a batch's to be read
+# An agent keeps one connection. All of 5,000 come back at once after a restart, each anonymous for its first request only.
+BOUNDS: Final = Bounds(connections=8192, anonymous=1024, per_address=256, per_credential=6144)
 
 
 class CannotListen(Exception):
@@ -65,9 +68,9 @@ async def running_collector(settings: Settings) -> AsyncIterator[str]:
     """
     store = Store.open(settings.store, settings.retention, settings.store_password)
     app = make_app(settings, store)
-    runner = Runner(
+    runner = BoundedRunner(
         app,
-        access_log=None,
+        BOUNDS,
         auto_decompress=False,  # `collector.ingest.bodies` does, with a bound
         shutdown_timeout=GRACE,
         handle_signals=False,
@@ -84,7 +87,7 @@ async def running_collector(settings: Settings) -> AsyncIterator[str]:
         await asyncio.to_thread(store.close)
 
 
-async def _listen(runner: Runner, listen: str) -> str:
+async def _listen(runner: BoundedRunner, listen: str) -> str:
     """The URL."""
     parts = urlsplit(f"//{listen}")
     try:

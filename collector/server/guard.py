@@ -17,6 +17,7 @@ from collector.http.responses import json_response, refuse
 from collector.server.keys import ACCESS, API_RATE, METRICS, PAGE_RATE
 from collector.store import StoreUnavailable
 from wire.batch import EVENTS_PATH
+from wire.http.server import authenticated
 
 __all__ = ["guard"]
 
@@ -69,6 +70,10 @@ def _admit(request: web.Request) -> None:
     if not may and request.path.startswith("/v1/"):
         challenge = {"WWW-Authenticate": 'Bearer realm="forklore"'}
         _turn_away(request, "token", 401, "a token is required: Authorization: Bearer <token>", challenge)
+    credential = access.credential(request) if may else None
+    if credential and not authenticated(request, credential):
+        headers = {"Connection": "close", "Retry-After": "5"}
+        _turn_away(request, "connections", 429, "this token holds too many connections", headers)
 
 
 def _rate(path: str) -> web.AppKey[RateLimit]:

@@ -13,13 +13,16 @@ __all__ = ["Bounds", "ConnectionCounts", "network_of"]
 class Bounds:
     """What a server grants a client.
 
-    `connections`: in all. `per_address`: of one address (an IPv6 /64) before a credential was shown. Behind a NAT whole
-    clusters come from one address, so a connection counts for its credential from then on: `per_credential`. `header_bytes`:
-    request line and headers together. `header_s`: from the first byte of a request to the end of its headers. `idle_s`: without
-    a request. `body_bytes_per_s`: the least rate at which a body has to arrive, checked every `progress_s`.
+    Connections: `connections` in all; `anonymous` of them before a credential was shown, and of those `per_address` from one
+    address (an IPv6 /64). Whole clusters come from one address behind a NAT, so a connection counts for its credential as soon
+    as it has shown one: `per_credential`. An idle connection takes some 20 KiB.
+
+    Requests: `header_bytes` for the request line and the headers together; `header_s` from the first byte to the end of the
+    headers; `idle_s` without a request; `body_bytes_per_s` is the least rate of a body, checked every `progress_s`.
     """
 
     connections: int
+    anonymous: int
     per_address: int
     per_credential: int
     header_bytes: int = 16 << 10
@@ -44,7 +47,9 @@ class ConnectionCounts:
 
     def admit(self, network: str) -> bool:
         """A new connection from there. False: it is one too many, and was counted as refused."""
-        if self.open >= self._bounds.connections or self._addresses[network] >= self._bounds.per_address:
+        bounds, anonymous = self._bounds, self._addresses.total()
+        full = self.open >= bounds.connections or anonymous >= bounds.anonymous
+        if full or self._addresses[network] >= bounds.per_address:
             self.refused += 1
             return False
         self._addresses[network] += 1

@@ -14,7 +14,14 @@ from wire.http.connections import Bounds, ConnectionCounts, network_of
 from wire.http.server import BoundedRunner, authenticated
 
 BOUNDS = Bounds(
-    connections=20, per_address=8, per_credential=4, header_s=0.4, idle_s=0.8, body_bytes_per_s=1000, progress_s=0.2
+    connections=20,
+    anonymous=16,
+    per_address=8,
+    per_credential=4,
+    header_s=0.4,
+    idle_s=0.8,
+    body_bytes_per_s=1000,
+    progress_s=0.2,
 )
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
@@ -33,11 +40,11 @@ class Here:
         """Sends that, and returns all that comes until the server closes."""
         reader, writer = await self.connect()
         writer.write(request)
-        said = b""
+        response = b""
         with suppress(ConnectionResetError):  # what the server did not read any more makes its kernel reset the connection
             while piece := await reader.read(1 << 16):
-                said += piece
-        return said
+                response += piece
+        return response
 
     def close(self) -> None:
         for writer in self._writers:
@@ -92,8 +99,8 @@ async def test_an_ordinary_request_is_answered() -> None:
 async def test_headers_without_an_end_are_refused_at_their_bound() -> None:
     async with serving() as here:
         fields = b"".join(b"X-%d: " % number + b"a" * 8000 + b"\r\n" for number in range(100))
-        said = await here.ask(b"GET / HTTP/1.1\r\nHost: x\r\n" + fields)
-        assert said.startswith(b"HTTP/1.1 431 ") or not said
+        response = await here.ask(b"GET / HTTP/1.1\r\nHost: x\r\n" + fields)
+        assert response.startswith(b"HTTP/1.1 431 ") or not response
         await emptied(here)
 
 
@@ -175,10 +182,10 @@ async def test_malformed_requests_are_one_line_of_log_without_a_traceback(caplog
     with caplog.at_level(logging.DEBUG):
         async with serving() as here:
             for _ in range(5):
-                said = await here.ask(b"\x16\x03\x01 nonsense\r\n\r\n")
-                assert said.split()[1] == b"400"
-                assert b"nonsense" not in said
-                assert b"aiohttp" not in said.lower()
+                response = await here.ask(b"\x16\x03\x01 nonsense\r\n\r\n")
+                assert response.split()[1] == b"400"
+                assert b"nonsense" not in response
+                assert b"aiohttp" not in response.lower()
     lines = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert [record.getMessage() for record in lines] == ["a malformed request from 127.0.0.1 was answered with 400"]
     assert not lines[0].exc_info
