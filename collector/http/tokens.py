@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 def tokens_in(text: bytes) -> tuple[bytes, ...]:
-    """One a line. Raises ValueError with what is wrong; its text holds nothing of the file."""
+    """One a line. Raises ValueError, whose text has nothing of the file's content."""
     tokens = tuple(token for line in text.splitlines() if (token := line.strip()))
     if not tokens:
         raise ValueError("it is empty")
@@ -27,19 +27,19 @@ def tokens_in(text: bytes) -> tuple[bytes, ...]:
 
 
 class TokenFile:
-    """The tokens as the file has them now: read again when it changes, as Kubernetes swaps a mounted secret under us.
+    """The tokens of a file, which is read again when it changes: Kubernetes replaces mounted secrets.
 
-    Several are good at once, so that they can be exchanged one reader after the other.
+    Several are valid at once, so that they can be exchanged one reader after the other.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._tokens: tuple[bytes, ...] = ()
         self._seen: tuple[int, int, int] | None = None
-        self._complained = False
+        self._has_warned = False
 
     def fits(self, token: str) -> bool:
-        """Compared in constant time, and with each of them, so that no one can guess it letter by letter."""
+        """Compared in constant time with each of them, so that a token cannot be guessed letter by letter."""
         return _any_same(token.encode("utf-8", "surrogateescape"), self._now())
 
     def fits_cookie(self, cookie: str) -> bool:
@@ -47,28 +47,28 @@ class TokenFile:
 
     @staticmethod
     def cookie(token: str) -> str:
-        """Says that the token was shown, without holding it; worth nothing as soon as the file has it no more."""
+        """Proves that the token was presented, without containing it; invalid as soon as the file has the token no more."""
         return _cookie(token.encode("utf-8", "surrogateescape")).decode()
 
     def _now(self) -> tuple[bytes, ...]:
-        """The last good ones while the file is away or empty: a half-done rotation must lock no one out."""
+        """The last valid ones while the file is missing or empty: a half-done rotation must lock out no user."""
         try:
             state = self._path.stat()
             seen = (state.st_mtime_ns, state.st_size, state.st_ino)
             if seen != self._seen:
                 tokens = tokens_in(self._path.read_bytes())
                 if self._seen is not None:
-                    _log.info("%s changed: %d tokens hold from now on", self._path, len(tokens))
-                self._tokens, self._seen, self._complained = tokens, seen, False
+                    _log.info("%s changed: %d tokens are valid now", self._path, len(tokens))
+                self._tokens, self._seen, self._has_warned = tokens, seen, False
         except (OSError, ValueError) as error:
-            if not self._complained:
-                _log.warning("%s cannot be read (%s): the last tokens stay", self._path, error)
-                self._complained = True
+            if not self._has_warned:
+                _log.warning("%s cannot be read (%s): its last tokens stay valid", self._path, error)
+                self._has_warned = True
         return self._tokens
 
 
 def _any_same(shown: bytes, known: tuple[bytes, ...]) -> bool:
-    # Digests are of one length, so that not even that of a token can be measured; a list, so that each is compared.
+    # Digests have one length, so that a token's cannot be measured; a list, so that each is compared.
     digest = hashlib.sha256(shown).digest()
     return any([hmac.compare_digest(digest, hashlib.sha256(one).digest()) for one in known])  # noqa: C419
 

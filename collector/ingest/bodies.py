@@ -11,21 +11,21 @@ import zstandard
 
 __all__ = ["ENCODINGS", "BodyTooLarge", "InvalidBody", "UnknownEncoding", "plain"]
 
-# What a zstd encoder uses up to level 19, and the most that RFC 8878 asks a decoder for. A frame that wants more is refused
+# What a zstd encoder uses up to level 19, and the most that RFC 8878 asks a decoder for. A frame that needs more is refused
 # before its window is allocated.
 ZSTD_WINDOW: Final = 8 * 1024 * 1024
 # zstd's decompressobj has no bound on what it makes of its input: 4 bytes can hold 128 KiB. So it is fed so little at once that
 # one step stays under 16 MiB.
 ZSTD_STEP: Final = 512
-GZIP_STEP: Final = 1024 * 1024  # bytes that come out at once
+GZIP_STEP: Final = 1024 * 1024  # bytes of output at once
 
 
 class InvalidBody(Exception):
-    """The body is not what its Content-Encoding says."""
+    """The body is not of its Content-Encoding."""
 
 
 class BodyTooLarge(Exception):
-    """More came out of the body than `most` bytes."""
+    """The body decompresses to more than `most` bytes."""
 
 
 class UnknownEncoding(Exception):

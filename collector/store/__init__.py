@@ -79,7 +79,8 @@ class Store:
         return Visible(now - self._retention, until)
 
     async def insert(self, read: Callable[[], CheckedBatch], sink: str | None = None) -> tuple[CheckedBatch, InsertCounts]:
-        """Inserts a batch; when this returns, it is committed and survives the process. `sink`: what the sender calls us.
+        """Inserts a batch; when this returns, it is committed and survives the process. `sink`: what the sender calls this
+        collector.
 
         `read` makes the checked batch; it runs on the writer's thread, because it takes as long as the insert and the event
         loop should stay free. What it raises comes through. Batches that wait are written together. Raises `StoreUnavailable`

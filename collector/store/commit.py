@@ -37,7 +37,7 @@ from collector.store.row_ids import NO_CGROUP, body_id, fork_number, pod_id, pod
 
 __all__ = ["Commit", "InsertCounts"]
 
-_PER_MOMENT: Final = 100  # forks with one time of receipt at most, so that who reads on from there may ask for few
+_PER_MOMENT: Final = 100  # forks with one time of receipt at most, so that a reader that continues from there may ask for few
 _RECEIVED: Final = 7  # the place of the time of receipt among a fork's columns
 
 
@@ -106,7 +106,7 @@ class Commit:
         }
         columns: dict[str, list[Sequence[Any]]] = {table: list(zip(*some, strict=True)) for table, some in rows.items() if some}
         if self._forks:
-            self._forks.sort()  # by pod and time, as the engine wants them; no two agree in the first seven columns
+            self._forks.sort()  # by pod and time, the order of the table; no two agree in the first seven columns
             forks: list[Sequence[Any]] = list(zip(*self._forks, strict=True))
             forks.insert(_RECEIVED, [received + place // _PER_MOMENT for place in range(len(self._forks))])
             columns["fork"] = forks

@@ -67,7 +67,7 @@ class NewestHeartbeat(NamedTuple):
 
 
 class StreamNode(NamedTuple):
-    """Where a stream comes from, by the first event of it."""
+    """The node of a stream, by its first event."""
 
     received: int = NEVER
     cluster: str = ""
@@ -89,7 +89,7 @@ class FirstSink(NamedTuple):
 
 
 class FirstCount(NamedTuple):
-    """Forks that this sink had received before this store knew the stream, from its first heartbeat."""
+    """Forks that this sink had received before the first heartbeat of the stream in this store."""
 
     received: int = NEVER
     forks: int = 0

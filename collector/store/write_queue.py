@@ -111,7 +111,7 @@ class WriteQueue:
         self._began = time.time_ns()  # before the commit's own time: a read in between must not take it for written
         try:
             counts = self._writer.insert([(one.batch, one.waiting.sink) for one in batches], time.time_ns())
-        except BaseException as error:  # those who wait get it
+        except BaseException as error:  # it goes to those who wait for these batches
             if len(batches) > 1:
                 for one in batches:  # one of them may be the cause: the others can still be written
                     self._insert([one])

@@ -19,7 +19,7 @@ __all__ = ["Writer"]
 
 _REFRESH: Final = 3_600_000_000_000  # ns after which an attribution's body is written again, so that it outlives its first row
 _CACHED: Final = 100_000  # attributions and streams
-# In the order of writing: who sees a fork finds its attribution.
+# In the order of writing: a reader that sees a fork finds its attribution.
 _TABLES: Final = ("subject", "holder", "stream", "summary", "gap", "storm", "made_in", "fork", "came_in")
 _SINKS: Final = (
     "SELECT stream, if(max(said).2 != '', max(said).2, min(only).2) FROM stream WHERE stream IN {streams:Array(String)} "
@@ -28,7 +28,7 @@ _SINKS: Final = (
 
 
 class Writer:
-    """Of one thread. What it caches only spares work; nothing rests on it."""
+    """Of one thread. What it caches saves work; nothing depends on it."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -43,7 +43,7 @@ class Writer:
         """Inserts all of the batches; or, when it raises, perhaps some rows of them, which do no harm. `now` in ns. With each
         batch, what its sender calls this collector. Raises ClickHouseError."""
         streams = {event.stream for batch, _ in batches for event in _events(batch)}
-        received = max(now, self._clock)  # never back, so that who reads on from a moment misses nothing
+        received = max(now, self._clock)  # never back, so that a reader that continues from a moment misses nothing
         moments = 1
         try:
             self._load(streams)

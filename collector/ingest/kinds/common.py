@@ -15,7 +15,7 @@ ID: Final = 256  # characters
 CPUS: Final = 8192
 ENRICHED: Final = ("resolved", "late", "host", "unresolved")
 ENRICHED_BY: Final = ("status", "cgroup", "attach", "birth")
-# How well an event knows its cgroup: a later `unresolved` must not replace the pod's name.
+# How well an event's cgroup is attributed: a later `unresolved` must not replace the pod's name.
 RANKS: Final = {"resolved": 4, "late": 4, "host": 2, "unresolved": 0}
 _STREAM: Final = re.compile(r"[0-9a-f-]{36}\.[0-9a-f]{16}")
 

@@ -1,4 +1,4 @@
-"""The forks that were received since a moment, for those who follow the stream."""
+"""The forks that were received after a moment, for readers of the stream."""
 
 from __future__ import annotations
 

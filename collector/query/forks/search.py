@@ -56,7 +56,7 @@ def _with_entity(context: ReadContext, conditions: Conditions, entity: int, limi
 def _step_by_step(
     context: ReadContext, conditions: Conditions, start: int, end: int, limit: int, after: Place | None
 ) -> list[ForkRow]:
-    """Back in growing steps, since mostly the newest are wanted and all of them may be many."""
+    """Back in growing steps, since mostly the newest are asked for, and all of them may be many."""
     found: list[ForkRow] = []
     step = _HOUR
     while len(found) < limit and end > start:

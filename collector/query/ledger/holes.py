@@ -60,7 +60,7 @@ def holes_of(context: ReadContext, streams: Sequence[str], heads: Mapping[str, M
 def _holes(
     stream: str, heads: Mapping[int, int], full: Mapping[int, Sequence[int]], holed: Sequence[_Holed], most: int
 ) -> list[HoleRow]:
-    """`holed`: at most `most` of the blocks that are not full, the first ones; beyond the last of them nothing is known."""
+    """`holed`: at most `most` of the blocks that are not full, the first ones; blocks beyond the last of them are unknown."""
     edge = holed[-1] if len(holed) == most else None
     found = []
     for cpu, head in sorted(heads.items()):

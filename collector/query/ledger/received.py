@@ -24,7 +24,8 @@ _LATER: Final = (
 
 
 class Received(NamedTuple):
-    """Forks. `given_out`: with numbers that the newest heartbeat knows of. `in_all`: those with later numbers included."""
+    """Forks. `given_out`: with numbers that were given out by the newest heartbeat. `in_all`: those with later numbers
+    included."""
 
     given_out: int
     in_all: int
