@@ -40,7 +40,7 @@ def stamp(ns):
     return f"{datetime.fromtimestamp(ns // SECOND, UTC):%Y-%m-%dT%H:%M:%S}.{ns % SECOND:09d}Z"
 
 
-class Says:
+class EventFactory:
     """Events of an agent; what a test does not care about is as in the examples."""
 
     def __init__(self):
@@ -192,8 +192,8 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture
-def says():
-    return Says()
+def make():
+    return EventFactory()
 
 
 class CollectorClient:

@@ -21,17 +21,17 @@ def small_steps(monkeypatch):
     monkeypatch.setattr(forks_api, "MAX_FORKS", 3)
 
 
-async def filled(client, says, count):
-    forks = [says.fork(n, at=says.now - 10**9 + n) for n in range(count)]
+async def filled(client, make, count):
+    forks = [make.fork(n, at=make.now - 10**9 + n) for n in range(count)]
     await client.post(*forks)
     return forks
 
 
 @pytest.mark.usefixtures("small_steps")
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 6, 10])
-async def test_ndjson_is_every_event_on_a_line_and_nothing_else(running, says, count):
+async def test_ndjson_is_every_event_on_a_line_and_nothing_else(running, make, count):
     async with running() as client:
-        forks = await filled(client, says, count)
+        forks = await filled(client, make, count)
         async with client.session.get(f"{client.url}/v1/forks?format=ndjson") as answer:
             assert answer.content_type == "application/x-ndjson"
             assert answer.headers["Content-Disposition"] == 'attachment; filename="forks.ndjson"'
@@ -42,9 +42,9 @@ async def test_ndjson_is_every_event_on_a_line_and_nothing_else(running, says, c
 
 @pytest.mark.usefixtures("small_steps")
 @pytest.mark.parametrize("limit", [1, 3, 4, 9])
-async def test_a_cut_file_says_so_and_the_rest_can_be_fetched(running, says, limit):
+async def test_a_cut_file_says_so_and_the_rest_can_be_fetched(running, make, limit):
     async with running() as client:
-        forks = await filled(client, says, 10)
+        forks = await filled(client, make, 10)
         lines = (await client.get(f"/v1/forks?format=ndjson&limit={limit}")).splitlines()
         *events, cut = map(json.loads, lines)
         assert events == forks[::-1][:limit] and (cut["event"], cut["forks"]) == ("cut", limit)
@@ -57,16 +57,16 @@ async def test_a_cut_file_says_so_and_the_rest_can_be_fetched(running, says, lim
 
 @pytest.mark.usefixtures("small_steps")
 @pytest.mark.parametrize("form", ["ndjson", "csv"])
-async def test_an_export_that_ends_at_its_limit_by_chance_is_not_called_cut(running, says, form):
+async def test_an_export_that_ends_at_its_limit_by_chance_is_not_called_cut(running, make, form):
     async with running(export_forks=6) as client:
-        await filled(client, says, 6)
+        await filled(client, make, 6)
         text = await client.get(f"/v1/forks?format={form}")
         assert "cut" not in text and len(text.splitlines()) == 6 + (form == "csv")
 
 
-async def test_csv_has_named_columns_and_unchanged_numbers(running, says):
+async def test_csv_has_named_columns_and_unchanged_numbers(running, make):
     async with running() as client:
-        await client.post(says.fork(5, comm="sh"))
+        await client.post(make.fork(5, comm="sh"))
         async with client.session.get(f"{client.url}/v1/forks?format=csv") as answer:
             assert answer.content_type == "text/csv"
             (row,) = csv.DictReader(io.StringIO(await answer.text()))
@@ -81,9 +81,9 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_no_name_becomes_a_formula_or_breaks_a_line(running, says, name):
+async def test_no_name_becomes_a_formula_or_breaks_a_line(running, make, name):
     async with running() as client:
-        sent = says.fork(1, comm=name, pod=name, namespace=name, container=name)
+        sent = make.fork(1, comm=name, pod=name, namespace=name, container=name)
         sent["k8s"]["workload"] = {"kind": name, "name": name}
         await client.post(sent)
         (row,) = csv.DictReader(io.StringIO(await client.get("/v1/forks?format=csv"), newline=""))
@@ -100,7 +100,7 @@ def test_every_cell_of_a_csv_of_nothing_but_unknowns_is_empty():
 
 
 @pytest.mark.usefixtures("small_steps")
-async def test_no_more_exports_run_at_once_than_the_setting_allows(running, says, monkeypatch):
+async def test_no_more_exports_run_at_once_than_the_setting_allows(running, make, monkeypatch):
     held, real = asyncio.Event(), StoreReader.search
 
     async def slow(self, *rest):
@@ -108,7 +108,7 @@ async def test_no_more_exports_run_at_once_than_the_setting_allows(running, says
         return await real(self, *rest)
 
     async with running(exports=2) as client:
-        await filled(client, says, 4)
+        await filled(client, make, 4)
         monkeypatch.setattr(StoreReader, "search", slow)
         two = [asyncio.create_task(client.get("/v1/forks?format=csv")) for _ in range(2)]
         await client.metrics_say("forklore_collector_exports_open 2.0")
@@ -124,7 +124,7 @@ async def test_no_more_exports_run_at_once_than_the_setting_allows(running, says
 
 
 @pytest.mark.usefixtures("small_steps")
-async def test_an_export_that_the_store_interrupts_is_recognizably_incomplete(running, says, monkeypatch):
+async def test_an_export_that_the_store_interrupts_is_recognizably_incomplete(running, make, monkeypatch):
     real, calls = StoreReader.search, []
 
     async def breaks(self, *rest):
@@ -134,7 +134,7 @@ async def test_an_export_that_the_store_interrupts_is_recognizably_incomplete(ru
         return await real(self, *rest)
 
     async with running() as client:
-        await filled(client, says, 10)
+        await filled(client, make, 10)
         monkeypatch.setattr(StoreReader, "search", breaks)
         async with client.session.get(f"{client.url}/v1/forks?format=ndjson") as answer:
             assert answer.status == 200
@@ -146,15 +146,15 @@ async def test_an_export_that_the_store_interrupts_is_recognizably_incomplete(ru
         assert "forklore_collector_exports_open 0.0" in await client.get("/metrics")
 
 
-async def test_a_reader_that_takes_nothing_is_dropped_and_costs_no_more_than_a_step(running, says, monkeypatch):
+async def test_a_reader_that_takes_nothing_is_dropped_and_costs_no_more_than_a_step(running, make, monkeypatch):
     """The store has forks without end, and the reader reads nothing. The export must stop reading, and release its place."""
     monkeypatch.setattr(forks_api, "WRITE_TIMEOUT", 0.5)
-    asked, body = [], says.fork(1)
+    asked, body = [], make.fork(1)
 
     async def endless(_self, _fork_query, limit, after=None):
         asked.append(limit)
         at = after.time - 1 if after else 10**18
-        return [FoundFork(Place(at - n, says.stream, 0, n), body) for n in range(limit)]
+        return [FoundFork(Place(at - n, make.stream, 0, n), body) for n in range(limit)]
 
     async with running() as client:
         monkeypatch.setattr(StoreReader, "search", endless)

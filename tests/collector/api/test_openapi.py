@@ -62,42 +62,42 @@ def check(schema, value):
     assert [f"{error.json_path}: {error.message}" for error in validator(schema).iter_errors(value)] == []
 
 
-def everything(says):
+def everything(make):
     """Events that give every list of every answer at least one entry."""
-    sandbox = says.gap(0, None, "not_observable", pod="vm-1", cgroup=900)
+    sandbox = make.gap(0, None, "not_observable", pod="vm-1", cgroup=900)
     sandbox.update(container=None, missing="sched_process_fork")
-    start = says.now - 60 * SECOND
-    parent = says.fork(1, at=start, cgroup=1)
+    start = make.now - 60 * SECOND
+    parent = make.fork(1, at=start, cgroup=1)
     parent.update(process_entity_id="a" * 16, parent_entity_id="f" * 16)
-    child = says.fork(2, at=start + SECOND, cgroup=1)
+    child = make.fork(2, at=start + SECOND, cgroup=1)
     child.update(process_entity_id="b" * 16, parent_entity_id="a" * 16)
-    annotated = says.fork(3, pod="web-1", cgroup=2)
+    annotated = make.fork(3, pod="web-1", cgroup=2)
     annotated["k8s"]["annotations"] = {"owner": "me"}
     return [
         parent,
         child,
         annotated,
-        says.fork(4, kind="thread", cgroup=1),
-        says.unresolved(says.fork(5, pod="late", cgroup=7)),
-        says.host(says.fork(6)),
-        says.fork(7, uid="another", at=start - 60 * SECOND, cgroup=8),
-        says.summary(1, 40, now=40, cgroup=1, lost=1),
-        says.host_summary(1, 55),
-        says.gap(45, 40, cgroup=1),
-        says.gap(9, 9, "journal_full", sink="siem", cgroup=1),
-        says.node_gap(700, 700),
-        says.storm(1, "stop", start=start - 9 * SECOND, end=start, processes=9, cgroup=4790),
-        says.storm(2, "start", start=says.now - 2 * SECOND, end=says.now - SECOND, processes=9, cgroup=4790),
+        make.fork(4, kind="thread", cgroup=1),
+        make.unresolved(make.fork(5, pod="late", cgroup=7)),
+        make.host(make.fork(6)),
+        make.fork(7, uid="another", at=start - 60 * SECOND, cgroup=8),
+        make.summary(1, 40, now=40, cgroup=1, lost=1),
+        make.host_summary(1, 55),
+        make.gap(45, 40, cgroup=1),
+        make.gap(9, 9, "journal_full", sink="siem", cgroup=1),
+        make.node_gap(700, 700),
+        make.storm(1, "stop", start=start - 9 * SECOND, end=start, processes=9, cgroup=4790),
+        make.storm(2, "start", start=make.now - 2 * SECOND, end=make.now - SECOND, processes=9, cgroup=4790),
         sandbox,
-        says.node(1, heads={0: 12}, sinks={"collector": says.sink(5, 2, {"rejected": 1}, 1), "siem": says.sink(7)}),
-        says.node(1, heads={0: 2}, node="node2", stream=says.stream[:-1] + "9", delivered=1),
+        make.node(1, heads={0: 12}, sinks={"collector": make.sink(5, 2, {"rejected": 1}, 1), "siem": make.sink(7)}),
+        make.node(1, heads={0: 2}, node="node2", stream=make.stream[:-1] + "9", delivered=1),
     ]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def filled(running, says):
+async def filled(running, make):
     async with running() as client:
-        assert (await client.post(*everything(says)))["rejected"] == []
+        assert (await client.post(*everything(make)))["rejected"] == []
         yield client
 
 
@@ -191,10 +191,10 @@ async def test_empty_answers_fit_the_schema(client):
         check(answer_schema(path), await client.get(path))
 
 
-async def test_a_receipt_and_its_refusals_fit_the_schema(client, says):
+async def test_a_receipt_and_its_refusals_fit_the_schema(client, make):
     responses = DOCUMENT["paths"]["/v1/events"]["post"]["responses"]
     schema = responses["200"]["content"]["application/json"]["schema"]
-    receipt = await client.post(says.fork(1), b"{}")
+    receipt = await client.post(make.fork(1), b"{}")
     assert receipt["accepted"] == 1 and receipt["rejected"]
     check(schema, receipt)
     assert not is_valid(schema, {**receipt, "rejected": [{"line": 0}]})
@@ -206,7 +206,7 @@ async def test_a_receipt_and_its_refusals_fit_the_schema(client, says):
         check(responses[status]["content"]["application/json"]["schema"], refusal)
 
 
-async def test_errors_fit_the_schema(running, says, tmp_path, monkeypatch):
+async def test_errors_fit_the_schema(running, make, tmp_path, monkeypatch):
     token = tmp_path / "token"
     token.write_text("secret")
     async with running(token_file=token) as client:
@@ -238,10 +238,10 @@ async def status_and_body(client, address):
         return answer.status, await answer.json()
 
 
-async def test_lines_of_an_export_fit_the_schema(running, says):
+async def test_lines_of_an_export_fit_the_schema(running, make):
     lines_schema = answer_schema("/v1/forks", kind="application/x-ndjson")["x-lines"]
     async with running() as client:
-        await client.post(*everything(says))
+        await client.post(*everything(make))
         text = await client.get("/v1/forks?format=ndjson&limit=3")
         lines = [json.loads(line) for line in text.splitlines()]
         assert lines[-1]["event"] == "cut"
@@ -251,16 +251,16 @@ async def test_lines_of_an_export_fit_the_schema(running, says):
         assert not is_valid(lines_schema, {"event": "cut", "forks": 3})
 
 
-async def test_events_of_the_stream_fit_the_schema(running, says, monkeypatch):
+async def test_events_of_the_stream_fit_the_schema(running, make, monkeypatch):
     monkeypatch.setattr(stream, "POLL_INTERVAL", 0.05)
     monkeypatch.setattr(stream, "MAX_LAG", -1.0)  # every reader is late, so that forks are skipped
     schemas = answer_schema("/v1/stream", kind="text/event-stream")["x-events"]
     async with running() as client, client.session.get(f"{client.url}/v1/stream") as late:
-        await client.post(*(says.fork(n) for n in range(3)))
+        await client.post(*(make.fork(n) for n in range(3)))
         seen = await read_events(late, {"lost", "pods"})
         assert seen["lost"]["forks"] == 3
         monkeypatch.setattr(stream, "MAX_LAG", 20.0)
-        await client.post(says.fork(9))
+        await client.post(make.fork(9))
         seen |= await read_events(late, {"fork"})
     for kind, event in seen.items():
         check(schemas[kind], event)

@@ -10,15 +10,15 @@ HOSTILE = ["<script>alert(1)</script>", "a'b\"c; DROP TABLE fork; --", "x\n\r\t\
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def few(running, says):
+async def few(running, make):
     """Three forks of two pods, one of them a thread's, a second apart; the newest first by name: c, b, a."""
     async with running() as client:
-        now = says.now - 60 * SECOND
-        first = says.fork(1, at=now, comm="sh", pod="cart-1", cgroup=1)
+        now = make.now - 60 * SECOND
+        first = make.fork(1, at=now, comm="sh", pod="cart-1", cgroup=1)
         first.update(process_entity_id="a" * 16, parent_entity_id="f" * 16, parent_pid=11, parent_ns_pid=12, parent_comm="make")
-        second = says.fork(2, at=now + SECOND, comm="cc1", pod="cart-1", cgroup=3, kind="thread", node="node2")
+        second = make.fork(2, at=now + SECOND, comm="cc1", pod="cart-1", cgroup=3, kind="thread", node="node2")
         second.update(process_entity_id="b" * 16, parent_entity_id="a" * 16)
-        third = says.fork(3, at=now + 2 * SECOND, comm="sh", pod="web-1", cgroup=2, namespace="front", container="proxy")
+        third = make.fork(3, at=now + 2 * SECOND, comm="sh", pod="web-1", cgroup=2, namespace="front", container="proxy")
         third["k8s"].update(labels={"app": "web", "odd/key": "a=b"}, workload={"kind": "StatefulSet", "name": "web"})
         await client.post(first, second, third)
         yield client
@@ -68,16 +68,16 @@ async def test_every_filter_finds_its_forks_and_no_other(few, query, expected):
     assert await found(few, query) == expected
 
 
-async def test_a_fork_comes_back_as_it_was_sent(running, says):
+async def test_a_fork_comes_back_as_it_was_sent(running, make):
     async with running() as client:
-        sent = says.fork(1)
+        sent = make.fork(1)
         await client.post(sent)
         assert (await client.get("/v1/forks"))["forks"] == [sent]
 
 
-async def test_times_may_have_an_offset_and_are_exact_to_the_nanosecond(running, says):
+async def test_times_may_have_an_offset_and_are_exact_to_the_nanosecond(running, make):
     async with running() as client:
-        await client.post(says.fork(1, at=1_700_000_000_000_000_005))
+        await client.post(make.fork(1, at=1_700_000_000_000_000_005))
         for query, count in (
             ("from=2023-11-14T22:13:20.000000005Z&to=2023-11-14T22:13:20.000000006Z", 1),
             ("from=2023-11-14T22:13:20.000000006Z&to=2023-11-14T22:14:20Z", 0),
@@ -88,10 +88,10 @@ async def test_times_may_have_an_offset_and_are_exact_to_the_nanosecond(running,
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 10, 11])
-async def test_pages_join_into_all_without_a_fork_twice_or_missing(running, says, limit):
+async def test_pages_join_into_all_without_a_fork_twice_or_missing(running, make, limit):
     async with running() as client:
         # Many at the same moment, on two CPUs: the cursor must tell them apart.
-        forks = [says.fork(n, cpu=n % 2, at=says.now - 10**9 + n // 5) for n in range(10)]
+        forks = [make.fork(n, cpu=n % 2, at=make.now - 10**9 + n // 5) for n in range(10)]
         await client.post(*forks)
         seen, after, pages = [], "", 0
         while True:
@@ -102,15 +102,15 @@ async def test_pages_join_into_all_without_a_fork_twice_or_missing(running, says
             if answer["next"] is None:
                 break
             after = "&after=" + quote(answer["next"])
-            await client.post(says.fork(100 + pages, at=says.now - 10**8 + pages))  # a newer one moves no page
+            await client.post(make.fork(100 + pages, at=make.now - 10**8 + pages))  # a newer one moves no page
         assert sorted(seen) == sorted(fork["id"] for fork in forks)
         assert pages == -(-10 // limit)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_hostile_names_are_found_exactly(running, says, name):
+async def test_hostile_names_are_found_exactly(running, make, name):
     async with running() as client:
-        await client.post(says.fork(1, comm=name, pod=name, namespace=name), says.fork(2, comm="sh", pod="other", cgroup=2))
+        await client.post(make.fork(1, comm=name, pod=name, namespace=name), make.fork(2, comm="sh", pod="other", cgroup=2))
         for key in ("comm", "pod", "namespace", "text"):
             (fork,) = (await client.get(f"/v1/forks?{key}={quote(name, safe='')}"))["forks"]
             assert (fork["comm"], fork["k8s"]["pod"]) == (name, name)
@@ -199,9 +199,9 @@ async def test_a_tree_shows_who_forked_whom_and_an_older_parent_by_name(few):
     assert sum(pair["forks"] for pair in tree["pairs"] if pair["parent"] == "make") == 1
 
 
-async def test_a_cut_tree_says_so_and_keeps_the_newest(running, says):
+async def test_a_cut_tree_says_so_and_keeps_the_newest(running, make):
     async with running() as client:
-        forks = [says.fork(n, at=says.now - 10**9 + n) for n in range(6)]
+        forks = [make.fork(n, at=make.now - 10**9 + n) for n in range(6)]
         for n, fork in enumerate(forks):
             fork.update(process_entity_id=f"{n:016x}", parent_entity_id="f" * 16)
         await client.post(*forks)
@@ -211,19 +211,19 @@ async def test_a_cut_tree_says_so_and_keeps_the_newest(running, says):
 
 
 @pytest.mark.parametrize("part", ["", "/tree", "/timeline"])
-async def test_each_pod_of_a_name_can_be_selected_by_uid_and_cluster(running, says, part):
+async def test_each_pod_of_a_name_can_be_selected_by_uid_and_cluster(running, make, part):
     """Two pods of one name, one after the other, in one cluster, and the newest of all in another cluster."""
     async with running() as client:
         lives = [("demo", "old", 100, 1), ("demo", "new", 50, 2), ("other", "far", 10, 3)]
         for cluster, uid, ago, number in lives:
-            at = says.now - ago * SECOND
+            at = make.now - ago * SECOND
             events = [
-                says.fork(number, uid=uid, cgroup=number, at=at),
-                says.summary(1, 10 * number, uid=uid, cgroup=number, end=at),
+                make.fork(number, uid=uid, cgroup=number, at=at),
+                make.summary(1, 10 * number, uid=uid, cgroup=number, end=at),
             ]
             for event in events:
                 event["k8s"]["cluster"] = cluster
-                event["id"] = event["id"].replace(says.stream, f"{says.stream[:-1]}{number}")
+                event["id"] = event["id"].replace(make.stream, f"{make.stream[:-1]}{number}")
             assert (await client.post(*events))["accepted"] == 2
         path = f"/v1/pods/shop/cart-1{part}"
         queries = {
@@ -251,16 +251,16 @@ async def test_each_pod_of_a_name_can_be_selected_by_uid_and_cluster(running, sa
         assert "pod_uid" in (await client.get(f"{path}?uid=old", status=400))["error"]
 
 
-async def test_a_timeline_has_the_exact_sums_and_the_storms_and_gaps_of_its_range(running, says):
+async def test_a_timeline_has_the_exact_sums_and_the_storms_and_gaps_of_its_range(running, make):
     async with running() as client:
-        end = says.now // (10 * SECOND) * 10 * SECOND
+        end = make.now // (10 * SECOND) * 10 * SECOND
         await client.post(
-            says.summary(1, 5, end=end - 60 * SECOND, now=5, threads=1),
-            says.summary(2, 45, end=end - 20 * SECOND, now=40, lost=7),
-            says.storm(1, "stop", start=end - 40 * SECOND, end=end - 30 * SECOND, processes=900),
-            says.storm(2, "stop", start=end - 4000 * SECOND, end=end - 3990 * SECOND, processes=900),
-            says.gap(7, 7, end=end - 20 * SECOND),
-            says.gap(8, 1, end=end - 7000 * SECOND),
+            make.summary(1, 5, end=end - 60 * SECOND, now=5, threads=1),
+            make.summary(2, 45, end=end - 20 * SECOND, now=40, lost=7),
+            make.storm(1, "stop", start=end - 40 * SECOND, end=end - 30 * SECOND, processes=900),
+            make.storm(2, "stop", start=end - 4000 * SECOND, end=end - 3990 * SECOND, processes=900),
+            make.gap(7, 7, end=end - 20 * SECOND),
+            make.gap(8, 1, end=end - 7000 * SECOND),
         )
         timeline = await client.get("/v1/pods/shop/cart-1/timeline?from=-2m&step=10s")
         (line,) = timeline["containers"]

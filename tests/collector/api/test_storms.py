@@ -10,12 +10,12 @@ SECOND = 1_000_000_000
 
 
 @pytest.fixture
-def start_and_stop(says):
+def start_and_stop(make):
     """(start, stop) of one storm that has just ended."""
-    begun, ended = says.now - 30 * SECOND, says.now - SECOND
+    begun, ended = make.now - 30 * SECOND, make.now - SECOND
     return (
-        says.storm(1, "start", start=begun, end=begun + SECOND, processes=2500),
-        says.storm(1, "stop", start=begun, end=ended, processes=61240),
+        make.storm(1, "start", start=begun, end=begun + SECOND, processes=2500),
+        make.storm(1, "stop", start=begun, end=ended, processes=61240),
     )
 
 
@@ -29,7 +29,7 @@ async def the_pod(client):
 @pytest.mark.parametrize(
     "order", [order for n in (2, 3) for order in itertools.product((0, 1), repeat=n) if set(order) == {0, 1}]
 )
-async def test_start_and_stop_make_one_storm_in_any_order(client, says, start_and_stop, order):
+async def test_start_and_stop_make_one_storm_in_any_order(client, make, start_and_stop, order):
     answers = [(await client.post(start_and_stop[which]))["accepted"] for which in order]
     assert sum(answers) == 2
     pod = await the_pod(client)
@@ -40,8 +40,8 @@ async def test_start_and_stop_make_one_storm_in_any_order(client, says, start_an
     assert (pod["storm"], pod["storms_in_all"]) == (None, 1)
 
 
-async def test_a_pod_is_in_a_storm_from_its_start_to_its_stop(client, says, start_and_stop):
-    await client.post(says.summary(1, 100), start_and_stop[0])
+async def test_a_pod_is_in_a_storm_from_its_start_to_its_stop(client, make, start_and_stop):
+    await client.post(make.summary(1, 100), start_and_stop[0])
     pod = await the_pod(client)
     assert pod["storm"]["state"] == "now"
     assert pod["storm"]["interval"] == {"start": start_and_stop[0]["interval"]["start"], "end": None}
@@ -51,18 +51,18 @@ async def test_a_pod_is_in_a_storm_from_its_start_to_its_stop(client, says, star
     assert (await the_pod(client))["storm"] is None
 
 
-async def test_a_storm_adds_no_container_to_its_pod(client, says, start_and_stop):
-    await client.post(says.summary(1, 100), *start_and_stop)
+async def test_a_storm_adds_no_container_to_its_pod(client, make, start_and_stop):
+    await client.post(make.summary(1, 100), *start_and_stop)
     assert [one["name"] for one in (await the_pod(client))["containers"]] == ["app"]
 
 
-async def test_a_batch_of_many_storms_in_any_order_is_the_same_list(client, says):
+async def test_a_batch_of_many_storms_in_any_order_is_the_same_list(client, make):
     storms = []
     for number in range(1, 8):
-        begun = says.now - 1000 * SECOND + number * 100 * SECOND
+        begun = make.now - 1000 * SECOND + number * 100 * SECOND
         storms += [
-            says.storm(number, "start", start=begun, end=begun + SECOND, processes=number),
-            says.storm(number, "stop", start=begun, end=begun + 50 * SECOND, processes=number * 1000),
+            make.storm(number, "start", start=begun, end=begun + SECOND, processes=number),
+            make.storm(number, "stop", start=begun, end=begun + 50 * SECOND, processes=number * 1000),
         ]
     sent = random.sample(storms * 2, len(storms) * 2)
     answer = await client.post(*sent)
@@ -74,36 +74,36 @@ async def test_a_batch_of_many_storms_in_any_order_is_the_same_list(client, says
     assert [storm["storm"] for storm in (await client.get("/v1/pods/shop/cart-1?limit=2"))["storms"]] == [7, 6]
 
 
-async def test_the_same_number_in_another_pod_or_stream_is_another_storm(client, says, start_and_stop):
-    other = says.storm(1, "start", start=says.now, end=says.now, processes=1, pod="web-1", cgroup=99)
-    later = says.storm(1, "stop", start=says.now, end=says.now, processes=1, stream=says.stream[:-1] + "9")
+async def test_the_same_number_in_another_pod_or_stream_is_another_storm(client, make, start_and_stop):
+    other = make.storm(1, "start", start=make.now, end=make.now, processes=1, pod="web-1", cgroup=99)
+    later = make.storm(1, "stop", start=make.now, end=make.now, processes=1, stream=make.stream[:-1] + "9")
     assert (await client.post(*start_and_stop, other, later))["accepted"] == 4
     pods = await client.pods()
     assert {name: pod["storms_in_all"] for name, pod in pods.items()} == {"cart-1": 2, "web-1": 1}
 
 
-async def test_a_storm_without_a_stop_ends_with_the_next_storm(client, says, start_and_stop):
-    again = says.storm(2, "start", start=says.now, end=says.now + 1, processes=3000)
+async def test_a_storm_without_a_stop_ends_with_the_next_storm(client, make, start_and_stop):
+    again = make.storm(2, "start", start=make.now, end=make.now + 1, processes=3000)
     await client.post(start_and_stop[0], again)
     pod = await the_pod(client)
     assert [storm["state"] for storm in pod["storms"]] == ["now", "end not told"]
     assert pod["storms"][1]["interval"]["end"] is None
 
 
-async def test_a_storm_ends_without_a_report_when_another_stream_follows(client, says, start_and_stop):
-    await client.post(start_and_stop[0], says.node(1, heads={0: 1}))
+async def test_a_storm_ends_without_a_report_when_another_stream_follows(client, make, start_and_stop):
+    await client.post(start_and_stop[0], make.node(1, heads={0: 1}))
     assert (await the_pod(client))["storm"] is not None
-    await client.post(says.node(1, heads={0: 1}, stream=says.stream[:-1] + "9", end=says.now + 1))
+    await client.post(make.node(1, heads={0: 1}, stream=make.stream[:-1] + "9", end=make.now + 1))
     pod = await the_pod(client)
     assert (pod["storm"], pod["storms"][0]["state"]) == (None, "end not told")
     await client.post(start_and_stop[1])  # reported late, by the agent that followed
     assert (await the_pod(client))["storms"][0]["state"] == "over"
 
 
-async def test_a_storm_of_a_new_stream_goes_on_before_its_first_heartbeat(client, says):
-    await client.post(says.node(1, heads={0: 1}, end=says.now - 5 * SECOND))
+async def test_a_storm_of_a_new_stream_goes_on_before_its_first_heartbeat(client, make):
+    await client.post(make.node(1, heads={0: 1}, end=make.now - 5 * SECOND))
     await client.post(
-        says.storm(1, "start", start=says.now, end=says.now, processes=1, stream=says.stream[:-1] + "9"), says.fork(1)
+        make.storm(1, "start", start=make.now, end=make.now, processes=1, stream=make.stream[:-1] + "9"), make.fork(1)
     )
     assert (await the_pod(client))["storm"]["state"] == "now"
 
@@ -121,9 +121,9 @@ async def test_a_storm_of_a_pod_without_a_name_gets_the_name_later(client, start
     assert (await the_pod(client))["storms"][0]["state"] == "over"
 
 
-async def test_the_highest_numbers_and_hostile_names_are_kept(client, says):
+async def test_the_highest_numbers_and_hostile_names_are_kept(client, make):
     evil = "</script>\u202e"
-    storm = says.storm(2**63 - 2, "stop", start=0, end=says.now, processes=2**53 - 1, limit=2**63 - 2, pod=evil, namespace=evil)
+    storm = make.storm(2**63 - 2, "stop", start=0, end=make.now, processes=2**53 - 1, limit=2**63 - 2, pod=evil, namespace=evil)
     storm["hold_s"] = 2**63 - 2
     assert (await client.post(storm))["accepted"] == 1
     (pod,) = (await client.get("/v1/pods"))["pods"]
@@ -132,7 +132,7 @@ async def test_the_highest_numbers_and_hostile_names_are_kept(client, says):
     assert evil not in page and "9,007,199,254,740,991 forks" in page
 
 
-async def test_expired_storms_are_deleted(running, says, tmp_path, start_and_stop):
+async def test_expired_storms_are_deleted(running, make, tmp_path, start_and_stop):
     async with running(store=f"chdb://{tmp_path}/db", retention="1s") as client:
         await client.post(*start_and_stop)
         for _ in range(100):

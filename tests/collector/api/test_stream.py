@@ -68,11 +68,11 @@ async def listening(client, query="", **headers):
         yield reader
 
 
-async def test_new_forks_come_as_they_were_sent(running, says):
+async def test_new_forks_come_as_they_were_sent(running, make):
     async with running() as client:
-        await client.post(says.fork(1))
+        await client.post(make.fork(1))
         async with listening(client) as reader:
-            sent = [says.fork(2), says.fork(3, pod="web-1", cgroup=2)]
+            sent = [make.fork(2), make.fork(3, pod="web-1", cgroup=2)]
             for fork in sent:
                 await client.post(fork)
                 assert await reader.fork() == fork
@@ -83,46 +83,46 @@ async def test_new_forks_come_as_they_were_sent(running, says):
     ["namespace=shop", "pod=cart-1", "text=cart", "label=app=cart", "comm=wanted", "kind=process", "pid=7007", "pid=107",
      "entity=44745a63f5162050", "parent_comm=wanted"],
 )  # fmt: skip
-async def test_every_reader_gets_the_forks_of_its_query(running, says, query):
+async def test_every_reader_gets_the_forks_of_its_query(running, make, query):
     async with running() as client, listening(client, query) as reader:
-        other = says.fork(3, pod="web-1", cgroup=2, namespace="front", comm="other", kind="thread")
+        other = make.fork(3, pod="web-1", cgroup=2, namespace="front", comm="other", kind="thread")
         other["k8s"].update(labels={}, workload=None)
         other.update(process_entity_id=None, parent_entity_id=None)
-        wanted = says.fork(7, comm="wanted")
+        wanted = make.fork(7, comm="wanted")
         await client.post(other, wanted)
         assert await reader.fork() == wanted
 
 
-async def test_a_name_can_neither_end_nor_begin_an_event(running, says):
+async def test_a_name_can_neither_end_nor_begin_an_event(running, make):
     async with running() as client, listening(client) as reader:
         name = "a\n\nevent: lost\ndata: {}\n\n\r\r id: 1"
-        await client.post(says.fork(1, comm=name, pod=name))
+        await client.post(make.fork(1, comm=name, pod=name))
         assert (await reader.fork())["comm"] == name
-        await client.post(says.fork(2))
+        await client.post(make.fork(2))
         assert (await reader.next("fork", "lost"))[0] == "fork"
 
 
-async def test_several_pages_come_complete_and_in_order(running, says, monkeypatch):
+async def test_several_pages_come_complete_and_in_order(running, make, monkeypatch):
     monkeypatch.setattr(stream, "PAGE_FORKS", 100)
     async with running() as client, listening(client, "events=fork") as reader:
         for first in range(0, 360, 120):
-            await client.post(*(says.fork(n) for n in range(first, first + 120)))
+            await client.post(*(make.fork(n) for n in range(first, first + 120)))
         seen = [(await reader.fork())["id"] for _ in range(360)]
-        assert sorted(seen) == sorted(says.fork(n)["id"] for n in range(360))
+        assert sorted(seen) == sorted(make.fork(n)["id"] for n in range(360))
 
 
-async def test_a_reader_that_reconnects_with_the_last_id_misses_nothing(running, says):
+async def test_a_reader_that_reconnects_with_the_last_id_misses_nothing(running, make):
     async with running() as client:
         async with listening(client) as reader:
-            await client.post(says.fork(1))
+            await client.post(make.fork(1))
             await reader.fork()
-            await client.post(says.fork(2))  # its page's id is read before the next
+            await client.post(make.fork(2))  # its page's id is read before the next
             await reader.fork()
             await reader.next("pods")
             last = reader.last_id
-        await client.post(says.fork(3), says.fork(4))
+        await client.post(make.fork(3), make.fork(4))
         async with listening(client, Last_Event_ID=last) as reader:
-            assert {(await reader.fork())["id"] for _ in range(2)} == {says.fork(3)["id"], says.fork(4)["id"]}
+            assert {(await reader.fork())["id"] for _ in range(2)} == {make.fork(3)["id"], make.fork(4)["id"]}
 
 
 async def test_an_invalid_last_id_is_refused(running):
@@ -132,24 +132,24 @@ async def test_an_invalid_last_id_is_refused(running):
                 assert answer.status == 400 and "Last-Event-ID" in await answer.text()
 
 
-async def test_ticks_come_without_forks_for_readers_of_ticks_only(running, says):
+async def test_ticks_come_without_forks_for_readers_of_ticks_only(running, make):
     async with running() as client, listening(client, "events=pods") as reader:
         before = time.time()
-        await client.post(says.fork(1))
+        await client.post(make.fork(1))
         kind, data = await reader.next("fork", "pods", "lost")
         assert kind == "pods" and data["now"].endswith("Z")
         assert time.time() - before < 5
 
 
 @pytest.mark.parametrize("kind", ["summary", "gap", "node_gap", "storm", "node", "fork"])
-async def test_everything_new_makes_a_tick_and_duplicates_make_none(running, says, kind):
+async def test_everything_new_makes_a_tick_and_duplicates_make_none(running, make, kind):
     event = {
-        "summary": lambda: says.summary(1, 9),
-        "gap": lambda: says.gap(4, 4),
-        "node_gap": lambda: says.node_gap(7, 7),
-        "storm": lambda: says.storm(1, "start", start=says.now - 10**9, end=says.now, processes=3000),
-        "node": lambda: says.node(1, heads={0: 0}),
-        "fork": lambda: says.fork(1),
+        "summary": lambda: make.summary(1, 9),
+        "gap": lambda: make.gap(4, 4),
+        "node_gap": lambda: make.node_gap(7, 7),
+        "storm": lambda: make.storm(1, "start", start=make.now - 10**9, end=make.now, processes=3000),
+        "node": lambda: make.node(1, heads={0: 0}),
+        "fork": lambda: make.fork(1),
     }[kind]()
     async with running() as client, listening(client, "events=pods") as reader:
         assert (await client.post(event))["accepted"] == 1
@@ -162,11 +162,11 @@ async def test_everything_new_makes_a_tick_and_duplicates_make_none(running, say
                     await reader.next("pods")
 
 
-async def test_on_a_server_a_tick_waits_until_the_new_rows_can_be_read(running, says, monkeypatch):
+async def test_on_a_server_a_tick_waits_until_the_new_rows_can_be_read(running, make, monkeypatch):
     monkeypatch.setattr(StoreReader, "visible_after", 0.6)
     async with running() as client, listening(client, "events=pods") as reader:
         for number in range(2):  # the second while the first still waits
-            await client.post(says.summary(number, 9))
+            await client.post(make.summary(number, 9))
             begun = time.monotonic()
             await asyncio.sleep(0.3 * (1 - number))
         await reader.next("pods")
@@ -175,12 +175,12 @@ async def test_on_a_server_a_tick_waits_until_the_new_rows_can_be_read(running, 
         assert time.monotonic() - begun >= 0.6
 
 
-async def test_ticks_come_at_most_once_a_second_however_much_is_stored(running, says, monkeypatch):
+async def test_ticks_come_at_most_once_a_second_however_much_is_stored(running, make, monkeypatch):
     monkeypatch.setattr(stream, "POLL_INTERVAL", 0.4)  # the second
 
     async def file(client):
         for number in range(10_000):
-            await client.post(says.summary(number, number), says.fork(number))
+            await client.post(make.summary(number, number), make.fork(number))
 
     async with running() as client, listening(client) as reader:
         filing = asyncio.create_task(file(client))
@@ -209,12 +209,12 @@ async def test_a_quiet_stream_gets_comments(running, monkeypatch):
 
 
 @pytest.mark.parametrize("query", ["events=fork&namespace=elsewhere", "events=fork&comm=another", "events=fork", ""])
-async def test_a_busy_stream_gets_comments_whether_anything_matches_or_not(running, says, monkeypatch, query):
+async def test_a_busy_stream_gets_comments_whether_anything_matches_or_not(running, make, monkeypatch, query):
     monkeypatch.setattr(stream, "HEARTBEAT", 0.25)
 
     async def file(client):
         for number in range(10_000):
-            await client.post(says.fork(number))
+            await client.post(make.fork(number))
             await asyncio.sleep(0.02)
 
     async with running() as client, listening(client, query) as reader:
@@ -224,7 +224,7 @@ async def test_a_busy_stream_gets_comments_whether_anything_matches_or_not(runni
         filing.cancel()
 
 
-async def test_comments_come_while_the_store_is_slow(running, says, monkeypatch):
+async def test_comments_come_while_the_store_is_slow(running, make, monkeypatch):
     async def news(*_):
         await asyncio.Event().wait()
 
@@ -258,9 +258,9 @@ class Flood:
         monkeypatch.setattr(StoreReader, "received_since", news)
 
 
-async def test_a_slow_reader_gets_the_number_of_lost_forks_and_continues_with_the_newest(running, says, monkeypatch):
+async def test_a_slow_reader_gets_the_number_of_lost_forks_and_continues_with_the_newest(running, make, monkeypatch):
     monkeypatch.setattr(stream, "MAX_LAG", 1.0)
-    flood = Flood(says.fork(1), rate=20_000)
+    flood = Flood(make.fork(1), rate=20_000)
     async with running() as client:
         flood.install(monkeypatch)
         async with listening(client, "events=fork") as reader:
@@ -275,10 +275,10 @@ async def test_a_slow_reader_gets_the_number_of_lost_forks_and_continues_with_th
         assert float(lost) >= data["forks"]
 
 
-async def test_sent_and_lost_forks_add_up_to_all_forks(running, says, monkeypatch):
+async def test_sent_and_lost_forks_add_up_to_all_forks(running, make, monkeypatch):
     """A reader reconnects behind 100,000 forks: it gets a few, most are skipped, and the numbers add up."""
     monkeypatch.setattr(stream, "MAX_LAG", 0.3)
-    forks = [FoundFork(Place(n, STREAM, 0, n), {**says.example("sched_process_fork"), "child_pid": n}) for n in range(100_000)]
+    forks = [FoundFork(Place(n, STREAM, 0, n), {**make.example("sched_process_fork"), "child_pid": n}) for n in range(100_000)]
     begun = time.time_ns() - 3600 * 10**9
 
     async def news(_store, _pods, since, limit):
@@ -300,9 +300,9 @@ async def test_sent_and_lost_forks_add_up_to_all_forks(running, says, monkeypatc
             assert len(seen) + data["forks"] == 100_000 and data["forks"] > 50_000 and not data["more"]
 
 
-async def test_a_reader_that_reads_nothing_costs_one_page_and_is_dropped(running, says, monkeypatch):
+async def test_a_reader_that_reads_nothing_costs_one_page_and_is_dropped(running, make, monkeypatch):
     monkeypatch.setattr(stream, "WRITE_TIMEOUT", 0.5)
-    flood = Flood(says.fork(1), rate=100_000)
+    flood = Flood(make.fork(1), rate=100_000)
     async with running() as client:
         flood.install(monkeypatch)
         host, port = client.url.removeprefix("http://").split(":")
@@ -316,7 +316,7 @@ async def test_a_reader_that_reads_nothing_costs_one_page_and_is_dropped(running
         writer.transport.abort()
 
 
-async def test_readers_are_limited_and_a_place_is_free_after_one_leaves(running, says, monkeypatch):
+async def test_readers_are_limited_and_a_place_is_free_after_one_leaves(running, make, monkeypatch):
     async with running(streams=2) as client:
         async with listening(client), listening(client), client.session.get(f"{client.url}/v1/stream") as third:
             assert third.status == 503 and third.headers["Retry-After"] == "10"
@@ -325,21 +325,21 @@ async def test_readers_are_limited_and_a_place_is_free_after_one_leaves(running,
             pass
 
 
-async def test_a_revoked_token_ends_the_stream(running, says, tmp_path):
+async def test_a_revoked_token_ends_the_stream(running, make, tmp_path):
     (tmp_path / "token").write_text("one\n")
     async with running(token_file=tmp_path / "token") as client:
         bearer = {"Authorization": "Bearer one"}
         async with listening(client, **bearer) as reader:
-            await client.post(says.fork(1), **bearer)
+            await client.post(make.fork(1), **bearer)
             await reader.fork()
             (tmp_path / "token").write_text("another\n")
-            await client.post(says.fork(2), Authorization="Bearer another")
+            await client.post(make.fork(2), Authorization="Bearer another")
             with pytest.raises(AssertionError, match="the stream ended"):
                 while True:
                     await reader.next("lost")
 
 
-async def test_an_unavailable_store_does_not_end_a_stream(running, says, monkeypatch):
+async def test_an_unavailable_store_does_not_end_a_stream(running, make, monkeypatch):
     real, away = StoreReader.received_since, [True]
 
     async def news(*args):
@@ -351,12 +351,12 @@ async def test_an_unavailable_store_does_not_end_a_stream(running, says, monkeyp
         monkeypatch.setattr(StoreReader, "received_since", news)
         monkeypatch.setattr(stream, "HEARTBEAT", 0.1)
         async with listening(client) as reader:
-            await client.post(says.fork(1))
+            await client.post(make.fork(1))
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.5):
                     await reader.fork()
             away[0] = False
-            assert (await reader.fork())["id"] == says.fork(1)["id"]
+            assert (await reader.fork())["id"] == make.fork(1)["id"]
 
 
 async def test_a_stopping_collector_ends_its_streams_at_once(running):

@@ -134,7 +134,7 @@ def test_a_loopback_address_open_access_or_a_proxy_need_no_token(settings):
     Settings(**settings)
 
 
-async def test_without_tokens_a_request_by_host_name_is_refused(running, says):
+async def test_without_tokens_a_request_by_host_name_is_refused(running, make):
     """Or a page elsewhere could point its own name at this machine, and read."""
     async with running() as client:
         port = client.url.rpartition(":")[2]
@@ -147,13 +147,13 @@ async def test_without_tokens_a_request_by_host_name_is_refused(running, says):
         assert await may_read(client, Host="collector.example")
 
 
-async def test_a_page_of_another_site_cannot_send(running, says):
+async def test_a_page_of_another_site_cannot_send(running, make):
     async with running() as client:
-        await client.post(says.fork(1), status=403, Sec_Fetch_Site="cross-site")
-        await client.post(says.fork(1), Sec_Fetch_Site="same-origin")
+        await client.post(make.fork(1), status=403, Sec_Fetch_Site="cross-site")
+        await client.post(make.fork(1), Sec_Fetch_Site="same-origin")
 
 
-async def test_a_client_above_its_rate_gets_a_retry_after(running, says):
+async def test_a_client_above_its_rate_gets_a_retry_after(running, make):
     async with running(read_rate=5) as client:
         answers = []
         for _ in range(30):  # a question that needs no store, so that they come quickly
@@ -161,7 +161,7 @@ async def test_a_client_above_its_rate_gets_a_retry_after(running, says):
                 answers.append((answer.status, answer.headers.get("Retry-After")))
         assert answers[:20] == [(400, None)] * 20 and (429, "1") in answers[20:]
         for _ in range(30):  # neither agents nor the kubelet are asked to wait
-            assert (await client.post(says.fork(1)))["rejected"] == []
+            assert (await client.post(make.fork(1)))["rejected"] == []
             await client.get("/healthz")
         await asyncio.sleep(0.5)  # /metrics is a question, too
         assert re.search(r'turned_away_total\{why="rate"\} [1-9]', await client.get("/metrics"))
@@ -196,14 +196,14 @@ async def test_the_forwarded_scheme_counts_from_a_trusted_proxy_only(running, fi
         assert (f"https://{client.url[7:]}/v1/events" in page) is secure
 
 
-async def test_a_client_that_tries_tokens_is_limited_too(running, says, files):
+async def test_a_client_that_tries_tokens_is_limited_too(running, make, files):
     async with running(read_rate=2, token_file=files / "both") as client:
         statuses = []
         for n in range(12):
             async with client.session.post(f"{client.url}/v1/events", data=b"", headers=bearer(f"guess-{n}")) as answer:
                 statuses.append(answer.status)
         assert statuses[:8] == [401] * 8 and 429 in statuses[8:]
-        assert (await client.post(says.fork(1), **bearer("both-token")))["accepted"] == 1
+        assert (await client.post(make.fork(1), **bearer("both-token")))["accepted"] == 1
 
 
 async def test_clients_behind_a_trusted_proxy_have_their_own_rates(running, files):

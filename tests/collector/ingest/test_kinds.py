@@ -48,15 +48,15 @@ def put(event, path, value):
     event[path[-1]] = value
 
 
-def test_every_kind_of_the_contract_is_accepted(says):
-    found = checked(*(orjson.dumps(says.example(kind)) for kind in KINDS))
+def test_every_kind_of_the_contract_is_accepted(make):
+    found = checked(*(orjson.dumps(make.example(kind)) for kind in KINDS))
     assert found.refused == []
     kinds = (found.forks, found.summaries, found.nodes, found.gaps, found.storms)
     assert [len(kind) for kind in kinds] == [1, 1, 1, 1, 1]
 
 
-def test_a_batch_has_the_size_of_its_unpacked_body(says):
-    body = orjson.dumps(says.fork(1)) + b"\nno event\n"
+def test_a_batch_has_the_size_of_its_unpacked_body(make):
+    body = orjson.dumps(make.fork(1)) + b"\nno event\n"
     assert check_lines(body, 10**6, 10).size == len(body)
 
 
@@ -65,16 +65,16 @@ def as_sent(fork):
     return unpack(fork.stream, fork.cpu, fork.sequence, fork.time, fork.columns, body)
 
 
-def test_a_fork_is_kept_as_it_was_sent_with_every_key_of_the_contract(says):
-    sent = says.example("sched_process_fork")
+def test_a_fork_is_kept_as_it_was_sent_with_every_key_of_the_contract(make):
+    sent = make.example("sched_process_fork")
     (fork,) = checked(orjson.dumps(sent)).forks
     kept = as_sent(fork)
     assert kept == sent
     assert set(kept) == set(Fork.__annotations__)
 
 
-def test_annotations_are_kept_where_an_operator_asked_for_some(says):
-    sent = says.example("sched_process_fork")
+def test_annotations_are_kept_where_an_operator_asked_for_some(make):
+    sent = make.example("sched_process_fork")
     sent["k8s"]["annotations"] = {"team.example/owner": "shop\u202e"}
     (fork,) = checked(orjson.dumps(sent)).forks
     assert orjson.loads(fork.attribution.body)["k8s"] == sent["k8s"]
@@ -83,18 +83,18 @@ def test_annotations_are_kept_where_an_operator_asked_for_some(says):
         assert "k8s.annotations" in reason(sent)
 
 
-def test_events_with_equal_attributions_share_one_object(says):
-    one, two, other = checked(*(orjson.dumps(event) for event in (says.fork(1), says.fork(2), says.fork(3, pod="web")))).forks
+def test_events_with_equal_attributions_share_one_object(make):
+    one, two, other = checked(*(orjson.dumps(event) for event in (make.fork(1), make.fork(2), make.fork(3, pod="web")))).forks
     assert one.attribution is two.attribution is not other.attribution
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_value_in_any_place_is_accepted_or_refused_with_a_reason(says, kind, data):
-    event = says.example(kind)
+def test_any_value_in_any_place_is_accepted_or_refused_with_a_reason(make, kind, data):
+    event = make.example(kind)
     put(event, data.draw(st.sampled_from(list(paths(event)))), data.draw(trees))
-    good = orjson.dumps(says.fork(7))
+    good = orjson.dumps(make.fork(7))
     found = checked(good, orjson.dumps(event), good)
     assert len(found) == 3
     assert [number for number, _ in found.refused] in ([], [1])
@@ -137,8 +137,8 @@ def test_any_bytes_are_lines_that_are_counted(noise):
         (("id",), "17", "not a fork"),
     ],
 )
-def test_a_refusal_names_the_wrong_field(says, path, value, says_why):
-    event = says.example("sched_process_fork")
+def test_a_refusal_names_the_wrong_field(make, path, value, says_why):
+    event = make.example("sched_process_fork")
     put(event, path, value)
     assert says_why in reason(event)
 
@@ -161,8 +161,8 @@ def test_a_refusal_names_the_wrong_field(says, path, value, says_why):
         ("node_summary", ("heads", "0"), 2**53, "heads.0: 9007199254740992"),
     ],
 )
-def test_a_refusal_names_the_wrong_field_of_other_kinds(says, kind, path, value, says_why):
-    event = says.example(kind)
+def test_a_refusal_names_the_wrong_field_of_other_kinds(make, kind, path, value, says_why):
+    event = make.example(kind)
     put(event, path, value)
     assert says_why in reason(event)
 
@@ -184,15 +184,15 @@ def test_a_line_that_is_no_event_is_refused(line, says_why):
     assert says_why in reason(line + b"\n")
 
 
-def test_a_label_nested_too_deeply_is_refused(says):
+def test_a_label_nested_too_deeply_is_refused(make):
     deep = b'{"a":' * 500 + b"1" + b"}" * 500
     assert "nested too deeply" in reason(
-        orjson.dumps(says.fork(1)).replace(b'"labels":{', b'"labels":{"deep":' + deep + b",", 1)
+        orjson.dumps(make.fork(1)).replace(b'"labels":{', b'"labels":{"deep":' + deep + b",", 1)
     )
 
 
-def test_unknown_fields_are_dropped_and_missing_ones_are_unknown(says):
-    newer, older = says.fork(1), says.fork(2)
+def test_unknown_fields_are_dropped_and_missing_ones_are_unknown(make):
+    newer, older = make.fork(1), make.fork(2)
     newer["exit_code"] = {"deep": [1, 2, 3]}
     del older["parent_cgroup"], older["leader_start_time"], older["clone"]
     found = checked(orjson.dumps(newer), orjson.dumps(older))
@@ -201,8 +201,8 @@ def test_unknown_fields_are_dropped_and_missing_ones_are_unknown(says):
     assert as_sent(found.forks[1])["leader_start_time"] is None
 
 
-def test_times_keep_their_nanoseconds(says):
-    event = says.fork(1)
+def test_times_keep_their_nanoseconds(make):
+    event = make.fork(1)
     for text, nanoseconds in (
         ("2026-11-22T19:48:30.118291004Z", 118291004),
         ("2026-11-22T19:48:30.5Z", 500000000),

@@ -38,14 +38,14 @@ def through(event):
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(changed=st.dictionaries(st.sampled_from(sorted(PARTS)), st.none(), max_size=12), data=st.data())
 @example(changed={}, data=None)
-def test_every_fork_comes_out_as_it_was_sent(says, changed, data):
-    event = says.fork(1) | {name: data.draw(PARTS[name], name) for name in changed}
+def test_every_fork_comes_out_as_it_was_sent(make, changed, data):
+    event = make.fork(1) | {name: data.draw(PARTS[name], name) for name in changed}
     assert through(event)[0] == event
 
 
-def ordinary(says):
+def ordinary(make):
     """A fork that breaks no rule."""
-    event = says.fork(1)
+    event = make.fork(1)
     event |= dict.fromkeys(("child_tid", "leader_tid", "leader_pid"), event["child_pid"])
     event |= dict.fromkeys(("child_ns_tid", "leader_ns_tid", "leader_ns_pid"), event["child_ns_pid"])
     event["child_ns_pids"] = [event["child_pid"], event["child_ns_pid"]]
@@ -53,10 +53,10 @@ def ordinary(says):
 
 
 @pytest.mark.parametrize("host", [False, True])
-def test_an_ordinary_fork_needs_no_exception(says, host):
-    event = ordinary(says)
+def test_an_ordinary_fork_needs_no_exception(make, host):
+    event = ordinary(make)
     if host:
-        event = says.host(event) | {
+        event = make.host(event) | {
             key: event["child_pid"] for key in event if key.startswith(("child_ns_", "leader_ns_")) and key.endswith("id")
         }
         event["child_ns_pids"] = [event["child_pid"]]
@@ -77,11 +77,11 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", sorted(ODD))
-def test_a_fork_that_breaks_one_rule_comes_out_as_it_was_sent(says, name):
+def test_a_fork_that_breaks_one_rule_comes_out_as_it_was_sent(make, name):
     twins = {"start_time": "leader_start_time", "parent_start_time": "parent_process_start_time"}
     for value in ODD[name]:
         if name == "timestamp" and value is None:
             continue
         for together in (False, True):
-            event = ordinary(says) | {name: value} | ({twins[name]: value} if together and name in twins else {})
+            event = ordinary(make) | {name: value} | ({twins[name]: value} if together and name in twins else {})
             assert through(event)[0] == event

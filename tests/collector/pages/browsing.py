@@ -83,7 +83,7 @@ async def texts(page, selector):
     return await page.locator(selector).all_inner_texts()
 
 
-async def forked(client, says, pod, total, *, cgroup, **attribution):
+async def forked(client, make, pod, total, *, cgroup, **attribution):
     """A pod that has forked `total` processes, the last of which is sent apart, so that pages are updated."""
     of = {"pod": pod, "cgroup": cgroup, **attribution}
-    await client.post(says.summary(total, total, end=says.now + total, **of), says.fork(10_000 * cgroup + total, **of))
+    await client.post(make.summary(total, total, end=make.now + total, **of), make.fork(10_000 * cgroup + total, **of))

@@ -15,16 +15,16 @@ from tests.collector.pages.browsing import SECOND, forked, texts, until
 pytestmark = pytest.mark.browser
 
 
-async def ten_minutes(client, says, pod, rate, cgroup):
-    now = says.now
+async def ten_minutes(client, make, pod, rate, cgroup):
+    now = make.now
     of = {"pod": pod, "cgroup": cgroup}
     each = rate * 10
-    await client.post(*(says.summary(n, each * n, now=each, end=now - (30 - n) * 10 * SECOND, **of) for n in range(1, 31)))
+    await client.post(*(make.summary(n, each * n, now=each, end=now - (30 - n) * 10 * SECOND, **of) for n in range(1, 31)))
 
 
-async def test_the_outlier_of_a_workload_is_marked(client, says, browser):
+async def test_the_outlier_of_a_workload_is_marked(client, make, browser):
     for pod, rate, cgroup in (("cart-a", 10, 1), ("cart-b", 11, 2), ("cart-c", 9, 3), ("cart-d", 60, 4)):
-        await ten_minutes(client, says, pod, rate, cgroup)
+        await ten_minutes(client, make, pod, rate, cgroup)
     async with browser() as page:
         await page.goto(client.url)
         await page.click("tr.row .workload a >> nth=0")
@@ -43,10 +43,10 @@ async def test_the_outlier_of_a_workload_is_marked(client, says, browser):
         assert await page.locator(".astable tbody tr").count() == 4
 
 
-async def test_each_agent_is_a_row_and_the_unhealthy_ones_come_first(client, says, browser):
-    good = says.node(1, heads={0: 9}, delivered=9, sinks={"collector": says.sink(9), "siem": says.sink(5, 4)})
-    bad = says.node(1, heads={0: 9}, delivered=3, captured=10, node="node2", stream=says.stream[:-1] + "9")
-    await client.post(good, bad, *(says.fork(n) for n in range(9)))
+async def test_each_agent_is_a_row_and_the_unhealthy_ones_come_first(client, make, browser):
+    good = make.node(1, heads={0: 9}, delivered=9, sinks={"collector": make.sink(9), "siem": make.sink(5, 4)})
+    bad = make.node(1, heads={0: 9}, delivered=3, captured=10, node="node2", stream=make.stream[:-1] + "9")
+    await client.post(good, bad, *(make.fork(n) for n in range(9)))
     async with browser() as page:
         await page.goto(f"{client.url}/nodes")
         assert await texts(page, "table.nodes .podname") == ["node2", "node1"]
@@ -67,8 +67,8 @@ async def are(page, selector, wanted):
     return await texts(page, selector) == wanted
 
 
-async def test_the_forks_of_a_node_outside_pods_have_a_page(client, says, browser):
-    await client.post(says.host_summary(1, 55), says.node(1, heads={0: 0}), says.host(says.fork(1)) | {"cgroup": None})
+async def test_the_forks_of_a_node_outside_pods_have_a_page(client, make, browser):
+    await client.post(make.host_summary(1, 55), make.node(1, heads={0: 0}), make.host(make.fork(1)) | {"cgroup": None})
     async with browser() as page:
         await page.goto(client.url)
         await page.click("tbody.outside a.main")
@@ -78,11 +78,11 @@ async def test_the_forks_of_a_node_outside_pods_have_a_page(client, says, browse
         assert await page.locator(".forktable tbody tr").count() == 1
 
 
-async def test_the_ledger_shows_what_is_missing_of_each_stream(client, says, browser):
-    other = says.stream[:-1] + "9"
-    await client.post(*(says.fork(n) for n in range(9) if n not in (3, 4)), says.node(1, heads={0: 10}, delivered=7, ring=3))
-    await client.post(says.fork(0, stream=other), says.node(1, heads={0: 1}, delivered=1, stream=other, end=says.now + 1))
-    await client.post(says.node_gap(700, 700))
+async def test_the_ledger_shows_what_is_missing_of_each_stream(client, make, browser):
+    other = make.stream[:-1] + "9"
+    await client.post(*(make.fork(n) for n in range(9) if n not in (3, 4)), make.node(1, heads={0: 10}, delivered=7, ring=3))
+    await client.post(make.fork(0, stream=other), make.node(1, heads={0: 1}, delivered=1, stream=other, end=make.now + 1))
+    await client.post(make.node_gap(700, 700))
     async with browser() as page:
         await page.goto(f"{client.url}/ledger")
         assert await page.inner_text(".sums .first dd") == "8 of 11 numbered forks"
@@ -97,14 +97,14 @@ async def test_the_ledger_shows_what_is_missing_of_each_stream(client, says, bro
         await page.keyboard.press("Enter")
         assert await texts(page, ".holetable tbody tr") == ["0\t3 to 4\t2\tring full", "0\t9\t1\tring full"]
         await page.wait_for_selector("#link[data-state=live]")
-        await client.post(says.fork(3))
+        await client.post(make.fork(3))
         await until(lambda: are(page, ".account b", ["received 9 of 11"]))
         assert (await texts(page, ".holetable tbody tr"))[0] == "0\t4\t1\tring full"  # and it stays open
 
 
-async def test_search_results_have_pages_and_exports(client, says, browser):
-    forks = [says.fork(n, at=says.now - (200 - n) * SECOND, comm="cron" if n % 2 else "sh") for n in range(150)]
-    await client.post(*forks, says.summary(1, 150))
+async def test_search_results_have_pages_and_exports(client, make, browser):
+    forks = [make.fork(n, at=make.now - (200 - n) * SECOND, comm="cron" if n % 2 else "sh") for n in range(150)]
+    await client.post(*forks, make.summary(1, 150))
     async with browser() as page:
         await page.goto(f"{client.url}/search")
         await page.fill("input[name=namespace]", "shop")
@@ -148,17 +148,17 @@ PAGES = ("/", "/pods/shop/cart-1", "/workloads/shop/Deployment/cart?cluster=demo
 PAGES += ("/search", "/search?namespace=shop&from=-1h", "/?text=cart&node=node1")
 
 
-async def a_bit_of_everything(client, says):
-    await ten_minutes(client, says, "cart-1", 10, 4821)
+async def a_bit_of_everything(client, make):
+    await ten_minutes(client, make, "cart-1", 10, 4821)
     for pod, cgroup in (("cart-2", 2), ("cart-3", 3)):
-        await forked(client, says, pod, 90, cgroup=cgroup)
+        await forked(client, make, pod, 90, cgroup=cgroup)
     await client.post(
-        *(says.fork(n, at=says.now - (30 - n) * SECOND) for n in range(20)),
-        says.storm(1, "start", start=says.now - 40 * SECOND, end=says.now - 39 * SECOND, processes=3000, cgroup=4821),
-        says.gap(4, 4, end=says.now - 100 * SECOND),
-        says.node_gap(7, 7, end=says.now - 60 * SECOND),
-        says.node(1, heads={0: 24}, delivered=20, ring=2),
-        says.host_summary(1, 5),
+        *(make.fork(n, at=make.now - (30 - n) * SECOND) for n in range(20)),
+        make.storm(1, "start", start=make.now - 40 * SECOND, end=make.now - 39 * SECOND, processes=3000, cgroup=4821),
+        make.gap(4, 4, end=make.now - 100 * SECOND),
+        make.node_gap(7, 7, end=make.now - 60 * SECOND),
+        make.node(1, heads={0: 24}, delivered=20, ring=2),
+        make.host_summary(1, 5),
     )
 
 
@@ -174,9 +174,9 @@ async def violations(page, **how):
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-async def test_axe_finds_nothing_serious(client, says, width, browser):
+async def test_axe_finds_nothing_serious(client, make, width, browser):
     axe = files("axe_playwright_python").joinpath("axe.min.js").read_text()
-    await a_bit_of_everything(client, says)
+    await a_bit_of_everything(client, make)
     async with browser(width, 900, color_scheme="light") as page:
         for path in PAGES:
             await page.goto(client.url + path)
@@ -205,8 +205,8 @@ def test_dark_and_light_mode_differ_in_colours_only():
             )
 
 
-async def test_every_page_is_complete_without_scripts(client, says, browser):
-    await a_bit_of_everything(client, says)
+async def test_every_page_is_complete_without_scripts(client, make, browser):
+    await a_bit_of_everything(client, make)
     async with browser(java_script_enabled=False) as page:
         for path in PAGES:
             assert (await page.goto(client.url + path)).status == 200

@@ -12,11 +12,11 @@ EVIL = '<img src=x onerror="document.title=1">\u202e'
 ADDRESS = "/pods/shop/cart-1"
 
 
-async def five_minutes(client, says, **attribution):
+async def five_minutes(client, make, **attribution):
     """A pod that forks 10 a second, summed up every 10 s until now."""
-    now = says.now
+    now = make.now
     await client.post(
-        *(says.summary(n, 100 * n, now=100, end=now - (30 - n) * 10 * SECOND, **attribution) for n in range(1, 31))
+        *(make.summary(n, 100 * n, now=100, end=now - (30 - n) * 10 * SECOND, **attribution) for n in range(1, 31))
     )
 
 
@@ -39,9 +39,9 @@ def close(found, wanted, tolerance=2.0):
     )
 
 
-async def test_the_page_shows_the_numbers_of_the_pod(client, says, browser):
+async def test_the_page_shows_the_numbers_of_the_pod(client, make, browser):
     await client.post(
-        *(says.fork(n, pid=9000 + n) for n in range(3)), says.summary(1, 1023, threads=7, now=50, end=says.now - 1)
+        *(make.fork(n, pid=9000 + n) for n in range(3)), make.summary(1, 1023, threads=7, now=50, end=make.now - 1)
     )
     async with browser() as page:
         await page.goto(client.url + ADDRESS)
@@ -51,7 +51,7 @@ async def test_the_page_shows_the_numbers_of_the_pod(client, says, browser):
         assert "since the last summary" in numbers
         rows = page.locator(".forktable tbody tr")
         assert await rows.locator("td:nth-of-type(4)").all_inner_texts() == ["9002 / 102", "9001 / 101", "9000 / 100"]
-        await client.post(says.fork(3, pid=9003))
+        await client.post(make.fork(3, pid=9003))
         await until(lambda: first_is(rows.locator("td:nth-of-type(4)"), "9003 / 103"))
         assert "node1" in await page.inner_text(".facts")
         assert "app=cart" in await texts(page, ".label")
@@ -62,18 +62,18 @@ async def first_is(locator, text):
 
 
 @pytest.mark.parametrize("scripted", [True, False])
-async def test_a_hostile_name_is_shown_as_text(client, says, scripted, browser):
+async def test_a_hostile_name_is_shown_as_text(client, make, scripted, browser):
     attribution = {"pod": EVIL, "namespace": "</script><b>"}
-    fork = says.fork(1, comm=HOSTILE, container=EVIL, at=says.now - SECOND, **attribution)
+    fork = make.fork(1, comm=HOSTILE, container=EVIL, at=make.now - SECOND, **attribution)
     fork["k8s"]["labels"] = {EVIL: "'><script>document.title=1</script>"}
-    begun = says.now - 60 * SECOND
-    gap = says.gap(2, 2, "<b>", **attribution) | {"sink": EVIL, "missing": EVIL}
-    away = says.node_gap(5, 5, "<b>") | {"missing": "sched_process_fork"}
-    storm = says.storm(1, "stop", start=begun, end=says.now, processes=9, cgroup=4821, **attribution)
-    node = says.node(1, heads={0: 9}, sinks={EVIL: says.sink(delivered=1, lost={EVIL: 3})})
+    begun = make.now - 60 * SECOND
+    gap = make.gap(2, 2, "<b>", **attribution) | {"sink": EVIL, "missing": EVIL}
+    away = make.node_gap(5, 5, "<b>") | {"missing": "sched_process_fork"}
+    storm = make.storm(1, "stop", start=begun, end=make.now, processes=9, cgroup=4821, **attribution)
+    node = make.node(1, heads={0: 9}, sinks={EVIL: make.sink(delivered=1, lost={EVIL: 3})})
     async with browser(java_script_enabled=scripted) as page:
         await page.goto(client.url)  # with a script, the row is then put in by it
-        answer = await client.post(fork, says.summary(1, 9, container=EVIL, **attribution), node, gap, away, storm)
+        answer = await client.post(fork, make.summary(1, 9, container=EVIL, **attribution), node, gap, away, storm)
         assert answer["rejected"] == []
         if scripted:
             await page.wait_for_selector("tr.row")
@@ -93,21 +93,21 @@ async def test_a_hostile_name_is_shown_as_text(client, says, scripted, browser):
             assert await page.title() != "1"
 
 
-async def test_the_longest_names_break_no_page(client, says, browser):
+async def test_the_longest_names_break_no_page(client, make, browser):
     long, name = "W" * 253, "comm" * 16
     attribution = {"pod": long, "uid": "u" * 253, "namespace": long, "node": long, "container": long}
-    forks = [says.fork(n, comm=name, at=says.now - SECOND, **attribution) for n in range(9)]
+    forks = [make.fork(n, comm=name, at=make.now - SECOND, **attribution) for n in range(9)]
     for fork in forks:
         fork["container"]["image"], fork["cgroup"]["path"] = "i" * 1024, "/" + "p" * 4095
         fork["k8s"]["labels"] = {"l" * 317: long}
         fork["k8s"]["workload"] = {"kind": long, "name": long}
-    summary = says.summary(1, 10**15, **attribution) | {"k8s": forks[0]["k8s"], "container": forks[0]["container"]}
-    storm = says.storm(
-        2**62, "stop", start=says.now - 10**10, end=says.now, processes=2**53 - 1, limit=2**62, pod=long, uid="u" * 253
+    summary = make.summary(1, 10**15, **attribution) | {"k8s": forks[0]["k8s"], "container": forks[0]["container"]}
+    storm = make.storm(
+        2**62, "stop", start=make.now - 10**10, end=make.now, processes=2**53 - 1, limit=2**62, pod=long, uid="u" * 253
     )
     storm["k8s"] = forks[0]["k8s"]
-    gaps = [says.gap(1, 10**15, "W" * 60, **attribution), says.node_gap(1, 10**15, "W" * 60, node=long)]
-    node = says.node(1, heads={0: 10**9}, node=long, sinks={"s" * 60: says.sink(5, lost={"r" * 60: 10**12})})
+    gaps = [make.gap(1, 10**15, "W" * 60, **attribution), make.node_gap(1, 10**15, "W" * 60, node=long)]
+    node = make.node(1, heads={0: 10**9}, node=long, sinks={"s" * 60: make.sink(5, lost={"r" * 60: 10**12})})
     assert (await client.post(*forks, summary, storm, *gaps, node))["rejected"] == []
     async with browser(390, 844) as page:
         await page.goto(client.url)
@@ -118,9 +118,9 @@ async def test_the_longest_names_break_no_page(client, says, browser):
             assert await page.evaluate("document.documentElement.scrollWidth") == 390, address
 
 
-async def test_each_container_has_a_lane_with_the_same_numbers_in_its_table(client, says, browser):
-    await five_minutes(client, says)
-    await client.post(says.summary(1, 5, end=says.now, container="sidecar", cgroup=5000))
+async def test_each_container_has_a_lane_with_the_same_numbers_in_its_table(client, make, browser):
+    await five_minutes(client, make)
+    await client.post(make.summary(1, 5, end=make.now, container="sidecar", cgroup=5000))
     async with browser() as page:
         await page.goto(client.url + ADDRESS)
         await page.wait_for_selector(".lane canvas")
@@ -147,16 +147,16 @@ INK = """([r, g, b]) => { const canvas = document.querySelector('.lane canvas'),
 THREADS = [47, 109, 156]  # the line's colour in light, --threads
 
 
-async def test_threads_have_a_line_of_their_own_where_there_are_any(client, says, browser):
-    await five_minutes(client, says)
+async def test_threads_have_a_line_of_their_own_where_there_are_any(client, make, browser):
+    await five_minutes(client, make)
     async with browser(color_scheme="light") as page:
         await page.goto(client.url + ADDRESS)
         await page.wait_for_selector(".lane canvas")
         assert await page.evaluate(INK, THREADS) == 0 and not await page.is_visible(".legend")
-        now = says.now
+        now = make.now
         await client.post(
             *(
-                says.summary(40 + n, 3100 + n, now=1, threads=900, end=now + (n + 1) * 10 * SECOND, seconds=10)
+                make.summary(40 + n, 3100 + n, now=1, threads=900, end=now + (n + 1) * 10 * SECOND, seconds=10)
                 for n in range(-8, 0)
             )
         )
@@ -168,11 +168,11 @@ async def test_threads_have_a_line_of_their_own_where_there_are_any(client, says
         assert max(await page.evaluate(rows)) >= 90  # a second, out of the same table as people read
 
 
-async def test_a_pod_with_a_kernel_of_its_own_has_no_drawing_and_no_counts(client, says, browser):
+async def test_a_pod_with_a_kernel_of_its_own_has_no_drawing_and_no_counts(client, make, browser):
     of = {"pod": "vm-1", "cgroup": 901}
-    gap = says.gap(0, None, "not_observable", pod="vm-1", cgroup=900) | {"container": None, "missing": "sched_process_fork"}
-    await five_minutes(client, says, **of)
-    receipt = await client.post(gap, says.fork(77, at=says.now - SECOND, pid=9077, comm="qemu", **of))
+    gap = make.gap(0, None, "not_observable", pod="vm-1", cgroup=900) | {"container": None, "missing": "sched_process_fork"}
+    await five_minutes(client, make, **of)
+    receipt = await client.post(gap, make.fork(77, at=make.now - SECOND, pid=9077, comm="qemu", **of))
     assert receipt["rejected"] == []
     async with browser() as page:
         await page.goto(f"{client.url}/pods/shop/vm-1")
@@ -188,10 +188,10 @@ async def test_a_pod_with_a_kernel_of_its_own_has_no_drawing_and_no_counts(clien
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_a_storm_is_drawn_at_its_time_and_listed_in_words(client, says, scheme, browser):
-    await five_minutes(client, says)
-    begin, end = says.now - 200 * SECOND, says.now - 150 * SECOND
-    await client.post(says.storm(1, "stop", start=begin, end=end, processes=61240, cgroup=4821), says.fork(1))
+async def test_a_storm_is_drawn_at_its_time_and_listed_in_words(client, make, scheme, browser):
+    await five_minutes(client, make)
+    begin, end = make.now - 200 * SECOND, make.now - 150 * SECOND
+    await client.post(make.storm(1, "stop", start=begin, end=end, processes=61240, cgroup=4821), make.fork(1))
     async with browser(color_scheme=scheme) as page:
         await page.goto(client.url + ADDRESS)
         await page.wait_for_selector(".band")
@@ -202,9 +202,9 @@ async def test_a_storm_is_drawn_at_its_time_and_listed_in_words(client, says, sc
             "#bands"
         )
         assert await page.inner_text("h1 .mark") == "1 storm"
-        now = says.now
+        now = make.now
         await client.post(
-            says.storm(2, "start", start=now - 20 * SECOND, end=now - 19 * SECOND, processes=2500, cgroup=4821), says.fork(2)
+            make.storm(2, "start", start=now - 20 * SECOND, end=now - 19 * SECOND, processes=2500, cgroup=4821), make.fork(2)
         )
         await page.wait_for_selector(".storming")
         assert await page.inner_text("h1 .mark") == "in a storm"
@@ -216,18 +216,18 @@ async def is_count(page, selector, count):
     return await page.locator(selector).count() == count
 
 
-async def test_a_gap_is_drawn_at_its_time_and_gaps_of_the_node_are_drawn_differently(client, says, browser):
+async def test_a_gap_is_drawn_at_its_time_and_gaps_of_the_node_are_drawn_differently(client, make, browser):
     def ago(seconds):
-        return says.now - seconds * SECOND
+        return make.now - seconds * SECOND
 
-    await five_minutes(client, says)
+    await five_minutes(client, make)
     await client.post(
-        says.node(1, heads={0: 0}),  # its only sink is this one
-        says.gap(45, 40, end=ago(100), seconds=30),
-        says.gap(7, 7, "journal_full", sink="collector", end=ago(250), seconds=10),
-        says.gap(9, 9, "journal_full", sink="siem", end=ago(60)),
-        says.gap(5, 5, end=ago(5000)),
-        says.node_gap(700, 700, end=ago(20), seconds=15),
+        make.node(1, heads={0: 0}),  # its only sink is this one
+        make.gap(45, 40, end=ago(100), seconds=30),
+        make.gap(7, 7, "journal_full", sink="collector", end=ago(250), seconds=10),
+        make.gap(9, 9, "journal_full", sink="siem", end=ago(60)),
+        make.gap(5, 5, end=ago(5000)),
+        make.node_gap(700, 700, end=ago(20), seconds=15),
     )
     async with browser() as page:
         await page.goto(client.url + ADDRESS)
@@ -247,16 +247,16 @@ async def test_a_gap_is_drawn_at_its_time_and_gaps_of_the_node_are_drawn_differe
         assert await texts(page, ".sums .badge") == ["7 journal full", "45 ring full", "9 missing at siem"]
 
 
-async def test_the_lineage_shows_who_forked_whom(client, says, browser):
+async def test_the_lineage_shows_who_forked_whom(client, make, browser):
     def fork(number, entity, parent, comm, pid, parent_pid):
-        event = says.fork(number, comm=comm, pid=pid, at=says.now - (20 - number) * SECOND)
+        event = make.fork(number, comm=comm, pid=pid, at=make.now - (20 - number) * SECOND)
         return event | {"process_entity_id": entity * 16, "parent_entity_id": parent * 16, "parent_pid": parent_pid}
 
     await client.post(
         fork(1, "b", "a", "entry", 200, 100),
         fork(2, "c", "b", "cron", 300, 200),
         *(fork(3 + n, str(n), "c", "job", 400 + n, 300) for n in range(4)),
-        says.summary(1, 6),
+        make.summary(1, 6),
     )
     async with browser() as page:
         await page.goto(client.url + ADDRESS)
@@ -277,9 +277,9 @@ async def test_the_lineage_shows_who_forked_whom(client, says, browser):
         assert await page.locator(".forktable tbody tr").count() == 2  # its own fork and the one that it forked
 
 
-async def test_a_long_lineage_scrolls_in_its_box_and_does_not_lengthen_the_page(client, says, browser):
+async def test_a_long_lineage_scrolls_in_its_box_and_does_not_lengthen_the_page(client, make, browser):
     def fork(number):
-        event = says.fork(number, comm=f"job{number}", at=says.now - (100 - number) * SECOND)
+        event = make.fork(number, comm=f"job{number}", at=make.now - (100 - number) * SECOND)
         return event | {"process_entity_id": f"{number:016x}", "parent_entity_id": "a" * 16}
 
     await client.post(*map(fork, range(90)))
@@ -291,8 +291,8 @@ async def test_a_long_lineage_scrolls_in_its_box_and_does_not_lengthen_the_page(
         assert whole <= max(900, last + 40)
 
 
-async def test_the_range_is_in_the_address_and_a_wrong_one_gets_an_error(client, says, browser):
-    await five_minutes(client, says)
+async def test_the_range_is_in_the_address_and_a_wrong_one_gets_an_error(client, make, browser):
+    await five_minutes(client, make)
     async with browser() as page:
         await page.goto(client.url + ADDRESS)
         await page.click(".range a:text-is('1 h')")
@@ -307,9 +307,9 @@ async def test_the_range_is_in_the_address_and_a_wrong_one_gets_an_error(client,
         assert await page.input_value("input[name=from]") == "yesterday"
 
 
-async def test_an_older_pod_of_the_name_keeps_its_own_page(client, says, browser):
-    await client.post(says.summary(1, 5, uid="one", end=says.now - 100 * SECOND))
-    await client.post(says.summary(1, 8, uid="two", cgroup=9))
+async def test_an_older_pod_of_the_name_keeps_its_own_page(client, make, browser):
+    await client.post(make.summary(1, 5, uid="one", end=make.now - 100 * SECOND))
+    await client.post(make.summary(1, 8, uid="two", cgroup=9))
     async with browser() as page:
         await page.goto(client.url + ADDRESS)
         assert "8" in await texts(page, ".sums dd")

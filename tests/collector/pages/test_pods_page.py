@@ -12,19 +12,19 @@ from tests.collector.pages.browsing import SECOND, cell, forked, names, texts, u
 pytestmark = pytest.mark.browser
 
 
-async def test_an_empty_page_says_what_to_do_next_and_updates_itself(client, says, browser):
+async def test_an_empty_page_says_what_to_do_next_and_updates_itself(client, make, browser):
     async with browser() as page:
         await page.goto(client.url)
         assert f"{client.url}/v1/events" in await page.inner_text(".empty")
         assert not await page.locator(".table").count()
-        await forked(client, says, "cart-1", 7, cgroup=1)
+        await forked(client, make, "cart-1", 7, cgroup=1)
         await page.wait_for_selector("tr.row")
         assert not await page.locator(".empty").count()
 
 
-async def test_the_page_shows_what_arrived_and_stays_up_to_date(client, says, browser):
-    await client.post(*(says.fork(n) for n in range(23)), says.summary(1, 1023, threads=7, now=50, lost=4), says.gap(1, 4))
-    await client.post(says.summary(1, 2, pod="web-1", cgroup=9), says.node(1, heads={0: 23}, delivered=23))
+async def test_the_page_shows_what_arrived_and_stays_up_to_date(client, make, browser):
+    await client.post(*(make.fork(n) for n in range(23)), make.summary(1, 1023, threads=7, now=50, lost=4), make.gap(1, 4))
+    await client.post(make.summary(1, 2, pod="web-1", cgroup=9), make.node(1, heads={0: 23}, delivered=23))
     async with browser() as page:
         await page.goto(client.url)
         assert [await cell(page, "cart-1", kind) for kind in ("forks", "threads", "rate", "top", "missing")] == [
@@ -39,9 +39,9 @@ async def test_the_page_shows_what_arrived_and_stays_up_to_date(client, says, br
         assert await names(page) == ["cart-1", "web-1"]
         await page.evaluate("document.querySelector('tr.row').mark = 'the same element'")
         await page.focus("tr.row:nth-of-type(2) a.main")
-        later = says.now + 1
-        grown = says.summary(2, 3000, end=later, pod="web-1", cgroup=9)
-        await client.post(says.summary(2, 2046, end=later), says.summary(1, 5000, pod="new-1", cgroup=10), grown, says.fork(24))
+        later = make.now + 1
+        grown = make.summary(2, 3000, end=later, pod="web-1", cgroup=9)
+        await client.post(make.summary(2, 2046, end=later), make.summary(1, 5000, pod="new-1", cgroup=10), grown, make.fork(24))
         await until(lambda: is_cell(page, "cart-1", "forks", "2,046"))
         await until(lambda: are_names(page, ["new-1", "web-1", "cart-1"]))  # one look's questions may be a batch apart
         marks = "[...document.querySelectorAll('tr.row')].map(row => row.mark ?? '')"
@@ -53,8 +53,8 @@ async def is_cell(page, pod, kind, text):
     return await cell(page, pod, kind) == text
 
 
-async def test_no_page_is_fetched_again_before_the_stream_reports_something_new(client, says, browser):
-    await forked(client, says, "cart-1", 7, cgroup=1)
+async def test_no_page_is_fetched_again_before_the_stream_reports_something_new(client, make, browser):
+    await forked(client, make, "cart-1", 7, cgroup=1)
     async with browser() as page:
         asked = []
         page.on("request", lambda request: asked.append(request.url.removeprefix(client.url)))
@@ -66,32 +66,32 @@ async def test_no_page_is_fetched_again_before_the_stream_reports_something_new(
         await page.wait_for_timeout(2500)
         assert asked.count("/?sort=rate") == before
         assert asked.count("/v1/stream?events=pods") == 1
-        await forked(client, says, "cart-1", 8, cgroup=1)
+        await forked(client, make, "cart-1", 8, cgroup=1)
         await until(lambda: is_cell(page, "cart-1", "forks", "8"))
         assert asked.count("/v1/stream?events=pods") == 1
 
 
-async def test_a_page_is_updated_at_once_when_only_sums_are_new(client, says, browser):
+async def test_a_page_is_updated_at_once_when_only_sums_are_new(client, make, browser):
     """Without forks, as for a pod in a storm."""
-    await client.post(says.summary(1, 7))
+    await client.post(make.summary(1, 7))
     async with browser() as page:
         await page.goto(client.url)
         await page.wait_for_selector("#link[data-state=live]")
         await page.wait_for_timeout(1500)  # the first word of the stream may be of what was just sent
-        await client.post(says.summary(2, 1007, end=says.now + 1))
+        await client.post(make.summary(2, 1007, end=make.now + 1))
         await page.wait_for_selector("td.forks b:text-is('1,007')", timeout=5000)  # unasked it would look after 10 s
 
 
-async def test_a_page_stays_live_while_a_script_at_the_same_address_sends_too_many_requests(running, says, browser):
+async def test_a_page_stays_live_while_a_script_at_the_same_address_sends_too_many_requests(running, make, browser):
     async with running(read_rate=2) as client, browser() as page:
-        await forked(client, says, "cart-1", 7, cgroup=1)
+        await forked(client, make, "cart-1", 7, cgroup=1)
         await page.goto(client.url)
         statuses = []
         for total in range(8, 11):  # some seconds, in each of which the stream reports something new
             for _ in range(10):
                 async with client.session.get(f"{client.url}/v1/pods?limit=x") as answer:
                     statuses.append(answer.status)
-            await forked(client, says, "cart-1", total, cgroup=1)
+            await forked(client, make, "cart-1", total, cgroup=1)
             await until(lambda total=total: is_cell(page, "cart-1", "forks", str(total)))
         assert 429 in statuses
         assert await page.get_attribute("#link", "data-state") == "live"
@@ -114,7 +114,7 @@ async def is_open(page):
     return await page.evaluate("source.readyState === EventSource.OPEN")
 
 
-async def test_a_slow_page_is_fetched_less_often(client, says, browser, monkeypatch):
+async def test_a_slow_page_is_fetched_less_often(client, make, browser, monkeypatch):
     """A page takes a quarter of its collector's time at most, however much is stored."""
     real = StoreReader.pods
 
@@ -122,7 +122,7 @@ async def test_a_slow_page_is_fetched_less_often(client, says, browser, monkeypa
         await asyncio.sleep(0.6)
         return await real(*arguments)
 
-    await forked(client, says, "cart-1", 7, cgroup=1)
+    await forked(client, make, "cart-1", 7, cgroup=1)
     async with browser() as page:
         await page.goto(client.url)
         await page.wait_for_selector("#link[data-state=live]")
@@ -130,14 +130,14 @@ async def test_a_slow_page_is_fetched_less_often(client, says, browser, monkeypa
         asked = []
         page.on("request", lambda request: asked.append(time.monotonic()) if request.url == f"{client.url}/" else None)
         for total in range(8, 22):
-            await forked(client, says, "cart-1", total, cgroup=1)
+            await forked(client, make, "cart-1", total, cgroup=1)
             await page.wait_for_timeout(400)
         assert len(asked) >= 2 and all(later - earlier > 2.3 for earlier, later in pairwise(asked))
 
 
-async def test_columns_sort_either_way_and_the_address_says_how(client, says, browser):
+async def test_columns_sort_either_way_and_the_address_says_how(client, make, browser):
     for pod, total, cgroup in (("a", 5, 1), ("b", 9, 2), ("c", 7, 3)):
-        await forked(client, says, pod, total, cgroup=cgroup)
+        await forked(client, make, pod, total, cgroup=cgroup)
     async with browser() as page:
         await page.goto(client.url)
         assert await names(page) == ["b", "c", "a"]
@@ -161,10 +161,10 @@ async def are_names(page, wanted):
 
 
 @pytest.mark.parametrize("scripted", [True, False])
-async def test_filters_can_be_typed_linked_and_removed(client, says, scripted, browser):
-    await forked(client, says, "cart-1", 5, cgroup=1)
-    await forked(client, says, "cart-2", 4, cgroup=2, node="node2")
-    await forked(client, says, "web-1", 3, cgroup=3, namespace="front")
+async def test_filters_can_be_typed_linked_and_removed(client, make, scripted, browser):
+    await forked(client, make, "cart-1", 5, cgroup=1)
+    await forked(client, make, "cart-2", 4, cgroup=2, node="node2")
+    await forked(client, make, "web-1", 3, cgroup=3, namespace="front")
     async with browser(java_script_enabled=scripted) as page:
         await page.goto(client.url)
         await page.fill("#find", "CART-")
@@ -190,33 +190,33 @@ async def test_filters_can_be_typed_linked_and_removed(client, says, scripted, b
         assert len(await names(page)) == 3
 
 
-async def test_an_update_keeps_half_typed_text(client, says, browser):
-    await forked(client, says, "cart-1", 5, cgroup=1)
+async def test_an_update_keeps_half_typed_text(client, make, browser):
+    await forked(client, make, "cart-1", 5, cgroup=1)
     async with browser() as page:
         await page.goto(client.url)
         await page.click("summary:text-is('Filters')")
         await page.fill("input[name=namespace]", "sho")
         await page.focus("#hold")
-        await forked(client, says, "cart-1", 6, cgroup=1)
+        await forked(client, make, "cart-1", 6, cgroup=1)
         await until(lambda: is_cell(page, "cart-1", "forks", "6"))
         assert await page.input_value("input[name=namespace]") == "sho"
         assert await page.get_attribute("details.more", "open") is not None
 
 
-async def test_a_paused_page_does_not_change_until_it_continues(client, says, browser):
-    await forked(client, says, "cart-1", 5, cgroup=1)
+async def test_a_paused_page_does_not_change_until_it_continues(client, make, browser):
+    await forked(client, make, "cart-1", 5, cgroup=1)
     async with browser() as page:
         await page.goto(client.url)
         await page.click("#hold")
         assert await page.inner_text("#link") == "paused"
-        await forked(client, says, "cart-1", 6, cgroup=1)
+        await forked(client, make, "cart-1", 6, cgroup=1)
         await page.wait_for_timeout(1800)
         assert await cell(page, "cart-1", "forks") == "5"
         await page.click("#hold")
         await until(lambda: is_cell(page, "cart-1", "forks", "6"))
 
 
-async def test_an_answer_that_arrives_after_the_pause_is_not_shown(client, says, browser, monkeypatch):
+async def test_an_answer_that_arrives_after_the_pause_is_not_shown(client, make, browser, monkeypatch):
     real, begun, go_on = StoreReader.pods, asyncio.Event(), asyncio.Event()
 
     async def slow(*arguments):
@@ -224,13 +224,13 @@ async def test_an_answer_that_arrives_after_the_pause_is_not_shown(client, says,
         await go_on.wait()
         return await real(*arguments)
 
-    await forked(client, says, "cart-1", 5, cgroup=1)
+    await forked(client, make, "cart-1", 5, cgroup=1)
     async with browser() as page:
         await page.goto(client.url)
         await page.wait_for_selector("#link[data-state=live]")
         await page.wait_for_timeout(1500)  # the first word of the stream may be of what was just sent
         monkeypatch.setattr(StoreReader, "pods", slow)
-        await forked(client, says, "cart-1", 6, cgroup=1)
+        await forked(client, make, "cart-1", 6, cgroup=1)
         await asyncio.wait_for(begun.wait(), 10)
         await page.click("#hold")
         go_on.set()
@@ -240,10 +240,10 @@ async def test_an_answer_that_arrives_after_the_pause_is_not_shown(client, says,
         await until(lambda: is_cell(page, "cart-1", "forks", "6"))
 
 
-async def test_a_collector_that_does_not_answer_is_shown_on_the_page(running, says, browser):
+async def test_a_collector_that_does_not_answer_is_shown_on_the_page(running, make, browser):
     async with browser() as page:
         async with running() as client:
-            await forked(client, says, "cart-1", 7, cgroup=1)
+            await forked(client, make, "cart-1", 7, cgroup=1)
             await page.goto(client.url)
             await page.wait_for_selector("#link[data-state=live]")
         await page.wait_for_selector("#stale:not([hidden])", timeout=20_000)
@@ -252,10 +252,10 @@ async def test_a_collector_that_does_not_answer_is_shown_on_the_page(running, sa
         page.complaints.clear()  # the browser itself logs a line that was cut
 
 
-async def test_a_browser_signs_in_and_returns_to_the_requested_page(running, says, tmp_path, browser):
+async def test_a_browser_signs_in_and_returns_to_the_requested_page(running, make, tmp_path, browser):
     (tmp_path / "token").write_text("a token")
     async with running(token_file=tmp_path / "token") as client, browser() as page:
-        await client.post(says.summary(1, 7), Authorization="Bearer a token")
+        await client.post(make.summary(1, 7), Authorization="Bearer a token")
         await page.goto(f"{client.url}/pods/shop/cart-1?from=-1h")
         assert "cart-1" not in (await page.inner_text("body"))
         await page.fill("#token", "wrong")
@@ -284,9 +284,9 @@ async def test_signing_in_does_not_redirect_to_another_host(running, tmp_path):
                 assert "b" not in answer.cookies
 
 
-async def test_the_page_can_be_used_with_the_keyboard_alone(client, says, browser):
-    await forked(client, says, "cart-1", 9, cgroup=1)
-    await forked(client, says, "web-1", 5, cgroup=9)
+async def test_the_page_can_be_used_with_the_keyboard_alone(client, make, browser):
+    await forked(client, make, "cart-1", 9, cgroup=1)
+    await forked(client, make, "web-1", 5, cgroup=9)
     async with browser() as page:
         await page.goto(client.url)
         await page.keyboard.press("Tab")
@@ -307,17 +307,17 @@ async def test_the_page_can_be_used_with_the_keyboard_alone(client, says, browse
         await page.wait_for_selector("h1:has-text('web-1')")
 
 
-async def test_a_silent_node_is_shown_on_the_page_of_pods(client, says, browser):
-    await client.post(says.summary(1, 7), says.node(1, heads={0: 9}, delivered=3, captured=10))
+async def test_a_silent_node_is_shown_on_the_page_of_pods(client, make, browser):
+    await client.post(make.summary(1, 7), make.node(1, heads={0: 9}, delivered=3, captured=10))
     async with browser() as page:
         await page.goto(client.url)
         assert "node1" in await page.inner_text(".alarms")
         assert await page.get_attribute(".strip", "data-state") == "bad"
 
 
-async def test_a_pod_with_a_kernel_of_its_own_is_not_observable_and_never_zero(client, says, browser):
-    gap = says.gap(0, None, "not_observable", pod="vm-1", cgroup=900) | {"container": None, "missing": "sched_process_fork"}
-    answer = await client.post(gap, says.summary(1, 40, pod="vm-1", cgroup=901), says.summary(1, 9))
+async def test_a_pod_with_a_kernel_of_its_own_is_not_observable_and_never_zero(client, make, browser):
+    gap = make.gap(0, None, "not_observable", pod="vm-1", cgroup=900) | {"container": None, "missing": "sched_process_fork"}
+    answer = await client.post(gap, make.summary(1, 40, pod="vm-1", cgroup=901), make.summary(1, 9))
     assert answer["rejected"] == []
     async with browser() as page:
         await page.goto(client.url)
@@ -330,13 +330,13 @@ async def test_a_pod_with_a_kernel_of_its_own_is_not_observable_and_never_zero(c
         assert "the pod has a kernel of its own" in await page.inner_text("main")
 
 
-async def test_a_storm_that_goes_on_is_marked_and_read_out(client, says, browser):
-    await client.post(says.summary(1, 9), says.fork(1))
+async def test_a_storm_that_goes_on_is_marked_and_read_out(client, make, browser):
+    await client.post(make.summary(1, 9), make.fork(1))
     async with browser() as page:
         await page.goto(client.url)
         await page.wait_for_selector("#link[data-state=live]")
-        storm = says.storm(2, "start", start=says.now - 20 * SECOND, end=says.now - 19 * SECOND, processes=2500, cgroup=4821)
-        await client.post(storm, says.fork(2))
+        storm = make.storm(2, "start", start=make.now - 20 * SECOND, end=make.now - 19 * SECOND, processes=2500, cgroup=4821)
+        await client.post(storm, make.fork(2))
         await page.wait_for_selector(".mark[data-state=now]")
         assert await texts(page, ".mark") == ["in a storm"]
         assert await page.inner_text("#announcement") == "shop/cart-1: in a storm"

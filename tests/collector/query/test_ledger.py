@@ -26,10 +26,10 @@ def holes(stream):
     return [(hole["cpu"], hole["first"], hole["last"], hole["reason"]) for hole in stream["holes"]]
 
 
-async def test_every_hole_is_listed_with_its_cpu_its_range_and_its_reason(client, says):
+async def test_every_hole_is_listed_with_its_cpu_its_range_and_its_reason(client, make):
     heads = {0: 10, 1: 3, 2: 2}
     await client.post(
-        *(says.fork(n) for n in (0, 1, 2, 5, 6, 9)), says.fork(0, cpu=1), says.node(1, heads=heads, delivered=7, ring=8)
+        *(make.fork(n) for n in (0, 1, 2, 5, 6, 9)), make.fork(0, cpu=1), make.node(1, heads=heads, delivered=7, ring=8)
     )
     stream = await the_stream(client)
     assert (stream["state"], stream["given"], stream["received"], stream["missing"]) == ("missing, explained", 15, 7, 8)
@@ -43,74 +43,74 @@ async def test_every_hole_is_listed_with_its_cpu_its_range_and_its_reason(client
     assert [hole["count"] for hole in stream["holes"]] == [2, 2, 2, 2]
 
 
-async def test_nothing_is_missing_after_late_forks_arrive(client, says):
-    await client.post(*(says.fork(n) for n in (0, 1, 4)), says.node(1, heads={0: 5}, delivered=3, queued=2))
+async def test_nothing_is_missing_after_late_forks_arrive(client, make):
+    await client.post(*(make.fork(n) for n in (0, 1, 4)), make.node(1, heads={0: 5}, delivered=3, queued=2))
     stream = await the_stream(client)
     assert (stream["state"], stream["on_its_way"], holes(stream)) == ("on its way", 2, [(0, 2, 3, "on its way")])
-    await client.post(says.fork(2), says.fork(3), says.fork(5), says.fork(6))
+    await client.post(make.fork(2), make.fork(3), make.fork(5), make.fork(6))
     stream = await the_stream(client)
     assert (stream["state"], stream["received"], stream["since"], stream["holes"]) == ("complete", 5, 2, [])
 
 
-async def test_a_hole_without_a_gap_is_unexplained(client, says):
-    await client.post(says.fork(0), says.fork(2), says.node(1, heads={0: 3}, delivered=2, queued=0))
+async def test_a_hole_without_a_gap_is_unexplained(client, make):
+    await client.post(make.fork(0), make.fork(2), make.node(1, heads={0: 3}, delivered=2, queued=0))
     stream = await the_stream(client)
     assert (stream["state"], stream["unexplained"], holes(stream)) == ("missing, unexplained", 1, [(0, 1, 1, "unexplained")])
 
 
-async def test_a_later_number_than_any_heartbeat_knows_cannot_be_missing(client, says):
-    await client.post(says.node(1, heads={0: 2}, delivered=2), says.fork(0), says.fork(1), says.fork(9), says.fork(3, cpu=5))
+async def test_a_later_number_than_any_heartbeat_knows_cannot_be_missing(client, make):
+    await client.post(make.node(1, heads={0: 2}, delivered=2), make.fork(0), make.fork(1), make.fork(9), make.fork(3, cpu=5))
     stream = await the_stream(client)
     assert (stream["state"], stream["since"]) == ("complete", 2)
     assert stream["cpus"]["5"] == {"given": 0, "received": 0, "missing": 0}
 
 
-async def test_the_list_of_holes_is_bounded_and_what_it_leaves_out_is_counted(client, says):
-    await client.post(*(says.fork(n) for n in range(0, 2400, 2)), says.node(1, heads={0: 2400}, delivered=1200, ring=1200))
+async def test_the_list_of_holes_is_bounded_and_what_it_leaves_out_is_counted(client, make):
+    await client.post(*(make.fork(n) for n in range(0, 2400, 2)), make.node(1, heads={0: 2400}, delivered=1200, ring=1200))
     stream = await the_stream(client)
     assert (stream["missing"], len(stream["holes"]), stream["unlisted"]) == (1200, 1000, 200)
     assert holes(stream)[-1] == (0, 1999, 1999, "ring_full")
 
 
-async def test_heartbeats_may_come_in_any_order_and_twice(client, says):
-    beats = [says.node(n, heads={0: n * 10, 1: n}, delivered=n * 11, end=says.now + n * SECOND) for n in range(1, 8)]
+async def test_heartbeats_may_come_in_any_order_and_twice(client, make):
+    beats = [make.node(n, heads={0: n * 10, 1: n}, delivered=n * 11, end=make.now + n * SECOND) for n in range(1, 8)]
     beats = random.sample(beats * 2, 14)
-    await client.post(*(says.fork(n) for n in range(70)), *(says.fork(n, cpu=1) for n in range(7)))
+    await client.post(*(make.fork(n) for n in range(70)), *(make.fork(n, cpu=1) for n in range(7)))
     for beat in beats:
         await client.post(beat)
     stream = await the_stream(client)
     assert (stream["state"], stream["given"], stream["received"]) == ("complete", 77, 77)
     assert (stream["reported"]["captured"], stream["as_of"]) == (
         77,
-        says.node(7, heads={}, end=says.now + 7 * SECOND)["timestamp"],
+        make.node(7, heads={}, end=make.now + 7 * SECOND)["timestamp"],
     )
 
 
-async def test_a_clock_that_was_set_back_does_not_hide_the_newest_heartbeat(client, says):
+async def test_a_clock_that_was_set_back_does_not_hide_the_newest_heartbeat(client, make):
     attribution_fields = {"pod": "cart-1"}
-    await client.post(says.node(1, heads={0: 5}, delivered=5), says.summary(1, 5, **attribution_fields))
-    back = says.now - 3600 * SECOND
+    await client.post(make.node(1, heads={0: 5}, delivered=5), make.summary(1, 5, **attribution_fields))
+    back = make.now - 3600 * SECOND
     await client.post(
-        says.node(2, heads={0: 9}, delivered=5, queued=4, end=back), says.summary(2, 9, end=back, **attribution_fields)
+        make.node(2, heads={0: 9}, delivered=5, queued=4, end=back), make.summary(2, 9, end=back, **attribution_fields)
     )
     assert (await the_stream(client))["given"] == 9
     assert (await client.pods())["cart-1"]["processes"] == 9
 
 
-async def test_each_stream_has_its_own_account_and_the_node_their_sum(client, says):
-    second = says.stream[:-1] + "9"
-    await client.post(*(says.fork(n) for n in range(10)), says.node(1, heads={0: 10}, delivered=8, queued=2))
-    await client.post(*(says.fork(n, stream=second) for n in range(4)))
+async def test_each_stream_has_its_own_account_and_the_node_their_sum(client, make):
+    second = make.stream[:-1] + "9"
+    await client.post(*(make.fork(n) for n in range(10)), make.node(1, heads={0: 10}, delivered=8, queued=2))
+    await client.post(*(make.fork(n, stream=second) for n in range(4)))
     await client.post(
-        says.node(1, heads={0: 5}, delivered=4, stream=second, end=says.now + 20 * SECOND, lost={"journal_full": 1})
+        make.node(1, heads={0: 5}, delivered=4, stream=second, end=make.now + 20 * SECOND, lost={"journal_full": 1})
     )
     # The last word of the old stream comes late, from the agent that followed.
-    late = says.node(2, heads={0: 12}, delivered=10, queued=0, ring=2, end=says.now + 5 * SECOND)
+    late = make.node(2, heads={0: 12}, delivered=10, queued=0, ring=2, end=make.now + 5 * SECOND)
     await client.post(late)
     node = await the_node(client)
     assert [(stream["stream"], stream["received"], stream["given"], stream["explained"]) for stream in node["streams"]] == [
         (second, 4, 5, {"journal_full": 1}),
-        (says.stream, 10, 12, {"ring_full": 2}),
+        (make.stream, 10, 12, {"ring_full": 2}),
     ]
     assert (node["state"], node["received"], node["given"]) == ("missing, explained", 14, 17)
     (entry,) = (await client.get("/v1/pods"))["nodes"]
@@ -118,15 +118,15 @@ async def test_each_stream_has_its_own_account_and_the_node_their_sum(client, sa
     assert entry["account"] == {key: node[key] for key in entry["account"]}
 
 
-async def test_a_stream_without_a_heartbeat_is_listed_and_has_no_verdict(client, says):
-    await client.post(says.fork(0), says.fork(7))
+async def test_a_stream_without_a_heartbeat_is_listed_and_has_no_verdict(client, make):
+    await client.post(make.fork(0), make.fork(7))
     stream = await the_stream(client)
     assert (stream["state"], stream["since"], stream["as_of"], stream["holes"]) == ("not summed up yet", 2, None, [])
 
 
-async def test_a_renamed_node_keeps_its_stream(client, says):
-    await client.post(says.fork(0), says.node(1, heads={0: 1}, delivered=1))
-    renamed = says.node(2, heads={0: 1}, delivered=1, end=says.now + SECOND)
+async def test_a_renamed_node_keeps_its_stream(client, make):
+    await client.post(make.fork(0), make.node(1, heads={0: 1}, delivered=1))
+    renamed = make.node(2, heads={0: 1}, delivered=1, end=make.now + SECOND)
     renamed["k8s"]["cluster"] = "prod"
     await client.post(renamed)
     node = await the_node(client)
@@ -137,17 +137,17 @@ async def test_a_renamed_node_keeps_its_stream(client, says):
 TWO = {"siem": ("journal_full", 3), "lake": ("rejected", 5)}
 
 
-async def with_two_sinks(client, says, **headers):
-    sinks = {name: says.sink(delivered=2, lost={reason: lost}, queued=8 - lost) for name, (reason, lost) in TWO.items()}
-    gaps = [says.gap(lost, lost, reason, sink=name) for name, (reason, lost) in TWO.items()]
-    await client.post(says.fork(0), says.fork(9), says.node(1, heads={0: 10}, sinks=sinks), *gaps, **headers)
+async def with_two_sinks(client, make, **headers):
+    sinks = {name: make.sink(delivered=2, lost={reason: lost}, queued=8 - lost) for name, (reason, lost) in TWO.items()}
+    gaps = [make.gap(lost, lost, reason, sink=name) for name, (reason, lost) in TWO.items()]
+    await client.post(make.fork(0), make.fork(9), make.node(1, heads={0: 10}, sinks=sinks), *gaps, **headers)
     return await the_stream(client)
 
 
 @pytest.mark.parametrize(("name", "on_its_way"), [("siem", 5), ("lake", 3)])
-async def test_only_gaps_of_this_collectors_sink_explain_holes_here(client, says, name, on_its_way):
+async def test_only_gaps_of_this_collectors_sink_explain_holes_here(client, make, name, on_its_way):
     reason, lost = TWO[name]
-    stream = await with_two_sinks(client, says, Forklore_Sink=name)
+    stream = await with_two_sinks(client, make, Forklore_Sink=name)
     assert (stream["sink"], stream["explained"], stream["on_its_way"]) == (name, {reason: lost}, on_its_way)
     (other,) = TWO.keys() - {name}
     pod = (await client.pods())["cart-1"]
@@ -156,27 +156,27 @@ async def test_only_gaps_of_this_collectors_sink_explain_holes_here(client, says
 
 
 @pytest.mark.parametrize("wrong", ["", "no such name", "x" * 33, "\u00fc", "'; DROP TABLE stream; --", "siem,lake"])
-async def test_an_invalid_sink_name_is_ignored(client, says, wrong):
-    stream = await with_two_sinks(client, says, Forklore_Sink=wrong)
+async def test_an_invalid_sink_name_is_ignored(client, make, wrong):
+    stream = await with_two_sinks(client, make, Forklore_Sink=wrong)
     assert (stream["sink"], stream["state"], stream["explained"]) == (None, "missing, unexplained", {})
     assert (await client.pods())["cart-1"]["missing"] == {}
 
 
-async def test_an_agents_only_sink_is_this_collector_until_a_request_names_another(client, says):
-    await client.post(says.node(1, heads={0: 1}))
+async def test_an_agents_only_sink_is_this_collector_until_a_request_names_another(client, make):
+    await client.post(make.node(1, heads={0: 1}))
     assert (await the_stream(client))["sink"] == "collector"
-    await client.post(says.fork(0), Forklore_Sink="siem")
+    await client.post(make.fork(0), Forklore_Sink="siem")
     assert (await the_stream(client))["sink"] == "siem"
-    await client.post(says.node(2, heads={0: 1}, end=says.now + 1))
+    await client.post(make.node(2, heads={0: 1}, end=make.now + 1))
     assert (await the_stream(client))["sink"] == "siem"
 
 
-async def test_forks_delivered_to_an_earlier_store_are_not_missing(client, says):
+async def test_forks_delivered_to_an_earlier_store_are_not_missing(client, make):
     """And what was acknowledged after that, and is not here, is."""
-    await client.post(says.fork(1000), says.fork(1001), says.node(1, heads={0: 1002}, delivered=1002))
+    await client.post(make.fork(1000), make.fork(1001), make.node(1, heads={0: 1002}, delivered=1002))
     stream = await the_stream(client)
     assert (stream["state"], stream["explained"]) == ("missing, explained", {"delivered_before": 1000})
-    await client.post(says.fork(1003), says.node(2, heads={0: 1004}, delivered=1004, end=says.now + 1))
+    await client.post(make.fork(1003), make.node(2, heads={0: 1004}, delivered=1004, end=make.now + 1))
     stream = await the_stream(client)
     assert (stream["state"], stream["explained"], stream["unexplained"]) == (
         "missing, unexplained",
@@ -185,9 +185,9 @@ async def test_forks_delivered_to_an_earlier_store_are_not_missing(client, says)
     )
 
 
-async def test_a_repeated_gap_counts_once_and_the_next_gap_makes_up_for_a_lost_one(client, says):
-    first, lost, third = (says.gap(by_now, 10, "journal_full", sink="collector") for by_now in (10, 20, 30))
-    await client.post(says.node(1, heads={0: 0}), first, first)
+async def test_a_repeated_gap_counts_once_and_the_next_gap_makes_up_for_a_lost_one(client, make):
+    first, lost, third = (make.gap(by_now, 10, "journal_full", sink="collector") for by_now in (10, 20, 30))
+    await client.post(make.node(1, heads={0: 0}), first, first)
     assert (await client.pods())["cart-1"]["missing"] == {"journal_full": 10}
     await client.post(third, first)
     assert (await client.pods())["cart-1"]["missing"] == {"journal_full": 30}
@@ -196,43 +196,43 @@ async def test_a_repeated_gap_counts_once_and_the_next_gap_makes_up_for_a_lost_o
     assert (await the_stream(client))["declared"] == {"journal_full": 30}
 
 
-async def test_gaps_of_many_cgroups_of_one_counter_source_are_added_up(client, says):
+async def test_gaps_of_many_cgroups_of_one_counter_source_are_added_up(client, make):
     """Each of the host's cgroups has a count of its own in its gaps' ids."""
-    gaps = [says.host(says.gap(n, n, "journal_full", sink="collector", cgroup=n)) | {"cgroup": None} for n in (3, 5, 7)]
-    await client.post(says.host_summary(1, 50), says.node(1, heads={0: 0}), *gaps)
+    gaps = [make.host(make.gap(n, n, "journal_full", sink="collector", cgroup=n)) | {"cgroup": None} for n in (3, 5, 7)]
+    await client.post(make.host_summary(1, 50), make.node(1, heads={0: 0}), *gaps)
     assert (await client.get("/v1/pods"))["host"][0]["missing"] == {"journal_full": 15}
 
 
-async def test_a_ring_gap_and_the_lost_forks_of_a_summary_count_once(client, says):
-    await client.post(says.gap(214, 214), says.summary(1, 541, lost=214), says.gap(5, 5, cgroup=9, container="proxy"))
+async def test_a_ring_gap_and_the_lost_forks_of_a_summary_count_once(client, make):
+    await client.post(make.gap(214, 214), make.summary(1, 541, lost=214), make.gap(5, 5, cgroup=9, container="proxy"))
     pod = (await client.pods())["cart-1"]
     assert (pod["missing"], pod["awaited"]) == ({"ring_full": 219}, 327)
 
 
-async def test_forks_that_the_journal_lost_are_not_awaited(client, says):
-    forks = [says.fork(n) for n in range(90)]
+async def test_forks_that_the_journal_lost_are_not_awaited(client, make):
+    forks = [make.fork(n) for n in range(90)]
     await client.post(
-        *forks, says.summary(1, 100), says.node(1, heads={0: 100}, delivered=90, queued=4, lost={"journal_full": 6})
+        *forks, make.summary(1, 100), make.node(1, heads={0: 100}, delivered=90, queued=4, lost={"journal_full": 6})
     )
     assert (await client.pods())["cart-1"]["awaited"] == 10
-    await client.post(says.gap(6, 6, "journal_full", sink="collector"))
+    await client.post(make.gap(6, 6, "journal_full", sink="collector"))
     pod = (await client.pods())["cart-1"]
     assert (pod["missing"], pod["awaited"], pod["containers"][0]["awaited"]) == ({"journal_full": 6}, 4, 4)
 
 
 @pytest.mark.parametrize("reason", ["ring_full", "journal_full"])
-async def test_a_gap_of_a_whole_pod_is_the_pods(client, says, reason):
-    gap = says.gap(12, 12, reason, sink="collector") | {"cgroup": None, "container": None}
-    await client.post(says.fork(1), says.node(1, heads={0: 2}), gap)
+async def test_a_gap_of_a_whole_pod_is_the_pods(client, make, reason):
+    gap = make.gap(12, 12, reason, sink="collector") | {"cgroup": None, "container": None}
+    await client.post(make.fork(1), make.node(1, heads={0: 2}), gap)
     assert (await client.pods())["cart-1"]["missing"] == {reason: 12}
     (gap,) = (await client.get("/v1/pods/shop/cart-1"))["gaps"]
     assert (gap["count"], gap["sink"], gap["here"], gap["numbered"]) == (12, "collector", True, True)
 
 
 @pytest.mark.parametrize("cgroup", [None, {"id": 77, "path": "/system.slice/sshd.service"}])
-async def test_a_gap_of_the_host_belongs_to_no_pod(client, says, cgroup):
-    gap = says.host(says.gap(12, 12)) | {"cgroup": cgroup}
-    await client.post(says.fork(1), says.host_summary(1, 5), says.node(1, heads={0: 1}, delivered=1), gap)
+async def test_a_gap_of_the_host_belongs_to_no_pod(client, make, cgroup):
+    gap = make.host(make.gap(12, 12)) | {"cgroup": cgroup}
+    await client.post(make.fork(1), make.host_summary(1, 5), make.node(1, heads={0: 1}, delivered=1), gap)
     answer = await client.get("/v1/pods")
     assert (answer["host"][0]["missing"], answer["pods"][0]["missing"]) == ({"ring_full": 12}, {})
     assert answer["pods"][0]["unknown_share"] == {}
@@ -240,12 +240,12 @@ async def test_a_gap_of_the_host_belongs_to_no_pod(client, says, cgroup):
 
 
 @pytest.mark.parametrize("state", ["host", "unresolved"])
-async def test_forks_without_a_pods_count_belong_to_the_node(client, says, state):
-    gap = says.node_gap(700, 700, "restart") | {"enrichment": {"state": state, "by": None, "lag_ms": 0}}
-    orphaned = says.node_gap(55, 55, "orphaned", stream=says.stream[:-1] + "9")
-    far = says.fork(5, node="node2", pod="far", cgroup=9, stream=says.stream[:-1] + "7")
-    await client.post(says.fork(0), says.summary(1, 1), says.host_summary(1, 5), far)
-    await client.post(says.node(1, heads={0: 1}, delivered=1), gap, orphaned)
+async def test_forks_without_a_pods_count_belong_to_the_node(client, make, state):
+    gap = make.node_gap(700, 700, "restart") | {"enrichment": {"state": state, "by": None, "lag_ms": 0}}
+    orphaned = make.node_gap(55, 55, "orphaned", stream=make.stream[:-1] + "9")
+    far = make.fork(5, node="node2", pod="far", cgroup=9, stream=make.stream[:-1] + "7")
+    await client.post(make.fork(0), make.summary(1, 1), make.host_summary(1, 5), far)
+    await client.post(make.node(1, heads={0: 1}, delivered=1), gap, orphaned)
     answer = await client.get("/v1/pods")
     pods = {pod["pod"]: pod for pod in answer["pods"]}
     assert (pods["cart-1"]["missing"], pods["cart-1"]["unknown_share"]) == ({}, {"restart": 700, "orphaned": 55})
@@ -264,21 +264,21 @@ async def test_forks_without_a_pods_count_belong_to_the_node(client, says, state
     assert [len(stream["gaps"]) for stream in ledger["node1"]["streams"]] == [1, 1]
 
 
-async def test_numbered_forks_of_unknown_pods_explain_the_holes_of_the_node(client, says):
-    corrupt = says.node_gap(4, 4, "journal_corrupt", sink="collector")
+async def test_numbered_forks_of_unknown_pods_explain_the_holes_of_the_node(client, make):
+    corrupt = make.node_gap(4, 4, "journal_corrupt", sink="collector")
     await client.post(
-        *(says.fork(n) for n in range(6)), says.summary(1, 10), says.node(1, heads={0: 10}, delivered=6, queued=0), corrupt
+        *(make.fork(n) for n in range(6)), make.summary(1, 10), make.node(1, heads={0: 10}, delivered=6, queued=0), corrupt
     )
     assert (await the_stream(client))["explained"] == {"journal_corrupt": 4}
     pod = (await client.pods())["cart-1"]
     assert (pod["missing"], pod["unknown_share"], pod["awaited"]) == ({}, {"journal_corrupt": 4}, 4)
 
 
-async def test_a_hole_stays_explained_when_the_gap_itself_is_too_old_to_be_kept(running, says, tmp_path):
+async def test_a_hole_stays_explained_when_the_gap_itself_is_too_old_to_be_kept(running, make, tmp_path):
     async with running(store=f"chdb://{tmp_path}/db", retention="2s") as client:
-        await client.post(says.fork(0), says.gap(4, 4, "unreadable"), says.gap(3, 3, "unreadable", pod="gone", cgroup=7))
+        await client.post(make.fork(0), make.gap(4, 4, "unreadable"), make.gap(3, 3, "unreadable", pod="gone", cgroup=7))
         for number in range(1, 1000):
-            await client.post(says.fork(number), says.node(number, heads={0: number + 8}, queued=0, end=says.now + number))
+            await client.post(make.fork(number), make.node(number, heads={0: number + 8}, queued=0, end=make.now + number))
             await asyncio.sleep(0.05)
             nodes = (await client.get("/v1/ledger"))["nodes"]  # none where these reads take longer than the retention
             page = await client.get("/v1/pods/shop/cart-1")
@@ -289,12 +289,12 @@ async def test_a_hole_stays_explained_when_the_gap_itself_is_too_old_to_be_kept(
         assert (stream["declared"], stream["explained"]) == ({"unreadable": 7}, {"unreadable": 7})
 
 
-async def test_the_greatest_numbers_are_accepted(client, says):
+async def test_the_greatest_numbers_are_accepted(client, make):
     most = 2**53 - 1
-    beat = says.node(1, heads={0: 1}) | {"heads": {str(cpu): most for cpu in range(2000)}}
-    gaps = [says.gap(10**18 - 1, most, "journal_full", cgroup=cgroup, sink="collector") for cgroup in range(2000)]
-    gaps += [says.node_gap(n, most, "restart") for n in range(2000)]
-    assert (await client.post(beat, *gaps, says.fork(1) | {"id": f"{says.stream}.0.{2**63 - 2}"}))["accepted"] == 4002
+    beat = make.node(1, heads={0: 1}) | {"heads": {str(cpu): most for cpu in range(2000)}}
+    gaps = [make.gap(10**18 - 1, most, "journal_full", cgroup=cgroup, sink="collector") for cgroup in range(2000)]
+    gaps += [make.node_gap(n, most, "restart") for n in range(2000)]
+    assert (await client.post(beat, *gaps, make.fork(1) | {"id": f"{make.stream}.0.{2**63 - 2}"}))["accepted"] == 4002
     stream = await the_stream(client)
     assert (stream["state"], stream["given"]) == ("missing, explained", 2**63 - 1)
     assert len(stream["holes"]) == 1000
@@ -303,15 +303,15 @@ async def test_the_greatest_numbers_are_accepted(client, says):
     assert "cart-1" in await client.get("/")
 
 
-async def test_hostile_text_in_a_gap_and_a_heartbeat_is_escaped(client, says):
+async def test_hostile_text_in_a_gap_and_a_heartbeat_is_escaped(client, make):
     evil = "<b>\u202e'\"--"
-    sinks = {evil: says.sink(delivered=0, queued=1, lost={evil: 2})}
-    own = f"{says.stream}.gap.-.x"
+    sinks = {evil: make.sink(delivered=0, queued=1, lost={evil: 2})}
+    own = f"{make.stream}.gap.-.x"
     answer = await client.post(
-        says.node(1, heads={0: 9}, sinks=sinks) | {"agent": {"version": evil, "kernel": evil}},
-        says.node_gap(5, 5, evil, sink=evil) | {"id": f"{own}.0.5"},
-        says.gap(5, 5, evil, sink=evil, pod=evil) | {"id": f"{own}.4821.5"},
-        says.gap(5, 5, "x", sink=evil) | {"id": f"{own}.\u202e.5"},
+        make.node(1, heads={0: 9}, sinks=sinks) | {"agent": {"version": evil, "kernel": evil}},
+        make.node_gap(5, 5, evil, sink=evil) | {"id": f"{own}.0.5"},
+        make.gap(5, 5, evil, sink=evil, pod=evil) | {"id": f"{own}.4821.5"},
+        make.gap(5, 5, "x", sink=evil) | {"id": f"{own}.\u202e.5"},
     )
     assert (answer["accepted"], len(answer["rejected"])) == (3, 1)
     stream = await the_stream(client)
@@ -320,14 +320,14 @@ async def test_hostile_text_in_a_gap_and_a_heartbeat_is_escaped(client, says):
     assert evil not in page and "<b>\\u202e" not in page and "&lt;b&gt;\\u202e" in page
 
 
-def test_the_first_holes_are_found_without_reading_all_of_them(says):
+def test_the_first_holes_are_found_without_reading_all_of_them(make):
     """A full ring leaves a hole beside every fork that it took: 100,000 of them must not be listed for the first ten."""
     with opened_store() as (writer, context):
         rows = range(0, 200_000, 2)
-        writer.insert([(lines_of(says.node(1, heads={0: 200_000, 1: 9})), None)], time.time_ns())
+        writer.insert([(lines_of(make.node(1, heads={0: 200_000, 1: 9})), None)], time.time_ns())
         context.client.insert(
             "came_in",
-            [[says.stream, 0, "", n, n, time.time_ns()] for n in rows],
+            [[make.stream, 0, "", n, n, time.time_ns()] for n in rows],
             column_names=["stream", "cpu", "lane", "first", "last", "seen"],
         )
         begun = time.perf_counter()

@@ -43,15 +43,15 @@ async def the_pod(store):
     return pod.id
 
 
-def family(says, sequence, entity, parent, comm, **rest):
-    event = says.fork(sequence, comm=comm, **rest)
+def family(make, sequence, entity, parent, comm, **rest):
+    event = make.fork(sequence, comm=comm, **rest)
     return event | {"process_entity_id": f"{entity:016x}", "parent_entity_id": f"{parent:016x}"}
 
 
-async def test_a_timeline_is_exact_when_summaries_are_repeated_late_or_lost(store, says):
-    minute = says.now // (60 * SECOND) * 60 * SECOND - 3600 * SECOND
+async def test_a_timeline_is_exact_when_summaries_are_repeated_late_or_lost(store, make):
+    minute = make.now // (60 * SECOND) * 60 * SECOND - 3600 * SECOND
     summaries = [
-        says.summary(n, 100 + 10 * n, now=10, end=minute + n * 10 * SECOND, threads=n, suppressed=3) for n in range(1, 31)
+        make.summary(n, 100 + 10 * n, now=10, end=minute + n * 10 * SECOND, threads=n, suppressed=3) for n in range(1, 31)
     ]
     lost = {4, 5, 12}  # of the first minute, and the last of the second
     sent = [one for n, one in enumerate(summaries) if n not in lost]
@@ -70,22 +70,22 @@ async def test_a_timeline_is_exact_when_summaries_are_repeated_late_or_lost(stor
     assert [row.processes for row in later] == [60]
 
 
-async def test_counts_are_added_up_by_container_over_program_instances(store, says):
-    minute = says.now // (60 * SECOND) * 60 * SECOND
-    second = says.stream[:-1] + "9"
+async def test_counts_are_added_up_by_container_over_program_instances(store, make):
+    minute = make.now // (60 * SECOND) * 60 * SECOND
+    second = make.stream[:-1] + "9"
     await file(
         store,
-        says.summary(1, 7, cgroup=1, container="app", end=minute + SECOND),
-        says.summary(1, 5, cgroup=1, container="app", end=minute + 2 * SECOND, stream=second),
-        says.summary(1, 2, cgroup=2, container="proxy", end=minute + SECOND),
+        make.summary(1, 7, cgroup=1, container="app", end=minute + SECOND),
+        make.summary(1, 5, cgroup=1, container="app", end=minute + 2 * SECOND, stream=second),
+        make.summary(1, 2, cgroup=2, container="proxy", end=minute + SECOND),
     )
     rows = await StoreReader(store).timeline(await the_pod(store), Span(minute, minute + 60 * SECOND), 60 * SECOND)
     assert {row.name: row.processes for row in rows} == {"app": 12, "proxy": 2}
 
 
-async def test_pairs_have_the_childs_comm_when_it_first_forked(store, says):
-    events = [family(says, 0, 10, 1, "init"), family(says, 1, 20, 10, "sh"), family(says, 2, 30, 20, "make")]
-    events += [family(says, n, 40 + n, 30, "cc1") for n in range(3, 8)]
+async def test_pairs_have_the_childs_comm_when_it_first_forked(store, make):
+    events = [family(make, 0, 10, 1, "init"), family(make, 1, 20, 10, "sh"), family(make, 2, 30, 20, "make")]
+    events += [family(make, n, 40 + n, 30, "cc1") for n in range(3, 8)]
     await file(store, *events)
     await file(store, *events)
     pairs = await StoreReader(store).pairs(await the_pod(store), ALWAYS, 10)
@@ -101,12 +101,12 @@ async def test_pairs_have_the_childs_comm_when_it_first_forked(store, says):
 
 
 @pytest.fixture
-async def many(store, says):
+async def many(store, make):
     own = {"labels": {"app": "web", "odd": EVIL}, "workload": {"kind": "StatefulSet", "name": "web"}}
-    others = [says.fork(n, cpu=1, pod="web-0", namespace="team", cgroup=9, node="node2", comm=EVIL) for n in range(20)]
+    others = [make.fork(n, cpu=1, pod="web-0", namespace="team", cgroup=9, node="node2", comm=EVIL) for n in range(20)]
     for event in others:
         event["k8s"] |= own
-    events = [says.fork(n, pid=7000 + n) for n in range(50)] + others + [says.host(says.fork(n, cpu=2)) for n in range(7)]
+    events = [make.fork(n, pid=7000 + n) for n in range(50)] + others + [make.host(make.fork(n, cpu=2)) for n in range(7)]
     await file(store, *events)
     return events
 
@@ -141,12 +141,12 @@ async def test_forks_are_found_by_their_own_fields(store, many, fork_query, foun
     assert len(await StoreReader(store).search(ForkQuery(Filter(), ALWAYS, **fork_query), 100)) == found
 
 
-async def test_the_pages_of_a_search_have_each_fork_once_and_newest_first(store, says, many):
-    old = [says.fork(n, cpu=5, at=says.now - n * 86400 * SECOND) for n in range(1, 6)]
-    same = [says.fork(n, cpu=6, at=says.now) for n in range(9)]
+async def test_the_pages_of_a_search_have_each_fork_once_and_newest_first(store, make, many):
+    old = [make.fork(n, cpu=5, at=make.now - n * 86400 * SECOND) for n in range(1, 6)]
+    same = [make.fork(n, cpu=6, at=make.now) for n in range(9)]
     await file(store, *old, *same)
     found, after = [], None
-    while page := await StoreReader(store).search(ForkQuery(Filter(), Span(0, says.now + 100 * SECOND)), 7, after):
+    while page := await StoreReader(store).search(ForkQuery(Filter(), Span(0, make.now + 100 * SECOND)), 7, after):
         found += page
         after = page[-1].place
     assert [fork.place for fork in found] == sorted({fork.place for fork in found}, reverse=True)
@@ -154,25 +154,25 @@ async def test_the_pages_of_a_search_have_each_fork_once_and_newest_first(store,
     assert {fork.body["id"]: fork.body for fork in found} == by_id
 
 
-async def test_received_forks_are_read_once_and_completely(store, says):
+async def test_received_forks_are_read_once_and_completely(store, make):
     read, since = [], 0
     for number in range(6):
-        await file(store, *(says.fork(n, cpu=number) for n in range(130)))
-        await file(store, *(says.fork(n, cpu=number) for n in range(100)))  # again
+        await file(store, *(make.fork(n, cpu=number) for n in range(130)))
+        await file(store, *(make.fork(n, cpu=number) for n in range(100)))  # again
         while True:
             some, since = await StoreReader(store).received_since(Filter(), since, 100)
             read += [fork.body["id"] for fork in some]
             if not some:
                 break
-    assert sorted(read) == sorted(f"{says.stream}.{cpu}.{n}" for cpu in range(6) for n in range(130))
+    assert sorted(read) == sorted(f"{make.stream}.{cpu}.{n}" for cpu in range(6) for n in range(130))
 
 
-async def test_a_fork_is_found_by_the_later_attribution_of_its_cgroup(store, says):
-    nameless = says.unresolved(says.fork(1))
+async def test_a_fork_is_found_by_the_later_attribution_of_its_cgroup(store, make):
+    nameless = make.unresolved(make.fork(1))
     nameless["k8s"]["pod_uid"] = None
-    await file(store, nameless, says.unresolved(says.fork(2)))
+    await file(store, nameless, make.unresolved(make.fork(2)))
     assert await StoreReader(store).search(ForkQuery(Filter(pod="cart-1"), ALWAYS), 9) == []
-    await file(store, says.fork(3))
+    await file(store, make.fork(3))
     assert [fork.place.sequence for fork in await StoreReader(store).search(ForkQuery(Filter(pod="cart-1"), ALWAYS), 9)] == [
         3,
         2,
@@ -181,16 +181,16 @@ async def test_a_fork_is_found_by_the_later_attribution_of_its_cgroup(store, say
     assert len(await StoreReader(store).lineage(await the_pod(store), ALWAYS, 9)) == 3
 
 
-def test_forks_that_two_collectors_inserted_are_found_once_whatever_the_limit(says):
-    forks = [says.fork(n, cpu=n % 3, at=says.now + n // 4) for n in range(60)]
+def test_forks_that_two_collectors_inserted_are_found_once_whatever_the_limit(make):
+    forks = [make.fork(n, cpu=n % 3, at=make.now + n // 4) for n in range(60)]
     ids = [f"{fork['id']}" for fork in sorted(forks, key=lambda one: (one["timestamp"], int(one["id"].split(".")[2])))]
     with opened_store(writers=3) as (*collectors, context):
         # Each knows the stream before the others had any of these, and inserts something else beside them.
         context.client.command("SYSTEM STOP MERGES fork")  # of which one would make them one
         for number in (0, 1):
             for place, collector in enumerate(collectors):
-                own = says.fork(place + 10 * number, cpu=9, pod="other", cgroup=9, at=says.now - 10**9)
-                collector.insert([(lines_of(own, *(forks if number else [])), None)], says.now)
+                own = make.fork(place + 10 * number, cpu=9, pod="other", cgroup=9, at=make.now - 10**9)
+                collector.insert([(lines_of(own, *(forks if number else [])), None)], make.now)
         assert context.client.query("SELECT count() FROM fork WHERE cpu != 9").result_rows == [(180,)]
         found, _ = find_pods(context, Filter(pod="cart-1"), 10)
         mine = attributions_of(context, found[0].id)
@@ -208,12 +208,12 @@ def test_forks_that_two_collectors_inserted_are_found_once_whatever_the_limit(sa
         context.client.command("SYSTEM START MERGES fork")
 
 
-async def test_a_former_attribution_of_a_cgroup_does_not_count_for_that_pod(store, says):
+async def test_a_former_attribution_of_a_cgroup_does_not_count_for_that_pod(store, make):
     store._engine.writer.command("SYSTEM STOP MERGES")  # of which one would forget the first word
     await file(
-        store, says.fork(1, pod="old", cgroup=5), says.summary(1, 9, pod="old", cgroup=5), says.fork(2, pod="old", cgroup=6)
+        store, make.fork(1, pod="old", cgroup=5), make.summary(1, 9, pod="old", cgroup=5), make.fork(2, pod="old", cgroup=6)
     )
-    await file(store, says.fork(3, pod="new", cgroup=5, at=says.now + SECOND), says.summary(2, 19, pod="new", cgroup=5))
+    await file(store, make.fork(3, pod="new", cgroup=5, at=make.now + SECOND), make.summary(2, 19, pod="new", cgroup=5))
     for name, forks in (("old", [1]), ("new", [2])):
         found = await StoreReader(store).pods(10, Filter(pod=name))
         assert [counter_source.stored for counter_source in found.counter_sources] == forks
@@ -223,44 +223,44 @@ async def test_a_former_attribution_of_a_cgroup_does_not_count_for_that_pod(stor
     store._engine.writer.command("SYSTEM START MERGES")
 
 
-def test_forks_beyond_the_newest_heartbeat_are_not_counted_as_received(says):
+def test_forks_beyond_the_newest_heartbeat_are_not_counted_as_received(make):
     numbers = [n for n in range(70_000) if n % 10]  # over a block's edge, and every tenth is missing
     with opened_store() as (collector, context):
-        lines = check_lines(b"\n".join(orjson.dumps(says.fork(n)) for n in numbers), 10**9, 10**6)
-        collector.insert([(lines, None)], says.now)
+        lines = check_lines(b"\n".join(orjson.dumps(make.fork(n)) for n in numbers), 10**9, 10**6)
+        collector.insert([(lines, None)], make.now)
         for place, head in enumerate((1, 100, 64_000, 65_535, 65_536, 65_537, 68_000, 69_500, 69_999, 70_000, 80_000)):
-            collector.insert([(lines_of(says.node(place, heads={0: head}, end=says.now + place)), None)], says.now)
+            collector.insert([(lines_of(make.node(place, heads={0: head}, end=make.now + place)), None)], make.now)
             (stream,) = read_ledger(context, 0, by_cpu=False).streams
             assert (stream.given, stream.received, stream.stored) == (head, sum(n < head for n in numbers), len(numbers))
             (cpu,) = read_ledger(context, 0, by_cpu=True).cpus
             assert (cpu.given, cpu.received) == (head, stream.received)
 
 
-async def test_rows_of_a_live_stream_are_refreshed_before_they_expire(store, says):
+async def test_rows_of_a_live_stream_are_refreshed_before_they_expire(store, make):
     ask = store._engine.reader.query
-    silent = says.stream[:-1] + "9"
+    silent = make.stream[:-1] + "9"
     await file(
-        store, *(says.fork(n) for n in range(10)), says.fork(0, stream=silent), says.gap(4, 4), says.node(1, heads={0: 14})
+        store, *(make.fork(n) for n in range(10)), make.fork(0, stream=silent), make.gap(4, 4), make.node(1, heads={0: 14})
     )
     await asyncio.sleep(0.6)
-    await file(store, says.node(2, heads={0: 14}, end=says.now + 1))
+    await file(store, make.node(2, heads={0: 14}, end=make.now + 1))
     await store.sweep(0.5)
     for table in ("came", "made", "loss"):
         question = f"SELECT stream, max(seen) - min(seen) > 0.5 FROM {table} GROUP BY stream ORDER BY stream SETTINGS final = 0"  # noqa: S608
         again = dict(ask(question).result_rows)
         assert again.pop(silent, 0) == 0
-        assert again == {says.stream: 1}, table
+        assert again == {make.stream: 1}, table
     assert ask("SELECT groupBitmapMerge(numbers) FROM came WHERE cpu = 0 GROUP BY stream ORDER BY stream").result_rows == [
         (10,),
         (1,),
     ]
     await store.sweep(604800)  # so that on a busy machine, too, looks see as far back as this test is long
-    stream = next(one for one in (await StoreReader(store).ledger()).streams if one.name == says.stream)
+    stream = next(one for one in (await StoreReader(store).ledger()).streams if one.name == make.stream)
     assert (stream.given, stream.received) == (14, 10)
 
 
-async def test_reads_do_not_wait_for_writes_and_waiting_batches_are_one_commit(store, says):
-    batches = [[says.fork(n, cpu=cpu) for n in range(50)] for cpu in range(40)]
+async def test_reads_do_not_wait_for_writes_and_waiting_batches_are_one_commit(store, make):
+    batches = [[make.fork(n, cpu=cpu) for n in range(50)] for cpu in range(40)]
     answers = await asyncio.gather(*(file(store, *batch) for batch in batches), StoreReader(store).pods(10))
     assert [answer.accepted for answer in answers[:-1]] == [50] * 40
     moments = "SELECT uniqExact(toUnixTimestamp64Milli(received)) FROM fork"
@@ -268,11 +268,11 @@ async def test_reads_do_not_wait_for_writes_and_waiting_batches_are_one_commit(s
     assert commits < 20
 
 
-async def test_a_batch_that_cannot_be_read_does_not_fail_the_others(store, says):
+async def test_a_batch_that_cannot_be_read_does_not_fail_the_others(store, make):
     def broken():
         raise ValueError("broken")
 
-    good = [asyncio.create_task(file(store, says.fork(n))) for n in range(5)]
+    good = [asyncio.create_task(file(store, make.fork(n))) for n in range(5)]
     with pytest.raises(ValueError, match="broken"):
         await store.insert(broken)
     assert [(await one).accepted for one in good] == [1] * 5

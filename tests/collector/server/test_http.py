@@ -25,8 +25,8 @@ def token_file(tmp_path):
 
 
 @pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstandard.compress), ("identity", bytes)])
-async def test_a_batch_may_be_compressed(client, says, encoding, pack):
-    body = b"".join(orjson.dumps(says.fork(n)) + b"\n" for n in range(50))
+async def test_a_batch_may_be_compressed(client, make, encoding, pack):
+    body = b"".join(orjson.dumps(make.fork(n)) + b"\n" for n in range(50))
     assert (await client.raw(pack(body), Content_Encoding=encoding))["accepted"] == 50
 
 
@@ -68,32 +68,32 @@ async def test_a_slow_body_times_out(running):
         assert "did not come" in (await client.raw(slow(), status=408))["error"]
 
 
-async def test_large_batches_do_not_keep_small_ones_out(running, says, monkeypatch):
+async def test_large_batches_do_not_keep_small_ones_out(running, make, monkeypatch):
     monkeypatch.setattr(endpoint, "PATIENCE", 0.2)
     released = asyncio.Event()
 
     async def slow():
-        yield b"\n".join(orjson.dumps(says.fork(n)) for n in range(100)) + b"\n"
+        yield b"\n".join(orjson.dumps(make.fork(n)) for n in range(100)) + b"\n"
         await released.wait()
-        yield orjson.dumps(says.fork(100))
+        yield orjson.dumps(make.fork(100))
 
     async with running(batches=1) as client:
         first = asyncio.create_task(client.raw(slow()))
         await client.metrics_say("forklore_collector_batches_open 1.0")
-        body = gzip.compress(b"\n".join(orjson.dumps(says.fork(n)) for n in range(200, 400)))
+        body = gzip.compress(b"\n".join(orjson.dumps(make.fork(n)) for n in range(200, 400)))
         large = body + bytes(endpoint.SMALL)  # what follows a gzip member is no gzip, and would be refused if it were read
         assert "too many batches" in (await client.raw(large, status=503, Content_Encoding="gzip"))["error"]
         assert (await client.raw(body, Content_Encoding="gzip"))["accepted"] == 200
         released.set()
         assert (await first)["accepted"] == 101
-        assert (await client.post(*(says.fork(n) for n in range(400, 440))))["accepted"] == 40
+        assert (await client.post(*(make.fork(n) for n in range(400, 440))))["accepted"] == 40
 
 
 async def test_an_empty_batch_is_a_batch(client):
     assert await client.raw(b"") == {"accepted": 0, "duplicate": 0, "rejected": []}
 
 
-async def test_without_the_token_every_request_is_refused(running, says, token_file):
+async def test_without_the_token_every_request_is_refused(running, make, token_file):
     async with running(token_file=token_file) as client:
         for wrong in (
             {},
@@ -108,27 +108,27 @@ async def test_without_the_token_every_request_is_refused(running, says, token_f
         for open_path in ("/healthz", "/readyz", "/metrics", "/static/frame.css"):
             await client.get(open_path)
         right = {"Authorization": "bearer right-token"}
-        assert (await client.post(says.fork(1), **right))["accepted"] == 1
+        assert (await client.post(make.fork(1), **right))["accepted"] == 1
         assert len((await client.get("/v1/pods", **right))["pods"]) == 1
         assert "cart-1" in await client.get("/", **right)
 
 
-async def test_a_token_that_changes_holds_from_then_on(running, says, token_file):
+async def test_a_token_that_changes_holds_from_then_on(running, make, token_file):
     async with running(token_file=token_file) as client:
-        await client.post(says.fork(1), Authorization="Bearer right-token")
+        await client.post(make.fork(1), Authorization="Bearer right-token")
         fresh = token_file.with_name("fresh")
         fresh.write_text("second-token")
         fresh.replace(token_file)  # as Kubernetes does it
-        await client.post(says.fork(2), status=401, Authorization="Bearer right-token")
-        await client.post(says.fork(2), Authorization="Bearer second-token")
+        await client.post(make.fork(2), status=401, Authorization="Bearer right-token")
+        await client.post(make.fork(2), Authorization="Bearer second-token")
         token_file.write_text("")  # half-written: the last good one stays, and an empty one never fits
-        await client.post(says.fork(3), status=401, Authorization="Bearer ")
-        await client.post(says.fork(3), Authorization="Bearer second-token")
+        await client.post(make.fork(3), status=401, Authorization="Bearer ")
+        await client.post(make.fork(3), Authorization="Bearer second-token")
         token_file.unlink()
-        await client.post(says.fork(4), Authorization="Bearer second-token")
+        await client.post(make.fork(4), Authorization="Bearer second-token")
 
 
-async def test_a_browser_signs_in_once_and_may_read_but_not_write(running, says, token_file):
+async def test_a_browser_signs_in_once_and_may_read_but_not_write(running, make, token_file):
     async with running(token_file=token_file) as client:
         assert 'type="password"' in await client.get("/", status=401)
         async with client.session.post(f"{client.url}/signin", data={"token": "wrong"}, allow_redirects=False) as answer:
@@ -140,7 +140,7 @@ async def test_a_browser_signs_in_once_and_may_read_but_not_write(running, says,
             cookie = cookie_header.split(";")[0]
         assert (await client.get("/v1/pods", Cookie=cookie))["pods"] == []
         await client.get("/", Cookie=cookie)
-        await client.post(says.fork(1), status=401, Cookie=cookie)
+        await client.post(make.fork(1), status=401, Cookie=cookie)
         token_file.write_text("second-token")
         await client.get("/v1/pods", status=401, Cookie=cookie)
 
@@ -163,13 +163,13 @@ async def test_an_unknown_path_of_the_api_is_a_json_error(client):
         assert "limit" in (await client.get(f"/v1/pods?limit={limit}", status=400))["error"]
 
 
-async def test_names_with_slashes_and_worse_can_be_asked_for(client, says):
-    await client.post(says.fork(1, pod="a/b ?#%", namespace="ü"))
+async def test_names_with_slashes_and_worse_can_be_asked_for(client, make):
+    await client.post(make.fork(1, pod="a/b ?#%", namespace="ü"))
     assert (await client.get("/v1/pods/%C3%BC/a%2Fb%20%3F%23%25"))["pod"] == "a/b ?#%"
 
 
-async def test_metrics_count_received_events(client, says):
-    await client.post(says.fork(1), says.fork(1), b"nonsense")
+async def test_metrics_count_received_events(client, make):
+    await client.post(make.fork(1), make.fork(1), b"nonsense")
     await client.raw(b"", status=415, Content_Encoding="br")
     text = await client.get("/metrics")
     for line in (
@@ -184,15 +184,15 @@ async def test_metrics_count_received_events(client, says):
         assert line in text.splitlines()
 
 
-async def test_while_the_store_does_not_answer_nothing_is_acknowledged(running, says, tmp_path):
+async def test_while_the_store_does_not_answer_nothing_is_acknowledged(running, make, tmp_path):
     """Not even the half of a batch that had been written when the store failed; and it is new when it comes again."""
     async with running(store=empty_store(tmp_path / "store")) as client:
-        await client.post(says.fork(1))
+        await client.post(make.fork(1))
         other = Engine.open(f"chdb://{tmp_path}/store")
         other.writer.command("RENAME TABLE came_in TO hidden")
-        assert "send this batch again" in (await client.post(says.fork(2), says.summary(1, 2), status=503))["error"]
+        assert "send this batch again" in (await client.post(make.fork(2), make.summary(1, 2), status=503))["error"]
         other.writer.command("RENAME TABLE hidden TO came_in")
-        assert await client.post(says.fork(2), says.summary(1, 2)) == {"accepted": 2, "duplicate": 0, "rejected": []}
+        assert await client.post(make.fork(2), make.summary(1, 2)) == {"accepted": 2, "duplicate": 0, "rejected": []}
         assert (await client.pods())["cart-1"]["delivered"] == 2
         other.writer.command("RENAME TABLE holder TO hidden")
         assert "store does not answer" in (await client.get("/v1/pods", status=503))["error"]

@@ -21,20 +21,20 @@ async def delivered(session, url):
         return [pod["delivered"] for pod in (await answer.json())["pods"]]
 
 
-async def test_acknowledged_events_survive_kill_9(tmp_path, says):
+async def test_acknowledged_events_survive_kill_9(tmp_path, make):
     """Four agents send all that there is as fast as it is taken; of the batches whose answer did not come, each is here wholly
     or not at all, and wholly once it has come again."""
     settings = {"listen": "127.0.0.1:0", "store": f"chdb://{tmp_path}/store/forks"}
     acknowledged, open_, enough = [], {}, asyncio.Event()
 
     def batch(cpu, number):
-        cgroup, ago, stream = cpu + 1, says.now - 10**9, f"{says.stream[:-1]}{cpu}"
+        cgroup, ago, stream = cpu + 1, make.now - 10**9, f"{make.stream[:-1]}{cpu}"
         return [
-            *(says.fork(n, cpu, stream=stream, cgroup=cgroup) for n in range(number * 20, number * 20 + 20)),
-            says.summary(number, number * 20 + 20, stream=stream, cgroup=cgroup),
-            says.node(number, heads={cpu: number * 20 + 20}, delivered=number * 20, stream=stream, node=f"node{cpu}"),
-            says.gap(number + 1, 1, "journal_full", sink="collector", stream=stream, cgroup=cgroup),
-            says.storm(number, "stop", start=ago, end=says.now, processes=9, stream=stream, pod=f"pod-{cpu}", cgroup=99),
+            *(make.fork(n, cpu, stream=stream, cgroup=cgroup) for n in range(number * 20, number * 20 + 20)),
+            make.summary(number, number * 20 + 20, stream=stream, cgroup=cgroup),
+            make.node(number, heads={cpu: number * 20 + 20}, delivered=number * 20, stream=stream, node=f"node{cpu}"),
+            make.gap(number + 1, 1, "journal_full", sink="collector", stream=stream, cgroup=cgroup),
+            make.storm(number, "stop", start=ago, end=make.now, processes=9, stream=stream, pod=f"pod-{cpu}", cgroup=99),
         ]
 
     async def send(cpu):
@@ -69,7 +69,7 @@ async def test_acknowledged_events_survive_kill_9(tmp_path, says):
             assert [(node["state"], node["missing"]) for node in nodes] == [("complete", 0)] * 4
 
 
-async def test_at_sigterm_it_finishes_the_running_batches(tmp_path, says):
+async def test_at_sigterm_it_finishes_the_running_batches(tmp_path, make):
     async with (
         process(listen="127.0.0.1:0", store=f"chdb://{tmp_path}/forks.db") as running,
         aiohttp.ClientSession() as session,
@@ -78,10 +78,10 @@ async def test_at_sigterm_it_finishes_the_running_batches(tmp_path, says):
         begun = asyncio.Event()
 
         async def body():
-            yield orjson.dumps(says.fork(1)) + b"\n"
+            yield orjson.dumps(make.fork(1)) + b"\n"
             begun.set()
             await asyncio.sleep(0.5)
-            yield orjson.dumps(says.fork(2))
+            yield orjson.dumps(make.fork(2))
 
         async def send():
             async with session.post(
@@ -129,20 +129,20 @@ def a_newer_ones(path):
 
 
 @pytest.mark.parametrize(
-    ("make", "why"),
+    ("occupy", "why"),
     [
         (a_file, "File exists"),
         (someone_elses, "is no store, and not empty: it holds notes.txt"),
         (a_newer_ones, f"holds tables of version {VERSION + 1}, this collector keeps version {VERSION}"),
     ],
 )
-async def test_a_store_that_cannot_be_opened_is_one_line_and_69(tmp_path, make, why):
-    make(tmp_path / "place")
+async def test_a_store_that_cannot_be_opened_is_one_line_and_69(tmp_path, occupy, why):
+    occupy(tmp_path / "place")
     before = sorted(tmp_path.rglob("*"))
     async with process(listen="127.0.0.1:0", store=f"chdb://{tmp_path}/place") as running:
         code, _, (line,) = await ended(running)
         assert code == 69 and f"{tmp_path}/place" in line and why in line
-    if make is someone_elses:
+    if occupy is someone_elses:
         assert sorted(tmp_path.rglob("*")) == before
 
 

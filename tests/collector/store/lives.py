@@ -10,16 +10,16 @@ ALWAYS = Span(0, 2**63 - 1)
 EVIL = "'; DROP TABLE fork; --\\\"{x:String}\t\n\u202e%s%2F+&="
 
 
-def life(says, minute):
+def life(make, minute):
     """Two pods and a host of two streams; what hosts and containers can call themselves among it."""
-    second, odd = says.stream[:-1] + "9", {"labels": {"app": "web", EVIL: EVIL}, "workload": {"kind": EVIL, "name": "web"}}
+    second, odd = make.stream[:-1] + "9", {"labels": {"app": "web", EVIL: EVIL}, "workload": {"kind": EVIL, "name": "web"}}
     others = [
-        says.fork(n, cpu=1, pod="web-0", namespace="team", cgroup=9, comm=EVIL, container=EVIL, at=minute + n * SECOND)
+        make.fork(n, cpu=1, pod="web-0", namespace="team", cgroup=9, comm=EVIL, container=EVIL, at=minute + n * SECOND)
         for n in range(40)
     ]
     for event in others:
         event["k8s"] |= odd
-    forks = [says.fork(n, at=minute + n * SECOND, stream=stream) for stream in (says.stream, second) for n in range(90)]
+    forks = [make.fork(n, at=minute + n * SECOND, stream=stream) for stream in (make.stream, second) for n in range(90)]
     for number, event in enumerate(forks):
         event |= {
             "process_entity_id": f"{number + 9:016x}",
@@ -28,19 +28,19 @@ def life(says, minute):
         }
         event["parent_comm"] = f"c{number // 3 % 7}"
     return [
-        [*forks, *others, *(says.host(says.fork(n, cpu=2, kind="thread")) for n in range(7))],
+        [*forks, *others, *(make.host(make.fork(n, cpu=2, kind="thread")) for n in range(7))],
         [
-            says.summary(n, 10 * n, now=10, end=minute + n * 10 * SECOND, threads=n, suppressed=3)
+            make.summary(n, 10 * n, now=10, end=minute + n * 10 * SECOND, threads=n, suppressed=3)
             for n in range(1, 13)
             if n != 5
         ],
-        [says.summary(1, 4, cgroup=9, pod="web-0", namespace="team", end=minute + SECOND), says.host_summary(1, 7)],
+        [make.summary(1, 4, cgroup=9, pod="web-0", namespace="team", end=minute + SECOND), make.host_summary(1, 7)],
         [
-            says.node(1, heads={0: 90, 1: 44, 2: 7}, lost={"journal_full": 3}, ring=1),
-            says.node(1, heads={0: 95}, stream=second),
+            make.node(1, heads={0: 90, 1: 44, 2: 7}, lost={"journal_full": 3}, ring=1),
+            make.node(1, heads={0: 95}, stream=second),
         ],
-        [says.gap(3, 3, "journal_full", sink="collector"), says.node_gap(2, 2)],
-        [says.storm(n, "stop", start=minute, end=minute + n * SECOND, processes=9, stream=second) for n in (1, 2)],
+        [make.gap(3, 3, "journal_full", sink="collector"), make.node_gap(2, 2)],
+        [make.storm(n, "stop", start=minute, end=minute + n * SECOND, processes=9, stream=second) for n in (1, 2)],
     ]
 
 

@@ -18,14 +18,14 @@ def collector(store, without):
     return process(python=("-c", COLLECTOR.format(without=without)), listen="127.0.0.1:0", store=store)
 
 
-async def test_packages_that_the_locks_leave_out_are_not_needed(tmp_path, says):
+async def test_packages_that_the_locks_leave_out_are_not_needed(tmp_path, make):
     """pyproject.toml says that chdb-core asks for these and does without them."""
     async with (
         collector(f"chdb://{tmp_path}/store", ["numpy", "pandas", "pyarrow"]) as running,
         aiohttp.ClientSession() as http,
     ):
         url = await address(running)
-        _, answer = await post(http, url, *(says.fork(number) for number in range(20)), says.summary(1, 20))
+        _, answer = await post(http, url, *(make.fork(number) for number in range(20)), make.summary(1, 20))
         assert answer["accepted"] == 21
         async with http.get(f"{url}/v1/pods") as answer:
             (pod,) = (await answer.json())["pods"]

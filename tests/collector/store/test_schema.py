@@ -75,17 +75,17 @@ async def everything(dsn):
 
 
 @pytest.fixture
-async def filled(says, tmp_path):
+async def filled(make, tmp_path):
     """A store with pods on several CPUs, a block's edge, a hole, a host, a storm and a gap; filed twice."""
     dsn = empty_store(tmp_path / "store")
     store = Store.open(dsn)
     numbers = [*range(30), *range(65530, 65560), 600_000]
-    events = [says.fork(n, cpu=cpu, pod=f"web-{cpu % 3}", cgroup=cpu % 3 + 1) for cpu in (0, 1, 17, 200) for n in numbers]
-    events += [says.host(says.fork(n, cpu=5)) for n in range(4)]
+    events = [make.fork(n, cpu=cpu, pod=f"web-{cpu % 3}", cgroup=cpu % 3 + 1) for cpu in (0, 1, 17, 200) for n in numbers]
+    events += [make.host(make.fork(n, cpu=5)) for n in range(4)]
     events += [
-        says.summary(1, 300, pod="web-0", cgroup=1),
-        says.node(1, heads={0: 65600, 1: 65560, 17: 600_001}),
-        says.gap(4, 4),
+        make.summary(1, 300, pod="web-0", cgroup=1),
+        make.node(1, heads={0: 65600, 1: 65560, 17: 600_001}),
+        make.gap(4, 4),
     ]
     for _ in range(2):
         await store.insert(lambda: lines_of(*events))

@@ -16,7 +16,7 @@ from collector.query import StoreReader
 from collector.store import Store, StoreUnavailable
 from collector.store.tables import VERSION
 from collector.store.writer import Writer
-from tests.collector.conftest import SECOND, Says, empty_store, lines_of
+from tests.collector.conftest import SECOND, EventFactory, empty_store, lines_of
 from tests.collector.server.processes import address, ended, post, process
 from tests.collector.store.bridge import PASSWORD, READER, USER, Server
 from tests.collector.store.lives import ALWAYS, answers, life, without_clock
@@ -54,12 +54,12 @@ async def file(store, *events):
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def both(server, tmp_path_factory):
     """The same events in a store of each kind, and what is read of them."""
-    says = Says()
-    minute = says.now // (60 * SECOND) * 60 * SECOND - 1800 * SECOND
+    make = EventFactory()
+    minute = make.now // (60 * SECOND) * 60 * SECOND - 1800 * SECOND
     results = []
     for dsn in (empty_store(tmp_path_factory.mktemp("stores") / "embedded"), server.dsn("both")):
         with opened(dsn) as store:
-            for batch in life(says, minute):
+            for batch in life(make, minute):
                 assert (await file(store, *batch)).accepted == len(batch)
             results.append(await answers(store, minute))
     return results
@@ -99,22 +99,22 @@ async def get(session, url, **query):
         return await answer.json()
 
 
-def batch_of(says, cpu, number):
+def batch_of(make, cpu, number):
     """The batch of that number of the agent whose forks are all on that CPU."""
-    attribution_fields = {"stream": f"{says.stream[:-1]}{cpu}", "cgroup": cpu + 1, "pod": f"pod-{cpu}"}
-    heads, begin = {cpu: number * 20 + 21}, says.now - SECOND
+    attribution_fields = {"stream": f"{make.stream[:-1]}{cpu}", "cgroup": cpu + 1, "pod": f"pod-{cpu}"}
+    heads, begin = {cpu: number * 20 + 21}, make.now - SECOND
     return [
-        *(says.fork(n, cpu, **attribution_fields) for n in range(number * 20, number * 20 + 20)),
-        says.summary(number + 1, number * 20 + 20, now=20, end=says.now + number * SECOND, **attribution_fields),
-        says.node(number, heads=heads, delivered=number * 20, stream=attribution_fields["stream"], node=f"node{cpu}"),
-        says.gap(number + 1, 1, "journal_full", sink="collector", **attribution_fields),
-        says.storm(number, "stop", start=begin, end=says.now, processes=9, **attribution_fields | {"cgroup": 99}),
+        *(make.fork(n, cpu, **attribution_fields) for n in range(number * 20, number * 20 + 20)),
+        make.summary(number + 1, number * 20 + 20, now=20, end=make.now + number * SECOND, **attribution_fields),
+        make.node(number, heads=heads, delivered=number * 20, stream=attribution_fields["stream"], node=f"node{cpu}"),
+        make.gap(number + 1, 1, "journal_full", sink="collector", **attribution_fields),
+        make.storm(number, "stop", start=begin, end=make.now, processes=9, **attribution_fields | {"cgroup": 99}),
     ]
 
 
-async def test_of_two_collectors_each_event_counts_once_and_both_answer_the_same(server, pair, says):
+async def test_of_two_collectors_each_event_counts_once_and_both_answer_the_same(server, pair, make):
     session, urls = pair
-    batches = [batch_of(says, cpu, number) for cpu in range(4) for number in range(5)]
+    batches = [batch_of(make, cpu, number) for cpu in range(4) for number in range(5)]
     chance = random.Random(7)  # noqa: S311 - the same each time
     whole = [(url, batch) for batch in batches for url in urls]
     # The other half of a batch may have gone with the next one.
@@ -144,11 +144,11 @@ async def test_of_two_collectors_each_event_counts_once_and_both_answer_the_same
     assert server.ask("pair", "SELECT count() FROM fork") == ["400"]
 
 
-async def test_the_live_view_of_one_collector_shows_what_another_inserts(pair, says):
+async def test_the_live_view_of_one_collector_shows_what_another_inserts(pair, make):
     session, (one, other) = pair
     async with session.get(f"{other}/v1/stream", params={"pod": "live"}) as live:
         assert live.status == 200
-        await post(session, one, *(says.fork(n, stream=f"{says.stream[:-1]}a", cgroup=77, pod="live") for n in range(3)))
+        await post(session, one, *(make.fork(n, stream=f"{make.stream[:-1]}a", cgroup=77, pod="live") for n in range(3)))
         seen = []
         async with asyncio.timeout(20):
             while len(seen) < 3:
@@ -157,15 +157,15 @@ async def test_the_live_view_of_one_collector_shows_what_another_inserts(pair, s
     assert sorted(seen) == sorted(set(seen)) and all('"pod":"live"' in one for one in seen)
 
 
-async def test_forks_inserted_by_a_collector_with_a_clock_that_is_behind_are_read(server, database, says):
+async def test_forks_inserted_by_a_collector_with_a_clock_that_is_behind_are_read(server, database, make):
     with opened(server.dsn(database)) as store:
         slow, seen, since, end = Writer(store._engine.writer), [], 0, time.monotonic() + store.visible_after + 1
-        await file(store, says.fork(0))
+        await file(store, make.fork(0))
         while time.monotonic() < end:
             news, since = await StoreReader(store).received_since(Filter(), since, 100)
             seen += [fork.place.cpu for fork in news]
             if slow:
-                slow.insert([(lines_of(says.fork(0, cpu=1)), None)], time.time_ns() - SECOND)
+                slow.insert([(lines_of(make.fork(0, cpu=1)), None)], time.time_ns() - SECOND)
                 slow = None
             await asyncio.sleep(0.1)
     assert sorted(seen) == [0, 1]
@@ -202,13 +202,13 @@ async def test_a_collector_with_a_wrong_password_ends_with_one_line(server, data
     assert err[0].startswith(f"forklore collector: {server.url}: user or password are wrong") and "not-this-one" not in err[0]
 
 
-async def test_the_password_may_come_from_a_file(server, database, tmp_path, running, says):
+async def test_the_password_may_come_from_a_file(server, database, tmp_path, running, make):
     (tmp_path / "password").write_text(PASSWORD + "\n")
     dsn = server.dsn(database, password="")
     with pytest.raises(StoreUnavailable, match="user or password are wrong"):
         Store.open(dsn)
     async with running(store=dsn, store_password_file=tmp_path / "password") as client:
-        assert (await client.post(says.fork(1)))["accepted"] == 1
+        assert (await client.post(make.fork(1)))["accepted"] == 1
 
 
 @pytest.mark.parametrize(
@@ -220,9 +220,9 @@ async def test_the_password_may_come_from_a_file(server, database, tmp_path, run
     ],
 )
 async def test_a_batch_during_which_the_server_dies_is_not_acknowledged_and_stored_once_when_repeated(
-    server, database, running, says, statement, when
+    server, database, running, make, statement, when
 ):
-    batch = [*(says.fork(n) for n in range(30)), says.summary(1, 30), says.gap(1, 4), says.node(1, heads={0: 30})]
+    batch = [*(make.fork(n) for n in range(30)), make.summary(1, 30), make.gap(1, 4), make.node(1, heads={0: 30})]
     async with running(store=server.dsn(database)) as client:
         server.fault(statement, when)
         gone = await client.post(*batch, status=503)
@@ -242,10 +242,10 @@ async def test_a_batch_during_which_the_server_dies_is_not_acknowledged_and_stor
 
 
 @pytest.mark.parametrize("table", ["fork", "made_in", "came_in"])
-async def test_an_insert_without_a_response_is_sent_again_and_counts_once(server, database, says, table):
+async def test_an_insert_without_a_response_is_sent_again_and_counts_once(server, database, make, table):
     with opened(server.dsn(database)) as store:
         server.fault(f"INSERT INTO {table}", "unanswered")
-        assert (await file(store, *(says.fork(n) for n in range(30)))).accepted == 30
+        assert (await file(store, *(make.fork(n) for n in range(30)))).accepted == 30
         assert (await StoreReader(store).pods(1)).counter_sources[0].stored == 30
     assert server.ask(database, "SELECT count() FROM fork") == ["30"]
     assert server.ask(database, "SELECT groupBitmapMerge(numbers) FROM came") == ["30"]
@@ -258,21 +258,21 @@ async def test_an_insert_without_a_response_is_sent_again_and_counts_once(server
         ({"readonly": 1}, "Cannot execute query in readonly mode"),
     ],
 )
-async def test_an_insert_that_the_engine_refuses_is_reported_and_not_acknowledged(server, database, says, settings, why):
+async def test_an_insert_that_the_engine_refuses_is_reported_and_not_acknowledged(server, database, make, settings, why):
     with opened(server.dsn(database)) as store:
-        await file(store, *(says.fork(n) for n in range(10)))
+        await file(store, *(make.fork(n) for n in range(10)))
         clients = store._engine.writer, store._engine.reader
         before = {key: clients[0].get_client_setting(key) for key in settings}
         for client, (key, value) in itertools.product(clients, settings.items()):
             client.set_client_setting(key, value)
-        other = f"{says.stream[:-1]}b"
-        for context in (file(store, says.fork(1, stream=other)), store.sweep(1000)):
+        other = f"{make.stream[:-1]}b"
+        for context in (file(store, make.fork(1, stream=other)), store.sweep(1000)):
             with pytest.raises(StoreUnavailable, match=why) as results:
                 await context
             assert PASSWORD not in str(results.value) and urllib.parse.quote(PASSWORD, safe="") not in str(results.value)
         for key, value in before.items():
             clients[0].params.pop(key) if value is None else clients[0].set_client_setting(key, value)
-        assert (await file(store, says.fork(1, stream=other))).accepted == 1
+        assert (await file(store, make.fork(1, stream=other))).accepted == 1
     assert server.ask(database, "SELECT count() FROM fork") == ["11"]
 
 
@@ -289,10 +289,10 @@ async def test_the_server_gets_the_settings_that_the_collector_relies_on(server,
             assert dict(client.query(question, parameters={"names": list(wanted)}).result_rows) == wanted
 
 
-async def test_a_pod_of_more_cgroups_than_fit_into_a_field_is_shown(server, database, says):
+async def test_a_pod_of_more_cgroups_than_fit_into_a_field_is_shown(server, database, make):
     """A container that crashes every five minutes has had 2000 in a week."""
     with opened(server.dsn(database)) as store:
-        await file(store, *(says.fork(n, cgroup=4_000_000_000 + n) for n in range(2500)))
+        await file(store, *(make.fork(n, cgroup=4_000_000_000 + n) for n in range(2500)))
         page = await StoreReader(store).pod("shop", "cart-1", 3000)
         pod = page.snapshot.pods[0].id
         assert (len(page.latest), len(page.snapshot.counter_sources)) == (2500, 2500)
@@ -300,7 +300,7 @@ async def test_a_pod_of_more_cgroups_than_fit_into_a_field_is_shown(server, data
         assert sum(row.forks for row in await StoreReader(store).pairs(pod, ALWAYS, 10)) == 2500
 
 
-async def test_the_servers_tables_have_the_retention(server, database, says):
+async def test_the_servers_tables_have_the_retention(server, database, make):
     question = (
         f"SELECT countIf(position(engine_full, 'toIntervalSecond(%d)') > 0) FROM system.tables WHERE database = '{database}'"  # noqa: S608
     )
@@ -309,7 +309,7 @@ async def test_the_servers_tables_have_the_retention(server, database, says):
     with opened(server.dsn(database), retention=7200.0) as store:
         assert server.ask(database, question % 3720) == ["0"]
         assert (server.ask(database, question % 7320), server.ask(database, question % 14520)) == (["4"], ["7"])
-        await file(store, *(says.fork(n) for n in range(9)))
+        await file(store, *(make.fork(n) for n in range(9)))
         await asyncio.sleep(0.3)
         assert await store.sweep(0.2) == 9
         assert (await StoreReader(store).pods(10)).pods == [] and await StoreReader(store).search(
@@ -318,9 +318,9 @@ async def test_the_servers_tables_have_the_retention(server, database, says):
 
 
 @pytest.mark.parametrize("statement", ["INSERT INTO made SELECT", "INSERT INTO version"])
-async def test_an_older_database_is_migrated_though_the_server_dies_meanwhile(server, database, says, statement):
-    minute = says.now // (60 * SECOND) * 60 * SECOND - 1800 * SECOND
-    batches = life(says, minute)
+async def test_an_older_database_is_migrated_though_the_server_dies_meanwhile(server, database, make, statement):
+    minute = make.now // (60 * SECOND) * 60 * SECOND - 1800 * SECOND
+    batches = life(make, minute)
     with opened(server.dsn(database)) as store:
         for batch in batches:
             await file(store, *batch)
@@ -336,7 +336,7 @@ async def test_an_older_database_is_migrated_though_the_server_dies_meanwhile(se
         ) == without_clock(before)
         for batch in batches:
             assert (await file(store, *batch)).accepted == 0
-        assert (await file(store, says.fork(90))).accepted == 1
+        assert (await file(store, make.fork(90))).accepted == 1
         assert len((await StoreReader(store).pod("shop", "cart-1", 200)).latest) == len(before[0].latest) + 1
     assert server.ask(database, "SELECT max(version) FROM version") == [str(VERSION)]
     assert server.ask(database, "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name LIKE '%_1'") == [
@@ -344,11 +344,11 @@ async def test_an_older_database_is_migrated_though_the_server_dies_meanwhile(se
     ]
 
 
-async def test_two_collectors_that_migrate_an_older_database_at_once_lose_nothing(server, database, says):
+async def test_two_collectors_that_migrate_an_older_database_at_once_lose_nothing(server, database, make):
     """One of them may have to be started again."""
-    dsn, minute = server.dsn(database), says.now // (60 * SECOND) * 60 * SECOND - 1800 * SECOND
+    dsn, minute = server.dsn(database), make.now // (60 * SECOND) * 60 * SECOND - 1800 * SECOND
     with opened(dsn) as store:
-        for batch in life(says, minute):
+        for batch in life(make, minute):
             await file(store, *batch)
         before = await StoreReader(store).pod("shop", "cart-1", 200)
     made_older(server.dsn(database))
@@ -359,7 +359,7 @@ async def test_two_collectors_that_migrate_an_older_database_at_once_lose_nothin
             store.close()
     with opened(dsn) as store:
         assert without_clock(await StoreReader(store).pod("shop", "cart-1", 200)) == without_clock(before)
-        assert (await file(store, says.fork(90))).accepted == 1
+        assert (await file(store, make.fork(90))).accepted == 1
 
 
 async def test_a_database_of_a_newer_version_is_left_alone(server, database):
