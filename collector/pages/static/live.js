@@ -26,6 +26,7 @@ let asked = 0; // a number for each request, so that a late answer to an old one
 let asking = false;
 let again = false;
 let held = false;
+let typing = 0; // the timer of a search that has not begun yet
 
 const keyOf = (node) => (node.nodeType === 1 ? node.dataset.key : undefined);
 
@@ -147,6 +148,7 @@ function tick() {
 }
 
 function go(address, replace) {
+  clearTimeout(typing); // a search that has not begun yet would replace this address
   history[replace ? "replaceState" : "pushState"](null, "", address);
   ask(true);
 }
@@ -164,7 +166,6 @@ document.addEventListener("click", (event) => {
   go(anchor.href, false);
 });
 
-let typing = 0;
 document.addEventListener("input", (event) => {
   if (event.target.type !== "search" || !event.target.form?.matches("[data-soft]")) return;
   clearTimeout(typing);
