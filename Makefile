@@ -7,7 +7,7 @@
 #   make bench-store                      the store with 100 million forks in it: speed, bytes a fork, each view's time. An hour, no root
 #   make bench-fleet                      what API servers see of 5,000 agents, in virtual time: a minute or two, no root
 #   make soak [FOR=30m]                   1,000 forks a second for so long: memory, descriptors, ledger
-#   make survival [AWAY_S=60]             a collector that is away for a minute, an agent killed three times: the long form
+#   make long                             the long form of tests that are short in make test: survival, storms, crash lives
 #   make image                            both images, with buildah
 #   make kernels                          the kernel tests on Debian's 5.10, 6.1 and 6.12, in qemu
 #   make manifests                        renders manifests/ and the chart's tables anew
@@ -17,7 +17,7 @@
 # make itself always ends with 2 when something failed, and prints the real code (`Error 77`); where a script needs that,
 # it calls dev/setup/run instead: 0 all accounted for, 3 something lost, 69 a package is not available, 77 not root.
 
-.PHONY: run test check bench bench-fleet bench-store soak survival image kernels manifests lock clean
+.PHONY: run test check bench bench-fleet bench-store soak long image kernels manifests lock clean
 export FOR REPORT UPGRADE
 
 run:
@@ -44,9 +44,10 @@ bench-fleet:
 soak:
 	@exec dev/setup/soak
 
-survival:
+long:
 	@dev/setup/prepare test
-	@AWAY_S=$${AWAY_S:-60} exec .venv/bin/python -m pytest -ra tests/kernel/test_survival.py
+	@AWAY_S=$${AWAY_S:-60} BOMB_FORKS=$${BOMB_FORKS:-300000} STALL_S=$${STALL_S:-30} LIVES=$${LIVES:-5000} exec .venv/bin/python -m pytest -ra --timeout=1200 \
+	    tests/kernel/test_survival.py tests/kernel/test_storm.py tests/kernel/test_sinks.py tests/agent/test_lives.py tests/agent/journal/test_life.py
 
 image:
 	@exec dev/setup/image

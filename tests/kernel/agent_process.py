@@ -18,7 +18,7 @@ import yaml
 
 __all__ = ["PATIENCE", "Agent", "until"]
 
-PATIENCE = float(os.environ.get("TEST_PATIENCE", "20"))  # seconds for what takes one at the most, on a busy machine
+PATIENCE = float(os.environ.get("TEST_PATIENCE", "45"))  # seconds for what takes one at the most, on a busy machine
 
 
 def until(holds: Callable[[], Any], what: str) -> Any:

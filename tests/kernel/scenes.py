@@ -27,9 +27,22 @@ from dev.demo.kubernetes.pod_objects import Pod
 from tests.faults import FaultProxy
 
 from .agent_process import Agent, until
+from .witness import Witness
 
-__all__ = ["FORKER", "Forker", "Scene", "caught_up", "eventually", "has_forked", "kill", "loop_mounted", "open_scene"]
+__all__ = [
+    "FORKER",
+    "Forker",
+    "Scene",
+    "caught_up",
+    "eventually",
+    "has_forked",
+    "kill",
+    "loop_mounted",
+    "never_numbered",
+    "open_scene",
+]
 
+NEARLY_NONE = 500  # events that `Agent.stop` delivers in a moment
 # Forks at a rate (0: as fast as it can), from the marker `go` to the marker `stop`, then writes how often. To spawn a file that
 # does not exist is one clone, whose child has exited and is reaped when the call returns: 60 us, where fork() of a Python takes
 # ten times as long.
@@ -176,13 +189,22 @@ async def eventually(what: Any, seconds: float = 60.0) -> Any:
         return found
 
 
+def never_numbered(node: dict[str, Any], witness: Witness) -> dict[str, int]:
+    """The node's forks without a number, by reason; without those that the witness has not seen either (decision 0010)."""
+    reasons = dict(node["never_numbered"])
+    unseen = reasons.pop("unseen", 0)
+    assert unseen <= witness.unseen_at_most()
+    return reasons
+
+
 async def caught_up(agent: Agent, sink: str = "collector", seconds: float = 60.0) -> None:
-    """Waits until no former program instance is left and the sink delivers. Some events are always queued, because other
-    processes of this machine fork, too; `Agent.stop` delivers them."""
+    """Waits until no former program instance is left and the sink has delivered nearly everything. Some events are always
+    queued, because other processes of this machine fork, too; `Agent.stop` delivers them."""
 
     async def it_has() -> bool:
         ledger = await asyncio.to_thread(agent.get, "/v1/ledger")
-        return not ledger["former"] and ledger["sinks"][sink]["state"].startswith("accepted")
+        state, queued = ledger["sinks"][sink]["state"], sum(ledger["sinks"][sink]["queued"].values())
+        return not ledger["former"] and state.startswith("accepted") and queued < NEARLY_NONE
 
     await eventually(it_has, seconds)
 

@@ -22,7 +22,8 @@ import pytest
 from tests.faults import Forward, Say
 
 from .agent_process import Agent, until
-from .scenes import Forker, Scene, caught_up, eventually, has_forked, kill, loop_mounted
+from .scenes import Forker, Scene, caught_up, eventually, has_forked, kill, loop_mounted, never_numbered
+from .witness import Witness
 
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(90)]
 Start = Callable[..., Agent]
@@ -164,7 +165,7 @@ async def test_when_the_journal_is_full_the_oldest_batches_are_dropped_and_count
     )
 
 
-async def test_a_full_disk_is_reported_and_stops_nothing(scene: Scene, tmp_path: Path) -> None:
+async def test_a_full_disk_is_reported_and_stops_nothing(scene: Scene, tmp_path: Path, witness: Witness) -> None:
     with memory_mounted(tmp_path / "disk", "size=32m") as disk:
         forker = await scene.forker("cart", 1000)
         agent, _ = await scene.start_counting(forker, 500, state_dir=str(disk))
@@ -173,7 +174,8 @@ async def test_a_full_disk_is_reported_and_stops_nothing(scene: Scene, tmp_path:
             await asyncio.to_thread(wait_for_trouble, agent, "No space left on device")
             in_memory = agent.container(forker.container.id)["processes"] + 500
             await has_forked(agent, forker, in_memory)
-            assert "No space left" in readiness(agent), "the last 500 are not on the disk"
+            # Not at a single moment: the ledger file frees its blocks for an instant each time that it is written.
+            await asyncio.to_thread(wait_for_trouble, agent, "No space left on device")
             scene.proxy.back()
             await arrived(scene, forker, in_memory)
         await asyncio.to_thread(wait_for_health, agent)
@@ -182,11 +184,11 @@ async def test_a_full_disk_is_reported_and_stops_nothing(scene: Scene, tmp_path:
         pod = await scene.pod(forker)
     assert node["missing"] == 0
     assert pod["delivered"] == pod["processes"] == made
-    assert node["never_numbered"] == {}
+    assert never_numbered(node, witness) == {}
 
 
 async def test_forks_that_were_only_in_memory_when_an_agent_was_killed_on_a_full_disk_are_declared(
-    scene: Scene, tmp_path: Path
+    scene: Scene, tmp_path: Path, witness: Witness
 ) -> None:
     with memory_mounted(tmp_path / "disk", "size=32m") as disk:
         forker = await scene.forker("cart", 1000)
@@ -205,7 +207,7 @@ async def test_forks_that_were_only_in_memory_when_an_agent_was_killed_on_a_full
     assert pod["processes"] == made
     assert pod["delivered"] < made
     assert node["missing"] > 0
-    assert node["never_numbered"] == {}
+    assert never_numbered(node, witness) == {}
 
 
 async def test_a_disk_that_is_read_only_at_the_start_stops_nothing(scene: Scene, tmp_path: Path) -> None:
@@ -244,7 +246,7 @@ async def test_a_disk_that_becomes_read_only_stops_nothing(scene: Scene, tmp_pat
     assert pod["delivered"] == pod["processes"] == made
 
 
-async def test_a_journal_that_is_overwritten_loses_no_more_than_its_content(scene: Scene) -> None:
+async def test_a_journal_that_is_overwritten_loses_no_more_than_its_content(scene: Scene, witness: Witness) -> None:
     forker = await scene.forker("cart", 1000)
     agent, _ = await scene.start_counting(forker, 500)
     scene.proxy.usual = Say(503)  # not away(), which may lose an answer
@@ -260,12 +262,12 @@ async def test_a_journal_that_is_overwritten_loses_no_more_than_its_content(scen
     assert pod["processes"] == made
     assert pod["delivered"] + pod["missing"].get("journal_corrupt", 0) == made
     assert node["missing"] == node["explained"].get("journal_corrupt", 0)
-    assert node["never_numbered"] == {}
+    assert never_numbered(node, witness) == {}
 
 
 @pytest.mark.parametrize("lost", ["overwritten", "journal", "all of it"])
 async def test_an_agent_without_its_journal_declares_what_it_cannot_know_and_starts_a_new_stream(
-    scene: Scene, lost: str
+    scene: Scene, lost: str, witness: Witness
 ) -> None:
     forker = await scene.forker("cart", 1000)
     first, _ = await scene.start_counting(forker, 1500)
@@ -290,7 +292,7 @@ async def test_an_agent_without_its_journal_declares_what_it_cannot_know_and_sta
     assert 0 < pod["delivered"] < made
     assert old["missing"] == old["explained"]["journal_lost"] > 0
     assert (new["missing"], new["received"]) == (0, new["given"])
-    assert node["never_numbered"] == {}
+    assert never_numbered(node, witness) == {}
 
 
 async def test_a_journal_that_is_unreadable_at_the_start_is_used_once_it_is_readable(scene: Scene, tmp_path: Path) -> None:

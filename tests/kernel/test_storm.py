@@ -27,7 +27,7 @@ from agent.kernel.programs import MAX_CGROUPS
 from agent.kernel.records import CGROUP_COUNTERS, CgroupCounters
 from dev.demo.containers import leftovers
 
-from .agent_process import Agent, until
+from .agent_process import PATIENCE, Agent, until
 from .conftest import hierarchy
 from .scenes import FORKER, Scene, caught_up, eventually, has_forked
 from .witness import Witness
@@ -35,7 +35,7 @@ from .witness import Witness
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(120)]
 Start = Callable[..., Agent]
 
-BOMB_S = float(os.environ.get("BOMB_S", "20"))  # how long the bomb runs
+BOMB_FORKS = int(os.environ.get("BOMB_FORKS", "60000"))  # after which the bomb is stopped
 ROOT = Path(__file__).parents[2]
 LIMIT = 2000  # capture.storm_limit's default, events a second
 ENDPOINTS = ("/healthz", "/readyz", "/metrics", "/v1/pods", "/v1/ledger")
@@ -115,11 +115,12 @@ def peak_mib(agent: Agent) -> float:
 
 
 class Poller:
-    """Requests the status endpoints all the time. `late`: those that did not answer within a second."""
+    """Requests the status endpoints all the time. `failed`: those without an answer; `slowest`: the longest answer, seconds."""
 
     def __init__(self, agent: Agent) -> None:
         self.asked = 0
-        self.late: list[str] = []
+        self.failed: list[str] = []
+        self.slowest = 0.0
         self._agent = agent
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._poll)
@@ -137,12 +138,11 @@ class Poller:
             for path in ENDPOINTS:
                 begun = time.monotonic()
                 try:
-                    with urllib.request.urlopen(f"http://{self._agent.status}{path}", timeout=1) as answer:
+                    with urllib.request.urlopen(f"http://{self._agent.status}{path}", timeout=PATIENCE) as answer:
                         answer.read()
                 except OSError as error:
-                    self.late.append(f"{path}: {error}")
-                if time.monotonic() - begun > 1:
-                    self.late.append(f"{path}: {time.monotonic() - begun:.1f} s")
+                    self.failed.append(f"{path}: {error}")
+                self.slowest = max(self.slowest, time.monotonic() - begun)
                 self.asked += 1
 
 
@@ -171,7 +171,9 @@ async def test_each_fork_of_a_fork_bomb_is_counted_and_another_pod_loses_none(
         with Poller(agent) as poller:
             quiet.go()
             bomb.go()
-            await asyncio.sleep(BOMB_S)
+            begun = time.monotonic()
+            await has_forked(agent, bomb, BOMB_FORKS)
+            seconds = time.monotonic() - begun
             made = await asyncio.to_thread(bomb.stop)
 
             async def is_over() -> Any:
@@ -185,10 +187,10 @@ async def test_each_fork_of_a_fork_bomb_is_counted_and_another_pod_loses_none(
         oom_kill_count = oom_kills(folder)
         ledger = await asyncio.to_thread(agent.stop)
         bombing, other, node = await scene.pod(bomb), await scene.pod(quiet), await scene.node()
-    rate, share = made / BOMB_S, counts["suppressed"] / made
+    rate, share = made / seconds, counts["suppressed"] / made
     with capsys.disabled():
-        sys.stdout.write(f"\n{rate:,.0f} forks a second, {share:.1%} of them only counted; agent {peak:.0f} MiB at most\n")
-    assert made > 2 * LIMIT * BOMB_S, "the bomb was too slow for this test"
+        sys.stdout.write(f"\n{rate:,.0f} forks a second, {share:.1%} of them only counted; agent {peak:.0f} MiB at most; ")
+        sys.stdout.write(f"slowest answer {poller.slowest:.2f} s\n")
     assert counts["processes"] == bombing["processes"] == made
     assert counts["suppressed"] == bombing["suppressed"] > made / 2
     assert counts["emitted"] + counts["suppressed"] == made
@@ -205,7 +207,7 @@ async def test_each_fork_of_a_fork_bomb_is_counted_and_another_pod_loses_none(
     assert (node["missing"], node["received"]) == (0, node["given"])
 
     assert poller.asked > 5 * len(ENDPOINTS)
-    assert poller.late == []
+    assert poller.failed == []
     assert oom_kill_count == 0
     assert peak * 2**20 < limit
 
@@ -233,7 +235,7 @@ async def test_no_container_escapes_its_limit_or_fills_the_map_by_creating_cgrou
     own = next(place for place in leftovers.directories(nester.container.cgroups_path) if place.is_relative_to(here_is.root))
     agent = await scene.start_agent()
     nester.go()
-    await asyncio.sleep(BOMB_S / 4)
+    await has_forked(agent, nester, 10_000)  # twice through all 50
     made = await asyncio.to_thread(nester.stop)
     nested = {path.stat().st_ino for path in own.rglob("*") if path.is_dir()}
     counters = read_counters(pins)
@@ -283,7 +285,12 @@ async def test_forks_that_a_full_ring_lost_while_the_agent_was_stopped_are_decla
 def without_the_second_cpu() -> Iterator[None]:
     """CPU 1 is offline, and online again afterwards, also when this process is killed."""
     # cgroup v1 removes an offline CPU from every cpuset, and never adds it again.
-    cpusets = [place for mount in leftovers.hierarchies() for place in mount.rglob("cpuset.cpus")]
+    cpusets = [
+        place
+        for mount in leftovers.hierarchies()
+        for folder in leftovers.walk(mount)
+        if (place := folder / "cpuset.cpus").exists()
+    ]
     before = {place: place.read_text() for place in cpusets}
     safety = subprocess.Popen(["sh", "-c", f"sleep 30; echo 1 >{CPU}"], start_new_session=True)
     try:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from .agent_process import Agent
-from .scenes import Forker, Scene, eventually, kill
+from .scenes import Forker, Scene, eventually, kill, never_numbered
+from .witness import Witness
 
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(240)]
 Start = Callable[..., Agent]
@@ -76,7 +77,7 @@ def capture(pins: Path) -> dict[str, Any]:
 
 
 async def test_each_fork_arrives_once_while_the_collector_is_unreachable_and_the_agent_is_killed_three_times(
-    scene: Scene,
+    scene: Scene, witness: Witness
 ) -> None:
     forker, made = await kill_three_times(scene, AWAY_S)
     pod, ledger = await scene.pod(forker), await scene.get("/v1/ledger")
@@ -86,10 +87,10 @@ async def test_each_fork_arrives_once_while_the_collector_is_unreachable_and_the
     (node,) = ledger["nodes"]
     assert (node["state"], node["missing"], node["received"]) == ("complete", 0, node["given"])
     assert len(node["streams"]) == 1, "a restart goes on with the same program instance"
-    assert not node["never_numbered"]
+    assert never_numbered(node, witness) == {}
 
 
-async def test_an_upgrade_of_the_bpf_programs_loses_nothing(scene: Scene, tmp_path: Path) -> None:
+async def test_an_upgrade_of_the_bpf_programs_loses_nothing(scene: Scene, tmp_path: Path, witness: Witness) -> None:
     build = another_build(tmp_path / "build")
     forker, made = await kill_three_times(scene, AWAY_S / 2, build)
     pod, ledger = await scene.pod(forker), await scene.get("/v1/ledger")
@@ -97,7 +98,7 @@ async def test_an_upgrade_of_the_bpf_programs_loses_nothing(scene: Scene, tmp_pa
     (node,) = ledger["nodes"]
     assert len(node["streams"]) == 2, "the other programs have an instance of their own"
     assert [(stream["state"], stream["missing"]) for stream in node["streams"]] == [("complete", 0)] * 2
-    assert not node["never_numbered"]
+    assert never_numbered(node, witness) == {}
 
 
 async def test_forks_lost_by_a_ring_that_is_too_small_are_reported_exactly(scene: Scene, capture: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ class Witness:
         self._mine.mkdir()
         (self._mine / "buffer_size_kb").write_text("64")
         (self._mine / "events/task/task_newtask/enable").write_text("1")
+        self._begun_before = forks_since_boot()
         self._before = self._read()
         self._begun = forks_since_boot()
         return self
@@ -47,6 +48,11 @@ class Witness:
         """The tasks of /proc/stat that have called no tracepoint so far; a lower bound."""
         made = forks_since_boot() - self._begun
         return max(0, made - (self._read() - self._before))
+
+    def unseen_at_most(self) -> int:
+        """The same; an upper bound."""
+        seen = self._read() - self._before
+        return max(0, forks_since_boot() - self._begun_before - seen)
 
     def _read(self) -> int:
         return sum(

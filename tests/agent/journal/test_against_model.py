@@ -24,7 +24,7 @@ from tests.agent.journal.batches import a_batch, counts
 
 pytestmark = pytest.mark.slow
 
-RUNS = int(os.environ.get("LIVES", "1000"))
+RUNS = int(os.environ.get("LIVES", "300"))
 LIMITS = {"siem": 30_000, "collector": 9_000}
 SINKS, STREAMS, TABLES = tuple(LIMITS), ("0f2a.1", "0f2a.2"), ("a", "b")
 SIZES = (1, 100, 2000, 8000)
