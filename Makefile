@@ -47,7 +47,7 @@ soak:
 long:
 	@dev/setup/prepare test
 	@AWAY_S=$${AWAY_S:-60} BOMB_FORKS=$${BOMB_FORKS:-300000} STALL_S=$${STALL_S:-30} LIVES=$${LIVES:-5000} exec .venv/bin/python -m pytest -ra --timeout=1200 \
-	    tests/kernel/test_survival.py tests/kernel/test_storm.py tests/kernel/test_sinks.py tests/agent/test_lives.py tests/agent/journal/test_life.py
+	    tests/kernel/test_survival.py tests/kernel/test_storm.py tests/kernel/test_sinks.py tests/agent/test_lives.py tests/agent/journal/test_against_model.py
 
 image:
 	@exec dev/setup/image
