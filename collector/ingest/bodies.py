@@ -18,6 +18,8 @@ ZSTD_WINDOW: Final = 8 * 1024 * 1024
 # one step stays under 16 MiB.
 ZSTD_STEP: Final = 512
 GZIP_STEP: Final = 1024 * 1024  # bytes of output at once
+GZIP_STEP_IN: Final = 16 * 1024  # bytes of input at once
+MEMBERS: Final = 64  # gzip members or zstd frames of one body; a sender that compresses in pieces makes a few
 
 
 class InvalidBody(Exception):
@@ -51,25 +53,38 @@ def _identity(body: bytes) -> Iterator[bytes]:
 
 
 def _gzip(body: bytes) -> Iterator[bytes]:
-    while body:  # a gzip file may be several, one after the other
+    """A gzip file may be several members, one after the other. They are read in small steps, because zlib copies what follows
+    a member: with the whole rest of the body behind each, the time would grow with the square of its size."""
+    view, at, members = memoryview(body), 0, 0
+    while at < len(view):
+        members += 1
+        if members > MEMBERS:
+            raise InvalidBody(f"gzip: more than {MEMBERS} members")
         member = zlib.decompressobj(wbits=31)
-        rest = body
         while not member.eof:
-            try:
-                piece = member.decompress(rest, GZIP_STEP)
-            except zlib.error as error:
-                raise InvalidBody(f"not gzip: {error}") from None
-            rest = member.unconsumed_tail
-            if not piece and not rest and not member.eof:
+            if at >= len(view):
                 raise InvalidBody("gzip: it ends too early")
-            yield piece
-        body = member.unused_data
+            rest: bytes | memoryview = view[at : at + GZIP_STEP_IN]
+            at += len(rest)
+            while not member.eof:
+                try:
+                    piece = member.decompress(rest, GZIP_STEP)
+                except zlib.error as error:
+                    raise InvalidBody(f"not gzip: {error}") from None
+                rest = member.unconsumed_tail
+                yield piece
+                if not rest and len(piece) < GZIP_STEP:
+                    break
+        at -= len(member.unused_data)
 
 
 def _zstd(body: bytes) -> Iterator[bytes]:
     decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
-    at = 0
+    at = frames = 0
     while at < len(body):  # a zstd stream may be several frames
+        frames += 1
+        if frames > MEMBERS:
+            raise InvalidBody(f"zstd: more than {MEMBERS} frames")
         frame = decompressor.decompressobj()
         while not frame.eof:
             if at >= len(body):

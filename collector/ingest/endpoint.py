@@ -15,7 +15,7 @@ from aiohttp import web
 from collector.http.metrics import Metrics
 from collector.http.responses import json_response, refuse
 from collector.ingest.bodies import ENCODINGS, BodyTooLarge, InvalidBody, plain
-from collector.ingest.lines import TooManyLines, check_lines
+from collector.ingest.lines import STREAMS, MixedStreams, TooManyLines, check_lines
 from collector.model import CheckedBatch
 from collector.store import InsertCounts, Store, StoreUnavailable
 from wire.batch import CONTENT_TYPE, SINK, Receipt
@@ -31,6 +31,8 @@ TYPES: Final = (
     "text/plain",
 )
 PATIENCE: Final = 5.0  # seconds that a batch waits while as many as may be are received
+RATE: Final = 64 << 10  # bytes a second that a body must arrive at ...
+HEAD_START: Final = 5.0  # ... after so many seconds
 SMALL: Final = 32 << 10  # bytes of a body: a second of an ordinary node
 MANY: Final = 32  # small bodies in the memory of a large one; what they unpack to is bounded where they are read
 _SINK: Final = re.compile(r"[a-z0-9-]{1,32}")  # as the agent's settings have it
@@ -143,15 +145,19 @@ class IngestEndpoint:
             places.release()
 
     async def _body(self, request: web.Request) -> bytes:
-        body = bytearray()
+        """The body holds a place while it arrives: within `body_timeout`, and after `HEAD_START` not slower than `RATE`."""
+        body, clock = bytearray(), asyncio.get_running_loop().time
+        begun = clock()
+        end = begun + self._limits.body_timeout
         try:
-            async with asyncio.timeout(self._limits.body_timeout):
+            async with asyncio.timeout_at(min(end, begun + HEAD_START)) as deadline:
                 async for piece in request.content.iter_any():
                     body += piece
                     if len(body) > self._limits.max_body:
                         self._too_large()
+                    deadline.reschedule(min(end, begun + HEAD_START + len(body) / RATE))
         except TimeoutError:
-            refuse(408, f"the body did not come within {self._limits.body_timeout:g} s")
+            refuse(408, f"the body did not come in time: {len(body)} bytes in {clock() - begun:.0f} s")
         self._metrics.bytes.labels("wire").inc(len(body))
         return bytes(body)
 
@@ -171,6 +177,8 @@ class IngestEndpoint:
             refuse(413, f"the body unpacks to more than {limits.max_batch} bytes; send smaller batches")
         except TooManyLines:
             refuse(413, f"more than {limits.max_lines} lines; send smaller batches")
+        except MixedStreams:
+            refuse(400, f"events of more than {STREAMS} streams; a batch of an agent has those of one")
         except StoreUnavailable as error:
             self._metrics.store_errors.inc()
             _log.error("a batch was not stored, its sender sends it again: %s", error)

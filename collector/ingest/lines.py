@@ -5,21 +5,29 @@ Pure. It runs in the store's writer thread: a batch of 5,000 lines takes some 0.
 
 from __future__ import annotations
 
+from typing import Final
+
 import orjson
 
 from collector.ingest.fields import Refused
 from collector.ingest.kinds import check
 from collector.model import CheckedBatch
 
-__all__ = ["TooManyLines", "check_lines"]
+__all__ = ["MixedStreams", "TooManyLines", "check_lines"]
+
+STREAMS: Final = 8  # of one batch; an agent's batches have one each, a relay may put a few together
 
 
 class TooManyLines(Exception):
     """The batch has more lines than are accepted at once."""
 
 
+class MixedStreams(Exception):
+    """The batch has events of more streams than are accepted at once: each costs the store a query of its own."""
+
+
 def check_lines(body: bytes, max_line: int, max_lines: int) -> CheckedBatch:
-    """NDJSON, a line per event, the last newline being optional; `max_line` in bytes. Raises `TooManyLines`."""
+    """NDJSON, a line per event, the last newline being optional; `max_line` in bytes. Raises `TooManyLines`, `MixedStreams`."""
     checked = CheckedBatch(size=len(body))
     if body.endswith(b"\n"):
         body = body[:-1]
@@ -40,4 +48,6 @@ def check_lines(body: bytes, max_line: int, max_lines: int) -> CheckedBatch:
             checked.refused.append((number, f"not JSON: {error}"))
         except Refused as error:
             checked.refused.append((number, str(error)))
+    if len(checked.streams()) > STREAMS:
+        raise MixedStreams
     return checked

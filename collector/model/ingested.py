@@ -162,6 +162,11 @@ class CheckedBatch:
     refused: list[tuple[int, str]] = field(default_factory=list)
     size: int = 0
 
+    def streams(self) -> set[str]:
+        """The streams of its events."""
+        kinds = (self.forks, self.summaries, self.nodes, self.gaps, self.storms)
+        return {event.stream for kind in kinds for event in kind}
+
     def __len__(self) -> int:
         """Lines."""
         checked = len(self.forks) + len(self.summaries) + len(self.nodes) + len(self.gaps) + len(self.storms)

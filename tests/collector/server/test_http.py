@@ -68,6 +68,33 @@ async def test_a_slow_body_times_out(running):
         assert "did not come" in (await client.raw(slow(), status=408))["error"]
 
 
+async def test_bodies_that_make_no_progress_give_their_places_back(running, make, monkeypatch):
+    monkeypatch.setattr(endpoint, "HEAD_START", 0.3)
+
+    async def dripping():
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.02)
+
+    async with running(batches=1, body_timeout="60s") as client:
+        assert "did not come" in (await client.raw(dripping(), status=408))["error"]
+        large = b"\n".join(orjson.dumps(make.fork(n)) for n in range(100))
+        assert len(large) > endpoint.SMALL
+        assert (await client.raw(large))["accepted"] == 100
+
+
+async def test_a_batch_of_many_streams_is_refused_before_the_store_reads_any(running, make):
+    def of_stream(number):
+        boot, _, rest = make.fork(0)["id"].partition(".")
+        return {**make.fork(0), "id": f"{boot}.{number:016x}.{rest.partition('.')[2]}"}
+
+    async with running() as client:
+        many = b"\n".join(orjson.dumps(of_stream(number)) for number in range(1, 10))
+        assert "more than 8 streams" in (await client.raw(many, status=400))["error"]
+        few = b"\n".join(orjson.dumps(of_stream(number)) for number in range(1, 9))
+        assert (await client.raw(few))["accepted"] == 8
+
+
 async def test_large_batches_do_not_keep_small_ones_out(running, make, monkeypatch):
     monkeypatch.setattr(endpoint, "PATIENCE", 0.2)
     released = asyncio.Event()
