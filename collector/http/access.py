@@ -43,21 +43,26 @@ class Access:
         self._local_only = not self.required and not is_open
 
     def may(self, request: web.Request, scope: Scope) -> bool:
-        """By its headers. A cookie and a proxy's user are good for reading only: another site's page could send both along."""
-        if not self.required:
-            return True
-        if self._fits_header(request.headers.get("Authorization"), scope):
-            return True
-        if scope is not Scope.READ or request.method not in ("GET", "HEAD"):
-            return False
-        return self._fits_cookie(request.cookies.get(COOKIE)) or self.user(request) is not None
+        return not self.required or self.credential(request, scope) is not None
 
-    def credential(self, request: web.Request) -> str | None:
-        """A stable name of what an admitted request has shown, without the secret; None where nothing is required."""
+    def credential(self, request: web.Request, scope: Scope) -> str | None:
+        """A stable name, without the secret, of the credential that allows the request; None where none does or none is needed.
+
+        A cookie and a proxy's user are good for reading only: another site's page could send both along.
+        """
         if not self.required:
             return None
-        _, _, token = request.headers.get("Authorization", "").partition(" ")
-        return TokenFile.cookie(token.strip()) if token else request.cookies.get(COOKIE) or f"user {self.user(request)}"
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        token = token.strip()
+        if scheme.lower() == "bearer" and _any(file.fits(token) for file in self._files[scope]):
+            return TokenFile.cookie(token)
+        if scope is not Scope.READ or request.method not in ("GET", "HEAD"):
+            return None
+        cookie = request.cookies.get(COOKIE)
+        if cookie is not None and _any(file.fits_cookie(cookie) for file in self._files[Scope.READ]):
+            return cookie
+        user = self.user(request)
+        return None if user is None else f"user {user}"
 
     def fits(self, token: str) -> bool:
         """A token that is good for reading."""
@@ -95,14 +100,6 @@ class Access:
     def is_foreign_host(self, request: web.Request) -> bool:
         """Without tokens, another site's page must not reach this collector by a name that resolves to its address."""
         return self._local_only and not _is_local_name(request.host)
-
-    def _fits_header(self, authorization: str | None, scope: Scope) -> bool:
-        """`Bearer <token>`, the scheme in any case."""
-        scheme, _, token = (authorization or "").partition(" ")
-        return scheme.lower() == "bearer" and _any(file.fits(token.strip()) for file in self._files[scope])
-
-    def _fits_cookie(self, cookie: str | None) -> bool:
-        return cookie is not None and _any(file.fits_cookie(cookie) for file in self._files[Scope.READ])
 
 
 def _any(answers: Iterable[bool]) -> bool:

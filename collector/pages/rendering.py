@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
@@ -18,6 +19,12 @@ _TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/sv
 MIN_COMPRESSED: Final = 4096  # bytes from which on gzip saves time
 
 
+class _StaticFile(NamedTuple):
+    body: bytes
+    compressed: bytes  # gzip
+    content_type: str
+
+
 class Rendering:
     def __init__(self) -> None:
         # StrictUndefined: a name that the model lacks is an error, not an empty place on the page.
@@ -28,13 +35,9 @@ class Rendering:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._static = {
-            path.name: (path.read_bytes(), _TYPES[path.suffix])
-            for path in sorted((_HERE / "static").iterdir())
-            if path.suffix in _TYPES
-        }
+        self._static = {path.name: _static_file(path) for path in sorted((_HERE / "static").iterdir()) if path.suffix in _TYPES}
         # Part of the files' addresses, so that a browser never runs an old script on a new page.
-        self._version = hashlib.sha256(b"".join(body for body, _ in self._static.values())).hexdigest()[:12]
+        self._version = hashlib.sha256(b"".join(file.body for file in self._static.values())).hexdigest()[:12]
 
     def page(self, name: str, request: web.Request, **model: object) -> bytes:
         """`name`: a template, without its suffix. Takes long with many rows, so it belongs into a thread."""
@@ -45,12 +48,18 @@ class Rendering:
         file = self._static.get(request.match_info["name"])
         if file is None:
             refuse(404, "no such file")
-        body, kind = file
         is_current = request.query.get("v") == self._version
         caching = "public, max-age=31536000, immutable" if is_current else "no-cache"
-        response = web.Response(body=body, content_type=kind, charset="utf-8", headers={"Cache-Control": caching})
-        response.enable_compression()
-        return response
+        headers = {"Cache-Control": caching, "Vary": "Accept-Encoding"}
+        body = file.body
+        if "gzip" in request.headers.get("Accept-Encoding", "").lower():
+            body, headers["Content-Encoding"] = file.compressed, "gzip"
+        return web.Response(body=body, content_type=file.content_type, charset="utf-8", headers=headers)
+
+
+def _static_file(path: Path) -> _StaticFile:
+    body = path.read_bytes()
+    return _StaticFile(body, gzip.compress(body, mtime=0), _TYPES[path.suffix])
 
 
 def relative_root(request: web.Request) -> str:

@@ -111,7 +111,7 @@ def _add_routes(app: web.Application, settings: Settings) -> None:
     PodsApi(reader).add_routes(app.router)
     ForksApi(reader, metrics, settings.exports, settings.export_forks).add_routes(app.router)
     stream.add_routes(app)
-    upkeep.add_routes(app.router)
+    upkeep.add_routes(app)
     Pages(reader, access).add_routes(app.router)
 
 

@@ -22,7 +22,7 @@ from wire.http.server import authenticated
 __all__ = ["guard"]
 
 UNLIMITED: Final = ("/healthz", "/readyz")  # asked by the kubelet, which must not be refused for its rate
-STATIC: Final = "/static/"  # in memory, and cached by browsers: what a page costs is the page
+STATIC: Final = "/static/"  # in memory, compressed once, and cached by browsers: what a page costs is the page
 _log = logging.getLogger(__name__)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -60,7 +60,8 @@ def _admit(request: web.Request) -> None:
         _turn_away(request, "host", 421, "without tokens this collector answers by address or as localhost only")
     if request.method == "POST" and request.headers.get("Sec-Fetch-Site") == "cross-site":
         _turn_away(request, "host", 403, "a page of another site may not send anything here")
-    may = access.may(request, Scope.INGEST if sending else Scope.READ)
+    scope = Scope.INGEST if sending else Scope.READ
+    may = access.may(request, scope)
     # A client with the right token may send any number of batches; one that tries tokens out may not.
     if not (may and sending) and request.path not in UNLIMITED and not request.path.startswith(STATIC):
         wait = request.app[_rate(request.path)].take(access.client(request))
@@ -70,7 +71,7 @@ def _admit(request: web.Request) -> None:
     if not may and request.path.startswith("/v1/"):
         challenge = {"WWW-Authenticate": 'Bearer realm="forklore"'}
         _turn_away(request, "token", 401, "a token is required: Authorization: Bearer <token>", challenge)
-    credential = access.credential(request) if may else None
+    credential = access.credential(request, scope) if may else None
     if credential and not authenticated(request, credential):
         headers = {"Connection": "close", "Retry-After": "5"}
         _turn_away(request, "connections", 429, "this token holds too many connections", headers)

@@ -1,4 +1,4 @@
-"""The routes for Prometheus and the kubelet, and the task that applies the retention."""
+"""The routes for Prometheus and the kubelet, which need no token, and the task that applies the retention."""
 
 from __future__ import annotations
 
@@ -12,19 +12,35 @@ from aiohttp import web
 
 from collector.http.access import Scope
 from collector.http.responses import json_response, refuse
+from collector.query import Sizes
 from collector.server.keys import ACCESS, INGEST, METRICS, READER, STORE
+from collector.server.shared_result import SharedResult
 from collector.store import StoreUnavailable
 
 __all__ = ["add_routes", "sweeping"]
 
 SWEEP: Final = 60.0  # seconds between two sweeps at most
+READY_S: Final = 2.0  # seconds for which the store counts as writable after a check, which takes the writer's thread
+SIZES_S: Final = 5.0  # seconds for which the store's sizes count as current
 _log = logging.getLogger(__name__)
 
 
-def add_routes(router: web.UrlDispatcher) -> None:
-    router.add_get("/metrics", _metrics)
-    router.add_get("/healthz", _healthz)
-    router.add_get("/readyz", _readyz)
+def add_routes(app: web.Application) -> None:
+    sizes, check = SharedResult(app[READER].sizes, SIZES_S), SharedResult(app[STORE].check, READY_S)
+
+    async def metrics(request: web.Request) -> web.Response:
+        return _metrics(request, await sizes.get())
+
+    async def readyz(request: web.Request) -> web.Response:
+        """200 when the store can be written and batches are accepted."""
+        if request.app[INGEST].stopping:
+            refuse(503, "this collector is stopping")
+        await check.get()
+        return json_response({"ok": True})
+
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/healthz", _healthz)
+    app.router.add_get("/readyz", readyz)
 
 
 def sweeping(retention: float) -> Callable[[web.Application], AsyncIterator[None]]:
@@ -50,9 +66,8 @@ async def _sweep(app: web.Application, retention: float) -> None:
             _log.error("the retention could not be applied, trying again in a minute: %s", error)
 
 
-async def _metrics(request: web.Request) -> web.Response:
+def _metrics(request: web.Request, sizes: Sizes) -> web.Response:
     metrics = request.app[METRICS]
-    sizes = await request.app[READER].sizes()
     metrics.rows.labels("fork").set(sizes.forks)
     metrics.rows.labels("pod").set(sizes.pods)
     metrics.size.set(sizes.bytes)
@@ -61,12 +76,4 @@ async def _metrics(request: web.Request) -> web.Response:
 
 
 async def _healthz(_request: web.Request) -> web.Response:
-    return json_response({"ok": True})
-
-
-async def _readyz(request: web.Request) -> web.Response:
-    """200 when the store can be written and batches are accepted."""
-    if request.app[INGEST].stopping:
-        refuse(503, "this collector is stopping")
-    await request.app[STORE].check()
     return json_response({"ok": True})

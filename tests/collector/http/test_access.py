@@ -290,3 +290,15 @@ async def test_whoever_speaks_no_http_learns_nothing_either(running, noise):
         head, _, body = answer.partition(b"\r\n\r\n")
         assert head.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4")) and b"aiohttp" not in head.lower()
         assert body in (b"Bad Request", b"Request Header Fields Too Large")
+
+
+async def test_a_cookie_names_one_credential_whatever_else_the_request_shows(running, files, monkeypatch):
+    names = []
+    monkeypatch.setattr("collector.server.guard.authenticated", lambda _request, name: names.append(name) or True)
+    async with running(token_file=files / "both") as client:
+        async with client.session.post(f"{client.url}/signin", data={"token": "both-token"}, allow_redirects=False) as answer:
+            cookie = answer.headers["Set-Cookie"].partition(";")[0]
+        client.session.cookie_jar.clear()
+        for authorization in ("Bearer both-token", "Bearer guess-1", "Bearer guess-2", "Basic both-token", "x"):
+            assert await may_read(client, Cookie=cookie, Authorization=authorization)
+        assert names == [cookie.partition("=")[2]] * 5
