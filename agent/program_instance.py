@@ -40,7 +40,9 @@ class RingPositions(NamedTuple):
 
 
 class ProgramInstance:
-    """`cgroups`: applies cgroup events, and tracks cgroups by `tracker`. `start`: of the first interval, RFC 3339.
+    """What the agent adds to LoadedPrograms, which are its kernel side: forks that wait, summaries, storms, positions.
+
+    `cgroups`: applies cgroup events, and tracks cgroups by `tracker`. `start`: of the first interval, RFC 3339.
 
     `received`: forks that were drained from the ring and are emitted, or wait for their pods.
     """
@@ -97,7 +99,8 @@ class ProgramInstance:
     def turn(self, now: int) -> list[Fork]:
         """Drains the ring, attributes what the turn before drained, and returns the forks that are ready. `now`: boot clock
         ns."""
-        # Up to here the turns before emitted what they drained, or this one will; the rest is read again after a crash.
+        # Everything before this position will have been emitted, or waits, when this turn ends. What this turn reads is not
+        # included: after a crash it is read again.
         self._reached = self._read_positions()
         drained = self.programs.forks.read(MOST)
         # After the forks: the creation of a cgroup is always written before the first fork in it. A task is attached to a

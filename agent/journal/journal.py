@@ -1,6 +1,6 @@
 """The journal as the other packages use it: queues, accounts, state tables; staged in memory, saved by `commit`.
 
-Commit, then consume: what a commit has saved may be forgotten elsewhere, and nothing else.
+After a commit that succeeded, the caller may delete its own copy of what was staged before: the ring's records, for instance.
 """
 
 from __future__ import annotations

@@ -40,6 +40,8 @@ __all__ = [
 
 APPLICATION: Final = 0x464F524B  # "FORK": the field of SQLite files that names the program that wrote them
 VERSION: Final = 1
+# Never rename a table or a column (shelves and shelf: state tables; place: position; what: outcome): an upgraded agent reads
+# the file that the version before it wrote.
 # A body has a table of its own: the index of batches is read at every start, and must be dense for that.
 SCHEMA: Final = (
     "CREATE TABLE batches (id INTEGER PRIMARY KEY, place INTEGER, sink BLOB, stream BLOB, name BLOB, since REAL,"

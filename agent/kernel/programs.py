@@ -100,7 +100,9 @@ def boot_id() -> str:
 
 
 class LoadedPrograms:
-    """`descriptors`: of its maps, by the names of their pins. `meta`: of a new instance; None: read it from its own map.
+    """The kernel side of a program instance; agent.program_instance has the rest.
+
+    `descriptors`: of its maps, by the names of their pins. `meta`: of a new instance; None: read it from its own map.
     `misses`: counts the runs that the kernel skipped.
 
     Raises ValueError when this code cannot read the instance.

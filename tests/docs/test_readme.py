@@ -134,6 +134,20 @@ def test_every_step_of_a_walk_exists(file: str, function: str) -> None:
     assert function in names
 
 
+def test_every_function_of_the_call_tree_exists() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^ *([A-Z]\w+\.\w+)", text.partition("## Walks\n")[2].split("```")[1], re.MULTILINE))
+    defined = {
+        f"{node.name}.{one.name}"
+        for file in (ROOT / "agent").rglob("*.py")
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+        for one in node.body
+        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert named and named <= defined
+
+
 def anchors(page: Path) -> set[str]:
     """The anchors that GitHub makes of a page's headings."""
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
