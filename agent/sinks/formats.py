@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol, assert_never
 from urllib.parse import urlsplit
 
 from agent.model import Batch
-from agent.sinks.delivery.authorization import Authorization, authorization
+from agent.sinks.delivery.authorization import Auth, Authorization, authorization
 from agent.sinks.delivery.responses import Outcome, elastic, http, otlp, splunk
 from agent.sinks.encoders.ecs import EcsEncoder
 from agent.sinks.encoders.encoder import Encoder
@@ -51,10 +51,10 @@ class FormatSpec:
 
     name: str
     url: str
-    protocol: str = "http"
-    schema: str = "native"
-    framing: str = "ndjson"
-    auth: str = "bearer"
+    protocol: Literal["http", "splunk_hec", "elasticsearch", "otlp"] = "http"
+    schema: Literal["native", "ecs", "ocsf", "otel"] = "native"
+    framing: Literal["ndjson", "json"] = "ndjson"
+    auth: Auth = "bearer"
     username: str | None = None
     token_header: str | None = None
     index: str | None = None
@@ -107,9 +107,11 @@ def make_format(spec: FormatSpec, cluster: str, node: str, annotations: Collecti
             return _sink_format(spec, url, bulk, Bulk(), elastic.interpret)
         case "otlp":
             return _sink_format(spec, _with_path(spec.url, "/v1/logs"), encoder(), Otlp(), otlp.interpret)
-        case _:
+        case "http":
             framing = JsonArray() if spec.framing == "json" else Ndjson()
             return _sink_format(spec, spec.url, encoder(), framing, http.interpret, with_batch_id=True)
+        case unknown:
+            assert_never(unknown)
 
 
 def _sink_format(
@@ -143,8 +145,10 @@ def _encoder(spec: FormatSpec, cluster: str, node: str, data_stream: str | None,
             encoder = EcsEncoder(cluster, node, VERSION, data_stream)
         case "ocsf":
             encoder = OcsfEncoder(cluster, node, VERSION)
-        case _:
+        case "native":
             encoder = NativeEncoder(cluster, node)
+        case unknown:
+            assert_never(unknown)
     if spec.drop_fields and spec.schema != "otel":  # which has no JSON, and drops fields itself
         encoder = FieldDropper(encoder, spec.drop_fields)
     if spec.labels is not None or not set(annotations) <= set(spec.annotations):

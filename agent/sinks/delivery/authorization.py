@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable
+from typing import Literal, assert_never
 
-__all__ = ["Authorization", "authorization"]
+__all__ = ["Auth", "Authorization", "authorization"]
 
+Auth = Literal["bearer", "splunk", "api_key", "basic", "header"]
 Authorization = Callable[[str], dict[str, str]]
 
 
-def authorization(auth: str, username: str | None = None, header: str | None = None) -> Authorization:
+def authorization(auth: Auth, username: str | None = None, header: str | None = None) -> Authorization:
     """Returns a function: a token file's text -> headers. It raises ValueError, whose text never contains the token.
 
-    `auth`: bearer, splunk, api_key, basic or header. `username`: for basic, when the file has the password only. `header`: the
+    `username`: for basic, when the file has the password only. `header`: the
     name of the header that is the token and nothing else.
     """
 
@@ -31,9 +33,17 @@ def authorization(auth: str, username: str | None = None, header: str | None = N
             raise ValueError("the token is not ASCII")
         if header is not None:
             return {header: token}
-        if auth == "api_key":
-            return {"Authorization": f"ApiKey {_base64(token) if ':' in token else token}"}
-        return {"Authorization": f"{'Splunk' if auth == 'splunk' else 'Bearer'} {token}"}
+        match auth:
+            case "api_key":
+                return {"Authorization": f"ApiKey {_base64(token) if ':' in token else token}"}
+            case "splunk":
+                return {"Authorization": f"Splunk {token}"}
+            case "bearer":
+                return {"Authorization": f"Bearer {token}"}
+            case "header":
+                raise ValueError("`auth: header` has no token_header")
+            case unknown:
+                assert_never(unknown)
 
     return headers
 
