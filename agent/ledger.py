@@ -15,7 +15,7 @@ from typing import Final
 from agent.model import Counters
 from wire.events import Counts
 
-__all__ = ["FORGOTTEN", "Account", "Captured", "Queued", "closed", "totals"]
+__all__ = ["FORGOTTEN", "Account", "Captured", "Queued", "imbalance", "totals"]
 
 FORGOTTEN: Final = 0xFFFFFFFFFFFFFFFE  # in an account: all cgroups that were forgotten; model.NO_CGROUP is another
 COUNTS = tuple(Counts.__annotations__)  # in the order of the kernel's cgroup counters
@@ -100,7 +100,7 @@ def totals(counters: Iterable[Counters]) -> dict[str, int]:
     return dict(zip(COUNTS, sums, strict=True))
 
 
-def closed(captured: Captured, account: Account, queued: Queued) -> int:
+def imbalance(captured: Captured, account: Account, queued: Queued) -> int:
     """What the two sides differ by: 0 when every fork is accounted for."""
     lost, filtered = sum(account.lost_by_reason().values()), sum(account.filtered_by_reason().values())
     known = account.delivered.total() + queued.total + lost + filtered

@@ -50,7 +50,7 @@ class Pipeline:
         self._metadata_cache = metadata_cache
         self.sinks = sinks
         self._journal = journal
-        self._retired: list[tuple[ProgramInstance, int]] = []
+        self._to_delete: list[tuple[ProgramInstance, int]] = []
         self._committed = 0.0
         self.enrichment: Counter[str] = Counter()
         self.last_turn = clock.monotonic_s()
@@ -89,15 +89,15 @@ class Pipeline:
         """Encoder -> journal: saves what was emitted, and what waits; only then may the kernel overwrite it in the rings."""
         if close_batches:
             for sink in self.sinks:
-                sink.close()
+                sink.close_batch()
         self.stage()
         reached = [(instance, instance.reached) for instance in self.instances]
-        retired, self._retired = self._retired, []
+        to_delete, self._to_delete = self._to_delete, []
         await self._journal.commit()  # when it can't write it reports that, and holds in memory what it can: capture goes on
         for instance, positions in reached:
             instance.publish(positions)
-        for instance, cgroup in retired:
-            instance.programs.forget(cgroup)
+        for instance, cgroup in to_delete:
+            instance.programs.delete_counters(cgroup)
             instance.summaries.finish_retiring(cgroup)
         self._committed = self.wall_s
 
@@ -115,9 +115,9 @@ class Pipeline:
         """Journal -> POST: each sink has a task that sends its batches in order, and waits for the journal's next one."""
         return [tasks.create_task(sink.sender.run(), name=f"sink {sink.name}") for sink in self.sinks]
 
-    def retire(self, instance: ProgramInstance, cgroup: int) -> None:
+    def delete_counters_after_commit(self, instance: ProgramInstance, cgroup: int) -> None:
         """The kernel's counters of a removed cgroup go, after the commit of what was reported of them."""
-        self._retired.append((instance, cgroup))
+        self._to_delete.append((instance, cgroup))
 
     @property
     def wall_s(self) -> float:

@@ -91,7 +91,7 @@ class ProgramInstance:
             if before.counted:
                 self._counted, self._unseen = before.counted, before.counted.unseen
             for cgroup in self.summaries.retired:  # the commit that saved this may have been the last thing that was done
-                self.programs.forget(cgroup)
+                self.programs.delete_counters(cgroup)
         for one in waiting_forks(journal, self.stream):
             self.enricher.add_waiting(one)
         return unsaved

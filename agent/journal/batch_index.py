@@ -13,24 +13,24 @@ from typing import Final, Protocol
 from agent.journal.rows import Changes, NewBatch, SavedBatch, pack_counts, unpack_counts
 from agent.model import Batch
 
-__all__ = ["UNSAVED", "BatchIndex", "Entry", "EntryQueue"]
+__all__ = ["UNSAVED", "BatchIndex", "OwningQueue", "QueuedBatch"]
 
 UNSAVED: Final = 32 << 20  # bytes of bodies that may be in memory only: a quarter of the agent's memory
 _CACHE: Final = 8 << 20  # bytes of saved bodies kept for the senders: what is delivered within seconds is never read back
 
 
-class EntryQueue(Protocol):
-    """The queue of an entry's sink, as far as it matters here."""
+class OwningQueue(Protocol):
+    """The queue that a batch is in, as far as it matters here."""
 
     sink: str
 
-    def lose(self, entries: Sequence[Entry], reason: str) -> None: ...
+    def lose(self, entries: Sequence[QueuedBatch], reason: str) -> None: ...
 
-    def __iter__(self) -> Iterator[Entry]: ...
+    def __iter__(self) -> Iterator[QueuedBatch]: ...
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class QueuedBatch:
     """A batch in the index. `position`: its order within the sink. `batch`: while its body is in memory.
 
     `ready`: a sender may have it, because at least its forks are in the file. `saved`: it is in the file; `written`: it may be.
@@ -39,7 +39,7 @@ class Entry:
 
     id: int
     position: int
-    queue: EntryQueue
+    queue: OwningQueue
     stream: str
     since: float
     events: int
@@ -67,21 +67,21 @@ class BatchIndex:
     def __init__(self, reason: str) -> None:
         self.reason = reason
         self.from_memory = True
-        self._unsaved: OrderedDict[int, Entry] = OrderedDict()
-        self._cached: OrderedDict[int, Entry] = OrderedDict()
+        self._unsaved: OrderedDict[int, QueuedBatch] = OrderedDict()
+        self._cached: OrderedDict[int, QueuedBatch] = OrderedDict()
         self._unsaved_bytes = self._cached_bytes = 0
         self._removed: set[int] = set()  # ids that are to be deleted from the file
         self._last_id = 0
 
-    def add(self, queue: EntryQueue, position: int, batch: Batch, *, ready: bool) -> Entry:
+    def add(self, queue: OwningQueue, position: int, batch: Batch, *, ready: bool) -> QueuedBatch:
         self._last_id += 1
         size, forks = len(batch.body), pack_counts(batch.forks)
-        entry = Entry(self._last_id, position, queue, batch.stream, batch.since, batch.events, size, forks, batch, ready)
+        entry = QueuedBatch(self._last_id, position, queue, batch.stream, batch.since, batch.events, size, forks, batch, ready)
         self._add_unsaved(entry)
         return entry
 
-    def load(self, queues: Mapping[str, EntryQueue], batches: Iterable[SavedBatch]) -> list[Entry]:
-        """Returns the entries of these queues' batches in the file; the others will be deleted.
+    def load(self, queues: Mapping[str, OwningQueue], batches: Iterable[SavedBatch]) -> list[QueuedBatch]:
+        """Returns these queues' batches in the file; the others will be deleted.
 
         Batches that were added before the file could be read get new ids.
         """
@@ -91,7 +91,7 @@ class BatchIndex:
             highest = max(highest, number)
             queue = queues.get(sink)
             if queue is not None:
-                entry = Entry(
+                entry = QueuedBatch(
                     number, position, queue, stream, since, events, size, forks, None, ready=True, saved=True, written=True
                 )
                 entries.append(entry)
@@ -103,7 +103,7 @@ class BatchIndex:
         self._last_id += highest
         return entries
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: QueuedBatch) -> None:
         if self._unsaved.pop(entry.id, None):
             self._unsaved_bytes -= entry.memory_bytes
         if self._cached.pop(entry.id, None):
@@ -146,7 +146,7 @@ class BatchIndex:
             else:
                 self._removed.discard(new.id)
 
-    def restage(self, entries: Iterable[Entry], saved: Collection[int]) -> None:
+    def restage(self, entries: Iterable[QueuedBatch], saved: Collection[int]) -> None:
         """For a new file, which has the `saved` ones already; all others have their bodies in memory."""
         self._unsaved.clear()
         self._cached.clear()
@@ -158,6 +158,6 @@ class BatchIndex:
             if not entry.saved:
                 self._add_unsaved(entry)
 
-    def _add_unsaved(self, entry: Entry) -> None:
+    def _add_unsaved(self, entry: QueuedBatch) -> None:
         self._unsaved[entry.id] = entry
         self._unsaved_bytes += entry.memory_bytes

@@ -16,7 +16,7 @@ from typing import Final
 
 from agent.histogram import Durations
 from agent.journal.accounts import Accounts
-from agent.journal.batch_index import BatchIndex, Entry
+from agent.journal.batch_index import BatchIndex, QueuedBatch
 from agent.journal.errors import Corrupt, JournalTaken, Unavailable
 from agent.journal.queue import Queue
 from agent.journal.rows import Changes, Content, Key, SavedBatch, unpack_counts
@@ -253,7 +253,7 @@ class Journal:
         if self.rewrite is not None:
             self.rewrite()
 
-    async def _load(self, entry: Entry) -> Batch | None:
+    async def _load(self, entry: QueuedBatch) -> Batch | None:
         """Reads a body that is in the file only. None: the caller must try again with the queue's head of that time."""
         storage, queue = self._storage, entry.queue
         file = storage.file if storage else None
@@ -275,7 +275,7 @@ class Journal:
                 await self._replace_file(storage, why)
         return None
 
-    async def _unreadable(self, entry: Entry, error: Unavailable) -> None:
+    async def _unreadable(self, entry: QueuedBatch, error: Unavailable) -> None:
         """Waits; when a commit has succeeded since the first try, only this body is unreadable, and the batch is lost."""
         queue = entry.queue
         if self._unread.get(queue.sink, (0, self.commits))[0] != entry.id:

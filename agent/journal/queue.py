@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from agent.journal.accounts import Accounts
-from agent.journal.batch_index import BatchIndex, Entry
+from agent.journal.batch_index import BatchIndex, QueuedBatch
 from agent.journal.rows import unpack_counts
 from agent.model import Batch
 
@@ -24,7 +24,7 @@ _NONE_LOST: Final[Mapping[str, Mapping[int, int]]] = MappingProxyType({})
 class _Head(NamedTuple):
     """The oldest batch, once the sender has it."""
 
-    entry: Entry
+    entry: QueuedBatch
     batch: Batch
 
 
@@ -40,7 +40,7 @@ class Queue:
         most: int,
         batch_index: BatchIndex,
         accounts: Accounts,
-        load: Callable[[Entry], Awaitable[Batch | None]],
+        load: Callable[[QueuedBatch], Awaitable[Batch | None]],
     ) -> None:
         self.sink = sink
         self.bytes = 0
@@ -49,7 +49,7 @@ class Queue:
         self._batch_index = batch_index
         self._accounts = accounts
         self._load_body = load
-        self._entries: deque[Entry] = deque()
+        self._entries: deque[QueuedBatch] = deque()
         self._head: _Head | None = None
         self._by_stream: dict[str, Counter[int]] = {}
         self._changed = asyncio.Event()
@@ -58,7 +58,7 @@ class Queue:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[QueuedBatch]:
         return iter(self._entries)
 
     def oldest(self) -> float | None:
@@ -130,7 +130,7 @@ class Queue:
             self._emptied.clear()
             await self._emptied.wait()
 
-    def lose(self, entries: Sequence[Entry], reason: str) -> None:
+    def lose(self, entries: Sequence[QueuedBatch], reason: str) -> None:
         """Drops them, counted as lost."""
         if len(entries) == 1 and self._entries[0] is entries[0]:
             self._remove(self._entries.popleft())
@@ -143,7 +143,7 @@ class Queue:
             self._accounts.of(entry.stream, self.sink).lose(reason, entry.counts())
         self.notify()
 
-    def load(self, entries: Sequence[Entry]) -> None:
+    def load(self, entries: Sequence[QueuedBatch]) -> None:
         """Puts what was in the file, in its order, before what is here."""
         for position, entry in enumerate(self._entries, entries[-1].position + 1):
             entry.position = position
@@ -164,19 +164,19 @@ class Queue:
         if not self._entries:
             self._emptied.set()
 
-    def _add(self, position: int, batch: Batch, *, ready: bool) -> Entry:
+    def _add(self, position: int, batch: Batch, *, ready: bool) -> QueuedBatch:
         entry = self._batch_index.add(self, position, batch, ready=ready)
         self._count(entry, 1)
         return entry
 
-    def _remove(self, entry: Entry) -> None:
+    def _remove(self, entry: QueuedBatch) -> None:
         """From everything but the order, which the caller changes."""
         if self._head is not None and self._head.entry is entry:
             self._head = None
         self._batch_index.remove(entry)
         self._count(entry, -1)
 
-    def _count(self, entry: Entry, sign: int) -> None:
+    def _count(self, entry: QueuedBatch, sign: int) -> None:
         here = self._by_stream.setdefault(entry.stream, Counter())
         self.bytes += sign * entry.size
         for cgroup, forks in unpack_counts(entry.forks):

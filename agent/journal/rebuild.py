@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from agent.journal.batch_index import Entry
+from agent.journal.batch_index import QueuedBatch
 from agent.journal.directory import SUFFIXES, beside
 from agent.journal.errors import Corrupt, Unavailable
 from agent.journal.file import File
@@ -23,7 +23,7 @@ _LONGEST_S: Final = 2.0  # nothing is committed in this time, and the kernel's r
 _TRANSACTION_BYTES: Final = 1 << 20
 
 
-def copy_readable(old: File, path: Path, wanted: Iterable[Entry]) -> set[int]:
+def copy_readable(old: File, path: Path, wanted: Iterable[QueuedBatch]) -> set[int]:
     """Copies the bodies of these batches to the draft, in this order, while there is time; closes the old file.
 
     Returns the ids of those that were copied. Raises nothing: what cannot be read is not among them.

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from agent.journal.batch_index import Entry
+from agent.journal.batch_index import QueuedBatch
 from agent.journal.directory import DirectoryLock, move_aside
 from agent.journal.errors import Corrupt, Unavailable
 from agent.journal.file import File
@@ -66,7 +66,7 @@ class Storage:
             with suppress(Unavailable):
                 await asyncio.wrap_future(upkeep)
 
-    async def abandon(self, why: str, wanted: Sequence[Entry]) -> set[int]:
+    async def abandon(self, why: str, wanted: Sequence[QueuedBatch]) -> set[int]:
         """The file is corrupt: closes it; the next `open` moves it aside and begins another.
 
         Returns the ids of those of the wanted batches that will be in the new file.

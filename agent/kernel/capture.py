@@ -76,7 +76,7 @@ class Capture:
         """The kernel's statistics of each attached program, by tracepoint; they include the program behind it."""
         return {tracepoint: program_stats(self._dispatcher[f"hook-{tracepoint}"]) for tracepoint, _ in TRACEPOINTS}
 
-    def retire(self, programs: LoadedPrograms) -> None:
+    def remove_instance(self, programs: LoadedPrograms) -> None:
         """Removes a former instance that has been drained and accounted for."""
         self.former.remove(programs)
         if all(other.meta.base != programs.meta.base for other in (self.current, *self.former)):

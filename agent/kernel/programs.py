@@ -183,7 +183,7 @@ class LoadedPrograms:
         self._attributions.remove(_key(cgroup))
         self._storms.remove(_key(cgroup))
 
-    def forget(self, cgroup: int) -> None:
+    def delete_counters(self, cgroup: int) -> None:
         """Removes all of a cgroup that was removed. Only after its last counts have been journaled."""
         self._counters.remove(_key(cgroup))
         self.untrack(cgroup)

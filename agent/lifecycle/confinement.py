@@ -72,7 +72,7 @@ def _use(capture: Capture) -> None:
     programs = capture.current
     programs.snapshot()
     programs.update_meta()
-    programs.forget(UNKNOWN_64)  # no cgroup has this id
+    programs.delete_counters(UNKNOWN_64)  # no cgroup has this id
 
 
 def _files(settings: Settings) -> Iterator[Path]:

@@ -103,7 +103,7 @@ class Loop:
         for cgroup in parts.metadata_cache.cgroups.removed_before(self._clock.boot_ns() - _COUNTER_GRACE_NS):
             if cgroup in snapshot.counters and cgroup not in summaries.retired:
                 summaries.retire(cgroup, snapshot.counters[cgroup])
-                self._pipeline.retire(instance, cgroup)
+                self._pipeline.delete_counters_after_commit(instance, cgroup)
         instance.stage_reported(parts.journal)
         parts.closed.report_losses(parts.sinks, interval.start, interval.end, self._pipeline.wall_s)
 
@@ -117,5 +117,5 @@ class Loop:
                 parts.instances.remove(instance)
                 parts.closed.add(instance.stream, instance.summaries)
                 await self._pipeline.commit()
-                parts.capture.retire(instance.programs)
+                parts.capture.remove_instance(instance.programs)
                 log.info("the program instance %s is drained and closed", instance.stream)

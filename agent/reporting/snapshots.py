@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from agent.kernel.programs import Snapshot
-from agent.ledger import Captured, Queued, closed
+from agent.ledger import Captured, Queued, imbalance
 from agent.program_instance import ProgramInstance
 from agent.sinks.sink import Sink
 
@@ -115,5 +115,5 @@ def _sink_ledger(instance: ProgramInstance, captured: Captured, sink: Sink) -> S
         queued=queued,
         lost=account.lost_by_reason(),
         filtered={"threads": captured.filtered, **account.filtered_by_reason()},
-        difference=closed(captured, account, queued),
+        difference=imbalance(captured, account, queued),
     )

@@ -81,14 +81,14 @@ class Sink:
         """The open batch is full, or has waited long enough."""
         return self._open.due(now)
 
-    def close(self) -> None:
+    def close_batch(self) -> None:
         """Moves what is open into the queue."""
         self._enqueue(self._open.close())
 
     def stage(self, journal: StateWriter, now: float, *, everything: bool = False) -> None:
         """Before a commit: what is due becomes batches, and the rest is saved as it is."""
         if self.due(now):
-            self.close()
+            self.close_batch()
         if everything:
             journal.put(SINK_FORMATS, self.name, self._format_record.encode())
         if everything or len(self._open) != self._staged:

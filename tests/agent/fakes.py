@@ -169,7 +169,7 @@ class FakePrograms:
     def track(self, cgroup, counted_in, pod, *, is_pod):
         return True
 
-    def forget(self, cgroup):
+    def delete_counters(self, cgroup):
         self.counts.pop(cgroup)
         self.untrack(cgroup)
 

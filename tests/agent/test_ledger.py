@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from agent.ledger import COUNTS, Account, Captured, Queued, closed, totals
+from agent.ledger import COUNTS, Account, Captured, Queued, imbalance, totals
 
 cgroups, few = st.integers(1, 3), st.integers(1, 20)
 
@@ -16,19 +16,19 @@ def captured(**counts):
 
 
 def test_a_ledger_of_nothing_is_closed():
-    assert closed(captured(), Account(), Queued(0, 0, 0)) == 0
+    assert imbalance(captured(), Account(), Queued(0, 0, 0)) == 0
 
 
 def test_a_fork_that_is_nowhere_and_one_that_is_in_two_places_are_found():
     account = Account()
-    assert closed(captured(processes=1), account, Queued(0, 0, 0)) == 1
+    assert imbalance(captured(processes=1), account, Queued(0, 0, 0)) == 1
     account.deliver({7: 1})
-    assert closed(captured(processes=1), account, Queued(0, 0, 0)) == 0
-    assert closed(captured(processes=1), account, Queued(1, 0, 0)) == -1
+    assert imbalance(captured(processes=1), account, Queued(0, 0, 0)) == 0
+    assert imbalance(captured(processes=1), account, Queued(1, 0, 0)) == -1
 
 
 def test_attached_tasks_and_misses_are_counted_apart():
-    assert closed(captured(processes=1, lost=1, entered=5, misses=9, kernel_workers=4), Account(), Queued(0, 0, 0)) == 0
+    assert imbalance(captured(processes=1, lost=1, entered=5, misses=9, kernel_workers=4), Account(), Queued(0, 0, 0)) == 0
 
 
 def test_losses_are_counted_by_reason_and_by_cgroup():
@@ -97,10 +97,10 @@ class WayOfForks(RuleBasedStateMachine):
     def it_adds_up(self):
         queued = Queued(self.ring.total(), self.waiting.total(), self.journal.total())
         now = Captured(**self.counts)
-        assert closed(now, self.account, queued) == 0
+        assert imbalance(now, self.account, queued) == 0
         assert now.captured == self.made
         assert self.account.delivered.total() == self.delivered
-        assert closed(now, self.account, Queued(queued.ring + 1, queued.waiting, queued.journal)) == -1
+        assert imbalance(now, self.account, Queued(queued.ring + 1, queued.waiting, queued.journal)) == -1
 
 
 TestWayOfForks = WayOfForks.TestCase

@@ -19,7 +19,7 @@ from isal import igzip
 
 from agent.attribution.hierarchy import Hierarchy
 from agent.journal import Journal
-from agent.ledger import Queued, closed
+from agent.ledger import Queued, imbalance
 from agent.lifecycle.loop import Loop
 from agent.lifecycle.startup import open_parts, start
 from agent.model import CREATED, CgroupEvent, Container, Pod
@@ -177,7 +177,7 @@ class Node:
         captured = self.instance.captured(self.programs.snapshot())
         for sink in self.parts.sinks:
             queued = Queued(captured.emitted - self.instance.received, self.instance.enricher.waiting, sink.queued(STREAM))
-            assert closed(captured, self.account(sink.name), queued) == 0
+            assert imbalance(captured, self.account(sink.name), queued) == 0
 
     async def bring_to_an_end(self):
         for cgroup in CGROUPS:
@@ -186,7 +186,7 @@ class Node:
             await self.turn(None)
         await self.summarize(None)
         for sink in self.parts.sinks:
-            sink.close()
+            sink.close_batch()
         await self.commit(3)
         for sink in self.parts.sinks:
             while len(sink.queue):

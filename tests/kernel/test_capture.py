@@ -168,7 +168,7 @@ def test_each_fork_is_captured_once_while_one_instance_replaces_another(
             time.sleep(0.1)
         for former in list(capture.former):
             seen.update(children(former, *(worker.pid for worker in workers)))
-            capture.retire(former)
+            capture.remove_instance(former)
         start(capture)
     seen.update(children(capture.current, *(worker.pid for worker in workers)))
     assert len(streams) == 8

@@ -256,7 +256,7 @@ def test_the_counters_of_a_cgroup_can_be_removed(load_programs: Load) -> None:
     programs = load_programs()
     fork_one()
     cgroup = next(key for key, counters in programs.snapshot().counters.items() if counters.processes)
-    programs.forget(cgroup)
+    programs.delete_counters(cgroup)
     assert cgroup not in programs.snapshot().counters
 
 

@@ -185,6 +185,12 @@ def test_a_content_type_of_the_settings_replaces_ours_in_any_case():
     assert [value for name, value in shape.headers.items() if name.lower() == "content-type"] == ["application/json"]
 
 
+@pytest.mark.parametrize("unknown", [{"protocol": "smtp", "schema": "native"}, {"schema": "cef"}])
+def test_a_protocol_or_schema_without_a_case_is_refused(unknown):
+    with pytest.raises(AssertionError, match=r"smtp|cef"):
+        a_format(**unknown)
+
+
 def test_each_protocol_sends_its_token_in_its_own_way():
     schemes = {
         protocol: a_format(protocol, auth=auths[0]).authorization("abc")["Authorization"]

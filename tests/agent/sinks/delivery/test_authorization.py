@@ -56,6 +56,11 @@ def test_an_invalid_token_is_refused_with_a_reason(text):
     assert "s3" not in str(refusal.value)
 
 
+def test_an_unknown_scheme_is_refused():
+    with pytest.raises(AssertionError, match="digest"):
+        authorization("digest")("s3cr3t")
+
+
 def test_basic_without_a_user_name_is_refused():
     with pytest.raises(ValueError, match="user:password"):
         authorization("basic")("s3cr3t")
