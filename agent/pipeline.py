@@ -86,14 +86,17 @@ class Pipeline:
         )
 
     async def commit(self, *, close_batches: bool = False) -> None:
-        """Encoder -> journal: saves what was emitted, and what waits; only then may the kernel overwrite it in the rings."""
+        """Encoder -> journal: saves what was emitted, and what waits; then lets the kernel overwrite it in the rings.
+
+        The kernel may do so after a commit that failed, too: the journal holds in memory what it can.
+        """
         if close_batches:
             for sink in self.sinks:
                 sink.close_batch()
         self.stage()
         reached = [(instance, instance.reached) for instance in self.instances]
         to_delete, self._to_delete = self._to_delete, []
-        await self._journal.commit()  # when it can't write it reports that, and holds in memory what it can: capture goes on
+        await self._journal.commit()  # reports it when it can't write; capture goes on
         for instance, positions in reached:
             instance.publish(positions)
         for instance, cgroup in to_delete:
