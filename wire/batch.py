@@ -8,7 +8,8 @@ __all__ = ["BATCH_ID", "CONTENT_TYPE", "EVENTS_PATH", "SINK", "Receipt", "Refusa
 
 EVENTS_PATH: Final = "/v1/events"
 CONTENT_TYPE: Final = "application/x-ndjson"
-# Header: the batch's own id, the same at every try. Each event has an `id` of its own, however it is batched.
+# Header: the batch's own id, the same at every try, for other receivers. The collector does not read it: each event has an
+# `id` of its own, however it is batched.
 BATCH_ID: Final = "Idempotency-Key"
 # Header: the agent's name for this sink. A collector needs it to ignore gaps of other sinks.
 SINK: Final = "Forklore-Sink"

@@ -1,4 +1,4 @@
-"""An event's id: made once, in the kernel, and the same however often the event is sent.
+"""An event's id: made once, by the kernel for a fork and by the agent for its own events, and the same at every sending.
 
 `<boot id>.<instance>.<cpu>.<sequence>` for a fork, `<boot id>.<instance>.<kind>.<...>` for the agent's own events. Boot id and
 instance (64 random bits of one load of the BPF programs) are the `stream`.

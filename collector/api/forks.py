@@ -34,8 +34,8 @@ from wire.api import ForkPage
 
 __all__ = ["ForksApi"]
 
-DEFAULT_FORKS: Final = 100  # in an response
-MAX_FORKS: Final = 1000  # in an response, and in a step of an export: some 2 MB
+DEFAULT_FORKS: Final = 100  # in a response
+MAX_FORKS: Final = 1000  # in a response, and in a step of an export: some 2 MB
 DEFAULT_START: Final = "-1h"
 WRITE_TIMEOUT: Final = 30.0  # seconds that a reader may take for a step of an export
 _log = logging.getLogger(__name__)
@@ -44,8 +44,8 @@ _log = logging.getLogger(__name__)
 class ForksApi:
     """`exports`: so many at once, of at most `max_export` forks each."""
 
-    def __init__(self, store: StoreReader, metrics: Metrics, exports: int, max_export: int) -> None:
-        self._store, self._metrics, self._max_export = store, metrics, max_export
+    def __init__(self, reader: StoreReader, metrics: Metrics, exports: int, max_export: int) -> None:
+        self._reader, self._metrics, self._max_export = reader, metrics, max_export
         self._places = ConcurrencyLimit(exports, metrics.exports.set)
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -67,7 +67,7 @@ class ForksApi:
             refuse(503, "too many exports at once; try again in a while", {"Retry-After": "10"})
 
     async def _page(self, fork_query: ForkQuery, limit: int, after: Place | None) -> web.Response:
-        found = await self._store.search(fork_query, limit + 1, after)  # one more: is there a next page?
+        found = await self._reader.search(fork_query, limit + 1, after)  # one more: is there a next page?
         following = format_cursor(found[limit - 1].place) if len(found) > limit else None
         body: ForkPage = {"forks": [fork.body for fork in found[:limit]], "next": following}
         return await asyncio.to_thread(json_response, body)
@@ -75,7 +75,7 @@ class ForksApi:
     async def _export(
         self, request: web.Request, export_format: ExportFormat, fork_query: ForkQuery, limit: int, after: Place | None
     ) -> web.StreamResponse:
-        page = await self._store.search(fork_query, min(MAX_FORKS, limit) + 1, after)  # before the head: it may still be a 503
+        page = await self._reader.search(fork_query, min(MAX_FORKS, limit) + 1, after)  # before the head: it may still be a 503
         response = web.StreamResponse(
             headers={
                 "Content-Type": f"{export_format.content_type}; charset=utf-8",
@@ -99,7 +99,7 @@ class ForksApi:
                 if written == limit:
                     await _write(response, export_format.cut(written, format_cursor(last)))
                     break
-                page = await self._store.search(fork_query, min(MAX_FORKS, limit - written) + 1, last)
+                page = await self._reader.search(fork_query, min(MAX_FORKS, limit - written) + 1, last)
             await response.write_eof()
         except StoreUnavailable as wrong:
             self._metrics.store_errors.inc()

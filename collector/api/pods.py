@@ -46,8 +46,8 @@ IDENTITY: Final = ("cluster", "pod_uid")  # select one of several pods of one na
 
 
 class PodsApi:
-    def __init__(self, store: StoreReader) -> None:
-        self._store = store
+    def __init__(self, reader: StoreReader) -> None:
+        self._reader = reader
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         router.add_get("/v1/pods", self._pods)
@@ -60,7 +60,7 @@ class PodsApi:
         query: Query = request.query
         allow_only(query, (*POD_PARAMETERS, "limit"))
         pods, limit = parse_pod_filter(query), parse_integer(query, "limit", PODS, 1, MAX_ENTRIES)
-        snapshot, now = await self._store.pods(limit, pods), time.time_ns()
+        snapshot, now = await self._reader.pods(limit, pods), time.time_ns()
 
         def answer() -> web.Response:
             pod_list: PodList = {
@@ -86,8 +86,8 @@ class PodsApi:
         page = await self._page(request, 1)
         (pod,) = page.snapshot.pods
         rows, pairs = await asyncio.gather(
-            self._store.lineage(pod.id, span, limit + 1),  # one more: are there others?
-            self._store.pairs(pod.id, span, PAIRS),
+            self._reader.lineage(pod.id, span, limit + 1),  # one more: are there others?
+            self._reader.pairs(pod.id, span, PAIRS),
         )
         rows.sort(key=lambda row: -row.time)
         trees = await asyncio.to_thread(forest, rows[:limit])
@@ -115,18 +115,18 @@ class PodsApi:
             raise InvalidParameter(f"step: a second at least, and long enough for {MAX_STEPS} steps between from and to")
         page = await self._page(request, GAPS_AND_STORMS)
         identity, (pod,) = _identity(page), page.snapshot.pods
-        rows = await self._store.timeline(pod.id, span, step) if identity["observable"] else []
+        rows = await self._reader.timeline(pod.id, span, step) if identity["observable"] else []
         return json_response(await asyncio.to_thread(timeline_json, page, identity, rows, span, step, now))
 
     async def _ledger(self, request: web.Request) -> web.Response:
         allow_only(request.query, ())
-        ledger = await self._store.ledger()
+        ledger = await self._reader.ledger()
         return json_response(await asyncio.to_thread(ledger_json, ledger, time.time_ns()))
 
     async def _page(self, request: web.Request, limit: int) -> PodPage:
         """The newest pod of that name, and of that cluster and uid where they are given."""
         names, pods = request.match_info, parse_pod_filter(request.query)
-        page = await self._store.pod(names["namespace"], names["pod"], limit, pods.cluster, pods.pod_uid)
+        page = await self._reader.pod(names["namespace"], names["pod"], limit, pods.cluster, pods.pod_uid)
         if page is None:
             exactly = ", of that cluster and uid," if pods.cluster or pods.pod_uid else ""
             refuse(404, f"no pod of that name{exactly} is stored here; pods are kept for the retention")

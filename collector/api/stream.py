@@ -55,8 +55,8 @@ _ReadNews = Callable[[Filter, int, int], Awaitable[ReceivedForks]]
 class StreamApi:
     """`readers`: so many at once. `may_read`: asked again and again while a request is open."""
 
-    def __init__(self, store: StoreReader, metrics: Metrics, readers: int, may_read: Callable[[web.Request], bool]) -> None:
-        self._store, self._metrics, self._may_read = store, metrics, may_read
+    def __init__(self, reader: StoreReader, metrics: Metrics, readers: int, may_read: Callable[[web.Request], bool]) -> None:
+        self._reader, self._metrics, self._may_read = reader, metrics, may_read
         self._places = ConcurrencyLimit(readers, metrics.streams.set)
         self._reads = asyncio.Semaphore(MAX_READS)
         self._news = asyncio.Event()  # replaced when it is set, so that each waiting reader wakes once
@@ -94,11 +94,11 @@ class StreamApi:
             if not self._readers:
                 continue
             if self._is_readable():
-                since = time.time_ns() - int(self._store.visible_after * 1e9)
+                since = time.time_ns() - int(self._reader.visible_after * 1e9)
                 self._wake_readers()
                 continue
             try:
-                found, following = await self._store.received_since(Filter(), max(since, time.time_ns() - MAX_SKEW), 1)
+                found, following = await self._reader.received_since(Filter(), max(since, time.time_ns() - MAX_SKEW), 1)
             except StoreUnavailable as wrong:
                 self._metrics.store_errors.inc()
                 _log.error("cannot read what is new, trying again in a second: %s", wrong)
@@ -109,7 +109,7 @@ class StreamApi:
 
     def _is_readable(self) -> bool:
         """Something of which the readers do not know was stored here, and can be read: on a server only after a while."""
-        until = time.monotonic() - self._store.visible_after
+        until = time.monotonic() - self._reader.visible_after
         if self._pending is None or self._pending[0] > until:
             return False
         last = self._pending[1]
@@ -173,7 +173,7 @@ class StreamApi:
 
     async def _read_news(self, pods: Filter, since: int, limit: int) -> ReceivedForks:
         async with self._reads:
-            return await self._store.received_since(pods, since, limit)
+            return await self._reader.received_since(pods, since, limit)
 
     @staticmethod
     async def _wait(news: asyncio.Event, request: web.Request, patience: float) -> bool:
@@ -251,7 +251,7 @@ class _Reader:
 
 
 def _matches(fork: Fork, query: ForkQuery) -> bool:
-    """The conditions on the fork itself; the store has checked those on its pod."""
+    """The conditions on the fork itself, which `collector.query.forks.search` has in SQL. The store has checked the filter."""
     pids = (fork["child_pid"], fork["child_ns_pid"], fork["parent_pid"], fork["parent_ns_pid"])
     return (
         (not query.comm or fork["comm"] == query.comm)

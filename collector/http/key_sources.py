@@ -1,7 +1,8 @@
-"""Where the public keys of clusters come from: a JSON Web Key Set in a file or at an address, or the issuer's OpenID discovery.
+"""Not used by the server yet: reads the public keys of clusters, which `service_accounts` verifies with (decision 0012).
 
-All are read again every five minutes, and soon after a token with an unknown key: so a rotation of keys needs no restart. Keys
-that were read once stay while their source is away.
+They are in a JSON Web Key Set in a file or at an address, or found by the issuer's OpenID discovery. All are read
+again every five minutes, and soon after a token with an unknown key: so a rotation of keys needs no restart. Keys that were
+read once stay while their source is away.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collector.http.service_accounts import Issuer, Keys, keys_of
 
 __all__ = ["Cluster", "KeySources"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _EVERY_S: Final = 300.0  # between readings
 _SOON_S: Final = 15.0  # after an unknown key at the earliest: strangers can make up keys, too
@@ -92,11 +93,11 @@ class KeySources:
         except (OSError, ValueError, aiohttp.ClientError, TimeoutError) as error:
             trouble = f"{cluster.jwks or cluster.issuer} {str(error) or type(error).__name__}"
             if self.troubles.get(cluster.name) != trouble:
-                log.warning("the keys of cluster %s can't be read: %s", cluster.name, trouble)
+                _log.warning("the keys of cluster %s can't be read: %s", cluster.name, trouble)
             self.troubles[cluster.name] = trouble
         else:
             if self.troubles.pop(cluster.name, None):
-                log.info("the keys of cluster %s are read again", cluster.name)
+                _log.info("the keys of cluster %s are read again", cluster.name)
 
 
 async def _jwks(http: aiohttp.ClientSession, cluster: Cluster) -> object:

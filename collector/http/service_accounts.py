@@ -1,4 +1,4 @@
-"""Projected service-account tokens of Kubernetes: verified offline, and bound to the node of the agent that shows them.
+"""Not used by the server yet: verifies the service account tokens of agents offline, for their node (decision 0012).
 
 A kubelet mounts such a token into the agent's pod, with an audience of its own; since Kubernetes 1.30 it names the node. Many
 clusters share one issuer (kubeadm's `https://kubernetes.default.svc.cluster.local`), so the key that signed it decides the

@@ -30,11 +30,11 @@ TYPES: Final = (
     "application/octet-stream",
     "text/plain",
 )
-PATIENCE: Final = 5.0  # seconds that a batch waits while as many as may be are received
-RATE: Final = 64 << 10  # bytes a second that a body must arrive at ...
-HEAD_START: Final = 5.0  # ... after so many seconds
-SMALL: Final = 32 << 10  # bytes of a body: a second of an ordinary node
-MANY: Final = 32  # small bodies in the memory of a large one; what they unpack to is bounded where they are read
+WAIT_FOR_PLACE_S: Final = 5.0  # that a batch waits while all places are taken
+BODY_BYTES_PER_S: Final = 64 << 10  # the least mean rate of a body, after the first ...
+HEAD_START_S: Final = 5.0
+SMALL_BODY: Final = 32 << 10  # bytes: a second of an ordinary node
+SMALL_PER_LARGE: Final = 32  # small bodies that take the memory of a large one; `max_batch` bounds what each decompresses to
 _SINK: Final = re.compile(r"[a-z0-9-]{1,32}")  # as the agent's settings have it
 _log = logging.getLogger(__name__)
 
@@ -51,12 +51,12 @@ class Limits(NamedTuple):
 
 
 class IngestEndpoint:
-    """Receives so many batches at once that memory is bounded however many agents there are, but of small ones as many as go
-    well together in a commit. `on_insert` is called when there are new events."""
+    """Receives at most `Limits.batches` large bodies at once, so that memory is bounded, and `SMALL_PER_LARGE` times as many
+    small ones, so that a commit can hold those of many agents. `on_insert` is called when there are new events."""
 
     def __init__(self, store: Store, metrics: Metrics, limits: Limits, on_insert: Callable[[], None]) -> None:
         self._store, self._metrics, self._limits, self._on_insert = store, metrics, limits, on_insert
-        self._large, self._small = asyncio.Semaphore(limits.batches), asyncio.Semaphore(limits.batches * MANY)
+        self._large, self._small = asyncio.Semaphore(limits.batches), asyncio.Semaphore(limits.batches * SMALL_PER_LARGE)
         self._running = 0
         self._stopping = False
         self._idle = asyncio.Event()
@@ -108,7 +108,7 @@ class IngestEndpoint:
             refuse(415, f"Content-Encoding {encoding[:80]!r}: gzip, zstd and identity are supported")
         if (request.content_length or 0) > self._limits.max_body:
             self._too_large()
-        is_small = request.content_length is not None and request.content_length <= SMALL
+        is_small = request.content_length is not None and request.content_length <= SMALL_BODY
         async with self._at_most(self._small if is_small else self._large):
             body = await self._body(request)
             batch, counts = await self._insert(body, encoding, _sink(request.headers.get(SINK, "")))
@@ -133,7 +133,7 @@ class IngestEndpoint:
     @asynccontextmanager
     async def _at_most(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(WAIT_FOR_PLACE_S):
                 await places.acquire()
         except TimeoutError:
             refuse(503, "too many batches at once", {"Retry-After": "1"})
@@ -145,17 +145,17 @@ class IngestEndpoint:
             places.release()
 
     async def _body(self, request: web.Request) -> bytes:
-        """The body holds a place while it arrives: within `body_timeout`, and after `HEAD_START` not slower than `RATE`."""
+        """A body holds a place while it arrives: `body_timeout` at most, after `HEAD_START_S` only at `BODY_BYTES_PER_S`."""
         body, clock = bytearray(), asyncio.get_running_loop().time
         begun = clock()
         end = begun + self._limits.body_timeout
         try:
-            async with asyncio.timeout_at(min(end, begun + HEAD_START)) as deadline:
+            async with asyncio.timeout_at(min(end, begun + HEAD_START_S)) as deadline:
                 async for piece in request.content.iter_any():
                     body += piece
                     if len(body) > self._limits.max_body:
                         self._too_large()
-                    deadline.reschedule(min(end, begun + HEAD_START + len(body) / RATE))
+                    deadline.reschedule(min(end, begun + HEAD_START_S + len(body) / BODY_BYTES_PER_S))
         except TimeoutError:
             refuse(408, f"the body did not come in time: {len(body)} bytes in {clock() - begun:.0f} s")
         self._metrics.bytes.labels("wire").inc(len(body))
@@ -164,13 +164,13 @@ class IngestEndpoint:
     async def _insert(self, body: bytes, encoding: str, sink: str | None) -> tuple[CheckedBatch, InsertCounts]:
         limits = self._limits
 
-        def read() -> CheckedBatch:
+        def check_body() -> CheckedBatch:
             unpacked = plain(body, encoding, limits.max_batch)
             self._metrics.bytes.labels("plain").inc(len(unpacked))
             return check_lines(unpacked, limits.max_line, limits.max_lines)
 
         try:
-            return await self._store.insert(read, sink)
+            return await self._store.insert(check_body, sink)
         except InvalidBody as error:
             refuse(400, f"the body cannot be unpacked: {error}")
         except BodyTooLarge:

@@ -70,7 +70,7 @@ class CheckedFork(NamedTuple):
     stream: str
     cpu: int
     sequence: int
-    counter_source: int
+    cgroup: int
     attribution: Attribution
     rank: int
     time: int
@@ -83,7 +83,7 @@ class CheckedSummary(NamedTuple):
 
     id: str
     stream: str
-    counter_source: int
+    cgroup: int
     attribution: Attribution
     rank: int
     time: int
@@ -113,12 +113,12 @@ class CheckedNode(NamedTuple):
 
 
 class CheckedGap(NamedTuple):
-    """`counter_source` None: the gap is of a pod or a node as a whole. `by_now`: the id's last part, which is how many are
+    """`cgroup` None: the gap is of a pod or a node as a whole. `by_now`: the id's last part, which is how many are
     missing for this reason since the program instance began, so that a later gap makes up for a lost one."""
 
     id: str
     stream: str
-    counter_source: int | None
+    cgroup: int | None
     attribution: Attribution
     rank: int
     time: int

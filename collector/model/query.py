@@ -15,7 +15,7 @@ class Span(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """Which pods: all that is given must hold, "" is any. `workload`: `Deployment/cart`, or `cart` of whatever kind.
+    """Which pods: those that match every field; "" matches all. `workload`: `Deployment/cart`, or `cart` of whatever kind.
 
     `labels`: key and value, each of which the pod must have. `text`: somewhere in cluster, node, namespace, pod, uid, workload
     or a container's name, whatever its case.

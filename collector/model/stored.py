@@ -65,7 +65,7 @@ class CounterSourceRow(NamedTuple):
 class ParentRow(NamedTuple):
     """`comm` None: unknown."""
 
-    counter_source: int
+    counter_source_id: int
     comm: str | None
     forks: int
 
@@ -73,7 +73,7 @@ class ParentRow(NamedTuple):
 class PointRow(NamedTuple):
     """What one counter source counted in one interval."""
 
-    counter_source: int
+    counter_source_id: int
     start: int
     end: int
     processes: int
@@ -82,7 +82,7 @@ class PointRow(NamedTuple):
 class GapRow(NamedTuple):
     """One gap as it was sent. `sink` None: missing in all sinks. `ours`: in all, or in the one that this collector is.
 
-    Neither `pod` nor `counter_source`: of a node as a whole; of which pods, is unknown.
+    Neither `pod` nor `counter_source_id`: of a node as a whole; of which pods, is unknown.
     """
 
     id: str
@@ -90,7 +90,7 @@ class GapRow(NamedTuple):
     cluster: str
     node: str
     pod: int | None
-    counter_source: int | None
+    counter_source_id: int | None
     missing: str
     reason: str
     sink: str | None
@@ -106,7 +106,7 @@ class LossRow(NamedTuple):
 
     stream: int
     pod: int | None
-    counter_source: int | None
+    counter_source_id: int | None
     missing: str
     reason: str
     sink: str | None

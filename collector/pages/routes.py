@@ -59,8 +59,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Pages:
     """For clients that may read; others get the sign-in page."""
 
-    def __init__(self, store: StoreReader, access: Access) -> None:
-        self._store, self._access = store, access
+    def __init__(self, reader: StoreReader, access: Access) -> None:
+        self._reader, self._access = reader, access
         self._rendering = Rendering()
         self._signin = SignIn(self._rendering, access)
 
@@ -89,7 +89,7 @@ class Pages:
 
     async def _pods(self, request: web.Request) -> web.Response:
         (list_query, error), now = list_query_or_error(read_parameters(request)), time.time_ns()
-        snapshot = await self._store.pods(MAX_PODS, list_query.filter)
+        snapshot = await self._reader.pods(MAX_PODS, list_query.filter)
         address = visible(f"{self._access.scheme(request)}://{request.host}/v1/events"[:300])
         return await self._page(
             "pods",
@@ -100,11 +100,11 @@ class Pages:
     async def _pod_by_name(self, request: web.Request) -> web.Response:
         names = request.match_info
         pods, error = pod_filter_or_error(read_parameters(request))
-        page = await self._store.pod(names["namespace"], names["pod"], LATEST_FORKS, pods.cluster, pods.pod_uid)
+        page = await self._reader.pod(names["namespace"], names["pod"], LATEST_FORKS, pods.cluster, pods.pod_uid)
         return await self._pod(request, page, error)
 
     async def _pod_by_id(self, request: web.Request) -> web.Response:
-        return await self._pod(request, await self._store.pod_by_id(int(request.match_info["id"]), LATEST_FORKS))
+        return await self._pod(request, await self._reader.pod_by_id(int(request.match_info["id"]), LATEST_FORKS))
 
     async def _pod(self, request: web.Request, page: PodPage | None, error: str = "") -> web.Response:
         if page is None or not page.snapshot.pods:
@@ -114,9 +114,9 @@ class Pages:
         step = step_for(span, page.snapshot.points)
         aligned, (pod,) = align(span, step), page.snapshot.pods
         timeline, tasks, pairs = await asyncio.gather(
-            self._store.timeline(pod.id, aligned, step),
-            self._store.lineage(pod.id, span, MAX_TASKS + 1),  # one more: are there others?
-            self._store.pairs(pod.id, span, MAX_PAIRS),
+            self._reader.timeline(pod.id, aligned, step),
+            self._reader.lineage(pod.id, span, MAX_TASKS + 1),  # one more: are there others?
+            self._reader.pairs(pod.id, span, MAX_PAIRS),
         )
 
         def model() -> dict[str, Any]:
@@ -140,23 +140,23 @@ class Pages:
     async def _workload(self, request: web.Request) -> web.Response:
         names, (pods, _) = request.match_info, pod_filter_or_error(read_parameters(request))
         workload = WorkloadName(pods.cluster, names["namespace"], names["kind"], names["name"])
-        snapshot, now = await self._store.workload(*workload, MAX_PODS_OF_WORKLOAD), time.time_ns()
+        snapshot, now = await self._reader.workload(*workload, MAX_PODS_OF_WORKLOAD), time.time_ns()
         if not snapshot.pods:
             return await self._unknown(request, NO_WORKLOAD)
         return await self._page("workload", request, lambda: {"model": workload_model(snapshot, workload, now)})
 
     async def _nodes(self, request: web.Request) -> web.Response:
-        ledger, text = await self._store.ledger(), read_parameters(request).get("text", "")[:MAX_TEXT]
+        ledger, text = await self._reader.ledger(), read_parameters(request).get("text", "")[:MAX_TEXT]
         return await self._page("nodes", request, lambda: {"model": nodes_model(ledger, text, time.time_ns())})
 
     async def _node(self, request: web.Request) -> web.Response:
         pods, _ = pod_filter_or_error(read_parameters(request))
-        ledger, now = await self._store.ledger(), time.time_ns()
+        ledger, now = await self._reader.ledger(), time.time_ns()
         found = find_node(ledger, pods.cluster, request.match_info["node"], now)
         if found is None:
             return await self._unknown(request, NO_NODE)
         cluster, node = found.entry["cluster"], found.entry["node"]
-        host_page = await self._store.host(cluster, node, LATEST_FORKS)
+        host_page = await self._reader.host(cluster, node, LATEST_FORKS)
 
         def model() -> dict[str, Any]:
             host = host_detail(host_page, cluster, node, now)
@@ -169,7 +169,7 @@ class Pages:
         return await self._page("node", request, model)
 
     async def _ledger(self, request: web.Request) -> web.Response:
-        ledger, text = await self._store.ledger(), read_parameters(request).get("text", "")[:MAX_TEXT]
+        ledger, text = await self._reader.ledger(), read_parameters(request).get("text", "")[:MAX_TEXT]
         return await self._page("ledger", request, lambda: {"model": ledger_model(ledger, text, time.time_ns())})
 
     async def _search(self, request: web.Request) -> web.Response:
@@ -177,7 +177,7 @@ class Pages:
         query, place, error = fork_query_or_error(parameters, now, SEARCH_RANGE) if parameters else (None, None, "")
         found, after = None, ""
         if query is not None:
-            found = await self._store.search(query, FOUND_FORKS + 1, place)  # one more: is there a next page?
+            found = await self._reader.search(query, FOUND_FORKS + 1, place)  # one more: is there a next page?
             after = format_cursor(found[FOUND_FORKS - 1].place) if len(found) > FOUND_FORKS else ""
             found = found[:FOUND_FORKS]
         within, entered = query.span if query else None, list(parameters.items())

@@ -36,7 +36,7 @@ class Conditions:
         return self
 
     def with_(self, *terms: str, **values: object) -> Conditions:
-        """A copy with these as well; a value replaces an earlier one of its name."""
+        """A copy with these terms and values added; a value replaces an earlier one of the same name."""
         return Conditions(*self.terms, *terms, **(self.values | values))
 
     def __str__(self) -> str:

@@ -78,18 +78,20 @@ class Store:
         until = self._queue.written_until(now) if self._engine.embedded else now - REPLICATION
         return Visible(now - self._retention, until)
 
-    async def insert(self, read: Callable[[], CheckedBatch], sink: str | None = None) -> tuple[CheckedBatch, InsertCounts]:
+    async def insert(
+        self, check_body: Callable[[], CheckedBatch], sink: str | None = None
+    ) -> tuple[CheckedBatch, InsertCounts]:
         """Inserts a batch; when this returns, it is committed and survives the process. `sink`: what the sender calls this
         collector.
 
-        `read` makes the checked batch; it runs on the writer's thread, because it takes as long as the insert and the event
-        loop should stay free. What it raises comes through. Batches that wait are written together. Raises `StoreUnavailable`
-        when the batch must be sent again.
+        `check_body` decompresses the body and checks its events. It runs on the writer's thread, because it takes as long as
+        the insert and the event loop should stay free. What it raises comes through. Batches that wait are written together.
+        Raises `StoreUnavailable` when the batch must be sent again.
 
         The counts are of what this collector knows: they may call an event new that another one inserted a moment before. It
         is in the tables once all the same.
         """
-        return await self._queue.insert(read, sink)
+        return await self._queue.insert(check_body, sink)
 
     async def sweep(self, retention: float) -> int:
         """Applies the retention, in seconds. Gives how many forks have expired since the last sweep."""

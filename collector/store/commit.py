@@ -118,8 +118,13 @@ class Commit:
         return len(self._forks) // _PER_MOMENT + 1
 
     def token(self) -> str:
-        """The same for the same events, however they were cut into batches."""
-        return blake2b(repr(sorted(self._new_ids)).encode(), digest_size=16).hexdigest()
+        """The same for the same batches of new events, in any order: ClickHouse then skips a replayed insert.
+
+        Without a new event it is unique, or ClickHouse would skip the rows of the stream: when it was last seen, and the name
+        of its sink.
+        """
+        content = sorted(self._new_ids) or self.received
+        return blake2b(repr(content).encode(), digest_size=16).hexdigest()
 
     def _add_forks(self, forks: Iterable[CheckedFork]) -> int:
         by_cpu: dict[tuple[str, int], dict[int, CheckedFork]] = {}
@@ -129,7 +134,7 @@ class Commit:
         for (stream, cpu), by_sequence in by_cpu.items():
             self._stream(stream, next(iter(by_sequence.values())).attribution)
             for run in runs_of(by_sequence):
-                for new in self._received_ids.add(stream, (cpu, ""), run):
+                for new in self._received_ids.take_new(stream, (cpu, ""), run):
                     self._new_ids.append((stream, (cpu, ""), new))
                     first, last = new
                     accepted += last - first + 1
@@ -138,9 +143,9 @@ class Commit:
         return accepted
 
     def _add_fork(self, fork: CheckedFork) -> None:
-        stream, cpu, sequence, counter_source, attribution, rank, time, columns, counted_by = fork
-        self._counter_source(stream, counter_source, attribution, rank, time, time)
-        counted = counter_source
+        stream, cpu, sequence, cgroup, attribution, rank, time, columns, counted_by = fork
+        self._counter_source(stream, cgroup, attribution, rank, time, time)
+        counted = cgroup
         if counted_by is not None:
             counted = HOST
             self._counter_source(stream, HOST, counted_by, 0, time, time)
@@ -148,30 +153,18 @@ class Commit:
         comm = columns.parent_comm if kind == "process" else None  # threads are not asked for by comm
         self._forked_by[stream, counted, kind, comm].append(fork_number(cpu, sequence))
         body, namespace, pod = self._attributions.get(attribution) or self._attribution(attribution)
-        if counter_source == HOST:
+        if cgroup == HOST:
             namespace = pod = ""
         elif not pod:
-            pod = f"cgroup-{counter_source}"
+            pod = f"cgroup-{cgroup}"
         self._forks.append(
-            (
-                attribution.cluster,
-                namespace,
-                pod,
-                time,
-                stream,
-                cpu,
-                sequence,
-                attribution.node,
-                counter_source,
-                body,
-                *columns,
-            )
+            (attribution.cluster, namespace, pod, time, stream, cpu, sequence, attribution.node, cgroup, body, *columns)
         )
 
     def _add_summary(self, summary: CheckedSummary) -> None:
         self._stream(summary.stream, summary.attribution)
         counter_source = self._counter_source(
-            summary.stream, summary.counter_source, summary.attribution, summary.rank, summary.time, summary.end
+            summary.stream, summary.cgroup, summary.attribution, summary.rank, summary.time, summary.end
         )
         counts, totals = summary.counts, summary.totals
         newest = NewestSummary(
@@ -190,13 +183,17 @@ class Commit:
             for number in (getattr(counts, name), getattr(totals, name))
         ]
         self._rows["summary"].append(
-            (summary.stream, summary.counter_source, summary.start, summary.end, summary.number, self.received, *sums)
+            (summary.stream, summary.cgroup, summary.start, summary.end, summary.number, self.received, *sums)
         )
 
     def _add_node(self, node: CheckedNode) -> None:
-        """Also which of the agent's sinks this collector is, where only the agent's only sink is known; and what was
-        delivered to that sink and is not here: it went to another store, and is not missing in this one. The first heartbeat
-        counts."""
+        """A heartbeat. It also names this collector's sink where the requests do not and the agent has one sink only.
+
+        The first heartbeat of a stream fixes `before`: the forks that the sink had received and that are not here. An agent
+        has delivered 1,000 forks to a store that was then replaced by this empty one: `before` is 1,000, and the ledger does
+        not report them as missing here. The table keeps the value that was received first, so this is the one place where a
+        stored value depends on what was read (`_received_ids`, `_sinks`).
+        """
         stream = self._stream(node.stream, node)
         if len(node.delivered) == 1:
             (only,) = node.delivered
@@ -215,11 +212,13 @@ class Commit:
     def _add_gap(self, gap: CheckedGap) -> None:
         self._stream(gap.stream, gap.attribution)
         attribution, pod, cgroup = gap.attribution, 0, NO_CGROUP
-        if gap.counter_source is not None:
-            cgroup = gap.counter_source
+        if gap.cgroup is not None:
+            cgroup = gap.cgroup
             self._counter_source(gap.stream, cgroup, attribution, gap.rank, gap.time, gap.end)
         elif attribution.pod_uid is not None:
             pod = pod_id(attribution)
+        # The number is the amount by now, so that the rest of the id is the same for all gaps of one source. An id that ends
+        # otherwise is a source of its own.
         begin, _, number = gap.id.rpartition(".")
         source = begin if number == str(gap.by_now) else gap.id
         self._rows["gap"].append(
@@ -287,7 +286,7 @@ class Commit:
         if not (number.isdigit() and len(number) <= 18 and str(int(number)) == number):
             lane, number = name.removeprefix(f"{stream}."), "0"
         run = int(number), int(number)
-        if not self._received_ids.add(stream, (-1, lane), run):
+        if not self._received_ids.take_new(stream, (-1, lane), run):
             return False
         self._new_ids.append((stream, (-1, lane), run))
         return True

@@ -1,7 +1,8 @@
 """The ids of received events, cached so that a receipt can tell new from duplicate without a query.
 
-A cache only: a row that is inserted twice is one row. What is not cached is read from the table `came` at a stream's first
-event; events that another collector inserts after that count as new here.
+A cache: a row that is inserted twice counts once, so only receipts and `stream.before` (see `commit`) depend on it. What is
+not cached is read from the table `came` at a stream's first event; events that another collector inserts after that count as
+new here.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ class ReceivedIds:
                 first = block * _FULL
                 runs = [(first, first + _FULL - 1)] if size == _FULL else runs_of(first + number for number in numbers)
                 for run in runs:
-                    self.add(stream, (cpu, lane), run)
+                    self.take_new(stream, (cpu, lane), run)
         while self._runs > self._most and len(self._streams) > len(wanted):
             self._drop(next(iter(self._streams)))
 
-    def add(self, stream: str, lane: Lane, run: Run) -> list[Run]:
-        """The parts of the run that are new; all of it is known from now on."""
+    def take_new(self, stream: str, lane: Lane, run: Run) -> list[Run]:
+        """Gives the parts of the run that are new; from now on all of it is known."""
         runs = self._streams.setdefault(stream, {}).setdefault(lane, [])
         start = end = bisect_left(runs, run)
         if start and runs[start - 1][1] >= run[0] - 1:

@@ -39,8 +39,9 @@ def short_hash(*words: object) -> int:
 
 
 def fork_number(cpu: int, sequence: int) -> int:
-    """One number for a fork of a stream in the sets of `made`: of 2^16 forks in a row a CPU has one container, and those of all
-    CPUs lie side by side. The counts are wrong for more than 8192 CPUs, or 2^51 forks on one."""
+    """One number for a fork of a stream in the bitmaps of `made`: bits 0-15 are the low bits of `sequence`, bits 16-28 the CPU,
+    bits 29-63 the other bits of `sequence`. So a bitmap container (2^16 numbers) holds consecutive forks of one CPU, and those
+    of all CPUs are adjacent. The counts are wrong for more than 8192 CPUs, or 2^51 forks on one."""
     return ((sequence >> 16 & _BLOCKS) << 29) | cpu << 16 | sequence & 0xFFFF
 
 

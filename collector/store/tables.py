@@ -1,8 +1,21 @@
 """The tables and views of the store.
 
-Nothing that is written depends on what was read before: every table takes the same row twice, in any order and from any
-collector, and is the same in the end. Rows of an event are replaced by their equals; everything else is a greatest, a least or
-a union. Bitmaps of forks' numbers make their counts exact.
+A write needs no read before it to be correct: every table takes the same row twice, in any order and from any collector, and
+is the same in the end. Rows of an event are replaced by their equals; everything else is a greatest, a least or a union. The
+exception is `stream.before` (see `commit`). Bitmaps of forks' numbers make their counts exact.
+
+Rows of `fork` with the same key are replaced only within one partition (by `received`), and the key also holds cluster,
+namespace, pod and time. A fork that came in two partitions, or under another name, stays twice: each query of `fork` drops
+duplicates by itself, by stream, cpu and sequence.
+
+The names of tables and columns are older than those of the code:
+
+    fork.holder, gap.holder  cgroup that counted     holder.whose  RankedAttribution, the greatest (best) one
+    holder                   CounterSource           stream.whose  StreamNode, the least (first received) one
+    subject                  Attribution             stream.said   StreamSink: the name in the agent's requests
+    made                     forked_by               stream.only   FirstSink: the only sink of the first heartbeat
+    came                     ReceivedIds             stream.before FirstCount: forks delivered elsewhere before
+    owner                    pod's id                made_in, came_in  what is inserted; views fill made and came
 
 `time`, `start` and `end` are the sender's clock, `received` and `seen` the collector's, so that retention and partitions do
 not depend on a node's clock: no sender can make more partitions than there are days.

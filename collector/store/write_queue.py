@@ -33,12 +33,12 @@ PAUSE = 0.25  # s between commits of less; an agent that has few events posts on
 
 
 class _Waiting(NamedTuple):
-    read: Callable[[], CheckedBatch]
+    check_body: Callable[[], CheckedBatch]
     sink: str | None
     answer: Future[tuple[CheckedBatch, InsertCounts]]
 
 
-class _Read(NamedTuple):
+class _Checked(NamedTuple):
     waiting: _Waiting
     batch: CheckedBatch
 
@@ -59,10 +59,10 @@ class WriteQueue:
         began = self._began
         return (now if began is None else min(now, began)) - 1
 
-    async def insert(self, read: Callable[[], CheckedBatch], sink: str | None) -> tuple[CheckedBatch, InsertCounts]:
-        """Reads and inserts a batch; when this returns, it is committed. Raises what `read` raises."""
+    async def insert(self, check_body: Callable[[], CheckedBatch], sink: str | None) -> tuple[CheckedBatch, InsertCounts]:
+        """Checks and inserts a batch; when this returns, it is committed. Raises what `check_body` raises."""
         answer: Future[tuple[CheckedBatch, InsertCounts]] = Future()
-        self._waiting.append(_Waiting(read, sink, answer))
+        self._waiting.append(_Waiting(check_body, sink, answer))
         self._thread.submit(self._commit)
         return await asyncio.wrap_future(answer)
 
@@ -86,11 +86,11 @@ class WriteQueue:
             self._insert(batches)
             self._ended, self._last_streams = time.monotonic(), _streams(batches)
 
-    def _is_catching_up(self, batches: Sequence[_Read]) -> bool:
+    def _is_catching_up(self, batches: Sequence[_Checked]) -> bool:
         """They are of the one stream that the last commit was of."""
         return len(self._last_streams) == 1 and _streams(batches) == self._last_streams
 
-    def _gather(self, batches: list[_Read]) -> list[_Read]:
+    def _gather(self, batches: list[_Checked]) -> list[_Checked]:
         """`batches` and those that wait, up to the limits of a commit."""
         lines = sum(len(one.batch) for one in batches)
         size = sum(one.batch.size for one in batches)
@@ -99,15 +99,15 @@ class WriteQueue:
             if not waiting.answer.set_running_or_notify_cancel():
                 continue
             try:
-                batch = waiting.read()
+                batch = waiting.check_body()
             except BaseException as error:
                 waiting.answer.set_exception(error)
                 continue
-            batches.append(_Read(waiting, batch))
+            batches.append(_Checked(waiting, batch))
             lines, size = lines + len(batch), size + batch.size
         return batches
 
-    def _insert(self, batches: Sequence[_Read]) -> None:
+    def _insert(self, batches: Sequence[_Checked]) -> None:
         self._began = time.time_ns()  # before the commit's own time: a read in between must not take it for written
         try:
             counts = self._writer.insert([(one.batch, one.waiting.sink) for one in batches], time.time_ns())
@@ -125,7 +125,7 @@ class WriteQueue:
             waiting.answer.set_result((batch, count))
 
 
-def _streams(batches: Sequence[_Read]) -> set[str]:
+def _streams(batches: Sequence[_Checked]) -> set[str]:
     """An agent's batch is of one stream."""
     of_each = ((batch.forks, batch.summaries, batch.nodes, batch.gaps, batch.storms) for _, batch in batches)
     return {kind[0].stream for kinds in of_each for kind in kinds if kind}

@@ -28,7 +28,8 @@ _SINKS: Final = (
 
 
 class Writer:
-    """Of one thread. What it caches saves work; nothing depends on it."""
+    """Of one thread. What it reads and caches saves work and fills the receipt. One stored value depends on it: `before` of a
+    stream's first heartbeat (see `Commit`)."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

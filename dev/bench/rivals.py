@@ -43,7 +43,7 @@ def rivals(folder: Path) -> list[Rival]:
 def _rows(world: World, now: int) -> list[tuple[Any, ...]]:
     return [
         ("prod", one.attribution.namespace, one.attribution.pod, one.time, one.stream, one.cpu, one.sequence,
-         one.attribution.node, one.counter_source,
+         one.attribution.node, one.cgroup,
          *(value - 2**63 if name in ("entity", "parent_entity") else value.decode() if isinstance(value, bytes) else value
            for name, value in one.columns._asdict().items()))
         for one in world.batch(now, now + BATCH, BATCH).forks

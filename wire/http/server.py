@@ -18,7 +18,7 @@ from wire.http.connections import Bounds, ConnectionCounts, network_of
 
 __all__ = ["BoundedRunner", "authenticated"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _LOG_S: Final = 10.0  # between lines about malformed requests
 
@@ -60,7 +60,7 @@ class _Server(web.Server):
             self._unlogged += 1
             return
         more = f", and {self._unlogged} more since the last such line" if self._unlogged else ""
-        log.warning("a malformed request from %s was answered with %d%s", peer, status, more)
+        _log.warning("a malformed request from %s was answered with %d%s", peer, status, more)
         self._logged, self._unlogged = now, 0
 
 
@@ -173,7 +173,7 @@ class _Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """aiohttp's own repeats to the client what it could not read, names itself, and writes a traceback for each."""
         if status >= 500:
-            log.error("%s %s failed", request.method, request.path, exc_info=exc)
+            _log.error("%s %s failed", request.method, request.path, exc_info=exc)
         else:
             self._server.malformed(self._network, status)
         if request.writer.output_size > 0:

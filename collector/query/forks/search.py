@@ -1,4 +1,4 @@
-"""The search for forks by pod, time, comm, pid and entity."""
+"""The search for forks by pod, time, comm, pid and entity. `_matches` in `collector.api.stream` has the same conditions."""
 
 from __future__ import annotations
 

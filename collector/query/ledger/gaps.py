@@ -62,7 +62,7 @@ def gaps_of_pods(
 
 def _gap(row: _Row, source: CounterSourceRow | None, sinks: Mapping[str, str | None]) -> GapRow:
     """`source`: the one that the gap is of, None where it is none of those that are read."""
-    pod, counter_source = (row.pod or None, None) if source is None else (source.pod, source.id)
+    pod, counter_source_id = (row.pod or None, None) if source is None else (source.pod, source.id)
     ours = not row.sink or row.sink == sinks.get(row.stream)
     return GapRow(
         row.id,
@@ -70,7 +70,7 @@ def _gap(row: _Row, source: CounterSourceRow | None, sinks: Mapping[str, str | N
         row.cluster,
         row.node,
         pod,
-        counter_source,
+        counter_source_id,
         row.missing,
         row.reason,
         row.sink or None,

@@ -63,11 +63,13 @@ def losses_of_pods(
         source = sources.get((row.stream, row.cgroup))
         if row.stream not in sinks or (source is None and row.cgroup != NO_CGROUP):
             continue
-        pod, counter_source = (row.pod or None, None) if source is None else (source.pod, source.id)
-        found.append(_loss(row, pod, counter_source, sinks))
+        pod, counter_source_id = (row.pod or None, None) if source is None else (source.pod, source.id)
+        found.append(_loss(row, pod, counter_source_id, sinks))
     return found
 
 
-def _loss(row: _StreamRow | _PodRow, pod: int | None, counter_source: int | None, sinks: Mapping[str, str | None]) -> LossRow:
+def _loss(
+    row: _StreamRow | _PodRow, pod: int | None, counter_source_id: int | None, sinks: Mapping[str, str | None]
+) -> LossRow:
     ours = not row.sink or row.sink == sinks[row.stream]
-    return LossRow(stream_id(row.stream), pod, counter_source, row.missing, row.reason, row.sink or None, ours, row.amount)
+    return LossRow(stream_id(row.stream), pod, counter_source_id, row.missing, row.reason, row.sink or None, ours, row.amount)

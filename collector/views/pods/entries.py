@@ -52,14 +52,14 @@ class _Index:
             self.counter_sources[host if source.pod is None else source.pod].append(source)
             hosts[source.id] = host
         for parent in snapshot.parents:
-            self.parents[parent.counter_source].append(parent)
+            self.parents[parent.counter_source_id].append(parent)
         for point in snapshot.points:
-            self.points[point.counter_source].append(point)
+            self.points[point.counter_source_id].append(point)
         for loss in snapshot.losses:
             if loss.pod is not None:
                 self.losses[loss.pod].append(loss)
-            elif loss.counter_source in hosts:  # otherwise it is of a whole node, and in the ledger's gaps
-                self.losses[hosts[loss.counter_source]].append(loss)
+            elif loss.counter_source_id in hosts:  # otherwise it is of a whole node, and in the ledger's gaps
+                self.losses[hosts[loss.counter_source_id]].append(loss)
         for gap in snapshot.ledger.gaps:
             self.gaps[gap.cluster, gap.node].append(gap)
 
@@ -202,7 +202,7 @@ def _containers(sources: Iterable[CounterSourceRow], losses: Iterable[LossRow], 
     """By container id; one that several streams counted is summed up. Those that fork most come first."""
     lost: dict[int | None, list[LossRow]] = defaultdict(list)
     for loss in losses:
-        lost[loss.counter_source].append(loss)
+        lost[loss.counter_source_id].append(loss)
     by_id: dict[str | None, list[CounterSourceRow]] = defaultdict(list)
     newest: dict[str | None, dict[str, str | None]] = {}
     for source in sorted(sources, key=lambda source: source.last_seen):

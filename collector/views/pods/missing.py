@@ -26,7 +26,7 @@ def missing_here(counter_sources: Iterable[CounterSourceRow], losses: Sequence[L
         if not loss.ours:
             continue
         if loss.missing == FORK and loss.reason == RING:
-            by_gaps[loss.counter_source] += loss.amount
+            by_gaps[loss.counter_source_id] += loss.amount
         else:
             missing[_name(loss)] += loss.amount
     by_kernel = dict.fromkeys(by_gaps, 0)

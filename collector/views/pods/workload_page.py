@@ -113,7 +113,7 @@ def _lines(snapshot: Snapshot, pods: Sequence[PodEntry], now: int) -> tuple[list
     pod_of = {counter_source.id: counter_source.pod for counter_source in snapshot.counter_sources}
     points: dict[int | None, list[PointRow]] = defaultdict(list)
     for point in snapshot.points:
-        points[pod_of.get(point.counter_source)].append(point)
+        points[pod_of.get(point.counter_source_id)].append(point)
     by_pod = [points[pod["key"]] if pod["observable"] else [] for pod in pods]
     grid = rate_grid([point for pod_points in by_pod for point in pod_points], now)
     if grid is None:

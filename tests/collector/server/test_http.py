@@ -69,7 +69,7 @@ async def test_a_slow_body_times_out(running):
 
 
 async def test_bodies_that_make_no_progress_give_their_places_back(running, make, monkeypatch):
-    monkeypatch.setattr(endpoint, "HEAD_START", 0.3)
+    monkeypatch.setattr(endpoint, "HEAD_START_S", 0.3)
 
     async def dripping():
         while True:
@@ -79,7 +79,7 @@ async def test_bodies_that_make_no_progress_give_their_places_back(running, make
     async with running(batches=1, body_timeout="60s") as client:
         assert "did not come" in (await client.raw(dripping(), status=408))["error"]
         large = b"\n".join(orjson.dumps(make.fork(n)) for n in range(100))
-        assert len(large) > endpoint.SMALL
+        assert len(large) > endpoint.SMALL_BODY
         assert (await client.raw(large))["accepted"] == 100
 
 
@@ -96,7 +96,7 @@ async def test_a_batch_of_many_streams_is_refused_before_the_store_reads_any(run
 
 
 async def test_large_batches_do_not_keep_small_ones_out(running, make, monkeypatch):
-    monkeypatch.setattr(endpoint, "PATIENCE", 0.2)
+    monkeypatch.setattr(endpoint, "WAIT_FOR_PLACE_S", 0.2)
     released = asyncio.Event()
 
     async def slow():
@@ -108,7 +108,7 @@ async def test_large_batches_do_not_keep_small_ones_out(running, make, monkeypat
         first = asyncio.create_task(client.raw(slow()))
         await client.metrics_say("forklore_collector_batches_open 1.0")
         body = gzip.compress(b"\n".join(orjson.dumps(make.fork(n)) for n in range(200, 400)))
-        large = body + bytes(endpoint.SMALL)  # what follows a gzip member is no gzip, and would be refused if it were read
+        large = body + bytes(endpoint.SMALL_BODY)  # what follows a gzip member is no gzip, and would be refused if it were read
         assert "too many batches" in (await client.raw(large, status=503, Content_Encoding="gzip"))["error"]
         assert (await client.raw(body, Content_Encoding="gzip"))["accepted"] == 200
         released.set()

@@ -148,9 +148,9 @@ def test_all_pods_of_a_workload_are_drawn_on_one_scale_and_over_one_time():
     late = [
         point._replace(start=point.start - 5 * STEP, end=point.end - 5 * STEP)
         for point in shot.points
-        if point.counter_source == 1
+        if point.counter_source_id == 1
     ]
-    shot = shot._replace(points=late + [point for point in shot.points if point.counter_source != 1])
+    shot = shot._replace(points=late + [point for point in shot.points if point.counter_source_id != 1])
     drawings = {pod["name"]: pod["draw"] for pod in workload_model(shot, WORKLOAD, NOW)["pods"]}
     ends = {
         name: [tuple(map(float, pair)) for pair in re.findall(r"([\d.]+) ([\d.]+)", path)][-1]
@@ -159,7 +159,7 @@ def test_all_pods_of_a_workload_are_drawn_on_one_scale_and_over_one_time():
     assert ends["cart-2"][0] == ends["cart-3"][0] == 220.0
     assert ends["cart-1"][0] < 190  # it fell silent earlier, and that is seen
     slow = [PointRow(1, NOW - (n + 1) * 30 * SECOND, NOW - n * 30 * SECOND, 300) for n in range(10)]
-    shot = shot._replace(points=slow + [one for one in shot.points if one.counter_source != 1])
+    shot = shot._replace(points=slow + [one for one in shot.points if one.counter_source_id != 1])
     (summed_up_seldom,) = [pod["draw"] for pod in workload_model(shot, WORKLOAD, NOW)["pods"] if pod["name"] == "cart-1"]
     assert summed_up_seldom.startswith("M0.0 ")  # its 5 minutes are the others', too
     heights = [64 - ends[f"cart-{n}"][1] for n in (1, 2, 3)]
