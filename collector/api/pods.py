@@ -19,7 +19,7 @@ from collector.http.query_params import (
     parse_span,
 )
 from collector.http.responses import json_response, refuse
-from collector.model import PodPage
+from collector.model import PodRows
 from collector.query import StoreReader
 from collector.views.lineage.forest import forest
 from collector.views.lineage.name_pairs import pairs_json
@@ -75,7 +75,7 @@ class PodsApi:
 
     async def _pod(self, request: web.Request) -> web.Response:
         allow_only(request.query, ("limit", *IDENTITY))
-        page = await self._page(request, parse_integer(request.query, "limit", LATEST_FORKS, 1, MAX_ENTRIES))
+        page = await self._pod_rows(request, parse_integer(request.query, "limit", LATEST_FORKS, 1, MAX_ENTRIES))
         return json_response(without_detail_counts(pod_detail(page, time.time_ns())))
 
     async def _tree(self, request: web.Request) -> web.Response:
@@ -83,7 +83,7 @@ class PodsApi:
         allow_only(query, ("from", "to", "limit", *IDENTITY))
         span = parse_span(query, time.time_ns(), DEFAULT_START)
         limit = parse_integer(query, "limit", PROCESSES, 1, MAX_PROCESSES)
-        page = await self._page(request, 1)
+        page = await self._pod_rows(request, 1)
         (pod,) = page.snapshot.pods
         rows, pairs = await asyncio.gather(
             self._reader.lineage(pod.id, span, limit + 1),  # one more: are there others?
@@ -113,7 +113,7 @@ class PodsApi:
         span = align(asked, step)
         if step < SECOND or (span.end - span.start) // step > MAX_STEPS:
             raise InvalidParameter(f"step: a second at least, and long enough for {MAX_STEPS} steps between from and to")
-        page = await self._page(request, GAPS_AND_STORMS)
+        page = await self._pod_rows(request, GAPS_AND_STORMS)
         identity, (pod,) = _identity(page), page.snapshot.pods
         rows = await self._reader.timeline(pod.id, span, step) if identity["observable"] else []
         return json_response(await asyncio.to_thread(timeline_json, page, identity, rows, span, step, now))
@@ -123,7 +123,7 @@ class PodsApi:
         ledger = await self._reader.ledger()
         return json_response(await asyncio.to_thread(ledger_json, ledger, time.time_ns()))
 
-    async def _page(self, request: web.Request, limit: int) -> PodPage:
+    async def _pod_rows(self, request: web.Request, limit: int) -> PodRows:
         """The newest pod of that name, and of that cluster and uid where they are given."""
         names, pods = request.match_info, parse_pod_filter(request.query)
         page = await self._reader.pod(names["namespace"], names["pod"], limit, pods.cluster, pods.pod_uid)
@@ -133,7 +133,7 @@ class PodsApi:
         return page
 
 
-def _identity(page: PodPage) -> PodIdentity:
+def _identity(page: PodRows) -> PodIdentity:
     (pod,) = page.snapshot.pods
     observable = is_observable(loss for loss in page.snapshot.losses if loss.pod == pod.id)
     return {"cluster": pod.cluster, "pod_uid": pod.uid, "others": len(page.others), "observable": observable}

@@ -19,8 +19,8 @@ __all__ = [
     "NodeRow",
     "PairRow",
     "ParentRow",
-    "PodPage",
     "PodRow",
+    "PodRows",
     "PointRow",
     "Snapshot",
     "StormRow",
@@ -208,7 +208,7 @@ class Snapshot(NamedTuple):
     ledger: LedgerRows
 
 
-class PodPage(NamedTuple):
+class PodRows(NamedTuple):
     """One pod. `snapshot.pods`: it alone. `others`: of its name, any cluster, any uid. `latest`: forks as they were sent.
 
     `gaps`, `storms`: the newest.

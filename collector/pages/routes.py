@@ -11,7 +11,7 @@ from aiohttp import web
 
 from collector.http.access import Access, Scope
 from collector.http.query_params import format_cursor
-from collector.model import Filter, PodPage
+from collector.model import Filter, PodRows
 from collector.pages.page_params import (
     fork_query_or_error,
     list_query_or_error,
@@ -28,7 +28,7 @@ from collector.views.lineage.name_pairs import pairs_json
 from collector.views.lineage.tables import pair_rows
 from collector.views.links import PodListQuery, pod_parameters, search_href
 from collector.views.nodes.node_card import node_card
-from collector.views.nodes.pages import find_node, ledger_model, nodes_model
+from collector.views.nodes.node_pages import find_node, ledger_model, nodes_model
 from collector.views.pods.entries import host_detail, pod_detail
 from collector.views.pods.list_page import pods_model
 from collector.views.pods.pod_page import host_model, lineage_model, pod_model, range_model
@@ -106,7 +106,7 @@ class Pages:
     async def _pod_by_id(self, request: web.Request) -> web.Response:
         return await self._pod(request, await self._reader.pod_by_id(int(request.match_info["id"]), LATEST_FORKS))
 
-    async def _pod(self, request: web.Request, page: PodPage | None, error: str = "") -> web.Response:
+    async def _pod(self, request: web.Request, page: PodRows | None, error: str = "") -> web.Response:
         if page is None or not page.snapshot.pods:
             return await self._unknown(request, NO_POD)
         parameters, now = read_parameters(request), time.time_ns()

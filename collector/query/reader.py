@@ -15,8 +15,8 @@ from collector.model import (
     LedgerRows,
     PairRow,
     Place,
-    PodPage,
     PodRow,
+    PodRows,
     Snapshot,
     Span,
     TaskRow,
@@ -76,12 +76,12 @@ class StoreReader:
 
         return await self._read(read)
 
-    async def pod(self, namespace: str, name: str, limit: int, cluster: str = "", uid: str = "") -> PodPage | None:
+    async def pod(self, namespace: str, name: str, limit: int, cluster: str = "", uid: str = "") -> PodRows | None:
         """The newest pod of that name, of that cluster and uid where they are given, with its `limit` latest forks; and the
         others of its name, whatever their cluster and uid."""
         named = Filter(namespace=namespace, pod=name)
 
-        def read(context: ReadContext) -> PodPage | None:
+        def read(context: ReadContext) -> PodRows | None:
             pods, in_all = find_pods(context, named, SAME_NAME, "first_seen")
             found = [pod for pod in pods if cluster in ("", pod.cluster) and uid in ("", pod.uid)]
             if not found and in_all > len(pods):
@@ -89,26 +89,26 @@ class StoreReader:
             if not found:
                 return None
             pod, *_ = found
-            return _pod_page(context, pod, [other for other in pods if other != pod], limit)
+            return _pod_rows(context, pod, [other for other in pods if other != pod], limit)
 
         return await self._read(read)
 
-    async def pod_by_id(self, pod: int, limit: int) -> PodPage | None:
-        def read(context: ReadContext) -> PodPage | None:
+    async def pod_by_id(self, pod: int, limit: int) -> PodRows | None:
+        def read(context: ReadContext) -> PodRows | None:
             found = pod_row(context, pod)
-            return None if found is None else _pod_page(context, found, [], limit)
+            return None if found is None else _pod_rows(context, found, [], limit)
 
         return await self._read(read)
 
-    async def host(self, cluster: str, node: str, limit: int) -> PodPage:
+    async def host(self, cluster: str, node: str, limit: int) -> PodRows:
         """A node's forks outside pods."""
 
-        def read(context: ReadContext) -> PodPage:
+        def read(context: ReadContext) -> PodRows:
             whole = _snapshot(context, [], 0)
             own = [key for key, one in whole.sources.items() if (one.cluster, one.node) == (cluster, node)]
             latest = latest_forks(context, own, [(cluster, "", "")], limit)
             gaps = gaps_of_pods(context, [], own, whole.sources, whole.sinks, limit)
-            return PodPage(whole.snapshot, [], latest, gaps, [])
+            return PodRows(whole.snapshot, [], latest, gaps, [])
 
         return await self._read(read)
 
@@ -162,10 +162,10 @@ def _snapshot(context: ReadContext, pods: Sequence[PodRow], in_all: int) -> Snap
     return read_snapshot(context, pods, in_all, time.time_ns() - POINTS)
 
 
-def _pod_page(context: ReadContext, pod: PodRow, others: list[PodRow], limit: int) -> PodPage:
+def _pod_rows(context: ReadContext, pod: PodRow, others: list[PodRow], limit: int) -> PodRows:
     whole = _snapshot(context, [pod], 1)
     sources = whole.of_pods()
-    return PodPage(
+    return PodRows(
         whole.snapshot,
         others,
         latest_forks(context, sources, pod_keys([pod], sources), limit),

@@ -1,6 +1,7 @@
-"""The counts of each pod, container and host, summed up from their counter sources.
+"""The entries of a list: the counts of each pod, container and host, summed up from their counter sources.
 
-A counter source counts since its program instance was loaded, so a pod's totals are the sum over its streams and containers.
+An entry is one object of the API's JSON (`PodEntry`, `ContainerEntry` in `wire.api`). A counter source counts since its
+program instance was loaded, so a pod's totals are the sum over its streams and containers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final
 
 import orjson
 
-from collector.model import NOTHING, CounterSourceRow, GapRow, LossRow, ParentRow, PodPage, PodRow, PointRow, Snapshot
+from collector.model import NOTHING, CounterSourceRow, GapRow, LossRow, ParentRow, PodRow, PodRows, PointRow, Snapshot
 from collector.views.nodes.ledger import gap_json, newest_nodes
 from collector.views.pods.missing import declared_here, missing_elsewhere, missing_here, shared_gaps
 from collector.views.pods.sandboxes import is_observable
@@ -70,7 +71,7 @@ def pod_entries(snapshot: Snapshot, now: int) -> list[PodEntry]:
     return [_pod(pod, index, now) for pod in snapshot.pods]
 
 
-def pod_detail(page: PodPage, now: int) -> PodDetail:
+def pod_detail(page: PodRows, now: int) -> PodDetail:
     """One pod with its latest forks as they were sent, its storms and gaps, and the pods that had its name with another uid."""
     index = _Index(page.snapshot)
     (pod,) = page.snapshot.pods
@@ -108,7 +109,7 @@ def host_entries(snapshot: Snapshot, now: int) -> list[HostEntry]:
     ]
 
 
-def host_detail(page: PodPage, cluster: str, node: str, now: int) -> HostDetail | None:
+def host_detail(page: PodRows, cluster: str, node: str, now: int) -> HostDetail | None:
     """None when there are no forks outside pods."""
     shared = _Index(page.snapshot).gaps[cluster, node]
     for host in host_entries(page.snapshot, now):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from collector.model import PodPage, Span, TimelineRow
+from collector.model import PodRows, Span, TimelineRow
 from collector.views.nodes.ledger import gap_json, newest_nodes
 from collector.views.pods.missing import shared_gaps
 from collector.views.timeline.series import series, step_count, sum_lines
@@ -16,7 +16,7 @@ __all__ = ["timeline_json"]
 
 
 def timeline_json(
-    page: PodPage, identity: PodIdentity, rows: Sequence[TimelineRow], span: Span, step: int, now: int
+    page: PodRows, identity: PodIdentity, rows: Sequence[TimelineRow], span: Span, step: int, now: int
 ) -> Timeline:
     """`span` as `align` made it; `step` and `now` in ns. `gaps` are the pod's own; `node_gaps` are of its whole node, and the
     pod's share of them is not known."""

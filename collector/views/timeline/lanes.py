@@ -1,6 +1,7 @@
-"""A pod's timeline as lanes, one for each container: a table of exact counts that the page's script draws as a line.
+"""A pod's timeline as lanes: a table of exact counts that the page's script draws as a line.
 
-The script reads the table, so the table and the drawing cannot differ.
+A lane is one horizontal band of the plot: of the containers with one name, or of a host. The script reads the table, so
+table and drawing cannot differ. (`Lane` in `collector.store.received_ids` is something else: a series of ids.)
 """
 
 from __future__ import annotations

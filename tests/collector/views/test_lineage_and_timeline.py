@@ -4,7 +4,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.model import LedgerRows, PairRow, PodPage, PodRow, Snapshot, Span, TaskRow, TimelineRow
+from collector.model import LedgerRows, PairRow, PodRow, PodRows, Snapshot, Span, TaskRow, TimelineRow
 from collector.views.lineage.forest import MAX_DEPTH, forest
 from collector.views.lineage.name_pairs import pairs_json
 from collector.views.pods.pod_timeline import timeline_json
@@ -144,7 +144,7 @@ def test_totals_are_the_sum_of_the_containers():
     rows = [row("1", 0, 5), row("2", 0, 7), row(None, 20, 1, None, lost=4)]
     identity = {"cluster": "demo", "pod_uid": "uid", "others": 0, "observable": True}
     span = Span(0, 30 * SECOND)
-    timeline = timeline_json(PodPage(snapshot, [], [], [], []), identity, rows, span, 10 * SECOND, 40 * SECOND)
+    timeline = timeline_json(PodRows(snapshot, [], [], [], []), identity, rows, span, 10 * SECOND, 40 * SECOND)
     assert timeline["totals"]["processes"] == [12, None, 1] and timeline["totals"]["lost"] == [0, None, 4]
     assert timeline["step_s"] == 10 and timeline["to"] == "1970-01-01T00:00:30.000000000Z"
     assert [line["container"] for line in timeline["containers"]] == ["2", "1", None]
