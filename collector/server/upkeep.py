@@ -26,7 +26,10 @@ _log = logging.getLogger(__name__)
 
 
 def add_routes(app: web.Application) -> None:
-    sizes, check = SharedResult(app[READER].sizes, SIZES_S), SharedResult(app[STORE].check, READY_S)
+    async def check_store() -> None:
+        await app[STORE].check()
+
+    sizes, check = SharedResult(app[READER].sizes, SIZES_S), SharedResult(check_store, READY_S)
 
     async def metrics(request: web.Request) -> web.Response:
         return _metrics(request, await sizes.get())
