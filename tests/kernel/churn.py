@@ -282,7 +282,7 @@ class Node:
         if pod.uid not in present:
             return
         if pod.leaves == "while-events-wait" and plan.number not in self.announced:
-            self._cluster.replace_pod(pod_objects.leaving(present[pod.uid], _now()))
+            self._cluster.replace_pod(pod_objects.being_deleted(present[pod.uid], _now()))
         elif plan.number in self.announced:
             self._cluster.container_terminated(pod.uid, str(plan.name), 0, plan.id)
 

@@ -48,7 +48,7 @@ class SinkScene:
         made = [f"{self.stream}.0.{fork.sequence}" for fork in forks]
         self.ids += made
         self.sink.emit_forks(self.stream, forks, 0.0)
-        self.sink.close()
+        self.sink.close_batch()
         return made
 
     @property
