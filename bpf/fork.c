@@ -2,179 +2,22 @@
 /*
  * The BPF programs that capture forks: each fork is counted, then written to a ring buffer.
  *
- * BCC compiles this file on the node, without kernel headers. The offsets of the kernel's structures are passed as
- * -D OFF_<struct>__<member>, read from the running kernel's BTF (agent/kernel/offsets.py). README.md beside this file lists
- * tracepoints, fields, the oldest kernel and the capabilities. agent/kernel/records.py declares the same structs for the
- * reader; a test compares the two.
+ * BCC compiles this file on the node, without kernel headers. It rewrites map operations in this file only, not in the headers:
+ * every function that uses a map is here. README.md lists tracepoints, fields, the oldest kernel and the capabilities.
  *
  * These programs know cgroups. User space decides which pod a cgroup belongs to.
  */
 #include <linux/types.h>
 
-#define UNKNOWN_32 0xffffffffu	/* no pid, uid or gid has this number */
-#define UNKNOWN_64 0xffffffffffffffffull
+#include "fill.h"
+#include "maps.h"
+#include "read.h"
+#include "records.h"
 
-#define CHAIN 8			/* pid namespaces nest up to 32 deep; a chain of more than 8 numbers is truncated */
-#define BELOW 7			/* numbers below the host's, which is child.tid */
 #define SECOND 1000000000ull
 #define STORM_HOLD (5 * SECOND)	/* a storm ends when its pod was below the limit for this long */
-#define COMM 16			/* TASK_COMM_LEN */
-#define PATH 960		/* bytes of a cgroup path; a longer one is cut off */
 
-enum task_kind { PROCESS = 0, THREAD = 1 };
-enum cgroup_event_kind { CREATED = 1, REMOVED = 2, ATTACHED = 3 };
-
-/* Written by user space, always whole. */
-struct config {
-	u64 enabled;		/* 0: count and send nothing (between attach and start) */
-	u64 threads;		/* 1: a thread is sent as an event too; it is counted either way */
-	u64 storm_limit;	/* events of one pod in a second; more are only counted. 0: no limit */
-	u64 alive_until;	/* boottime, ns: extended by a running agent. Later forks are only counted, as `orphaned` */
-};
-
-/* The cgroup whose counters count a cgroup's forks, and the pod whose storm limit applies. User space tracks the directories of
- * pods; cgroups created below inherit. So a container cannot escape its limit, or fill the counters' map, by creating cgroups. */
-struct cgroup_attribution {
-	u64 counted_in;		/* the container's cgroup id; the pod's own for what runs beside its containers */
-	u64 pod;		/* the pod's cgroup id */
-	u64 is_pod;		/* 1: the pod's own directory, whose children are containers */
-};
-
-/* One pod's events in the current second. Used to apply the limit only: reports use the cgroup counters. */
-struct storm {
-	u64 second;
-	u64 count;
-	u64 over;		/* boottime, ns, of the last event above the limit; 0: never */
-	u64 since;		/* boottime, ns: start of the storm that `over` belongs to */
-};
-
-/* Exact and monotonic; counted before a fork can be dropped. processes + threads = emitted + filtered + suppressed + lost. */
-struct cgroup_counters {
-	u64 processes;
-	u64 threads;
-	u64 emitted;		/* written to the ring */
-	u64 filtered;		/* threads, unless config.threads is 1 */
-	u64 suppressed;		/* above the storm limit */
-	u64 lost;		/* the ring was full */
-	u64 entered;		/* processes attached to the cgroup after their fork (named as on the wire) */
-};
-
-/* Per CPU; no other CPU writes here. */
-struct cpu_counters {
-	u64 sequence;		/* the next fork's number; lost forks have numbers, too */
-	u64 newtasks;		/* all new tasks, including those without sched_process_fork */
-	u64 unpaired;		/* forks whose task_newtask came before the start */
-	u64 cgroup_events;	/* cgroups created, removed or attached to ... */
-	u64 cgroup_events_lost;	/* ... and dropped because their ring was full: user space walks the hierarchy again */
-	u64 orphaned;		/* forks while no agent was running: counted here and nowhere else */
-};
-
-/* Passes clone's flags from task_newtask to sched_process_fork: both run in the parent, one after the other. */
-struct new_task {
-	u64 task;
-	u64 flags;
-};
-
-struct task {
-	u32 tid, ns_tid, pid, ns_pid;
-	u64 start;		/* start_boottime, ns */
-};
-
-/* 248 bytes, 256 with the ring's header: a power of two, so no record crosses the ring's end. The part from `parent` on is
- * equal for all forks of one task: the reader decodes it once per task. */
-struct fork_record {
-	u64 sequence;
-	u64 time;		/* boottime, ns */
-	u64 cgroup;		/* the child's */
-	u64 parent_cgroup;
-	struct task child;
-	u32 chain[BELOW];	/* the child's number in each pid namespace below the host's, which is child.tid */
-	u16 cpu;
-	u8 levels;		/* numbers in the whole chain, the host's included */
-	u8 kind;
-	u64 counted_in;		/* the cgroup whose counters it is in; 0: `other` */
-
-	struct task parent;
-	struct task parent_process;
-	struct task leader;	/* a thread's; all zero for a process, which is its own leader */
-	u64 flags;
-	char comm[COMM];
-	char parent_comm[COMM];
-	u32 uid, gid;
-	u32 ns_pid, ns_mnt, ns_net, ns_user, ns_uts, ns_ipc, ns_cgroup;
-	u32 unused;
-};
-
-/* 1016 bytes, 1024 with the ring's header. */
-struct cgroup_event {
-	u64 cgroup;
-	u64 parent;
-	u64 time;
-	u32 kind;
-	u32 length;		/* of the path, its NUL included; PATH means cut off */
-	u64 sequence;		/* of this CPU's cgroup events */
-	u64 start;		/* ATTACHED: start_boottime of the attached task; unique together with its tid */
-	u32 tid;
-	u32 unused;
-	char path[PATH];
-};
-
-BPF_ARRAY(config, struct config, 1);
-BPF_RINGBUF_OUTPUT(forks, RING_PAGES);
-BPF_RINGBUF_OUTPUT(cgroup_events, CGROUP_EVENT_PAGES);
-BPF_TABLE("hash", u64, struct cgroup_counters, cgroup_counters, MAX_CGROUPS);	/* key 0: `other`, used when the map is full */
-BPF_PERCPU_ARRAY(cpu_counters, struct cpu_counters, 1);
-BPF_TABLE("lru_hash", u32, struct new_task, new_tasks, 16384);
-BPF_TABLE("hash", u64, struct cgroup_attribution, cgroup_attributions, MAX_CGROUPS);
-BPF_TABLE("hash", u64, struct storm, storms, MAX_PODS);
-
-#define READ(to, base, offset) bpf_probe_read_kernel(&(to), sizeof(to), (void *)((base) + (offset)))
 #define COUNT(number) __sync_fetch_and_add(&(number), 1)
-
-/* A field that cannot be read is unknown, never 0. */
-#define READ_OR(to, base, offset, unknown) do { \
-	if (!(base) || READ(to, base, offset)) \
-		(to) = (unknown); \
-} while (0)
-
-static __always_inline u64 follow(u64 base, u64 offset)
-{
-	u64 to = 0;
-
-	if (base)
-		READ(to, base, offset);
-	return to;
-}
-
-/* Call it for the chosen hierarchy only: ids are unique within one hierarchy. */
-static __always_inline u64 cgroup_id(u64 cgroup)
-{
-	u64 id = 0;
-	u64 node = follow(cgroup, OFF_cgroup__kn);
-
-	if (node)
-		READ(id, node, OFF_kernfs_node__id);
-	return id;
-}
-
-static __always_inline u64 cgroup_of(u64 task)
-{
-	u64 set = follow(task, OFF_task_struct__cgroups);
-#ifdef SUBSYS	/* cgroup v1: the hierarchy that this controller is mounted in */
-	return cgroup_id(follow(follow(set, OFF_css_set__subsys + 8 * SUBSYS), OFF_cgroup_subsys_state__cgroup));
-#else
-	return cgroup_id(follow(set, OFF_css_set__dfl_cgrp));
-#endif
-}
-
-static __always_inline bool is_chosen(u64 cgroup)
-{
-	u32 id = UNKNOWN_32;
-	u64 root = follow(cgroup, OFF_cgroup__root);
-
-	READ_OR(id, root, OFF_cgroup_root__hierarchy_id, UNKNOWN_32);
-	return id == HIERARCHY;
-}
 
 /* The cgroup's counters, created if needed. When the map is full they are those of `other`, and `cgroup` becomes 0: every fork
  * is counted somewhere. */
@@ -192,9 +35,10 @@ static __always_inline struct cgroup_counters *counters_of(u64 *cgroup)
 	return cgroup_counters.lookup(cgroup);
 }
 
-/* Whether this event exceeds the pod's storm limit. CPUs that begin a second at the same time may reset some of each other's
- * counts: the limit is approximate, the cgroup counters are exact. */
-static __always_inline bool exceeds_limit(u64 pod, u64 limit, u64 now)
+/* Whether this event of the pod is suppressed: it exceeds the storm limit, or it comes within STORM_HOLD of the last event that
+ * did, while the pod is below the limit. CPUs that begin a second at the same time may reset some of each other's counts: the
+ * limit is approximate, the cgroup counters are exact. */
+static __always_inline bool is_suppressed(u64 pod, u64 limit, u64 now)
 {
 	struct storm fresh = {}, *storm = storms.lookup(&pod);
 	u64 second = now / SECOND;
@@ -219,94 +63,12 @@ static __always_inline bool exceeds_limit(u64 pod, u64 limit, u64 now)
 	return storm->over && (s64)(now - storm->over) <= (s64)STORM_HOLD;
 }
 
-/* The task's number in its innermost pid namespace. */
-static __always_inline u32 innermost_number(u64 task)
-{
-	u32 level = 0, number = UNKNOWN_32;
-	u64 pid = follow(task, OFF_task_struct__thread_pid);	/* NULL in a task that is being reaped */
-
-	if (!pid || READ(level, pid, OFF_pid__level))
-		return UNKNOWN_32;
-	level &= 63;
-	READ_OR(number, pid, OFF_pid__numbers + (u64)level * SIZE_upid + OFF_upid__nr, UNKNOWN_32);
-	return number;
-}
-
-static __always_inline void fill_task(struct task *to, u64 task, u64 leader)
-{
-	READ_OR(to->tid, task, OFF_task_struct__pid, UNKNOWN_32);
-	READ_OR(to->pid, task, OFF_task_struct__tgid, UNKNOWN_32);
-	READ_OR(to->start, task, OFF_task_struct__start_boottime, UNKNOWN_64);
-	to->ns_tid = innermost_number(task);
-	to->ns_pid = leader == task ? to->ns_tid : innermost_number(leader);
-}
-
-static __always_inline u32 inum(u64 ns, u64 offset)
-{
-	u32 number = 0;		/* no namespace has the number 0 */
-
-	if (ns)
-		READ(number, ns, offset + OFF_ns_common__inum);
-	return number;
-}
-
-static __always_inline void fill_comm(char *to, u64 task)
-{
-	if (bpf_probe_read_kernel(to, COMM, (void *)(task + OFF_task_struct__comm)))
-		__builtin_memset(to, 0xff, COMM);	/* unknown: a comm that was read ends with NUL */
-}
-
-static __always_inline void fill_fork(struct fork_record *to, u64 parent, u64 child)
-{
-	u64 leader = follow(child, OFF_task_struct__group_leader);
-	u64 parent_leader = follow(parent, OFF_task_struct__group_leader);
-	u64 process = follow(follow(leader, OFF_task_struct__real_parent), OFF_task_struct__group_leader);
-	u64 cred = follow(child, OFF_task_struct__cred);
-	u64 proxy = follow(child, OFF_task_struct__nsproxy);
-	u64 pid = follow(child, OFF_task_struct__thread_pid);
-	u64 pid_ns = 0;
-	u32 level = 0;
-
-	fill_task(&to->child, child, leader);
-	fill_task(&to->parent, parent, parent_leader);
-	fill_task(&to->parent_process, process, process);
-	if (leader == child)
-		__builtin_memset(&to->leader, 0, sizeof(to->leader));
-	else
-		fill_task(&to->leader, leader, leader);
-
-	__builtin_memset(to->chain, 0, sizeof(to->chain));
-	to->levels = 0;
-	if (pid && !READ(level, pid, OFF_pid__level)) {
-		level &= 63;
-		to->levels = level + 1;
-#pragma unroll
-		for (u32 i = 1; i < CHAIN; i++)
-			if (i <= level)
-				READ_OR(to->chain[i - 1], pid, OFF_pid__numbers + (u64)i * SIZE_upid + OFF_upid__nr, UNKNOWN_32);
-		pid_ns = follow(pid, OFF_pid__numbers + (u64)level * SIZE_upid + OFF_upid__ns);
-	}
-
-	fill_comm(to->comm, child);
-	fill_comm(to->parent_comm, parent);
-	READ_OR(to->uid, cred, OFF_cred__euid, UNKNOWN_32);
-	READ_OR(to->gid, cred, OFF_cred__egid, UNKNOWN_32);
-
-	to->ns_pid = inum(pid_ns, OFF_pid_namespace__ns);
-	to->ns_mnt = inum(follow(proxy, OFF_nsproxy__mnt_ns), OFF_mnt_namespace__ns);
-	to->ns_net = inum(follow(proxy, OFF_nsproxy__net_ns), OFF_net__ns);
-	to->ns_user = inum(follow(cred, OFF_cred__user_ns), OFF_user_namespace__ns);
-	to->ns_uts = inum(follow(proxy, OFF_nsproxy__uts_ns), OFF_uts_namespace__ns);
-	to->ns_ipc = inum(follow(proxy, OFF_nsproxy__ipc_ns), OFF_ipc_namespace__ns);
-	to->ns_cgroup = inum(follow(proxy, OFF_nsproxy__cgroup_ns), OFF_cgroup_namespace__ns);
-}
-
 static __always_inline struct config *enabled_config(void)
 {
 	u32 first = 0;
-	struct config *now = config.lookup(&first);
+	struct config *cfg = config.lookup(&first);
 
-	return now && now->enabled ? now : 0;
+	return cfg && cfg->enabled ? cfg : 0;
 }
 
 /* args: struct task_struct *task, unsigned long clone_flags. Called for every new task, including those without
@@ -316,9 +78,9 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 	u32 first = 0, tid = bpf_get_current_pid_tgid();
 	struct new_task new_task = { .task = ctx->args[0], .flags = ctx->args[1] };
 	struct cpu_counters *cpu = cpu_counters.lookup(&first);
-	struct config *now = enabled_config();
+	struct config *cfg = enabled_config();
 
-	if (!cpu || !now || bpf_ktime_get_boot_ns() > now->alive_until)
+	if (!cpu || !cfg || bpf_ktime_get_boot_ns() > cfg->alive_until)
 		return 0;
 	cpu->newtasks++;
 	new_tasks.update(&tid, &new_task);
@@ -330,7 +92,7 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 first = 0, tid = bpf_get_current_pid_tgid(), pid = 0, tgid = 0;
 	u64 parent = ctx->args[0], child = ctx->args[1], cgroup, counted_in, pod = 0, sequence, flags = UNKNOWN_64, time;
-	struct config *now = enabled_config();
+	struct config *cfg = enabled_config();
 	struct cgroup_attribution *attribution;
 	struct cpu_counters *cpu = cpu_counters.lookup(&first);
 	struct cgroup_counters *counters;
@@ -338,7 +100,7 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 	struct new_task *new_task;
 	bool thread;
 
-	if (!now || !cpu)
+	if (!cfg || !cpu)
 		return 0;
 
 	time = bpf_ktime_get_boot_ns();
@@ -349,7 +111,7 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 	} else {
 		cpu->unpaired++;
 	}
-	if (time > now->alive_until) {
+	if (time > cfg->alive_until) {
 		cpu->orphaned++;
 		return 0;
 	}
@@ -373,12 +135,12 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 	else
 		COUNT(counters->processes);
 
-	if (thread && !now->threads) {
+	if (thread && !cfg->threads) {
 		COUNT(counters->filtered);
 		return 0;
 	}
 
-	if (pod && now->storm_limit && exceeds_limit(pod, now->storm_limit, time)) {
+	if (pod && cfg->storm_limit && is_suppressed(pod, cfg->storm_limit, time)) {
 		COUNT(counters->suppressed);
 		return 0;
 	}
@@ -405,15 +167,6 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 	COUNT(counters->emitted);
 	forks.ringbuf_submit(record, BPF_RB_NO_WAKEUP);	/* the reader polls */
 	return 0;
-}
-
-static __always_inline u64 parent_id(u64 cgroup)
-{
-	u64 id = 0, node = follow(follow(cgroup, OFF_cgroup__kn), OFF_kernfs_node__parent);
-
-	if (node)
-		READ(id, node, OFF_kernfs_node__id);
-	return id;
 }
 
 static __always_inline int emit_cgroup_event(u64 cgroup, u64 path, u64 task, u32 kind)
@@ -487,12 +240,12 @@ int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx)
  * space name the container in the fork's event. */
 int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct config *now = enabled_config();
+	struct config *cfg = enabled_config();
 	struct cgroup_attribution *attribution;
 	struct cgroup_counters *counters;
 	u64 counted_in;
 
-	if (!now || bpf_ktime_get_boot_ns() > now->alive_until || !is_chosen(ctx->args[0]))
+	if (!cfg || bpf_ktime_get_boot_ns() > cfg->alive_until || !is_chosen(ctx->args[0]))
 		return 0;
 	counted_in = cgroup_id(ctx->args[0]);
 	attribution = cgroup_attributions.lookup(&counted_in);
@@ -503,9 +256,3 @@ int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 		COUNT(counters->entered);
 	return emit_cgroup_event(ctx->args[0], ctx->args[1], ctx->args[2], ATTACHED);
 }
-
-/* The sizes of agent/kernel/records.py. */
-_Static_assert(sizeof(struct fork_record) == 248, "FORK_SLOT is 256");
-_Static_assert(sizeof(struct cgroup_event) == 1016, "CGROUP_EVENT_SLOT is 1024");
-_Static_assert(sizeof(struct cgroup_counters) == 56 && sizeof(struct cpu_counters) == 48, "seven and six counters");
-_Static_assert(sizeof(struct config) == 32 && sizeof(struct cgroup_attribution) == 24 && sizeof(struct storm) == 32, "map values");

@@ -52,7 +52,7 @@ class BuildOptions:
 
 
 def sources() -> Path:
-    """The folder with fork.c: beside the packages in a checkout, inside the package when installed."""
+    """The folder with fork.c and its headers: beside the packages in a checkout, inside the package when installed."""
     installed = Path(__file__).parents[1] / "bpf"
     return installed if installed.is_dir() else Path(__file__).parents[2] / "bpf"
 
@@ -64,7 +64,7 @@ def compute_fingerprint(options: BuildOptions) -> str:
     folder = sources()
     for file in (
         folder / "fork.c",
-        *sorted((folder / "include").rglob("*.h")),
+        *sorted(folder.rglob("*.h")),
         *(Path(__file__).with_name(one) for one in _MAKERS),
     ):
         digest.update(file.read_bytes())
@@ -127,15 +127,15 @@ def load(options: BuildOptions, *, dispatcher: bool) -> tuple[dict[str, int], ob
     except (ImportError, AttributeError) as error:
         raise Refused("bcc", f"this Python has no BCC ({error}): it is the distribution's package, not PyPI's `bcc`") from error
     raw_tracepoint = compile_source.RAW_TRACEPOINT
-    include = f"-I{folder / 'include'}"
+    cflags += [f"-I{folder}", f"-I{folder / 'include'}"]
     try:
-        programs = compile_source(text=(folder / "fork.c").read_bytes(), cflags=[*cflags, include])
+        programs = compile_source(text=(folder / "fork.c").read_bytes(), cflags=cflags)
         descriptors = {pin: programs.get_table(name.encode()).map_fd for name, pin in MAP_PINS.items()}
         for _, function in TRACEPOINTS:
             descriptors[f"program-{function}"] = programs.load_func(function.encode(), raw_tracepoint).fd
         alive = [programs]
         if dispatcher:
-            attached = compile_source(text=(folder / "dispatch.c").read_bytes(), cflags=[*cflags, include])
+            attached = compile_source(text=(folder / "dispatch.c").read_bytes(), cflags=cflags)
             descriptors |= {f"dispatch-{name}": attached.get_table(name.encode()).map_fd for name in DISPATCHER_MAPS}
             for number, (tracepoint, _) in enumerate(TRACEPOINTS):
                 program = attached.load_func(f"tracepoint_{number}".encode(), raw_tracepoint)

@@ -79,7 +79,7 @@ class Snapshot:
 
 
 class _Config(NamedTuple):
-    """bpf/fork.c's struct config."""
+    """bpf/records.h's struct config."""
 
     enabled: int
     threads: int

@@ -1,6 +1,6 @@
-"""The structs of bpf/fork.c, for the reader. Byte order is the machine's; sizes in bytes.
+"""The structs of bpf/records.h, for the reader. Byte order is the machine's; sizes in bytes.
 
-fork.c asserts the same sizes when it is compiled, and a test compares every field with its text.
+records.h asserts the same sizes when it is compiled, and a test compares every field with its text.
 """
 
 from __future__ import annotations

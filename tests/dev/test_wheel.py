@@ -25,7 +25,9 @@ def test_a_wheel_holds_one_image_s_packages(tmp_path: Path, image: str, packages
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == packages
-    assert ("agent/bpf/fork.c" in names) == (image == "agent")
+    sources = {f"agent/bpf/{file.relative_to(ROOT / 'bpf')}" for file in (ROOT / "bpf").rglob("*.[ch]")}
+    assert "agent/bpf/fork.c" in sources
+    assert sources & set(names) == (sources if image == "agent" else set())
     assert ("cli/top/app.py" in names) == (image == "collector")
     assert not [name for name in names if "__pycache__" in name]
 

@@ -1,4 +1,4 @@
-"""The reader's structs, compared with the text of bpf/fork.c: each field is where the C compiler puts it."""
+"""The reader's structs, compared with the text of the BPF programs: each field is where the C compiler puts it."""
 
 import ctypes
 import re
@@ -10,7 +10,8 @@ import pytest
 from agent import model
 from agent.kernel import records
 
-SOURCE = (Path(__file__).parents[3] / "bpf/fork.c").read_text()
+BPF = Path(__file__).parents[3] / "bpf"
+SOURCE = "".join(file.read_text() for file in sorted([BPF / "fork.c", *BPF.glob("*.h")]))
 NUMBERS = {name: int(value) for name, value in re.findall(r"^#define (\w+)\s+(\d+)\b", SOURCE, re.MULTILINE)}
 PLAIN = {"u8": ctypes.c_uint8, "u16": ctypes.c_uint16, "u32": ctypes.c_uint32, "u64": ctypes.c_uint64, "char": ctypes.c_ubyte}
 

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The programs' maps and ring buffers. */
+#pragma once
+#include "records.h"
+
+/* Passes clone's flags from task_newtask to sched_process_fork: both run in the parent, one after the other. */
+struct new_task {
+	u64 task;
+	u64 flags;
+};
+
+BPF_ARRAY(config, struct config, 1);
+BPF_RINGBUF_OUTPUT(forks, RING_PAGES);
+BPF_RINGBUF_OUTPUT(cgroup_events, CGROUP_EVENT_PAGES);
+BPF_TABLE("hash", u64, struct cgroup_counters, cgroup_counters, MAX_CGROUPS);	/* key 0: `other`, used when the map is full */
+BPF_PERCPU_ARRAY(cpu_counters, struct cpu_counters, 1);
+BPF_TABLE("lru_hash", u32, struct new_task, new_tasks, 16384);
+BPF_TABLE("hash", u64, struct cgroup_attribution, cgroup_attributions, MAX_CGROUPS);
+BPF_TABLE("hash", u64, struct storm, storms, MAX_PODS);

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Reads the kernel's structures, at the offsets from its BTF (agent/kernel/offsets.py): -D OFF_<struct>__<member>. */
+#pragma once
+#include "records.h"
+
+#define READ(to, base, offset) bpf_probe_read_kernel(&(to), sizeof(to), (void *)((base) + (offset)))
+
+/* A field that cannot be read is unknown, never 0. */
+#define READ_OR(to, base, offset, unknown) do { \
+	if (!(base) || READ(to, base, offset)) \
+		(to) = (unknown); \
+} while (0)
+
+static __always_inline u64 follow(u64 base, u64 offset)
+{
+	u64 to = 0;
+
+	if (base)
+		READ(to, base, offset);
+	return to;
+}
+
+/* Call it for the chosen hierarchy only: ids are unique within one hierarchy. */
+static __always_inline u64 cgroup_id(u64 cgroup)
+{
+	u64 id = 0;
+	u64 node = follow(cgroup, OFF_cgroup__kn);
+
+	if (node)
+		READ(id, node, OFF_kernfs_node__id);
+	return id;
+}
+
+static __always_inline u64 cgroup_of(u64 task)
+{
+	u64 set = follow(task, OFF_task_struct__cgroups);
+#ifdef SUBSYS	/* cgroup v1: the hierarchy that this controller is mounted in */
+	return cgroup_id(follow(follow(set, OFF_css_set__subsys + 8 * SUBSYS), OFF_cgroup_subsys_state__cgroup));
+#else
+	return cgroup_id(follow(set, OFF_css_set__dfl_cgrp));
+#endif
+}
+
+static __always_inline bool is_chosen(u64 cgroup)
+{
+	u32 id = UNKNOWN_32;
+	u64 root = follow(cgroup, OFF_cgroup__root);
+
+	READ_OR(id, root, OFF_cgroup_root__hierarchy_id, UNKNOWN_32);
+	return id == HIERARCHY;
+}
+
+static __always_inline u64 parent_id(u64 cgroup)
+{
+	u64 id = 0, node = follow(follow(cgroup, OFF_cgroup__kn), OFF_kernfs_node__parent);
+
+	if (node)
+		READ(id, node, OFF_kernfs_node__id);
+	return id;
+}
+
+/* The task's number in its innermost pid namespace. */
+static __always_inline u32 innermost_number(u64 task)
+{
+	u32 level = 0, number = UNKNOWN_32;
+	u64 pid = follow(task, OFF_task_struct__thread_pid);	/* NULL in a task that is being reaped */
+
+	if (!pid || READ(level, pid, OFF_pid__level))
+		return UNKNOWN_32;
+	level &= 63;
+	READ_OR(number, pid, OFF_pid__numbers + (u64)level * SIZE_upid + OFF_upid__nr, UNKNOWN_32);
+	return number;
+}
+
+static __always_inline u32 inum(u64 ns, u64 offset)
+{
+	u32 number = 0;		/* no namespace has the number 0 */
+
+	if (ns)
+		READ(number, ns, offset + OFF_ns_common__inum);
+	return number;
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The structs and constants that user space needs too. agent/kernel/records.py declares the same; a test compares the two. */
+#pragma once
+#include <linux/types.h>
+
+#define UNKNOWN_32 0xffffffffu	/* no pid, uid or gid has this number */
+#define UNKNOWN_64 0xffffffffffffffffull
+
+#define CHAIN 8			/* pid namespaces nest up to 32 deep; a chain of more than 8 numbers is truncated */
+#define BELOW 7			/* numbers below the host's, which is child.tid */
+#define COMM 16			/* TASK_COMM_LEN */
+#define PATH 960		/* bytes of a cgroup path; a longer one is cut off */
+
+enum task_kind { PROCESS = 0, THREAD = 1 };
+enum cgroup_event_kind { CREATED = 1, REMOVED = 2, ATTACHED = 3 };
+
+/* Written by user space, always whole. */
+struct config {
+	u64 enabled;		/* 0: count and send nothing (between attach and start) */
+	u64 threads;		/* 1: a thread is sent as an event too; it is counted either way */
+	u64 storm_limit;	/* events of one pod in a second; more are only counted. 0: no limit */
+	u64 alive_until;	/* boottime, ns: extended by a running agent. Later forks are only counted, as `orphaned` */
+};
+
+/* The cgroup whose counters count a cgroup's forks, and the pod whose storm limit applies. User space tracks the directories of
+ * pods; cgroups created below inherit. So a container cannot escape its limit, or fill the counters' map, by creating cgroups. */
+struct cgroup_attribution {
+	u64 counted_in;		/* the container's cgroup id; the pod's own for what runs beside its containers */
+	u64 pod;		/* the pod's cgroup id */
+	u64 is_pod;		/* 1: the pod's own directory, whose children are containers */
+};
+
+/* One pod's events in the current second. Used to apply the limit only: reports use the cgroup counters. */
+struct storm {
+	u64 second;
+	u64 count;
+	u64 over;		/* boottime, ns, of the last event above the limit; 0: never */
+	u64 since;		/* boottime, ns: start of the storm that `over` belongs to */
+};
+
+/* Exact and monotonic; counted before a fork can be dropped. processes + threads = emitted + filtered + suppressed + lost. */
+struct cgroup_counters {
+	u64 processes;
+	u64 threads;
+	u64 emitted;		/* written to the ring */
+	u64 filtered;		/* threads, unless config.threads is 1 */
+	u64 suppressed;		/* above the storm limit */
+	u64 lost;		/* the ring was full */
+	u64 entered;		/* processes attached to the cgroup after their fork (named as on the wire) */
+};
+
+/* Per CPU; no other CPU writes here. */
+struct cpu_counters {
+	u64 sequence;		/* the next fork's number; lost forks have numbers, too */
+	u64 newtasks;		/* all new tasks, including those without sched_process_fork */
+	u64 unpaired;		/* forks whose task_newtask came before the start */
+	u64 cgroup_events;	/* cgroups created, removed or attached to ... */
+	u64 cgroup_events_lost;	/* ... and dropped because their ring was full: user space walks the hierarchy again */
+	u64 orphaned;		/* forks while no agent was running: counted here and nowhere else */
+};
+
+struct task {
+	u32 tid, ns_tid, pid, ns_pid;
+	u64 start;		/* start_boottime, ns */
+};
+
+/* 248 bytes, 256 with the ring's header: a power of two, so no record crosses the ring's end. The part from `parent` on is
+ * equal for all forks of one task: the reader decodes it once per task. */
+struct fork_record {
+	u64 sequence;
+	u64 time;		/* boottime, ns */
+	u64 cgroup;		/* the child's */
+	u64 parent_cgroup;
+	struct task child;
+	u32 chain[BELOW];	/* the child's number in each pid namespace below the host's, which is child.tid */
+	u16 cpu;
+	u8 levels;		/* numbers in the whole chain, the host's included */
+	u8 kind;
+	u64 counted_in;		/* the cgroup whose counters it is in; 0: `other` */
+
+	struct task parent;
+	struct task parent_process;
+	struct task leader;	/* a thread's; all zero for a process, which is its own leader */
+	u64 flags;
+	char comm[COMM];
+	char parent_comm[COMM];
+	u32 uid, gid;
+	u32 ns_pid, ns_mnt, ns_net, ns_user, ns_uts, ns_ipc, ns_cgroup;
+	u32 unused;
+};
+
+/* 1016 bytes, 1024 with the ring's header. */
+struct cgroup_event {
+	u64 cgroup;
+	u64 parent;
+	u64 time;
+	u32 kind;
+	u32 length;		/* of the path, its NUL included; PATH means cut off */
+	u64 sequence;		/* of this CPU's cgroup events */
+	u64 start;		/* ATTACHED: start_boottime of the attached task; unique together with its tid */
+	u32 tid;
+	u32 unused;
+	char path[PATH];
+};
+
+/* The sizes of agent/kernel/records.py. */
+_Static_assert(sizeof(struct fork_record) == 248, "FORK_SLOT is 256");
+_Static_assert(sizeof(struct cgroup_event) == 1016, "CGROUP_EVENT_SLOT is 1024");
+_Static_assert(sizeof(struct cgroup_counters) == 56 && sizeof(struct cpu_counters) == 48, "seven and six counters");
+_Static_assert(sizeof(struct config) == 32 && sizeof(struct cgroup_attribution) == 24 && sizeof(struct storm) == 32, "map values");
