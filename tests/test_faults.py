@@ -32,7 +32,7 @@ async def receiver():
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.address = runner.addresses[0][:2]
+    receiver.address = runner.addresses[0][:2]  # type: ignore[attr-defined]
     yield receiver
     await runner.cleanup()
 

@@ -38,8 +38,8 @@ def node(tmp_path):
         metadata_cache.pods.put(pod_of(a_pod(name, runtime_class)))
         metadata_cache.apply_cgroup_events([change(CREATED, number, name)], FakeTracker())
 
-    metadata_cache.start = start
-    metadata_cache.end = lambda number, name: metadata_cache.apply_cgroup_events([change(REMOVED, number, name)], FakeTracker())
+    metadata_cache.start = start  # type: ignore[attr-defined]
+    metadata_cache.end = lambda number, name: metadata_cache.apply_cgroup_events([change(REMOVED, number, name)], FakeTracker())  # type: ignore[attr-defined]
     return metadata_cache
 
 

@@ -159,7 +159,7 @@ async def test_a_reader_that_takes_nothing_is_dropped_and_costs_no_more_than_a_s
     async with running() as client:
         monkeypatch.setattr(StoreReader, "search", endless)
         _, writer = await asyncio.open_connection(*client.url.removeprefix("http://").split(":"), limit=1024)
-        writer.transport.pause_reading()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(b"GET /v1/forks?format=ndjson HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         await client.metrics_say("forklore_collector_exports_open 1.0")
         await client.metrics_say("forklore_collector_exports_open 0.0")

@@ -307,7 +307,7 @@ async def test_a_reader_that_reads_nothing_costs_one_page_and_is_dropped(running
         flood.install(monkeypatch)
         host, port = client.url.removeprefix("http://").split(":")
         _, writer = await asyncio.open_connection(host, int(port), limit=1024)
-        writer.transport.pause_reading()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(b"GET /v1/stream?events=fork HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         await client.metrics_say("forklore_collector_streams_open 1.0")
         await client.metrics_say("forklore_collector_streams_open 0.0")

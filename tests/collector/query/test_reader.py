@@ -217,7 +217,7 @@ async def test_a_former_attribution_of_a_cgroup_does_not_count_for_that_pod(stor
     for name, forks in (("old", [1]), ("new", [2])):
         found = await StoreReader(store).pods(10, Filter(pod=name))
         assert [counter_source.stored for counter_source in found.counter_sources] == forks
-        assert {row.counter_source_id for row in (*found.parents, *found.points)} <= {
+        assert {row.counter_source_id for row in (*found.parents, *found.points)} <= {  # type: ignore[attr-defined]
             counter_source.id for counter_source in found.counter_sources
         }
     store._engine.writer.command("SYSTEM START MERGES")
