@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 __all__ = ["HOST", "NOTHING", "UNNUMBERED", "TaskCounts"]
 
 HOST: Final = -1  # in place of a cgroup's id in a counter source's key: everything of a node that is outside pods
-# Reasons of gaps whose forks never got a number and are in no counters: no capture, capture without an agent, the program was
+# Reasons of losses whose forks never got a number and are in no counters: no capture, capture without an agent, the program was
 # skipped, the kernel did not call it.
 UNNUMBERED: Final = ("restart", "orphaned", "recursion", "unseen")
 
