@@ -43,7 +43,7 @@ class Writer:
     def insert(self, batches: Sequence[tuple[CheckedBatch, str | None]], now: int) -> list[InsertCounts]:
         """Inserts all of the batches; or, when it raises, perhaps some rows of them, which do no harm. `now` in ns. With each
         batch, what its sender calls this collector. Raises ClickHouseError."""
-        streams = {event.stream for batch, _ in batches for event in _events(batch)}
+        streams = {stream for batch, _ in batches for stream in batch.streams()}
         received = max(now, self._clock)  # never back, so that a reader that continues from a moment misses nothing
         moments = 1
         try:
@@ -101,8 +101,3 @@ class Writer:
         context = self._client.create_insert_context(table)
         found = self._columns[table] = (list(context.column_names), list(context.column_types))
         return found
-
-
-def _events(batch: CheckedBatch) -> Iterable[Any]:
-    for kind in (batch.forks, batch.summaries, batch.nodes, batch.gaps, batch.storms):
-        yield from kind
