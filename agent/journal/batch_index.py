@@ -26,6 +26,8 @@ class OwningQueue(Protocol):
 
     def lose(self, entries: Sequence[QueuedBatch], reason: str) -> None: ...
 
+    def is_sending(self, entry: QueuedBatch) -> bool: ...
+
     def __iter__(self) -> Iterator[QueuedBatch]: ...
 
 
@@ -112,10 +114,12 @@ class BatchIndex:
             self._removed.add(entry.id)
 
     def drop_excess(self) -> None:
-        """Loses the oldest of the batches that are in memory only, while they take more than they may; the newest stays."""
-        while self.from_memory and self._unsaved_bytes > UNSAVED and len(self._unsaved) > 1:
-            entry = next(iter(self._unsaved.values()))
-            entry.queue.lose([entry], self.reason)
+        """Loses the oldest of the batches that are in memory only, while they take more than they may.
+
+        The newest stays, and so does what is being sent.
+        """
+        while self.from_memory and self._unsaved_bytes > UNSAVED and (excess := self._oldest_excess()):
+            excess.queue.lose([excess], self.reason)
 
     def take(self) -> tuple[list[int], list[NewBatch]]:
         """For a commit: ids that are to be deleted, batches that are to be written."""
@@ -157,6 +161,11 @@ class BatchIndex:
             entry.ready = entry.saved = entry.written = entry.id in saved
             if not entry.saved:
                 self._add_unsaved(entry)
+
+    def _oldest_excess(self) -> QueuedBatch | None:
+        newest = next(reversed(self._unsaved), None)
+        idle = (entry for entry in self._unsaved.values() if not entry.queue.is_sending(entry))
+        return next((entry for entry in idle if entry.id != newest), None)
 
     def _add_unsaved(self, entry: QueuedBatch) -> None:
         self._unsaved[entry.id] = entry

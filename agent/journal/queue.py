@@ -1,6 +1,7 @@
 """The batches that wait for one sink: in order, bounded in bytes. When there are too many, the oldest are lost, and counted.
 
-The index is in memory, a body only while it is young or being sent. Only `head` and `empty` wait.
+The batch that is being sent is not lost: the receiver may have it already. The index is in memory, a body only while it is
+young or being sent. Only `head` and `empty` wait.
 """
 
 from __future__ import annotations
@@ -76,8 +77,8 @@ class Queue:
         """Adds it as the newest. What is dropped to make space is counted in its stream's account as lost: journal_full."""
         position = self._entries[-1].position + 1 if self._entries else 0
         self._entries.append(self._add(position, batch, ready=False))
-        while self.bytes > self._most and len(self._entries) > 1:
-            self.lose([self._entries[0]], "journal_full")
+        while self.bytes > self._most and (excess := self._oldest_excess()):
+            self.lose([excess], "journal_full")
         self._batch_index.drop_excess()
         self.notify()
 
@@ -108,7 +109,7 @@ class Queue:
     ) -> bool:
         """Removes the batch that `head` returned and counts it in its stream's account; `instead` takes its place.
 
-        `delivered`: forks by cgroup; `lost`: by reason. False, and nothing is done: it was dropped since, counted as lost.
+        `delivered`: forks by cgroup; `lost`: by reason. False, and nothing is done: it is no longer the head.
         """
         if self._head is None or self._head.batch is not batch:
             return False
@@ -130,10 +131,15 @@ class Queue:
             self._emptied.clear()
             await self._emptied.wait()
 
+    def is_sending(self, entry: QueuedBatch) -> bool:
+        """Whether `head` has returned it. Its receiver may have it, so it is neither delivered nor lost yet."""
+        return self._head is not None and self._head.entry is entry
+
     def lose(self, entries: Sequence[QueuedBatch], reason: str) -> None:
         """Drops them, counted as lost."""
-        if len(entries) == 1 and self._entries[0] is entries[0]:
-            self._remove(self._entries.popleft())
+        if len(entries) == 1:  # near the head, mostly: deque.remove compares from there on
+            self._entries.remove(entries[0])
+            self._remove(entries[0])
         else:
             for entry in entries:
                 self._remove(entry)
@@ -164,6 +170,11 @@ class Queue:
         if not self._entries:
             self._emptied.set()
 
+    def _oldest_excess(self) -> QueuedBatch | None:
+        """Returns the oldest batch that may be dropped: not the one that is being sent, and not the newest."""
+        first = 1 if self._entries and self.is_sending(self._entries[0]) else 0
+        return self._entries[first] if len(self._entries) > first + 1 else None
+
     def _add(self, position: int, batch: Batch, *, ready: bool) -> QueuedBatch:
         entry = self._batch_index.add(self, position, batch, ready=ready)
         self._count(entry, 1)
@@ -171,7 +182,7 @@ class Queue:
 
     def _remove(self, entry: QueuedBatch) -> None:
         """From everything but the order, which the caller changes."""
-        if self._head is not None and self._head.entry is entry:
+        if self.is_sending(entry):
             self._head = None
         self._batch_index.remove(entry)
         self._count(entry, -1)

@@ -3,7 +3,6 @@ programs that outlive them. At each step the ledger closes; in the end each fork
 there."""
 
 import asyncio
-import logging
 import os
 import shutil
 import tempfile
@@ -25,6 +24,7 @@ from agent.lifecycle.startup import open_parts, start
 from agent.model import CREATED, CgroupEvent, Container, Pod
 from agent.settings import Settings
 from tests.agent.fakes import FakeCapture, FakeClock, FakePrograms
+from tests.silenced import silenced
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -211,9 +211,8 @@ steps = st.one_of(
 @pytest.fixture(scope="module")
 def quick():
     """Folders where a new file costs no fsync."""
-    for name in ("agent.journal", "agent.lifecycle"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with silenced("agent.journal", "agent.lifecycle"), tempfile.TemporaryDirectory(dir=memory) as folder:
         yield lambda: Path(tempfile.mkdtemp(dir=folder))
 
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import logging
 import random
 import re
 import sys
@@ -15,6 +14,7 @@ from agent.settings.sinks import BatchSettings, SinkSettings
 from dev.bench import volume
 from dev.bench.api_server import burst, virtual_time
 from dev.bench.api_server.fleet import SCENARIOS, line, run_scenario
+from tests.silenced import silenced
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
@@ -136,9 +136,9 @@ def test_a_pod_s_life_is_as_long_as_it_was_recorded(inputs):
 @pytest.mark.parametrize("scenario", [SCENARIOS[2], SCENARIOS[5]], ids=lambda one: one.name)
 def test_the_simulation_gives_the_quoted_numbers_again(scenario):
     """For the two shortest scenes; to a tenth, because another Python may draw its random numbers in another order."""
-    logging.getLogger(pod_watch_module.__name__).setLevel(logging.CRITICAL)
     random.seed(23)
-    simulated = line(scenario, virtual_time.run(run_scenario(scenario, 5000, 3, len(burst.body_of(30)))))
+    with silenced(pod_watch_module.__name__):
+        simulated = line(scenario, virtual_time.run(run_scenario(scenario, 5000, 3, len(burst.body_of(30)))))
     quoted = [one for one in TEXT.splitlines() if one[:36] == simulated[:36] and abs(len(one) - len(simulated)) < 3]
     numbers = [[float(number) for number in one[36:].replace("-", "0").split()] for one in (simulated, *quoted)]
     assert any(numbers[0] == pytest.approx(one, rel=0.1, abs=0.2) for one in numbers[1:]), simulated

@@ -1,7 +1,6 @@
 """A file that is not what was written is found, moved aside and counted; what can still be read is kept."""
 
 import asyncio
-import logging
 import os
 import random
 import shutil
@@ -428,6 +427,3 @@ async def test_noise_anywhere_in_the_closed_file_is_found_or_harmless(in_memory,
         assert len(queue) == 0  # the whole WAL is noise: as if no commit was made
     assert await journal.commit()
     await journal.close()
-
-
-logging.getLogger("agent.journal").setLevel(logging.ERROR)

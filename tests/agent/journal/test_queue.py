@@ -77,13 +77,15 @@ async def test_delivered_and_lost_forks_are_counted_in_their_streams_account(jou
     assert counts(journal.account(STREAM, "siem")) == {}
 
 
-async def test_a_batch_that_was_dropped_while_it_was_sent_cannot_be_completed(journal, queue):
+async def test_a_batch_that_is_being_sent_is_not_dropped_for_space(journal, queue):
     queue.put(a_batch("first", 90, {7: 1}))
     on_its_way = await queue.head()
     queue.put(a_batch("second", 90, {8: 1}))
-    assert not queue.complete(on_its_way, delivered=on_its_way.forks, instead=[a_batch("half")])
-    assert counts(journal.account(STREAM, "siem")) == {("lost", "journal_full"): {7: 1}}
-    assert [batch.id for batch in await drained(queue)] == ["second"]
+    queue.put(a_batch("third", 90, {9: 1}))
+    assert journal.account(STREAM, "siem").lost == {"journal_full": {8: 1}}
+    assert queue.complete(on_its_way, delivered=on_its_way.forks)
+    assert counts(journal.account(STREAM, "siem")) == {("delivered", ""): {7: 1}, ("lost", "journal_full"): {8: 1}}
+    assert [batch.id for batch in await drained(queue)] == ["third"]
 
 
 async def test_a_completed_batch_cannot_be_completed_again(journal, queue):
@@ -180,3 +182,17 @@ async def test_without_a_file_batches_are_in_memory_and_losses_are_counted(journ
     assert (await large.queue("siem").head()).id == "4"
     assert (large.trouble, large.bytes_on_disk) == (None, 0)
     await large.close()
+
+
+async def test_without_a_file_a_batch_that_is_being_sent_is_not_dropped_for_memory():
+    journal = Journal(None, {"siem": 1 << 30})
+    await journal.open()
+    queue = journal.queue("siem")
+    queue.put(a_batch("0", 4 << 20, {7: 1}))
+    on_its_way = await queue.head()
+    for number in range(1, 10):
+        queue.put(a_batch(f"{number}", 4 << 20, {8: 1}))
+    assert queue.bytes <= 32 << 20
+    assert counts(journal.account(STREAM, "siem")) == {("lost", "journal_full"): {8: 3}}
+    assert queue.complete(on_its_way, delivered=on_its_way.forks)
+    await journal.close()

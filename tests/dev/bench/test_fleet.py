@@ -3,7 +3,6 @@ dev.bench.api_server.servers.
 """
 
 import asyncio
-import logging
 import random
 from itertools import pairwise
 
@@ -15,6 +14,7 @@ from agent.attribution.pods.watch import PodWatch
 from dev.bench.api_server import burst, virtual_time
 from dev.bench.api_server.fleet import EVERY_SECOND, Scenario, cut, most, run_scenario, stop_all, stop_one
 from dev.bench.api_server.servers import LIST_SEATS, QUEUE, SEATS, Answer, ApiServers, Costs, pod_watch_uses
+from tests.silenced import silenced
 
 pytestmark = pytest.mark.slow
 
@@ -24,9 +24,8 @@ AGENTS = 300
 @pytest.fixture(autouse=True)
 def same_random_numbers():
     random.seed(23)
-    logging.getLogger(pod_watch_module.__name__).setLevel(logging.CRITICAL)
-    yield
-    logging.getLogger(pod_watch_module.__name__).setLevel(logging.NOTSET)
+    with silenced(pod_watch_module.__name__):
+        yield
 
 
 def run_agents(**scene):
