@@ -11,8 +11,11 @@ from typing import Final
 from aiohttp import web
 
 from collector.http.tokens import COOKIE, TokenFile
+from collector.model import Credential
 
-__all__ = ["Access", "Scope"]
+__all__ = ["CREDENTIAL", "Access", "Scope"]
+
+CREDENTIAL: Final = web.RequestKey("credential", Credential)  # of a request that was admitted with one
 
 USER: Final = "X-Forwarded-User"  # oauth2-proxy's own, and the usual one elsewhere
 HOPS: Final = 20  # addresses of X-Forwarded-For that are read
@@ -45,8 +48,8 @@ class Access:
     def may(self, request: web.Request, scope: Scope) -> bool:
         return not self.required or self.credential(request, scope) is not None
 
-    def credential(self, request: web.Request, scope: Scope) -> str | None:
-        """A stable name, without the secret, of the credential that allows the request; None where none does or none is needed.
+    def credential(self, request: web.Request, scope: Scope) -> Credential | None:
+        """The credential that allows the request; None where none does or none is needed.
 
         A cookie and a proxy's user are good for reading only: another site's page could send both along.
         """
@@ -55,14 +58,14 @@ class Access:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         token = token.strip()
         if scheme.lower() == "bearer" and _any(file.fits(token) for file in self._files[scope]):
-            return TokenFile.cookie(token)
+            return Credential(TokenFile.name(TokenFile.cookie(token)))
         if scope is not Scope.READ or request.method not in ("GET", "HEAD"):
             return None
         cookie = request.cookies.get(COOKIE)
         if cookie is not None and _any(file.fits_cookie(cookie) for file in self._files[Scope.READ]):
-            return cookie
+            return Credential(TokenFile.name(cookie))
         user = self.user(request)
-        return None if user is None else f"user {user}"
+        return None if user is None else Credential(f"user {user}")
 
     def fits(self, token: str) -> bool:
         """A token that is good for reading."""

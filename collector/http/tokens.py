@@ -50,6 +50,11 @@ class TokenFile:
         """Proves that the token was presented, without containing it; invalid as soon as the file has the token no more."""
         return _cookie(token.encode("utf-8", "surrogateescape")).decode()
 
+    @staticmethod
+    def name(cookie: str) -> str:
+        """Of the token that the cookie is for; neither token nor cookie can be computed from it."""
+        return f"token {hashlib.sha256(cookie.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+
     def _now(self) -> tuple[bytes, ...]:
         """The last valid ones while the file is missing or empty: a half-done rotation must lock out no user."""
         try:

@@ -12,11 +12,12 @@ from typing import Final, NamedTuple, NoReturn
 
 from aiohttp import web
 
+from collector.http.access import CREDENTIAL
 from collector.http.metrics import Metrics
 from collector.http.responses import json_response, refuse
 from collector.ingest.bodies import ENCODINGS, BodyTooLarge, InvalidBody, plain
 from collector.ingest.lines import STREAMS, MixedStreams, TooManyLines, check_lines
-from collector.model import CheckedBatch
+from collector.model import CheckedBatch, Credential
 from collector.store import InsertCounts, Store, StoreUnavailable
 from wire.batch import CONTENT_TYPE, SINK, Receipt
 
@@ -111,7 +112,8 @@ class IngestEndpoint:
         is_small = request.content_length is not None and request.content_length <= SMALL_BODY
         async with self._at_most(self._small if is_small else self._large):
             body = await self._body(request)
-            batch, counts = await self._insert(body, encoding, _sink(request.headers.get(SINK, "")))
+            sink = _sink(request.headers.get(SINK, ""))
+            batch, counts = await self._insert(body, encoding, sink, request.get(CREDENTIAL))
         if counts.accepted:
             self._on_insert()
         receipt: Receipt = {
@@ -161,7 +163,9 @@ class IngestEndpoint:
         self._metrics.bytes.labels("wire").inc(len(body))
         return bytes(body)
 
-    async def _insert(self, body: bytes, encoding: str, sink: str | None) -> tuple[CheckedBatch, InsertCounts]:
+    async def _insert(
+        self, body: bytes, encoding: str, sink: str | None, credential: Credential | None
+    ) -> tuple[CheckedBatch, InsertCounts]:
         limits = self._limits
 
         def check_body() -> CheckedBatch:
@@ -170,7 +174,7 @@ class IngestEndpoint:
             return check_lines(unpacked, limits.max_line, limits.max_lines)
 
         try:
-            return await self._store.insert(check_body, sink)
+            return await self._store.insert(check_body, sink, credential)
         except InvalidBody as error:
             refuse(400, f"the body cannot be unpacked: {error}")
         except BodyTooLarge:

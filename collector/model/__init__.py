@@ -6,6 +6,7 @@ do I/O and must not hold SQL.
 """
 
 from collector.model.counts import HOST, NOTHING, UNNUMBERED, TaskCounts
+from collector.model.credential import Credential
 from collector.model.fork_columns import ForkColumns
 from collector.model.ingested import (
     Attribution,
@@ -51,6 +52,7 @@ __all__ = [
     "CheckedSummary",
     "CounterSourceRow",
     "CpuRow",
+    "Credential",
     "Filter",
     "ForkColumns",
     "ForkQuery",

@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 
 from aiohttp import web
 
-from collector.http.access import Scope
+from collector.http.access import CREDENTIAL, Scope
 from collector.http.limits import RateLimit
 from collector.http.query_params import InvalidParameter
 from collector.http.responses import json_response, refuse
@@ -72,9 +72,12 @@ def _admit(request: web.Request) -> None:
         challenge = {"WWW-Authenticate": 'Bearer realm="forklore"'}
         _turn_away(request, "token", 401, "a token is required: Authorization: Bearer <token>", challenge)
     credential = access.credential(request, scope) if may else None
-    if credential and not authenticated(request, credential):
+    if credential is None:
+        return
+    if not authenticated(request, credential.name):
         headers = {"Connection": "close", "Retry-After": "5"}
         _turn_away(request, "connections", 429, "this token holds too many connections", headers)
+    request[CREDENTIAL] = credential
 
 
 def _rate(path: str) -> web.AppKey[RateLimit]:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from collector.model import CheckedBatch
+from collector.model import CheckedBatch, Credential
 from collector.store.commit import InsertCounts
 from collector.store.engine import Engine, StoreUnavailable, unavailable, wrong_dsn
 from collector.store.migrations import WrongDatabase, migrate, set_retention
@@ -79,10 +79,10 @@ class Store:
         return Visible(now - self._retention, until)
 
     async def insert(
-        self, check_body: Callable[[], CheckedBatch], sink: str | None = None
+        self, check_body: Callable[[], CheckedBatch], sink: str | None = None, credential: Credential | None = None
     ) -> tuple[CheckedBatch, InsertCounts]:
         """Inserts a batch; when this returns, it is committed and survives the process. `sink`: what the sender calls this
-        collector.
+        collector. `credential`: the sender's; None where none is required.
 
         `check_body` decompresses the body and checks its events. It runs on the writer's thread, because it takes as long as
         the insert and the event loop should stay free. What it raises comes through. Batches that wait are written together.
@@ -91,7 +91,7 @@ class Store:
         The counts are of what this collector knows: they may call an event new that another one inserted a moment before. It
         is in the tables once all the same.
         """
-        return await self._queue.insert(check_body, sink)
+        return await self._queue.insert(check_body, sink, credential)
 
     async def sweep(self, retention: float) -> int:
         """Applies the retention, in seconds. Gives how many forks have expired since the last sweep."""

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, TypeVar
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from collector.model import CheckedBatch
+from collector.model import CheckedBatch, Credential
 from collector.store.commit import InsertCounts
 from collector.store.engine import unavailable
 from collector.store.writer import Writer
@@ -35,6 +35,7 @@ PAUSE = 0.25  # s between commits of less; an agent that has few events posts on
 class _Waiting(NamedTuple):
     check_body: Callable[[], CheckedBatch]
     sink: str | None
+    credential: Credential | None
     answer: Future[tuple[CheckedBatch, InsertCounts]]
 
 
@@ -59,10 +60,12 @@ class WriteQueue:
         began = self._began
         return (now if began is None else min(now, began)) - 1
 
-    async def insert(self, check_body: Callable[[], CheckedBatch], sink: str | None) -> tuple[CheckedBatch, InsertCounts]:
+    async def insert(
+        self, check_body: Callable[[], CheckedBatch], sink: str | None, credential: Credential | None = None
+    ) -> tuple[CheckedBatch, InsertCounts]:
         """Checks and inserts a batch; when this returns, it is committed. Raises what `check_body` raises."""
         answer: Future[tuple[CheckedBatch, InsertCounts]] = Future()
-        self._waiting.append(_Waiting(check_body, sink, answer))
+        self._waiting.append(_Waiting(check_body, sink, credential, answer))
         self._thread.submit(self._commit)
         return await asyncio.wrap_future(answer)
 

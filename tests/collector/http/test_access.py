@@ -7,6 +7,7 @@ import pytest
 
 from collector.http.limits import BURST, ConcurrencyLimit, LimitReached, RateLimit
 from collector.settings import Settings
+from collector.store import Store
 
 
 @pytest.fixture
@@ -301,4 +302,25 @@ async def test_a_cookie_names_one_credential_whatever_else_the_request_shows(run
         client.session.cookie_jar.clear()
         for authorization in ("Bearer both-token", "Bearer guess-1", "Bearer guess-2", "Basic both-token", "x"):
             assert await may_read(client, Cookie=cookie, Authorization=authorization)
-        assert names == [cookie.partition("=")[2]] * 5
+        assert len(names) == 5 and len(set(names)) == 1
+        assert names[0].startswith("token ") and cookie.partition("=")[2] not in names[0]
+
+
+async def test_the_sender_s_credential_reaches_the_store_with_its_batch(running, files, make, monkeypatch):
+    reached, insert = [], Store.insert
+
+    async def watched(store, check_body, sink=None, credential=None):
+        reached.append(credential)
+        return await insert(store, check_body, sink, credential)
+
+    monkeypatch.setattr(Store, "insert", watched)
+    async with running(token_file=files / "both", ingest_token_file=files / "ingest") as client:
+        for token in ("both-token", "ingest-token", "both-token"):
+            await client.post(make.fork(1), **bearer(token))
+    async with running() as client:
+        await client.post(make.fork(1))
+    first, second, third, without = reached
+    assert without is None
+    assert first == third != second
+    assert (first.cluster, first.node) == (None, None)
+    assert "both-token" not in first.name
