@@ -1,69 +1,21 @@
-"""The collector's settings: one frozen object out of a YAML file and the environment.
-
-`FORKLORE_COLLECTOR_<KEY>` overrides the file. Every mistake is reported in one line with key, value and what is valid.
-"""
+"""The settings themselves: keys, defaults, reasons, and what is valid."""
 
 from __future__ import annotations
 
 import ipaddress
-import os
-import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, cast
+from typing import Annotated, Final, Literal, Self
 
-import yaml
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from collector.http.tokens import tokens_in
+from collector.settings.values import Duration, Size, several
 from collector.store import wrong_dsn
-from wire import units
 
-__all__ = ["Settings", "WrongSettings", "load"]
+__all__ = ["PREFIX", "Settings"]
 
 PREFIX: Final = "FORKLORE_COLLECTOR_"
-# Kubernetes sets these in every pod of a namespace with a Service named `forklore-collector`. They are no settings.
-_SERVICE_LINK: Final = re.compile(r"SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?")
-
-
-class WrongSettings(Exception):
-    """`mistakes`: one line each."""
-
-    def __init__(self, mistakes: list[str]) -> None:
-        super().__init__("; ".join(mistakes))
-        self.mistakes = mistakes
-
-
-def _size(value: object) -> object:
-    """`16Mi` -> bytes."""
-    if isinstance(value, str):
-        size_bytes = units.size(value)
-        if size_bytes is None:
-            raise ValueError("a size is a whole number and a unit, such as 512Ki, 16Mi, 1Gi")
-        return size_bytes
-    return value
-
-
-def _duration(value: object) -> object:
-    """`7d` -> seconds."""
-    if isinstance(value, str):
-        seconds = units.seconds(value)
-        if seconds is None:
-            raise ValueError("a duration is a number and a unit, such as 500ms, 10s, 5m, 12h, 7d")
-        return seconds
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise ValueError("a duration is a number and a unit, such as 500ms, 10s, 5m, 12h, 7d")
-    raise ValueError(f"{value} of what? A duration has a unit, such as {value}s, {value}m, {value}h, {value}d")
-
-
-def _several(value: object) -> object:
-    """`a, b` -> both, for a variable of the environment."""
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-Size = Annotated[int, BeforeValidator(_size), Field(ge=1, le=2**40)]
-Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0, le=3660 * 86400)]
 
 
 class Settings(BaseSettings):
@@ -94,7 +46,7 @@ class Settings(BaseSettings):
     ingest_token_file: Path | None = None
     """As `token_file`; these may send events, and read nothing."""
 
-    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_several)] = ()
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(several)] = ()
     """Networks, such as `10.0.0.7/32`, of proxies that authenticate: users that they name in X-Forwarded-User may read, and
     their X-Forwarded-For is trusted. They must remove these headers from their clients' requests."""
 
@@ -224,54 +176,3 @@ def _is_loopback(listen: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def load(path: Path | None) -> Settings:
-    """The file's settings, overridden by the environment's. Raises `WrongSettings`."""
-    given, mistakes = _file(path), _stray_environment()
-    try:
-        settings = Settings(**given)
-    except ValidationError as error:
-        raise WrongSettings(mistakes + [_line(cast("Mapping[str, Any]", one)) for one in error.errors()]) from None
-    if mistakes:
-        raise WrongSettings(mistakes)
-    return settings
-
-
-def _file(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        given = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise WrongSettings([f"--config {path}: cannot be read: {getattr(error, 'strerror', None) or error}"]) from None
-    except yaml.YAMLError as error:
-        raise WrongSettings([f"--config {path}: is not YAML: {' '.join(str(error).split())}"]) from None
-    if given is None:
-        return {}
-    if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):
-        raise WrongSettings([f"--config {path}: keys and values are required, such as listen: 0.0.0.0:9910"])
-    return given
-
-
-def _stray_environment() -> list[str]:
-    known = ", ".join(PREFIX + key.upper() for key in Settings.model_fields)
-    return [
-        f"{name}={value}: is no setting; there are {known}"
-        for name, value in sorted(os.environ.items())
-        if name.upper().startswith(PREFIX)
-        and (key := name[len(PREFIX) :]).lower() not in Settings.model_fields
-        and not _SERVICE_LINK.fullmatch(key)
-    ]
-
-
-def _line(error: Mapping[str, Any]) -> str:
-    if not error["loc"]:  # about several settings; the message names them
-        return str(error["msg"].removeprefix("Value error, "))
-    key = ".".join(str(part) for part in error["loc"])
-    key = key if key.isprintable() else key.encode("unicode_escape").decode()  # the file may have any characters
-    if error["type"] == "extra_forbidden":
-        return f"{key}: is no setting; there are {', '.join(Settings.model_fields)}"
-    right = error["msg"].removeprefix("Value error, ")
-    given = "***" if key == "store" and "@" in str(error["input"]) else str(error["input"])[:200]  # it may hold a password
-    return f"{key}: {given!r} is wrong; right would be: {right}"
