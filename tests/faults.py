@@ -141,7 +141,8 @@ class Request:
 
 class FaultProxy:
     """`receiver`: host and port. `tls`: for clients; can be replaced while it runs, for later connections.
-    `receiver_tls`: how it speaks to the receiver. `window`: bytes that the kernel takes in before they are read (SO_RCVBUF).
+    `receiver_tls`: how it speaks to the receiver. `window`: bytes that the kernel takes in before they are read
+    (SO_RCVBUF). `listen`: its own address; port 0 is any that is free.
     """
 
     def __init__(
@@ -151,6 +152,7 @@ class FaultProxy:
         tls: ssl.SSLContext | None = None,
         receiver_tls: ssl.SSLContext | None = None,
         window: int | None = None,
+        listen: tuple[str, int] = ("127.0.0.1", 0),
     ) -> None:
         self._receiver = receiver
         self._receiver_tls = receiver_tls
@@ -167,7 +169,7 @@ class FaultProxy:
         self._open: set[socket.socket] = set()
         self._listener: socket.socket | None = None
         # Bound and never listening: reserves the port while the proxy is away.
-        self._reservation = self._bound(0)
+        self._reservation = self._bound(listen)
         self.address: tuple[str, int] = self._reservation.getsockname()
 
     def __enter__(self) -> FaultProxy:
@@ -200,16 +202,16 @@ class FaultProxy:
                     socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def back(self) -> None:
-        self._listener = self._bound(self.address[1])
+        self._listener = self._bound(self.address)
         self._listener.listen()
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True, name="fault proxy").start()
 
-    def _bound(self, port: int) -> socket.socket:
+    def _bound(self, address: tuple[str, int]) -> socket.socket:
         bound = socket.socket()
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self._window:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._window)
-        bound.bind(("127.0.0.1", port))
+        bound.bind(address)
         return bound
 
     def _accept(self, listener: socket.socket) -> None:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import secrets
 import sys
 import time
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,21 +19,19 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from agent.lifecycle.build import build_destination, build_sink_format, requested_annotations
-from agent.model import NO_CGROUP, Attribution, Batch, Event
+from agent.model import NO_CGROUP, Batch, Event
 from agent.settings import Settings, SettingsError, SinkSettings, load
 from agent.sinks.delivery.advice import RequestContext, advice_on_failure, advice_on_outcome
 from agent.sinks.delivery.connections import Connection, Timeouts
 from agent.sinks.delivery.credentials import FileError
 from agent.sinks.delivery.failures import describe_failure
 from agent.sinks.delivery.responses import Result
-from agent.sinks.encoders.native import k8s_fields
-from agent.sinks.encoders.times import Rfc3339
 from agent.sinks.formats import SinkFormat
 from agent.sinks.packer import BatchLimits, Packer
 from agent.sinks.printable import printable
-from wire.events import FORK, GAP
+from agent.sinks.test_event import make_test_event
 
-__all__ = ["NODE", "Outcome", "main", "marked_event", "send_event"]
+__all__ = ["NODE", "Outcome", "main", "send_event"]
 
 OK, NOT_TAKEN, WRONG_ARGUMENTS, WRONG_SETTINGS = 0, 1, 2, 78
 # The node of the marked event. A real node's name would disturb its ledger, and alerts on silent nodes.
@@ -82,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
 async def _report(settings: Settings, chosen: Sequence[SinkSettings]) -> int:
     annotations = requested_annotations(settings.sinks)
     forms = [build_sink_format(sink, settings.cluster, NODE, annotations) for sink in chosen]
-    events = [marked_event(sink.name, settings.cluster, time.time_ns()) for sink in chosen]
+    events = [make_test_event(sink.name, settings.cluster, NODE, time.time_ns()) for sink in chosen]
     outcomes = await asyncio.gather(*map(send_event, chosen, forms, events))
     for sink, form, event, outcome in zip(chosen, forms, events, outcomes, strict=True):
         sys.stdout.write(f"{sink.name}: {'taken' if outcome.taken else 'NOT taken'}: {outcome.text}\n")
@@ -92,27 +88,6 @@ async def _report(settings: Settings, chosen: Sequence[SinkSettings]) -> int:
         elif outcome.advice:
             sys.stdout.write(f"    {outcome.advice}\n")
     return OK if all(outcome.taken for outcome in outcomes) else NOT_TAKEN
-
-
-def marked_event(sink: str, cluster: str, now: int) -> Event:
-    """A gap with count 0: it is valid in every schema, and changes no sum. `now`: ns since 1970.
-
-    Its id is new each time, with a boot id that no node has, so that no receiver has it already.
-    """
-    moment = Rfc3339()(now)
-    return {
-        "event": GAP,
-        "id": f"{uuid.uuid4()}.{secrets.token_hex(8)}.gap.{sink}.test.0.0",
-        "timestamp": moment,
-        "interval": {"start": moment, "end": moment},
-        "missing": FORK,
-        "count": 0,
-        "reason": "test",
-        "sink": sink,
-        **k8s_fields(Attribution(0, None, "unresolved", None), cluster, NODE),
-        "cgroup": None,
-        "enrichment": {"state": "unresolved", "by": None, "lag_ms": 0},
-    }
 
 
 async def send_event(sink: SinkSettings, form: SinkFormat, event: Event, timeouts: Timeouts = _TIMEOUTS) -> Outcome:

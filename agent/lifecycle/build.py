@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
 from aiohttp import web
 
 from agent.journal import Journal
+from agent.model import NO_CGROUP, Batch
 from agent.reporting import metrics, status
 from agent.settings import Settings, SinkSettings
 from agent.sinks.delivery.connections import Destination
@@ -17,6 +19,7 @@ from agent.sinks.open_batch import OpenBatch
 from agent.sinks.packer import BatchLimits, Packer
 from agent.sinks.selection import LabelRequirement, Selection
 from agent.sinks.sink import Sink
+from agent.sinks.test_event import make_test_event
 
 __all__ = ["build_destination", "build_sink", "build_sink_format", "requested_annotations", "serve_status"]
 
@@ -55,7 +58,12 @@ def build_sink(settings: SinkSettings, journal: Journal, cluster: str, node: str
     batch = settings.batch
     packer = Packer(sink_format.framing, settings.compression, BatchLimits(batch.events, batch.bytes, batch.wait))
     queue = journal.queue(settings.name)
-    sender = Sender(settings.name, build_destination(settings, sink_format), queue, packer, sink_format)
+
+    def make_test_batch() -> Batch:
+        event = make_test_event(settings.name, cluster, node, time.time_ns())
+        return next(packer.pack(event["id"], [sink_format.encoder.event(event)], [NO_CGROUP], time.time()))
+
+    sender = Sender(settings.name, build_destination(settings, sink_format), queue, packer, sink_format, make_test_batch)
     return Sink(settings.name, sink_format, _selection(settings), OpenBatch(packer), queue, sender, journal)
 
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from agent.sinks.delivery.failures import Failure
 from agent.sinks.delivery.responses import Outcome, Result
-from agent.sinks.delivery.responses.response import is_misdirected
+from agent.sinks.delivery.responses.response import TLS_CURE, is_misdirected
 
 __all__ = ["RequestContext", "advice_on_failure", "advice_on_outcome"]
 
@@ -61,6 +61,8 @@ def advice_on_failure(failure: Failure) -> str:
 def advice_on_outcome(status: int, outcome: Outcome, headers: Mapping[str, str], request: RequestContext) -> str:
     """`status`, `headers`: of the response. Empty when the outcome's text is enough."""
     if outcome.result is Result.ACCEPTED and not (outcome.rejected_items or outcome.retry_items or outcome.rejected_count):
+        return ""
+    if outcome.text.endswith(TLS_CURE):
         return ""
     if request.protocol == "elasticsearch" and (text := _first(_BY_ELASTIC_ERROR, outcome.text)):
         return text

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import random
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,6 +20,7 @@ from typing import Final, NamedTuple, Self
 import aiohttp
 from yarl import URL
 
+from agent.sinks.delivery.addresses import AddressOrder, OrderedResolver
 from agent.sinks.delivery.credentials import CertificateFiles, FileError, FileVersions, file_versions, read_token, tls_context
 from agent.sinks.delivery.responses import MAX_BODY_BYTES
 from wire import VERSION
@@ -26,6 +28,7 @@ from wire import VERSION
 __all__ = ["TIMEOUTS", "Connection", "Destination", "Response", "Timeouts"]
 
 _KEEP_ALIVE_S: Final = 75.0  # between batches: longer than the longest `batch.wait`; a receiver may close earlier
+_AGE_S: Final = (240.0, 360.0)  # of a connection, so that a replica that is new gets its share; between the two, at random
 _CHECK_S: Final = 1.0  # how often the timeouts are checked
 _TCP_INFO: Final = struct.Struct("=120xQQ")  # struct tcp_info (linux/tcp.h): tcpi_bytes_acked, tcpi_bytes_received
 _MIN_SECRET: Final = 4  # characters; a shorter one would be found in most texts
@@ -92,6 +95,8 @@ class Connection:
         self._session_files: FileVersions = ()
         self._posted_files: FileVersions = ()
         self._sockets: list[socket.socket] = []
+        self._addresses = AddressOrder()
+        self._old_at = 0.0  # the loop's time
         self._reused = False
         self.reconnected = 0
 
@@ -108,6 +113,14 @@ class Connection:
         if session is not None:
             await session.close()
         self._shut_down_sockets()
+
+    async def leave_address(self) -> None:
+        """The next `post` opens a connection, to another address of the receiver's name if there is one."""
+        for one in reversed(self._sockets):
+            with suppress(OSError):  # it is closed, or not connected
+                self._addresses.failed(one.getpeername()[0])
+                break
+        await self.close()
 
     def files_changed(self) -> bool:
         """A token or certificate file has been replaced since the last `post`."""
@@ -154,10 +167,13 @@ class Connection:
     async def _open_session(self) -> aiohttp.ClientSession:
         """The session, or a new one when the certificate files have changed. Raises FileError."""
         files = file_versions(self._certificates)
-        if self._session is None or files != self._session_files:
+        now = asyncio.get_running_loop().time()
+        if self._session is None or files != self._session_files or now >= self._old_at:
             await self.close()
             connector = aiohttp.TCPConnector(
                 limit=1,
+                resolver=OrderedResolver(self._addresses),
+                use_dns_cache=False,  # it is asked for a new connection only, and must say which addresses there are now
                 keepalive_timeout=_KEEP_ALIVE_S,
                 ssl=tls_context(self._certificates) if self._tls and any(self._certificates) else True,
                 socket_factory=self._make_socket,
@@ -171,6 +187,7 @@ class Connection:
                 trace_configs=[self._trace_config()],
             )
             self._session_files = files
+            self._old_at = now + random.uniform(*_AGE_S)  # noqa: S311  no secret
         return self._session
 
     async def _once(self, session: aiohttp.ClientSession, request_body: bytes, headers: Mapping[str, str]) -> Response:

@@ -1,4 +1,8 @@
-"""Sends the batches of one sink's queue to its receiver: at least once, in order, with pauses that grow while it fails."""
+"""Sends the batches of one sink's queue to its receiver: at least once, in order, with pauses that grow while it fails.
+
+What a receiver rejects is discarded only while it accepts other data. Else the fault is in the settings or in the receiver, and
+the batch is held.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -19,6 +23,7 @@ from agent.sinks.delivery.connections import TIMEOUTS, Connection, Destination, 
 from agent.sinks.delivery.credentials import FileError
 from agent.sinks.delivery.failures import describe_failure
 from agent.sinks.delivery.responses import Outcome, Result
+from agent.sinks.delivery.sink_log import SinkLog
 from agent.sinks.formats import SinkFormat
 from agent.sinks.packer import Packer
 from agent.sinks.printable import printable
@@ -31,6 +36,8 @@ log = logging.getLogger(__name__)
 _BACKOFF: Final = Backoff(first_s=1.0, longest_s=30.0)
 _HOLD_S: Final = 30.0  # between tries while the settings are wrong
 _FILE_CHECK_S: Final = 1.0  # how often a pause checks whether a file has been replaced
+_TRUST_S: Final = 10.0  # how long an accepted test event shows that the receiver works
+_MAX_REJECTIONS: Final = 64  # of parts of one batch in a row, before the rest of it is taken to be rejected, too
 _MAX_TEXT: Final = 300  # characters of `state`
 
 
@@ -42,7 +49,8 @@ class ForkCounts(NamedTuple):
 
 
 class Sender:
-    """`state` is one line for people: the result of the last try. `durations`: of each try.
+    """`state` is one line for people: the result of the last try. `durations`: of each try. `make_test_batch`: a batch of one
+    event of the agent itself, which a receiver with the right settings accepts.
 
     Counters: `responses` by status code or kind of failure; `tries`; `retries` (of a batch that had been tried before);
     `bytes_sent` (of bodies that had a response); `last_accepted` (the loop's time).
@@ -55,6 +63,7 @@ class Sender:
         queue: BatchSource,
         packer: Packer,
         sink_format: SinkFormat,
+        make_test_batch: Callable[[], Batch],
         *,
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
@@ -62,6 +71,7 @@ class Sender:
         self._queue = queue
         self._packer = packer
         self._format = sink_format
+        self._make_test_batch = make_test_batch
         self.durations = Durations()
         self._connection = Connection(destination, sink_format.authorization, timeouts)
         self.state = "nothing sent yet"
@@ -71,7 +81,12 @@ class Sender:
         self.bytes_sent = 0
         self.last_accepted: float | None = None
         self._failures = 0  # in a row
+        self._tried = ""  # the id of the batch of the last try
         self._logged = ""  # the state that was logged last, so that the same is not logged again
+        self._log = SinkLog(log, name)
+        self._unproven = ""  # the answer to a batch that was rejected as a test event was; before others, a test event is sent
+        self._works_until = 0.0  # the loop's time until which a test event shows that the receiver works
+        self._rejected: tuple[str, int] = ("", 0)  # the batch whose parts were rejected, and how many in a row
 
     @property
     def reconnected(self) -> int:
@@ -84,15 +99,42 @@ class Sender:
         May be cancelled at any moment: a batch leaves the queue in one step, when its whole response is there.
         """
         async with self._connection:
-            tried = ""
             while True:
                 batch = await self._queue.head()
-                self.tries += 1
-                self.retries += batch.id == tried
-                tried = batch.id
-                outcome = await self._post(batch)
+                outcome = await self._try(batch)
+                self._log.end_periods(asyncio.get_running_loop().time())
                 if pause := self._apply(batch, outcome, jitter):
                     await self._pause(pause, until_files_change=outcome.result is Result.HOLD)
+
+    async def _try(self, batch: Batch) -> Outcome:
+        if self._unproven and (failure := await self._test(self._unproven)):
+            return failure
+        self.tries += 1
+        self.retries += batch.id == self._tried
+        self._tried = batch.id
+        outcome = await self._post(batch)
+        whole = batch.id.partition(".")[0]
+        before = self._rejected[1] if self._rejected[0] == whole else 0
+        self._rejected = (whole, before + 1 if outcome.result in (Result.SPLIT, Result.REJECTED) else 0)
+        if self._discards(batch, outcome) and asyncio.get_running_loop().time() >= self._works_until:
+            return await self._test(outcome.text) or outcome
+        return outcome
+
+    async def _test(self, text: str) -> Outcome | None:
+        """Sends a test event. None: the receiver accepts it, so that what it rejects is the batch's own fault.
+
+        `text`: the answer to a batch that was rejected.
+        """
+        test = self._make_test_batch()
+        answer = await self._post(test)
+        if answer.result is Result.ACCEPTED and not (_rejects_all(test, answer) or answer.retry_items):
+            self._works_until = asyncio.get_running_loop().time() + _TRUST_S
+            self._unproven = ""
+            return None
+        self._unproven = text
+        if answer.result is Result.RETRY or answer.retry_items:
+            return answer._replace(result=Result.RETRY)
+        return Outcome(Result.HOLD, f"{text}; a test event is rejected, too: a setting or the receiver is wrong")
 
     async def _post(self, batch: Batch) -> Outcome:
         loop = asyncio.get_running_loop()
@@ -107,7 +149,20 @@ class Sender:
             self.durations.observe(loop.time() - start)
         self._count(str(response.status))
         self.bytes_sent += len(batch.body)
-        return self._format.interpret(response.status, response.headers, response.body, datetime.now(UTC), batch)
+        outcome = self._format.interpret(response.status, response.headers, response.body, datetime.now(UTC), batch)
+        if outcome.result is Result.RETRY:
+            await self._connection.leave_address()  # a load balancer or DNS may lead to a replica that is well
+        return outcome
+
+    def _may_split(self, batch: Batch) -> bool:
+        """False after part after part was too large: to go on would cost two tries for each event."""
+        return batch.events > 1 and self._rejected[1] <= _MAX_REJECTIONS
+
+    def _discards(self, batch: Batch, outcome: Outcome) -> bool:
+        """The receiver accepts nothing of the batch, and will not."""
+        if outcome.result is Result.SPLIT:
+            return not self._may_split(batch)
+        return outcome.result is Result.REJECTED or _rejects_all(batch, outcome)
 
     def _apply(self, batch: Batch, outcome: Outcome, jitter: Uniform) -> float:
         """Changes the queue as the outcome demands. Returns the pause until the next try, seconds."""
@@ -119,8 +174,8 @@ class Sender:
         if outcome.result in (Result.RETRY, Result.HOLD) or len(retry) == batch.events > 0:
             return self._back_off(outcome, jitter)
         if outcome.result is Result.SPLIT:
-            if halves := self._packer.split(batch):
-                self._queue.complete(batch, delivered={}, instead=halves)
+            if self._may_split(batch):
+                self._queue.complete(batch, delivered={}, instead=self._packer.split(batch))
             else:
                 self._lose(batch, "too_large", text)
         elif outcome.result is Result.REJECTED:
@@ -131,27 +186,29 @@ class Sender:
             if retry:
                 return self._back_off(outcome, jitter)
         if self._failures:
-            log.info("sink %s: works again after %d failed tries", self.name, self._failures)
+            self._write(logging.INFO, "works again", f"works again after {self._failures} failed tries")
             self._failures = 0
-            self._logged = ""
+            self._tried = ""  # the id of the batch of the last try
+        self._logged = ""
         return outcome.pause_s or 0.0
 
     def _complete(self, batch: Batch, rejected: set[int], retry: Sequence[int], rejected_count: int, text: str) -> None:
         if rejected or rejected_count > 0:
             many = len(rejected) + rejected_count
-            log.error("sink %s: the receiver rejected %d of %d events: %s", self.name, many, batch.events, text)
+            self._write(logging.ERROR, "rejected events", f"the receiver rejected {many} of {batch.events} events: {text}")
         delivered, lost = count_forks(batch, rejected, retry, rejected_count)
         instead = [self._packer.part(batch, retry, "again")] if retry else []
         self._queue.complete(batch, delivered=delivered, lost={"rejected": lost} if lost else {}, instead=instead)
 
     def _lose(self, batch: Batch, reason: str, text: str) -> None:
-        log.error("sink %s: discarded a batch of %d events, counted as lost{%s}: %s", self.name, batch.events, reason, text)
+        discarded = f"discarded a batch of {batch.events} events, counted as lost{{{reason}}}: {text}"
+        self._write(logging.ERROR, f"lost{{{reason}}}", discarded)
         self._queue.complete(batch, delivered={}, lost={reason: batch.forks})
 
     def _back_off(self, outcome: Outcome, jitter: Uniform) -> float:
         self._failures += 1
         if self.state != self._logged:
-            log.warning("sink %s: %s", self.name, self.state)
+            self._write(logging.WARNING, "failures", self.state)
             self._logged = self.state
         if outcome.result is Result.HOLD:
             return jitter(_HOLD_S / 2, _HOLD_S)
@@ -169,8 +226,16 @@ class Sender:
             if self._connection.files_changed():
                 return
 
+    def _write(self, level: int, kind: str, text: str) -> None:
+        self._log.write(level, kind, text, asyncio.get_running_loop().time())
+
     def _count(self, what: str) -> None:
         self.responses[what] = self.responses.get(what, 0) + 1
+
+
+def _rejects_all(batch: Batch, outcome: Outcome) -> bool:
+    rejected = len({*outcome.rejected_items}.intersection(range(batch.events))) + max(outcome.rejected_count, 0)
+    return outcome.result is Result.ACCEPTED and rejected >= batch.events > 0
 
 
 def count_forks(batch: Batch, rejected: set[int], retry: Sequence[int], rejected_count: int) -> ForkCounts:

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.doctor.send_test_event import NODE, main, marked_event, send_event
+from agent.doctor.send_test_event import NODE, main, send_event
 from agent.lifecycle.build import build_sink_format
 from agent.settings import SinkSettings
 from agent.sinks.delivery.connections import Timeouts
+from agent.sinks.test_event import make_test_event
 from collector.ingest.lines import check_lines
 from tests.agent.sinks.encoders import ecs_documents, ocsf_events
 from tests.agent.sinks.encoders.plain_otel import attributes_of, parse_item
@@ -69,13 +70,13 @@ def test_it_sends_one_event_of_a_node_that_does_not_exist(proxy: FaultProxy, try
 
 
 def test_each_event_has_a_new_id_and_no_real_boot_id() -> None:
-    first, second = (marked_event("siem", "demo", 10**18) for _ in range(2))
+    first, second = (make_test_event("siem", "demo", NODE, 10**18) for _ in range(2))
     assert first["id"] != second["id"]
     assert first["id"].partition(".")[0] != Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def test_the_collector_accepts_the_event_and_counts_nothing() -> None:
-    event = marked_event("siem", "demo", 10**18)
+    event = make_test_event("siem", "demo", NODE, 10**18)
     lines = check_lines(json.dumps(event).encode() + b"\n", 1 << 18, 10)
     assert (lines.refused, len(lines.gaps)) == ([], 1)
     assert (lines.gaps[0].amount, lines.gaps[0].by_now) == (0, 0)
@@ -85,7 +86,7 @@ def test_the_collector_accepts_the_event_and_counts_nothing() -> None:
     ("protocol", "schema"), [("http", "ecs"), ("http", "ocsf"), ("elasticsearch", "ecs"), ("otlp", "otel")]
 )
 def test_the_event_is_valid_in_every_schema(protocol: str, schema: str) -> None:
-    event = marked_event("siem", "demo", 10**18)
+    event = make_test_event("siem", "demo", NODE, 10**18)
     sink = SinkSettings.model_validate({"name": "siem", "url": "http://x", "protocol": protocol, "schema": schema})
     item = build_sink_format(sink, "demo", NODE, ()).encoder.event(event)
     match schema:
@@ -225,7 +226,7 @@ async def test_a_receiver_that_hangs_delays_the_command_only_briefly(proxy: Faul
     proxy.usual = Stall(5.0, Say(200))
     sink = SinkSettings(name="siem", url=proxy.url("/"))
     outcome = await send_event(
-        sink, build_sink_format(sink, "demo", NODE, ()), marked_event("siem", "demo", 0), Timeouts(1.0, 0.3, 0.3)
+        sink, build_sink_format(sink, "demo", NODE, ()), make_test_event("siem", "demo", NODE, 0), Timeouts(1.0, 0.3, 0.3)
     )
     assert outcome[:2] == (False, f"127.0.0.1:{proxy.address[1]} timed out without a response")
     assert "NetworkPolicy" in outcome.advice

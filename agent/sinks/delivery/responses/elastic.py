@@ -16,9 +16,10 @@ from agent.sinks.printable import printable
 __all__ = ["interpret"]
 
 _NOT_BULK: Final = "not a response to _bulk, so nothing counts as accepted: see the sink's url"
-# What is wrong with the index or the key, and not with a document.
+# What is wrong with the index, the cluster or the key, and not with a document: to be sent again.
 _TARGET: Final = frozenset({401, 403, 404})
-_TARGET_TYPES: Final = frozenset({"index_closed_exception", "invalid_index_name_exception"})  # with status 400
+# With status 400. `validation_exception`: the cluster has as many shards as it may, so the index is not created.
+_TARGET_TYPES: Final = frozenset({"index_closed_exception", "invalid_index_name_exception", "validation_exception"})
 _RETRY_S: Final = 1.0  # before the items that a busy node rejected are sent once more
 _MAX_TYPES: Final = 3  # types of errors that the text names, the most frequent first
 _MAX_TYPE: Final = 60  # characters of each
@@ -29,6 +30,14 @@ class _ItemResult(NamedTuple):
 
     status: int | None
     error: str
+
+    @property
+    def target_failed(self) -> bool:
+        return self.status in _TARGET or self.error in _TARGET_TYPES
+
+    @property
+    def retryable(self) -> bool:
+        return self.status is None or self.status in (408, 429) or self.status >= 500 or self.target_failed
 
 
 def interpret(status: int, headers: Mapping[str, str], body: bytes, now: datetime, batch: Batch) -> Outcome:
@@ -52,20 +61,20 @@ def interpret(status: int, headers: Mapping[str, str], body: bytes, now: datetim
 
 def _by_item(status: int, results: Sequence[_ItemResult], pause_s: float | None) -> Outcome:
     rejected, retry, errors = [], [], Counter[str]()
-    for at, (item_status, error) in enumerate(results):
-        if item_status is None or item_status in (408, 429) or item_status >= 500:
+    for at, item in enumerate(results):
+        if item.retryable:
             retry.append(at)
-        elif not 200 <= item_status < 300:
+        elif item.status is not None and not 200 <= item.status < 300:
             rejected.append(at)
         else:
             continue
-        errors[error] += 1
+        errors[item.error] += 1
     accepted = len(results) - len(rejected) - len(retry)
     named = ", ".join(f"{error} ({count})" for error, count in errors.most_common(_MAX_TYPES))
     text = f"{status} {accepted} accepted, {len(rejected)} rejected, {len(retry)} to be sent again" + (
         f": {named}" if named else ""
     )
-    if not accepted and not retry and all(one.status in _TARGET or one.error in _TARGET_TYPES for one in results):
+    if not accepted and all(one.target_failed for one in results):
         return Outcome(Result.HOLD, f"{text}; all of them, so the index or the key is wrong, and not the documents")
     if not accepted and not rejected:
         return Outcome(Result.RETRY, text, pause_s)
@@ -78,11 +87,11 @@ def _item_result(item: object) -> _ItemResult:
     """A conflict means that the document is there already, so its status becomes 200."""
     if not isinstance(item, dict) or len(item) != 1:
         return _ItemResult(None, "unreadable")
-    ((action, result),) = item.items()
+    (result,) = item.values()
     if not isinstance(result, dict) or type(result.get("status")) is not int:
         return _ItemResult(None, "unreadable")
     status: int = result["status"]
-    if status == 409 and action == "create":
+    if status == 409:
         return _ItemResult(200, "")
     return _ItemResult(status, printable(_error_type(result) or str(status), _MAX_TYPE))
 

@@ -1,7 +1,7 @@
 """`protocol: otlp`: the responses over HTTP (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP Response"). gRPC is not supported.
 
-Requests that the specification forbids to retry are not retried, except those that were not the same (413) or
-did not arrive (408), and those that fail until a person changes something (401, 403, 404).
+Requests that the specification forbids to retry are not retried. Halves of those that were too large (413) or too slow (408)
+are other requests. Those that fail until a person changes something (401, 403, 404) are held.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from agent.sinks.protobuf import VARINT, fields, unsigned
 
 __all__ = ["interpret"]
 
-_RETRY: Final = frozenset({408, 429, 502, 503, 504})
+_RETRY: Final = frozenset({429, 502, 503, 504})
 _TOO_LARGE: Final = "request body too large"  # the OpenTelemetry Collector's text, with status 400
 _MAX_TEXT: Final = 200
 
@@ -28,7 +28,7 @@ def interpret(status: int, headers: Mapping[str, str], body: bytes, now: datetim
     if 200 <= status < 300:
         return _accepted(status, headers, body, batch)
     text = status_text(status, _message(headers, body) or body)
-    if status == 413 or (status == 400 and _TOO_LARGE in text):
+    if status in (408, 413) or (status == 400 and _TOO_LARGE in text):
         return Outcome(Result.SPLIT, text)
     if status in HOLD or 300 <= status < 400 or is_misdirected(text):
         return Outcome(Result.HOLD, text)

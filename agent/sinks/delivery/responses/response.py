@@ -13,6 +13,7 @@ from agent.sinks.printable import printable
 __all__ = [
     "HOLD",
     "MAX_BODY_BYTES",
+    "TLS_CURE",
     "Outcome",
     "Result",
     "interpret_status",
@@ -57,6 +58,12 @@ _MISDIRECTED: Final = (
     "400 no handler found for uri", "400 error: invalid HTTP endpoint", "400 error: invalid endpoint",
     "400 error: invalid 'Content-Type'",
 )  # fmt: skip
+# What servers answer with 400 to plain HTTP on a port for TLS: Go, nginx, Apache, Tomcat.
+_TLS_PORT: Final = (
+    b"Client sent an HTTP request to an HTTPS server", b"plain HTTP request was sent to HTTPS port",
+    b"speaking plain HTTP to an SSL-enabled server port", b"combination of host and port requires TLS",
+)  # fmt: skip
+TLS_CURE: Final = "should the url be https://?"
 _MAX_PAUSE_S: Final = 3600.0  # the longest pause that a receiver may ask for: the journal is bounded
 _MAX_TEXT: Final = 200  # characters of a receiver's text that are shown to people
 
@@ -79,8 +86,11 @@ def is_misdirected(text: str) -> bool:
 
 def status_text(status: int, message: str | bytes) -> str:
     """One printable line: the status, and the receiver's message, cut at 200 characters."""
-    text = message[: _MAX_TEXT * 4].decode(errors="replace") if isinstance(message, bytes) else message
-    return f"{status} {printable(text.strip(), _MAX_TEXT)}".strip()
+    if not isinstance(message, bytes):
+        return f"{status} {printable(message.strip(), _MAX_TEXT)}".strip()
+    text = f"{status} {printable(message[: _MAX_TEXT * 4].decode(errors='replace').strip(), _MAX_TEXT)}".strip()
+    wants_tls = status == 400 and any(phrase in message[: _MAX_TEXT * 4] for phrase in _TLS_PORT)
+    return f"{text}: {TLS_CURE}" if wants_tls else text
 
 
 def is_web_page(body: bytes) -> bool:

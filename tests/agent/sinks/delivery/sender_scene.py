@@ -22,6 +22,7 @@ from agent.sinks.packer import BatchLimits, Packer
 from wire.batch import BATCH_ID
 
 KEY = BATCH_ID.lower()
+TEST = -1  # the number of a test event
 
 
 class MemoryQueue:
@@ -89,11 +90,15 @@ class MemoryQueue:
 
 
 class Receiver:
-    """Answers with `answers`, one after the other, then with `usual`: a status, (status, headers, body), or a handler. `tries`:
-    (key, headers, numbers of the events); `taken`: the numbers, in the order in which they were taken."""
+    """Answers with `answers`, one after the other, then with `usual`: a status, (status, headers, body), or a handler.
+
+    `tries`: (key, headers, numbers of the events). `accepted`: the numbers, in the order in which they were accepted.
+    `test_events`: how many came, each answered with the status `to_test_events`.
+    """
 
     def __init__(self):
         self.answers, self.usual = [], 200
+        self.test_events, self.to_test_events = 0, 200
         self.tries, self.accepted = [], []
         self._runner = None
 
@@ -111,6 +116,9 @@ class Receiver:
 
     async def _events(self, request):
         numbers = [json.loads(line)["n"] for line in (await request.read()).splitlines()]  # aiohttp has decompressed it
+        if numbers == [TEST]:
+            self.test_events += 1
+            return web.Response(status=self.to_test_events)
         self.tries.append((request.headers[BATCH_ID], request.headers, numbers))
         answer = self.answers.pop(0) if self.answers else self.usual
         if callable(answer):
@@ -164,7 +172,7 @@ class SenderScene:
         fake_format = FakeFormat({**own_headers, **dict(headers)}, interpret, authorization(auth))
         self.pauses = []
         target = Destination(url, **destination)
-        self.sender = Sender("siem", target, self.queue, self.packer, fake_format, timeouts=timeouts)
+        self.sender = Sender("siem", target, self.queue, self.packer, fake_format, self.test_batch, timeouts=timeouts)
         self.sender.durations = durations = RecordingDurations()
         self.seconds = durations.seconds
         self.sent = 0
@@ -176,6 +184,10 @@ class SenderScene:
         self.sent += len(cgroups)
         (batch,) = self.packer.pack("boot.instance", [json.dumps({"n": n, "text": text}) for n in numbers], cgroups, 0.0)
         self.queue.put(batch)
+        return batch
+
+    def test_batch(self):
+        (batch,) = self.packer.pack("test", [json.dumps({"n": TEST})], [NO_CGROUP], 0.0)
         return batch
 
     @asynccontextmanager

@@ -122,6 +122,90 @@ async def test_a_rejected_batch_does_not_delay_the_next(receiver, status):
     assert scene.queue.delivered == {7: 2}
 
 
+async def test_what_is_rejected_is_held_while_a_test_event_is_rejected_too(receiver):
+    scene = SenderScene(receiver.url)
+    receiver.answers, receiver.to_test_events = [400], 400
+    scene.put(5)
+    scene.put(2)
+    async with scene.running():
+        await until(lambda: receiver.test_events >= 3)
+        assert [numbers for _, _, numbers in receiver.tries] == [[0, 1, 2, 3, 4]]
+        receiver.to_test_events = 200
+        await scene.queue.empty()
+    assert (scene.queue.delivered, scene.queue.lost) == ({7: 7}, {})
+    assert {*scene.pauses} == {(15.0, 30.0)}
+    assert [numbers for _, _, numbers in receiver.tries] == [[0, 1, 2, 3, 4]] * 2 + [[5, 6]]
+
+
+async def test_the_state_of_a_wrong_setting_names_the_cure(receiver):
+    scene = SenderScene(receiver.url)
+    receiver.usual, receiver.to_test_events = (400, {}, b"Client sent an HTTP request to an HTTPS server.\n"), 400
+    scene.put(5)
+    async with scene.running():
+        await until(lambda: scene.sender.state.startswith("hold"))
+    assert scene.sender.state == (
+        "hold: 400 Client sent an HTTP request to an HTTPS server.: should the url be https://?;"
+        " a test event is rejected, too: a setting or the receiver is wrong"
+    )
+
+
+async def test_while_a_test_event_fails_for_a_while_nothing_is_discarded(receiver):
+    scene = SenderScene(receiver.url)
+    receiver.answers, receiver.to_test_events = [400], 503
+    scene.put(2)
+    async with scene.running():
+        await until(lambda: receiver.test_events >= 2)
+        receiver.to_test_events = 200
+        await scene.queue.empty()
+    assert (scene.queue.delivered, scene.queue.lost) == ({7: 2}, {})
+    assert scene.pauses[:2] == [(0, 1.0), (0, 2.0)]
+
+
+async def test_one_test_event_stands_for_all_that_is_rejected_within_seconds(receiver):
+    scene = SenderScene(receiver.url)
+    receiver.usual = 422
+    for _ in range(20):
+        scene.put(1)
+    await scene.ship()
+    assert (receiver.test_events, scene.queue.lost) == (1, {"rejected": {7: 20}})
+
+
+async def test_a_batch_of_rejected_events_is_held_while_a_test_event_is_rejected_too(receiver):
+    everything = Outcome(Result.ACCEPTED, "200", rejected_count=3)
+    scene = SenderScene(receiver.url, interpret=Outcomes(everything))
+    receiver.to_test_events = 400
+    scene.put(3)
+    async with scene.running():
+        await until(lambda: receiver.test_events >= 2)
+        receiver.to_test_events = 200
+        await scene.queue.empty()
+    assert (scene.queue.delivered, scene.queue.lost, {*scene.pauses}) == ({7: 3}, {}, {(15.0, 30.0)})
+
+
+async def test_a_receiver_that_finds_everything_too_large_gets_few_tries_and_loses_nothing(receiver, caplog):
+    scene = SenderScene(receiver.url)
+    receiver.usual = receiver.to_test_events = 413
+    scene.put(1000)
+    async with scene.running():
+        await until(lambda: receiver.test_events >= 3)
+        tries = len(receiver.tries)
+        receiver.usual = receiver.to_test_events = 200
+        await until(lambda: not len(scene.queue))
+    assert tries <= 15
+    assert (scene.queue.delivered, scene.queue.lost) == ({7: 1000}, {})
+    assert len(caplog.records) <= 4
+
+
+async def test_splitting_ends_when_part_after_part_is_too_large(receiver, caplog):
+    scene = SenderScene(receiver.url)
+    receiver.usual = 413
+    scene.put(1000)
+    await scene.ship()
+    assert scene.queue.lost == {"too_large": {7: 1000}}
+    assert len(receiver.tries) < 150
+    assert len(caplog.records) <= 4
+
+
 async def test_rejected_events_are_lost_and_the_others_delivered(receiver):
     scene = SenderScene(receiver.url)
     receipt = {"accepted": 3, "duplicate": 0, "rejected": [{"line": 1, "reason": "x"}, {"line": 4, "reason": "y"}]}
@@ -139,6 +223,8 @@ class Outcomes:
         self.answers, self.calls = list(answers), []
 
     def __call__(self, status, headers, body, now, batch):
+        if batch.stream == "test":
+            return Outcome(Result.ACCEPTED if status == 200 else Result.REJECTED, f"{status}")
         self.calls.append((status, batch, now))
         return self.answers.pop(0) if self.answers else Outcome(Result.ACCEPTED, "200")
 

@@ -129,15 +129,63 @@ async def test_a_receiver_that_resets_new_connections_too_is_retried_with_pauses
     assert len(scene.pauses) == 2
 
 
-async def test_one_connection_carries_all_batches(receiver):
+async def test_one_connection_carries_all_batches_until_an_answer_that_is_to_be_retried(receiver):
     with FaultProxy(receiver.address) as proxy:
-        proxy.play(*[Say(503), Forward()] * 10)
         scene = SenderScene(proxy.url("/v1/events"))
         for _ in range(20):
             scene.put()
         await scene.ship()
         assert proxy.connections == 1
-    assert receiver.accepted == [*range(60)]
+        proxy.play(*[Say(503), Forward()] * 10)
+        for _ in range(20):
+            scene.put()
+        await scene.ship()
+        assert proxy.connections == 1 + 11  # the second run opens its own
+    assert receiver.accepted == [*range(120)]
+
+
+def resolves_to(monkeypatch, *addresses):
+    def getaddrinfo(host, port, *_, **__):
+        assert host == "receiver.test"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+async def test_after_an_answer_that_is_to_be_retried_another_address_is_tried(receiver, monkeypatch):
+    resolves_to(monkeypatch, "127.0.0.2", "127.0.0.1")
+    with FaultProxy(receiver.address, listen=("127.0.0.2", receiver.address[1])) as sick:
+        sick.usual = Say(503)
+        scene = SenderScene(f"http://receiver.test:{receiver.address[1]}/v1/events")
+        for _ in range(20):
+            scene.put()
+        await scene.ship()
+        assert len(sick.requests) == 1
+    assert (receiver.accepted, len(scene.pauses)) == ([*range(60)], 1)
+
+
+async def test_an_address_that_failed_is_tried_again_when_the_others_fail(receiver, monkeypatch):
+    resolves_to(monkeypatch, "127.0.0.2", "127.0.0.1")
+    receiver.usual = 503
+    with FaultProxy(receiver.address, listen=("127.0.0.2", receiver.address[1])) as other:
+        other.play(Say(503))
+        other.usual = Say(200)
+        scene = SenderScene(f"http://receiver.test:{receiver.address[1]}/v1/events")
+        scene.put()
+        await scene.ship()
+        assert len(other.requests) == 2
+    assert len(receiver.tries) == 1
+
+
+async def test_an_old_connection_is_replaced(receiver, monkeypatch):
+    monkeypatch.setattr("agent.sinks.delivery.connections._AGE_S", (0.0, 0.0))
+    with FaultProxy(receiver.address) as proxy:
+        scene = SenderScene(proxy.url("/v1/events"))
+        for _ in range(3):
+            scene.put()
+        await scene.ship()
+        assert proxy.connections == 3
+    assert receiver.accepted == [*range(9)]
 
 
 async def test_an_unreachable_receiver_is_waited_for(receiver):

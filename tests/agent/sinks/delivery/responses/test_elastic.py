@@ -40,8 +40,10 @@ def given_to(*items, **headers):
         (503, "unavailable_shards_exception", "retried"),
         (400, MAPPING, "rejected"),
         (400, STRICT, "rejected"),
-        (403, "cluster_block_exception", "rejected"),
-        (404, "index_not_found_exception", "rejected"),
+        (403, "cluster_block_exception", "retried"),
+        (404, "index_not_found_exception", "retried"),
+        (401, "security_exception", "retried"),
+        (400, "validation_exception", "retried"),
         (410, "gone", "rejected"),
     ],
 )
@@ -52,9 +54,10 @@ def test_each_item_has_a_result_of_its_own(status, error, group):
     assert group == "accepted" or error in outcome.text
 
 
-def test_a_conflict_of_a_create_is_accepted():
-    assert given_to(an_item(409, CONFLICT), an_item(409, CONFLICT))[:1] == (Result.ACCEPTED,)
-    assert given_to(an_item(201), an_item(409, CONFLICT, action="index")).rejected_items == (1,)
+@pytest.mark.parametrize("action", ["create", "index"])
+def test_a_conflict_is_accepted(action):
+    outcome = given_to(an_item(409, CONFLICT, action=action), an_item(409, CONFLICT, action=action))
+    assert (outcome.result, outcome.rejected_items, outcome.retry_items) == (Result.ACCEPTED, (), ())
 
 
 def test_a_mixed_response_is_separated_and_described_in_one_line():
@@ -88,7 +91,7 @@ def test_a_missing_path_is_held_though_its_status_is_400():
 @pytest.mark.parametrize("error", ["index_closed_exception", "invalid_index_name_exception"])
 def test_an_index_that_accepts_nothing_is_held(error):
     assert given_to(an_item(400, error), an_item(400, error)).result is Result.HOLD
-    assert given_to(an_item(201), an_item(400, error)).rejected_items == (1,)
+    assert given_to(an_item(201), an_item(400, error)).retry_items == (1,)
 
 
 @pytest.mark.parametrize(("status", "error"), [(403, "security_exception"), (404, "index_not_found_exception"), (401, "x")])

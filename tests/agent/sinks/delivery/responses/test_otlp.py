@@ -26,9 +26,9 @@ def json(rejected, message=""):
     ("result", "statuses"),
     [
         (Result.ACCEPTED, (200, 201, 202, 204)),
-        (Result.RETRY, (408, 429, 502, 503, 504)),
+        (Result.RETRY, (429, 502, 503, 504)),
         (Result.HOLD, (301, 302, 308, 401, 403, 404, 405, 407, 410, 415)),
-        (Result.SPLIT, (413,)),
+        (Result.SPLIT, (408, 413)),
         (Result.REJECTED, (400, 409, 422, 425, 431, 500, 501, 505, 507, 599)),
     ],
 )
