@@ -1,6 +1,7 @@
 """`forklore collector`: reads the settings and runs the server until SIGTERM or SIGINT.
 
-Exit codes: 0 stopped by a signal, 64 wrong usage, 69 no address or no store, 78 wrong settings (one line each).
+`forklore collector token` prints the token that it made for readers. Exit codes: 0 stopped by a signal, 64 wrong usage, 69 no
+address, no store or no token, 78 wrong settings (one line each).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from collector.server.app import CannotListen, running_collector
+from collector.http.generated_token import generated_token
+from collector.server.app import CannotListen, NoToken, running_collector
 from collector.settings import Settings, WrongSettings, load
 from collector.store import StoreUnavailable
 
@@ -33,6 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="YAML; FORKLORE_COLLECTOR_* in the environment overrides it"
     )
+    parser.add_argument(
+        "command", nargs="?", choices=["token"], metavar="token",
+        help="only print the token that the collector has made for readers (`generated_read_token_file`)",
+    )  # fmt: skip
     parser.add_argument("--check", action="store_true", help="only check the settings")
     try:
         chosen = parser.parse_args(argv)
@@ -47,11 +53,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     if chosen.check:
         sys.stdout.write("forklore collector: the settings are right\n")
         return STOPPED
+    if chosen.command == "token":
+        return _print_token(settings.generated_read_token_file)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         asyncio.run(_run(settings))
-    except (CannotListen, StoreUnavailable) as error:
+    except (CannotListen, NoToken, StoreUnavailable) as error:
         sys.stderr.write(f"forklore collector: {error}\n")
+        return UNAVAILABLE
+    return STOPPED
+
+
+def _print_token(file: Path | None) -> int:
+    if file is None:
+        sys.stderr.write("forklore collector: generated_read_token_file is not set\n")
+        return WRONG_SETTINGS
+    try:
+        sys.stdout.write(generated_token(file) + "\n")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        sys.stderr.write(f"forklore collector: {file}: {why}; the collector makes it when it starts\n")
         return UNAVAILABLE
     return STOPPED
 

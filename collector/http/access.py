@@ -1,15 +1,17 @@
-"""Who may do what: tokens with a scope, users whom a trusted proxy names, or this machine alone."""
+"""Who may do what: tokens with a scope, agents by their service account, users whom a proxy names, or this machine alone."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 
+from collector.http.service_accounts import TokenVerifier
+from collector.http.token_refusals import Reason, TokenRefused
 from collector.http.tokens import COOKIE, TokenFile
 from collector.model import Credential
 
@@ -28,53 +30,75 @@ class Scope(Enum):
 
 class Access:
     """`required`: a token, or a user named by a proxy. Otherwise everyone who reaches this collector may do anything: by the
-    settings that is this machine alone, or `access: open`. `token_file`: good for reading and for sending."""
+    settings that is this machine alone, or `access: open`. `agents`: checks the tokens of service accounts, which may send."""
 
     def __init__(
         self,
-        token_file: Path | None,
-        read_token_file: Path | None,
-        ingest_token_file: Path | None,
+        token_files: Mapping[Scope, Sequence[Path]],
+        agents: TokenVerifier | None,
         trusted_proxies: Iterable[str],
         *,
         is_open: bool,
     ) -> None:
-        both, read, ingest = ([TokenFile(path)] if path else [] for path in (token_file, read_token_file, ingest_token_file))
-        self._files = {Scope.READ: both + read, Scope.INGEST: both + ingest}
+        self._files = {scope: [TokenFile(path) for path in token_files[scope]] for scope in Scope}
+        self._agents = agents
         self._proxies = tuple(ipaddress.ip_network(proxy) for proxy in trusted_proxies)
-        self.required = bool(both or read or ingest or self._proxies)
+        self.required = bool(any(self._files.values()) or agents or self._proxies)
         self._local_only = not self.required and not is_open
 
     def may(self, request: web.Request, scope: Scope) -> bool:
-        return not self.required or self.credential(request, scope) is not None
+        try:
+            self.authenticate(request, scope)
+        except TokenRefused:
+            return False
+        return True
 
-    def credential(self, request: web.Request, scope: Scope) -> Credential | None:
-        """The credential that allows the request; None where none does or none is needed.
+    def authenticate(self, request: web.Request, scope: Scope) -> Credential | None:
+        """The credential that allows the request; None where none is required. Raises TokenRefused.
 
-        A cookie and a proxy's user are good for reading only: another site's page could send both along.
+        A cookie and a proxy's user are good for reading only: another site's page could send both along. A token of a node is
+        good for sending only.
         """
         if not self.required:
             return None
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        token = token.strip()
-        if scheme.lower() == "bearer" and _any(file.fits(token) for file in self._files[scope]):
-            return Credential(TokenFile.name(TokenFile.cookie(token)))
-        if scope is not Scope.READ or request.method not in ("GET", "HEAD"):
-            return None
+        token = token.strip() if scheme.lower() == "bearer" else ""
+        found = self._static(token, scope)
+        if found is None and scope is Scope.READ and request.method in ("GET", "HEAD"):
+            found = self._viewer(request)
+        if found is not None:
+            return found
+        if not token:
+            raise TokenRefused(Reason.MISSING, "a token is required: Authorization: Bearer <token>")
+        if scope is Scope.READ:
+            raise TokenRefused(Reason.UNKNOWN, "a token that may read is required: Authorization: Bearer <token>")
+        if self._agents is None or token.count(".") != 2:  # a JSON Web Token has three parts
+            raise TokenRefused(Reason.UNKNOWN, "the token is none of those that may send to this collector")
+        return self._agents.credential(token)
+
+    def _static(self, token: str, scope: Scope) -> Credential | None:
+        for file in self._files[scope]:
+            found = file.token(token)
+            if found is not None and (scope is Scope.INGEST or found.may_read):
+                return found.credential
+        return None
+
+    def _viewer(self, request: web.Request) -> Credential | None:
         cookie = request.cookies.get(COOKIE)
-        if cookie is not None and _any(file.fits_cookie(cookie) for file in self._files[Scope.READ]):
-            return Credential(TokenFile.name(cookie))
+        for file in self._files[Scope.READ] if cookie else ():
+            found = file.token_of_cookie(str(cookie))
+            if found is not None and found.may_read:
+                return found.credential
         user = self.user(request)
         return None if user is None else Credential(f"user {user}")
 
-    def fits(self, token: str) -> bool:
-        """A token that is good for reading."""
-        return _any(file.fits(token.strip()) for file in self._files[Scope.READ])
-
-    @staticmethod
-    def cookie(token: str) -> str:
-        """For a token that fits."""
-        return TokenFile.cookie(token.strip())
+    def cookie(self, token: str) -> str | None:
+        """For a token that is good for reading."""
+        for file in self._files[Scope.READ]:
+            found = file.token(token.strip())
+            if found is not None and found.may_read:
+                return found.cookie.decode()
+        return None
 
     def user(self, request: web.Request) -> str | None:
         """Whom a trusted proxy has authenticated."""
@@ -103,10 +127,6 @@ class Access:
     def is_foreign_host(self, request: web.Request) -> bool:
         """Without tokens, another site's page must not reach this collector by a name that resolves to its address."""
         return self._local_only and not _is_local_name(request.host)
-
-
-def _any(answers: Iterable[bool]) -> bool:
-    return any([*answers])  # evaluates all of them, whichever fits
 
 
 def _within(address: str | None, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
+from collector.http.token_refusals import Reason
 from wire import VERSION
 
 __all__ = ["Metrics"]
@@ -50,6 +51,26 @@ class Metrics:
             ["why"],
             registry=self.registry,
         )
+        self.tokens_refused = Counter(
+            "forklore_collector_tokens_refused",
+            "Requests whose token was refused, by why: see docs/access.md",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.batches_by_credential = Counter(
+            "forklore_collector_batches_by_credential",
+            "Batches by their senders' credential: node: a token of one node; shared: another token; none: none is required",
+            ["credential"],
+            registry=self.registry,
+        )
+        self.clusters_without_keys = Gauge(
+            "forklore_collector_clusters_without_keys",
+            "Clusters of the settings whose keys could not be read yet: their agents are refused",
+            registry=self.registry,
+        )
+        self.key_failures = Gauge(
+            "forklore_collector_key_failures", "Failed readings of clusters' keys since the start", registry=self.registry
+        )
         self.exports = Gauge("forklore_collector_exports_open", "Exports being written", registry=self.registry)
         self.exported = Counter("forklore_collector_exported_forks", "Forks exported", ["format"], registry=self.registry)
         self.streams = Gauge("forklore_collector_streams_open", "Readers of the stream", registry=self.registry)
@@ -62,6 +83,10 @@ class Metrics:
         Info("forklore_collector_build", "This collector", registry=self._build).info({"version": VERSION})
         for why in ("token", "rate", "places", "host", "connections"):
             self.turned_away.labels(why)
+        for reason in Reason:
+            self.tokens_refused.labels(reason.label)
+        for credential in ("node", "shared", "none"):
+            self.batches_by_credential.labels(credential)
         for outcome in ("accepted", "duplicate", "rejected"):
             self.events.labels(outcome)
         for form in ("wire", "plain"):

@@ -5,25 +5,69 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import re
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-__all__ = ["COOKIE", "TokenFile", "tokens_in"]
+from collector.model import Credential
+
+__all__ = ["COOKIE", "StaticToken", "TokenFile", "tokens_in"]
 
 COOKIE: Final = "forklore"
-MOST: Final = 64  # tokens in a file: two while they are exchanged, or one for each team
+MOST: Final = 10_000  # tokens in a file: one for each node of the largest clusters
 LONGEST: Final = 4096  # bytes of one
+LARGEST: Final = 1 << 20  # bytes of a file, as of a Kubernetes Secret
+_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _log = logging.getLogger(__name__)
 
 
-def tokens_in(text: bytes) -> tuple[bytes, ...]:
-    """One a line. Raises ValueError, whose text has nothing of the file's content."""
-    tokens = tuple(token for line in text.splitlines() if (token := line.strip()))
+class StaticToken(NamedTuple):
+    """`cluster`, `node`: where it is valid only."""
+
+    token: bytes
+    cluster: str | None = None
+    node: str | None = None
+
+    @property
+    def cookie(self) -> bytes:
+        """Proves that the token was presented, without containing it."""
+        return hmac.new(self.token, b"forklore collector, page", hashlib.sha256).hexdigest().encode()
+
+    @property
+    def may_read(self) -> bool:
+        """A token of a node or a cluster is an agent's, and no agent holds what reads."""
+        return self.cluster is None and self.node is None
+
+    @property
+    def credential(self) -> Credential:
+        return Credential(f"token {hashlib.sha256(self.cookie).hexdigest()[:16]}", self.cluster, self.node)
+
+
+def tokens_in(text: bytes) -> tuple[StaticToken, ...]:
+    """One a line: the token alone, or `TOKEN node=NAME`, `TOKEN cluster=NAME node=NAME`. Raises ValueError, whose text has
+    nothing of the file's content."""
+    if len(text) > LARGEST:
+        raise ValueError(f"it has more than {LARGEST} bytes")
+    tokens = tuple(_token(line, number) for number, line in enumerate(text.splitlines(), 1) if line.strip())
     if not tokens:
         raise ValueError("it is empty")
-    if len(tokens) > MOST or max(map(len, tokens)) > LONGEST:
-        raise ValueError(f"more than {MOST} lines, or one of more than {LONGEST} bytes")
+    if len(tokens) > MOST:
+        raise ValueError(f"more than {MOST} tokens")
+    if len({one.token for one in tokens}) < len(set(tokens)):
+        raise ValueError("two lines have the same token for different nodes")
     return tokens
+
+
+def _token(line: bytes, number: int) -> StaticToken:
+    token, *words = line.split()
+    if not any(b"=" in word for word in words):  # spaces are a part of a token: so it was before a line could name a node
+        token, words = line.strip(), []
+    if len(token) > LONGEST:
+        raise ValueError(f"line {number}: a token of more than {LONGEST} bytes")
+    bound = dict(word.decode("utf-8", "replace").split("=", 1) for word in words if b"=" in word)
+    if len(bound) < len(words) or not bound.keys() <= {"cluster", "node"} or not all(map(_NAME.fullmatch, bound.values())):
+        raise ValueError(f"line {number}: only node=NAME and cluster=NAME may follow a token")
+    return StaticToken(token, **bound)
 
 
 class TokenFile:
@@ -34,49 +78,41 @@ class TokenFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._tokens: tuple[bytes, ...] = ()
+        self._tokens: dict[bytes, StaticToken] = {}  # by digest: how long a search takes tells nothing about a token
+        self._cookies: dict[bytes, StaticToken] = {}
         self._seen: tuple[int, int, int] | None = None
         self._has_warned = False
 
-    def fits(self, token: str) -> bool:
-        """Compared in constant time with each of them, so that a token cannot be guessed letter by letter."""
-        return _any_same(token.encode("utf-8", "surrogateescape"), self._now())
+    def token(self, text: str) -> StaticToken | None:
+        """The file's token with this text."""
+        self._read_changed()
+        return self._tokens.get(_digest(text))
 
-    def fits_cookie(self, cookie: str) -> bool:
-        return _any_same(cookie.encode("utf-8", "surrogateescape"), tuple(_cookie(token) for token in self._now()))
+    def token_of_cookie(self, cookie: str) -> StaticToken | None:
+        """The token for which a browser got this cookie, as long as the file has it."""
+        self._read_changed()
+        return self._cookies.get(_digest(cookie))
 
-    @staticmethod
-    def cookie(token: str) -> str:
-        """Proves that the token was presented, without containing it; invalid as soon as the file has the token no more."""
-        return _cookie(token.encode("utf-8", "surrogateescape")).decode()
-
-    @staticmethod
-    def name(cookie: str) -> str:
-        """Of the token that the cookie is for; neither token nor cookie can be computed from it."""
-        return f"token {hashlib.sha256(cookie.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
-
-    def _now(self) -> tuple[bytes, ...]:
-        """The last valid ones while the file is missing or empty: a half-done rotation must lock out no user."""
+    def _read_changed(self) -> None:
+        """The last valid ones stay while the file is missing or empty: a half-done rotation must lock out no user."""
         try:
             state = self._path.stat()
             seen = (state.st_mtime_ns, state.st_size, state.st_ino)
-            if seen != self._seen:
-                tokens = tokens_in(self._path.read_bytes())
-                if self._seen is not None:
-                    _log.info("%s changed: %d tokens are valid now", self._path, len(tokens))
-                self._tokens, self._seen, self._has_warned = tokens, seen, False
+            if seen == self._seen:
+                return
+            with self._path.open("rb") as file:
+                tokens = tokens_in(file.read(LARGEST + 1))
         except (OSError, ValueError) as error:
             if not self._has_warned:
                 _log.warning("%s cannot be read (%s): its last tokens stay valid", self._path, error)
                 self._has_warned = True
-        return self._tokens
+            return
+        if self._seen is not None:
+            _log.info("%s changed: %d tokens are valid now", self._path, len(tokens))
+        self._tokens = {hashlib.sha256(one.token).digest(): one for one in tokens}
+        self._cookies = {hashlib.sha256(one.cookie).digest(): one for one in tokens}
+        self._seen, self._has_warned = seen, False
 
 
-def _any_same(shown: bytes, known: tuple[bytes, ...]) -> bool:
-    # Digests have one length, so that a token's cannot be measured; a list, so that each is compared.
-    digest = hashlib.sha256(shown).digest()
-    return any([hmac.compare_digest(digest, hashlib.sha256(one).digest()) for one in known])  # noqa: C419
-
-
-def _cookie(token: bytes) -> bytes:
-    return hmac.new(token, b"forklore collector, page", hashlib.sha256).hexdigest().encode()
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()

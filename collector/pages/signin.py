@@ -38,14 +38,13 @@ class SignIn:
         fields = await request.post()
         token, back = fields.get("token"), fields.get("back")
         back = back if isinstance(back, str) else ""
-        if not isinstance(token, str) or not self._access.fits(token):
+        cookie = self._access.cookie(token) if isinstance(token, str) else None
+        if cookie is None:
             await asyncio.sleep(WRONG_TOKEN_DELAY)
             return self.form(request, back, "This token is not valid.")
         response = _redirect(back)
         secure = self._access.scheme(request) == "https"
-        response.set_cookie(
-            COOKIE, self._access.cookie(token), httponly=True, samesite="Strict", secure=secure, max_age=COOKIE_AGE, path="/"
-        )
+        response.set_cookie(COOKIE, cookie, httponly=True, samesite="Strict", secure=secure, max_age=COOKIE_AGE, path="/")
         return response
 
     async def _home(self, _request: web.Request) -> web.Response:

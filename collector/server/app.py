@@ -15,22 +15,24 @@ from collector.api.forks import ForksApi
 from collector.api.pods import PodsApi
 from collector.api.stream import StreamApi
 from collector.http.access import Access, Scope
+from collector.http.generated_token import generate_token
 from collector.http.limits import RateLimit
 from collector.http.metrics import Metrics
 from collector.http.responses import HEADERS
 from collector.ingest.endpoint import IngestEndpoint, Limits
 from collector.pages.routes import Pages
 from collector.query import StoreReader
-from collector.server import upkeep
+from collector.server import agents, upkeep
 from collector.server.guard import guard
-from collector.server.keys import ACCESS, API_RATE, INGEST, METRICS, PAGE_RATE, READER, STORE
+from collector.server.keys import ACCESS, AGENTS, API_RATE, INGEST, METRICS, PAGE_RATE, READER, REFUSALS, STORE
 from collector.settings import Settings
 from collector.store import Store
 from wire.batch import EVENTS_PATH
 from wire.http.connections import Bounds
+from wire.http.log_limit import LogLimit
 from wire.http.server import BoundedRunner
 
-__all__ = ["CannotListen", "make_app", "running_collector"]
+__all__ = ["CannotListen", "NoToken", "make_app", "running_collector"]
 
 GRACE: Final = 2.0  # seconds for responses other than a batch's to be read
 # An agent keeps one connection. All of 5,000 come back at once after a restart, each anonymous for its first request only.
@@ -41,19 +43,22 @@ class CannotListen(Exception):
     """The address is taken or not this machine's; the text says which and why."""
 
 
+class NoToken(Exception):
+    """The file of the generated token can't be made; the text says why."""
+
+
 def make_app(settings: Settings, store: Store) -> web.Application:
     """The application on an open store, which the caller closes after the application."""
     app = web.Application(middlewares=[guard], client_max_size=64 * 1024)
     app[STORE], app[METRICS] = store, Metrics()
     app[READER] = StoreReader(store)
     app[API_RATE], app[PAGE_RATE] = RateLimit(settings.read_rate), RateLimit(settings.read_rate)
-    app[ACCESS] = Access(
-        settings.token_file,
-        settings.read_token_file,
-        settings.ingest_token_file,
-        settings.trusted_proxies,
-        is_open=settings.access == "open",
-    )
+    app[REFUSALS] = LogLimit()
+    verifier = agents.verifier(settings)
+    app[ACCESS] = Access(settings.token_files, verifier, settings.trusted_proxies, is_open=settings.access == "open")
+    if verifier is not None:
+        app[AGENTS] = verifier
+        app.cleanup_ctx.append(agents.reading_keys(verifier))
     _add_routes(app, settings)
     app.on_response_prepare.append(_add_headers)
     app.cleanup_ctx.append(upkeep.sweeping(settings.retention))
@@ -62,10 +67,16 @@ def make_app(settings: Settings, store: Store) -> web.Application:
 
 @asynccontextmanager
 async def running_collector(settings: Settings) -> AsyncIterator[str]:
-    """A collector in this process for as long as the block runs; gives its URL. Raises `CannotListen`, `StoreUnavailable`.
+    """A collector in this process for as long as the block runs; gives its URL. Raises `CannotListen`, `NoToken`,
+    `StoreUnavailable`.
 
     On the way out it refuses new requests, finishes the running ones (at most `stop_timeout`), and closes the store.
     """
+    if settings.generated_read_token_file:
+        try:
+            await asyncio.to_thread(generate_token, settings.generated_read_token_file)
+        except OSError as error:
+            raise NoToken(f"{settings.generated_read_token_file} can't be made: {error.strerror}") from error
     store = Store.open(settings.store, settings.retention, settings.store_password)
     app = make_app(settings, store)
     runner = BoundedRunner(

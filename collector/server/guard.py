@@ -14,7 +14,9 @@ from collector.http.access import CREDENTIAL, Scope
 from collector.http.limits import RateLimit
 from collector.http.query_params import InvalidParameter
 from collector.http.responses import json_response, refuse
-from collector.server.keys import ACCESS, API_RATE, METRICS, PAGE_RATE
+from collector.http.token_refusals import TokenRefused
+from collector.model import Credential
+from collector.server.keys import ACCESS, API_RATE, METRICS, PAGE_RATE, REFUSALS
 from collector.store import StoreUnavailable
 from wire.batch import EVENTS_PATH
 from wire.http.server import authenticated
@@ -60,24 +62,41 @@ def _admit(request: web.Request) -> None:
         _turn_away(request, "host", 421, "without tokens this collector answers by address or as localhost only")
     if request.method == "POST" and request.headers.get("Sec-Fetch-Site") == "cross-site":
         _turn_away(request, "host", 403, "a page of another site may not send anything here")
-    scope = Scope.INGEST if sending else Scope.READ
-    may = access.may(request, scope)
+    credential, refused = _authenticate(request, Scope.INGEST if sending else Scope.READ)
     # A client with the right token may send any number of batches; one that tries tokens out may not.
-    if not (may and sending) and request.path not in UNLIMITED and not request.path.startswith(STATIC):
+    if not (sending and refused is None) and request.path not in UNLIMITED and not request.path.startswith(STATIC):
         wait = request.app[_rate(request.path)].take(access.client(request))
         if wait:
             seconds = math.ceil(wait)
             _turn_away(request, "rate", 429, f"too many requests; try again in {seconds} s", {"Retry-After": str(seconds)})
-    if not may and request.path.startswith("/v1/"):
-        challenge = {"WWW-Authenticate": 'Bearer realm="forklore"'}
-        _turn_away(request, "token", 401, "a token is required: Authorization: Bearer <token>", challenge)
-    credential = access.credential(request, scope) if may else None
+    if refused is not None and request.path.startswith("/v1/"):
+        _refuse_token(request, refused)
+    if sending:
+        kind = "none" if credential is None else "shared" if credential.node is None else "node"
+        request.app[METRICS].batches_by_credential.labels(kind).inc()
     if credential is None:
         return
     if not authenticated(request, credential.name):
         headers = {"Connection": "close", "Retry-After": "5"}
         _turn_away(request, "connections", 429, "this token holds too many connections", headers)
     request[CREDENTIAL] = credential
+
+
+def _authenticate(request: web.Request, scope: Scope) -> tuple[Credential | None, TokenRefused | None]:
+    try:
+        return request.app[ACCESS].authenticate(request, scope), None
+    except TokenRefused as refused:
+        return None, refused
+
+
+def _refuse_token(request: web.Request, refused: TokenRefused) -> NoReturn:
+    reason = refused.reason
+    request.app[METRICS].tokens_refused.labels(reason.label).inc()
+    more = request.app[REFUSALS].suffix(reason)
+    if more is not None:
+        _log.warning("%s was refused: %s%s", request.app[ACCESS].client(request), refused, more)
+    headers = {401: {"WWW-Authenticate": 'Bearer realm="forklore"'}, 503: {"Retry-After": "15"}}.get(reason.status)
+    _turn_away(request, "token", reason.status, str(refused), headers)
 
 
 def _rate(path: str) -> web.AppKey[RateLimit]:

@@ -13,7 +13,7 @@ from aiohttp import web
 from collector.http.access import Scope
 from collector.http.responses import json_response, refuse
 from collector.query import Sizes
-from collector.server.keys import ACCESS, INGEST, METRICS, READER, STORE
+from collector.server.keys import ACCESS, AGENTS, INGEST, METRICS, READER, STORE
 from collector.server.shared_result import SharedResult
 from collector.store import StoreUnavailable
 
@@ -74,6 +74,10 @@ def _metrics(request: web.Request, sizes: Sizes) -> web.Response:
     metrics.rows.labels("fork").set(sizes.forks)
     metrics.rows.labels("pod").set(sizes.pods)
     metrics.size.set(sizes.bytes)
+    if AGENTS in request.app:
+        sources = request.app[AGENTS].sources
+        metrics.clusters_without_keys.set(sources.unread)
+        metrics.key_failures.set(sources.failures)
     body = metrics.text(known=request.app[ACCESS].may(request, Scope.READ))
     return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 

@@ -4,7 +4,8 @@
 package must not use the settings.
 """
 
+from collector.settings.clusters import ClusterSettings
 from collector.settings.loading import WrongSettings, load
 from collector.settings.model import Settings
 
-__all__ = ["Settings", "WrongSettings", "load"]
+__all__ = ["ClusterSettings", "Settings", "WrongSettings", "load"]

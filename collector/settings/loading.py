@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 import yaml
 from pydantic import ValidationError
 
+from collector.settings.clusters import ClusterSettings
 from collector.settings.model import PREFIX, Settings
 
 __all__ = ["WrongSettings", "load"]
@@ -72,7 +73,8 @@ def _line(error: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in error["loc"])
     key = key if key.isprintable() else key.encode("unicode_escape").decode()  # the file may have any characters
     if error["type"] == "extra_forbidden":
-        return f"{key}: is no setting; there are {', '.join(Settings.model_fields)}"
+        known = ClusterSettings if error["loc"][0] == "clusters" else Settings
+        return f"{key}: is no setting; there are {', '.join(known.model_fields)}"
     right = error["msg"].removeprefix("Value error, ")
     given = "***" if key == "store" and "@" in str(error["input"]) else str(error["input"])[:200]  # it may hold a password
     return f"{key}: {given!r} is wrong; right would be: {right}"

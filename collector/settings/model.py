@@ -9,7 +9,9 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from collector.http.access import Scope
 from collector.http.tokens import tokens_in
+from collector.settings.clusters import ClusterSettings
 from collector.settings.values import Duration, Size, several
 from collector.store import wrong_dsn
 
@@ -38,13 +40,25 @@ class Settings(BaseSettings):
 
     token_file: Path | None = None
     """File with bearer tokens, one a line, for agents and viewers; read again when it changes. All of them are valid at once,
-    so that they can be exchanged."""
+    so that they can be exchanged. A line `TOKEN node=NAME` (and `cluster=NAME`) is the token of that node's agent alone; it may
+    send, and reads nothing."""
 
     read_token_file: Path | None = None
     """As `token_file`; these may read, and send nothing."""
 
     ingest_token_file: Path | None = None
     """As `token_file`; these may send events, and read nothing."""
+
+    generated_read_token_file: Path | None = None
+    """File in which the collector makes a token that may read, when it starts and the file is not there. `forklore collector
+    token` prints it."""
+
+    clusters: tuple[ClusterSettings, ...] = ()
+    """Clusters whose agents show the tokens of their service account, which are verified offline and bind an agent to its node.
+    Kubernetes issues such tokens since 1.30."""
+
+    audience: Annotated[str, Field(min_length=1, max_length=253)] = "forklore-collector"
+    """The audience of these tokens: a token for another service, such as the API server, is refused."""
 
     trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(several)] = ()
     """Networks, such as `10.0.0.7/32`, of proxies that authenticate: users that they name in X-Forwarded-User may read, and
@@ -122,6 +136,15 @@ class Settings(BaseSettings):
         return value
 
     @property
+    def token_files(self) -> dict[Scope, tuple[Path, ...]]:
+        """By what their tokens are good for."""
+        read = (self.token_file, self.read_token_file, self.generated_read_token_file)
+        return {
+            Scope.READ: tuple(filter(None, read)),
+            Scope.INGEST: tuple(filter(None, (self.token_file, self.ingest_token_file))),
+        }
+
+    @property
     def store_password(self) -> str | None:
         """Raises OSError when its file is gone."""
         return None if self.store_password_file is None else self.store_password_file.read_text().strip()
@@ -145,6 +168,14 @@ class Settings(BaseSettings):
                 raise ValueError(f"a file with a token in each line; of this one: {error}") from None
         return value
 
+    @field_validator("clusters")
+    @classmethod
+    def _clusters(cls, value: tuple[ClusterSettings, ...]) -> tuple[ClusterSettings, ...]:
+        """A cluster may be there twice, with two issuers, while the issuer is exchanged."""
+        if len({(one.name, one.issuer) for one in value}) < len(value):
+            raise ValueError("a name for each cluster; of these, two have the same name and issuer")
+        return value
+
     @field_validator("trusted_proxies")
     @classmethod
     def _trusted_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -158,14 +189,14 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _guarded(self) -> Self:
         """Checks settings together."""
-        tokens = self.token_file or self.read_token_file or self.ingest_token_file
+        tokens = self.clusters or any(self.token_files.values())
         if self.access == "open" and (tokens or self.trusted_proxies):
             raise ValueError("access: 'open' is wrong; right would be: closed, because there are tokens or trusted proxies")
         if self.access == "closed" and not (tokens or self.trusted_proxies or _is_loopback(self.listen)):
             raise ValueError(
                 f"listen: {self.listen!r} is wrong; right would be: a token_file (or read_token_file and ingest_token_file), "
-                "trusted_proxies, an address of this machine alone such as 127.0.0.1:9910, or, where everyone may read and "
-                "write, access: open"
+                "clusters, trusted_proxies, an address of this machine alone such as 127.0.0.1:9910, or, where everyone may "
+                "read and write, access: open"
             )
         return self
 

@@ -71,6 +71,33 @@ def test_a_stray_variable_is_a_mistake(monkeypatch):
         ("max_body: 16MB", "max_body", "16MB", "16Mi"),
         ("max_body: 0", "max_body", "0", "greater than or equal to 1"),
         ("token_file: /nowhere/at/all", "token_file", "/nowhere/at/all", "readable file"),
+        ("clusters: [{name: a}]", "clusters.0", "", "an issuer, or an api_server that tells it"),
+        ("clusters: [{name: a, issuer: x}]", "clusters.0", "", "jwks or api_server, because keys are discovered"),
+        ("clusters: [{name: a, issuer: x, jwks: https://}]", "clusters.0.jwks", "https://", "an https address"),
+        ("clusters: [{name: a, issuer: x, jwks: keys.json}]", "clusters.0.jwks", "keys.json", "the absolute path of a file"),
+        ("clusters: [{name: a, issuer: x, jwks: /no/such}]", "clusters.0.jwks", "/no/such", "a readable file with a JSON Web"),
+        ("clusters: [{name: a, issuer: x, jwks: /dev/null}]", "clusters.0.jwks", "/dev/null", "a JSON Web Key Set; this one"),
+        ("clusters: [{name: a, api_server: http://x}]", "clusters.0.api_server", "http://x", "an https address"),
+        ("clusters: [{name: a, api_server: https://u@x}]", "clusters.0.api_server", "https://u@x", "an https address"),
+        (
+            "clusters: [{name: a, api_server: https://x, jwks: https://y}]",
+            "clusters.0",
+            "",
+            "either jwks or api_server, for both give keys",
+        ),
+        (
+            "clusters: [{name: a, api_server: https://x, service_account: agent}]",
+            "clusters.0.service_account",
+            "agent",
+            "namespace/name of a service account, such as forklore/forklore-agent",
+        ),
+        ("clusters: [{name: a, api_server: https://x, isuer: y}]", "clusters.0.isuer", "", "there are name, issuer, jwks"),
+        (
+            "clusters: [{name: a, api_server: https://x}, {name: a, api_server: https://y}]",
+            "clusters",
+            "",
+            "two have the same name and issuer",
+        ),
         ("retenton: 7d", "retenton", "", "there are listen, store"),
         ("batches: many", "batches", "many", "integer"),
     ],
@@ -103,3 +130,32 @@ def test_an_empty_token_file_would_let_no_one_in_and_is_refused(config, tmp_path
 def test_settings_do_not_change():
     with pytest.raises(ValueError, match="frozen"):
         Settings().listen = "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a node=n1\nb nod=n2\n", "line 2: only node=NAME and cluster=NAME may follow a token"),
+        ("a n1 node=n1\n", "line 1: only node=NAME and cluster=NAME may follow a token"),
+        ("a node=\n", "line 1: only node=NAME and cluster=NAME may follow a token"),
+        ("a node=../x\n", "line 1: only node=NAME and cluster=NAME may follow a token"),
+        ("a node=n1\na node=n2\n", "two lines have the same token for different nodes"),
+        ("x" * 5000, "line 1: a token of more than 4096 bytes"),
+        ("x\n" * 10_001, "more than 10000 tokens"),
+        ("x" * 4000 + "\n" + "\n" * (1 << 20), "it has more than 1048576 bytes"),
+    ],
+)
+def test_a_mistake_in_a_token_file_is_named_by_its_line_and_without_its_token(config, tmp_path, text, why):
+    (tmp_path / "token").write_text(text)
+    (line,) = mistakes(config(f"ingest_token_file: {tmp_path}/token"))
+    assert why in line and "xxx" not in line
+
+
+def test_a_cluster_alone_protects_an_address_that_others_reach(config):
+    text = "listen: 0.0.0.0:9910\nclusters: [{name: a, api_server: https://x}]"
+    (cluster,) = load(config(text)).clusters
+    assert (cluster.name, cluster.service_account, load(config(text)).audience) == (
+        "a",
+        "forklore/forklore-agent",
+        "forklore-collector",
+    )

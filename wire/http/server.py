@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 
 from wire.http.connections import Bounds, ConnectionCounts, network_of
+from wire.http.log_limit import LogLimit
 
 __all__ = ["BoundedRunner", "authenticated"]
 
 _log = logging.getLogger(__name__)
-
-_LOG_S: Final = 10.0  # between lines about malformed requests
 
 
 class BoundedRunner(web.AppRunner):
@@ -47,21 +45,16 @@ class _Server(web.Server):
     def __init__(self, made: web.Server, bounds: Bounds, counts: ConnectionCounts) -> None:
         super().__init__(made.request_handler, request_factory=made.request_factory, loop=made._loop, **made._kwargs)
         self.bounds, self.counts = bounds, counts
-        self._logged = -_LOG_S
-        self._unlogged = 0
+        self._log_limit = LogLimit()
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, loop=self._loop, **self._kwargs)
 
     def malformed(self, peer: str, status: int) -> None:
         """Logs the first of ten seconds, and how many came since."""
-        now = time.monotonic()
-        if now - self._logged < _LOG_S:
-            self._unlogged += 1
-            return
-        more = f", and {self._unlogged} more since the last such line" if self._unlogged else ""
-        _log.warning("a malformed request from %s was answered with %d%s", peer, status, more)
-        self._logged, self._unlogged = now, 0
+        more = self._log_limit.suffix()
+        if more is not None:
+            _log.warning("a malformed request from %s was answered with %d%s", peer, status, more)
 
 
 class _Connection(web.RequestHandler):

@@ -324,3 +324,28 @@ async def test_the_sender_s_credential_reaches_the_store_with_its_batch(running,
     assert first == third != second
     assert (first.cluster, first.node) == (None, None)
     assert "both-token" not in first.name
+    (files / "both").write_text("of-node1 cluster=prod node=node1\n")
+    async with running(token_file=files / "both") as client:
+        await client.post(make.fork(1), **bearer("of-node1"))
+    assert (reached[-1].cluster, reached[-1].node) == ("prod", "node1")
+
+
+async def test_a_flood_of_refused_tokens_is_one_line_of_log_without_them(running, files, caplog):
+    async with running(ingest_token_file=files / "ingest") as client:
+        for place in range(50):
+            await client.post(status=401, **bearer(f"guess-{place}"))
+        assert 'tokens_refused_total{reason="unknown"} 50.0' in await client.get("/metrics")
+    lines = [line for line in caplog.messages if "was refused" in line]
+    assert lines[0] == "127.0.0.1 was refused: the token is none of those that may send to this collector"
+    assert len(lines) < 5 and "guess" not in caplog.text
+
+
+async def test_a_token_of_a_node_may_send_and_reads_nothing(running, files, make):
+    (files / "both").write_text("shared\nof-node1 node=node1\n")
+    async with running(token_file=files / "both") as client:
+        await client.post(make.fork(1), **bearer("of-node1"))
+        assert [await may_read(client, **bearer(token)) for token in ("shared", "of-node1")] == [True, False]
+        async with client.session.post(f"{client.url}/signin", data={"token": "of-node1"}, allow_redirects=False) as answer:
+            assert answer.status == 401
+        metrics = await client.get("/metrics")
+        assert 'batches_by_credential_total{credential="node"} 1.0' in metrics

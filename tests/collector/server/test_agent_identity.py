@@ -1,0 +1,159 @@
+"""A real collector process, and senders that show it service account tokens and static tokens over HTTP.
+
+One process for all tests of this module, because its start takes longest.
+"""
+
+import asyncio
+import json
+import re
+
+import aiohttp
+import pytest
+import pytest_asyncio
+import yaml
+
+from collector.__main__ import main
+from collector.http.generated_token import generate_token, generated_token
+from tests.collector.http.service_accounts.kubernetes_tokens import EC, ISSUER, OTHER, RSA, jwks, signed
+from tests.collector.server.processes import address, ended, process
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def collector(tmp_path_factory):
+    """(its folder, its URL, a session). East's keys are RSA's, west's are EC's; both have one issuer."""
+    folder = tmp_path_factory.mktemp("collector")
+    clusters = []
+    for name, keys in (("east", jwks(a=RSA)), ("west", jwks(w=EC))):
+        (folder / f"{name}.json").write_text(json.dumps(keys))
+        clusters.append({"name": name, "issuer": ISSUER, "jwks": f"{folder}/{name}.json"})
+    (folder / "tokens").write_text("of-all-nodes\nof-node-7 cluster=east node=worker-7\n")
+    settings = {
+        "listen": "127.0.0.1:0",
+        "store": "memory:",
+        "ingest_token_file": f"{folder}/tokens",
+        "generated_read_token_file": f"{folder}/read",
+        "clusters": clusters,
+    }
+    (folder / "collector.yaml").write_text(yaml.safe_dump(settings))
+    async with process("--config", str(folder / "collector.yaml")) as running, aiohttp.ClientSession() as session:
+        yield folder, await address(running), session
+
+
+async def answer(session, url, token):
+    """The status of a batch, and the sentence of its refusal."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with session.post(f"{url}/v1/events", data=b"", headers=headers) as response:
+        return response.status, (await response.json()).get("error")
+
+
+async def text(session, path, token=None):
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with session.get(path, headers=headers) as response:
+        return response.status, await response.text()
+
+
+async def test_each_sender_is_taken_or_refused_with_its_own_sentence(collector):
+    _, url, session = collector
+    elsewhere = {"iss": "https://elsewhere.example"}
+    other_account = {"sub": "system:serviceaccount:shop:default"}
+    expected = [
+        (signed(RSA, "a"), 200, None),
+        (signed(EC, "w"), 200, None),
+        ("of-all-nodes", 200, None),
+        ("of-node-7", 200, None),
+        (None, 401, "a token is required: Authorization: Bearer <token>"),
+        ("made-up", 401, "the token is none of those that may send to this collector"),
+        ("of-node-7 cluster=east node=worker-7", 401, "the token is none of those that may send to this collector"),
+        ("a.b.c", 401, "the token is no JSON Web Token"),
+        (signed(exp=1_785_000_000), 401, re.compile("the token expired [0-9]+ s ago")),
+        (signed(aud=["https://kubernetes.default.svc"]), 401, "the token is for another audience than forklore-collector"),
+        (signed(**elsewhere), 401, "the token's issuer is none of the clusters in this collector's settings"),
+        (signed(OTHER, "o"), 401, "the token is signed by a key that its issuer's clusters do not have"),
+        (signed(OTHER, "a"), 401, "the token's signature is wrong"),
+        (signed(**other_account), 403, "the token is not of the service account forklore/forklore-agent, which may send"),
+        (
+            signed(node=None),
+            403,
+            "the token names no node: Kubernetes below 1.30 issues none that does, and its agents need a static token",
+        ),
+    ]
+    for token, status, sentence in expected:
+        found = await answer(session, url, token)
+        if isinstance(sentence, re.Pattern):
+            assert found[0] == status and sentence.fullmatch(found[1]), token
+        else:
+            assert found == (status, sentence), token
+    _, metrics = await text(session, f"{url}/metrics")
+    sentences = [sentence for _, _, sentence in expected if sentence]
+    assert len({str(sentence) for sentence in sentences}) == len(sentences) - 1  # one of them twice
+    refused = dict(re.findall(r'tokens_refused_total\{reason="(\w+)"\} ([1-9])', metrics))
+    assert refused == {
+        "missing": "1", "unknown": "2", "malformed": "1", "expired": "1", "audience": "1", "issuer": "1", "key": "1",
+        "signature": "1", "service_account": "1", "node": "1",
+    }  # fmt: skip
+    admitted = dict(re.findall(r'batches_by_credential_total\{credential="(\w+)"\} ([1-9])', metrics))
+    assert admitted == {"node": "3", "shared": "1"}
+
+
+async def test_the_collector_makes_its_read_token_and_a_command_prints_it(collector):
+    folder, url, session = collector
+    async with process("--config", str(folder / "collector.yaml"), "token") as printing:
+        code, out, _ = await ended(printing)
+    token = out.strip()
+    assert code == 0 and len(token) == 43 and out == f"{token}\n"
+    assert (folder / "read").stat().st_mode & 0o777 == 0o600
+    assert (await text(session, f"{url}/v1/pods", token))[0] == 200
+    assert (await answer(session, url, token))[0] == 401
+    for sender in (signed(), "of-all-nodes", "of-node-7"):
+        assert (await text(session, f"{url}/v1/pods", sender))[0] == 401
+
+
+async def test_keys_are_exchanged_in_a_file_while_the_collector_runs(collector):
+    folder, url, session = collector
+    old, new = signed(RSA, "a"), signed(OTHER, "b")
+    assert [(await answer(session, url, token))[0] for token in (old, new)] == [200, 401]
+    fresh = folder / "fresh"
+    fresh.write_text(json.dumps(jwks(b=OTHER)))
+    fresh.replace(folder / "east.json")
+    for _ in range(600):
+        if (await answer(session, url, new))[0] == 200:
+            break
+        await asyncio.sleep(0.1)
+    assert [(await answer(session, url, token))[0] for token in (old, new)] == [401, 200]
+
+
+def test_a_generated_token_stays_and_a_half_made_one_is_made_anew(tmp_path):
+    (tmp_path / ".read.new").write_text("")
+    generate_token(tmp_path / "read")
+    made = generated_token(tmp_path / "read")
+    generate_token(tmp_path / "read")
+    assert generated_token(tmp_path / "read") == made
+    assert [file.name for file in tmp_path.iterdir()] == ["read"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "says"),
+    [
+        ({}, 78, "generated_read_token_file is not set"),
+        (
+            {"generated_read_token_file": "/nowhere/read"},
+            69,
+            "/nowhere/read: No such file or directory; the collector makes it",
+        ),
+    ],
+)
+def test_a_token_that_is_not_there_is_not_printed(settings, code, says, monkeypatch, capsys):
+    for key, value in settings.items():
+        monkeypatch.setenv(f"FORKLORE_COLLECTOR_{key.upper()}", value)
+    assert main(["token"]) == code
+    printed = capsys.readouterr()
+    assert printed.out == "" and says in printed.err
+
+
+def test_a_token_that_cannot_be_made_ends_the_collector_with_the_reason(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FORKLORE_COLLECTOR_GENERATED_READ_TOKEN_FILE", f"{tmp_path}/none/read")
+    monkeypatch.setenv("FORKLORE_COLLECTOR_LISTEN", "127.0.0.1:0")
+    assert main([]) == 69
+    assert "none/read can't be made: No such file or directory" in capsys.readouterr().err
