@@ -100,7 +100,8 @@ class _Run:
         kubernetes = self.settings.kubernetes
         if not kubernetes.enabled:
             return [skipped("Kubernetes API", "kubernetes.enabled is false: events have the pod's uid and no names")]
-        return judge_access(asyncio.run(try_access(self.settings.node, kubernetes.kubeconfig)))
+        access = try_access(self.settings.node, kubernetes.kubeconfig, strict_x509=kubernetes.strict_x509)
+        return judge_access(asyncio.run(access))
 
     def check_sinks(self) -> Iterable[CheckResult]:
         if self.settings is None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
 from agent.attribution.hierarchy import Hierarchy
 from agent.attribution.metadata_cache import MetadataCache
+from agent.attribution.pods import Pods
 from agent.attribution.pods.watch import PodWatch
 from agent.interfaces import Clock
 from agent.journal import Journal
@@ -59,7 +61,7 @@ def open_parts(
     )
     wall_time, rfc3339 = WallClock(clock.separation_ns()), Rfc3339()
     cache = MetadataCache(hierarchy.root, annotations, api=kubernetes.enabled)
-    watch = PodWatch(cache.pods, settings.node, kubernetes.kubeconfig, annotations) if kubernetes.enabled else None
+    watch = _pod_watch(settings, cache.pods, annotations) if kubernetes.enabled else None
     sinks = tuple(build_sink(one, journal, settings.cluster, settings.node, annotations) for one in settings.sinks)
     wait_ns = int(kubernetes.wait * 1e9) if kubernetes.enabled else 0
     streams = StreamParts(settings.cluster, settings.node, wall_time, wait_ns, most_waiting, options.storm_limit, cache)
@@ -84,6 +86,11 @@ def open_parts(
         reporter,
         rfc3339,
     )
+
+
+def _pod_watch(settings: Settings, pods: Pods, annotations: Sequence[str]) -> PodWatch:
+    kubernetes = settings.kubernetes
+    return PodWatch(pods, settings.node, kubernetes.kubeconfig, annotations, strict_x509=kubernetes.strict_x509)
 
 
 def start(parts: Parts) -> None:

@@ -47,6 +47,9 @@ class KubernetesSettings(SettingsModel):
     """Read names from the Kubernetes API. Without it events have the ids of the cgroup's path: pod uid and container id."""
     kubeconfig: Path | None = None
     """Default: the pod's own service account."""
+    strict_x509: bool = False
+    """Refuse API certificates whose CA lacks extensions that RFC 5280 demands. kubectl and the kubelet accept them, and some
+    clusters have such a CA."""
     wait: Annotated[float, in_range(parse_duration, "0s", "60s")] = Field("5s", validate_default=True)
     """How long a fork may wait for its container to be known. A kubelet reports a container about a second after its start."""
     sandboxes: tuple[Annotated[str, Field(min_length=1, max_length=253)], ...] = (

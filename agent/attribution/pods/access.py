@@ -24,11 +24,12 @@ class ApiAccess:
     error: str | None = None
 
 
-async def try_access(node: str, kubeconfig: Path | None) -> ApiAccess:
-    """`kubeconfig` None: the pod's own service account. Errors of the API and of its settings are returned, not raised."""
-    selector, statuses, server = f"spec.nodeName={node}", dict[str, int](), ""
+async def try_access(node: str, kubeconfig: Path | None, *, strict_x509: bool = False) -> ApiAccess:
+    """`kubeconfig`, `strict_x509`: as for `connect`. Errors of the API and of its settings are returned, not raised."""
+    selector, statuses, server, proxy = f"spec.nodeName={node}", dict[str, int](), "", None
     try:
-        async with connect(kubeconfig) as requests:
+        async with connect(kubeconfig, strict_x509=strict_x509) as requests:
+            proxy = requests.proxy
             server, pods = requests.server, requests.pods
             answer = await pods(fieldSelector=selector, limit=1, timeout=_REQUEST_S)
             statuses["list"] = answer.status
@@ -41,5 +42,5 @@ async def try_access(node: str, kubeconfig: Path | None) -> ApiAccess:
             statuses["get"] = answer.status
             answer.close()
     except REQUEST_ERRORS as error:
-        return ApiAccess(server, statuses, describe(error))
+        return ApiAccess(server, statuses, describe(error, proxy))
     return ApiAccess(server, statuses)

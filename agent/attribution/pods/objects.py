@@ -22,6 +22,9 @@ _STATUSES: Final[tuple[tuple[str, ContainerKind], ...]] = (
 # The hash of a static pod's manifest is its uid on the node; the API's mirror of it has another.
 _ALIASES: Final = ("kubernetes.io/config.hash", "kubernetes.io/config.mirror")
 _MOST_ANNOTATION: Final = 1024  # characters of one; the API allows 256 KiB, which every fork would carry
+# Label of a pod with the hash that its ReplicaSet's name ends with -> the kind that made the ReplicaSet. Argo Rollouts' first:
+# its pods have both labels while a Deployment is migrated.
+_TEMPLATE_HASHES: Final = (("rollouts-pod-template-hash", "Rollout"), ("pod-template-hash", "Deployment"))
 _CRON_JOB: Final = re.compile(r"(.+)-\d{8,10}")  # the controller appends minutes since 1970
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -41,7 +44,7 @@ def pod_of(item: Any, keep: Collection[str] = ()) -> Pod | None:  # noqa: ANN401
         name=name,
         aliases=frozenset([uid, *(annotations[key] for key in _ALIASES if annotations.get(key))]),
         labels=labels,
-        workload=_workload(metadata, labels),
+        workload=_workload(metadata, labels, name, _text(spec.get("nodeName"))),
         service_account=_text(spec.get("serviceAccountName")),
         qos=_text(status.get("qosClass")),
         containers={one.id: one for one in _containers(spec, status)},
@@ -50,24 +53,35 @@ def pod_of(item: Any, keep: Collection[str] = ()) -> Pod | None:  # noqa: ANN401
     )
 
 
-def _workload(metadata: dict[str, Any], labels: dict[str, str]) -> tuple[str, str] | None:
-    """The owner that a person would name, worked out without a request for the owner's owner."""
+def _workload(metadata: dict[str, Any], labels: dict[str, str], pod: str, node: str | None) -> tuple[str, str]:
+    """The owner that a person would name, worked out without a request for the owner's owner; without an owner the pod itself.
+
+    A static pod's mirror is called `<name>-<node>` and belongs to its node.
+    """
     for owner in _list(metadata.get("ownerReferences")):
         kind, name = _text(as_object(owner).get("kind")), _text(as_object(owner).get("name"))
         if not kind or not name or as_object(owner).get("controller") is not True:
             continue
-        suffix = "-" + labels.get("pod-template-hash", "")
-        if kind == "ReplicaSet" and len(suffix) > 1 and name.endswith(suffix) and len(name) > len(suffix):
-            return "Deployment", name.removesuffix(suffix)
+        if kind == "Node":
+            return "StaticPod", pod.removesuffix(f"-{node}") or pod
+        for label, above in _TEMPLATE_HASHES if kind == "ReplicaSet" else ():
+            suffix = "-" + labels.get(label, "")
+            if len(suffix) > 1 and name.endswith(suffix) and len(name) > len(suffix):
+                return above, name.removesuffix(suffix)
         if kind == "Job" and (cron := _CRON_JOB.fullmatch(name)):
             return "CronJob", cron[1]
         return kind, name
-    return None
+    return "Pod", pod
 
 
 def _containers(spec: dict[str, Any], status: dict[str, Any]) -> Iterator[Container]:
     firsts = map(as_object, _list(spec.get("initContainers")))
     sidecars = {_text(one.get("name")) for one in firsts if one.get("restartPolicy") == "Always"}
+    images = {
+        _text(one.get("name")): _text(one.get("image"))
+        for field in ("initContainers", "containers", "ephemeralContainers")
+        for one in map(as_object, _list(spec.get(field)))
+    }
     for field, usual in _STATUSES:
         for one in map(as_object, _list(status.get(field))):
             name = _text(one.get("name"))
@@ -78,7 +92,9 @@ def _containers(spec: dict[str, Any], status: dict[str, Any]) -> Iterator[Contai
             for state in (one.get("lastState"), one.get("state")):
                 ended = as_object(as_object(state).get("terminated"))
                 yield from _named(ended.get("containerID"), name, None, None, kind)
-            yield from _named(one.get("containerID"), name, _text(one.get("image")), digest[0] if digest else image_id, kind)
+            # The name as the user wrote it: a status may have another one for the same image, or its id.
+            image = images.get(name) or _text(one.get("image"))
+            yield from _named(one.get("containerID"), name, image, digest[0] if digest else image_id, kind)
 
 
 def _named(

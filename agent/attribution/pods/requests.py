@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,12 +13,16 @@ from typing import Any, Final
 import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
+from yarl import URL
+
+from agent.attribution.pods.proxies import proxy_for
 
 __all__ = ["REQUEST_ERRORS", "ApiException", "PodRequests", "check_status", "connect", "describe", "retry_after_s"]
 
 # What a request may raise when the API, the network or the settings are at fault; the caller tries again.
 REQUEST_ERRORS: Final = (ApiException, aiohttp.ClientError, OSError, TimeoutError, config.ConfigException, ValueError)
 _LONGEST_RETRY_AFTER_S: Final = 60.0
+_MAX_TEXT: Final = 600  # characters of an error
 
 
 class PodRequests:
@@ -31,6 +37,12 @@ class PodRequests:
     @property
     def server(self) -> str:
         return str(self._api.configuration.host)
+
+    @property
+    def proxy(self) -> str | None:
+        """host:port of the proxy that the requests go through."""
+        proxy = self._api.configuration.proxy
+        return URL(proxy).authority.rpartition("@")[2] if proxy else None
 
     async def pods(self, *, timeout: float, **query: Any) -> aiohttp.ClientResponse:  # noqa: ANN401, ASYNC109  the API's own; the client's
         """GET /api/v1/pods; the body is not read yet. `query`: by the API's names; None is left out. `timeout`: seconds."""
@@ -54,8 +66,12 @@ class PodRequests:
 
 
 @asynccontextmanager
-async def connect(kubeconfig: Path | None) -> AsyncIterator[PodRequests]:
-    """A client for some requests. `kubeconfig` None: the pod's own service account. Raises one of REQUEST_ERRORS."""
+async def connect(kubeconfig: Path | None, *, strict_x509: bool = False) -> AsyncIterator[PodRequests]:
+    """A client for some requests. `kubeconfig` None: the pod's own service account. Raises one of REQUEST_ERRORS.
+
+    `strict_x509`: refuses certificates of CAs that lack extensions which RFC 5280 demands, as Python does by default from 3.13
+    on. kubectl and kubelet accept them. In a cluster no proxy is used; with a kubeconfig its own, or that of the environment.
+    """
     # Read at each call, so that the next try uses a token or certificate that was replaced.
     settings = client.Configuration()
     try:
@@ -68,6 +84,10 @@ async def connect(kubeconfig: Path | None) -> AsyncIterator[PodRequests]:
     except Exception as error:  # not YAML, or YAML of another shape: the client raises whatever it runs into
         raise config.ConfigException(f"{kubeconfig}: {type(error).__name__}: {error}") from error
     settings.retries = None
+    settings.disable_strict_ssl_verification = not strict_x509
+    settings.client_session_kwargs = {"trust_env": False}  # else aiohttp would use proxies in a cluster, too
+    if kubeconfig is not None and settings.proxy is None:
+        settings.proxy = proxy_for(settings.host, os.environ)
     async with client.ApiClient(settings) as api:
         yield PodRequests(api)
 
@@ -86,9 +106,26 @@ def retry_after_s(error: Exception) -> float:
     return min(float(value), _LONGEST_RETRY_AFTER_S) if re.fullmatch(r"[0-9]{1,6}", value) else 0.0
 
 
-def describe(error: Exception) -> str:
-    """One line for people."""
+def describe(error: BaseException, proxy: str | None = None) -> str:
+    """One line for people. `proxy`: host:port, if the request went through one."""
+    through = f", through the proxy {proxy}" if proxy else ""
     if isinstance(error, ApiException):
         hints = {401: "the token is not accepted", 403: "may not list and watch pods: is the ClusterRole bound?"}
-        return f"answered {error.status} ({hints.get(error.status, str(error.reason)[:120])})"
-    return f"{type(error).__name__}: {str(error)[:160]}"
+        return f"answered {error.status} ({hints.get(error.status, _cut(str(error.reason)))}){through}"
+    if certificate := _certificate_error(error):
+        return f"its certificate is not trusted: {certificate.verify_message}{through}"
+    return f"{type(error).__name__}: {_cut(str(error))}{through}"
+
+
+def _certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """OpenSSL's own error among the causes. aiohttp's is of the same class, but has no reason."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError) and hasattr(error, "verify_message"):
+            return error
+        error = getattr(error, "certificate_error", None) or error.__cause__
+    return None
+
+
+def _cut(text: str) -> str:
+    """At a word's end."""
+    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT].rpartition(" ")[0] + " ..."

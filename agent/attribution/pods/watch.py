@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 _PAGE: Final = 500  # pods a list request; a node has 110 by default, 250 at most as a rule
 _WATCH_S: Final = 300  # the server ends a stream after one to two times this; the next one continues where it ended
 _SILENCE_S: Final = 90.0  # bookmarks come about every minute; a stream that is silent for longer is dead
+_SILENT_STREAMS: Final = 2  # without a line, in a row, before a new list: the version may be one that the server never had
 _ANSWER_S: Final = 30.0  # for a watch to begin; after a server's power failure TCP alone would try for two minutes
 _STABLE_S: Final = 10.0  # a connection that held for so long does not count as a failure
 _REJOIN_S: Final = 2.0  # a broken stream is continued within so long: less than a fork waits for its pod
@@ -43,24 +44,29 @@ _BACKOFF: Final = Backoff(first_s=1.0, longest_s=30.0)
 
 
 class _Expired(Exception):
-    """410: the resource version is too old; only a new list helps."""
+    """The resource version is too old (410), or the server never had it (after a restore): only a new list helps."""
 
 
 class PodWatch:
-    """`kubeconfig` None: the pod's own service account. `keep`: the annotations that are kept, by their keys.
+    """`kubeconfig`, `strict_x509`: as for `connect`. `keep`: the annotations that are kept, by their keys.
 
     `state`: one line for people: the API's last answer, or why there is none. `synced`: a list has succeeded. `requests`: how
     many, by outcome: list, watch, a status, or an error's name.
     """
 
-    def __init__(self, pods: Pods, node: str, kubeconfig: Path | None, keep: Collection[str] = ()) -> None:
+    def __init__(
+        self, pods: Pods, node: str, kubeconfig: Path | None, keep: Collection[str] = (), *, strict_x509: bool = False
+    ) -> None:
         self._pods = pods
         self._keep = keep
         self._selector = f"spec.nodeName={node}"
         self._kubeconfig = kubeconfig
+        self._strict_x509 = strict_x509
         self.state = "not asked yet"
         self.synced = False
         self._version: str | None = None
+        self._silent = 0  # streams in a row that fell silent before their first line
+        self._proxy: str | None = None
         self._listed = 0.0  # when the last list began, the loop's time
         self.requests: dict[str, int] = {}
 
@@ -72,18 +78,21 @@ class PodWatch:
             began = asyncio.get_running_loop().time()
             retry_after = 0.0
             try:
-                async with connect(self._kubeconfig) as requests:
+                async with connect(self._kubeconfig, strict_x509=self._strict_x509) as requests:
+                    self._proxy = requests.proxy
                     await self._follow(requests)
             except _Expired:
                 self._version = None
                 self._count("expired")
-                self.state = "the resource version is too old: listing again"
+                self.state = "the resource version is not the server's: listing again"
                 # The API answers, so earlier failures are over. But a list that has just been made cannot be too old.
                 if asyncio.get_running_loop().time() - self._listed > _STABLE_S:
                     failures = 0
             except REQUEST_ERRORS as error:
                 self._count(str(error.status) if isinstance(error, ApiException) else type(error).__name__)
-                self.state = describe(error)
+                self.state = describe(error, self._proxy)
+                if "resource version" in str(getattr(error, "reason", "")):  # "Too large resource version: 9, current: 5"
+                    self._version = None
                 retry_after = retry_after_s(error)
             # Only what fails soon after it began is a reason to wait longer each time.
             failures = 1 if asyncio.get_running_loop().time() - began > _STABLE_S else failures + 1
@@ -158,17 +167,22 @@ class PodWatch:
         self.state = f"watching {len(self._pods)} pods"
         try:
             async for line in _lines(answer.content):
+                self._silent = 0
                 version = self._version = self._apply(as_object(orjson.loads(line))) or version
                 self.state = f"watching {len(self._pods)} pods"
         except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, TimeoutError) as error:
             # The stream broke or fell silent: continue from the last version that was received.
             self._count(type(error).__name__)
+            self._silent += isinstance(error, TimeoutError)
         finally:
             answer.close()
+        if self._silent >= _SILENT_STREAMS:
+            self._silent = 0
+            raise _Expired
         return version
 
     def _apply(self, event: dict[str, Any]) -> str | None:
-        """Returns the event's resource version."""
+        """Returns the event's resource version. Raises _Expired when it is lower than the version before."""
         kind, item = event.get("type"), as_object(event.get("object"))
         if kind == "ERROR":
             if item.get("code") == 410:
@@ -179,10 +193,20 @@ class PodWatch:
             if kind == "DELETED":
                 self._pods.remove(pod.uid, asyncio.get_running_loop().time())
         version = as_object(item.get("metadata")).get("resourceVersion")
-        return version if isinstance(version, str) else None
+        if not isinstance(version, str):
+            return None
+        if _went_back(version, self._version):
+            raise _Expired
+        return version
 
     def _count(self, outcome: str) -> None:
         self.requests[outcome] = self.requests.get(outcome, 0) + 1
+
+
+def _went_back(version: str, before: str | None) -> bool:
+    """Versions are decimal numbers that grow (Kubernetes API Concepts, "Resource versions")."""
+    both_numbers = version.isascii() and version.isdigit() and before is not None and before.isascii() and before.isdigit()
+    return both_numbers and int(version[:40]) < int((before or "")[:40])
 
 
 async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:

@@ -71,6 +71,7 @@ class ApiServers:
     def __init__(self, servers: int, costs: Costs) -> None:
         self.costs = costs
         self.seen: list[Seen] = []
+        self.proxy = None
         self._servers = [_Server(self) for _ in range(servers)]
 
     @property
@@ -248,7 +249,7 @@ class NoJitter:
 @contextmanager
 def pod_watch_uses(api: ApiServers, timing: Sequence[tuple[str, Any]] = (), *, random_pauses: bool = True) -> Iterator[None]:
     """PodWatch sends its requests to these servers. `timing`: changed constants of PodWatch."""
-    changed = {"connect": lambda _kubeconfig: nullcontext(api), **dict(timing)}
+    changed = {"connect": lambda _kubeconfig, **_: nullcontext(api), **dict(timing)}
     if not random_pauses:
         changed["random"] = NoJitter
     defaults = {name: getattr(pod_watch_module, name) for name in changed}

@@ -65,7 +65,7 @@ def test_every_container_id_of_the_recording_is_found_with_its_name(recorded, po
 
 def test_the_recorded_owners_are_those_a_person_would_name(pods):
     owners = {pod.workload for pod in pods.values()}
-    assert {("Deployment", "cart"), ("Node", "node1")} <= owners
+    assert {("Deployment", "cart"), ("StaticPod", "static-proxy")} <= owners
     assert not any(owner and owner[0] == "ReplicaSet" for owner in owners)
 
 
@@ -78,7 +78,7 @@ def test_the_recorded_pods_have_init_containers_sidecars_and_ephemeral_ones(reco
 
 
 def test_a_static_pod_is_known_by_the_uid_of_its_mirror_and_by_its_own(pods):
-    (mirror,) = [pod for pod in pods.values() if pod.workload == ("Node", "node1")]
+    (mirror,) = [pod for pod in pods.values() if pod.workload[0] == "StaticPod"]
     assert mirror.aliases == {mirror.uid, "21fdd1a722e0fcb32d3c6f8bb5bcd5ad"}
 
 
@@ -92,7 +92,8 @@ def test_a_static_pod_is_known_by_the_uid_of_its_mirror_and_by_its_own(pods):
         ("Job", "report-29283840", {}, ("CronJob", "report")),
         ("Job", "migrate", {}, ("Job", "migrate")),
         ("StatefulSet", "db", {}, ("StatefulSet", "db")),
-        ("Node", "node1", {}, ("Node", "node1")),
+        ("ReplicaSet", "cart-7d5", {"rollouts-pod-template-hash": "7d5"}, ("Rollout", "cart")),
+        ("ReplicaSet", "cart-7d5", {"rollouts-pod-template-hash": "7d5", "pod-template-hash": "7d5"}, ("Rollout", "cart")),
     ],
 )
 def test_the_workload_is_the_owner_that_a_person_would_name(kind, name, labels, workload):
@@ -102,7 +103,27 @@ def test_the_workload_is_the_owner_that_a_person_would_name(kind, name, labels, 
 @pytest.mark.parametrize("controller", [False, None, "true", 1])
 def test_an_owner_that_is_not_the_controller_is_not_the_workload(controller):
     reference = {"kind": "Job", "name": "a", "controller": controller}
-    assert pod_of(a_pod({"ownerReferences": [reference]})).workload is None
+    assert pod_of(a_pod({"ownerReferences": [reference]})).workload == ("Pod", "p")
+
+
+def test_a_pod_without_an_owner_is_its_own_workload():
+    assert pod_of(a_pod()).workload == ("Pod", "p")
+
+
+@pytest.mark.parametrize(
+    ("name", "node", "workload"),
+    [("etcd-node1", "node1", "etcd"), ("etcd-node1", None, "etcd-node1"), ("-node1", "node1", "-node1"), ("etcd", "x", "etcd")],
+)
+def test_a_static_pod_is_called_by_its_name_without_the_node(name, node, workload):
+    metadata = {"name": name, "ownerReferences": [{"kind": "Node", "name": "node1", "controller": True}]}
+    assert pod_of(a_pod(metadata, {"nodeName": node})).workload == ("StaticPod", workload)
+
+
+def test_an_image_has_the_name_of_the_spec_and_the_digest_of_the_status():
+    spec = {"containers": [{"name": "app", "image": "registry.example/shop/app:1.2"}]}
+    pod = pod_of(a_pod(spec=spec, status={"containerStatuses": [status(containerID=f"containerd://{ID}")]}))
+    (container,) = pod.containers.values()
+    assert (container.image, container.image_id) == ("registry.example/shop/app:1.2", "sha256:" + "a" * 64)
 
 
 def status(name="app", **fields):

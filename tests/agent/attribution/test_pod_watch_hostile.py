@@ -126,6 +126,26 @@ async def test_an_expired_version_in_the_stream_leads_to_a_new_list(api, kubecon
         assert (api.listed, watch.requests["expired"]) == (2, 1)
 
 
+@pytest.mark.parametrize("event", [added("b", 4), {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "4"}}}])
+async def test_a_version_that_went_back_leads_to_a_new_list(api, kubeconfig, event):
+    """As after etcd was restored from a backup."""
+    api.lists = [json.dumps(LIST).encode(), json.dumps({**LIST, "metadata": {"resourceVersion": "4"}}).encode()]
+    api.streams = [[line(added("a", 12)), line(event), None], [line(added("c", 5)), None]]
+    async with watching(kubeconfig) as (pods, watch, until):
+        await until(lambda: pods.get("uid-of-c"))
+        assert (api.listed, watch.requests["expired"], len(pods)) == (2, 1, 1)
+    assert api.versions == ["10", "4"]
+
+
+async def test_silent_streams_in_a_row_lead_to_a_new_list(api, kubeconfig, monkeypatch):
+    """A server with lower versions than ours may wait for ours without end."""
+    monkeypatch.setattr(pod_watch_module, "_SILENCE_S", 0.02)
+    monkeypatch.setattr(pod_watch_module, "_STABLE_S", 0.0)
+    async with watching(kubeconfig) as (_, _, until):
+        await until(lambda: api.listed >= 2)
+    assert api.versions[:2] == ["10", "10"]
+
+
 async def test_the_recorded_answer_to_an_old_version_is_understood(api, kubeconfig, recorded):
     api.streams = [[line(recorded("watch-expired-410.json"))], [None]]
     async with watching(kubeconfig) as (_, _, until):
