@@ -78,6 +78,8 @@ def advice_on_outcome(status: int, outcome: Outcome, headers: Mapping[str, str],
     match status:
         case 401 | 403 if request.token_file is None:
             return "it requires a token: set `token_file`" + (", or `cert_file`" if status == 403 else "")
+        case 401 | 403 if request.protocol == "http" and outcome.text.startswith(f"{status} the token "):
+            return f"token_file is {request.token_file}: docs/access.md has each reason, and what to do"
         case 401:
             return f"it does not know the token in {request.token_file}, sent as {request.auth}: see `auth`"
         case 403:

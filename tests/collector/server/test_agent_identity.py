@@ -14,6 +14,7 @@ import yaml
 
 from collector.__main__ import main
 from collector.http.generated_token import generate_token, generated_token
+from tests.agent.sinks.delivery.sender_scene import SenderScene, until
 from tests.collector.http.service_accounts.kubernetes_tokens import EC, ISSUER, OTHER, RSA, jwks, signed
 from tests.collector.server.processes import address, ended, process
 
@@ -108,6 +109,38 @@ async def test_the_collector_makes_its_read_token_and_a_command_prints_it(collec
     assert (await answer(session, url, token))[0] == 401
     for sender in (signed(), "of-all-nodes", "of-node-7"):
         assert (await text(session, f"{url}/v1/pods", sender))[0] == 401
+
+
+def mount(folder, token):
+    """As a kubelet does: `..data` is moved to a new folder in one step, and the token is a link through it."""
+    made = folder / f"..{len(list(folder.iterdir()))}"
+    made.mkdir()
+    (made / "token").write_text(token)
+    if not (folder / "token").is_symlink():
+        (folder / "token").symlink_to("..data/token")
+    (folder / "..new").symlink_to(made.name)
+    (folder / "..new").rename(folder / "..data")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "state"),
+    [
+        ({"exp": 1_785_000_000}, re.compile("hold: 401 the token expired [0-9]+ s ago")),
+        ({"aud": ["other"]}, re.compile("hold: 401 the token is for another audience than forklore-collector")),
+        ({"node": None}, re.compile("hold: 403 the token names no node: Kubernetes below 1.30 .*")),
+    ],
+)
+async def test_an_agent_reports_why_it_is_refused_and_sends_again_with_a_new_token(collector, tmp_path, make, wrong, state):
+    _, url, _ = collector
+    mount(tmp_path, signed(**wrong))
+    scene = SenderScene(f"{url}/v1/events", token_file=tmp_path / "token")
+    (batch,) = scene.packer.pack("boot.instance", [json.dumps(make.fork(1))], [7], 0.0)
+    scene.queue.put(batch)
+    async with scene.running(pause_s=600.0):  # so that only another token ends the pause
+        await until(lambda: scene.sender.state.startswith("hold"))
+        assert state.fullmatch(scene.sender.state)
+        mount(tmp_path, signed())
+        await until(lambda: scene.queue.delivered.total() == 1)
 
 
 async def test_keys_are_exchanged_in_a_file_while_the_collector_runs(collector):

@@ -14,10 +14,19 @@ __all__ = ["interpret"]
 
 
 def interpret(status: int, headers: Mapping[str, str], body: bytes, now: datetime, batch: Batch) -> Outcome:
-    text = status_text(status, body)
+    text = status_text(status, _error(body) or body)
     if 200 <= status < 300:
         return Outcome(Result.ACCEPTED, text, rejected_items=_rejected_items(body, batch.events))
     return interpret_status(status, text, headers, now)
+
+
+def _error(body: bytes) -> str | None:
+    """The sentence with which forklore's collector refuses a request: `{"error": ...}`."""
+    try:
+        error = orjson.loads(body)["error"] if body.startswith(b"{") else None
+    except (ValueError, KeyError, TypeError):
+        return None
+    return error if isinstance(error, str) else None
 
 
 def _rejected_items(body: bytes, events: int) -> tuple[int, ...]:
