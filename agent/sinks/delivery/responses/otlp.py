@@ -39,7 +39,7 @@ def interpret(status: int, headers: Mapping[str, str], body: bytes, now: datetim
 
 def _accepted(status: int, headers: Mapping[str, str], body: bytes, batch: Batch) -> Outcome:
     """Everything was accepted if `partial_success` is empty, or there is no body at all (Loki's 204)."""
-    if is_web_page(body):
+    if is_web_page(body) and not _is_protobuf(headers):  # a partial success of 60 bytes begins with b"\n<", too
         return Outcome(Result.HOLD, f"{status_text(status, body)}: a web page, and not an OTLP receiver: see the sink's url")
     rejected, message = _partial_json(body) if _is_json(headers, body) else _partial_protobuf(headers, body)
     rejected = min(max(rejected, 0), batch.events)

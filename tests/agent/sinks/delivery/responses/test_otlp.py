@@ -1,7 +1,7 @@
 """`protocol: otlp`, row by row; bodies by the official classes."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsPartialSuccess, ExportLogsServiceResponse
 
@@ -143,6 +143,7 @@ def test_no_body_raises_or_names_items_outside_of_the_batch(status, body, events
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.text(max_size=20), st.integers(1, 8))
+@example(7, "x" * 56, 8)  # of 60 bytes: it begins as a web page does
 def test_every_partial_success_of_the_official_classes_is_read(rejected, message, events):
     body, content_type = protobuf(rejected, message)
     assert call(interpret, 200, body, events, Content_Type=content_type).rejected_count == min(max(rejected, 0), events)
