@@ -7,7 +7,7 @@
 #   make bench-store                      the store with 100 million forks in it: speed, bytes a fork, each view's time. An hour, no root
 #   make bench-fleet                      what API servers see of 5,000 agents, in virtual time: a minute or two, no root
 #   make soak [FOR=30m]                   1,000 forks a second for so long: memory, descriptors, ledger
-#   make long                             the long form of tests that are short in make test: survival, storms, crash lives
+#   make long                             the long form of tests that are short in make test: survival, storms, churn, crash lives
 #   make image                            both images, with buildah
 #   make kernels                          the kernel tests on Debian's 5.10, 6.1 and 6.12, in qemu
 #   make manifests                        renders manifests/ and the chart's tables anew
@@ -46,8 +46,10 @@ soak:
 
 long:
 	@dev/setup/prepare test
-	@AWAY_S=$${AWAY_S:-60} BOMB_FORKS=$${BOMB_FORKS:-300000} STALL_S=$${STALL_S:-30} LIVES=$${LIVES:-5000} exec .venv/bin/python -m pytest -ra --timeout=1200 \
-	    tests/kernel/test_survival.py tests/kernel/test_storm.py tests/kernel/test_sinks.py tests/agent/test_lives.py tests/agent/journal/test_against_model.py
+	@AWAY_S=$${AWAY_S:-60} CONTAINERS=$${CONTAINERS:-200} REPLACEMENTS=$${REPLACEMENTS:-8} BOMB_FORKS=$${BOMB_FORKS:-300000} STALL_S=$${STALL_S:-30} LIVES=$${LIVES:-5000} \
+	    exec .venv/bin/python -m pytest -ra --timeout=1200 \
+	    tests/kernel/test_survival.py tests/kernel/test_storm.py tests/kernel/test_sinks.py tests/kernel/test_churn.py tests/kernel/test_capture.py \
+	    tests/agent/test_lives.py tests/agent/journal/test_against_model.py
 
 image:
 	@exec dev/setup/image

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from .agent_process import Agent, until
+from .forks import make_forks
 from .test_refusals import agent as run_agent
 from .test_refusals import only_line
 
@@ -29,11 +30,7 @@ def capturing(agent: Agent) -> int:
         return int(agent.get("/v1/ledger")["captured"])
 
     before = captured()
-    for _ in range(23):
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0)
-        os.waitpid(pid, 0)
+    make_forks(23)
     until(lambda: captured() >= before + 23, "23 forks are counted")
     (effective,) = re.findall(r"^CapEff:\s+(\w+)$", Path(f"/proc/{agent.process.pid}/status").read_text(), re.MULTILINE)
     return int(effective, 16)

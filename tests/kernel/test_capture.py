@@ -19,10 +19,12 @@ from agent.kernel.records import FORK, PARENT_CONTEXT, ForkRecord, ParentContext
 
 from .agent_process import until
 from .conftest import hierarchy
+from .forks import make_forks
 
 pytestmark = pytest.mark.kernel
 
 MINUTES = 300 * 10**9
+REPLACEMENTS = int(os.environ.get("REPLACEMENTS", "4"))  # of one instance by another, under load
 Open = Callable[..., Capture]
 
 
@@ -49,17 +51,6 @@ def start(capture: Capture, *, storm_limit: int = 0, alive_ns: int = MINUTES) ->
     return capture.current
 
 
-def fork(times: int) -> list[int]:
-    pids = []
-    for _ in range(times):
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0)
-        os.waitpid(pid, 0)
-        pids.append(pid)
-    return pids
-
-
 def children(programs: LoadedPrograms, *parents: int | None) -> list[int]:
     """The pids of the forks of `parents` (default: this process) in the ring, by time. Reads the whole ring."""
     found = []
@@ -76,9 +67,9 @@ def children(programs: LoadedPrograms, *parents: int | None) -> list[int]:
 def test_forks_made_without_an_agent_are_in_the_ring_for_the_next_one(open_pinned: Open) -> None:
     first = open_pinned()
     start(first)
-    before = fork(23)
+    before = make_forks(23)
     first.close(keep=True)
-    between = fork(700)
+    between = make_forks(700)
     second = open_pinned()
     assert second.taken_over
     assert second.current.stream == first.current.stream
@@ -126,16 +117,17 @@ def test_a_folder_in_no_bpf_file_system_is_refused_with_the_remedy(tmp_path: Pat
         assert capture.unpinned is not None
         assert "mount -t bpf" in capture.unpinned
         start(capture)
-        assert children(capture.current) == fork(23) or children(capture.current)
+        assert children(capture.current) == make_forks(23) or children(capture.current)
     finally:
         capture.close(keep=False)
 
 
 def forking(out: Path, stop: object) -> None:
-    """In a process of its own: forks until `stop` is set, and writes each pid to `out`."""
+    """In a process of its own: forks until `stop` is set, and writes each pid to `out`. It leaves a CPU to the compiler."""
+    os.nice(10)
     with out.open("w") as file:
         while not stop.is_set():  # type: ignore[attr-defined]
-            for pid in fork(50):
+            for pid in make_forks(50):
                 file.write(f"{pid}\n")
         file.flush()
 
@@ -153,14 +145,14 @@ def test_each_fork_is_captured_once_while_one_instance_replaces_another(
     seen: Counter[int] = Counter()
     streams = set()
     capture = first
-    for turn in range(8):
+    for turn in range(REPLACEMENTS):
         time.sleep(0.2)
         capture.close(keep=True)
         monkeypatch.setattr("agent.kernel.capture.compute_fingerprint", lambda _options, turn=turn: f"{turn:016x}")
         capture = open_pinned(16 << 20)
         assert not capture.taken_over
         streams.add(capture.current.stream)
-        if turn == 7:
+        if turn == REPLACEMENTS - 1:
             stop.set()
             for worker in workers:
                 worker.join()
@@ -171,7 +163,7 @@ def test_each_fork_is_captured_once_while_one_instance_replaces_another(
             capture.remove_instance(former)
         start(capture)
     seen.update(children(capture.current, *(worker.pid for worker in workers)))
-    assert len(streams) == 8
+    assert len(streams) == REPLACEMENTS
     for number, worker in enumerate(workers):
         assert worker.exitcode == 0
         made = [int(line) for line in (tmp_path / str(number)).read_text().split()]
@@ -183,7 +175,7 @@ def test_each_fork_is_captured_once_while_one_instance_replaces_another(
 def test_an_instance_that_the_journal_does_not_know_is_replaced_and_can_be_read_to_its_end(open_pinned: Open) -> None:
     first = open_pinned()
     start(first)
-    made = fork(23)
+    made = make_forks(23)
     first.close(keep=True)
     second = open_pinned(known=set())
     assert not second.taken_over
@@ -191,7 +183,7 @@ def test_an_instance_that_the_journal_does_not_know_is_replaced_and_can_be_read_
     assert former.pending_by_cgroup().total() >= 23
     assert children(former)[:23] == made  # after these comes the fork of the next instance's loader
     assert former.meta.stopped is not None
-    more = fork(5)
+    more = make_forks(5)
     assert children(former) == []
     assert children(second.current) == more
 
@@ -201,7 +193,7 @@ def test_forks_left_by_another_version_are_counted_by_the_positions_of_the_ring(
 ) -> None:
     first = open_pinned()
     start(first)
-    fork(41)
+    make_forks(41)
     first.current.update_meta(layout=99)
     left = first.current.forks.backlog
     stream = first.current.stream
@@ -222,7 +214,7 @@ def test_an_incomplete_start_is_removed(open_pinned: Open, pins: Path) -> None:
     second = open_pinned()
     assert not second.taken_over
     start(second)
-    made = fork(23)
+    made = make_forks(23)
     assert children(second.current) == made
     assert "0123456789abcdef" not in {pin.name for pin in pins.iterdir()}
 
@@ -230,14 +222,14 @@ def test_an_incomplete_start_is_removed(open_pinned: Open, pins: Path) -> None:
 def test_an_instance_without_an_agent_only_counts_and_resumes_with_the_next_agent(open_pinned: Open) -> None:
     programs = start(open_pinned(), alive_ns=0)
     before = programs.snapshot()
-    fork(97)
+    make_forks(97)
     alone = programs.snapshot()
     assert alone.orphaned - before.orphaned >= 97
     assert alone.counters == before.counters
     assert not children(programs)
     before_resume = programs.snapshot().orphaned
     programs.start(threads=False, storm_limit=0, alive_ns=MINUTES)
-    made = fork(23)
+    made = make_forks(23)
     assert children(programs) == made
     programs.stop()
     after = programs.snapshot()
@@ -266,14 +258,13 @@ def cgroup() -> Iterator[Path]:
     gone()
 
 
+# $0 the cgroup, $1 how often. A fork for each /bin/true, and none before.
+INSIDE = 'echo $$ >"$0/cgroup.procs" || exit; i=0; while [ $i -lt "$1" ]; do /bin/true; i=$((i + 1)); done'
+
+
 def fork_inside(folder: Path, times: int) -> None:
     """By a process that has moved there first: it forks in the cgroup, not into it."""
-    pid = os.fork()
-    if pid == 0:
-        (folder / "cgroup.procs").write_text(str(os.getpid()))
-        fork(times)
-        os._exit(0)
-    os.waitpid(pid, 0)
+    subprocess.run(["/bin/sh", "-c", INSIDE, folder, str(times)], check=True)
 
 
 def test_cgroups_created_by_a_container_are_counted_in_the_container(open_pinned: Open, cgroup: Path) -> None:

@@ -21,20 +21,13 @@ from agent.model import ATTACHED, CREATED, REMOVED, Attribution, Fork
 from tests.agent.fakes import FakeAttributions, an_enricher
 
 from .conftest import hierarchy
+from .forks import fork_one, make_forks
 
 pytestmark = pytest.mark.kernel
 
 Load = Callable[..., LoadedPrograms]
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE, IO_URING_SETUP = 56, 425  # x86-64 and, for io_uring, everywhere
-
-
-def fork_one() -> int:
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0)
-    os.waitpid(pid, 0)
-    return pid
 
 
 def read_forks(programs: LoadedPrograms) -> list[Fork]:
@@ -57,8 +50,7 @@ def own_forks(programs: LoadedPrograms) -> list[Fork]:
 
 def test_every_task_that_proc_stat_counts_is_counted(load_programs: Load) -> None:
     programs = load_programs()
-    for _ in range(997):
-        fork_one()
+    make_forks(997)
     for _ in range(101):
         thread = threading.Thread(target=int)
         thread.start()
@@ -196,8 +188,7 @@ def test_a_comm_has_no_rest_of_a_longer_one_before_it(load_programs: Load) -> No
 
 def test_forks_that_a_full_ring_lost_are_counted_exactly(load_programs: Load) -> None:
     programs = load_programs(64 << 10)  # 256 records
-    for _ in range(700):
-        fork_one()
+    make_forks(700)
     programs.stop()
     snapshot = programs.snapshot()
     emitted = sum(one.emitted for one in snapshot.counters.values())
@@ -216,7 +207,7 @@ def test_every_fork_is_read_once_while_the_ring_wraps_many_times(load_programs: 
     programs = load_programs(64 << 10)
     pids, seen = [], []
     for _ in range(24):
-        pids += [fork_one() for _ in range(53)]  # well below 255: others fork, too
+        pids += make_forks(53)  # well below 255: others fork, too
         seen += [fork.child.pid for fork in own_forks(programs)]
     assert seen == pids
 
@@ -225,8 +216,7 @@ def test_nothing_is_counted_after_the_stop(load_programs: Load) -> None:
     programs = load_programs()
     programs.stop()
     before = programs.snapshot().counters
-    for _ in range(23):
-        fork_one()
+    make_forks(23)
     assert programs.snapshot().counters == before
     assert not read_forks(programs)
 

@@ -28,7 +28,7 @@ from .witness import Witness
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(150)]
 Start = Callable[..., Agent]
 
-STALL_S = float(os.environ.get("STALL_S", "10"))  # how long one of the two sinks says nothing
+STALL_S = float(os.environ.get("STALL_S", "4"))  # how long one of the two sinks says nothing
 FAULTS = int(os.environ.get("FAULTS", "16"))  # how many things go wrong on the way
 
 
@@ -75,7 +75,11 @@ async def test_a_sink_that_stalls_delays_no_other_sink_and_a_restart_loses_nothi
     sinks = [*scene.settings()["sinks"], {"name": "other", "url": clocked.url, "batch": {"wait": "200ms"}}]
     first = await scene.start_agent(sinks=sinks)
     forker.go()
-    await asyncio.sleep(3)
+
+    async def some_at_the_other() -> bool:
+        return len(clocked.forks(forker.container.id)) >= 1000
+
+    await eventually(some_at_the_other)
     before, since = clocked.latencies(forker.container.id, 0), len(clocked.arrivals)
     scene.proxy.usual = Stall(3600)
     await asyncio.sleep(STALL_S)

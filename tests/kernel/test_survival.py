@@ -19,7 +19,7 @@ from .witness import Witness
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(240)]
 Start = Callable[..., Agent]
 
-AWAY_S = float(os.environ.get("AWAY_S", "20"))  # how long the collector is away; in the other two half as long
+AWAY_S = float(os.environ.get("AWAY_S", "6"))  # how long the collector is away; in the other two half as long
 RATE = 2000  # forks a second
 ROOT = Path(__file__).parents[2]
 
