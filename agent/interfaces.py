@@ -15,6 +15,7 @@ __all__ = [
     "AccountStore",
     "AttachedTaskSource",
     "AttributionSource",
+    "BatchObserver",
     "BatchQueue",
     "BatchSource",
     "CgroupEventConsumer",
@@ -112,6 +113,16 @@ class CgroupTracker(Protocol):
         ...
 
 
+class BatchObserver(Protocol):
+    """Learns what becomes of a batch, from the queue that the batch was put in."""
+
+    def split(self, parts: int) -> None:
+        """So many batches took its place."""
+
+    def left(self, *, accepted: bool) -> None:
+        """The batch, or one of its parts, left the queue. `accepted`: the receiver has every item of it."""
+
+
 class BatchSource(Protocol):
     """What a sender asks of its sink's queue, which survives a crash."""
 
@@ -126,11 +137,12 @@ class BatchSource(Protocol):
         delivered: Mapping[int, int],
         lost: Mapping[str, Mapping[int, int]] = ...,
         instead: Sequence[Batch] = ...,
+        accepted: bool = ...,
     ) -> bool:
         """Removes the batch that `head` returned, counts its forks, and puts smaller batches in its place, in one step.
 
-        `delivered`: forks by cgroup; `lost`: by reason and cgroup. False: the queue was full and had dropped the batch
-        meanwhile, which was counted as lost.
+        `delivered`: forks by cgroup; `lost`: by reason and cgroup. `accepted`: the receiver has every item that is not in
+        `instead`, the agent's own events, too. False: it is no longer the head.
         """
         ...
 
@@ -146,8 +158,8 @@ class BatchQueue(BatchSource, Protocol):
         """The queue's own entries, for `lose`."""
         ...
 
-    def put(self, batch: Batch) -> None:
-        """Adds it as the newest."""
+    def put(self, batch: Batch, observer: BatchObserver | None = ...) -> None:
+        """Adds it as the newest. `observer`: learns what becomes of it, unless the agent ends before."""
 
     def lose(self, entries: Sequence[Any], reason: str) -> None:
         """Removes entries and counts their forks as lost."""

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from agent.interfaces import BatchObserver
 from agent.journal.accounts import Accounts
 from agent.journal.batch_index import BatchIndex, QueuedBatch
 from agent.journal.rows import unpack_counts
@@ -53,6 +54,7 @@ class Queue:
         self._entries: deque[QueuedBatch] = deque()
         self._head: _Head | None = None
         self._by_stream: dict[str, Counter[int]] = {}
+        self._observers: dict[QueuedBatch, BatchObserver] = {}
         self._changed = asyncio.Event()
         self._emptied = asyncio.Event()
 
@@ -73,10 +75,16 @@ class Queue:
         """Forks of a stream that wait here, by cgroup. To read only."""
         return self._by_stream.get(stream) or Counter()
 
-    def put(self, batch: Batch) -> None:
-        """Adds it as the newest. What is dropped to make space is counted in its stream's account as lost: journal_full."""
+    def put(self, batch: Batch, observer: BatchObserver | None = None) -> None:
+        """Adds it as the newest. What is dropped to make space is counted in its stream's account as lost: journal_full.
+
+        `observer`: learns what becomes of the batch.
+        """
         position = self._entries[-1].position + 1 if self._entries else 0
-        self._entries.append(self._add(position, batch, ready=False))
+        entry = self._add(position, batch, ready=False)
+        self._entries.append(entry)
+        if observer is not None:
+            self._observers[entry] = observer
         while self.bytes > self._most and (excess := self._oldest_excess()):
             self.lose([excess], "journal_full")
         self._batch_index.drop_excess()
@@ -106,14 +114,17 @@ class Queue:
         delivered: Mapping[int, int],
         lost: Mapping[str, Mapping[int, int]] = _NONE_LOST,
         instead: Sequence[Batch] = (),
+        accepted: bool = True,
     ) -> bool:
         """Removes the batch that `head` returned and counts it in its stream's account; `instead` takes its place.
 
-        `delivered`: forks by cgroup; `lost`: by reason. False, and nothing is done: it is no longer the head.
+        `delivered`: forks by cgroup; `lost`: by reason. `accepted`: the receiver has all items but those of `instead`.
+        False, and nothing is done: it is no longer the head.
         """
         if self._head is None or self._head.batch is not batch:
             return False
         entry = self._entries.popleft()
+        observer = self._observers.pop(entry, None)
         self._remove(entry)
         account = self._accounts.of(entry.stream, self.sink)
         account.deliver(delivered)
@@ -122,6 +133,11 @@ class Queue:
         for number, part in enumerate(reversed(instead)):
             # Ready at once: after a crash the whole batch is in the file, and is split in the same way.
             self._entries.appendleft(self._add(entry.position - number, part, ready=True))
+            if observer is not None:
+                self._observers[self._entries[0]] = observer
+        if observer is not None:
+            observer.split(len(instead) + 1)
+            observer.left(accepted=accepted)
         self.notify()
         return True
 
@@ -147,6 +163,8 @@ class Queue:
             self._entries = deque(entry for entry in self._entries if entry not in dropped)
         for entry in entries:
             self._accounts.of(entry.stream, self.sink).lose(reason, entry.counts())
+            if observer := self._observers.pop(entry, None):
+                observer.left(accepted=False)
         self.notify()
 
     def load(self, entries: Sequence[QueuedBatch]) -> None:

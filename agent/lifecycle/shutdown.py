@@ -30,7 +30,7 @@ async def leave(parts: Parts, loop: Loop) -> None:
     loop.summarize(current)
     await parts.pipeline.commit(close_batches=True)
     await _ship(parts)
-    parts.capture.current.update_meta(all_delivered=not any(len(sink.queue) for sink in parts.sinks))
+    parts.capture.current.update_meta(all_delivered=not any(len(sink.queue) or sink.unaccepted_gaps for sink in parts.sinks))
     await parts.pipeline.commit()
     parts.reporter.write_ledger(parts.options.state_dir)
     parts.reporter.log_ledger()
@@ -51,5 +51,8 @@ async def _ship(parts: Parts) -> None:
     try:
         async with asyncio.timeout(_SHIP_S):
             await asyncio.gather(*(sink.queue.empty() for sink in parts.sinks))
+            if any(sink.unaccepted_gaps for sink in parts.sinks):  # others were on their way
+                await parts.pipeline.commit()
+                await asyncio.gather(*(sink.queue.empty() for sink in parts.sinks))
     except TimeoutError:
         log.warning("what is not delivered after %.0f s stays in the journal for the next start", _SHIP_S)

@@ -16,13 +16,13 @@ __all__ = ["OpenBatch"]
 class OpenBatch:
     """Items of one stream, in the order in which they came. Times are seconds of the wall clock.
 
-    `opened`: when the first item came. `stream`: of the items, as of the last `add`.
+    `packer`: makes its batches. `opened`: when the first item came. `stream`: of the items, as of the last `add`.
     """
 
     def __init__(self, packer: Packer) -> None:
         self.opened = 0.0
         self.stream = ""
-        self._packer = packer
+        self.packer = packer
         self._items: list[Item] = []
         self._cgroups = array("Q")
         self._bytes = 0
@@ -44,19 +44,19 @@ class OpenBatch:
             self.opened = now
         self._items += items
         self._cgroups.extend(cgroups)
-        self._bytes += sum(map(self._packer.framing.size, items))
+        self._bytes += sum(map(self.packer.framing.size, items))
         return closed
 
     def due(self, now: float) -> bool:
         """There are enough items for a batch, or they have waited long enough (or the clock was set back)."""
-        limits = self._packer.limits
+        limits = self.packer.limits
         return bool(self._items) and (
             len(self._items) >= limits.items or self._bytes >= limits.bytes or not 0 <= now - self.opened < limits.wait_s
         )
 
     def close(self) -> list[Batch]:
         """Returns the items as batches, and is empty then."""
-        batches = [*self._packer.pack(self.stream, self._items, self._cgroups, self.opened)]
+        batches = [*self.packer.pack(self.stream, self._items, self._cgroups, self.opened)]
         self._items, self._cgroups, self._bytes = [], array("Q"), 0
         return batches
 
@@ -64,7 +64,7 @@ class OpenBatch:
         """None when there are no items."""
         if not self._items:
             return None
-        framing = self._packer.framing
+        framing = self.packer.framing
         # A framing may want them in another order, and what is read back is in that order.
         order = framing.order(self._items) or range(len(self._items))
         cgroups = array("Q", (self._cgroups[at] for at in order))
@@ -72,4 +72,4 @@ class OpenBatch:
 
     def restore(self, record: OpenBatchRecord) -> list[Batch]:
         """Adds the items of a record. Returns what `add` does."""
-        return self.add(record.stream, self._packer.framing.items(record.body), record.cgroups, record.opened)
+        return self.add(record.stream, self.packer.framing.items(record.body), record.cgroups, record.opened)

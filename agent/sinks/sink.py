@@ -12,10 +12,11 @@ from agent.ledger import Account
 from agent.model import NO_CGROUP, Batch, Event, Fork
 from agent.sinks.delivery.sender import Sender
 from agent.sinks.formats import SinkFormat
+from agent.sinks.gap_outbox import GapOutbox
 from agent.sinks.open_batch import OpenBatch
 from agent.sinks.selection import Selection
-from agent.state_records import OPEN_BATCHES, SINK_FORMATS, OpenBatchRecord, SinkFormatRecord
-from wire.events import FORK
+from agent.state_records import GAPS, OPEN_BATCHES, SINK_FORMATS, GapsRecord, OpenBatchRecord, SinkFormatRecord
+from wire.events import FORK, GAP
 
 __all__ = ["Sink"]
 
@@ -43,6 +44,7 @@ class Sink:
         self._selection = selection
         self._open = open_batch
         self._accounts = accounts
+        self._gaps = GapOutbox()
         self._staged = 0  # how many items of the open batch the journal has
 
     def account(self, stream: str) -> Account:
@@ -52,6 +54,11 @@ class Sink:
     def queued(self, stream: str) -> int:
         """Forks of the stream in the open batch and in the queue."""
         return (self._open.forks if stream == self._open.stream else 0) + self.queue.forks_of(stream)
+
+    @property
+    def unaccepted_gaps(self) -> int:
+        """Gaps that the receiver has not accepted yet."""
+        return len(self._gaps)
 
     def lag(self, now: float) -> float:
         """Seconds that the oldest item has been waiting; 0 when there is none."""
@@ -74,7 +81,11 @@ class Sink:
 
     def emit_event(self, stream: str, event: Event, now: float) -> None:
         """Adds an event of the agent itself, if the sink's settings select it."""
-        if self._selection.selects_event(event):
+        if not self._selection.selects_event(event):
+            return
+        if event["event"] == GAP:
+            self._gaps.add(stream, event)
+        else:
             self._enqueue(self._open.add(stream, [self._format.encoder.event(event)], [NO_CGROUP], now))
 
     def due(self, now: float) -> bool:
@@ -89,8 +100,13 @@ class Sink:
         """Before a commit: what is due becomes batches, and the rest is saved as it is."""
         if self.due(now):
             self.close_batch()
+        self._send_gaps(now)
         if everything:
             journal.put(SINK_FORMATS, self.name, self._format_record.encode())
+        if everything or self._gaps.changed:
+            gaps = self._gaps.record()
+            journal.put(GAPS, self.name, gaps and gaps.encode())
+            self._gaps.changed = False
         if everything or len(self._open) != self._staged:
             record = self._open.record()
             journal.put(OPEN_BATCHES, self.name, record and record.encode())
@@ -102,6 +118,8 @@ class Sink:
         If that agent wrote bodies of another format, they can be neither sent nor split: they are counted as
         lost{sink_changed}.
         """
+        if gaps := journal.table(GAPS).get(self.name):
+            self._gaps.restore(GapsRecord.decode(gaps))
         before, state = journal.table(SINK_FORMATS).get(self.name), journal.table(OPEN_BATCHES).get(self.name)
         changed = before is not None and SinkFormatRecord.decode(before) != self._format_record
         if changed:
@@ -122,6 +140,15 @@ class Sink:
         else:
             self._enqueue(self._open.restore(record))
         self._staged = len(record.cgroups)  # else the journal would go on holding as open what has become a batch
+
+    def _send_gaps(self, now: float) -> None:
+        """In batches of their own, so that what becomes of them is known."""
+        for stream, gaps, shipment in self._gaps.take():
+            items = [self._format.encoder.event(gap) for gap in gaps]
+            batches = [*self._open.packer.pack(stream, items, [NO_CGROUP] * len(items), now)]
+            shipment.split(len(batches))
+            for batch in batches:
+                self.queue.put(batch, shipment)
 
     def _enqueue(self, batches: Iterable[Batch]) -> None:
         for batch in batches:

@@ -12,6 +12,7 @@ from agent.state_records.attribution import CgroupRecord, ClockRecord, PodRecord
 from agent.state_records.forks import OpenBatchRecord, PositionRecord, SinkFormatRecord, WaitingForkRecord
 from agent.state_records.reported import (
     CountedRecord,
+    GapsRecord,
     ReportedRecord,
     StormRecord,
     StormsRecord,
@@ -22,6 +23,7 @@ from agent.state_records.versions import VERSION, RecordError
 __all__ = [
     "CGROUPS",
     "CLOCK",
+    "GAPS",
     "OPEN_BATCHES",
     "PODS",
     "POSITIONS",
@@ -31,6 +33,7 @@ __all__ = [
     "CgroupRecord",
     "ClockRecord",
     "CountedRecord",
+    "GapsRecord",
     "OpenBatchRecord",
     "PodRecord",
     "PositionRecord",
@@ -52,6 +55,7 @@ PODS: Final = "pods"  # uid -> PodRecord
 CLOCK: Final = "clock"  # boot id -> ClockRecord
 SINK_FORMATS: Final = "forms"  # sink -> SinkFormatRecord
 OPEN_BATCHES: Final = "open"  # sink -> OpenBatchRecord
+GAPS: Final = "gaps"  # sink -> GapsRecord
 
 
 def waiting_table(stream: str) -> str:

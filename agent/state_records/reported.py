@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from agent.model import Counters
+from agent.model import Counters, Event
 from agent.state_records.versions import VERSION, read_object
 
-__all__ = ["CountedRecord", "ReportedRecord", "StormRecord", "StormsRecord", "SummariesRecord"]
+__all__ = ["CountedRecord", "GapsRecord", "ReportedRecord", "StormRecord", "StormsRecord", "SummariesRecord"]
 
 
 class SummariesRecord(NamedTuple):
@@ -127,3 +127,16 @@ class ReportedRecord(NamedTuple):
             storms=storms and StormsRecord.from_json(storms),
             counted=counted and CountedRecord(**counted),
         )
+
+
+class GapsRecord(NamedTuple):
+    """Gaps that a sink's receiver has not accepted yet, each with its stream."""
+
+    gaps: tuple[tuple[str, Event], ...]
+
+    def encode(self) -> bytes:
+        return orjson.dumps({"version": VERSION, "gaps": self.gaps})
+
+    @classmethod
+    def decode(cls, raw: bytes) -> GapsRecord:
+        return cls(tuple((stream, event) for stream, event in read_object(raw)["gaps"]))

@@ -170,7 +170,7 @@ class Node:
             sink.queue.complete(batch, delivered=batch.forks)
         elif how == "refused":
             sink.queue.complete(batch, delivered={}, lost={"rejected": batch.forks})
-        elif how == "too large" and (halves := sink._open._packer.split(batch)):
+        elif how == "too large" and (halves := sink._open.packer.split(batch)):
             sink.queue.complete(batch, delivered={}, instead=halves)
 
     def adds_up(self):

@@ -198,12 +198,14 @@ class Sender:
             self._write(logging.ERROR, "rejected events", f"the receiver rejected {many} of {batch.events} events: {text}")
         delivered, lost = count_forks(batch, rejected, retry, rejected_count)
         instead = [self._packer.part(batch, retry, "again")] if retry else []
-        self._queue.complete(batch, delivered=delivered, lost={"rejected": lost} if lost else {}, instead=instead)
+        accepted = not rejected and rejected_count <= 0
+        of_reason = {"rejected": lost} if lost else {}
+        self._queue.complete(batch, delivered=delivered, lost=of_reason, instead=instead, accepted=accepted)
 
     def _lose(self, batch: Batch, reason: str, text: str) -> None:
         discarded = f"discarded a batch of {batch.events} events, counted as lost{{{reason}}}: {text}"
         self._write(logging.ERROR, f"lost{{{reason}}}", discarded)
-        self._queue.complete(batch, delivered={}, lost={reason: batch.forks})
+        self._queue.complete(batch, delivered={}, lost={reason: batch.forks}, accepted=False)
 
     def _back_off(self, outcome: Outcome, jitter: Uniform) -> float:
         self._failures += 1

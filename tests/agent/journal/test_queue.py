@@ -196,3 +196,34 @@ async def test_without_a_file_a_batch_that_is_being_sent_is_not_dropped_for_memo
     assert counts(journal.account(STREAM, "siem")) == {("lost", "journal_full"): {8: 3}}
     assert queue.complete(on_its_way, delivered=on_its_way.forks)
     await journal.close()
+
+
+class BatchObserver:
+    def __init__(self):
+        self.parts, self.accepted = 1, []
+
+    def split(self, parts):
+        self.parts += parts - 1
+
+    def left(self, *, accepted):
+        self.accepted.append(accepted)
+
+
+async def test_who_put_a_batch_learns_whether_all_of_it_was_accepted(queue):
+    observers = [BatchObserver() for _ in range(3)]
+    for number, observer in enumerate(observers):
+        queue.put(a_batch(f"{number}"), observer)
+    queue.complete(await queue.head(), delivered={})
+    queue.complete(await queue.head(), delivered={}, accepted=False)
+    queue.lose([*queue], "sink_changed")
+    assert [one.accepted for one in observers] == [[True], [False], [False]]
+
+
+async def test_a_batch_that_was_split_has_left_with_its_last_part(queue):
+    observer = BatchObserver()
+    queue.put(a_batch("whole"), observer)
+    queue.complete(await queue.head(), delivered={}, instead=[a_batch("0"), a_batch("1")])
+    assert (observer.parts, observer.accepted) == (3, [True])
+    queue.complete(await queue.head(), delivered={})
+    queue.complete(await queue.head(), delivered={}, accepted=False)
+    assert observer.accepted == [True, True, False]

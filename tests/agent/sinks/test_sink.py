@@ -15,7 +15,13 @@ OTHER_STREAM = STREAM[:-1] + "9"
 TASK = Task(1, 1, 1, 1, 10**18, "0" * 16)
 PARENT_CONTEXT = ParentContext(TASK, TASK, None, (), "sh", "sh", 0, 0, (1,) * 7)
 HOST, INSIDE = Attribution(7, "/", "host", None), Attribution(8, "/p", "unresolved", "attach")
-GAP = {"event": "gap", "id": "x.5", "cgroup": None, "k8s": {"namespace": None, "labels": None}, "enrichment": {"state": "host"}}
+SUMMARY = {
+    "event": "fork_summary",
+    "id": "x.5",
+    "cgroup": None,
+    "k8s": {"namespace": None, "labels": None},
+    "enrichment": {"state": "host"},
+}
 
 
 def a_fork(sequence=0, attribution=HOST, counted=None):
@@ -141,7 +147,7 @@ async def test_bodies_of_another_format_are_counted_as_lost(ground):
 
 
 async def test_agent_events_are_batched_and_do_not_count_as_forks(ground):
-    ground.sink.emit_event(STREAM, GAP, 100.0)
+    ground.sink.emit_event(STREAM, SUMMARY, 100.0)
     ground.sink.emit_forks(STREAM, [a_fork(6)], 100.0)
     assert ground.sink.queued(STREAM) == 1
     await ground.commit(101.0)
@@ -168,10 +174,10 @@ async def test_forks_that_are_not_selected_are_counted_as_filtered(tmp_path):
 
 
 async def test_a_sink_without_forks_counts_all_as_filtered(tmp_path):
-    ground = Ground(tmp_path, select={"events": ["gap"]})
+    ground = Ground(tmp_path, select={"events": ["fork_summary"]})
     sink = await ground.open()
     sink.emit_forks(STREAM, [a_fork(0)], 100.0)
-    sink.emit_event(STREAM, GAP, 100.0)
+    sink.emit_event(STREAM, SUMMARY, 100.0)
     assert sink.account(STREAM).filtered == {"select": {7: 1}}
     await ground.commit(101.0)
     assert await ground.sequences() == [[5]]

@@ -63,7 +63,7 @@ class MemoryQueue:
             self._emptied.clear()
             await self._emptied.wait()
 
-    def complete(self, batch, *, delivered, lost=(), instead=()):
+    def complete(self, batch, *, delivered, lost=(), instead=(), accepted=True):
         if not self._batches or self._batches[0] is not batch:
             return False
         assert all(part.body and part.stream == batch.stream and part.id != batch.id for part in instead)
