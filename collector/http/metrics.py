@@ -21,6 +21,12 @@ class Metrics:
         self.events = Counter(
             "forklore_collector_events", "Events by outcome: accepted, duplicate, rejected", ["outcome"], registry=self.registry
         )
+        self.refused = Counter(
+            "forklore_collector_refused_events",
+            "Events not accepted, by why: form, time (ahead of the clock, or before any agent), count (no kernel reaches it)",
+            ["why"],
+            registry=self.registry,
+        )
         self.bytes = Counter(
             "forklore_collector_bytes",
             "Bytes of batches, wire: as they came, plain: unpacked",
@@ -89,6 +95,8 @@ class Metrics:
             self.batches_by_credential.labels(credential)
         for outcome in ("accepted", "duplicate", "rejected"):
             self.events.labels(outcome)
+        for why in ("form", "time", "count"):
+            self.refused.labels(why)
         for form in ("wire", "plain"):
             self.bytes.labels(form)
 

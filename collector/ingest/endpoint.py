@@ -16,10 +16,12 @@ from collector.http.access import CREDENTIAL
 from collector.http.metrics import Metrics
 from collector.http.responses import json_response, refuse
 from collector.ingest.bodies import ENCODINGS, BodyTooLarge, InvalidBody, plain
+from collector.ingest.clocks import ClockAhead, check_clock
 from collector.ingest.lines import STREAMS, MixedStreams, TooManyLines, check_lines
-from collector.model import CheckedBatch, Credential
+from collector.model import CheckedBatch
 from collector.store import InsertCounts, Store, StoreUnavailable
 from wire.batch import CONTENT_TYPE, SINK, Receipt
+from wire.http.log_limit import LogLimit
 
 __all__ = ["IngestEndpoint", "Limits"]
 
@@ -58,6 +60,7 @@ class IngestEndpoint:
     def __init__(self, store: Store, metrics: Metrics, limits: Limits, on_insert: Callable[[], None]) -> None:
         self._store, self._metrics, self._limits, self._on_insert = store, metrics, limits, on_insert
         self._large, self._small = asyncio.Semaphore(limits.batches), asyncio.Semaphore(limits.batches * SMALL_PER_LARGE)
+        self._log_limit = LogLimit()
         self._running = 0
         self._stopping = False
         self._idle = asyncio.Event()
@@ -113,7 +116,7 @@ class IngestEndpoint:
         async with self._at_most(self._small if is_small else self._large):
             body = await self._body(request)
             sink = _sink(request.headers.get(SINK, ""))
-            batch, counts = await self._insert(body, encoding, sink, request.get(CREDENTIAL))
+            batch, counts = await self._insert(request, body, encoding, sink)
         if counts.accepted:
             self._on_insert()
         receipt: Receipt = {
@@ -125,10 +128,18 @@ class IngestEndpoint:
         events.labels("accepted").inc(counts.accepted)
         events.labels("duplicate").inc(counts.duplicate)
         events.labels("rejected").inc(len(batch.refused))
-        if batch.refused:
+        for why, lines in batch.refused_by.items():
+            self._metrics.refused.labels(why).inc(lines)
+        if batch.refused and (more := self._log_limit.suffix("line")) is not None:
             (number, reason), *_ = batch.refused
             _log.warning(
-                "%s: %d of %d lines refused; line %d: %s", request.remote, len(batch.refused), len(batch), number, reason
+                "%s: %d of %d lines refused; line %d: %s%s",
+                request.remote,
+                len(batch.refused),
+                len(batch),
+                number,
+                reason,
+                more,
             )
         return json_response(receipt)
 
@@ -164,17 +175,19 @@ class IngestEndpoint:
         return bytes(body)
 
     async def _insert(
-        self, body: bytes, encoding: str, sink: str | None, credential: Credential | None
+        self, request: web.Request, body: bytes, encoding: str, sink: str | None
     ) -> tuple[CheckedBatch, InsertCounts]:
         limits = self._limits
 
         def check_body() -> CheckedBatch:
             unpacked = plain(body, encoding, limits.max_batch)
             self._metrics.bytes.labels("plain").inc(len(unpacked))
-            return check_lines(unpacked, limits.max_line, limits.max_lines)
+            batch = check_lines(unpacked, limits.max_line, limits.max_lines)
+            check_clock(batch, time.time_ns())
+            return batch
 
         try:
-            return await self._store.insert(check_body, sink, credential)
+            return await self._store.insert(check_body, sink, request.get(CREDENTIAL))
         except InvalidBody as error:
             refuse(400, f"the body cannot be unpacked: {error}")
         except BodyTooLarge:
@@ -183,6 +196,11 @@ class IngestEndpoint:
             refuse(413, f"more than {limits.max_lines} lines; send smaller batches")
         except MixedStreams:
             refuse(400, f"events of more than {STREAMS} streams; a batch of an agent has those of one")
+        except ClockAhead as error:
+            self._metrics.refused.labels("time").inc(error.events)
+            if (more := self._log_limit.suffix("clock")) is not None:
+                _log.warning("%s: a batch was refused: %s%s", request.remote, error, more)
+            refuse(400, str(error))
         except StoreUnavailable as error:
             self._metrics.store_errors.inc()
             _log.error("a batch was not stored, its sender sends it again: %s", error)

@@ -11,6 +11,8 @@ from collector.http.quoting import quoted
 __all__ = [
     "MAX_AMOUNT",
     "MAX_COUNT",
+    "ImpossibleCount",
+    "ImpossibleTime",
     "Refused",
     "amount",
     "array",
@@ -36,7 +38,21 @@ _SECONDS_MOST: Final = 20_000
 
 
 class Refused(Exception):
-    """A line is not accepted; the text is the reason that goes into the receipt."""
+    """A line is not accepted; the text is the reason that goes into the receipt. `why`: for the metric."""
+
+    why = "form"
+
+
+class ImpossibleTime(Refused):
+    """No event can have it."""
+
+    why = "time"
+
+
+class ImpossibleCount(Refused):
+    """No kernel reaches it."""
+
+    why = "count"
 
 
 def count(value: object, name: str) -> int:
@@ -46,10 +62,12 @@ def count(value: object, name: str) -> int:
     raise Refused(f"{name}: {quoted(value)} is not a whole number from 0 to {MAX_COUNT}")
 
 
-def amount(value: object, name: str) -> int:
-    """A number of tasks, from 0 to `MAX_AMOUNT`."""
-    if type(value) is int and 0 <= value <= MAX_AMOUNT:
+def amount(value: object, name: str, most: int = MAX_AMOUNT) -> int:
+    """A number of tasks, from 0 to `most`, which is what a kernel can reach."""
+    if type(value) is int and 0 <= value <= most:
         return value
+    if type(value) is int and value > most:
+        raise ImpossibleCount(f"{name}: {value} is more than any kernel reaches: at most {most} by then")
     raise Refused(f"{name}: {quoted(value)} is not a whole number from 0 to {MAX_AMOUNT}")
 
 

@@ -37,16 +37,20 @@ def check_lines(body: bytes, max_line: int, max_lines: int) -> CheckedBatch:
         raise TooManyLines
     for number, line in enumerate(body.split(b"\n")):
         if len(line) > max_line:
+            checked.refused_by["form"] += 1
             checked.refused.append((number, f"{len(line)} bytes, at most {max_line} are taken in a line"))
             continue
         if not line.strip():
+            checked.refused_by["form"] += 1
             checked.refused.append((number, "an empty line"))
             continue
         try:
             check(orjson.loads(line), checked)
         except orjson.JSONDecodeError as error:
+            checked.refused_by["form"] += 1
             checked.refused.append((number, f"not JSON: {error}"))
         except Refused as error:
+            checked.refused_by[error.why] += 1
             checked.refused.append((number, str(error)))
     if len(checked.streams()) > STREAMS:
         raise MixedStreams

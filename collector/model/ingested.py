@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -151,8 +152,8 @@ class CheckedStorm(NamedTuple):
 
 @dataclass(slots=True)
 class CheckedBatch:
-    """A batch sorted by kind, filled while its lines are read. `refused`: line numbers from 0, each with the reason. `size`:
-    bytes of its body, unpacked."""
+    """A batch sorted by kind, filled while its lines are read. `refused`: line numbers from 0, each with the reason;
+    `refused_by`: how many for what kind of reason. `size`: bytes of its body, unpacked."""
 
     forks: list[CheckedFork] = field(default_factory=list)
     summaries: list[CheckedSummary] = field(default_factory=list)
@@ -160,6 +161,7 @@ class CheckedBatch:
     gaps: list[CheckedGap] = field(default_factory=list)
     storms: list[CheckedStorm] = field(default_factory=list)
     refused: list[tuple[int, str]] = field(default_factory=list)
+    refused_by: Counter[str] = field(default_factory=Counter)
     size: int = 0
 
     def streams(self) -> set[str]:

@@ -31,6 +31,7 @@ from collector.store.newest import (
     Stream,
     StreamNode,
     StreamSink,
+    period,
 )
 from collector.store.received_ids import Lane, ReceivedIds
 from collector.store.row_ids import NO_CGROUP, body_id, fork_number, pod_id, pod_key, short_hash
@@ -99,7 +100,7 @@ class Commit:
             "made_in": [(*key, numbers, received) for key, numbers in self._forked_by.items()],
             "holder": counter_sources,
             "stream": [
-                (name, one.newest, one.heads, one.node, one.sink, one.only_sink, one.before, received)
+                (name, one.newest, one.node, one.bound, one.sink, one.only_sink, one.before, received)
                 for name, one in self._streams.items()
             ],
             "came_in": [(stream, cpu, lane, *run, received) for stream, (cpu, lane), run in self._new_ids],
@@ -168,6 +169,7 @@ class Commit:
         )
         counts, totals = summary.counts, summary.totals
         newest = NewestSummary(
+            period(self.received),
             totals.processes + totals.threads + totals.entered,
             summary.end,
             summary.number,
@@ -203,11 +205,10 @@ class Commit:
         if stream.before.received == NEVER:
             stream.before = FirstCount(self.received, max(0, before))
         newest = NewestHeartbeat(
-            node.captured, node.end, node.number, node.start, self.received, node.cluster, node.node, node.body.decode()
-        )
+            period(self.received), node.captured, node.end, node.number, node.start, self.received, node.cluster, node.node,
+            sorted(node.heads.items()), node.body.decode(),
+        )  # fmt: skip
         stream.newest = max(stream.newest, newest)
-        for cpu, head in node.heads.items():
-            stream.heads[cpu] = max(stream.heads.get(cpu, 0), head)
 
     def _add_gap(self, gap: CheckedGap) -> None:
         self._stream(gap.stream, gap.attribution)

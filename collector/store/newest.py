@@ -11,7 +11,10 @@ from typing import Final, NamedTuple
 from collector.model import Attribution
 
 __all__ = [
+    "BY_CREDENTIAL",
+    "BY_STORED_NODE",
     "NEVER",
+    "Binding",
     "CounterSource",
     "FirstCount",
     "FirstSink",
@@ -21,9 +24,21 @@ __all__ = [
     "Stream",
     "StreamNode",
     "StreamSink",
+    "period",
 ]
 
 NEVER: Final = 2**63 - 1  # ns: later than anything, where the least is kept
+# `Binding.by`: the first credential of one node only; or the node of a stream that was stored before bindings were.
+BY_CREDENTIAL: Final = 0
+BY_STORED_NODE: Final = 1
+PERIOD: Final = 600_000_000_000  # ns
+
+
+def period(received: int) -> int:
+    """Ten minutes of receipt, counted from 1970. Totals only grow, so within one the greatest are the newest: neither a clock
+    that was set back nor a late summary can hide them. Of two periods the later one decides, so that totals that somebody made
+    up are gone after ten minutes, and do not stay. `received` in ns."""
+    return received // PERIOD
 
 
 class RankedAttribution(NamedTuple):
@@ -42,8 +57,10 @@ class RankedAttribution(NamedTuple):
 
 
 class NewestSummary(NamedTuple):
-    """Of a counter source. `sum`: its tasks since the program instance began, which only grow; -1: no summary yet."""
+    """Of a counter source: the greatest of the last `period` in which one came, see `period`. `sum`: its tasks since the
+    program instance began; -1: no summary yet."""
 
+    period: int = -1
     sum: int = -1
     end: int = 0
     number: int = 0
@@ -54,8 +71,10 @@ class NewestSummary(NamedTuple):
 
 
 class NewestHeartbeat(NamedTuple):
-    """Of a stream: its newest `node_summary`. `captured` -1: none yet."""
+    """Of a stream: its newest `node_summary`, chosen as summaries are. `captured` -1: none yet. `heads`: CPU and how many
+    numbers it has given out, by CPU."""
 
+    period: int = -1
     captured: int = -1
     end: int = 0
     number: int = 0
@@ -63,7 +82,17 @@ class NewestHeartbeat(NamedTuple):
     received: int = 0
     cluster: str = ""
     node: str = ""
+    heads: list[tuple[int, int]] = []  # noqa: RUF012 - never changed
     body: str = ""
+
+
+class Binding(NamedTuple):
+    """The node that a stream belongs to, and by what; the least is valid. `received`: when that was, ns."""
+
+    by: int = 2
+    received: int = NEVER
+    cluster: str = ""
+    node: str = ""
 
 
 class StreamNode(NamedTuple):
@@ -109,10 +138,10 @@ class CounterSource:
 class Stream:
     """One stream in one commit."""
 
-    __slots__ = ("before", "heads", "newest", "node", "only_sink", "sink")
+    __slots__ = ("before", "bound", "newest", "node", "only_sink", "sink")
 
     def __init__(self, node: StreamNode) -> None:
         self.node = node
         self.newest = NewestHeartbeat()
-        self.heads: dict[int, int] = {}
+        self.bound = Binding()
         self.sink, self.only_sink, self.before = StreamSink(), FirstSink(), FirstCount()

@@ -30,7 +30,7 @@ from collector.model import TaskCounts
 __all__ = ["EXPIRING", "STATEMENTS", "VERSION", "Table", "View", "ttl"]
 
 # Which version a database has is in its table `version`.
-VERSION: Final = 2
+VERSION: Final = 3
 GRACE: Final = 120  # seconds that what is too old stays on the disk, so that a sweep can count it
 _NS: Final = "DateTime64(9, 'UTC')"
 _COUNTS: Final = f"Array(UInt64) /* {', '.join(TaskCounts._fields)} */"
@@ -98,7 +98,8 @@ STATEMENTS: Final[tuple[Table | View, ...]] = (
     context LowCardinality(String), rest String CODEC(ZSTD(1)),
     INDEX by_time time TYPE minmax, INDEX by_received received TYPE minmax,
     INDEX by_entity entity TYPE bloom_filter(0.01) GRANULARITY 4,
-    INDEX by_parent parent_entity TYPE bloom_filter(0.01) GRANULARITY 4
+    INDEX by_parent parent_entity TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX by_stream stream TYPE set(16), INDEX by_sequence sequence TYPE minmax
 ) ENGINE = ReplacingMergeTree PARTITION BY toStartOfInterval(received, toIntervalHour(4))
 ORDER BY (cluster, namespace, pod, time, stream, cpu, sequence)""",
         f"{_ONCE}, {_WHOLE}, index_granularity = 2048, min_age_to_force_merge_seconds = 1800, "
@@ -116,16 +117,15 @@ ORDER BY (cluster, namespace, pod, time, stream, cpu, sequence)""",
         "seen",
     ),
     # Counter sources: a cgroup of a stream (-1: the stream's host) with its best attribution so far and its newest summary.
-    # Totals only grow, so the greatest are the newest: neither a clock that was set back nor a late summary can hide them.
-    # Where nothing was forked in between, the time decides, and the number. `sum` -1: no summary yet.
+    # `newest`, which holds for every table with one: see `collector.store.newest.period`. `sum` -1: no summary yet.
     Table(
         "holder",
         f"""(
     stream LowCardinality(String), cgroup Int64,
     whose SimpleAggregateFunction(max, Tuple(rank UInt8, said Int64, owner UInt64, cluster String, node String,
         namespace String, pod String, uid String, subject UInt64)),
-    newest SimpleAggregateFunction(max, Tuple(sum Int64, end Int64, number Int64, start Int64, received Int64,
-        counts {_COUNTS}, totals {_COUNTS})),
+    newest SimpleAggregateFunction(max, Tuple(period Int64, sum Int64, end Int64, number Int64, start Int64,
+        received Int64, counts {_COUNTS}, totals {_COUNTS})),
     first_seen SimpleAggregateFunction(min, Int64), last_seen SimpleAggregateFunction(max, Int64),
     seen SimpleAggregateFunction(max, {_NS})
 ) ENGINE = AggregatingMergeTree ORDER BY (stream, cgroup)""",
@@ -180,17 +180,17 @@ ORDER BY (cluster, namespace, pod, time, stream, cpu, sequence)""",
     max(at) AS seen FROM (SELECT stream, cpu, lane, seen AS at, arrayJoin(range(first, last + 1)) AS number FROM came_in)
     GROUP BY stream, cpu, lane, block""",
     ),
-    # One program instance on one boot of one node: its newest heartbeat, how many numbers each CPU has given out, what its
-    # agent calls this collector (as its newest request states, or else the first heartbeat with a single sink), and the forks
-    # that this sink had received at the first heartbeat here. `captured` -1: no heartbeat yet.
+    # One program instance on one boot of one node: its newest heartbeat with how many numbers each CPU has given out, the node
+    # that it belongs to (`bound`), what its agent calls this collector (as its newest request states, or else the first
+    # heartbeat with a single sink), and the forks that this sink had received at the first heartbeat here. `captured` -1: none.
     Table(
         "stream",
         f"""(
     stream LowCardinality(String),
-    newest SimpleAggregateFunction(max, Tuple(captured Int64, end Int64, number Int64, start Int64, received Int64,
-        cluster String, node String, body String)),
-    heads SimpleAggregateFunction(maxMap, Map(UInt32, UInt64)),
+    newest SimpleAggregateFunction(max, Tuple(period Int64, captured Int64, end Int64, number Int64, start Int64,
+        received Int64, cluster String, node String, heads Array(Tuple(cpu UInt32, given UInt64)), body String)),
     whose SimpleAggregateFunction(min, Tuple(received Int64, cluster String, node String)),
+    bound SimpleAggregateFunction(min, Tuple(by UInt8, received Int64, cluster String, node String)),
     said SimpleAggregateFunction(max, Tuple(received Int64, sink String)),
     only SimpleAggregateFunction(min, Tuple(received Int64, sink String)),
     before SimpleAggregateFunction(min, Tuple(received Int64, forks UInt64)), seen SimpleAggregateFunction(max, {_NS})
@@ -232,6 +232,19 @@ ORDER BY (stream, cgroup, end, number)""",
     {", ".join(f"max(t_{n}) AS total_{n}, min(greatest(t_{n}, c_{n}) - c_{n}) AS base_{n}" for n in _SUMS)}, max(at) AS received
     FROM (SELECT stream, cgroup, end AS until, received AS at,
     {", ".join(f"total_{n} AS t_{n}, {n} AS c_{n}" for n in _SUMS)} FROM summary) GROUP BY stream, cgroup, minute""",
+    ),
+    # Ids that came again with other content, and a row with cpu -1 for those beyond what is listed of a stream. `times`: how
+    # often; a batch that is sent again counts again. `first`, `last`: who sent the other content, and when.
+    Table(
+        "conflict",
+        f"""(
+    stream LowCardinality(String), cpu Int32, sequence UInt64, times SimpleAggregateFunction(sum, UInt64),
+    first SimpleAggregateFunction(min, Tuple(received Int64, credential String, cluster String, node String)),
+    last SimpleAggregateFunction(max, Tuple(received Int64, credential String, cluster String, node String)),
+    seen SimpleAggregateFunction(max, {_NS})
+) ENGINE = AggregatingMergeTree ORDER BY (stream, cpu, sequence)""",
+        _ONCE,
+        "seen",
     ),
     # Gaps as they were sent. `holder` -2: of no single cgroup; `owner` 0: of no pod; both: of a node as a whole. `source`: the
     # id without its number, which is how many are missing for this reason since the program instance began.

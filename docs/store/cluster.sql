@@ -1,4 +1,4 @@
--- forklore's tables, version 2, on a replicated, sharded ClickHouse cluster.
+-- forklore's tables, version 3, on a replicated, sharded ClickHouse cluster.
 -- Made by `python -m dev.generate.store_sql`.
 --
 -- Here the cluster is called `forklore` (in ON CLUSTER and Distributed), and `retention` is 7d: its seconds, and twice as
@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS forklore.fork_local ON CLUSTER forklore (
     context LowCardinality(String), rest String CODEC(ZSTD(1)),
     INDEX by_time time TYPE minmax, INDEX by_received received TYPE minmax,
     INDEX by_entity entity TYPE bloom_filter(0.01) GRANULARITY 4,
-    INDEX by_parent parent_entity TYPE bloom_filter(0.01) GRANULARITY 4
+    INDEX by_parent parent_entity TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX by_stream stream TYPE set(16), INDEX by_sequence sequence TYPE minmax
 ) ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/forklore/fork', '{replica}') PARTITION BY toStartOfInterval(received, toIntervalHour(4))
 ORDER BY (cluster, namespace, pod, time, stream, cpu, sequence) TTL toDateTime(received) + toIntervalSecond(604920) SETTINGS replicated_deduplication_window = 10000, ttl_only_drop_parts = 1, index_granularity = 2048, min_age_to_force_merge_seconds = 1800, min_age_to_force_merge_on_partition_only = 1;
 
@@ -40,8 +41,8 @@ CREATE TABLE IF NOT EXISTS forklore.holder_local ON CLUSTER forklore (
     stream LowCardinality(String), cgroup Int64,
     whose SimpleAggregateFunction(max, Tuple(rank UInt8, said Int64, owner UInt64, cluster String, node String,
         namespace String, pod String, uid String, subject UInt64)),
-    newest SimpleAggregateFunction(max, Tuple(sum Int64, end Int64, number Int64, start Int64, received Int64,
-        counts Array(UInt64) /* processes, threads, emitted, filtered, suppressed, lost, entered */, totals Array(UInt64) /* processes, threads, emitted, filtered, suppressed, lost, entered */)),
+    newest SimpleAggregateFunction(max, Tuple(period Int64, sum Int64, end Int64, number Int64, start Int64,
+        received Int64, counts Array(UInt64) /* processes, threads, emitted, filtered, suppressed, lost, entered */, totals Array(UInt64) /* processes, threads, emitted, filtered, suppressed, lost, entered */)),
     first_seen SimpleAggregateFunction(min, Int64), last_seen SimpleAggregateFunction(max, Int64),
     seen SimpleAggregateFunction(max, DateTime64(9, 'UTC'))
 ) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/forklore/holder', '{replica}') ORDER BY (stream, cgroup) TTL toDateTime(seen) + toIntervalSecond(1209720) SETTINGS replicated_deduplication_window = 10000, index_granularity = 256;
@@ -90,10 +91,10 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS forklore.came_of ON CLUSTER forklore TO f
 
 CREATE TABLE IF NOT EXISTS forklore.stream_local ON CLUSTER forklore (
     stream LowCardinality(String),
-    newest SimpleAggregateFunction(max, Tuple(captured Int64, end Int64, number Int64, start Int64, received Int64,
-        cluster String, node String, body String)),
-    heads SimpleAggregateFunction(maxMap, Map(UInt32, UInt64)),
+    newest SimpleAggregateFunction(max, Tuple(period Int64, captured Int64, end Int64, number Int64, start Int64,
+        received Int64, cluster String, node String, heads Array(Tuple(cpu UInt32, given UInt64)), body String)),
     whose SimpleAggregateFunction(min, Tuple(received Int64, cluster String, node String)),
+    bound SimpleAggregateFunction(min, Tuple(by UInt8, received Int64, cluster String, node String)),
     said SimpleAggregateFunction(max, Tuple(received Int64, sink String)),
     only SimpleAggregateFunction(min, Tuple(received Int64, sink String)),
     before SimpleAggregateFunction(min, Tuple(received Int64, forks UInt64)), seen SimpleAggregateFunction(max, DateTime64(9, 'UTC'))
@@ -129,6 +130,16 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS forklore.minute_of ON CLUSTER forklore TO
     FROM (SELECT stream, cgroup, end AS until, received AS at,
     total_processes AS t_processes, processes AS c_processes, total_threads AS t_threads, threads AS c_threads, total_suppressed AS t_suppressed, suppressed AS c_suppressed, total_lost AS t_lost, lost AS c_lost FROM forklore.summary_local) GROUP BY stream, cgroup, minute;
 
+CREATE TABLE IF NOT EXISTS forklore.conflict_local ON CLUSTER forklore (
+    stream LowCardinality(String), cpu Int32, sequence UInt64, times SimpleAggregateFunction(sum, UInt64),
+    first SimpleAggregateFunction(min, Tuple(received Int64, credential String, cluster String, node String)),
+    last SimpleAggregateFunction(max, Tuple(received Int64, credential String, cluster String, node String)),
+    seen SimpleAggregateFunction(max, DateTime64(9, 'UTC'))
+) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/forklore/conflict', '{replica}') ORDER BY (stream, cpu, sequence) TTL toDateTime(seen) + toIntervalSecond(1209720) SETTINGS replicated_deduplication_window = 10000;
+
+CREATE TABLE IF NOT EXISTS forklore.conflict ON CLUSTER forklore AS forklore.conflict_local
+ENGINE = Distributed(forklore, forklore, conflict_local, cityHash64(stream));
+
 CREATE TABLE IF NOT EXISTS forklore.gap_local ON CLUSTER forklore (
     stream LowCardinality(String), id String, cluster LowCardinality(String), node LowCardinality(String), holder Int64,
     owner UInt64, namespace String, pod String, uid String, missing LowCardinality(String), reason LowCardinality(String),
@@ -162,4 +173,4 @@ CREATE TABLE IF NOT EXISTS forklore.storm_local ON CLUSTER forklore (
 CREATE TABLE IF NOT EXISTS forklore.storm ON CLUSTER forklore AS forklore.storm_local
 ENGINE = Distributed(forklore, forklore, storm_local, cityHash64(stream));
 
-INSERT INTO forklore.version (version) VALUES (2);
+INSERT INTO forklore.version (version) VALUES (3);

@@ -6,10 +6,23 @@ import re
 from typing import Any, Final, NamedTuple
 
 from collector.http.quoting import quoted
-from collector.ingest.fields import Refused, amount, count, mapping, nanoseconds, one_of, text
+from collector.ingest.fields import MAX_AMOUNT, ImpossibleTime, Refused, amount, count, mapping, nanoseconds, one_of, text
 from collector.model import TaskCounts
 
-__all__ = ["CPUS", "ID", "RANKS", "Interval", "OwnId", "enrichment", "interval", "own_id", "task_counts"]
+__all__ = [
+    "CPUS",
+    "ID",
+    "RANKS",
+    "Interval",
+    "OwnId",
+    "enrichment",
+    "event_time",
+    "interval",
+    "most_in",
+    "most_until",
+    "own_id",
+    "task_counts",
+]
 
 ID: Final = 256  # characters
 CPUS: Final = 8192
@@ -17,6 +30,12 @@ ENRICHED: Final = ("resolved", "late", "host", "unresolved")
 ENRICHED_BY: Final = ("status", "cgroup", "attach", "birth")
 # How well an event's cgroup is attributed: a later `unresolved` must not replace the pod's name.
 RANKS: Final = {"resolved": 4, "late": 4, "host": 2, "unresolved": 0}
+# ns since 1970: 2020 began. No agent is as old, nor is a kernel that it runs on (5.10).
+EARLIEST: Final = 1_577_836_800_000_000_000
+# One fork each 100 ns, ten million a second on one node: a fork takes a CPU some 20 us, so this is beyond 200 CPUs that do
+# nothing else, and twenty times what was ever measured here.
+NS_PER_FORK: Final = 100
+SHORTEST: Final = 60_000_000_000  # ns: what shorter intervals are taken for, since counters and clocks are not read at once
 _STREAM: Final = re.compile(r"[0-9a-f-]{36}\.[0-9a-f]{16}")
 
 
@@ -51,7 +70,26 @@ def interval(value: object) -> Interval:
     start, end = nanoseconds(both.get("start"), "interval.start"), nanoseconds(both.get("end"), "interval.end")
     if end < start:
         raise Refused("interval: ends before it starts")
+    event_time(both.get("start"), "interval.start")
     return Interval(start, end)
+
+
+def event_time(value: object, name: str) -> int:
+    """As `nanoseconds`, since 2020. How late it may be is checked for the batch as a whole (`collector.ingest.clocks`)."""
+    time = nanoseconds(value, name)
+    if time < EARLIEST:
+        raise ImpossibleTime(f"{name}: {quoted(value)} is before 2020: is the node's clock set?")
+    return time
+
+
+def most_in(interval: Interval) -> int:
+    """Tasks that one kernel can make in the interval."""
+    return max(interval.end - interval.start, SHORTEST) // NS_PER_FORK
+
+
+def most_until(time: int) -> int:
+    """Tasks that one kernel can have made at `time` (ns), however long it has run."""
+    return min((time - EARLIEST) // NS_PER_FORK, MAX_AMOUNT)
 
 
 def enrichment(value: object) -> dict[str, Any]:
@@ -64,6 +102,7 @@ def enrichment(value: object) -> dict[str, Any]:
     }
 
 
-def task_counts(value: object, name: str) -> TaskCounts:
+def task_counts(value: object, name: str, most: int) -> TaskCounts:
+    """`most`: of each."""
     counts = mapping(value, name, 64)
-    return TaskCounts(*(amount(counts.get(key), f"{name}.{key}") for key in TaskCounts._fields))
+    return TaskCounts(*(amount(counts.get(key), f"{name}.{key}", most) for key in TaskCounts._fields))

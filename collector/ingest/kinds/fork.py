@@ -9,17 +9,17 @@ from collector.http.quoting import quoted
 from collector.ingest.attribution import attribution_of, host_of
 from collector.ingest.fields import (
     Refused,
+    amount,
     array,
     count,
     mapping,
     maybe_count,
     maybe_nanoseconds,
     maybe_text,
-    nanoseconds,
     one_of,
     text,
 )
-from collector.ingest.kinds.common import CPUS, ID, RANKS, enrichment
+from collector.ingest.kinds.common import CPUS, ID, RANKS, enrichment, event_time, most_until
 from collector.model import HOST, CheckedFork
 from collector.model.fork_columns import pack
 from wire.events import FORK
@@ -53,7 +53,8 @@ def check_fork(line: dict[str, Any]) -> CheckedFork:
         raise Refused(f"id: {cpu} is not the number of a CPU")
     if sequence > 2**63 - 2:
         raise Refused(f"id: sequence {sequence} is over 63 bits")
-    time = nanoseconds(get("timestamp"), "timestamp")
+    time = event_time(get("timestamp"), "timestamp")
+    amount(sequence, "id: sequence", most_until(time))
     kind = one_of(get("kind"), "kind", ("process", "thread"))
     kept: dict[str, Any] = {"event": FORK, "id": line["id"], "timestamp": line["timestamp"], "kind": kind}
     for name in COUNTS:

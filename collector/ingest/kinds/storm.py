@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from collector.ingest.attribution import attribution_of
-from collector.ingest.fields import Refused, count, nanoseconds, one_of
-from collector.ingest.kinds.common import RANKS, enrichment, interval, own_id, task_counts
+from collector.ingest.fields import Refused, count, one_of
+from collector.ingest.kinds.common import RANKS, enrichment, event_time, interval, most_in, most_until, own_id, task_counts
 from collector.model import CheckedStorm
 
 __all__ = ["check_storm"]
@@ -14,8 +14,8 @@ __all__ = ["check_storm"]
 
 def check_storm(line: dict[str, Any]) -> CheckedStorm:
     name, stream, _ = own_id(line.get("id"))
-    start, end = interval(line.get("interval"))
-    nanoseconds(line.get("timestamp"), "timestamp")
+    start, end = lasted = interval(line.get("interval"))
+    event_time(line.get("timestamp"), "timestamp")
     attribution = attribution_of(line)
     if attribution.cgroup is None:
         raise Refused("cgroup: a storm is of a pod, and its cgroup is missing")
@@ -31,6 +31,6 @@ def check_storm(line: dict[str, Any]) -> CheckedStorm:
         one_of(line.get("phase"), "phase", ("start", "stop")) == "stop",
         count(line.get("limit"), "limit"),
         count(line.get("hold_s"), "hold_s"),
-        task_counts(line.get("counts"), "counts"),
-        task_counts(line.get("totals"), "totals"),
+        task_counts(line.get("counts", most_in(lasted)), "counts", most_in(lasted)),
+        task_counts(line.get("totals", most_until(end)), "totals", most_until(end)),
     )

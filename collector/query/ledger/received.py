@@ -10,8 +10,8 @@ __all__ = ["BLOCK", "Received", "blocks", "received"]
 
 BLOCK: Final = 65536  # numbers of a row of `came`
 _GIVEN_OUT: Final = (
-    "SELECT stream, toInt32(head.1) AS cpu, head.2 AS given FROM (SELECT stream, arrayJoin(CAST(maxMap(heads) AS "
-    "Array(Tuple(UInt32, UInt64)))) AS head FROM stream GROUP BY stream)"
+    "SELECT stream, toInt32(head.1) AS cpu, head.2 AS given FROM "
+    "(SELECT stream, arrayJoin(max(newest).heads) AS head FROM stream GROUP BY stream)"
 )
 # How many received numbers of a block were given out after the newest heartbeat. As a rule they are few, and quickly picked out
 # one by one; to cut a set in two takes ten times as long.

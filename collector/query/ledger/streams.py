@@ -14,23 +14,27 @@ __all__ = ["StoredStream", "node_row", "stored_streams", "stream_row"]
 
 _MOST: Final = 2**63 - 1
 _STATEMENT: Final = (
-    "SELECT stream, max(newest) AS n, maxMap(heads), min(whose) AS w, max(said).2 AS said, min(only).2 AS only, min(before).2 "
+    "SELECT stream, max(newest) AS n, min(whose) AS w, max(said).2 AS said, min(only).2 AS only, min(before).2 "
     "FROM stream GROUP BY stream HAVING toUnixTimestamp64Nano(max(seen)) >= {since:Int64} "
     "ORDER BY if(n.captured < 0, -1, n.end) DESC, stream DESC"
 )
 
 
 class StoredStream(NamedTuple):
-    """The mappings have the fields of `collector.store.newest`: `newest` of NewestHeartbeat, `node` of StreamNode. `heads`: by
-    CPU. `sink`, `only_sink`: empty where unknown."""
+    """The mappings have the fields of `collector.store.newest`: `newest` of NewestHeartbeat, `node` of StreamNode. `sink`,
+    `only_sink`: empty where unknown."""
 
     name: str
     newest: Mapping[str, Any]
-    heads: Mapping[int, int]
     node: Mapping[str, Any]
     sink: str
     only_sink: str
     before: int
+
+    @property
+    def heads(self) -> dict[int, int]:
+        """How many numbers each CPU has given out."""
+        return {one["cpu"]: one["given"] for one in self.newest["heads"]}
 
     @property
     def has_heartbeat(self) -> bool:

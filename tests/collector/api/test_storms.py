@@ -123,13 +123,16 @@ async def test_a_storm_of_a_pod_without_a_name_gets_the_name_later(client, start
 
 async def test_the_highest_numbers_and_hostile_names_are_kept(client, make):
     evil = "</script>\u202e"
-    storm = make.storm(2**63 - 2, "stop", start=0, end=make.now, processes=2**53 - 1, limit=2**63 - 2, pod=evil, namespace=evil)
+    since_2020 = 1_577_923_200 * 10**9
+    storm = make.storm(
+        2**63 - 2, "stop", start=since_2020, end=make.now, processes=10**15, limit=2**63 - 2, pod=evil, namespace=evil
+    )
     storm["hold_s"] = 2**63 - 2
     assert (await client.post(storm))["accepted"] == 1
     (pod,) = (await client.get("/v1/pods"))["pods"]
     assert pod["pod"] == evil
     page = await client.get(f"/pod/{pod['key']}")
-    assert evil not in page and "9,007,199,254,740,991 forks" in page
+    assert evil not in page and "1,000,000,000,000,000 forks" in page
 
 
 async def test_expired_storms_are_deleted(running, make, tmp_path, start_and_stop):

@@ -18,7 +18,7 @@ PARTS = {
     **{f"{task}_{part}": SMALL
        for task in ("parent", "child", "parent_process", "leader") for part in ("tid", "ns_tid", "pid", "ns_pid")},
     **dict.fromkeys(("parent_start_time", "start_time", "parent_process_start_time", "leader_start_time"), TIMES),
-    "timestamp": TIMES.filter(bool),
+    "timestamp": TIMES.filter(lambda time: time and time > "2020"),
     "kind": st.sampled_from(["process", "thread"]),
     "comm": WORDS,
     "parent_comm": WORDS,
@@ -69,6 +69,7 @@ TIME_NAMES = ("timestamp", "parent_start_time", "start_time", "parent_process_st
 ODD = {
     **dict.fromkeys(PARTS, (None, 0, 3)),
     **dict.fromkeys(TIME_NAMES, (None, "2026-11-22T19:48:30Z", "2026-11-22T19:48:30.1Z", "1970-01-01T00:00:00.000000000Z")),
+    "timestamp": ("2026-11-22T19:48:30Z", "2026-11-22T19:48:30.1Z"),
     **dict.fromkeys(("comm", "parent_comm"), (None, "", "odd")),
     **dict.fromkeys(("process_entity_id", "parent_entity_id"), (None, "0" * 16)),
     "kind": ("process", "thread"),

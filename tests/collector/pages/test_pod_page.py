@@ -101,9 +101,9 @@ async def test_the_longest_names_break_no_page(client, make, browser):
         fork["container"]["image"], fork["cgroup"]["path"] = "i" * 1024, "/" + "p" * 4095
         fork["k8s"]["labels"] = {"l" * 317: long}
         fork["k8s"]["workload"] = {"kind": long, "name": long}
-    summary = make.summary(1, 10**15, **attribution) | {"k8s": forks[0]["k8s"], "container": forks[0]["container"]}
+    summary = make.summary(1, 10**15, now=10**8, **attribution) | {"k8s": forks[0]["k8s"], "container": forks[0]["container"]}
     storm = make.storm(
-        2**62, "stop", start=make.now - 10**10, end=make.now, processes=2**53 - 1, limit=2**62, pod=long, uid="u" * 253
+        2**62, "stop", start=make.now - 10**10, end=make.now, processes=10**8, limit=2**62, pod=long, uid="u" * 253
     )
     storm["k8s"] = forks[0]["k8s"]
     gaps = [make.gap(1, 10**15, "W" * 60, **attribution), make.node_gap(1, 10**15, "W" * 60, node=long)]

@@ -14,5 +14,5 @@ def test_the_engine_understands_every_statement():
     with opened_store() as (_, context):
         for statement in statements:
             assert context.client.query("SELECT formatQuery({statement:String})", {"statement": statement}).result_rows
-        assert sum("Replicated" in one for one in statements) == 12
-        assert sum("= Distributed" in one for one in statements) == 12
+        assert sum("Replicated" in one for one in statements) == 13
+        assert sum("= Distributed" in one for one in statements) == 13

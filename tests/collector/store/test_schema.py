@@ -17,12 +17,36 @@ WEEK = 604800
 ALWAYS = Span(0, NEVER)
 _WHO = "LowCardinality(String), cgroup Int64, kind LowCardinality(String), comm LowCardinality(Nullable(String)), cpu UInt16"
 _MAX = "SimpleAggregateFunction(max, DateTime64(9, 'UTC'))"
-# Version 1 as far as it differs, each table with the statement that copies today's rows into it.
-FIRST = {
+# Versions 1 and 2 as far as they differ, each table with the statement that copies today's rows into it.
+_ATTRIBUTION = (
+    "Tuple(rank UInt8, said Int64, owner UInt64, cluster String, node String, namespace String, pod String, uid String, "
+    "subject UInt64)"
+)
+_NODE = "Tuple(received Int64, cluster String, node String)"
+SECOND = {
+    "holder": (
+        f"(stream LowCardinality(String), cgroup Int64, whose SimpleAggregateFunction(max, {_ATTRIBUTION}), newest "
+        "SimpleAggregateFunction(max, Tuple(sum Int64, end Int64, number Int64, start Int64, received Int64, counts "
+        "Array(UInt64), totals Array(UInt64))), first_seen SimpleAggregateFunction(min, Int64), last_seen "
+        f"SimpleAggregateFunction(max, Int64), seen {_MAX}) ENGINE = AggregatingMergeTree ORDER BY (stream, cgroup)",
+        "SELECT stream, cgroup, whose, tuple(newest.sum, newest.end, newest.number, newest.start, newest.received, "
+        "newest.counts, newest.totals), first_seen, last_seen, seen FROM holder_now",
+    ),
+    "stream": (
+        "(stream LowCardinality(String), newest SimpleAggregateFunction(max, Tuple(captured Int64, end Int64, number Int64, "
+        "start Int64, received Int64, cluster String, node String, body String)), heads SimpleAggregateFunction(maxMap, "
+        f"Map(UInt32, UInt64)), whose SimpleAggregateFunction(min, {_NODE}), said SimpleAggregateFunction(max, Tuple(received "
+        "Int64, sink String)), only SimpleAggregateFunction(min, Tuple(received Int64, sink String)), before "
+        f"SimpleAggregateFunction(min, Tuple(received Int64, forks UInt64)), seen {_MAX}) "
+        "ENGINE = AggregatingMergeTree ORDER BY stream",
+        "SELECT stream, tuple(newest.captured, newest.end, newest.number, newest.start, newest.received, newest.cluster, "
+        "newest.node, newest.body), CAST(newest.heads AS Map(UInt32, UInt64)), whose, said, only, before, seen FROM stream_now",
+    ),
+}
+FIRST = SECOND | {
     "fork": ("AS fork_now ENGINE = ReplacingMergeTree PARTITION BY toDate(received) "
              "ORDER BY (cluster, namespace, pod, time, stream, cpu, sequence)", "SELECT * FROM fork_now"),
     "subject": ("AS subject_now ENGINE = ReplacingMergeTree(seen) ORDER BY id", "SELECT * FROM subject_now"),
-    "holder": ("AS holder_now ENGINE = AggregatingMergeTree ORDER BY (stream, cgroup)", "SELECT * FROM holder_now"),
     "came": ("AS came_now ENGINE = AggregatingMergeTree ORDER BY (stream, cpu, lane, block)", "SELECT * FROM came_now"),
     "made": (
         f"(stream {_WHO}, numbers AggregateFunction(groupBitmap, UInt64), seen {_MAX}) ENGINE = AggregatingMergeTree "
@@ -35,23 +59,32 @@ FIRST = {
 GONE = ("made_of", "came_of", "made_in")
 
 
-def made_older(dsn):
+def made_older(dsn, version=1):
     engine = Engine.open(dsn)
     say = engine.writer.command
-    for name in GONE:
+    for name in GONE if version == 1 else ():
         say(f"DROP TABLE {name}")
-    for table, (shape, rows) in FIRST.items():
+    say("DROP TABLE conflict")
+    if version == 2:
+        say("ALTER TABLE fork DROP INDEX by_stream")
+        say("ALTER TABLE fork DROP INDEX by_sequence")
+    for table, (shape, rows) in (FIRST if version == 1 else SECOND).items():
         say(f"RENAME TABLE {table} TO {table}_now")
         say(f"CREATE TABLE {table} {shape}")
         say(f"INSERT INTO {table} {rows}")
         say(f"DROP TABLE {table}_now")
+    if version == 1:
+        make_first_views(say)
+    say("TRUNCATE TABLE version")
+    engine.writer.insert("version", [[version]], column_names=["version"])
+    engine.close()
+
+
+def make_first_views(say):
     say(f"CREATE TABLE made_in (stream {_WHO}, numbers Array(UInt64), seen DateTime64(9, 'UTC')) ENGINE = Null")
     say("CREATE MATERIALIZED VIEW made_of TO made AS SELECT stream, cgroup, kind, comm, cpu, groupBitmapState(number) "
         "AS numbers, max(at) AS seen FROM (SELECT stream, cgroup, kind, comm, cpu, arrayJoin(numbers) AS number, "
         "seen AS at FROM made_in) GROUP BY stream, cgroup, kind, comm, cpu")  # fmt: skip
-    say("TRUNCATE TABLE version")
-    engine.writer.insert("version", [[1]], column_names=["version"])
-    engine.close()
 
 
 def shapes(dsn):
@@ -109,11 +142,12 @@ class Dies:
         return self._client.command(*words, **named)
 
 
-async def test_a_migrated_store_of_the_first_version_holds_the_same(filled, tmp_path):
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_migrated_store_of_an_older_version_holds_the_same(version, filled, tmp_path):
     dsn, events = filled
     before = await everything(dsn)
     assert sum(counter_source.stored for counter_source in before[0].counter_sources) == 4 * 61 + 4
-    made_older(dsn)
+    made_older(dsn, version)
     assert shapes(dsn) != shapes(empty_store(tmp_path / "new"))
     assert await everything(dsn) == before
     assert shapes(dsn) == shapes(empty_store(tmp_path / "newer"))
@@ -131,10 +165,11 @@ async def test_a_migrated_store_of_the_first_version_holds_the_same(filled, tmp_
     assert sorted(again.parents) == sorted(before[0].parents)
 
 
-async def test_a_migration_can_be_cut_off_anywhere_and_begun_again(filled, tmp_path):
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_migration_can_be_cut_off_anywhere_and_begun_again(version, filled, tmp_path):
     dsn, _ = filled
     before = await everything(dsn)
-    made_older(dsn)
+    made_older(dsn, version)
     engine = Engine.open(dsn)
     cut = 0
     while True:
@@ -144,7 +179,7 @@ async def test_a_migration_can_be_cut_off_anywhere_and_begun_again(filled, tmp_p
         except InterruptedError:
             cut += 1
     engine.close()
-    assert cut > len(EXPIRING) + 2 * len(FIRST)
+    assert cut > len(EXPIRING) + 2 * len(FIRST if version == 1 else SECOND)
     assert await everything(dsn) == before
     assert shapes(dsn) == shapes(empty_store(tmp_path / "new"))
 
@@ -175,3 +210,26 @@ def test_the_tables_of_a_cluster_are_not_migrated(tmp_path):
         migrate(OfACluster(engine.writer), WEEK)
     engine.close()
     assert shapes(dsn) == before
+
+
+async def test_what_an_older_store_keeps_of_the_future_is_gone_after_the_migration(make, tmp_path):
+    dsn = empty_store(tmp_path / "store")
+    pinned = 9_214_646_400 * 10**9  # in 2262
+    store = Store.open(dsn)
+    most = 2**50
+    await store.insert(
+        lambda: lines_of(make.summary(1, most, end=pinned), make.node(1, heads={0: most}, end=pinned, captured=most))
+    )
+    store.close()
+    made_older(dsn, 2)
+    store = Store.open(dsn)
+    try:
+        forks = [make.fork(n) for n in range(7)]
+        await store.insert(lambda: lines_of(*forks, make.summary(2, 7), make.node(2, heads={0: 7}, delivered=7)))
+        snapshot = await StoreReader(store).pods(100)
+    finally:
+        store.close()
+    (source,) = snapshot.counter_sources
+    assert source.totals.processes == 7
+    assert snapshot.ledger.streams[0].given == 7
+    assert max(source.last_seen, snapshot.pods[0].last_seen) < pinned

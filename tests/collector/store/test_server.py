@@ -308,7 +308,7 @@ async def test_the_servers_tables_have_the_retention(server, database, make):
         assert server.ask(database, question % 3720) == ["4"]
     with opened(server.dsn(database), retention=7200.0) as store:
         assert server.ask(database, question % 3720) == ["0"]
-        assert (server.ask(database, question % 7320), server.ask(database, question % 14520)) == (["4"], ["7"])
+        assert (server.ask(database, question % 7320), server.ask(database, question % 14520)) == (["4"], ["8"])
         await file(store, *(make.fork(n) for n in range(9)))
         await asyncio.sleep(0.3)
         assert await store.sweep(0.2) == 9
