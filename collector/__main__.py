@@ -19,6 +19,7 @@ from collector.http.generated_token import generated_token
 from collector.server.app import CannotListen, NoToken, running_collector
 from collector.settings import Settings, WrongSettings, load
 from collector.store import StoreUnavailable
+from wire.http.certificate import CertificateError
 
 __all__ = ["main"]
 
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         asyncio.run(_run(settings))
-    except (CannotListen, NoToken, StoreUnavailable) as error:
+    except (CannotListen, CertificateError, NoToken, StoreUnavailable) as error:
         sys.stderr.write(f"forklore collector: {error}\n")
         return UNAVAILABLE
     return STOPPED
@@ -87,6 +88,8 @@ async def _run(settings: Settings) -> None:
         sys.stdout.flush()
         if settings.access == "open":
             _log.warning("access is open: anyone who reaches %s may read and write", settings.listen)
+        if not settings.tls:
+            _log.warning("tls is off: everybody on the way to %s can read tokens and events", settings.listen)
         await stop.wait()
         _log.info("stopping")
 

@@ -32,6 +32,22 @@ class Authority:
             context.verify_mode = ssl.CERT_REQUIRED
         return context
 
+    def server_files(self, folder: Path, name: str = "127.0.0.1", *, days: int = 1) -> tuple[Path, Path]:
+        """A server's certificate and key, as files `tls.crt` and `tls.key`, which are replaced if they are there."""
+        issued = self._issue(name, days)
+        chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+        for file, text in (("tls.key", issued.private_key_pem.bytes()), ("tls.crt", chain)):
+            new = folder / f".{file}"
+            new.write_bytes(text)
+            new.replace(folder / file)
+        return folder / "tls.crt", folder / "tls.key"
+
+    def trusting(self) -> ssl.SSLContext:
+        """A client's side."""
+        context = ssl.create_default_context()
+        self._ca.configure_trust(context)
+        return context
+
     def client(self, folder: Path, name: str = "agent", *, days: int = 1) -> tuple[Path, Path]:
         """A sender's certificate and key, as files."""
         issued = self._issue(f"{name}.example", days)

@@ -77,6 +77,16 @@ class Metrics:
         self.key_failures = Gauge(
             "forklore_collector_key_failures", "Failed readings of clusters' keys since the start", registry=self.registry
         )
+        self.certificate_expires = Gauge(
+            "forklore_collector_certificate_expires_timestamp_seconds",
+            "When the certificate in use ends, in seconds since 1970; 0: plain HTTP",
+            registry=self.registry,
+        )
+        self.certificate_broken = Gauge(
+            "forklore_collector_certificate_broken",
+            "1: the files of the certificate can't be used as they are now, and the one before is in use",
+            registry=self.registry,
+        )
         self.exports = Gauge("forklore_collector_exports_open", "Exports being written", registry=self.registry)
         self.exported = Counter("forklore_collector_exported_forks", "Forks exported", ["format"], registry=self.registry)
         self.streams = Gauge("forklore_collector_streams_open", "Readers of the stream", registry=self.registry)

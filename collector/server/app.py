@@ -24,10 +24,11 @@ from collector.pages.routes import Pages
 from collector.query import StoreReader
 from collector.server import agents, upkeep
 from collector.server.guard import guard
-from collector.server.keys import ACCESS, AGENTS, API_RATE, INGEST, METRICS, PAGE_RATE, READER, REFUSALS, STORE
+from collector.server.keys import ACCESS, AGENTS, API_RATE, CERTIFICATE, INGEST, METRICS, PAGE_RATE, READER, REFUSALS, STORE
 from collector.settings import Settings
 from collector.store import Store
 from wire.batch import EVENTS_PATH
+from wire.http.certificate import ServerCertificate
 from wire.http.connections import Bounds
 from wire.http.log_limit import LogLimit
 from wire.http.server import BoundedRunner
@@ -54,6 +55,8 @@ def make_app(settings: Settings, store: Store) -> web.Application:
     app[READER] = StoreReader(store)
     app[API_RATE], app[PAGE_RATE] = RateLimit(settings.read_rate), RateLimit(settings.read_rate)
     app[REFUSALS] = LogLimit()
+    if settings.cert_file is not None:
+        app[CERTIFICATE] = ServerCertificate(settings.cert_file, settings.key_file)
     verifier = agents.verifier(settings)
     app[ACCESS] = Access(settings.token_files, verifier, settings.trusted_proxies, is_open=settings.access == "open")
     if verifier is not None:
@@ -67,8 +70,8 @@ def make_app(settings: Settings, store: Store) -> web.Application:
 
 @asynccontextmanager
 async def running_collector(settings: Settings) -> AsyncIterator[str]:
-    """A collector in this process for as long as the block runs; gives its URL. Raises `CannotListen`, `NoToken`,
-    `StoreUnavailable`.
+    """A collector in this process for as long as the block runs; gives its URL. Raises `CannotListen`, `CertificateError`,
+    `NoToken`, `StoreUnavailable`.
 
     On the way out it refuses new requests, finishes the running ones (at most `stop_timeout`), and closes the store.
     """
@@ -82,13 +85,14 @@ async def running_collector(settings: Settings) -> AsyncIterator[str]:
     runner = BoundedRunner(
         app,
         BOUNDS,
+        app.get(CERTIFICATE),
         auto_decompress=False,  # `collector.ingest.bodies` does, with a bound
         shutdown_timeout=GRACE,
         handle_signals=False,
     )
     try:
         await runner.setup()
-        yield await _listen(runner, settings.listen)
+        yield await _listen(runner, settings.listen, "https" if CERTIFICATE in app else "http")
     finally:
         # aiohttp stops reading at once, so that a batch half received could never be finished: first drain.
         for site in list(runner.sites):
@@ -98,7 +102,7 @@ async def running_collector(settings: Settings) -> AsyncIterator[str]:
         await asyncio.to_thread(store.close)
 
 
-async def _listen(runner: BoundedRunner, listen: str) -> str:
+async def _listen(runner: BoundedRunner, listen: str, scheme: str) -> str:
     """The URL."""
     parts = urlsplit(f"//{listen}")
     try:
@@ -108,7 +112,7 @@ async def _listen(runner: BoundedRunner, listen: str) -> str:
         raise CannotListen(f"cannot listen on {listen}: {why}") from error
     host, port, *_ = runner.addresses[0]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not listened on
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _add_routes(app: web.Application, settings: Settings) -> None:

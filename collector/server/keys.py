@@ -13,13 +13,15 @@ from collector.http.service_accounts import TokenVerifier
 from collector.ingest.endpoint import IngestEndpoint
 from collector.query import StoreReader
 from collector.store import Store
+from wire.http.certificate import ServerCertificate
 from wire.http.log_limit import LogLimit
 
-__all__ = ["ACCESS", "AGENTS", "API_RATE", "INGEST", "METRICS", "PAGE_RATE", "READER", "REFUSALS", "STORE"]
+__all__ = ["ACCESS", "AGENTS", "API_RATE", "CERTIFICATE", "INGEST", "METRICS", "PAGE_RATE", "READER", "REFUSALS", "STORE"]
 
 ACCESS: Final = web.AppKey("access", Access)
 AGENTS: Final = web.AppKey("agents", TokenVerifier)
 API_RATE: Final = web.AppKey("api_rate", RateLimit)
+CERTIFICATE: Final = web.AppKey("certificate", ServerCertificate)
 INGEST: Final = web.AppKey("ingest", IngestEndpoint)
 METRICS: Final = web.AppKey("metrics", Metrics)
 PAGE_RATE: Final = web.AppKey("page_rate", RateLimit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Final
@@ -13,7 +14,7 @@ from aiohttp import web
 from collector.http.access import Scope
 from collector.http.responses import json_response, refuse
 from collector.query import Sizes
-from collector.server.keys import ACCESS, AGENTS, INGEST, METRICS, READER, STORE
+from collector.server.keys import ACCESS, AGENTS, CERTIFICATE, INGEST, METRICS, READER, STORE
 from collector.server.shared_result import SharedResult
 from collector.store import StoreUnavailable
 
@@ -39,7 +40,9 @@ def add_routes(app: web.Application) -> None:
         if request.app[INGEST].stopping:
             refuse(503, "this collector is stopping")
         await check.get()
-        return json_response({"ok": True})
+        certificate = request.app.get(CERTIFICATE)
+        warning = certificate.warning(time.time()) if certificate else None
+        return json_response({"ok": True} | ({"warning": warning} if warning else {}))
 
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", _healthz)
@@ -74,6 +77,9 @@ def _metrics(request: web.Request, sizes: Sizes) -> web.Response:
     metrics.rows.labels("fork").set(sizes.forks)
     metrics.rows.labels("pod").set(sizes.pods)
     metrics.size.set(sizes.bytes)
+    if CERTIFICATE in request.app:
+        metrics.certificate_expires.set(request.app[CERTIFICATE].expires_s)
+        metrics.certificate_broken.set(request.app[CERTIFICATE].error is not None)
     if AGENTS in request.app:
         sources = request.app[AGENTS].sources
         metrics.clusters_without_keys.set(sources.unread)

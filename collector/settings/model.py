@@ -14,6 +14,7 @@ from collector.http.tokens import tokens_in
 from collector.settings.clusters import ClusterSettings
 from collector.settings.values import Duration, Size, several
 from collector.store import wrong_dsn
+from wire.http.certificate import CertificateError, ServerCertificate
 
 __all__ = ["PREFIX", "Settings"]
 
@@ -37,6 +38,17 @@ class Settings(BaseSettings):
 
     store_password_file: Path | None = None
     """File with the password for a ClickHouse server, so that it is in no address. Read when the collector starts."""
+
+    cert_file: Path | None = None
+    """Certificate of the collector with its chain (PEM), for TLS 1.2 and 1.3. This file and the next are read again when they
+    change; open connections stay. Required for every address that other machines reach, unless `tls` is off."""
+
+    key_file: Path | None = None
+    """Its key (PEM, without a password). Default: it is in `cert_file`."""
+
+    tls: bool = True
+    """`off`: plain HTTP on any address: everybody on the way can read events, and take tokens. For a collector behind a proxy
+    that has TLS, on a network of their own."""
 
     token_file: Path | None = None
     """File with bearer tokens, one a line, for agents and viewers; read again when it changes. All of them are valid at once,
@@ -124,6 +136,13 @@ class Settings(BaseSettings):
             raise ValueError("an address and a port from 0 to 65535, such as 0.0.0.0:9910 or [::]:9910")
         return value
 
+    @field_validator("cert_file")
+    @classmethod
+    def _cert_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError("a file with a certificate in it, which can be read")
+        return value
+
     @field_validator("store_password_file")
     @classmethod
     def _store_password_file(cls, value: Path | None) -> Path | None:
@@ -198,6 +217,26 @@ class Settings(BaseSettings):
                 "clusters, trusted_proxies, an address of this machine alone such as 127.0.0.1:9910, or, where everyone may "
                 "read and write, access: open"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> Self:
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError(f"key_file: '{self.key_file}' is the key of a cert_file: set that, too")
+        if self.cert_file is None:
+            if self.tls and not _is_loopback(self.listen):
+                raise ValueError(
+                    f"listen: {self.listen!r} is wrong without TLS; right would be: cert_file and key_file, an address of this "
+                    "machine alone such as 127.0.0.1:9910, or, where everybody on the network may read tokens and events, "
+                    "tls: off"
+                )
+            return self
+        if not self.tls:
+            raise ValueError("tls: off is wrong with a cert_file; right would be: one of them")
+        try:
+            ServerCertificate(self.cert_file, self.key_file)
+        except CertificateError as error:
+            raise ValueError(f"cert_file: is wrong: {error}") from None
         return self
 
 

@@ -152,7 +152,7 @@ def test_a_mistake_in_a_token_file_is_named_by_its_line_and_without_its_token(co
 
 
 def test_a_cluster_alone_protects_an_address_that_others_reach(config):
-    text = "listen: 0.0.0.0:9910\nclusters: [{name: a, api_server: https://x}]"
+    text = "listen: 0.0.0.0:9910\ntls: off\nclusters: [{name: a, api_server: https://x}]"
     (cluster,) = load(config(text)).clusters
     assert (cluster.name, cluster.service_account, load(config(text)).audience) == (
         "a",

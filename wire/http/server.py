@@ -1,4 +1,4 @@
-"""aiohttp's server with bounds: on connections, headers, idle time and the progress of bodies.
+"""aiohttp's server with bounds: on connections, TLS handshakes, headers, idle time and the progress of bodies.
 
 A client that sends no HTTP gets a status, and neither versions nor reasons. Malformed requests are one line of log in ten
 seconds, with a count.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
 
+from wire.http.certificate import ServerCertificate
 from wire.http.connections import Bounds, ConnectionCounts, network_of
+from wire.http.handshake import Handshake
 from wire.http.log_limit import LogLimit
 
 __all__ = ["BoundedRunner", "authenticated"]
@@ -22,16 +25,23 @@ _log = logging.getLogger(__name__)
 
 
 class BoundedRunner(web.AppRunner):
-    """`web.AppRunner` within `bounds`. `counts`: its open connections."""
+    """`web.AppRunner` within `bounds`, over TLS where there is a `certificate`. `counts`: its open connections, of which those
+    in a handshake are a part."""
 
-    def __init__(self, app: web.Application, bounds: Bounds, **options: Any) -> None:  # noqa: ANN401  aiohttp's own
+    def __init__(
+        self,
+        app: web.Application,
+        bounds: Bounds,
+        certificate: ServerCertificate | None = None,
+        **options: Any,  # noqa: ANN401  aiohttp's own
+    ) -> None:
         super().__init__(app, access_log=None, keepalive_timeout=bounds.idle_s, **options)
-        self._bounds = bounds
+        self._bounds, self._certificate = bounds, certificate
         self.counts = ConnectionCounts(bounds)
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(made, self._bounds, self.counts)
+        return _Server(made, self._bounds, self.counts, self._certificate)
 
 
 def authenticated(request: web.BaseRequest, credential: str) -> bool:
@@ -42,13 +52,54 @@ def authenticated(request: web.BaseRequest, credential: str) -> bool:
 
 
 class _Server(web.Server):
-    def __init__(self, made: web.Server, bounds: Bounds, counts: ConnectionCounts) -> None:
+    def __init__(
+        self, made: web.Server, bounds: Bounds, counts: ConnectionCounts, certificate: ServerCertificate | None
+    ) -> None:
         super().__init__(made.request_handler, request_factory=made.request_factory, loop=made._loop, **made._kwargs)
-        self.bounds, self.counts = bounds, counts
+        self.bounds, self.counts, self.certificate = bounds, counts, certificate
         self._log_limit = LogLimit()
+        self._handshakes: set[Handshake] = set()
 
-    def __call__(self) -> web.RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
+    def __call__(self) -> asyncio.Protocol:  # type: ignore[override]  # aiohttp's own class is one
+        return _Incoming(self)
+
+    def begin(self, transport: asyncio.Transport) -> None:
+        """Answers an incoming connection, if it is not one too many."""
+        network = _network(transport)
+        if not self.counts.admit(network):
+            if self.certificate is None:
+                transport.write(_refusal(HTTPStatus.SERVICE_UNAVAILABLE))
+            transport.close()
+        elif self.certificate is None:
+            self._serve(transport, network)
+        else:
+            self._shake_hands(transport, network, self.certificate.context)
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  aiohttp's own
+        for handshake in list(self._handshakes):
+            handshake.abort()
+        await super().shutdown(timeout)
+
+    def _serve(self, transport: asyncio.Transport, network: str, received: bytes = b"") -> None:
+        connection = _Connection(self, network, loop=self._loop, **self._kwargs)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        if received:
+            connection.data_received(received)
+
+    def _shake_hands(self, transport: asyncio.Transport, network: str, context: ssl.SSLContext) -> None:
+        def agreed(encrypted: asyncio.Transport, received: bytes) -> None:
+            self._handshakes.discard(handshake)
+            self._serve(encrypted, network, received)
+
+        def failed() -> None:
+            self._handshakes.discard(handshake)
+            self.counts.close(network, None)
+
+        handshake = Handshake(context, self.bounds.header_s, agreed, failed)
+        self._handshakes.add(handshake)
+        transport.set_protocol(handshake)
+        handshake.connection_made(transport)
 
     def malformed(self, peer: str, status: int) -> None:
         """Logs the first of ten seconds, and how many came since."""
@@ -57,43 +108,38 @@ class _Server(web.Server):
             _log.warning("a malformed request from %s was answered with %d%s", peer, status, more)
 
 
-class _Connection(web.RequestHandler):
-    __slots__ = ("_admitted", "_body", "_credential", "_header_bytes", "_network", "_received", "_server", "_timer")
+class _Incoming(asyncio.Protocol):
+    """The protocol of a connection until its server has counted it."""
 
-    def __init__(self, server: _Server, **options: Any) -> None:  # noqa: ANN401  aiohttp's own
-        super().__init__(server, **options)
+    def __init__(self, server: _Server) -> None:
         self._server = server
-        self._admitted = False
-        self._network = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  TCP
+        self._server.begin(transport)
+
+
+class _Connection(web.RequestHandler):
+    """An admitted connection from `network`, until it has shown a credential."""
+
+    __slots__ = ("_body", "_credential", "_header_bytes", "_network", "_received", "_server", "_timer")
+
+    def __init__(self, server: _Server, network: str, **options: Any) -> None:  # noqa: ANN401  aiohttp's own
+        super().__init__(server, **options)
+        self._server, self._network = server, network
         self._credential: str | None = None
         self._header_bytes = 0  # of the request that is arriving
         self._body: Any = None  # of the request that arrived last
         self._received = 0  # bytes since the last check of progress
         self._timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        peer = transport.get_extra_info("peername")
-        self._network = network_of(str(peer[0])) if isinstance(peer, tuple) else ""
-        if not self._server.counts.admit(self._network):
-            assert isinstance(transport, asyncio.Transport)  # noqa: S101  TCP
-            transport.write(_refusal(HTTPStatus.SERVICE_UNAVAILABLE))
-            transport.close()
-            self._force_close = True
-            return
-        self._admitted = True
-        super().connection_made(transport)
-
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop()
-        if self._admitted:
-            self._admitted = False
-            self._server.counts.close(self._network, self._credential)
-            super().connection_lost(exc)
+        self._server.counts.close(self._network, self._credential)
+        super().connection_lost(exc)
 
     def authenticate(self, credential: str) -> bool:
-        if self._credential == credential or not self._admitted:
-            return True
-        if self._credential is not None:  # another one on the same connection: counted by the first
+        if self._credential is not None or self.transport is None:  # counted by the first that it has shown; or it has gone
             return True
         if not self._server.counts.authenticate(self._network, credential):
             return False
@@ -101,8 +147,6 @@ class _Connection(web.RequestHandler):
         return True
 
     def data_received(self, data: bytes) -> None:
-        if not self._admitted:
-            return
         self._received += len(data)
         arriving = self._body is None or self._body.is_eof()  # a request line or headers
         if arriving:
@@ -174,6 +218,11 @@ class _Connection(web.RequestHandler):
         response = web.Response(status=status, text=HTTPStatus(status).phrase, headers={"Server": "forklore"})
         response.force_close()
         return response
+
+
+def _network(transport: asyncio.Transport) -> str:
+    peer = transport.get_extra_info("peername")
+    return network_of(str(peer[0])) if isinstance(peer, tuple) else ""
 
 
 def _refusal(status: HTTPStatus) -> bytes:

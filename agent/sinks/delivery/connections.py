@@ -21,9 +21,10 @@ import aiohttp
 from yarl import URL
 
 from agent.sinks.delivery.addresses import AddressOrder, OrderedResolver
-from agent.sinks.delivery.credentials import CertificateFiles, FileError, FileVersions, file_versions, read_token, tls_context
+from agent.sinks.delivery.credentials import CertificateFiles, FileError, read_token, tls_context
 from agent.sinks.delivery.responses import MAX_BODY_BYTES
 from wire import VERSION
+from wire.http.file_versions import FileVersions, file_versions
 
 __all__ = ["TIMEOUTS", "Connection", "Destination", "Response", "Timeouts"]
 

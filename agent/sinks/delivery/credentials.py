@@ -6,15 +6,13 @@ Kubernetes replaces a mounted secret by moving a symbolic link, others write the
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
 from pathlib import Path
 from stat import S_ISREG
 from typing import Final, NamedTuple
 
-__all__ = ["CertificateFiles", "FileError", "FileVersions", "file_versions", "read_token", "tls_context"]
+__all__ = ["CertificateFiles", "FileError", "read_token", "tls_context"]
 
 _MAX_TOKEN: Final = 16384  # bytes; most receivers accept headers of at most 8 KiB
-FileVersions = tuple[tuple[int, ...] | None, ...]
 
 
 class FileError(Exception):
@@ -27,19 +25,6 @@ class CertificateFiles(NamedTuple):
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
-
-
-def file_versions(files: Iterable[Path | None]) -> FileVersions:
-    """Differs from the last one when a file has been replaced, changed, or made readable. Takes a few microseconds."""
-    return tuple(_file_version(file) if file else () for file in files)
-
-
-def _file_version(file: Path) -> tuple[int, ...] | None:
-    try:
-        status = file.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def read_token(file: Path) -> str:

@@ -127,8 +127,8 @@ def test_access_for_everyone_has_to_be_set_explicitly(settings, right):
         {"listen": "127.9.9.9:0"},
         {"listen": "[::1]:0"},
         {"listen": "localhost:0"},
-        {"listen": "0.0.0.0:0", "access": "open"},
-        {"listen": "0.0.0.0:0", "trusted_proxies": "10.0.0.1, fd00::/8"},
+        {"listen": "0.0.0.0:0", "tls": "off", "access": "open"},
+        {"listen": "0.0.0.0:0", "tls": "off", "trusted_proxies": "10.0.0.1, fd00::/8"},
     ],
 )
 def test_a_loopback_address_open_access_or_a_proxy_need_no_token(settings):

@@ -2,6 +2,7 @@
 {{- define "forklore.collector.config" -}}
 {{- $settings := deepCopy .Values.collector.settings -}}
 {{- $_ := set $settings "listen" "0.0.0.0:9910" -}}
+{{- $_ := set $settings "tls" false -}}
 {{- $_ := set $settings "token_file" "/run/forklore/secrets/collector/token" -}}
 {{ toYaml $settings }}
 {{- end -}}
