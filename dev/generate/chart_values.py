@@ -86,7 +86,7 @@ def described(schema: dict[str, Any], values: list[Value]) -> dict[str, Any]:
         schema["properties"][owner]["properties"]["settings"] = {**made, "description": place["description"]}
     own = schema["properties"]["sinks"]["items"]["properties"]
     known = {key: own[key] for key in ("name", "url", "secret")}
-    schema["properties"]["sinks"]["items"]["properties"] = {**sinks["properties"], **known}
+    schema["properties"]["sinks"]["items"]["properties"] = {**sinks["items"]["properties"], **known}
     return schema
 
 
@@ -97,10 +97,13 @@ def settings(part: str) -> dict[str, Any]:
     rows = [(key, words) for key, _default, words in tables.rows(tables.SETTINGS[part])]
     for path, words in [*rows, *((path, "") for path in OWNED[part])]:
         place = made
-        *above, last = path.replace("[]", "").split(".")
+        *above, last = path.split(".")
         for key in above:
-            inner = {"type": "object", "additionalProperties": False, "properties": {}}
-            place = place["properties"].setdefault(key, inner)
+            inner: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": {}}
+            if key.endswith("[]"):
+                place = place["properties"].setdefault(key[:-2], {"type": "array", "items": inner})["items"]
+            else:
+                place = place["properties"].setdefault(key, inner)
         place["properties"].setdefault(last, {"description": words} if words else {})
     return made
 

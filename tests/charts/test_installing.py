@@ -73,16 +73,14 @@ def test_without_the_clean_up_the_pins_stay(helm: Helm) -> None:
     assert helm.cluster.left() == []
 
 
-def test_an_upgrade_cleans_nothing_and_keeps_the_token(helm: Helm) -> None:
+def test_an_upgrade_cleans_nothing_and_makes_no_secret(helm: Helm) -> None:
     values = {"collector": {"enabled": True}}
     _installed(helm, values)
-    key = ("secrets", "forklore", "forklore-collector-token")
-    token = helm.cluster.objects[key]["data"]["token"]
     code, text = helm("upgrade", {**values, "cluster": "other"})
     assert code == 0, text
     assert helm.cluster.pinned == set(NODES)
     assert not any("uninstall" in name for _, _, name in helm.cluster.log)
-    assert helm.cluster.objects[key]["data"]["token"] == token
+    assert not [name for kind, _, name in helm.cluster.objects if kind == "secrets" and "token" in name]
     assert "cluster: other" in helm.cluster.objects["configmaps", "forklore", "forklore-agent"]["data"]["agent.yaml"]
 
 
@@ -107,5 +105,20 @@ def test_the_notes_omit_steps_that_are_done(helm: Helm) -> None:
     assert "label namespace" not in text and "collector.enabled=true" not in text
     assert "1. Wait until it runs everywhere" in text
     assert "port-forward service/forklore-collector 9910" in text
-    assert """get secret forklore-collector-token -o go-template='{{index .data "token" | base64decode}}'""" in text
+    assert "exec statefulset/forklore-collector -- forklore collector token --config /etc/forklore/collector.yaml" in text
+    assert "none can send for another node" in text
     assert "containerd 2" in text
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"token": {"existingSecret": "mine", "perNode": True}}, "Root on a node can read the tokens of all"),
+        ({"token": {"existingSecret": "mine"}}, "can send in the name of every node"),
+    ],
+)
+def test_the_notes_say_what_static_tokens_mean(helm: Helm, values: dict[str, Any], says: str) -> None:
+    collector = {"enabled": True, "agents": {"identity": "token", **values}, "readToken": {"existingSecret": "viewers"}}
+    text = _installed(helm, {"collector": collector})
+    assert says in " ".join(text.split())
+    assert """get secret viewers -o go-template='{{index .data "token" | base64decode}}'""" in text

@@ -82,6 +82,36 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"agent": {"settings": {"capture": {"pin": "/x"}}}}, ["agent.settings.capture.pin", "agent.pin"]),
     ({"collector": {"settings": {"listen": "0.0.0.0:1"}}}, ["collector.settings.listen", "collector.service.port"]),
     ({"collector": {"settings": {"token_file": "/x"}}}, ["collector.settings.token_file", "collector.token"]),
+    ({"collector": {"settings": {"audience": "x"}}}, ["collector.settings.audience", "collector.agents.audience"]),
+    (
+        {"collector": {"settings": {"generated_read_token_file": "/x"}}},
+        ["collector.settings.generated_read_token_file", "collector.readToken"],
+    ),
+    (
+        {"collector": {"readToken": {"existingSecret": "x"}, "settings": {"read_token_file": "/x"}}},
+        ["collector.settings.read_token_file", "collector.readToken"],
+    ),
+    (
+        {
+            "collector": {
+                "agents": {"identity": "token", "token": {"existingSecret": "x"}},
+                "settings": {"ingest_token_file": "/x"},
+            }
+        },
+        ["collector.settings.ingest_token_file", "collector.agents.token"],
+    ),
+    ({"collector": {"settings": {"clusters": [{"nam": "x"}]}}}, ["/collector/settings/clusters/0", "nam"]),
+    # who may send and read
+    ({"collector": {"agents": {"identity": "tls"}}}, ["/collector/agents/identity", "'serviceAccount', 'token'"]),
+    (
+        {"collector": {"enabled": True, "agents": {"identity": "token"}}},
+        ["no render holds a random value", "collector.agents.token.existingSecret"],
+    ),
+    ({"collector": {"agents": {"token": {"perNode": True}}}}, ["is not used with collector.agents.identity: serviceAccount"]),
+    (
+        {"collector": {"enabled": True, "replicas": 2, "settings": {"store": "https://c.example/f"}}},
+        ["each would make a token for viewers of its own", "collector.readToken.existingSecret"],
+    ),
     # values that exclude each other
     ({"agent": {"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}}}, ["/agent/updateStrategy/rollingUpdate", "maxSurge"]),
     ({"agent": {"extraCapabilities": ["SYS_RESOURCE"]}}, ["a privileged agent has them all"]),
@@ -106,6 +136,13 @@ def test_on_an_old_kubernetes_the_message_names_the_value_for_least_privilege(ch
     key = path.rpartition(".")[2]
     rendered = chart.render(values={"leastPrivilege": True, "agent": {"cgroups": {key: value}}}, kubernetes="1.30.3")
     assert "recursiveReadOnly: Enabled" not in rendered.text
+
+
+def test_below_kubernetes_1_30_the_message_names_static_tokens(chart: Chart) -> None:
+    message = chart.refusal({"collector": {"enabled": True}}, kubernetes="1.29.14")
+    assert "Kubernetes v1.29.14 issues service account tokens that name no node" in message
+    assert "collector.agents.identity: token" in message and "collector.agents.token.existingSecret" in message
+    chart.render(values={"collector": {"enabled": True}}, kubernetes="1.30.0")
 
 
 def test_the_schema_describes_every_value_and_no_other() -> None:

@@ -149,6 +149,9 @@ def test_kubernetes_accepts_every_object(chart: Chart, case: str, version: str) 
     values = None
     if "least-privilege" in case or case == "openshift":  # the value that the refusal names for such a Kubernetes, see below
         values = {"agent": {"cgroups": {"recursiveReadOnly": "Disabled"}}} if version == OLDEST else None
+    if version == OLDEST and "kind: StatefulSet" in chart.render(case).text:  # likewise
+        agents = {"identity": "token", "token": {"existingSecret": "forklore-agents"}}
+        values = {**(values or {}), "collector": {"agents": agents}}
     objects = chart.render(case, values, kubernetes=version).objects()
     assert objects
     for one in objects:
@@ -205,7 +208,11 @@ def test_every_reference_names_an_object(chart: Chart, case: str) -> None:
             assert {probe["httpGet"]["port"] for probe in probes} <= ports
         for volume in pod.spec.get("volumes", []):
             name = volume.get("secret", {}).get("secretName", "")
-            if name.startswith("forklore-") and name not in ("forklore-token", "forklore-status"):  # those are the operator's
+            if name.startswith("forklore-") and name not in (
+                "forklore-agents",
+                "forklore-token",
+                "forklore-status",
+            ):  # those are the operator's
                 assert ("Secret", name) in made
     labels = [
         (pod.metadata["labels"], {p["name"] for c in pod.containers() for p in c.get("ports", [])}) for pod in render.pods()

@@ -20,9 +20,31 @@
 {{- fail (printf "agent.settings.capture.%s is set by the chart: %s" $key $words) -}}
 {{- end -}}
 {{- end -}}
-{{- range $key := list "listen" "token_file" -}}
+{{- $owned := dict
+    "listen" "set `collector.service.port`"
+    "audience" "it is in the agents' pods, too: set `collector.agents.audience`"
+    "token_file" "it is a mount, too: set `collector.token`"
+    "generated_read_token_file" "it is in the collector's volume; `collector.readToken` replaces it" -}}
+{{- if .Values.collector.readToken.existingSecret -}}
+{{- $_ := set $owned "read_token_file" "it is a mount, too: set `collector.readToken`" -}}
+{{- end -}}
+{{- if eq .Values.collector.agents.identity "token" -}}
+{{- $_ := set $owned "ingest_token_file" "it is a mount, too: set `collector.agents.token`" -}}
+{{- end -}}
+{{- range $key, $words := $owned -}}
 {{- if hasKey $.Values.collector.settings $key -}}
-{{- fail (printf "collector.settings.%s is set by the chart: set `collector.%s`" $key (ternary "service.port" "token" (eq $key "listen"))) -}}
+{{- fail (printf "collector.settings.%s is set by the chart: %s" $key $words) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.collector -}}
+{{- if and .enabled (eq .agents.identity "serviceAccount") (not (semverCompare ">=1.30.0-0" $.Capabilities.KubeVersion.Version)) -}}
+{{- fail (printf "Kubernetes %s issues service account tokens that name no node (1.30 and later ones do). Set `collector.agents.identity: token` and `collector.agents.token.existingSecret`, see the README" $.Capabilities.KubeVersion.Version) -}}
+{{- end -}}
+{{- if and .enabled (eq .agents.identity "token") (not .agents.token.existingSecret) -}}
+{{- fail "collector.agents.identity: token needs a Secret of yours, because no render holds a random value: set `collector.agents.token.existingSecret`, see the README" -}}
+{{- end -}}
+{{- if and (eq .agents.identity "serviceAccount") (or .agents.token.existingSecret .agents.token.perNode) -}}
+{{- fail "collector.agents.token is not used with collector.agents.identity: serviceAccount: leave it out, or set `identity: token`" -}}
 {{- end -}}
 {{- end -}}
 
@@ -72,6 +94,9 @@
 
 {{- if and (gt (int .Values.collector.replicas) 1) (not .Values.collector.store.existingSecret) (not (hasPrefix "http" (default "" .Values.collector.settings.store))) -}}
 {{- fail "collector.replicas: more than one need a store outside the pod, because the embedded one has a single writer: set `collector.settings.store` or `collector.store.existingSecret` to a ClickHouse" -}}
+{{- end -}}
+{{- if and (gt (int .Values.collector.replicas) 1) (not .Values.collector.readToken.existingSecret) (not (include "forklore.collector.hasToken" .)) -}}
+{{- fail "collector.replicas: each would make a token for viewers of its own: set `collector.readToken.existingSecret`" -}}
 {{- end -}}
 {{- if and .Values.priorityClass.value (ne .Values.agent.priorityClassName "system-node-critical") -}}
 {{- fail "priorityClass.value makes a class for the agent, and agent.priorityClassName names another: set one of them" -}}

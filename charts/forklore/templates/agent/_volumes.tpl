@@ -21,7 +21,12 @@
 {{- end }}
 {{- end }}
 {{- if .Values.collector.enabled }}
+{{- if and (eq .Values.collector.agents.identity "token") .Values.collector.agents.token.perNode }}
+# The key of its own node alone; another token there is used after a restart.
+- {name: collector-token, mountPath: /run/forklore/secrets/collector/token, subPathExpr: $(NODE_NAME), readOnly: true}
+{{- else }}
 - {name: collector-token, mountPath: /run/forklore/secrets/collector, readOnly: true}
+{{- end }}
 {{- end }}
 {{- if or .Values.agent.status.token.value .Values.agent.status.token.existingSecret }}
 - {name: status-token, mountPath: /run/forklore/secrets/status, readOnly: true}
@@ -54,10 +59,22 @@
 {{- end }}
 {{- end }}
 {{- if .Values.collector.enabled }}
+{{- if eq .Values.collector.agents.identity "token" }}
 - name: collector-token
   secret:
-    {{- include "forklore.collector.tokenSecret" . | nindent 4 }}
+    secretName: {{ .Values.collector.agents.token.existingSecret }}
+    {{- if not .Values.collector.agents.token.perNode }}
+    items: [{key: {{ .Values.collector.agents.token.key }}, path: token}]
+    {{- end }}
     defaultMode: 0400
+{{- else }}
+# Names this pod's node, and is good for the collector only. The kubelet replaces it, and the agent reads it for each batch.
+- name: collector-token
+  projected:
+    defaultMode: 0400
+    sources:
+      - serviceAccountToken: {audience: {{ .Values.collector.agents.audience | quote }}, path: token, expirationSeconds: 3600}
+{{- end }}
 {{- end }}
 {{- if or .Values.agent.status.token.value .Values.agent.status.token.existingSecret }}
 - name: status-token

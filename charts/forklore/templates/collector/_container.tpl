@@ -36,7 +36,7 @@ securityContext:
   {{- include "forklore.powerless" . | nindent 2 }}
 volumeMounts:
   - {name: config, mountPath: /etc/forklore, readOnly: true}
-  - {name: token, mountPath: /run/forklore/secrets/collector, readOnly: true}
+  {{- include "forklore.collector.accessMounts" . | trim | nindent 2 }}
   - {name: data, mountPath: /var/lib/forklore}
   # Temporary files of the store's sorts.
   - {name: tmp, mountPath: /tmp}

@@ -1,4 +1,4 @@
-{{/* The collector's pod. It makes no request to Kubernetes, and passes the restricted Pod Security level. */}}
+{{/* The collector's pod. It asks Kubernetes for the public keys of tokens only, and passes the restricted Pod Security level. */}}
 {{- define "forklore.collector.pod" -}}
 metadata:
   labels:
@@ -14,6 +14,9 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
 spec:
+  {{- if eq .Values.collector.agents.identity "serviceAccount" }}
+  serviceAccountName: {{ include "forklore.fullname" . }}-collector
+  {{- end }}
   automountServiceAccountToken: false
   enableServiceLinks: false
   {{- with include "forklore.pullSecrets" . }}
@@ -53,10 +56,7 @@ spec:
   volumes:
     - name: config
       configMap: {name: {{ include "forklore.fullname" . }}-collector}
-    - name: token
-      secret:
-        {{- include "forklore.collector.tokenSecret" . | nindent 8 }}
-        defaultMode: 0440
+    {{- include "forklore.collector.accessVolumes" . | trim | nindent 4 }}
     - {name: tmp, emptyDir: {sizeLimit: 1Gi}}
     {{- with .Values.collector.persistence }}
     {{- if not .enabled }}
