@@ -1,7 +1,7 @@
 """`forklore collector`: reads the settings and runs the server until SIGTERM or SIGINT.
 
-`forklore collector token` prints the token that it made for readers. Exit codes: 0 stopped by a signal, 64 wrong usage, 69 no
-address, no store or no token, 78 wrong settings (one line each).
+`forklore collector token` prints the token that it made for readers; `forklore collector certificates` makes certificates. Exit
+codes: 0 stopped by a signal, 64 wrong usage, 69 no address, no store or no token, 78 wrong settings (one line each).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from collector.certificates import command as certificates
 from collector.http.generated_token import generated_token
 from collector.server.app import CannotListen, NoToken, running_collector
 from collector.settings import Settings, WrongSettings, load
@@ -32,7 +33,15 @@ _log = logging.getLogger("collector")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the collector until SIGTERM or SIGINT; gives the exit code."""
-    parser = argparse.ArgumentParser("forklore collector", description="Receives forks from agents and shows them per pod.")
+    if argv is None:
+        argv = sys.argv[1:]
+    if argv[:1] == ["certificates"]:  # it has options of its own
+        return certificates.main(argv[1:])
+    parser = argparse.ArgumentParser(
+        "forklore collector",
+        description="Receives forks from agents and shows them per pod.",
+        epilog="`forklore collector certificates --help`: makes and renews certificates.",
+    )
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="YAML; FORKLORE_COLLECTOR_* in the environment overrides it"
     )

@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from agent.settings import Settings as AgentSettings  # noqa: E402  the path comes first
 from cli.__main__ import PARTS  # noqa: E402
+from collector.certificates.command import main as certificates_main  # noqa: E402
 from collector.settings import Settings as CollectorSettings  # noqa: E402
 
 SETTINGS: Final[dict[str, type[BaseModel]]] = {"agent": AgentSettings, "collector": CollectorSettings}
@@ -100,8 +101,8 @@ def settings_table(name: str) -> str:
 
 def commands_table() -> str:
     lines = ["| command | option | |", "|---|---|---|"]
-    for command in COMMANDS:
-        parser = parser_of(import_module(PARTS[command][0]).main)
+    for main in (*(import_module(PARTS[command][0]).main for command in COMMANDS), certificates_main):
+        parser = parser_of(main)
         lines += [f"| `{name}` | `{option}` | {_cell(text)} |" for name, option, text in options(parser)]
     return "\n".join(lines)
 
