@@ -6,8 +6,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Final, NamedTuple, NoReturn
 
 from aiohttp import web
@@ -15,12 +14,15 @@ from aiohttp import web
 from collector.http.access import CREDENTIAL
 from collector.http.metrics import Metrics
 from collector.http.responses import json_response, refuse
-from collector.ingest.bodies import ENCODINGS, BodyTooLarge, InvalidBody, plain
+from collector.ingest.bodies import ENCODINGS, BodyTooLarge, InvalidBody, unpack
+from collector.ingest.body_memory import BodyMemory, HeldBody, MemoryFull
+from collector.ingest.checker import CPU_S, BodyChecker, SenderGone, Slices, TookTooLong, TooManyBodies
 from collector.ingest.clocks import ClockAhead, check_clock
-from collector.ingest.lines import STREAMS, MixedStreams, TooManyLines, check_lines
+from collector.ingest.lines import STREAMS, MixedStreams, TooManyLines, check_slices
 from collector.model import CheckedBatch
 from collector.store import InsertCounts, Store, StoreUnavailable
 from wire.batch import CONTENT_TYPE, SINK, Receipt
+from wire.http.connections import network_of
 from wire.http.log_limit import LogLimit
 
 __all__ = ["IngestEndpoint", "Limits"]
@@ -33,11 +35,9 @@ TYPES: Final = (
     "application/octet-stream",
     "text/plain",
 )
-WAIT_FOR_PLACE_S: Final = 5.0  # that a batch waits while all places are taken
 BODY_BYTES_PER_S: Final = 64 << 10  # the least mean rate of a body, after the first ...
 HEAD_START_S: Final = 5.0
-SMALL_BODY: Final = 32 << 10  # bytes: a second of an ordinary node
-SMALL_PER_LARGE: Final = 32  # small bodies that take the memory of a large one; `max_batch` bounds what each decompresses to
+GONE: Final = 499  # as other servers call it: the client closed the connection, and no answer was sent
 _SINK: Final = re.compile(r"[a-z0-9-]{1,32}")  # as the agent's settings have it
 _log = logging.getLogger(__name__)
 
@@ -54,17 +54,22 @@ class Limits(NamedTuple):
 
 
 class IngestEndpoint:
-    """Receives at most `Limits.batches` large bodies at once, so that memory is bounded, and `SMALL_PER_LARGE` times as many
-    small ones, so that a commit can hold those of many agents. `on_insert` is called when there are new events."""
+    """Holds bodies of `Limits.batches` times `max_body` bytes in memory, half of them of one sender. `on_insert` is called when
+    there are new events."""
 
     def __init__(self, store: Store, metrics: Metrics, limits: Limits, on_insert: Callable[[], None]) -> None:
         self._store, self._metrics, self._limits, self._on_insert = store, metrics, limits, on_insert
-        self._large, self._small = asyncio.Semaphore(limits.batches), asyncio.Semaphore(limits.batches * SMALL_PER_LARGE)
+        total = limits.batches * limits.max_body
+        self._memory, self._checker = BodyMemory(total, max(total // 2, limits.max_body)), BodyChecker()
+        store.expect(self._checker.is_busy)
         self._log_limit = LogLimit()
         self._running = 0
         self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
+
+    def close(self) -> None:
+        self._checker.close()
 
     @property
     def stopping(self) -> bool:
@@ -84,7 +89,7 @@ class IngestEndpoint:
             )
 
     async def post(self, request: web.Request) -> web.Response:
-        """200 with a `wire.batch.Receipt`; 400, 408, 413, 415, 503 with a reason."""
+        """200 with a `wire.batch.Receipt`; 400, 408, 413, 415, 503 with a reason; 499 for the metrics."""
         begun, status = time.perf_counter(), 500
         self._running += 1
         self._idle.clear()
@@ -93,6 +98,9 @@ class IngestEndpoint:
                 refuse(503, "this collector is stopping", {"Retry-After": "1", "Connection": "close"})
             response = await self._receive(request)
             status = response.status
+        except SenderGone:
+            status = GONE
+            return web.Response(status=GONE)  # it is not read
         except web.HTTPException as refusal:
             status = refusal.status
             raise
@@ -112,11 +120,7 @@ class IngestEndpoint:
             refuse(415, f"Content-Encoding {encoding[:80]!r}: gzip, zstd and identity are supported")
         if (request.content_length or 0) > self._limits.max_body:
             self._too_large()
-        is_small = request.content_length is not None and request.content_length <= SMALL_BODY
-        async with self._at_most(self._small if is_small else self._large):
-            body = await self._body(request)
-            sink = _sink(request.headers.get(SINK, ""))
-            batch, counts = await self._insert(request, body, encoding, sink)
+        batch, counts = await self._held(request, encoding)
         if counts.accepted:
             self._on_insert()
         receipt: Receipt = {
@@ -143,57 +147,54 @@ class IngestEndpoint:
             )
         return json_response(receipt)
 
-    @asynccontextmanager
-    async def _at_most(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
+    async def _held(self, request: web.Request, encoding: str) -> tuple[CheckedBatch, InsertCounts]:
+        """Reads the body, checks and inserts it."""
+        credential = request.get(CREDENTIAL)
+        sender = network_of(request.remote or "") if credential is None else credential.name
         try:
-            async with asyncio.timeout(WAIT_FOR_PLACE_S):
-                await places.acquire()
-        except TimeoutError:
+            with self._memory.body(sender) as body:
+                await self._read(request, body)
+                self._metrics.bytes.labels("wire").inc(len(body.data))
+                self._metrics.waiting.inc()
+                try:
+                    return await self._insert(request, body, encoding, sender)
+                finally:
+                    self._metrics.waiting.dec()
+        except (MemoryFull, TooManyBodies):
             refuse(503, "too many batches at once", {"Retry-After": "1"})
-        self._metrics.waiting.inc()
-        try:
-            yield
-        finally:
-            self._metrics.waiting.dec()
-            places.release()
 
-    async def _body(self, request: web.Request) -> bytes:
-        """A body holds a place while it arrives: `body_timeout` at most, after `HEAD_START_S` only at `BODY_BYTES_PER_S`."""
-        body, clock = bytearray(), asyncio.get_running_loop().time
+    async def _read(self, request: web.Request, body: HeldBody) -> None:
+        """A body may take `body_timeout` at most, after `HEAD_START_S` only at `BODY_BYTES_PER_S`."""
+        clock = asyncio.get_running_loop().time
         begun = clock()
         end = begun + self._limits.body_timeout
         try:
             async with asyncio.timeout_at(min(end, begun + HEAD_START_S)) as deadline:
                 async for piece in request.content.iter_any():
-                    body += piece
-                    if len(body) > self._limits.max_body:
+                    if len(body.data) + len(piece) > self._limits.max_body:
                         self._too_large()
-                    deadline.reschedule(min(end, begun + HEAD_START_S + len(body) / BODY_BYTES_PER_S))
+                    body.add(piece)
+                    deadline.reschedule(min(end, begun + HEAD_START_S + len(body.data) / BODY_BYTES_PER_S))
         except TimeoutError:
-            refuse(408, f"the body did not come in time: {len(body)} bytes in {clock() - begun:.0f} s")
-        self._metrics.bytes.labels("wire").inc(len(body))
-        return bytes(body)
+            refuse(408, f"the body did not come in time: {len(body.data)} bytes in {clock() - begun:.0f} s")
 
     async def _insert(
-        self, request: web.Request, body: bytes, encoding: str, sink: str | None
+        self, request: web.Request, body: HeldBody, encoding: str, sender: str
     ) -> tuple[CheckedBatch, InsertCounts]:
         limits = self._limits
-
-        def check_body() -> CheckedBatch:
-            unpacked = plain(body, encoding, limits.max_batch)
-            self._metrics.bytes.labels("plain").inc(len(unpacked))
-            batch = check_lines(unpacked, limits.max_line, limits.max_lines)
-            check_clock(batch, time.time_ns())
-            return batch
-
         try:
-            return await self._store.insert(check_body, sink, request.get(CREDENTIAL))
+            async with self._checker.checked(sender, _slices(body, encoding, limits), lambda: _is_gone(request)) as batch:
+                self._metrics.bytes.labels("plain").inc(batch.size)
+                counts = await self._store.insert(batch, _sink(request.headers.get(SINK, "")), request.get(CREDENTIAL))
+                return batch, counts
         except InvalidBody as error:
             refuse(400, f"the body cannot be unpacked: {error}")
         except BodyTooLarge:
             refuse(413, f"the body unpacks to more than {limits.max_batch} bytes; send smaller batches")
         except TooManyLines:
             refuse(413, f"more than {limits.max_lines} lines; send smaller batches")
+        except TookTooLong:
+            refuse(413, f"the batch takes more than {CPU_S:.0f} s to check; send smaller batches")
         except MixedStreams:
             refuse(400, f"events of more than {STREAMS} streams; a batch of an agent has those of one")
         except ClockAhead as error:
@@ -208,6 +209,17 @@ class IngestEndpoint:
 
     def _too_large(self) -> NoReturn:
         refuse(413, f"more than {self._limits.max_body} bytes; send smaller batches")
+
+
+def _slices(body: HeldBody, encoding: str, limits: Limits) -> Slices:
+    batch = yield from check_slices(unpack(body.data, encoding, limits.max_batch), limits.max_line, limits.max_lines)
+    check_clock(batch, time.time_ns())
+    return batch
+
+
+def _is_gone(request: web.Request) -> bool:
+    """Whether the client has closed the connection."""
+    return request.transport is None or request.transport.is_closing()
 
 
 def _sink(name: str) -> str | None:

@@ -99,6 +99,7 @@ async def running_collector(settings: Settings) -> AsyncIterator[str]:
             await site.stop()
         await app[INGEST].drain(settings.stop_timeout)
         await runner.cleanup()
+        await asyncio.to_thread(app[INGEST].close)
         await asyncio.to_thread(store.close)
 
 

@@ -112,7 +112,8 @@ class Settings(BaseSettings):
     """How long the receipt of a request's body may take."""
 
     batches: Annotated[int, Field(ge=1, le=1000)] = 8
-    """Requests held in memory at once, and 32 times as many of at most 32Ki; more wait, and get 503 after 5 s."""
+    """Bodies of `max_body` bytes held in memory at once, and more of smaller ones; those of one credential, or of one address
+    without one, take at most half. More get 503."""
 
     stop_timeout: Duration = "10s"  # type: ignore[assignment]
     """How long running requests may continue after SIGTERM. Shorter than Kubernetes' 30 s."""

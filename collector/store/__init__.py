@@ -68,6 +68,10 @@ class Store:
         self.readers.close()
         self._engine.close()
 
+    def expect(self, more_soon: Callable[[], bool]) -> None:
+        """`more_soon`: whether batches come in a moment, for which a commit waits a little. Called from the writer's thread."""
+        self._queue.more_soon = more_soon
+
     @property
     def visible_after(self) -> float:
         """Seconds after which an inserted row is visible."""
@@ -78,20 +82,16 @@ class Store:
         until = self._queue.written_until(now) if self._engine.embedded else now - REPLICATION
         return Visible(now - self._retention, until)
 
-    async def insert(
-        self, check_body: Callable[[], CheckedBatch], sink: str | None = None, credential: Credential | None = None
-    ) -> tuple[CheckedBatch, InsertCounts]:
+    async def insert(self, batch: CheckedBatch, sink: str | None = None, credential: Credential | None = None) -> InsertCounts:
         """Inserts a batch; when this returns, it is committed and survives the process. `sink`: what the sender calls this
         collector. `credential`: the sender's; None where none is required.
 
-        `check_body` decompresses the body and checks its events. It runs on the writer's thread, because it takes as long as
-        the insert and the event loop should stay free. What it raises comes through. Batches that wait are written together.
-        Raises `StoreUnavailable` when the batch must be sent again.
+        Batches that wait are written together. Raises `StoreUnavailable` when the batch must be sent again.
 
         The counts are of what this collector knows: they may call an event new that another one inserted a moment before. It
         is in the tables once all the same.
         """
-        return await self._queue.insert(check_body, sink, credential)
+        return await self._queue.insert(batch, sink, credential)
 
     async def sweep(self, retention: float) -> int:
         """Applies the retention, in seconds. Gives how many forks have expired since the last sweep."""

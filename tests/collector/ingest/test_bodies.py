@@ -2,8 +2,10 @@
 
 import gzip
 import io
+import random
 import tracemalloc
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 import zstandard
@@ -11,10 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from isal import isal_zlib
 
-from collector.ingest.bodies import ENCODINGS, MEMBERS, BodyTooLarge, InvalidBody, UnknownEncoding, plain
+from collector.ingest import bodies
+from collector.ingest.bodies import ENCODINGS, MEMBERS, BodyTooLarge, InvalidBody, UnknownEncoding, unpack
 
 MIB = 2**20
 PACK = {"gzip": gzip.compress, "zstd": zstandard.compress, "identity": bytes, "": bytes}
+
+
+def plain(body, encoding, most):
+    return b"".join(unpack(body, encoding, most))
 
 
 @pytest.mark.parametrize("encoding", PACK)
@@ -69,6 +76,52 @@ def test_a_body_of_very_many_members_is_refused(encoding):
     assert plain(PACK[encoding](b"a") * MEMBERS, encoding, MIB) == b"a" * MEMBERS
     with pytest.raises(InvalidBody, match=f"more than {MEMBERS}"):
         plain(PACK[encoding](b"") * (MIB // 20), encoding, MIB)
+
+
+class CountedBytes:
+    """Stands for a decompressor, and counts what it is given and what it copies to give it back."""
+
+    def __init__(self, real, work):
+        self.real, self.work = real, work
+
+    def decompress(self, data, *most):
+        piece = self.real.decompress(data, *most)
+        self.work.append(len(data) + len(piece) + len(self.unused_data) + len(self.unconsumed_tail))
+        return piece
+
+    @property
+    def eof(self):
+        return self.real.eof
+
+    @property
+    def unused_data(self):
+        return self.real.unused_data
+
+    @property
+    def unconsumed_tail(self):
+        return getattr(self.real, "unconsumed_tail", b"")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+@pytest.mark.parametrize("content", [b"", bytes(1000), bytes(range(256)) * 40])
+def test_what_unpacking_copies_grows_with_what_goes_in_and_comes_out_alone(encoding, content, monkeypatch):
+    """With as many members or frames as are taken. The whole rest of the body behind each would be copied 64 times."""
+    work = []
+    zlib_object, zstd_class = bodies.zlib.decompressobj, bodies.zstandard.ZstdDecompressor
+    monkeypatch.setattr(bodies.zlib, "decompressobj", lambda **options: CountedBytes(zlib_object(**options), work))
+    monkeypatch.setattr(
+        bodies.zstandard,
+        "ZstdDecompressor",
+        lambda **options: SimpleNamespace(decompressobj=lambda: CountedBytes(zstd_class(**options).decompressobj(), work)),
+    )
+    large = random.Random(7).randbytes(MIB)  # noqa: S311
+    body = PACK[encoding](content) * (MEMBERS - 1) + PACK[encoding](large)
+    unpacked = plain(body, encoding, 4 * MIB)
+    assert unpacked.endswith(large)
+    steps = (
+        {"gzip": bodies.GZIP_STEP_IN, "zstd": bodies.ZSTD_STEP}[encoding] * 2 * MEMBERS
+    )  # those that a member's end cuts off
+    assert sum(work) <= 2 * (len(body) + len(unpacked)) + steps
 
 
 @pytest.mark.parametrize("level", [0, 1, 9])

@@ -33,7 +33,7 @@ def store(tmp_path):
 
 @pytest.mark.timeout(50)
 async def test_a_slow_read_does_not_hold_up_another(store, make):
-    await store.insert(lambda: lines_of(make.fork(1)))
+    await store.insert(lines_of(make.fork(1)))
     slow = asyncio.create_task(store.readers.run(lambda client: client.query(SLOW)))
     await store.readers.run(until_it_runs)
     reader = StoreReader(store)
@@ -49,7 +49,7 @@ async def test_a_slow_read_does_not_hold_up_another(store, make):
 async def test_a_write_is_seen_while_a_slow_read_runs(store, make):
     slow = asyncio.create_task(store.readers.run(lambda client: client.query(SLOW)))
     await store.readers.run(until_it_runs)
-    await store.insert(lambda: lines_of(make.fork(1)))
+    await store.insert(lines_of(make.fork(1)))
     assert len((await StoreReader(store).pods(10)).pods) == 1 and not slow.done()
     await store.readers.run(lambda client: client.command("KILL QUERY WHERE query LIKE 'SELECT sum(sleepEachRow%' SYNC"))
     with pytest.raises(StoreUnavailable, match="cancelled"):

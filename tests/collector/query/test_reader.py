@@ -35,7 +35,7 @@ async def store(tmp_path):
 
 
 async def file(store, *events, sink=None):
-    return (await store.insert(lambda: lines_of(*events), sink))[1]
+    return await store.insert(lines_of(*events), sink)
 
 
 async def the_pod(store):
@@ -266,16 +266,6 @@ async def test_reads_do_not_wait_for_writes_and_waiting_batches_are_one_commit(s
     moments = "SELECT uniqExact(toUnixTimestamp64Milli(received)) FROM fork"
     commits = store._engine.reader.query(moments).result_rows[0][0]
     assert commits < 20
-
-
-async def test_a_batch_that_cannot_be_read_does_not_fail_the_others(store, make):
-    def broken():
-        raise ValueError("broken")
-
-    good = [asyncio.create_task(file(store, make.fork(n))) for n in range(5)]
-    with pytest.raises(ValueError, match="broken"):
-        await store.insert(broken)
-    assert [(await one).accepted for one in good] == [1] * 5
 
 
 def test_the_embedded_engine_uses_two_threads_for_a_query():

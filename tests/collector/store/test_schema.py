@@ -121,7 +121,7 @@ async def filled(make, tmp_path):
         make.gap(4, 4),
     ]
     for _ in range(2):
-        await store.insert(lambda: lines_of(*events))
+        await store.insert(lines_of(*events))
     store.close()
     return dsn, events
 
@@ -156,7 +156,7 @@ async def test_a_migrated_store_of_an_older_version_holds_the_same(version, fill
     engine.writer.command("TRUNCATE TABLE came")
     engine.close()
     store = Store.open(dsn)
-    assert (await store.insert(lambda: lines_of(*events)))[1].accepted == len(events)
+    assert (await store.insert(lines_of(*events))).accepted == len(events)
     again = await StoreReader(store).pods(100)
     store.close()
     assert [(one.id, one.stored) for one in again.counter_sources] == [

@@ -48,7 +48,7 @@ def opened(*dsns, **settings):
 
 
 async def file(store, *events):
-    return (await store.insert(lambda: lines_of(*events), None))[1]
+    return await store.insert(lines_of(*events), None)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -28,7 +27,7 @@ async def test_rows_of_a_running_commit_are_visible_only_afterwards(queue):
             return [None for _ in batches]
 
     queue._writer = Writer()
-    await queue.insert(CheckedBatch, None)
+    await queue.insert(CheckedBatch(), None)
     assert seen["during"] < seen["now"]
     assert queue.written_until(time.time_ns()) > seen["now"]
 
@@ -40,7 +39,7 @@ async def test_a_failed_commit_does_not_hold_up_reads(queue):
 
     queue._writer = Writer()
     with pytest.raises(ZeroDivisionError):
-        await queue.insert(CheckedBatch, None)
+        await queue.insert(CheckedBatch(), None)
     now = time.time_ns()
     assert queue.written_until(now) == now - 1
 
@@ -69,10 +68,10 @@ def lines(count, size=0):
 
 async def test_batches_within_the_pause_after_a_commit_are_one_commit(queue, commits, monkeypatch):
     monkeypatch.setattr(queues, "PAUSE", 0.5)
-    await queue.insert(CheckedBatch, None)
-    waiting = [asyncio.create_task(queue.insert(CheckedBatch, None))]
+    await queue.insert(CheckedBatch(), None)
+    waiting = [asyncio.create_task(queue.insert(CheckedBatch(), None))]
     await asyncio.sleep(0.1)
-    waiting += [asyncio.create_task(queue.insert(CheckedBatch, None)) for _ in range(20)]
+    waiting += [asyncio.create_task(queue.insert(CheckedBatch(), None)) for _ in range(20)]
     await asyncio.gather(*waiting)
     assert commits == [1, 21]
 
@@ -80,8 +79,8 @@ async def test_batches_within_the_pause_after_a_commit_are_one_commit(queue, com
 @pytest.mark.timeout(20)
 async def test_enough_lines_for_a_commit_do_not_wait_for_the_pause(queue, commits, monkeypatch):
     monkeypatch.setattr(queues, "PAUSE", 30)
-    await queue.insert(CheckedBatch, None)
-    await queue.insert(lambda: lines(1000), None)
+    await queue.insert(CheckedBatch(), None)
+    await queue.insert(lines(1000), None)
     assert commits == [1, 1]
 
 
@@ -89,32 +88,47 @@ async def test_enough_lines_for_a_commit_do_not_wait_for_the_pause(queue, commit
 async def test_an_agent_that_catches_up_alone_does_not_wait_for_the_pause(queue, commits, monkeypatch):
     monkeypatch.setattr(queues, "PAUSE", 30)
     for _ in range(3):
-        await queue.insert(lambda: of("one"), None)
+        await queue.insert(of("one"), None)
     assert commits == [1, 1, 1]
     monkeypatch.setattr(queues, "PAUSE", 0.5)
-    await asyncio.gather(*(queue.insert(partial(of, stream), None) for stream in ("other", "one", "third")))
+    await asyncio.gather(*(queue.insert(of(stream), None) for stream in ("other", "one", "third")))
     assert commits == [1, 1, 1, 3]
 
 
 async def test_a_commit_is_limited_by_lines_and_bytes(queue, commits, monkeypatch):
     monkeypatch.setattr(queues, "PAUSE", 0.5)
-    await queue.insert(CheckedBatch, None)
+    await queue.insert(CheckedBatch(), None)
     await asyncio.gather(
-        *(queue.insert(lambda: lines(1, 40 << 20), None) for _ in range(3)),
-        *(queue.insert(lambda: lines(30_000), None) for _ in range(3)),
+        *(queue.insert(lines(1, 40 << 20), None) for _ in range(3)),
+        *(queue.insert(lines(30_000), None) for _ in range(3)),
     )
     assert commits == [1, 2, 3, 1]  # 80 MiB; 40 MiB and 60,000 lines; 30,000 lines
 
 
-async def test_a_batch_that_cannot_be_read_does_not_hold_up_others(queue, commits, monkeypatch):
+async def test_a_batch_that_cannot_be_written_does_not_fail_those_beside_it(queue, monkeypatch):
     monkeypatch.setattr(queues, "PAUSE", 0.2)
 
-    def broken():
-        raise ValueError("no batch")
+    class Writer:
+        def insert(self, batches, now):
+            if any(batch.size == 13 for batch, _ in batches):
+                raise ValueError("no batch")
+            return [None for _ in batches]
 
-    await queue.insert(CheckedBatch, None)
-    answers = await asyncio.gather(
-        *(queue.insert(made, None) for made in (CheckedBatch, broken, CheckedBatch)), return_exceptions=True
-    )
+    queue._writer = Writer()
+    answers = await asyncio.gather(*(queue.insert(lines(1, size), None) for size in (1, 13, 2)), return_exceptions=True)
     assert [isinstance(answer, ValueError) for answer in answers] == [False, True, False]
-    assert commits == [1, 2]
+
+
+@pytest.mark.timeout(20)
+async def test_a_commit_waits_for_batches_that_are_being_checked(queue, commits, monkeypatch):
+    monkeypatch.setattr(queues, "PAUSE", 0.0)
+    await queue.insert(CheckedBatch(), None)
+    monkeypatch.setattr(queues, "PAUSE", 30)
+    checking, queue.more_soon = [True], lambda: checking[0]
+    waiting = [asyncio.create_task(queue.insert(lines(1000), None))]
+    await asyncio.sleep(0.2)
+    waiting += [asyncio.create_task(queue.insert(lines(1000), None)) for _ in range(2)]
+    await asyncio.sleep(0)
+    checking[0] = False
+    await asyncio.gather(*waiting)
+    assert commits == [1, 3]
