@@ -46,10 +46,11 @@ soak:
 
 long:
 	@dev/setup/prepare test
-	@AWAY_S=$${AWAY_S:-60} CONTAINERS=$${CONTAINERS:-200} REPLACEMENTS=$${REPLACEMENTS:-8} BOMB_FORKS=$${BOMB_FORKS:-300000} STALL_S=$${STALL_S:-30} LIVES=$${LIVES:-5000} \
+	@AWAY_S=$${AWAY_S:-60} CONTAINERS=$${CONTAINERS:-200} REPLACEMENTS=$${REPLACEMENTS:-8} BOMB_FORKS=$${BOMB_FORKS:-300000} STALL_S=$${STALL_S:-30} LIVES=$${LIVES:-5000} EXAMPLES=$${EXAMPLES:-500} \
 	    exec .venv/bin/python -m pytest -ra --timeout=1200 \
 	    tests/kernel/test_survival.py tests/kernel/test_storm.py tests/kernel/test_sinks.py tests/kernel/test_churn.py tests/kernel/test_capture.py \
-	    tests/agent/test_lives.py tests/agent/journal/test_against_model.py
+	    tests/agent/test_lives.py tests/agent/journal/test_against_model.py tests/agent/test_program_instance.py tests/agent/sinks tests/agent/attribution \
+	    tests/collector/store/test_insert.py
 
 image:
 	@exec dev/setup/image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import orjson
@@ -10,9 +11,13 @@ from hypothesis import HealthCheck, settings
 
 from agent.kernel.records import CHAIN, FORK, NUMBERS, PARENT_CONTEXT
 
-# Seconds for the whole folder, not minutes: a run in CI finds what many runs would, only later. No deadline: machines differ.
+# Seconds for the whole folder, not minutes; `make long` tries EXAMPLES of them. No deadline: machines differ.
 settings.register_profile(
-    "forklore", max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+    "forklore",
+    max_examples=int(os.environ.get("EXAMPLES", "25")),
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("forklore")
 

@@ -28,7 +28,7 @@ from tests.silenced import silenced
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-LIVES = int(os.environ.get("LIVES", "300"))
+LIVES = int(os.environ.get("LIVES", "150"))
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
 BOOT_ID = STREAM.partition(".")[0]
 CGROUPS = (1, 2, 3)  # a container of a pod each

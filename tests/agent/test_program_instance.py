@@ -1,5 +1,7 @@
 """The forks of one program instance, with an agent that may be killed between any two steps: each comes out once."""
 
+import os
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -105,12 +107,14 @@ class Node:
         return self.instance.captured(self.programs.snapshot()).unseen
 
 
+LIVES = int(os.environ.get("LIVES", "300"))
+
 steps = st.sampled_from([*CGROUPS, *CGROUPS, "turn", "turn", "commit", "summarize", "name"])
 crashes = st.tuples(st.just("crash"), st.integers(0, 3))
 
 
 @given(st.lists(steps | crashes, max_size=60))
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=LIVES, deadline=None)
 def test_whenever_agents_are_killed_each_fork_comes_out_once_and_each_count_is_reported_once(life):
     node = Node()
     for what in life:

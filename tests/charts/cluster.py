@@ -49,6 +49,8 @@ class Cluster:
         self.log: list[tuple[str, str, str]] = []  # verb, resource, name
         self.jobs: list[tuple[int, str]] = []  # exit code, what it printed
         self._changed = threading.Condition()
+        self._processes: list[subprocess.Popen[str]] = []
+        self._closed = False
         self.version = 0
         self._events: list[tuple[int, str, Key, dict[str, Any]]] = []
         self._folder = folder
@@ -77,6 +79,11 @@ class Cluster:
         self._server.serve_forever(poll_interval=0.05)
 
     def close(self) -> None:
+        """Ends the Jobs that still run, too."""
+        with self._changed:
+            self._closed = True
+            for process in self._processes:
+                process.kill()
         self._server.shutdown()
         self._server.server_close()
 
@@ -156,10 +163,15 @@ class Cluster:
             "SERVICE_ACCOUNT": str(self._folder),
         }  # fmt: skip
         line = [sys.executable, *container["command"][1:], *container["args"]]
-        done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60, check=False)
-        self.jobs.append((done.returncode, done.stdout + done.stderr))
-        kind = "Complete" if done.returncode == 0 else "Failed"
-        count = "succeeded" if done.returncode == 0 else "failed"
+        with self._changed:
+            if self._closed:
+                return
+            process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            self._processes.append(process)
+        text, _ = process.communicate()
+        self.jobs.append((process.returncode, text))
+        kind = "Complete" if process.returncode == 0 else "Failed"
+        count = "succeeded" if process.returncode == 0 else "failed"
         self._status(key, {count: 1, "conditions": [{"type": kind, "status": "True", "reason": kind, "message": kind}]})
 
 

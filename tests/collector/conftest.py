@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import json
 import shutil
 import tempfile
 import time
 from contextlib import asynccontextmanager, contextmanager
-from copy import deepcopy
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -44,13 +42,13 @@ class EventFactory:
     """Events of an agent; what a test does not care about is as in the examples."""
 
     def __init__(self):
-        examples = json.loads((Path(wire.__file__).parent / "examples.json").read_text())
-        self.examples = {example["event"]: example for example in examples}
+        examples = orjson.loads((Path(wire.__file__).parent / "examples.json").read_bytes())
+        self._examples = {example["event"]: orjson.dumps(example) for example in examples}
         self.now = time.time_ns()
         self.stream = STREAM
 
     def example(self, kind):
-        return deepcopy(self.examples[kind])
+        return orjson.loads(self._examples[kind])  # a copy, in a fraction of deepcopy's time
 
     def attribution(self, event, *, pod="cart-1", namespace="shop", uid=None, cgroup=4821, container="app", node="node1"):
         k8s = event["k8s"]

@@ -24,7 +24,7 @@ from tests.silenced import silenced
 
 pytestmark = pytest.mark.slow
 
-RUNS = int(os.environ.get("LIVES", "300"))
+RUNS = int(os.environ.get("LIVES", "150"))
 LIMITS = {"siem": 30_000, "collector": 9_000}
 SINKS, STREAMS, TABLES = tuple(LIMITS), ("0f2a.1", "0f2a.2"), ("a", "b")
 SIZES = (1, 100, 2000, 8000)

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import random
 import re
 import time
@@ -43,7 +44,8 @@ async def test_the_same_number_on_another_cpu_or_in_another_stream_is_another_fo
     assert answer["accepted"] == 3
 
 
-QUICK = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+EXAMPLES = int(os.environ.get("EXAMPLES", "8"))
+QUICK = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 SENT = st.lists(
     st.tuples(st.booleans(), st.lists(st.tuples(st.integers(0, 1), st.integers(0, 30)), max_size=25)), min_size=1, max_size=5
 )

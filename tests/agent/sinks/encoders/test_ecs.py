@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model import Attribution, Container, Task
@@ -45,7 +45,6 @@ def test_a_forks_document_has_all_fields_of_the_native_event(fork):
 
 
 @given(st.lists(real_forks(), max_size=4))
-@settings(max_examples=50)
 def test_cached_fragments_do_not_leak_into_other_forks(several):
     encoder = EcsEncoder("demo", "node1", "0.1.0")
     for _ in range(2):

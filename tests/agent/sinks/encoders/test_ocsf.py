@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model import Attribution, Container, Task
@@ -34,7 +34,6 @@ def test_a_forks_event_is_valid_ocsf_with_all_fields_of_the_native_event(fork):
 
 
 @given(st.lists(real_forks(), max_size=4))
-@settings(max_examples=50)
 def test_cached_fragments_do_not_leak_into_other_forks(several):
     encoder = OcsfEncoder("demo", "node1", "0.1.0")
     for _ in range(2):
