@@ -22,6 +22,7 @@ from agent.journal import JournalTaken
 from agent.kernel.capture import CannotCapture, NotPermitted, PinsTaken
 from agent.lifecycle.run import run
 from agent.settings import Settings, SettingsError, load
+from wire.http.certificate import CertificateError
 
 __all__ = ["main"]
 
@@ -65,7 +66,7 @@ async def _run(settings: Settings) -> int:
         return _fail(NOT_PERMITTED, str(error))
     except (CannotCapture, NoHierarchy, PinsTaken, JournalTaken) as error:
         return _fail(UNAVAILABLE, str(error))
-    except OSError as error:
+    except (CertificateError, OSError) as error:
         return _fail(UNAVAILABLE, str(error))
     except BaseExceptionGroup as group:
         for leaf in _leaves(group):

@@ -111,7 +111,7 @@ class _Run:
     def check_status(self) -> Iterable[CheckResult]:
         if self.settings is None:
             return [skipped("status port", _WRONG_SETTINGS)]
-        self.status_port = read_status_port(self.settings.status)
+        self.status_port = read_status_port(self.settings.status, tls=self.settings.status_cert_file is not None)
         return [judge_status_port(self.status_port)]
 
     def check_canary(self) -> Iterable[CheckResult]:

@@ -20,6 +20,7 @@ from agent.sinks.packer import BatchLimits, Packer
 from agent.sinks.selection import LabelRequirement, Selection
 from agent.sinks.sink import Sink
 from agent.sinks.test_event import make_test_event
+from wire.http.certificate import ServerCertificate
 
 __all__ = ["build_destination", "build_sink", "build_sink_format", "requested_annotations", "serve_status"]
 
@@ -34,10 +35,12 @@ class Reports(status.Reports, metrics.Reports, Protocol):
 
 
 async def serve_status(reports: Reports, settings: Settings) -> web.AppRunner:
-    """The caller stops it by its `cleanup`. Raises OSError: the port is in use."""
-    pods = settings.metrics.pods
-    exposition = metrics.Exposition(reports, pods.most if pods.enabled else 0)
-    return await status.serving(status.status_app(reports, exposition, settings.status_token_file), settings.status)
+    """The caller stops it by its `cleanup`. Raises OSError: the port is in use; CertificateError."""
+    pods, file = settings.metrics.pods, settings.status_cert_file
+    certificate = ServerCertificate(file, settings.status_key_file) if file else None
+    exposition = metrics.Exposition(reports, pods.most if pods.enabled else 0, certificate)
+    app = status.status_app(reports, exposition, settings.status_token_file, certificate)
+    return await status.serving(app, settings.status, certificate)
 
 
 def build_sink_format(settings: SinkSettings, cluster: str, node: str, annotations: Sequence[str]) -> SinkFormat:

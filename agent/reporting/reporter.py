@@ -75,6 +75,11 @@ class Reporter:
             trouble = f"the journal: {trouble}"
         return self.alive() or (None if self.capturing else "not capturing") or trouble
 
+    def warnings(self) -> list[str]:
+        """Receivers that get nothing, because one side does not trust the other's certificate or a file is missing."""
+        sinks = ((sink.name, sink.sender.untrusted) for sink in self._pipeline.sinks)
+        return [f"sink {name}: {text}" for name, text in sinks if text]
+
     def snapshot(self) -> AgentSnapshot:
         current, *former = [self._snapshot(instance) for instance in self._pipeline.instances]
         watch = self._watch

@@ -7,13 +7,15 @@ bad token would hold up a rollout.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import orjson
 from aiohttp import web
 
+from wire.http.certificate import ServerCertificate
 from wire.http.connections import Bounds
 from wire.http.server import BoundedRunner
 
@@ -38,6 +40,10 @@ class Reports(Protocol):
     def ready(self) -> str | None:
         """None when capturing; else why not."""
 
+    def warnings(self) -> list[str]:
+        """What an operator should correct, though it captures."""
+        ...
+
     def ledger(self) -> dict[str, Any]: ...
 
     def pods(self) -> dict[str, Any]: ...
@@ -51,12 +57,15 @@ class Exposition(Protocol):
     def text(self) -> bytes: ...
 
 
-def status_app(reports: Reports, exposition: Exposition, token_file: Path | None) -> web.Application:
+def status_app(
+    reports: Reports, exposition: Exposition, token_file: Path | None, certificate: ServerCertificate | None = None
+) -> web.Application:
     async def healthz(_request: web.Request) -> web.Response:
         return _verdict(reports.alive())
 
     async def readyz(_request: web.Request) -> web.Response:
-        return _verdict(reports.ready())
+        own = certificate.warning(time.time()) if certificate else None
+        return _verdict(reports.ready(), [*([own] if own else []), *(reports.warnings() if reports.begun else [])])
 
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(body=exposition.text(), headers={"Content-Type": exposition.content_type})
@@ -76,9 +85,10 @@ def status_app(reports: Reports, exposition: Exposition, token_file: Path | None
     return app
 
 
-async def serving(app: web.Application, where: str) -> web.AppRunner:
-    """`where`: address and port. The caller ends it by its `cleanup`. Raises OSError: the port is taken."""
-    runner = BoundedRunner(app, BOUNDS)
+async def serving(app: web.Application, where: str, certificate: ServerCertificate | None = None) -> web.AppRunner:
+    """`where`: address and port. `certificate`: it speaks TLS. The caller ends it by its `cleanup`. Raises OSError: the port is
+    taken."""
+    runner = BoundedRunner(app, BOUNDS, certificate)
     await runner.setup()
     host, _, port = where.rpartition(":")
     await web.TCPSite(runner, host.strip("[]"), int(port)).start()
@@ -107,8 +117,10 @@ def _token(file: Path) -> bytes:
     return file.read_bytes().strip()
 
 
-def _verdict(trouble: str | None) -> web.Response:
-    return web.Response(text="ok\n") if trouble is None else web.Response(status=503, text=trouble + "\n")
+def _verdict(trouble: str | None, warnings: Sequence[str] = ()) -> web.Response:
+    if trouble is not None:
+        return web.Response(status=503, text=trouble + "\n")
+    return web.Response(text="".join(f"{line}\n" for line in ("ok", *warnings)))
 
 
 def _json(value: object) -> web.Response:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from agent.settings.sinks import BatchSettings, SinkSettings
 from agent.settings.values import Listen, SettingsModel, in_range, parse_duration, parse_ring_size
+from wire.http.certificate import CertificateError, ServerCertificate
 
 __all__ = ["BatchSettings", "CaptureSettings", "KubernetesSettings", "Settings", "SettingsError", "SinkSettings", "load"]
 
@@ -88,9 +89,27 @@ class Settings(BaseSettings):
     """Address and port of /healthz, /readyz, /metrics, /v1/pods and /v1/ledger."""
     status_token_file: Path | None = None
     """File with a bearer token that /v1/pods and /v1/ledger then require, because they name pods."""
+    status_cert_file: Path | None = None
+    """Certificate of the status port with its chain (PEM), which then speaks TLS. This file and the next are read again when
+    they change. Default: plain HTTP, with the token in the clear."""
+    status_key_file: Path | None = Field(None, validate_default=True)
+    """Its key (PEM, without a password). Default: it is in `status_cert_file`."""
     metrics: MetricsSettings = MetricsSettings()
     sinks: tuple[SinkSettings, ...] = ()
     """Receivers of the events, each with a queue and an account of its own."""
+
+    @field_validator("status_key_file")
+    @classmethod
+    def _status_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        certificate = info.data.get("status_cert_file")
+        if certificate is None and key is not None:
+            raise ValueError("is the key of a status_cert_file: give that, too")
+        if certificate is not None:
+            try:
+                ServerCertificate(certificate, key)
+            except CertificateError as error:
+                raise ValueError(f"can't be used: {error}") from None
+        return key
 
     @classmethod
     def settings_customise_sources(

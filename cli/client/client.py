@@ -20,6 +20,7 @@ from cli.client.sse import ServerEvent, ServerEvents, TooLong
 from cli.options import Access
 from cli.text.progress import Progress
 from wire import VERSION
+from wire.http.file_versions import FileVersions, file_versions
 from wire.names import visible
 
 __all__ = ["Collector", "Query", "StreamChunk"]
@@ -46,6 +47,8 @@ class Collector:
 
     def __init__(self, access: Access) -> None:
         self._access = access
+        self._ca_version: FileVersions | None = None
+        self._trust: ssl.SSLContext | bool = True  # the system's CAs
 
     @property
     def display_url(self) -> str:
@@ -53,16 +56,8 @@ class Collector:
         return self._access.display_url
 
     async def __aenter__(self) -> Collector:
-        tls: ssl.SSLContext | bool = True
-        if self._access.ca_file is not None:
-            try:
-                tls = ssl.create_default_context(cafile=str(self._access.ca_file))
-            except OSError as error:  # an SSLError is an OSError, but has no strerror for a file that is no PEM
-                reason = error.strerror if not isinstance(error, ssl.SSLError) else "it contains no certificate"
-                raise CommandError(WRONG_SETTINGS, f"--ca-file {visible(str(self._access.ca_file))}: {reason}") from None
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls), headers={"User-Agent": f"forklore/{VERSION}"}, read_bufsize=1 << 20
-        )
+        self._read_trust()
+        self._session = aiohttp.ClientSession(headers={"User-Agent": f"forklore/{VERSION}"}, read_bufsize=1 << 20)
         return self
 
     async def __aexit__(
@@ -113,7 +108,7 @@ class Collector:
         token = self._token()
         try:
             async with self._session.get(
-                self._url(path, query), headers=headers | token, timeout=timeout, allow_redirects=False
+                self._url(path, query), headers=headers | token, timeout=timeout, allow_redirects=False, ssl=self._read_trust()
             ) as answer:
                 if answer.status != 200:
                     body = await answer.content.read(MAX_ERROR_BODY)
@@ -127,6 +122,20 @@ class Collector:
         segments = "/".join(quote(_as_utf8(segment), safe="") for segment in path)
         arguments = urlencode([(name, _as_utf8(value)) for name, value in query])
         return URL(f"{self._access.url}/{segments}{'?' if arguments else ''}{arguments}", encoded=True)
+
+    def _read_trust(self) -> ssl.SSLContext | bool:
+        """Reads the CAs again when their file has changed. Those before stay while it can't be read: it is being replaced."""
+        file = self._access.ca_file
+        if file is None or (version := file_versions((file,))) == self._ca_version:
+            return self._trust
+        try:
+            self._trust = ssl.create_default_context(cafile=str(file))
+        except OSError as error:  # an SSLError is an OSError, but has no strerror for a file that is no PEM
+            if self._ca_version is None:
+                reason = error.strerror if not isinstance(error, ssl.SSLError) else "it contains no certificate"
+                raise CommandError(WRONG_SETTINGS, f"--ca-file {visible(str(file))}: {reason}") from None
+        self._ca_version = version
+        return self._trust
 
     def _token(self) -> dict[str, str]:
         """The header with the file's first line, because a collector's own file may have several. It is read for each request,

@@ -12,6 +12,7 @@ import orjson
 
 from cli.client.errors import NO_SUCH_POD, NOT_PERMITTED, NOT_UNDERSTOOD, USAGE, CommandError, Unavailable
 from cli.client.json_view import JsonView
+from wire.http.trust import why_untrusted
 from wire.names import visible
 
 __all__ = ["MAX_REASON", "connection_error", "response_error"]
@@ -24,9 +25,9 @@ def connection_error(error: Exception, display_url: str) -> Unavailable:
     """`error`: what aiohttp raised."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
         cause = error.certificate_error if isinstance(error, aiohttp.ClientConnectorCertificateError) else error
-        reason = getattr(cause, "verify_message", None) or str(cause)
+        why = why_untrusted(getattr(cause, "verify_code", 0), "--ca-file")
         return Unavailable(
-            f"{display_url} shows a certificate that is not trusted ({_visible(reason)}); --ca-file FILE names the CA"
+            f"{display_url} is not trusted: {why or _visible(getattr(cause, 'verify_message', '') or str(cause))}"
         )
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         return Unavailable(f"{display_url} does not speak TLS; is its address http://?")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -33,9 +34,9 @@ class StatusPort:
     bind_error: str | None = None
 
 
-def read_status_port(address: str) -> StatusPort:
+def read_status_port(address: str, *, tls: bool = False) -> StatusPort:
     host, _, port = address.rpartition(":")
-    url = f"http://{address}"  # Linux connects to this machine for 0.0.0.0 and [::]
+    url = f"{'https' if tls else 'http'}://{address}"  # Linux connects to this machine for 0.0.0.0 and [::]
     try:
         ready = fetch(f"{url}/readyz")
         agents = [labels for name, labels, _ in samples(url) if name == "forklore_agent_info"]
@@ -46,7 +47,9 @@ def read_status_port(address: str) -> StatusPort:
 
 def fetch(url: str) -> tuple[int, str]:
     """Status and text. Raises OSError when there is no answer."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    anyone = ssl.create_default_context()  # this machine's own port, by an address that no certificate names; no token is sent
+    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=anyone))
     try:
         with direct.open(url, timeout=_ANSWER_S) as answer:
             return answer.status, answer.read(_MOST).decode(errors="replace")
@@ -92,6 +95,8 @@ def judge_status_port(status_port: StatusPort) -> CheckResult:
     agent = f"an agent{f' {status_port.version}' if status_port.version else ''} answers on {status_port.address}"
     if status != 200:
         return fail("status port", f"{agent}, and is not ready: {text}", "see the agent's log, and the results above")
+    if warnings := text.splitlines()[1:]:
+        return warn("status port", f"{agent}, and is ready; {'; '.join(warnings)}", "correct what it names")
     if status_port.version != VERSION:
         cure = "finish the rollout: this command and the agent have different versions"
         return warn("status port", f"{agent}; this is {VERSION}", cure)

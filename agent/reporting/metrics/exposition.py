@@ -20,6 +20,7 @@ from agent.histogram import BOUNDS, Durations
 from agent.reporting.metrics.measures import Measures, Reports, SinkMeasures
 from agent.reporting.metrics.pods import PodSeries
 from agent.reporting.snapshots import AgentSnapshot
+from wire.http.certificate import ServerCertificate
 
 __all__ = ["Exposition"]
 
@@ -31,12 +32,12 @@ Samples = Sequence[tuple[Sequence[str], float]]
 
 
 class Exposition(Collector):
-    """`most_pods`: how many pods have series of their own; 0: there are no metrics of pods."""
+    """`most_pods`: how many pods have series of their own; 0: no pod has metrics. `certificate`: the status port's."""
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, reports: Reports, most_pods: int = 0) -> None:
-        self._reports = reports
+    def __init__(self, reports: Reports, most_pods: int = 0, certificate: ServerCertificate | None = None) -> None:
+        self._reports, self._certificate = reports, certificate
         self._pods = PodSeries(most_pods) if most_pods else None
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -58,6 +59,7 @@ class Exposition(Collector):
         yield from _sinks(agent, measures.sinks)
         yield from _journal(measures)
         yield from _attribution(agent, measures)
+        yield from _status_port(self._certificate)
         if self._pods is not None:
             self._pods.update(self._reports.pod_counts())
             yield from _pods(self._pods)
@@ -152,6 +154,15 @@ def _attribution(agent: AgentSnapshot, measures: Measures) -> Iterator[Metric]:
     yield _counter("forklore_kubernetes_requests", "Requests to the Kubernetes API, and how they ended.", requests, ["what"])
     if measures.synced is not None:
         yield _gauge("forklore_kubernetes_synced", "1: this node's pods have been listed.", measures.synced)
+
+
+def _status_port(certificate: ServerCertificate | None) -> Iterator[Metric]:
+    text = "When the status port's certificate ends, in seconds since 1970; 0: plain HTTP."
+    expires = certificate.expires_s if certificate else 0
+    yield _gauge("forklore_status_certificate_expires_timestamp_seconds", text, expires)
+    text = "1: the files of the status port's certificate can't be used as they are now, and the one before is in use."
+    broken = certificate is not None and certificate.error is not None
+    yield _gauge("forklore_status_certificate_broken", text, broken)
 
 
 def _pods(pods: PodSeries) -> Iterator[Metric]:

@@ -14,20 +14,13 @@ from typing import Final, NamedTuple
 import aiohttp
 
 from agent.sinks.delivery.credentials import FileError
+from wire.http.trust import why_untrusted
 
 __all__ = ["Failure", "describe_failure"]
 
 _CLIENT_CERTIFICATE: Final = "it requires a client certificate: set cert_file and key_file"
 _CERTIFICATE_REJECTED: Final = "it rejects our client certificate"
 
-# Why a certificate is not trusted: OpenSSL's X509_V_ERR_*.
-_VERIFY_ERRORS: Final = {
-    9: "its certificate is not valid yet: compare the clocks",
-    10: "its certificate has expired",
-    18: "its certificate is self-signed: set ca_file to it",
-    **dict.fromkeys((2, 19, 20, 21), "its certificate is from an unknown CA: set ca_file to that CA"),
-    **dict.fromkeys((62, 64), "its certificate is for other host names"),
-}
 # OpenSSL's reasons, without the prefix of the protocol.
 _REASONS: Final = {
     "CERTIFICATE_REQUIRED": _CLIENT_CERTIFICATE,
@@ -92,7 +85,7 @@ def describe_failure(error: BaseException, receiver: str, proxy: str | None) -> 
 
 def _tls(error: ssl.SSLError, peer: str) -> Failure:
     if isinstance(error, ssl.SSLCertVerificationError):
-        why = _VERIFY_ERRORS.get(error.verify_code) or error.verify_message
+        why = why_untrusted(error.verify_code, "ca_file") or error.verify_message
         return Failure("tls", f"{peer} is not trusted: {why}", hold=True)
     reason = str(getattr(error, "reason", None) or "").upper()
     for end, words in _REASONS.items():

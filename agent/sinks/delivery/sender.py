@@ -75,6 +75,7 @@ class Sender:
         self.durations = Durations()
         self._connection = Connection(destination, sink_format.authorization, timeouts)
         self.state = "nothing sent yet"
+        self.untrusted: str | None = None
         self.responses: dict[str, int] = {}
         self.tries = 0
         self.retries = 0
@@ -144,10 +145,12 @@ class Sender:
         except (FileError, aiohttp.ClientError, OSError, ValueError) as error:
             failure = describe_failure(error, self._connection.receiver, self._connection.proxy)
             self._count(failure.kind)
+            self.untrusted = failure.text if failure.kind in ("tls", "files") else None
             return Outcome(Result.HOLD if failure.hold else Result.RETRY, failure.text)
         finally:
             self.durations.observe(loop.time() - start)
         self._count(str(response.status))
+        self.untrusted = None
         self.bytes_sent += len(batch.body)
         outcome = self._format.interpret(response.status, response.headers, response.body, datetime.now(UTC), batch)
         if outcome.result is Result.RETRY:

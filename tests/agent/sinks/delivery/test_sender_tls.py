@@ -85,8 +85,10 @@ async def test_an_untrusted_receiver_gets_nothing(receiver, authority, ca, make,
             await stuck(scene, f"hold: 127.0.0.1:{proxy.address[1]} is not trusted: {words}")
             assert scene.sender.responses.keys() == {"tls"}
             assert (receiver.tries, proxy.requests) == ([], [])
+            assert scene.sender.untrusted.endswith(words)
             proxy.tls = authority.server()
             await until(lambda: not len(scene.queue))
+            assert scene.sender.untrusted is None
     assert scene.queue.delivered == {7: 3}
 
 
