@@ -1,10 +1,15 @@
-"""A run that is cut off names each test that did not run, and fails by that name."""
+"""Settings of all tests. A run that is cut off names each test that did not run, and fails by that name."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import hypothesis
 import pytest
+
+# A time is never asserted: on a busy machine an example takes longer than Hypothesis' 200 ms.
+hypothesis.settings.register_profile("forklore", deadline=None)
+hypothesis.settings.load_profile("forklore")
 
 
 class _Runs:

@@ -12,29 +12,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import jwt
-from jwt.types import Options
+import orjson
 
 from collector.http.token_refusals import Reason, TokenRefused
 from collector.model import Credential
 
-__all__ = ["LONGEST", "Issuer", "Keys", "Verified", "keys_of", "verify"]
+__all__ = ["LONGEST", "Issuer", "Keys", "Verified", "issuer_of", "keys_of", "verify"]
 
 ALGORITHMS: Final = {"RSA": "RS256", "EC": "ES256"}  # what API servers sign with, by the kind of key
 LONGEST: Final = 16 << 10  # characters; a projected token has about a thousand
 MOST_KEYS: Final = 32  # of one issuer: an old, a new, a few of rotations
 LEEWAY_S: Final = 60  # between the collector's clock and the API server's
 _RSA_BYTES: Final = range(256, 1025)  # of a modulus: a shorter one is weak, a longer one slow
-_UNVERIFIED: Final[Options] = {"verify_signature": False}
-# The claims are checked here: each refusal has a sentence of its own, and times are compared with one clock.
-_SIGNATURE_ONLY: Final[Options] = {
-    "verify_exp": False,
-    "verify_nbf": False,
-    "verify_iat": False,
-    "verify_aud": False,
-    "verify_iss": False,
-    "verify_sub": False,
-    "verify_jti": False,
-}
+# The signature alone; claims are checked here: each refusal has a sentence of its own, and times are compared with one clock.
+_JWS: Final = jwt.PyJWS()
 
 Keys = Mapping[str, jwt.PyJWK]  # by key id
 
@@ -90,10 +81,7 @@ def verify(token: str, issuers: Sequence[Issuer], audience: str, now: float) -> 
     """`now`: seconds since 1970. Raises TokenRefused."""
     if len(token) > LONGEST:
         raise TokenRefused(Reason.MALFORMED, f"the token is longer than {LONGEST} characters")
-    try:
-        header, claimed = jwt.get_unverified_header(token), jwt.decode(token, options=_UNVERIFIED)
-    except (jwt.PyJWTError, ValueError, RecursionError):
-        raise TokenRefused(Reason.MALFORMED, "the token is no JSON Web Token") from None
+    header, claimed = _unverified(token)
     if header.get("alg") not in ALGORITHMS.values():
         raise TokenRefused(Reason.ALGORITHM, f"the token is not signed by {' or '.join(ALGORITHMS.values())}")
     named = [issuer for issuer in issuers if issuer.url == claimed.get("iss")]
@@ -111,10 +99,27 @@ def verify(token: str, issuers: Sequence[Issuer], audience: str, now: float) -> 
     return _checked(claimed, signers, audience, now)
 
 
+def issuer_of(token: str) -> object:
+    """What the token says, which is not verified. Raises TokenRefused."""
+    return _unverified(token)[1].get("iss")
+
+
+def _unverified(token: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Header and claims."""
+    try:
+        found = _JWS.decode_complete(token, options={"verify_signature": False})
+        claimed = orjson.loads(found["payload"])
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        claimed = None
+    if not isinstance(claimed, dict):
+        raise TokenRefused(Reason.MALFORMED, "the token is no JSON Web Token")
+    return found["header"], claimed
+
+
 def _has_signed(key: jwt.PyJWK, token: str) -> bool:
     try:
         # The key's own algorithm, whatever the token says.
-        jwt.decode(token, key.key, algorithms=[str(key.algorithm_name)], options=_SIGNATURE_ONLY)
+        _JWS.decode(token, key.key, algorithms=[str(key.algorithm_name)])
     except (jwt.PyJWTError, ValueError, TypeError):
         return False
     return True
@@ -134,7 +139,7 @@ def _checked(claims: Mapping[str, Any], signers: Sequence[Issuer], audience: str
     if now < begins - LEEWAY_S:
         raise TokenRefused(Reason.NOT_YET, "the token is not valid yet: one of the two clocks is wrong")
     allowed = {issuer.service_account for issuer in signers}
-    if claims["sub"] not in {f"system:serviceaccount:{account.replace('/', ':')}" for account in allowed}:
+    if claims["sub"] not in [f"system:serviceaccount:{account.replace('/', ':')}" for account in allowed]:
         names = " or ".join(sorted(allowed))
         raise TokenRefused(Reason.SERVICE_ACCOUNT, f"the token is not of the service account {names}, which may send")
     node = _node(claims)

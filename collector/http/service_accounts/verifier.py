@@ -8,10 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-import jwt
-
 from collector.http.service_accounts.key_sources import KeySources
-from collector.http.service_accounts.verification import Verified, verify
+from collector.http.service_accounts.verification import Verified, issuer_of, verify
 from collector.http.token_refusals import Reason, TokenRefused
 from collector.model import Credential
 
@@ -44,15 +42,10 @@ class TokenVerifier:
             if refused.reason not in (Reason.KEY, Reason.ISSUER):
                 raise
             self.sources.refresh_soon()
-            if self.sources.has_unread(_issuer(token)):
+            if self.sources.has_unread(issuer_of(token)):
                 raise TokenRefused(Reason.KEYS_UNREAD, "the keys of the token's cluster are not read yet; try again") from None
             raise
         self._verified[digest] = verified
         if len(self._verified) > _KEPT:
             self._verified.popitem(last=False)
         return verified.credential
-
-
-def _issuer(token: str) -> object:
-    """Of a token that `verify` could parse."""
-    return jwt.decode(token, options={"verify_signature": False}).get("iss")

@@ -15,15 +15,18 @@ import yaml
 from collector.__main__ import main
 from collector.http.generated_token import generate_token, generated_token
 from tests.agent.sinks.delivery.sender_scene import SenderScene, until
+from tests.collector.http.service_accounts.api_server import api_server
 from tests.collector.http.service_accounts.kubernetes_tokens import EC, ISSUER, OTHER, RSA, jwks, signed
 from tests.collector.server.processes import address, ended, process
 
+SOUTH = "https://oidc.example/id/7"
 pytestmark = pytest.mark.timeout(120)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def collector(tmp_path_factory):
-    """(its folder, its URL, a session). East's keys are RSA's, west's are EC's; both have one issuer."""
+    """(its folder, its URL, a session). East's keys are RSA's, west's are EC's; both have one issuer. South's are at its API
+    server, which tells an issuer of its own."""
     folder = tmp_path_factory.mktemp("collector")
     clusters = []
     for name, keys in (("east", jwks(a=RSA)), ("west", jwks(w=EC))):
@@ -37,9 +40,12 @@ async def collector(tmp_path_factory):
         "generated_read_token_file": f"{folder}/read",
         "clusters": clusters,
     }
-    (folder / "collector.yaml").write_text(yaml.safe_dump(settings))
-    async with process("--config", str(folder / "collector.yaml")) as running, aiohttp.ClientSession() as session:
-        yield folder, await address(running), session
+    async with api_server(folder) as south:
+        south.issuer, south.keys = SOUTH, jwks(a=OTHER)
+        clusters.append({"name": "south", "api_server": south.url, "ca_file": f"{folder}/ca.pem"})
+        (folder / "collector.yaml").write_text(yaml.safe_dump(settings))
+        async with process("--config", str(folder / "collector.yaml")) as running, aiohttp.ClientSession() as session:
+            yield folder, await address(running), session
 
 
 async def answer(session, url, token):
@@ -62,6 +68,7 @@ async def test_each_sender_is_taken_or_refused_with_its_own_sentence(collector):
     expected = [
         (signed(RSA, "a"), 200, None),
         (signed(EC, "w"), 200, None),
+        (signed(OTHER, "a", iss=SOUTH), 200, None),
         ("of-all-nodes", 200, None),
         ("of-node-7", 200, None),
         (None, 401, "a token is required: Authorization: Bearer <token>"),
@@ -72,6 +79,7 @@ async def test_each_sender_is_taken_or_refused_with_its_own_sentence(collector):
         (signed(aud=["https://kubernetes.default.svc"]), 401, "the token is for another audience than forklore-collector"),
         (signed(**elsewhere), 401, "the token's issuer is none of the clusters in this collector's settings"),
         (signed(OTHER, "o"), 401, "the token is signed by a key that its issuer's clusters do not have"),
+        (signed(RSA, "a", iss=SOUTH), 401, "the token's signature is wrong"),
         (signed(OTHER, "a"), 401, "the token's signature is wrong"),
         (signed(**other_account), 403, "the token is not of the service account forklore/forklore-agent, which may send"),
         (
@@ -88,14 +96,14 @@ async def test_each_sender_is_taken_or_refused_with_its_own_sentence(collector):
             assert found == (status, sentence), token
     _, metrics = await text(session, f"{url}/metrics")
     sentences = [sentence for _, _, sentence in expected if sentence]
-    assert len({str(sentence) for sentence in sentences}) == len(sentences) - 1  # one of them twice
+    assert len({str(sentence) for sentence in sentences}) == len(sentences) - 2  # two of them twice
     refused = dict(re.findall(r'tokens_refused_total\{reason="(\w+)"\} ([1-9])', metrics))
     assert refused == {
         "missing": "1", "unknown": "2", "malformed": "1", "expired": "1", "audience": "1", "issuer": "1", "key": "1",
-        "signature": "1", "service_account": "1", "node": "1",
+        "signature": "2", "service_account": "1", "node": "1",
     }  # fmt: skip
     admitted = dict(re.findall(r'batches_by_credential_total\{credential="(\w+)"\} ([1-9])', metrics))
-    assert admitted == {"node": "3", "shared": "1"}
+    assert admitted == {"node": "4", "shared": "1"}
 
 
 async def test_the_collector_makes_its_read_token_and_a_command_prints_it(collector):

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-import trustme
-from aiohttp import web
 
 from collector.http.service_accounts import Cluster, KeySources, Pace, TokenVerifier
 from collector.http.token_refusals import Reason, TokenRefused
+from tests.collector.http.service_accounts.api_server import ApiServer, api_server
 from tests.collector.http.service_accounts.kubernetes_tokens import ACCOUNT, AUDIENCE, EC, ISSUER, OTHER, RSA, jwks, signed
 
 CLUSTER = Cluster(name="prod", issuer=ISSUER, service_account=ACCOUNT)
@@ -30,45 +28,10 @@ def refusal(sources: KeySources, token: str) -> Reason:
     return refused.value.reason
 
 
-class ApiServer:
-    """Discovery and keys over HTTPS, as a kube-apiserver gives them."""
-
-    def __init__(self) -> None:
-        self.keys: Any = jwks(a=RSA)
-        self.status = 200
-        self.tokens: list[str | None] = []
-        self.issuer: Any = None  # as its discovery says; None: its own address
-        self.jwks_uri: Any = None
-        self.port = 0
-
-    @property
-    def url(self) -> str:
-        return f"https://127.0.0.1:{self.port}"
-
-    async def discovery(self, _request: web.Request) -> web.Response:
-        keys = f"{self.url}/openid/v1/jwks"
-        return web.json_response({"issuer": self.issuer or self.url, "jwks_uri": self.jwks_uri or keys})
-
-    async def jwks(self, request: web.Request) -> web.Response:
-        self.tokens.append(request.headers.get("Authorization"))
-        return web.json_response(self.keys, status=self.status)
-
-
 @pytest_asyncio.fixture(loop_scope="session")
 async def server(tmp_path: Path) -> AsyncIterator[ApiServer]:
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
-    here, app = ApiServer(), web.Application()
-    app.router.add_get("/.well-known/openid-configuration", here.discovery)
-    app.router.add_get("/openid/v1/jwks", here.jwks)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    here.port = runner.addresses[0][1]
-    yield here
-    await runner.cleanup()
+    async with api_server(tmp_path) as here:
+        yield here
 
 
 async def test_keys_come_out_of_a_file_and_again_when_it_was_replaced(tmp_path: Path) -> None:

@@ -1,10 +1,15 @@
 """Which service account tokens are taken, and the sentence for each that is not."""
 
+import base64
+import contextlib
+import json
 from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from collector.http.service_accounts.verification import Issuer, keys_of, verify
 from collector.http.token_refusals import Reason, TokenRefused
@@ -57,6 +62,11 @@ def test_a_right_token_names_cluster_and_node(key: Any) -> None:
         ),
         (
             {"sub": "system:serviceaccount:shop:default"},
+            "service_account",
+            "the token is not of the service account forklore/forklore-agent, which may send",
+        ),
+        (
+            {"sub": ["system:serviceaccount:forklore:forklore-agent"]},
             "service_account",
             "the token is not of the service account forklore/forklore-agent, which may send",
         ),
@@ -153,3 +163,31 @@ def test_keys_of_other_kinds_and_sizes_are_left_out_and_too_many_refused() -> No
     assert list(keys_of(found)) == ["a"]
     with pytest.raises(ValueError, match="more than 32 keys"):
         keys_of({"keys": jwks(a=RSA)["keys"] * 33})
+
+
+JUNK = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.lists(st.text(max_size=3), max_size=2)
+OBJECTS = st.dictionaries(st.text(max_size=5), JUNK, max_size=2)
+
+
+@given(st.dictionaries(st.sampled_from([*kubernetes.claims(NOW)]), JUNK | OBJECTS, min_size=1, max_size=4))
+def test_any_claims_are_taken_or_refused_with_a_sentence(changed: dict[str, Any]) -> None:
+    token = jwt.PyJWS().encode(json.dumps(kubernetes.claims(NOW) | changed).encode(), EC, "ES256", {"kid": "a"})
+    try:
+        assert credential(token, issuer(a=EC)).node == "worker-17"
+    except TokenRefused as refused:
+        assert str(refused).startswith("the token")
+
+
+@given(st.dictionaries(st.sampled_from(["alg", "kid", "typ", "crit", "b64", "jwk"]), JUNK | OBJECTS), st.binary(max_size=40))
+def test_any_header_and_payload_are_refused_without_the_right_signature(header: dict[str, Any], payload: bytes) -> None:
+    parts = [json.dumps({"alg": "ES256", "kid": "a"} | header).encode(), payload]
+    token = ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (*parts, b"0" * 64))
+    refusal(token, issuer(a=EC))
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from(["kty", "kid", "n", "e", "crv", "x", "y", "alg", "use", "d"]), JUNK), max_size=3)
+)
+def test_any_key_set_is_read_or_refused(changed: list[dict[str, Any]]) -> None:
+    with contextlib.suppress(ValueError):
+        keys_of({"keys": [jwks(a=key)["keys"][0] | one for one in changed for key in (RSA, EC)]})
