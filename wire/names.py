@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["UNKNOWN", "visible"]
+__all__ = ["UNKNOWN", "escape_controls", "visible"]
 
 UNKNOWN: Final = "–"  # noqa: RUF001 - an en dash, as tables have it
-_SHORT: Final = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\"}
+_SHORT: Final = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def visible(text: str | None) -> str:
@@ -19,9 +19,12 @@ def visible(text: str | None) -> str:
     Control, bidirectional and other format characters, private ones and odd spaces. A backslash is doubled, so that no name
     can pass for another's escape. U+FFFD stands for what was not UTF-8 and stays.
     """
-    if text is None:
-        return UNKNOWN
-    if text.isprintable() and "\\" not in text:
+    return UNKNOWN if text is None else escape_controls(text.replace("\\", "\\\\"))
+
+
+def escape_controls(text: str) -> str:
+    """As `visible`, but for backslashes: applied to what is `visible` already, it changes nothing."""
+    if text.isprintable():
         return text
     return "".join(_SHORT.get(letter) or (letter if letter.isprintable() else _escaped(ord(letter))) for letter in text)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-__all__ = ["STYLES", "Paint", "Piece", "plain"]
+from wire.names import escape_controls
+
+__all__ = ["STYLES", "Paint", "Piece", "plain", "safe"]
 
 STYLES: Final = {"dim": "2", "strong": "1", "bad": "1;31", "warn": "33", "name": "36"}  # style -> SGR
 
@@ -26,8 +28,13 @@ class Paint:
     def __call__(self, pieces: Sequence[Piece]) -> str:
         if not self._coloured:
             return plain(pieces)
-        return "".join(f"\x1b[{STYLES[piece.style]}m{piece.text}\x1b[0m" if piece.style else piece.text for piece in pieces)
+        return "".join(f"\x1b[{STYLES[one.style]}m{safe(one)}\x1b[0m" if one.style else safe(one) for one in pieces)
 
 
 def plain(pieces: Sequence[Piece]) -> str:
-    return "".join(piece.text for piece in pieces)
+    return "".join(map(safe, pieces))
+
+
+def safe(piece: Piece) -> str:
+    """Its text, in which no character controls the terminal, whoever made the piece."""
+    return escape_controls(piece.text)

@@ -7,7 +7,7 @@ from typing import Final
 
 from rich.text import Text
 
-from cli.text.pieces import STYLES, Piece
+from cli.text.pieces import STYLES, Piece, safe
 
 __all__ = ["text_of", "texts_of"]
 
@@ -18,7 +18,7 @@ assert _RICH.keys() == STYLES.keys()  # noqa: S101 - at import, once
 def text_of(pieces: Sequence[Piece], *, right: bool = False) -> Text:
     text = Text(no_wrap=True, justify="right" if right else "left", end="")
     for piece in pieces:
-        text.append(piece.text, _RICH[piece.style] if piece.style else None)
+        text.append(safe(piece), _RICH[piece.style] if piece.style else None)
     return text
 
 

@@ -29,8 +29,10 @@ _COLUMNS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     *((name, (name,)) for name in ("comm", "parent_comm", "child_pid", "child_ns_pid", "parent_pid", "parent_ns_pid")),
     *((name, (name,)) for name in ("uid", "gid", "process_entity_id", "parent_entity_id", "start_time")),
 )
-# A spreadsheet reads a cell that begins like this as a formula, also after blanks; some accept the full-width signs as well.
-_FORMULA: Final = re.compile(r"[\s\x00-\x20\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+# A spreadsheet reads a cell that begins like this as a formula, also after blanks and a quotation mark; some accept the
+# full-width signs as well. One that separates by semicolons or tabs, as in many countries, begins a cell after each of these,
+# whatever the quotes around it.
+_FORMULA: Final = re.compile(r"(^|[;,|\t\r\n])(?=[\s\x00-\x20\ufeff\"]*[=+\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\r\n])")
 
 
 class ExportFormat(NamedTuple):
@@ -69,14 +71,14 @@ def _lines(rows: Iterable[Iterable[str | int]]) -> bytes:
 
 
 def _cell(event: Mapping[str, Any], path: Iterable[str]) -> str | int:
-    """Unknown is empty. An apostrophe before what looks like a formula makes it text."""
+    """Unknown is empty. An apostrophe before what a spreadsheet would take for a formula makes it text."""
     value: Any = event
     for key in path:
         value = value.get(key) if isinstance(value, Mapping) else None
     if value is None or isinstance(value, int):
         return "" if value is None else value
     text = str(value)
-    return f"'{text}" if _FORMULA.match(text) else text
+    return _FORMULA.sub(lambda found: f"{found[1] or ''}'", text)
 
 
 FORMATS: Final = {

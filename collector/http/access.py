@@ -128,6 +128,20 @@ class Access:
         """Without tokens, another site's page must not reach this collector by a name that resolves to its address."""
         return self._local_only and not _is_local_name(request.host)
 
+    def is_foreign_page(self, request: web.Request) -> bool:
+        """Whether a page of another origin makes a browser send this; agents and scripts send neither header.
+
+        Browsers send Sec-Fetch-Site to https and localhost only, and Origin with each POST. The first is the browser's own
+        comparison, which holds behind a proxy that changes Host, too.
+        """
+        site, sent_by = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+        if site is not None:
+            return site not in ("same-origin", "none")
+        if sent_by is None:
+            return False
+        host = request.headers.get("X-Forwarded-Host", "") if _within(request.remote, self._proxies) else ""
+        return sent_by.partition("://")[2].lower() != (host or request.host).lower()
+
 
 def _within(address: str | None, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
     try:

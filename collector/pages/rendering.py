@@ -11,6 +11,7 @@ from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from collector.http.responses import refuse
+from wire.names import escape_controls
 
 __all__ = ["Rendering", "html_response", "relative_root"]
 
@@ -32,6 +33,7 @@ class Rendering:
             loader=FileSystemLoader(_HERE / "templates"),
             autoescape=select_autoescape(default=True),
             undefined=StrictUndefined,
+            finalize=_printable,
             trim_blocks=True,
             lstrip_blocks=True,
         )
@@ -55,6 +57,12 @@ class Rendering:
         if "gzip" in request.headers.get("Accept-Encoding", "").lower():
             body, headers["Content-Encoding"] = file.compressed, "gzip"
         return web.Response(body=body, content_type=file.content_type, charset="utf-8", headers=headers)
+
+
+def _printable(value: object) -> object:
+    """Whatever a template writes, into text or an attribute: control and bidirectional characters are escaped, so that no name
+    can hide or reorder what is beside it. The result of a macro has been here already."""
+    return value if hasattr(value, "__html__") else escape_controls(str(value))
 
 
 def _static_file(path: Path) -> _StaticFile:

@@ -24,6 +24,7 @@ from wire.http.server import authenticated
 __all__ = ["guard"]
 
 UNLIMITED: Final = ("/healthz", "/readyz")  # asked by the kubelet, which must not be refused for its rate
+SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")  # of these none changes anything here
 STATIC: Final = "/static/"  # in memory, compressed once, and cached by browsers: what a page costs is the page
 _log = logging.getLogger(__name__)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -60,7 +61,7 @@ def _admit(request: web.Request) -> None:
     access, sending = request.app[ACCESS], request.path == EVENTS_PATH
     if access.is_foreign_host(request):
         _turn_away(request, "host", 421, "without tokens this collector answers by address or as localhost only")
-    if request.method == "POST" and request.headers.get("Sec-Fetch-Site") == "cross-site":
+    if request.method not in SAFE_METHODS and access.is_foreign_page(request):
         _turn_away(request, "host", 403, "a page of another site may not send anything here")
     credential, refused = _authenticate(request, Scope.INGEST if sending else Scope.READ)
     # A client with the right token may send any number of batches; one that tries tokens out may not.

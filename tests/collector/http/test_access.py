@@ -151,7 +151,26 @@ async def test_without_tokens_a_request_by_host_name_is_refused(running, make):
 async def test_a_page_of_another_site_cannot_send(running, make):
     async with running() as client:
         await client.post(make.fork(1), status=403, Sec_Fetch_Site="cross-site")
+        await client.post(make.fork(1), status=403, Sec_Fetch_Site="same-site")
         await client.post(make.fork(1), Sec_Fetch_Site="same-origin")
+
+
+async def test_a_page_from_elsewhere_cannot_change_anything_without_sec_fetch_site(running, make, tmp_path):
+    """Browsers send Sec-Fetch-Site to https and localhost only."""
+    token_file = tmp_path / "token"
+    token_file.write_text("right-token\n")
+    async with running(token_file=token_file) as client:
+        own, token = client.url, {"Authorization": "Bearer right-token"}
+        for path in ("/signin", "/signout", "/v1/events", "/nothing"):
+            for site, is_foreign in ((own, False), ("https" + own[4:], False), ("http://evil.example", True), ("null", True)):
+                headers = token | {"Origin": site}
+                async with client.session.post(own + path, headers=headers, allow_redirects=False) as answer:
+                    assert (answer.status == 403) == is_foreign, (path, site)
+        await client.post(make.fork(1), **token)  # an agent sends no Origin
+    async with running(trusted_proxies=["127.0.0.1/32"], token_file=token_file) as client:
+        headers = {"Origin": "https://forks.example", "X-Forwarded-Host": "forks.example"}
+        async with client.session.post(f"{client.url}/signout", headers=headers, allow_redirects=False) as answer:
+            assert answer.status == 303
 
 
 async def test_a_client_above_its_rate_gets_a_retry_after(running, make):

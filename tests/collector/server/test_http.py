@@ -157,7 +157,7 @@ async def test_every_response_forbids_content_of_other_sites(client, path):
     async with client.session.get(client.url + path) as answer:
         assert answer.headers["Content-Security-Policy"] == CSP
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
 
 
 async def test_an_unknown_path_of_the_api_is_a_json_error(client):
