@@ -50,7 +50,7 @@ class Agent:
             self.process = subprocess.Popen(run, stderr=log, stdout=log)
 
     def get(self, path: str) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://{self.status}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{self.status}{path}", timeout=PATIENCE) as answer:
             return dict(json.loads(answer.read()))
 
     def ready(self) -> bool:
@@ -67,6 +67,13 @@ class Agent:
             if entry["container_id"] == container_id:
                 return dict(entry)
         return {"processes": 0, "threads": 0, "entered": 0}
+
+    def known_container(self, container_id: str) -> dict[str, Any]:
+        """Waits until the agent knows a container that runs. Returns its counts."""
+        counts: dict[str, Any] = until(
+            lambda: (found := self.container(container_id)).get("container_id") and found, "the agent knows the container"
+        )
+        return counts
 
     def stop(self) -> dict[str, Any]:
         """Sends SIGTERM, expects exit code 0, and returns its last ledger."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import subprocess
@@ -40,6 +41,24 @@ def _kernel() -> None:
 
 def hierarchy() -> Hierarchy:
     return choose_hierarchy(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text())
+
+
+def remove_cgroups(folder: Path) -> None:
+    """Removes a cgroup's directory and those below it, once their processes have ended."""
+
+    def removed() -> bool:
+        below = sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True)  # children first
+        try:
+            for path in (*below, folder):
+                path.rmdir()
+        except OSError as error:
+            # A killed process leaves cgroup.procs some moments before its cgroup can be removed.
+            if error.errno != errno.EBUSY:
+                raise
+            return False
+        return True
+
+    until(removed, f"the processes in {folder} have ended")
 
 
 @pytest.fixture

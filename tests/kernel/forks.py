@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["fork_one", "make_forks"]
+__all__ = ["fork_one", "forking_beside", "make_forks"]
 
 
 def fork_one() -> int:
@@ -21,3 +24,13 @@ def fork_one() -> int:
 def make_forks(times: int) -> list[int]:
     """Forks so often, one after another. Returns the children's pids."""
     return [fork_one() for _ in range(times)]
+
+
+@contextmanager
+def forking_beside() -> Iterator[None]:
+    """Another process forks all the time, until the block ends, also by an error."""
+    with subprocess.Popen(["sh", "-c", "while :; do true | true; done"]) as forker:
+        try:
+            yield
+        finally:
+            forker.kill()

@@ -67,7 +67,7 @@ def sink(receiver: Receiver) -> dict[str, Any]:
 def at_rest(agent: Agent, container: Container) -> dict[str, Any]:
     """Waits until the container waits for its marker. Returns its counts."""
     until((container.work / "here").exists, "the container waits")
-    return agent.container(container.id)
+    return agent.known_container(container.id)
 
 
 def go(container: Container) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import pytest
 
 from tests.faults import Forward, Say
 
-from .agent_process import Agent, until
+from .agent_process import PATIENCE, Agent, until
 from .scenes import Forker, Scene, caught_up, eventually, has_forked, kill, loop_mounted, never_numbered
 from .witness import Witness
 
@@ -33,7 +33,7 @@ SEED = 4
 
 def readiness(agent: Agent) -> str:
     try:
-        with urllib.request.urlopen(f"http://{agent.status}/readyz", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{agent.status}/readyz", timeout=PATIENCE) as answer:
             return str(answer.read().decode()).strip()
     except urllib.error.HTTPError as refused:
         return refused.read().decode().strip()
@@ -42,7 +42,7 @@ def readiness(agent: Agent) -> str:
 
 
 def metric(agent: Agent, name: str) -> float:
-    with urllib.request.urlopen(f"http://{agent.status}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://{agent.status}/metrics", timeout=PATIENCE) as answer:
         lines = answer.read().decode().splitlines()
     (value,) = [line.split()[1] for line in lines if re.match(rf"forklore_{name}(_total)? ", line)]
     return float(value)

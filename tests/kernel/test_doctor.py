@@ -27,6 +27,7 @@ from dev.demo.kubernetes.cluster import Cluster
 
 from .agent_process import Agent, until
 from .conftest import Receiver
+from .forks import forking_beside
 from .test_refusals import hidden
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(90)]
@@ -116,9 +117,8 @@ def running(config: Path, folder: Path) -> Iterator[Agent]:
 
 
 def test_on_this_machine_all_checks_pass_and_23_forks_are_found(config: Callable[..., Path], receiver: Receiver) -> None:
-    with subprocess.Popen(["sh", "-c", "while :; do true | true; done"]) as others:
+    with forking_beside():
         found = diagnosis(config())
-        others.kill()
     assert (found.of("fail"), found.of("warn"), found.code) == ([], [], 0)
     assert set(found.of("skipped")) <= {"lockdown", "Kubernetes API"}
     assert found["canary"]["text"] == "forked 23 times, and found 23 in a capture of its own"

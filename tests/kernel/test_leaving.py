@@ -13,7 +13,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from agent.kernel.maps import BpfMap
 from agent.kernel.meta import META_BYTES
 from agent.kernel.records import CONFIG, CPU_COUNTERS, CpuCounters
 
-from .agent_process import Agent, until
+from .agent_process import PATIENCE, Agent, until
 from .conftest import pinned
 from .scenes import FORKER, Scene, caught_up, eventually, has_forked, kill, loop_mounted, never_numbered
 from .witness import Witness
@@ -47,13 +47,11 @@ def terminate(agent: Agent) -> int:
 
 def verdict(agent: Agent, path: str) -> str:
     """The body of a status endpoint, also of an answer that is an error."""
-    with suppress(urllib.error.HTTPError), urllib.request.urlopen(f"http://{agent.status}{path}", timeout=1) as answer:
-        return str(answer.read().decode())
     try:
-        urllib.request.urlopen(f"http://{agent.status}{path}", timeout=1).close()
+        with urllib.request.urlopen(f"http://{agent.status}{path}", timeout=PATIENCE) as answer:
+            return str(answer.read().decode())
     except urllib.error.HTTPError as refused:
         return refused.read().decode()
-    return "ok\n"
 
 
 def counted(stream: dict[str, Any]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import urllib.request
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from .agent_process import Agent, until
+from .agent_process import PATIENCE, Agent, until
 from .conftest import Receiver
+from .forks import forking_beside
 from .scenes import Scene
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(90)]
@@ -21,7 +21,7 @@ Start = Callable[..., Agent]
 
 class Scrape:
     def __init__(self, agent: Agent) -> None:
-        with urllib.request.urlopen(f"http://{agent.status}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{agent.status}/metrics", timeout=PATIENCE) as answer:
             text = answer.read().decode()
         families = text_string_to_metric_families(text)
         self.samples = [(one.name, one.labels, one.value) for family in families for one in family.samples]
@@ -39,7 +39,7 @@ def test_the_sums_are_consistent_at_every_scrape_while_forks_go_on(
     sink = {"name": "siem", "url": receiver.url, "batch": {"wait": "100ms"}}
     agent = start_agent(sinks=[sink], capture={"threads": False}, **offline)
     first = Scrape(agent)
-    with subprocess.Popen(["sh", "-c", "while :; do true | true; done"]) as forker:
+    with forking_beside():
         for _ in range(20):
             now = Scrape(agent)
             assert now.sum("forklore_unaccounted_forks") == 0
@@ -49,7 +49,6 @@ def test_the_sums_are_consistent_at_every_scrape_while_forks_go_on(
             lost = now.sum("forklore_lost_forks_total")
             held = now.sum("forklore_filtered_forks_total", sink="siem") + now.sum("forklore_suppressed_forks_total")
             assert here + lost + held == now.sum("forklore_captured_forks_total")
-        forker.kill()
     assert now.sum("forklore_captured_forks_total") > first.sum("forklore_captured_forks_total") + 20
     until(lambda: Scrape(agent).sum("forklore_delivered_forks_total", sink="siem") > 20, "forks are delivered")
     last = Scrape(agent)

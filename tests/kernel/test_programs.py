@@ -20,7 +20,7 @@ from agent.kernel.programs import LoadedPrograms
 from agent.model import ATTACHED, CREATED, REMOVED, Attribution, Fork
 from tests.agent.fakes import FakeAttributions, an_enricher
 
-from .conftest import hierarchy
+from .conftest import hierarchy, remove_cgroups
 from .forks import fork_one, make_forks
 
 pytestmark = pytest.mark.kernel
@@ -233,9 +233,7 @@ def test_a_cgroup_emits_events_of_its_creation_its_attached_tasks_and_its_remova
         sleeper.kill()
         sleeper.wait()
     finally:
-        while (folder / "cgroup.procs").read_text():
-            time.sleep(0.01)
-        folder.rmdir()
+        remove_cgroups(folder)
     events = [event for event in programs.cgroup_events() if event.cgroup == number]
     assert [event.kind for event in events] == [CREATED, ATTACHED, REMOVED]
     assert {event.path.decode() for event in events} == {f"/{folder.name}"}

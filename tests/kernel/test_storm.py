@@ -27,8 +27,8 @@ from agent.kernel.programs import MAX_CGROUPS
 from agent.kernel.records import CGROUP_COUNTERS, CgroupCounters
 from dev.demo.containers import leftovers
 
-from .agent_process import PATIENCE, Agent, until
-from .conftest import hierarchy
+from .agent_process import PATIENCE, Agent
+from .conftest import hierarchy, remove_cgroups
 from .scenes import FORKER, Scene, caught_up, eventually, has_forked
 from .witness import Witness
 
@@ -94,8 +94,7 @@ def memory_cgroup(limit: int) -> Iterator[Path]:
     finally:
         for pid in (folder / "cgroup.procs").read_text().split():
             os.kill(int(pid), signal.SIGKILL)
-        until(lambda: not (folder / "cgroup.procs").read_text(), "the agent has left its cgroup")
-        folder.rmdir()
+        remove_cgroups(folder)
 
 
 def is_unified(place: Path) -> bool:
@@ -226,8 +225,9 @@ def read_counters(folder: Path) -> dict[int, CgroupCounters]:
 
 
 async def test_no_container_escapes_its_limit_or_fills_the_map_by_creating_cgroups(
-    scene: Scene, pins: Path, witness: Witness
+    scene: Scene, capture: dict[str, Any], pins: Path, witness: Witness
 ) -> None:
+    limit = capture["storm_limit"] = 500  # a second; far below the rate at which it forks, on a busy machine too
     here_is = hierarchy()
     kind, options = (b"cgroup", here_is.controller.encode()) if here_is.controller else (b"cgroup2", b"")
     mine = f'"{here_is.controller}" in line.split(":")[1].split(",")' if here_is.controller else 'line.startswith("0:")'
@@ -247,10 +247,10 @@ async def test_no_container_escapes_its_limit_or_fills_the_map_by_creating_cgrou
     assert len(nested) == 100, "50 that it moved into, and their parents"
     assert not nested & counters.keys()
     assert counters[own.stat().st_ino].processes == counts["processes"] == pod["processes"] == made
-    assert made > 2 * LIMIT
+    assert made > 2 * limit
     assert counts["suppressed"] > 0
     assert counts["emitted"] + counts["suppressed"] == made
-    assert pod["delivered"] == counts["emitted"] <= LIMIT * 2, "the limit, in two seconds"
+    assert pod["delivered"] == counts["emitted"] <= limit * 2, "the limit, in two seconds"
     assert adds_up(ledger, witness)
 
 

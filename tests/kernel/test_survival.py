@@ -40,7 +40,7 @@ async def kill_three_times(scene: Scene, away_s: float, command: tuple[str, ...]
     """Kills the agent three times while the collector is unreachable. Returns a pod and how often it has forked."""
     agent = await scene.start_agent()
     forker = await scene.forker("cart", RATE)
-    before = await asyncio.to_thread(agent.container, forker.container.id)
+    before = await asyncio.to_thread(agent.known_container, forker.container.id)
     forker.go()
     await asyncio.sleep(1)
     scene.proxy.away()
