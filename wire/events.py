@@ -17,6 +17,7 @@ __all__ = [
     "KINDS",
     "NODE_SUMMARY",
     "NOT_OBSERVABLE",
+    "TEST",
     "Cgroup",
     "Container",
     "Counts",
@@ -39,6 +40,7 @@ NODE_SUMMARY: Final = "node_summary"
 FORK_STORM: Final = "fork_storm"
 GAP: Final = "gap"
 NOT_OBSERVABLE: Final = "not_observable"
+TEST: Final = "test"  # the reason of a gap of 0 that only asks whether a receiver accepts events
 KINDS: Final = (FORK, FORK_SUMMARY, NODE_SUMMARY, FORK_STORM, GAP)
 
 

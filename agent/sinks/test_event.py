@@ -8,7 +8,7 @@ import uuid
 from agent.model import Attribution, Event
 from agent.sinks.encoders.native import k8s_fields
 from agent.sinks.encoders.times import Rfc3339
-from wire.events import FORK, GAP
+from wire.events import FORK, GAP, TEST
 
 __all__ = ["make_test_event"]
 
@@ -26,7 +26,7 @@ def make_test_event(sink: str, cluster: str, node: str, now: int) -> Event:
         "interval": {"start": moment, "end": moment},
         "missing": FORK,
         "count": 0,
-        "reason": "test",
+        "reason": TEST,
         "sink": sink,
         **k8s_fields(Attribution(0, None, "unresolved", None), cluster, node),
         "cgroup": None,

@@ -27,6 +27,12 @@ class Metrics:
             ["why"],
             registry=self.registry,
         )
+        self.streams_refused = Counter(
+            "forklore_collector_streams_refused",
+            "Batches of another node, by why: node (other than the token's), stream (of another node)",
+            ["why"],
+            registry=self.registry,
+        )
         self.bytes = Counter(
             "forklore_collector_bytes",
             "Bytes of batches, wire: as they came, plain: unpacked",
@@ -105,6 +111,8 @@ class Metrics:
             self.batches_by_credential.labels(credential)
         for outcome in ("accepted", "duplicate", "rejected"):
             self.events.labels(outcome)
+        for why in ("node", "stream"):
+            self.streams_refused.labels(why)
         for why in ("form", "time", "count"):
             self.refused.labels(why)
         for form in ("wire", "plain"):

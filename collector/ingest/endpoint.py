@@ -20,7 +20,7 @@ from collector.ingest.checker import CPU_S, BodyChecker, SenderGone, Slices, Too
 from collector.ingest.clocks import ClockAhead, check_clock
 from collector.ingest.lines import STREAMS, MixedStreams, TooManyLines, check_slices
 from collector.model import CheckedBatch
-from collector.store import InsertCounts, Store, StoreUnavailable
+from collector.store import InsertCounts, Store, StoreUnavailable, StreamRefused
 from wire.batch import CONTENT_TYPE, SINK, Receipt
 from wire.http.connections import network_of
 from wire.http.log_limit import LogLimit
@@ -89,7 +89,7 @@ class IngestEndpoint:
             )
 
     async def post(self, request: web.Request) -> web.Response:
-        """200 with a `wire.batch.Receipt`; 400, 408, 413, 415, 503 with a reason; 499 for the metrics."""
+        """200 with a `wire.batch.Receipt`; 400, 403, 408, 413, 415, 503 with a reason; 499 for the metrics."""
         begun, status = time.perf_counter(), 500
         self._running += 1
         self._idle.clear()
@@ -202,6 +202,14 @@ class IngestEndpoint:
             if (more := self._log_limit.suffix("clock")) is not None:
                 _log.warning("%s: a batch was refused: %s%s", request.remote, error, more)
             refuse(400, str(error))
+        except StreamRefused as error:
+            self._metrics.streams_refused.labels(error.why).inc()
+            if (more := self._log_limit.suffix(error.why)) is not None:
+                sender = credential.name if (credential := request.get(CREDENTIAL)) else "no token"
+                _log.warning(
+                    "%s (%s): 403: %s; it belongs to %s%s", request.remote, sender, error, error.belongs_to or "-", more
+                )
+            refuse(403, str(error))
         except StoreUnavailable as error:
             self._metrics.store_errors.inc()
             _log.error("a batch was not stored, its sender sends it again: %s", error)

@@ -10,6 +10,7 @@ import orjson
 
 from collector.model.counts import TaskCounts
 from collector.model.fork_columns import ForkColumns
+from wire.events import TEST
 
 __all__ = [
     "Attribution",
@@ -131,6 +132,11 @@ class CheckedGap(NamedTuple):
     sink: str | None
     by_now: int
 
+    @property
+    def is_test(self) -> bool:
+        """It asks whether events are accepted, and is not stored: it may be of any node."""
+        return self.reason == TEST and self.amount == 0
+
 
 class CheckedStorm(NamedTuple):
     """`number`: the same in start and stop. `limit`: forks a second. `hold`: seconds below it that end a storm."""
@@ -168,6 +174,19 @@ class CheckedBatch:
         """The streams of its events."""
         kinds = (self.forks, self.summaries, self.nodes, self.gaps, self.storms)
         return {event.stream for kind in kinds for event in kind}
+
+    def nodes_by_stream(self) -> dict[str, set[tuple[str, str]]]:
+        """The clusters and nodes that the events of each stream name, but for tests."""
+        found: dict[str, set[tuple[str, str]]] = {}
+        attributed: set[tuple[str, Attribution]] = {(fork.stream, fork.attribution) for fork in self.forks}
+        attributed |= {(event.stream, event.attribution) for event in self.summaries}
+        attributed |= {(event.stream, event.attribution) for event in self.gaps if not event.is_test}
+        attributed |= {(event.stream, event.attribution) for event in self.storms}
+        for stream, attribution in attributed:
+            found.setdefault(stream, set()).add((attribution.cluster, attribution.node))
+        for node in self.nodes:
+            found.setdefault(node.stream, set()).add((node.cluster, node.node))
+        return found
 
     def __len__(self) -> int:
         """Lines."""

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from collector.model import CheckedBatch, Credential
+from collector.store.bindings import StreamRefused
 from collector.store.commit import InsertCounts
 from collector.store.engine import Engine, StoreUnavailable, unavailable, wrong_dsn
 from collector.store.migrations import WrongDatabase, migrate, set_retention
@@ -20,7 +21,7 @@ from collector.store.reader_pool import ReaderPool
 from collector.store.retention import check_writable, count_expired, refresh
 from collector.store.write_queue import WriteQueue
 
-__all__ = ["InsertCounts", "Store", "StoreUnavailable", "Visible", "wrong_dsn"]
+__all__ = ["InsertCounts", "Store", "StoreUnavailable", "StreamRefused", "Visible", "wrong_dsn"]
 
 REPLICATION: Final = 2_000_000_000  # ns that another collector's rows may take to be seen, and its clock to be behind
 WEEK: Final = 604800.0  # seconds
@@ -44,7 +45,7 @@ class Store:
     def __init__(self, engine: Engine, retention: float) -> None:
         self._engine, self._retention = engine, int(retention * 1e9)
         self.readers = ReaderPool(engine)
-        self._queue = WriteQueue(engine.writer)
+        self._queue = WriteQueue(engine.writer, alone=engine.embedded)
         self._swept = time.time_ns() - self._retention
 
     @classmethod
@@ -86,7 +87,8 @@ class Store:
         """Inserts a batch; when this returns, it is committed and survives the process. `sink`: what the sender calls this
         collector. `credential`: the sender's; None where none is required.
 
-        Batches that wait are written together. Raises `StoreUnavailable` when the batch must be sent again.
+        Batches that wait are written together. Raises `StoreUnavailable` when the batch must be sent again, `StreamRefused`
+        when it is of another's stream.
 
         The counts are of what this collector knows: they may call an event new that another one inserted a moment before. It
         is in the tables once all the same.

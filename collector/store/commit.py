@@ -5,7 +5,7 @@ there are. Pure.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +22,7 @@ from collector.model import (
 from collector.model.number_ranges import Run, runs_of
 from collector.store.newest import (
     NEVER,
+    Binding,
     CounterSource,
     FirstCount,
     FirstSink,
@@ -38,6 +39,7 @@ from collector.store.row_ids import NO_CGROUP, body_id, fork_number, pod_id, pod
 
 __all__ = ["Commit", "InsertCounts"]
 
+NOTHING_BOUND: Final[Mapping[str, Binding]] = {}
 _PER_MOMENT: Final = 100  # forks with one time of receipt at most, so that a reader that continues from there may ask for few
 _RECEIVED: Final = 7  # the place of the time of receipt among a fork's columns
 
@@ -72,14 +74,17 @@ class Commit:
         self._forks: list[tuple[Any, ...]] = []
         self._rows: dict[str, list[tuple[Any, ...]]] = {"subject": [], "summary": [], "gap": [], "storm": []}
 
-    def add(self, batch: CheckedBatch, sink: str | None) -> InsertCounts:
-        """`sink`: what the sender calls this collector."""
+    def add(self, batch: CheckedBatch, sink: str | None, bound: Mapping[str, Binding] = NOTHING_BOUND) -> InsertCounts:
+        """`sink`: what the sender calls this collector. `bound`: the nodes that streams belong to from now on."""
         self._sink = sink
-        accepted = self._add_forks(batch.forks)
+        for stream, binding in bound.items():
+            node = StreamNode(self.received, binding.cluster, binding.node)
+            self._streams.setdefault(stream, Stream(node)).bound = binding
+        accepted = self._add_forks(batch.forks) + sum(gap.is_test for gap in batch.gaps)
         kinds: tuple[tuple[Iterable[Any], Callable[[Any], None]], ...] = (
             (batch.summaries, self._add_summary),
             (batch.nodes, self._add_node),
-            (batch.gaps, self._add_gap),
+            ((gap for gap in batch.gaps if not gap.is_test), self._add_gap),
             (batch.storms, self._add_storm),
         )
         for events, add in kinds:
@@ -124,7 +129,8 @@ class Commit:
         Without a new event it is unique, or ClickHouse would skip the rows of the stream: when it was last seen, and the name
         of its sink.
         """
-        content = sorted(self._new_ids) or self.received
+        bound = sorted((name, one.bound) for name, one in self._streams.items() if one.bound != Binding())
+        content = (sorted(self._new_ids), bound) if self._new_ids else self.received
         return blake2b(repr(content).encode(), digest_size=16).hexdigest()
 
     def _add_forks(self, forks: Iterable[CheckedFork]) -> int:

@@ -19,9 +19,10 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from collector.model import CheckedBatch, Credential
+from collector.store.bindings import StreamRefused
 from collector.store.commit import InsertCounts
 from collector.store.engine import unavailable
-from collector.store.writer import Writer
+from collector.store.writer import SentBatch, Writer
 
 __all__ = ["WriteQueue"]
 
@@ -42,10 +43,11 @@ class _Waiting(NamedTuple):
 
 
 class WriteQueue:
-    """Turns errors of the engine into `StoreUnavailable`, for those whose batch it was."""
+    """`alone`: no other collector writes into this store. Turns errors of the engine into `StoreUnavailable`, for those whose
+    batch it was."""
 
-    def __init__(self, client: Client) -> None:
-        self._client, self._writer = client, Writer(client)
+    def __init__(self, client: Client, *, alone: bool = True) -> None:
+        self._client, self._writer = client, Writer(client, alone=alone)
         self._thread = ThreadPoolExecutor(1, "store-writer")
         self._waiting: deque[_Waiting] = deque()
         self._began: int | None = None  # when the commit that is being written began, ns
@@ -113,7 +115,7 @@ class WriteQueue:
     def _insert(self, batches: Sequence[_Waiting]) -> None:
         self._began = time.time_ns()  # before the commit's own time: a read in between must not take it for written
         try:
-            counts = self._writer.insert([(one.batch, one.sink) for one in batches], time.time_ns())
+            counts = self._writer.insert([SentBatch(one.batch, one.sink, one.credential) for one in batches], time.time_ns())
         except BaseException as error:  # it goes to those who wait for these batches
             if len(batches) > 1:
                 for one in batches:  # one of them may be the cause: the others can still be written
@@ -125,7 +127,10 @@ class WriteQueue:
         finally:
             self._began = None
         for one, count in zip(batches, counts, strict=True):
-            one.answer.set_result(count)
+            if isinstance(count, StreamRefused):
+                one.answer.set_exception(count)
+            else:
+                one.answer.set_result(count)
 
 
 def _streams(batches: Sequence[_Waiting]) -> set[str]:

@@ -7,54 +7,67 @@ cut off is sent again, counts as new, and changes nothing that is there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
-from collector.model import CheckedBatch
+from collector.model import CheckedBatch, Credential
+from collector.store.bindings import Bindings, StreamRefused
 from collector.store.commit import Commit, InsertCounts
 from collector.store.received_ids import ReceivedIds
 
-__all__ = ["Writer"]
+__all__ = ["SentBatch", "Writer"]
 
 _REFRESH: Final = 3_600_000_000_000  # ns after which an attribution's body is written again, so that it outlives its first row
 _CACHED: Final = 100_000  # attributions and streams
 # In the order of writing: a reader that sees a fork finds its attribution.
 _TABLES: Final = ("subject", "holder", "stream", "summary", "gap", "storm", "made_in", "fork", "came_in")
-_SINKS: Final = (
-    "SELECT stream, if(max(said).2 != '', max(said).2, min(only).2) FROM stream WHERE stream IN {streams:Array(String)} "
-    "GROUP BY stream"
+_STREAMS: Final = (
+    "SELECT stream, if(max(said).2 != '', max(said).2, min(only).2), min(bound) FROM stream "
+    "WHERE stream IN {streams:Array(String)} GROUP BY stream"
 )
+_AGAIN: Final = 60_000_000_000  # ns after which a stream is read again where other collectors write, too: one may have bound it
+
+
+class SentBatch(NamedTuple):
+    """`sink`: what the sender calls this collector. `credential`: the sender's; None where none is required."""
+
+    batch: CheckedBatch
+    sink: str | None = None
+    credential: Credential | None = None
 
 
 class Writer:
     """Of one thread. What it reads and caches saves work and fills the receipt. One stored value depends on it: `before` of a
-    stream's first heartbeat (see `Commit`)."""
+    stream's first heartbeat (see `Commit`). `alone`: no other collector writes into this store."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, *, alone: bool = True) -> None:
+        self._client, self._alone = client, alone
         self._received_ids = ReceivedIds()
         self._sinks: dict[str, str] = {}
-        self._read_streams: set[str] = set()
+        self._bindings = Bindings()
+        self._read_streams: dict[str, int] = {}
         self._columns: dict[str, tuple[list[str], list[Any]]] = {}
         self._attributions: dict[int, int] = {}
         self._clock = 0
 
-    def insert(self, batches: Sequence[tuple[CheckedBatch, str | None]], now: int) -> list[InsertCounts]:
-        """Inserts all of the batches; or, when it raises, perhaps some rows of them, which do no harm. `now` in ns. With each
-        batch, what its sender calls this collector. Raises ClickHouseError."""
-        streams = {stream for batch, _ in batches for stream in batch.streams()}
+    def insert(self, batches: Sequence[SentBatch], now: int) -> list[InsertCounts | StreamRefused]:
+        """Inserts all of the batches but those whose stream belongs to others; or, when it raises, perhaps some rows of them,
+        which do no harm. `now` in ns. Raises ClickHouseError."""
+        streams = {stream for batch, *_ in batches for stream in batch.streams()}
         received = max(now, self._clock)  # never back, so that a reader that continues from a moment misses nothing
         moments = 1
         try:
-            self._load(streams)
+            self._load(streams, received)
             commit = Commit(self._received_ids, self._sinks, received, lambda body: self._is_due(body, received))
-            counts = [commit.add(batch, sink) for batch, sink in batches]
+            counts = [self._add(commit, SentBatch(*sent)) for sent in batches]
             moments = commit.moments
             self._write(commit)
         except BaseException:
             self._received_ids.forget(streams)
-            self._read_streams -= streams
+            self._bindings.forget(streams)
+            for stream in streams:
+                self._read_streams.pop(stream, None)
             raise
         finally:
             self._clock = received + moments
@@ -63,16 +76,29 @@ class Writer:
     def _is_due(self, body: int, now: int) -> bool:
         return now - self._attributions.get(body, 0) > _REFRESH
 
-    def _load(self, streams: Iterable[str]) -> None:
+    def _add(self, commit: Commit, sent: SentBatch) -> InsertCounts | StreamRefused:
+        try:
+            made = self._bindings.bind(sent.batch, sent.credential, commit.received)
+        except StreamRefused as refusal:
+            return refusal
+        return commit.add(sent.batch, sent.sink, made)
+
+    def _load(self, streams: Iterable[str], now: int) -> None:
         self._received_ids.load(self._client, streams)
         if len(self._read_streams) > _CACHED:
             self._read_streams.clear()
             self._sinks.clear()
-        if unknown := [stream for stream in streams if stream not in self._read_streams]:
-            for stream, sink in self._client.query(_SINKS, parameters={"streams": unknown}).result_rows:
+            self._bindings.clear()
+        if unread := [stream for stream in streams if self._must_read(stream, now)]:
+            for stream, sink, binding in self._client.query(_STREAMS, parameters={"streams": unread}).result_rows:
                 if sink:
-                    self._sinks[stream] = sink
-            self._read_streams.update(unknown)
+                    self._sinks.setdefault(stream, sink)
+                self._bindings.read(stream, binding)
+            self._read_streams |= dict.fromkeys(unread, now)
+
+    def _must_read(self, stream: str, now: int) -> bool:
+        read = self._read_streams.get(stream)
+        return read is None or (not self._alone and now - read > _AGAIN)
 
     def _write(self, commit: Commit) -> None:
         columns = commit.columns()

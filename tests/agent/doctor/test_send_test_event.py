@@ -70,13 +70,13 @@ def test_it_sends_one_event_of_a_node_that_does_not_exist(proxy: FaultProxy, try
 
 
 def test_each_event_has_a_new_id_and_no_real_boot_id() -> None:
-    first, second = (make_test_event("siem", "demo", NODE, 10**18) for _ in range(2))
+    first, second = (make_test_event("siem", "demo", NODE, 18 * 10**17) for _ in range(2))
     assert first["id"] != second["id"]
     assert first["id"].partition(".")[0] != Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def test_the_collector_accepts_the_event_and_counts_nothing() -> None:
-    event = make_test_event("siem", "demo", NODE, 10**18)
+    event = make_test_event("siem", "demo", NODE, 18 * 10**17)
     lines = check_lines(json.dumps(event).encode() + b"\n", 1 << 18, 10)
     assert (lines.refused, len(lines.gaps)) == ([], 1)
     assert (lines.gaps[0].amount, lines.gaps[0].by_now) == (0, 0)
@@ -86,7 +86,7 @@ def test_the_collector_accepts_the_event_and_counts_nothing() -> None:
     ("protocol", "schema"), [("http", "ecs"), ("http", "ocsf"), ("elasticsearch", "ecs"), ("otlp", "otel")]
 )
 def test_the_event_is_valid_in_every_schema(protocol: str, schema: str) -> None:
-    event = make_test_event("siem", "demo", NODE, 10**18)
+    event = make_test_event("siem", "demo", NODE, 18 * 10**17)
     sink = SinkSettings.model_validate({"name": "siem", "url": "http://x", "protocol": protocol, "schema": schema})
     item = build_sink_format(sink, "demo", NODE, ()).encoder.event(event)
     match schema:

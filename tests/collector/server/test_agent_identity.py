@@ -142,7 +142,9 @@ async def test_an_agent_reports_why_it_is_refused_and_sends_again_with_a_new_tok
     _, url, _ = collector
     mount(tmp_path, signed(**wrong))
     scene = SenderScene(f"{url}/v1/events", token_file=tmp_path / "token")
-    (batch,) = scene.packer.pack("boot.instance", [json.dumps(make.fork(1))], [7], 0.0)
+    fork = make.fork(1, node="worker-17")
+    fork["k8s"]["cluster"] = "east"
+    (batch,) = scene.packer.pack("boot.instance", [json.dumps(fork)], [7], 0.0)
     scene.queue.put(batch)
     async with scene.running(pause_s=600.0):  # so that only another token ends the pause
         await until(lambda: scene.sender.state.startswith("hold"))

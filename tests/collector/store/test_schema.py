@@ -217,15 +217,13 @@ async def test_what_an_older_store_keeps_of_the_future_is_gone_after_the_migrati
     pinned = 9_214_646_400 * 10**9  # in 2262
     store = Store.open(dsn)
     most = 2**50
-    await store.insert(
-        lambda: lines_of(make.summary(1, most, end=pinned), make.node(1, heads={0: most}, end=pinned, captured=most))
-    )
+    await store.insert(lines_of(make.summary(1, most, end=pinned), make.node(1, heads={0: most}, end=pinned, captured=most)))
     store.close()
     made_older(dsn, 2)
     store = Store.open(dsn)
     try:
         forks = [make.fork(n) for n in range(7)]
-        await store.insert(lambda: lines_of(*forks, make.summary(2, 7), make.node(2, heads={0: 7}, delivered=7)))
+        await store.insert(lines_of(*forks, make.summary(2, 7), make.node(2, heads={0: 7}, delivered=7)))
         snapshot = await StoreReader(store).pods(100)
     finally:
         store.close()

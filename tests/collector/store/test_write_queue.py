@@ -110,7 +110,7 @@ async def test_a_batch_that_cannot_be_written_does_not_fail_those_beside_it(queu
 
     class Writer:
         def insert(self, batches, now):
-            if any(batch.size == 13 for batch, _ in batches):
+            if any(batch.size == 13 for batch, *_ in batches):
                 raise ValueError("no batch")
             return [None for _ in batches]
 
