@@ -26,7 +26,7 @@ from typing import BinaryIO, Literal
 from tests.messages import fields_of, read_answer, read_chunks, read_head, status_of
 
 __all__ = [
-    "Close", "Drip", "Fault", "FaultProxy", "Forward", "Garbage", "Half",
+    "ByBody", "Close", "Drip", "Fault", "FaultProxy", "Forward", "Garbage", "Half",
     "Request", "Reset", "Say", "Slow", "Stall", "TooLarge",
 ]  # fmt: skip
 
@@ -115,7 +115,14 @@ class Garbage:
     data: bytes = b"\x00\x01garbage\r\n\r\n"
 
 
-Fault = Forward | Say | TooLarge | Reset | Close | Stall | Slow | Half | Drip | Garbage
+@dataclass(frozen=True)
+class ByBody:
+    """The fault that `choose` returns for the body, as it was sent."""
+
+    choose: Callable[[bytes], Fault]
+
+
+Fault = Forward | Say | TooLarge | ByBody | Reset | Close | Stall | Slow | Half | Drip | Garbage
 
 
 @dataclass
@@ -300,7 +307,10 @@ class _Conversation:
             return False
         body = self._body(stream, headers, fault.bytes_s if isinstance(fault, Slow) else None)
         request.size = len(body)
-        while isinstance(fault, Slow | Stall):
+        while isinstance(fault, Slow | Stall | ByBody):
+            if isinstance(fault, ByBody):
+                fault = fault.choose(body)
+                continue
             if isinstance(fault, Stall):
                 self._proxy.pause(fault.seconds)
             fault = fault.then
