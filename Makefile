@@ -8,6 +8,7 @@
 #   make bench-fleet                      what API servers see of 5,000 agents, in virtual time: a minute or two, no root
 #   make soak [FOR=30m]                   1,000 forks a second for so long: memory, descriptors, ledger
 #   make long                             the long form of tests that are short in make test: survival, storms, churn, crash lives
+#   make fuzz [FOR=10m] [TARGET=tokens]  fuzzes every parser of foreign bytes, so long each (tests/fuzz); no root
 #   make image                            both images, with buildah
 #   make kernels                          the kernel tests on Debian's 5.10, 6.1 and 6.12, in qemu
 #   make manifests                        renders manifests/ and the chart's tables anew
@@ -17,8 +18,8 @@
 # make itself always ends with 2 when something failed, and prints the real code (`Error 77`); where a script needs that,
 # it calls dev/setup/run instead: 0 all accounted for, 3 something lost, 69 a package is not available, 77 not root.
 
-.PHONY: run test check bench bench-fleet bench-store soak long image kernels manifests lock clean
-export FOR REPORT UPGRADE
+.PHONY: run test check bench bench-fleet bench-store soak long fuzz image kernels manifests lock clean
+export FOR REPORT TARGET UPGRADE
 
 run:
 	@exec dev/setup/run
@@ -51,6 +52,9 @@ long:
 	    tests/kernel/test_survival.py tests/kernel/test_storm.py tests/kernel/test_sinks.py tests/kernel/test_churn.py tests/kernel/test_capture.py \
 	    tests/agent/test_lives.py tests/agent/journal/test_against_model.py tests/agent/test_program_instance.py tests/agent/sinks tests/agent/attribution \
 	    tests/collector/store/test_insert.py
+
+fuzz:
+	@exec dev/setup/fuzz
 
 image:
 	@exec dev/setup/image

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import orjson
 
 from agent.model import Container, Pod
-from agent.state_records.versions import VERSION, read_list, read_object
+from agent.state_records.versions import VERSION, raising_record_error, read_list, read_object
 
 __all__ = ["CgroupRecord", "ClockRecord", "PodRecord"]
 
@@ -26,6 +26,7 @@ class CgroupRecord(NamedTuple):
         return orjson.dumps([*self])  # thousands of them: no names; a later version would be an object
 
     @classmethod
+    @raising_record_error
     def decode(cls, raw: bytes) -> CgroupRecord:
         path, created, removed, parent = read_list(raw, 4)
         return cls(path, created, removed, parent)
@@ -42,6 +43,7 @@ class PodRecord(NamedTuple):
         return orjson.dumps({"version": VERSION, "pod": pod, "gone": self.gone})
 
     @classmethod
+    @raising_record_error
     def decode(cls, raw: bytes) -> PodRecord:
         fields = read_object(raw)
         pod = fields["pod"]
@@ -61,6 +63,7 @@ class ClockRecord(NamedTuple):
         return orjson.dumps([self.since_ns, self.separations_ns])
 
     @classmethod
+    @raising_record_error
     def decode(cls, raw: bytes) -> ClockRecord:
         since, separations = read_list(raw, 2)
         return cls(since, separations)

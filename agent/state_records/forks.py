@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from agent.state_records.versions import VERSION, RecordError, check_version, read_object
+from agent.state_records.versions import VERSION, RecordError, check_version, raising_record_error, read_object
 
 __all__ = ["OpenBatchRecord", "PositionRecord", "SinkFormatRecord", "WaitingForkRecord"]
 
@@ -24,6 +24,7 @@ class PositionRecord(NamedTuple):
         return orjson.dumps({"version": VERSION, **self._asdict()})
 
     @classmethod
+    @raising_record_error
     def decode(cls, raw: bytes) -> PositionRecord:
         fields = read_object(raw)
         return cls(fields["forks"], fields["changes"], fields["received"])
@@ -42,6 +43,7 @@ class WaitingForkRecord(NamedTuple):
         return _WAITING.pack(self.since, self.cgroup, self.attached) + self.raw
 
     @classmethod
+    @raising_record_error
     def decode(cls, raw: bytes) -> WaitingForkRecord:
         if len(raw) < _WAITING.size:
             raise RecordError(f"a waiting fork of {len(raw)} bytes")
@@ -62,6 +64,7 @@ class SinkFormatRecord(NamedTuple):
         return self.format.encode()
 
     @classmethod
+    @raising_record_error
     def decode(cls, raw: bytes) -> SinkFormatRecord:
         return cls(raw.decode(errors="replace"))
 
@@ -80,6 +83,7 @@ class OpenBatchRecord(NamedTuple):
         return head + self.cgroups.tobytes() + self.body
 
     @classmethod
+    @raising_record_error
     def decode(cls, raw: bytes) -> OpenBatchRecord:
         if len(raw) < _OPEN_BATCH.size:
             raise RecordError(f"an open batch of {len(raw)} bytes")

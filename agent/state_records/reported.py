@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from agent.model import Counters, Event
-from agent.state_records.versions import VERSION, read_object
+from agent.state_records.versions import VERSION, raising_record_error, read_object
 
 __all__ = ["CountedRecord", "GapsRecord", "ReportedRecord", "StormRecord", "StormsRecord", "SummariesRecord"]
 
@@ -118,6 +118,7 @@ class ReportedRecord(NamedTuple):
         })  # fmt: skip
 
     @classmethod
+    @raising_record_error
     def decode(cls, raw: bytes) -> ReportedRecord:
         fields = read_object(raw)
         storms, counted = fields["storms"], fields["snapshot"]
@@ -138,5 +139,6 @@ class GapsRecord(NamedTuple):
         return orjson.dumps({"version": VERSION, "gaps": self.gaps})
 
     @classmethod
+    @raising_record_error
     def decode(cls, raw: bytes) -> GapsRecord:
         return cls(tuple((stream, event) for stream, event in read_object(raw)["gaps"]))

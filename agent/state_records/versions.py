@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
 
 import orjson
 
-__all__ = ["VERSION", "RecordError", "check_version", "read_list", "read_object"]
+__all__ = ["VERSION", "RecordError", "check_version", "raising_record_error", "read_list", "read_object"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 VERSION: Final = 1
 
 
 class RecordError(ValueError):
     """A record that this version can't read: a later version wrote it, or it is broken."""
+
+
+def raising_record_error(decode: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Of a decoder: a record without a field, or with one of another shape, is a RecordError like one that is no JSON."""
+
+    @wraps(decode)
+    def decoded(*arguments: _P.args, **named: _P.kwargs) -> _T:
+        try:
+            return decode(*arguments, **named)
+        except RecordError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RecordError(f"a record of another shape: {type(error).__name__}") from error
+
+    return decoded
 
 
 def read_object(raw: bytes) -> dict[str, Any]:

@@ -133,4 +133,3 @@ def _add_routes(app: web.Application, settings: Settings) -> None:
 
 async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(HEADERS)
-    response.headers.popall("Server", None)  # aiohttp's and Python's versions

@@ -133,6 +133,12 @@ def test_release_0_1_can_read_what_is_written_now(written, record):
         (PositionRecord, b"{"),
         (WaitingForkRecord, b"short"),
         (OpenBatchRecord, b"short"),
+        (OpenBatchRecord, OPEN_BATCH_0_1[:-10]),
+        (OpenBatchRecord, OPEN_BATCH_0_1[:8] + b"\xff" + OPEN_BATCH_0_1[9:]),
+        (PositionRecord, b"{}"),
+        (PodRecord, b'{"pod":{}}'),
+        (PodRecord, b'{"pod":null,"gone":false}'),
+        (ReportedRecord, b'{"interval_start":"t0","summaries":[],"storms":null,"snapshot":null}'),
     ],
 )
 def test_a_record_of_a_later_version_and_a_broken_one_are_refused(record, written):

@@ -36,12 +36,18 @@ class BoundedRunner(web.AppRunner):
         **options: Any,  # noqa: ANN401  aiohttp's own
     ) -> None:
         super().__init__(app, access_log=None, keepalive_timeout=bounds.idle_s, **options)
+        app.on_response_prepare.append(_without_versions)
         self._bounds, self._certificate = bounds, certificate
         self.counts = ConnectionCounts(bounds)
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
         return _Server(made, self._bounds, self.counts, self._certificate)
+
+
+async def _without_versions(_request: web.Request, response: web.StreamResponse) -> None:
+    """aiohttp names itself and Python, with their versions, to everyone who asks."""
+    response.headers.popall("Server", None)
 
 
 def authenticated(request: web.BaseRequest, credential: str) -> bool:
@@ -209,6 +215,8 @@ class _Connection(web.RequestHandler):
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         """aiohttp's own repeats to the client what it could not read, names itself, and writes a traceback for each."""
+        if exc is not None and request.content.exception() is exc:  # the body broke off, by its client or by `_refuse`
+            status = HTTPStatus.BAD_REQUEST
         if status >= 500:
             _log.error("%s %s failed", request.method, request.path, exc_info=exc)
         else:

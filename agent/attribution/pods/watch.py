@@ -16,6 +16,7 @@ import aiohttp
 import orjson
 
 from agent.attribution.pods.index import Pods
+from agent.attribution.pods.lines import Lines
 from agent.attribution.pods.objects import as_object, pod_of
 from agent.attribution.pods.requests import (
     REQUEST_ERRORS,
@@ -210,14 +211,13 @@ def _went_back(version: str, before: str | None) -> bool:
 
 
 async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Whole lines only: a line that the end of the stream cut off is not an event. Raises TimeoutError on silence."""
-    rest = b""
+    """Whole lines only: a line that the end of the stream cut off is not an event. Raises TimeoutError on silence,
+    LineTooLong."""
+    lines = Lines()
     while True:
         async with asyncio.timeout(_SILENCE_S):
             chunk = await stream.readany()
         if not chunk:
             return
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            if line:
-                yield line
+        for line in lines.feed(chunk):
+            yield line

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from agent.attribution.pods import Pods
+from agent.attribution.pods import lines as lines_module
 from agent.attribution.pods import watch as pod_watch_module
 from agent.attribution.pods.watch import PodWatch
 from wire.backoff import Backoff
@@ -257,3 +258,11 @@ async def test_the_pause_grows_while_watches_fail(api, kubeconfig, monkeypatch):
         await until(lambda: len(api.versions) > 8)
     pauses = [high for high in longest if high != 2]  # uniform(1, 2) is the streams' length
     assert pauses[5] > pauses[0] * 8
+
+
+async def test_a_line_without_an_end_is_an_error_that_is_counted(api, kubeconfig, monkeypatch):
+    monkeypatch.setattr(lines_module, "LONGEST", 10_000)
+    api.streams = [[b"x" * 6000, b"x" * 6000, None], [line(added("a", 11)), None]]
+    async with watching(kubeconfig) as (pods, watch, until):
+        await until(lambda: pods.get("uid-of-a"))
+        assert watch.requests["LineTooLong"] == 1

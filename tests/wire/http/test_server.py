@@ -208,3 +208,27 @@ def test_nothing_is_left_in_the_counts_when_all_have_gone() -> None:
     assert counts.open == 0
     assert not counts._addresses
     assert not counts._credentials
+
+
+async def test_no_answer_names_the_server_s_software() -> None:
+    async with serving() as here:
+        for request in (
+            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            b"GET /no HTTP/1.0\r\n\r\n",
+            b"no HTTP\r\n\r\n",
+        ):
+            answer = await here.ask(request)
+            assert answer.startswith(b"HTTP/1.")
+            assert b"aiohttp" not in answer
+            assert b"Python" not in answer
+
+
+async def test_a_client_that_hangs_up_within_a_body_is_one_line_of_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as here:
+        for _ in range(3):
+            reader, writer = await here.connect()
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\nhello")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 100 ")  # the handler waits for the rest
+            writer.close()
+            await until_open(here, lambda number: number == 0)
+    assert [(record.levelname, record.exc_info) for record in caplog.records] == [("WARNING", None)]
