@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 __all__ = ["ACCOUNT", "KINDS", "Changed", "Folder", "Kept", "KubernetesObject", "Place", "PlaceError"]
 
-ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+ACCOUNT: Final = Path(os.environ.get("SERVICE_ACCOUNT", "/var/run/secrets/kubernetes.io/serviceaccount"))
 KINDS: Final = {"secret": "secrets", "configmap": "configmaps"}  # as in commands: as in the API's paths
 _ANSWER_S: Final = 10.0
 _MOST_BYTES: Final = 4 << 20  # of an answer: an object has at most 1 MiB

@@ -29,12 +29,13 @@ RESOURCES = {
            "pods": "Pod", "namespaces": "Namespace"},
     "apps/v1": {"daemonsets": "DaemonSet", "statefulsets": "StatefulSet", "replicasets": "ReplicaSet",
                 "deployments": "Deployment"},
-    "batch/v1": {"jobs": "Job"},
+    "batch/v1": {"jobs": "Job", "cronjobs": "CronJob"},
     "rbac.authorization.k8s.io/v1": {"roles": "Role", "rolebindings": "RoleBinding", "clusterroles": "ClusterRole",
                                      "clusterrolebindings": "ClusterRoleBinding"},
     "networking.k8s.io/v1": {"networkpolicies": "NetworkPolicy"},
 }  # fmt: skip
 CLUSTER_WIDE = {"namespaces", "clusterroles", "clusterrolebindings"}
+ROOT = Path(__file__).parents[2]
 Key = tuple[str, str, str]  # resource, namespace, name
 
 
@@ -162,11 +163,15 @@ class Cluster:
             **os.environ, "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(self.port),
             "SERVICE_ACCOUNT": str(self._folder),
         }  # fmt: skip
-        line = [sys.executable, *container["command"][1:], *container["args"]]
+        program, *command = container["command"]
+        python = [sys.executable, "-m", "cli"] if program == "forklore" else [sys.executable]
+        line = [*python, *command, *container["args"]]
         with self._changed:
             if self._closed:
                 return
-            process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            process = subprocess.Popen(
+                line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+            )
             self._processes.append(process)
         text, _ = process.communicate()
         self.jobs.append((process.returncode, text))
@@ -344,7 +349,19 @@ def _handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
             self._write()
 
         def do_PATCH(self) -> None:
-            self._write()
+            """helm's server-side apply names what helm owns, the Jobs' merge patches what they change. What neither names
+            stays. One level of both is enough here."""
+            place, body = self._place(), self._body()
+            there = cluster.objects.get(place[2]) if place else None
+            if place is None:
+                self._absent()
+            elif there is None:
+                self._say(201, cluster.put(place[2], body))
+            elif "merge-patch" in self.headers["Content-Type"]:
+                data = {**there.get("data", {}), **body.get("data", {})}
+                self._say(200, cluster.put(place[2], {**there, "data": data}))
+            else:
+                self._say(200, cluster.put(place[2], {**there, **body}))
 
         def do_DELETE(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))  # how to delete; nothing here has dependents

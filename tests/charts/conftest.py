@@ -59,7 +59,7 @@ class Render:
 
     def settings(self, part: str = "agent") -> dict[str, Any]:
         """The YAML file that is mounted into the part's pod."""
-        (found,) = [one for one in self.objects() if one["kind"] == "ConfigMap" and f"{part}.yaml" in one["data"]]
+        (found,) = [one for one in self.objects() if one["kind"] == "ConfigMap" and f"{part}.yaml" in one.get("data", {})]
         settings: dict[str, Any] = yaml.safe_load(found["data"][f"{part}.yaml"])
         return settings
 
@@ -71,6 +71,9 @@ def _pods(objects: list[dict[str, Any]]) -> Iterator[Pod]:
             yield Pod(kind, name, one["metadata"], one["spec"])
         elif "template" in one.get("spec", {}):
             yield Pod(kind, name, one["spec"]["template"]["metadata"], one["spec"]["template"]["spec"])
+        elif kind == "CronJob":
+            template = one["spec"]["jobTemplate"]["spec"]["template"]
+            yield Pod(kind, name, template["metadata"], template["spec"])
 
 
 class Chart:
@@ -114,6 +117,7 @@ class Chart:
     def _template(self, case: str | None, values: dict[str, Any] | None, kubernetes: str) -> tuple[int, str, str]:
         return self.run(
             "template", "forklore", str(self.folder), "--namespace", NAMESPACE, "--kube-version", kubernetes,
+            *(["--api-versions", "cert-manager.io/v1"] if case == "cert-manager" else []),
             case=case, values=values,
         )  # fmt: skip
 

@@ -12,6 +12,7 @@ import yaml
 
 from agent.settings import load
 from collector.settings import load as load_collector
+from tests.certificates import Authority
 from wire import VERSION
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ def _node(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_agent_takes_its_settings(chart: Chart, case: str, tmp_path: Path) -> None:
     file = tmp_path / "agent.yaml"
-    file.write_text(yaml.safe_dump(chart.render(case).settings()))
+    rendered = chart.render(case).settings()
+    certificate, key = Authority().server_files(tmp_path)
+    here = {"status_cert_file": str(certificate), "status_key_file": str(key)} if "status_cert_file" in rendered else {}
+    file.write_text(yaml.safe_dump(rendered | here))
     settings = load(file)
     assert settings.node == "node7"
     assert settings.capture.keep is (settings.capture.pin is not None)
@@ -44,6 +48,9 @@ def test_the_collector_takes_its_settings(chart: Chart, case: str, tmp_path: Pat
     file, token = tmp_path / "collector.yaml", tmp_path / "token"
     token.write_text("t")
     mounted = {key: str(token) for key in settings if key in ("token_file", "read_token_file", "ingest_token_file")}
+    if "cert_file" in settings:
+        certificate, key = Authority().server_files(tmp_path)
+        mounted |= {"cert_file": str(certificate), "key_file": str(key)}
     file.write_text(yaml.safe_dump(settings | mounted))
     loaded = load_collector(file)
     assert loaded.listen == "0.0.0.0:9910"
@@ -164,7 +171,7 @@ def test_the_chart_s_collector_is_a_sink_of_every_agent(chart: Chart) -> None:
     render = chart.render("collector")
     (sink,) = render.settings()["sinks"]
     service = render.get("Service", "forklore-collector")
-    assert sink["url"] == f"http://forklore-collector.forklore.svc:{service['spec']['ports'][0]['port']}/v1/events"
+    assert sink["url"] == f"https://forklore-collector.forklore.svc:{service['spec']['ports'][0]['port']}/v1/events"
     assert render.get("Secret", "forklore-collector-token")["stringData"]["token"] == "not-a-secret"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,32 @@ def test_an_upgrade_cleans_nothing_and_makes_no_secret(helm: Helm) -> None:
     assert not any("uninstall" in name for _, _, name in helm.cluster.log)
     assert not [name for kind, _, name in helm.cluster.objects if kind == "secrets" and "token" in name]
     assert "cluster: other" in helm.cluster.objects["configmaps", "forklore", "forklore-agent"]["data"]["agent.yaml"]
+
+
+def test_an_upgrade_keeps_the_certificates_that_were_made(helm: Helm) -> None:
+    values = {"collector": {"enabled": True}}
+    _installed(helm, values)
+    cluster = helm.cluster
+    wait_until(lambda: cluster.jobs)
+    assert [code for code, _ in cluster.jobs] == [0], cluster.jobs
+    secret, ca = ("secrets", "forklore", "forklore-certificates"), ("configmaps", "forklore", "forklore-ca")
+    made = {key: cluster.objects[key]["data"] for key in (secret, ca)}
+    assert made[secret].keys() == {"ca.crt", "ca.key", "collector.crt", "collector.key"}
+    assert base64.b64decode(made[secret]["ca.crt"]).decode() == made[ca]["ca.crt"]
+    code, text = helm("upgrade", {**values, "cluster": "other", "certificates": {"schedule": "5 5 * * *"}})
+    assert code == 0, text
+    code, text = helm("upgrade", {**values, "nameOverride": "forklore", "certificates": {"days": 80}})
+    assert code == 0, text
+    wait_until(lambda: len(cluster.jobs) == 2)
+    assert "nothing to do" in cluster.jobs[1][1]
+    assert {key: cluster.objects[key]["data"] for key in (secret, ca)} == made
+
+
+def wait_until(holds: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_the_notes_have_the_next_command(helm: Helm) -> None:

@@ -29,6 +29,13 @@ ENDPOINT = {
     "properties": {
         "port": {"type": "string"},
         "path": {"type": "string"},
+        "scheme": {"const": "https"},
+        "tlsConfig": {
+            "type": "object",
+            "required": ["serverName"],
+            "additionalProperties": False,
+            "properties": {"serverName": {"type": "string"}, "ca": {"type": "object"}},
+        },
         "interval": {"type": "string", "pattern": "^[0-9]+(s|m)$"},
         "honorLabels": {"type": "boolean"},
         "relabelings": {
@@ -86,6 +93,31 @@ SHAPES = {
             },
         }
     ),
+    ("cert-manager.io/v1", "Issuer"): {
+        "type": "object",
+        "required": ["spec"],
+        "properties": {"spec": {"type": "object", "additionalProperties": False, "properties": {"selfSigned": {}, "ca": {}}}},
+    },
+    ("cert-manager.io/v1", "Certificate"): {
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "spec": {
+                "type": "object",
+                "required": ["secretName", "issuerRef", "duration", "privateKey"],
+                "additionalProperties": False,
+                "properties": {
+                    **{key: {"type": "string"} for key in ("secretName", "commonName")},
+                    "duration": {"type": "string", "pattern": "^[0-9]+h$"},
+                    "isCA": {"type": "boolean"},
+                    **{key: {"type": "array", "items": {"type": "string"}} for key in ("dnsNames", "ipAddresses")},
+                    "usages": {"type": "array", "items": {"enum": ["digital signature", "server auth"]}},
+                    "privateKey": {"type": "object"},
+                    "issuerRef": {"type": "object", "required": ["name"]},
+                },
+            }
+        },
+    },
     ("security.openshift.io/v1", "SecurityContextConstraints"): {
         "type": "object",
         "required": ["allowPrivilegedContainer", "allowHostDirVolumePlugin", "users", "volumes", "runAsUser", "seLinuxContext"],
@@ -210,6 +242,8 @@ def test_every_reference_names_an_object(chart: Chart, case: str) -> None:
             name = volume.get("secret", {}).get("secretName", "")
             if name.startswith("forklore-") and name not in (
                 "forklore-agents",
+                "forklore-agent-tls",
+                "forklore-collector-tls",
                 "forklore-token",
                 "forklore-status",
             ):  # those are the operator's

@@ -77,19 +77,19 @@ TAKEN = METRICS.replace('"collector"} 0.0', '"collector"} 7.0')
 )
 def test_helm_test_reports_the_state_of_the_agents(answers: dict[str, tuple[int, str]], code: int, words: str) -> None:
     with _answering(answers) as agents:
-        done, printed = _ask(agents)
+        done, printed = _ask(f"http://{agents}")
     assert words in printed
     assert done == code
 
 
 def test_helm_test_fails_without_an_agent_or_a_collector() -> None:
-    done, printed = _ask("127.0.0.1:1")
+    done, printed = _ask("http://127.0.0.1:1")
     assert done == 1 and "not ready" in printed
-    done, printed = _ask("no-such-name.invalid:9911")
+    done, printed = _ask("http://no-such-name.invalid:9911")
     assert done == 1 and "no agent has an address" in printed
     answers = {"/readyz": (200, "ok"), "/metrics": (200, TAKEN), "/away": (503, "the store does not answer")}
     with _answering(answers) as agents:
-        done, printed = _ask(agents, f"http://{agents}/away")
+        done, printed = _ask(f"http://{agents}", f"http://{agents}/away")
     assert done == 1 and "collector: not ready: the store does not answer" in printed
 
 

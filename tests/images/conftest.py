@@ -78,7 +78,7 @@ class Installation:
 
     def render(self, case: str, **values: Any) -> Render:
         own: dict[str, Any] = {
-            "collector": {"enabled": True, "token": {"value": self._token}},
+            "collector": {"enabled": True, "token": {"value": self._token}, "tls": {"enabled": False}},  # tests/charts has TLS
             "agent": {"pin": str(self.pins), "stateDir": str(self.state)},
         }
         for key, value in values.items():

@@ -6,6 +6,8 @@
     "cluster" "set `cluster`"
     "state_dir" "it is a mount, too: set `agent.stateDir`"
     "status" "it is a port and three probes, too: set `agent.status.address` and `agent.status.port`"
+    "status_cert_file" "it is a mount, too: set `agent.status.tls`"
+    "status_key_file" "it is a mount, too: set `agent.status.tls`"
     "status_token_file" "it is a mount, too: set `agent.status.token`"
     "sinks" "set `sinks`, beside `agent`" -}}
 {{- range $key, $words := $instead -}}
@@ -22,6 +24,9 @@
 {{- end -}}
 {{- $owned := dict
     "listen" "set `collector.service.port`"
+    "cert_file" "it is a mount, too: set `collector.tls`"
+    "key_file" "it is a mount, too: set `collector.tls`"
+    "tls" "it is in the agents' settings, too: set `collector.tls.enabled`"
     "audience" "it is in the agents' pods, too: set `collector.agents.audience`"
     "token_file" "it is a mount, too: set `collector.token`"
     "generated_read_token_file" "it is in the collector's volume; `collector.readToken` replaces it" -}}
@@ -97,6 +102,23 @@
 {{- end -}}
 {{- if and (gt (int .Values.collector.replicas) 1) (not .Values.collector.readToken.existingSecret) (not (include "forklore.collector.hasToken" .)) -}}
 {{- fail "collector.replicas: each would make a token for viewers of its own: set `collector.readToken.existingSecret`" -}}
+{{- end -}}
+{{- with .Values.collector.tls -}}
+{{- if and .caSecret (not .existingSecret) -}}
+{{- fail "collector.tls.caSecret belongs to collector.tls.existingSecret: set that, too" -}}
+{{- end -}}
+{{- if and .publicCA (not .existingSecret) (not (and $.Values.certificates.certManager.enabled $.Values.certificates.certManager.issuerRef)) -}}
+{{- fail "collector.tls.publicCA: a public CA does not sign what the chart makes: set `collector.tls.existingSecret`, or cert-manager's `certificates.certManager.issuerRef`" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.certificates.certManager.enabled (not (.Capabilities.APIVersions.Has "cert-manager.io/v1")) -}}
+{{- fail "certificates.certManager.enabled: this cluster has no cert-manager. Where helm does not ask the cluster, add `--api-versions cert-manager.io/v1`" -}}
+{{- end -}}
+{{- if and .Values.certificates.certManager.issuerRef (not .Values.certificates.certManager.enabled) -}}
+{{- fail "certificates.certManager.issuerRef is used with certificates.certManager.enabled only: set that, too" -}}
+{{- end -}}
+{{- if le (int .Values.certificates.caDays) (int .Values.certificates.days) -}}
+{{- fail "certificates.caDays must be more than certificates.days, because a certificate ends with its CA" -}}
 {{- end -}}
 {{- if and .Values.priorityClass.value (ne .Values.agent.priorityClassName "system-node-critical") -}}
 {{- fail "priorityClass.value makes a class for the agent, and agent.priorityClassName names another: set one of them" -}}

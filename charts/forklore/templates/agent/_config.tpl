@@ -11,10 +11,18 @@
 {{- if or .Values.agent.status.token.value .Values.agent.status.token.existingSecret -}}
 {{- $_ := set $settings "status_token_file" "/run/forklore/secrets/status/token" -}}
 {{- end -}}
+{{- if .Values.agent.status.tls.enabled -}}
+{{- $_ := set $settings "status_cert_file" "/run/forklore/secrets/status-tls/tls.crt" -}}
+{{- $_ := set $settings "status_key_file" "/run/forklore/secrets/status-tls/tls.key" -}}
+{{- end -}}
 {{- $sinks := list -}}
 {{- if .Values.collector.enabled -}}
-{{- $url := printf "http://%s-collector.%s.svc:%d/v1/events" (include "forklore.fullname" .) .Release.Namespace (int .Values.collector.service.port) -}}
-{{- $sinks = append $sinks (dict "name" "collector" "url" $url "token_file" "/run/forklore/secrets/collector/token") -}}
+{{- $url := printf "%s://%s-collector.%s.svc:%d/v1/events" (include "forklore.collector.scheme" .) (include "forklore.fullname" .) .Release.Namespace (int .Values.collector.service.port) -}}
+{{- $sink := dict "name" "collector" "url" $url "token_file" "/run/forklore/secrets/collector/token" -}}
+{{- if include "forklore.collector.hasCA" . -}}
+{{- $_ := set $sink "ca_file" "/run/forklore/secrets/collector-ca/ca.crt" -}}
+{{- end -}}
+{{- $sinks = append $sinks $sink -}}
 {{- end -}}
 {{- range .Values.sinks -}}
 {{- $sink := omit . "secret" -}}

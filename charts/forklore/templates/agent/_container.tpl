@@ -13,13 +13,13 @@ env:
 ports:
   - {name: status, containerPort: {{ int .Values.agent.status.port }}, protocol: TCP}
 startupProbe:
-  httpGet: {path: /healthz, port: status}
+  httpGet: {path: /healthz, port: status, scheme: {{ include "forklore.agent.scheme" . | upper }}}
   {{- toYaml .Values.agent.probes.startup | nindent 2 }}
 livenessProbe:
-  httpGet: {path: /healthz, port: status}
+  httpGet: {path: /healthz, port: status, scheme: {{ include "forklore.agent.scheme" . | upper }}}
   {{- toYaml .Values.agent.probes.liveness | nindent 2 }}
 readinessProbe:
-  httpGet: {path: /readyz, port: status}
+  httpGet: {path: /readyz, port: status, scheme: {{ include "forklore.agent.scheme" . | upper }}}
   {{- toYaml .Values.agent.probes.readiness | nindent 2 }}
 resources:
   {{- toYaml .Values.agent.resources | nindent 2 }}

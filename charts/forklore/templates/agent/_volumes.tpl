@@ -28,6 +28,12 @@
 - {name: collector-token, mountPath: /run/forklore/secrets/collector, readOnly: true}
 {{- end }}
 {{- end }}
+{{- if include "forklore.collector.hasCA" . }}
+- {name: collector-ca, mountPath: /run/forklore/secrets/collector-ca, readOnly: true}
+{{- end }}
+{{- if .Values.agent.status.tls.enabled }}
+- {name: status-tls, mountPath: /run/forklore/secrets/status-tls, readOnly: true}
+{{- end }}
 {{- if or .Values.agent.status.token.value .Values.agent.status.token.existingSecret }}
 - {name: status-token, mountPath: /run/forklore/secrets/status, readOnly: true}
 {{- end }}
@@ -75,6 +81,16 @@
     sources:
       - serviceAccountToken: {audience: {{ .Values.collector.agents.audience | quote }}, path: token, expirationSeconds: 3600}
 {{- end }}
+{{- end }}
+{{- if include "forklore.collector.hasCA" . }}
+- name: collector-ca
+  {{- include "forklore.collector.ca" . | nindent 2 }}
+{{- end }}
+{{- if .Values.agent.status.tls.enabled }}
+- name: status-tls
+  secret:
+    {{- include "forklore.agent.certificate" . | nindent 4 }}
+    defaultMode: 0400
 {{- end }}
 {{- if or .Values.agent.status.token.value .Values.agent.status.token.existingSecret }}
 - name: status-token

@@ -2,7 +2,12 @@
 {{- define "forklore.collector.config" -}}
 {{- $settings := deepCopy .Values.collector.settings -}}
 {{- $_ := set $settings "listen" "0.0.0.0:9910" -}}
+{{- if .Values.collector.tls.enabled -}}
+{{- $_ := set $settings "cert_file" "/run/forklore/tls/tls.crt" -}}
+{{- $_ := set $settings "key_file" "/run/forklore/tls/tls.key" -}}
+{{- else -}}
 {{- $_ := set $settings "tls" false -}}
+{{- end -}}
 {{- if include "forklore.collector.hasToken" . -}}
 {{- $_ := set $settings "token_file" "/run/forklore/secrets/collector/token" -}}
 {{- end -}}

@@ -18,16 +18,16 @@ env:
 ports:
   - {name: http, containerPort: 9910, protocol: TCP}
 startupProbe: # two minutes: a store that was killed is repaired when it is opened
-  httpGet: {path: /healthz, port: http}
+  httpGet: {path: /healthz, port: http, scheme: {{ include "forklore.collector.scheme" . | upper }}}
   periodSeconds: 2
   failureThreshold: 60
 livenessProbe:
-  httpGet: {path: /healthz, port: http}
+  httpGet: {path: /healthz, port: http, scheme: {{ include "forklore.collector.scheme" . | upper }}}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6
 readinessProbe: # writes to the store
-  httpGet: {path: /readyz, port: http}
+  httpGet: {path: /readyz, port: http, scheme: {{ include "forklore.collector.scheme" . | upper }}}
   periodSeconds: 10
   timeoutSeconds: 5
 resources:
@@ -37,6 +37,9 @@ securityContext:
 volumeMounts:
   - {name: config, mountPath: /etc/forklore, readOnly: true}
   {{- include "forklore.collector.accessMounts" . | trim | nindent 2 }}
+  {{- if .Values.collector.tls.enabled }}
+  - {name: certificate, mountPath: /run/forklore/tls, readOnly: true}
+  {{- end }}
   - {name: data, mountPath: /var/lib/forklore}
   # Temporary files of the store's sorts.
   - {name: tmp, mountPath: /tmp}

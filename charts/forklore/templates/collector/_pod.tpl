@@ -57,6 +57,13 @@ spec:
     - name: config
       configMap: {name: {{ include "forklore.fullname" . }}-collector}
     {{- include "forklore.collector.accessVolumes" . | trim | nindent 4 }}
+    {{- if .Values.collector.tls.enabled }}
+    # The pod starts when its certificate is there.
+    - name: certificate
+      secret:
+        {{- include "forklore.collector.certificate" . | nindent 8 }}
+        defaultMode: 0440
+    {{- end }}
     - {name: tmp, emptyDir: {sizeLimit: 1Gi}}
     {{- with .Values.collector.persistence }}
     {{- if not .enabled }}
