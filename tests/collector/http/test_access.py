@@ -343,10 +343,10 @@ async def test_the_sender_s_credential_reaches_the_store_with_its_batch(running,
     assert first == third != second
     assert (first.cluster, first.node) == (None, None)
     assert "both-token" not in first.name
-    (files / "both").write_text("of-node1 cluster=prod node=node1\n")
+    (files / "both").write_text("of-node1 cluster=demo node=node1\n")
     async with running(token_file=files / "both") as client:
         await client.post(make.fork(1), **bearer("of-node1"))
-    assert (reached[-1].cluster, reached[-1].node) == ("prod", "node1")
+    assert (reached[-1].cluster, reached[-1].node) == ("demo", "node1")
 
 
 async def test_a_flood_of_refused_tokens_is_one_line_of_log_without_them(running, files, caplog):
