@@ -48,6 +48,7 @@ class ParentContext:
     """What all the forks of one task share: decoded once, encoded once per schema. Compared by identity.
 
     `leader` is None for a process, which is its own. `clone`: flag names. `namespaces`: pid, mnt, net, user, uts, ipc, cgroup.
+    `fragments`: of agent.sinks.encoders.fragments, which end with it.
     """
 
     parent: Task
@@ -59,6 +60,7 @@ class ParentContext:
     uid: int | None
     gid: int | None
     namespaces: tuple[int | None, ...]
+    fragments: dict[object, Any] = field(default_factory=dict, init=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Attribution:
     Attribution.
 
     `pod_uid` is the API's when `pod` is known, else the one in the cgroup's path. `by`: the method, as on the wire.
+    `fragments`: as in ParentContext.
     """
 
     cgroup: int
@@ -106,6 +109,7 @@ class Attribution:
     pod_uid: str | None = None
     pod: Pod | None = None
     container: Container | None = None
+    fragments: dict[object, Any] = field(default_factory=dict, init=False, repr=False)
 
 
 class Fork(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from agent.attribution.enricher import Enricher, WaitingFork
 from agent.attribution.tracked_cgroups import TrackedCgroups
+from agent.attribution.uniqueness import UniquenessBudget
 from agent.interfaces import CgroupEventConsumer, CgroupTracker, StateReader, StateWriter
 from agent.kernel.programs import LoadedPrograms, Snapshot
 from agent.kernel.records import FORK_SLOT
@@ -42,7 +43,8 @@ class RingPositions(NamedTuple):
 class ProgramInstance:
     """What the agent adds to LoadedPrograms, which are its kernel side: forks that wait, summaries, storms, positions.
 
-    `cgroups`: applies cgroup events, and tracks cgroups by `tracker`. `start`: of the first interval, RFC 3339.
+    `cgroups`: applies cgroup events, and tracks cgroups by `tracker`. `start`: of the first interval, RFC 3339. `budget`: what
+    each container may bring that is new.
 
     `received`: forks that were drained from the ring and are emitted, or wait for their pods.
     """
@@ -56,6 +58,7 @@ class ProgramInstance:
         cgroups: CgroupEventConsumer,
         tracker: CgroupTracker,
         start: str,
+        budget: UniquenessBudget,
     ) -> None:
         self.programs = programs
         self.stream = programs.stream
@@ -64,6 +67,7 @@ class ProgramInstance:
         self.storms = storms
         self._cgroups = cgroups
         self._tracker = tracker
+        self._budget = budget
         self.received = 0
         self.interval_start = start
         self._drained = b""  # records of the last turn, which the next one attributes
@@ -109,6 +113,10 @@ class ProgramInstance:
         ready = self.enricher.enrich(self._drained, now) + self.enricher.resolve_waiting(now)
         self.received += len(self._drained) // FORK_SLOT
         self._drained = drained
+        # By the time of the forks: what has gathered in the ring without an agent did not come at once.
+        for container in self._budget.spend(self.enricher.new, self.enricher.newest):
+            self.programs.suppress(container, now)
+        self.enricher.new.clear()
         return ready
 
     def read_cgroup_events(self) -> None:
@@ -176,11 +184,13 @@ class ProgramInstance:
         """About once a second. `now`: boot clock ns; `wall`: the same as RFC 3339."""
         counters = {**self.summaries.retired, **snapshot.counters}
         pods = {pod: [*tracked_cgroups.counters_of(pod, counters)] for pod in tracked_cgroups.pods()}
-        return self.storms.check(now, wall, self.programs.storms(), pods)
+        containers = {cgroup: [one] for cgroup, one in counters.items()}
+        return self.storms.check(now, wall, self.programs.storms(), {**containers, **pods})
 
     def forget_cgroup(self, cgroup: int) -> None:
         """The cgroup was removed so long ago that its name is forgotten."""
         self.summaries.forget(cgroup)
+        self.enricher.forget(cgroup)
         self.storms.forget(cgroup)
         self.programs.untrack(cgroup)  # its counters went when they had been reported, or are not reported yet
 

@@ -16,6 +16,7 @@
 
 #define SECOND 1000000000ull
 #define STORM_HOLD (5 * SECOND)	/* a storm ends when its pod was below the limit for this long */
+#define BUDGET_HOLD (10 * SECOND)	/* a container that was above its budget is only counted for this long */
 
 #define COUNT(number) __sync_fetch_and_add(&(number), 1)
 
@@ -61,6 +62,13 @@ static __always_inline bool is_suppressed(u64 pod, u64 limit, u64 now)
 		return 1;
 	}
 	return storm->over && (s64)(now - storm->over) <= (s64)STORM_HOLD;
+}
+
+static __always_inline bool is_over_budget(u64 counted_in, u64 now)
+{
+	struct over_budget *budget = over_budget.lookup(&counted_in);
+
+	return budget && (s64)(now - budget->over) <= (s64)BUDGET_HOLD;
 }
 
 static __always_inline struct config *enabled_config(void)
@@ -137,6 +145,11 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 
 	if (thread && !cfg->threads) {
 		COUNT(counters->filtered);
+		return 0;
+	}
+
+	if (is_over_budget(counted_in, time)) {
+		COUNT(counters->suppressed);
 		return 0;
 	}
 

@@ -17,3 +17,4 @@ BPF_PERCPU_ARRAY(cpu_counters, struct cpu_counters, 1);
 BPF_TABLE("lru_hash", u32, struct new_task, new_tasks, 16384);
 BPF_TABLE("hash", u64, struct cgroup_attribution, cgroup_attributions, MAX_CGROUPS);
 BPF_TABLE("hash", u64, struct storm, storms, MAX_PODS);
+BPF_TABLE("hash", u64, struct over_budget, over_budget, MAX_CGROUPS);

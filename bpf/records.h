@@ -38,13 +38,19 @@ struct storm {
 	u64 since;		/* boottime, ns: start of the storm that `over` belongs to */
 };
 
+/* Written by user space: a container whose forks cost the agent too much, by the cgroup that counts them. */
+struct over_budget {
+	u64 over;		/* boottime, ns, when it was last above its budget */
+	u64 since;		/* boottime, ns: since when */
+};
+
 /* Exact and monotonic; counted before a fork can be dropped. processes + threads = emitted + filtered + suppressed + lost. */
 struct cgroup_counters {
 	u64 processes;
 	u64 threads;
 	u64 emitted;		/* written to the ring */
 	u64 filtered;		/* threads, unless config.threads is 1 */
-	u64 suppressed;		/* above the storm limit */
+	u64 suppressed;		/* above the storm limit, or of a container above its budget */
 	u64 lost;		/* the ring was full */
 	u64 entered;		/* processes attached to the cgroup after their fork (named as on the wire) */
 };
@@ -107,4 +113,5 @@ struct cgroup_event {
 _Static_assert(sizeof(struct fork_record) == 248, "FORK_SLOT is 256");
 _Static_assert(sizeof(struct cgroup_event) == 1016, "CGROUP_EVENT_SLOT is 1024");
 _Static_assert(sizeof(struct cgroup_counters) == 56 && sizeof(struct cpu_counters) == 48, "seven and six counters");
-_Static_assert(sizeof(struct config) == 32 && sizeof(struct cgroup_attribution) == 24 && sizeof(struct storm) == 32, "map values");
+_Static_assert(sizeof(struct config) == 32 && sizeof(struct cgroup_attribution) == 24 && sizeof(struct storm) == 32 &&
+	       sizeof(struct over_budget) == 16, "map values");

@@ -223,17 +223,20 @@ class NodeSummary(TypedDict):
 
 
 class ForkStorm(TypedDict):
-    """A pod forked above the limit, so from `interval.start` on its forks were only counted: `suppressed`.
+    """A pod or a container was above a limit, so from `interval.start` on its forks were only counted: `suppressed`.
 
-    `phase` start: sent once, when it is noticed; `interval.end` is that moment. stop: it was below the limit for `hold_s`; then
-    `counts` are the whole storm's, exact, from the cgroup counters of all the pod's containers. `limit`: forks a second.
-    `storm`: the same number in start and stop. `cgroup` is the pod's own directory, `container` null.
+    `reason`: limit, a pod forked more than `limit` times a second (`capture.storm_limit`); uniqueness, a container brought more
+    than `limit` new parent tasks and cgroups a second (`capture.uniqueness_limit`). 0.1 sent no reason: it was limit. `phase`
+    start: sent once, when it is noticed; `interval.end` is that moment. stop: it was below the limit for `hold_s`; then
+    `counts` are the whole storm's, exact, from the cgroup counters of the container or of all the pod's containers. `storm`:
+    the same number in start and stop. `cgroup`: the pod's own directory, and then `container` is null, or the container's.
     """
 
     event: str
     id: str
     timestamp: str
     phase: Literal["start", "stop"]
+    reason: Literal["limit", "uniqueness"]
     storm: int
     limit: int
     hold_s: int

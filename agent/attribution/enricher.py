@@ -5,18 +5,20 @@ A fork whose pod or container is not known yet waits here, bounded in time and n
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from agent.attribution.fork_decoder import CGROUP, PARENT_CGROUP, START, TID, ForkDecoder
+from agent.attribution.fork_decoder import CGROUP, COUNTED_IN, PARENT_CGROUP, START, TID, TIME, ForkDecoder
+from agent.attribution.shared_cache import SharedCache
 from agent.interfaces import AttachedTaskSource, AttributionSource
 from agent.model import Attribution, Fork
 
 __all__ = ["Enricher", "WaitingFork"]
 
 _ATTACHED: Final = 128  # attributions kept with `by: attach`; each keeps its pod in memory, even one that was deleted
+_NESTED: Final = 4096  # cgroups below those that count their forks
 
 
 class WaitingFork(NamedTuple):
@@ -36,7 +38,9 @@ class WaitingFork(NamedTuple):
 class Enricher:
     """`wait_ns`: how long a fork may wait. `most`: how many may wait at once.
 
-    `changed`: by key, the forks that began to wait or (None) left since the caller last cleared it.
+    `changed`: by key, the forks that began to wait or (None) left since the caller last cleared it. `new`: what costs more than
+    a fork of a known task, by the container that brought it, since the caller last cleared it: parent contexts, forks that
+    wait, cgroups below the container's. `newest`: when the last fork was made, ns of the boot clock.
     """
 
     def __init__(
@@ -53,10 +57,13 @@ class Enricher:
         self._attached_tasks = attached_tasks
         self._wait_ns = wait_ns
         self._most = most
-        self._attached: dict[Attribution, Attribution] = {}
+        self._attached: SharedCache[Attribution, Attribution] = SharedCache(_by_attach, _ATTACHED)
         self._waiting: dict[int, deque[WaitingFork]] = {}
         self._last_key = 0
+        self.new: Counter[int] = decoder.parent_contexts.made
+        self._nested: SharedCache[int, int] = SharedCache(int, _NESTED, self.new)
         self.waiting = 0
+        self.newest = 0
         self.changed: dict[int, WaitingFork | None] = {}
 
     def enrich(self, raw: bytes, now: int) -> list[Fork]:
@@ -68,7 +75,9 @@ class Enricher:
         waiting, decode, slot = self._waiting, self._decoder.fork, self._decoder.layout.slot
         find, resolve_now, cgroup_of = self._attributions.find, self._attributions.resolve_now, self._attached_tasks.cgroup_of
         for index, record in enumerate(self._decoder.layout.unpack_forks(raw)):
-            cgroup, moved = record[CGROUP], None
+            cgroup, counted_in, moved = record[CGROUP], record[COUNTED_IN], None
+            if cgroup != counted_in:
+                self._nested.get(counted_in, cgroup)  # a new one is a new attribution, which each sink encodes
             attribution = None if cgroup in waiting else find(cgroup)
             if (
                 attribution is not None
@@ -78,18 +87,22 @@ class Enricher:
                 cgroup, attribution = moved, None if moved in waiting else find(moved)
             if attribution is None:
                 self._last_key += 1
+                self.new[counted_in] += 1
                 self.add_waiting(
                     WaitingFork(self._last_key, now, cgroup, moved is not None, raw[index * slot : (index + 1) * slot])
                 )
                 continue
             if moved is not None:
-                attribution = self._by_attach(attribution)
+                attribution = self._attached.get(attribution.cgroup, attribution)
             parent = record[PARENT_CGROUP]
             # A parent's cgroup of 0 could not be read.
             above = None if parent in (attribution.cgroup, 0) else resolve_now(parent)
             ready.append(decode(record, attribution, above, None))
+        if raw:
+            self.newest = record[TIME]
         while self.waiting > self._most:
-            ready += self._release(next(iter(self._waiting)), now, 1)
+            longest = max(self._waiting.values(), key=len)
+            ready += self._release(longest[0].cgroup, now, min(self.waiting - self._most, len(longest)))
         return ready
 
     def resolve_waiting(self, now: int) -> list[Fork]:
@@ -118,6 +131,11 @@ class Enricher:
     def all_waiting(self) -> Iterator[WaitingFork]:
         return (one for line in self._waiting.values() for one in line)
 
+    def forget(self, container: int) -> None:
+        """Its cgroup was removed, and forks no more."""
+        for cache in (self._decoder.parent_contexts, self._nested, self._attached):
+            cache.forget(container)
+
     def _release(self, cgroup: int, now: int, count: int) -> Iterator[Fork]:
         line = self._waiting[cgroup]
         final = self._attributions.resolve_final(cgroup)
@@ -126,20 +144,14 @@ class Enricher:
             self.waiting -= 1
             self.changed[one.key] = None
             (record,) = self._decoder.layout.unpack_forks(one.raw)
-            attribution = self._by_attach(final) if one.attached else final
+            attribution = self._attached.get(final.cgroup, final) if one.attached else final
             parent = record[PARENT_CGROUP]
             above = None if parent in (attribution.cgroup, 0) else self._attributions.resolve_now(parent)
             yield self._decoder.fork(record, attribution, above, (now - one.since) // 1_000_000)
         if not line:
             del self._waiting[cgroup]
 
-    def _by_attach(self, attribution: Attribution) -> Attribution:
-        """The same attribution, made by the task's move and not by its fork."""
-        if attribution.state == "host":
-            return attribution
-        if len(self._attached) >= _ATTACHED:
-            self._attached.clear()
-        found = self._attached.get(attribution)
-        if found is None:
-            found = self._attached[attribution] = replace(attribution, by="attach")
-        return found
+
+def _by_attach(attribution: Attribution) -> Attribution:
+    """The same attribution, made by the task's move and not by its fork."""
+    return attribution if attribution.state == "host" else replace(attribution, by="attach")

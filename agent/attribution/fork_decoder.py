@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from agent.attribution.shared_cache import SharedCache
 from agent.interfaces import WallClock
 from agent.model import Attribution, Fork, ParentContext, Task
 
-__all__ = ["CGROUP", "CLONE_FLAGS", "PARENT_CGROUP", "START", "TID", "ForkDecoder", "RecordLayout", "clone_names", "entity_id"]
+__all__ = [
+    "CGROUP",
+    "CLONE_FLAGS",
+    "COUNTED_IN",
+    "PARENT_CGROUP",
+    "START",
+    "TID",
+    "TIME",
+    "ForkDecoder",
+    "RecordLayout",
+    "clone_names",
+    "entity_id",
+]
 
 # Positions in an unpacked fork record (agent.kernel.records.FORK), for those who need one field and not all.
+TIME: Final = 1
 CGROUP: Final = 2
 PARENT_CGROUP: Final = 3
 TID: Final = 4
 START: Final = 8
+COUNTED_IN: Final = 13
 
 # include/uapi/linux/sched.h; the lowest byte is the exit signal.
 CLONE_FLAGS: Final = {
@@ -48,7 +62,7 @@ CLONE_FLAGS: Final = {
 }
 _U32: Final = 0xFFFFFFFF
 _U64: Final = 0xFFFFFFFFFFFFFFFF
-_PARENT_CONTEXTS: Final = 1024  # decoded parent contexts in each of two generations; each takes 1.6 KB in all
+_PARENT_CONTEXTS: Final = 2048  # decoded; each takes 1.6 KB, and 1 to 3 KB for each sink that has encoded it
 
 
 class RecordLayout(NamedTuple):
@@ -71,28 +85,26 @@ def entity_id(key: int, pid: int, start_boot_ns: int) -> str:
     return f"{value ^ (value >> 31):016x}"
 
 
-@lru_cache(maxsize=256)  # a node uses a handful; a container can make up more
 def clone_names(flags: int) -> tuple[str, ...] | None:
     """None when the flags were not captured."""
     return None if flags == _U64 else tuple(name for bit, name in CLONE_FLAGS.items() if flags & bit)
 
 
 class ForkDecoder:
-    """`boot_key`: 64 bits of the boot id."""
+    """`boot_key`: 64 bits of the boot id. `parent_contexts`: those that were decoded, by their bytes."""
 
     def __init__(self, layout: RecordLayout, boot_key: int, clock: WallClock) -> None:
         self.layout = layout
         self._boot_key = boot_key
         self._wall = clock.wall
-        self._parent_contexts: dict[bytes, ParentContext] = {}
-        self._older_parent_contexts: dict[bytes, ParentContext] = {}
+        self.parent_contexts: SharedCache[bytes, ParentContext] = SharedCache(self._parent_context, _PARENT_CONTEXTS)
 
     def fork(
         self, record: tuple[Any, ...], attribution: Attribution, parent_attribution: Attribution | None, lag_ms: int | None
     ) -> Fork:
         """`record`: as unpacked by the layout."""
         sequence, time, _, _, tid, ns_tid, pid, ns_pid, start, chain, cpu, levels, thread, counted, context = record
-        parent_context = self._parent_contexts.get(context) or self._parent_context_of(context)
+        parent_context = self.parent_contexts.get(counted, context)
         if tid < _U32 and ns_tid < _U32 and pid < _U32 and ns_pid < _U32 and start < _U64:
             entity = parent_context.leader.entity if parent_context.leader else entity_id(self._boot_key, pid, start)
             child = Task(tid, ns_tid, pid, ns_pid, self._wall(start), entity)
@@ -117,17 +129,7 @@ class ForkDecoder:
             counted,
         )
 
-    def _parent_context_of(self, raw: bytes) -> ParentContext:
-        parent_context = self._older_parent_contexts.get(raw)
-        if parent_context is None:
-            parent_context = self._decode_parent_context(raw)
-        # Two generations: what is in use survives, and no entry has to be searched for.
-        if len(self._parent_contexts) >= _PARENT_CONTEXTS:
-            self._parent_contexts, self._older_parent_contexts = {}, self._parent_contexts
-        self._parent_contexts[raw] = parent_context
-        return parent_context
-
-    def _decode_parent_context(self, raw: bytes) -> ParentContext:
+    def _parent_context(self, raw: bytes) -> ParentContext:
         values = self.layout.unpack_parent_context(raw)
         parent_task, process_task, leader_task = values[0:5], values[5:10], values[10:15]
         flags, comm, parent_comm, uid, gid, *namespaces = values[15:]

@@ -32,6 +32,7 @@ MAP_PINS: Final = {
     "cpu_counters": "map-cpus",
     "cgroup_attributions": "map-subjects",
     "storms": "map-storms",
+    "over_budget": "map-budgets",
 }
 BPF_FS: Final = Path("/sys/fs/bpf")  # where systemd mounts it
 _INSTANCE_ID: Final = re.compile(r"[0-9a-f]{16}")

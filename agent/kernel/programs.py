@@ -29,11 +29,12 @@ from agent.kernel.records import (
     CPU_COUNTERS,
     FORK,
     FORK_SLOT,
+    OVER_BUDGET,
     STORM,
     CgroupCounters,
     CpuCounters,
     ForkRecord,
-    PodStorm,
+    StormState,
 )
 from agent.kernel.ring import Ring
 from agent.model import CgroupEvent
@@ -120,6 +121,8 @@ class LoadedPrograms:
             self._cpu_counters = self._map("cpu_counters", 4, CPU_COUNTERS.size * possible_cpus(), 1)
             self._attributions = self._map("cgroup_attributions", 8, CGROUP_ATTRIBUTION.size, MAX_CGROUPS)
             self._storms = self._map("storms", 8, STORM.size, MAX_PODS)
+            # An instance of 0.1 has no such map. It is only drained.
+            self._over_budget = self._map("over_budget", 8, OVER_BUDGET.size, MAX_CGROUPS) if self._has("over_budget") else None
             self.forks = Ring(descriptors[MAP_PINS["forks"]], self.meta.ring_bytes, FORK_SLOT)
             self._events = Ring(descriptors[MAP_PINS["cgroup_events"]], CGROUP_EVENT_BYTES, CGROUP_EVENT_SLOT)
             if not (self.forks.is_valid and self._events.is_valid):
@@ -178,20 +181,35 @@ class LoadedPrograms:
             return False
         return True
 
+    def suppress(self, container: int, now: int) -> None:
+        """Only counts the forks of a container that is above its budget, for 10 s from `now`, ns of the boot clock."""
+        if self._over_budget is not None:
+            self._over_budget.put(_key(container), OVER_BUDGET.pack(now, now))
+
     def untrack(self, cgroup: int) -> None:
         """Removes what `track` has set for a cgroup that was removed. Its counters stay."""
         self._attributions.remove(_key(cgroup))
         self._storms.remove(_key(cgroup))
+        if self._over_budget is not None:
+            self._over_budget.remove(_key(cgroup))
 
     def delete_counters(self, cgroup: int) -> None:
         """Removes all of a cgroup that was removed. Only after its last counts have been journaled."""
         self._counters.remove(_key(cgroup))
         self.untrack(cgroup)
 
-    def storms(self) -> dict[int, PodStorm]:
-        """The pods that were ever above the limit, by the cgroup id of their directory."""
-        values = ((_id(key), STORM.unpack(value)) for key, value in self._storms.items())
-        return {pod: PodStorm(over, since) for pod, (_second, _count, over, since) in values if over}
+    def storms(self) -> dict[int, StormState]:
+        """The pods that were ever above the storm limit, by the cgroup id of their directory, and the containers that were
+        above their budget. What is both, since it is alone in its pod, has the limit that it was last above."""
+        found = {}
+        for key, value in self._over_budget.items() if self._over_budget is not None else ():
+            over, since = OVER_BUDGET.unpack(value)
+            found[_id(key)] = StormState(over, since, "uniqueness")
+        for key, value in self._storms.items():
+            _second, _count, over, since = STORM.unpack(value)
+            if over and (_id(key) not in found or found[_id(key)].over < over):
+                found[_id(key)] = StormState(over, since, "limit")
+        return found
 
     def cpu_counters(self) -> tuple[CpuCounters, ...]:
         return tuple(map(CpuCounters._make, CPU_COUNTERS.iter_unpack(self._cpu_counters.get(_FIRST) or b"")))
@@ -249,6 +267,9 @@ class LoadedPrograms:
 
     def _map(self, name: str, key_size: int, value_size: int, max_entries: int) -> BpfMap:
         return BpfMap(self.descriptors[MAP_PINS[name]], key_size, value_size, max_entries)
+
+    def _has(self, name: str) -> bool:
+        return MAP_PINS[name] in self.descriptors
 
     def _read_config(self) -> _Config:
         return _Config._make(CONFIG.unpack(self._config.get(_FIRST) or bytes(CONFIG.size)))

@@ -6,7 +6,7 @@ records.h asserts the same sizes when it is compiled, and a test compares every 
 from __future__ import annotations
 
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 __all__ = [
     "CGROUP_ATTRIBUTION",
@@ -20,6 +20,7 @@ __all__ = [
     "FORK",
     "FORK_SLOT",
     "NUMBERS",
+    "OVER_BUDGET",
     "PARENT_CONTEXT",
     "STORM",
     "UNKNOWN_32",
@@ -28,7 +29,7 @@ __all__ = [
     "CpuCounters",
     "ForkRecord",
     "ParentContextRecord",
-    "PodStorm",
+    "StormState",
 ]
 
 UNKNOWN_32: Final = 0xFFFFFFFF
@@ -107,6 +108,7 @@ CPU_COUNTERS: Final = Struct("=6Q")
 CONFIG: Final = Struct("=4Q")  # enabled threads storm_limit alive_until
 CGROUP_ATTRIBUTION: Final = Struct("=3Q")  # counted_in pod is_pod
 STORM: Final = Struct("=4Q")  # second count over since
+OVER_BUDGET: Final = Struct("=2Q")  # over since
 
 
 class CgroupCounters(NamedTuple):
@@ -139,8 +141,10 @@ class CpuCounters(NamedTuple):
     orphaned: int
 
 
-class PodStorm(NamedTuple):
-    """When a pod was last above its storm limit, and since when; ns of CLOCK_BOOTTIME."""
+class StormState(NamedTuple):
+    """When a cgroup was last above a limit, and since when; ns of CLOCK_BOOTTIME. `reason`: the limit, as in
+    wire.events.ForkStorm."""
 
     over: int
     since: int
+    reason: Literal["limit", "uniqueness"]

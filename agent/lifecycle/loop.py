@@ -102,6 +102,7 @@ class Loop:
         self._pipeline.emit_events(stream, [parts.reporter.node_summary(instance, snapshot, interval)])
         for cgroup in parts.metadata_cache.cgroups.removed_before(self._clock.boot_ns() - _COUNTER_GRACE_NS):
             if cgroup in snapshot.counters and cgroup not in summaries.retired:
+                instance.enricher.forget(cgroup)
                 summaries.retire(cgroup, snapshot.counters[cgroup])
                 self._pipeline.delete_counters_after_commit(instance, cgroup)
         instance.stage_reported(parts.journal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from agent.attribution.enricher import Enricher
 from agent.attribution.fork_decoder import ForkDecoder, RecordLayout
 from agent.attribution.metadata_cache import MetadataCache
 from agent.attribution.pods.watch import PodWatch
+from agent.attribution.uniqueness import UniquenessBudget
 from agent.interfaces import Clock, EventFields
 from agent.journal import Journal
 from agent.kernel.capture import Capture
@@ -48,22 +50,23 @@ class Options(NamedTuple):
 
 class StreamParts(NamedTuple):
     """Makes what each stream of forks has of its own. `wait_ns`, `most_waiting`: how long and how many forks may wait for
-    their pods."""
+    their pods. `limits`: of storms, by reason."""
 
     cluster: str
     node: str
     wall_time: WallClock
     wait_ns: int
     most_waiting: int
-    storm_limit: int
+    limits: Mapping[str, int]
     metadata_cache: MetadataCache
 
     def instance(self, programs: LoadedPrograms, tracker: LoadedPrograms, start: str) -> ProgramInstance:
         """`tracker`: the programs in charge; `start`: of the first interval, RFC 3339."""
         stream, cache = programs.stream, self.metadata_cache
-        storms = Storms(stream, self.storm_limit, cache.attributions, self._event_fields, programs.meta.loaded_ns)
+        storms = Storms(stream, self.limits, cache.attributions, self._event_fields, programs.meta.loaded_ns)
+        budget = UniquenessBudget(self.limits["uniqueness"])
         enricher, summaries = self.enricher(stream, cache), self.summaries(stream)
-        return ProgramInstance(programs, enricher, summaries, storms, cache, tracker, start)
+        return ProgramInstance(programs, enricher, summaries, storms, cache, tracker, start, budget)
 
     def summaries(self, stream: str) -> Summaries:
         return Summaries(stream, self.metadata_cache.attributions, self._event_fields)

@@ -32,7 +32,7 @@ def ledger_json(agent: AgentSnapshot) -> dict[str, Any]:
         "kernel_workers": captured.kernel_workers,
         "lost": captured.lost_by_reason(),
         "filtered": {"threads": captured.filtered},
-        "storms": current.storms,
+        "storms": sum(current.storms.values()),
         "sinks": {name: {**_sink(sink), **agent.sinks[name]._asdict()} for name, sink in current.sinks.items()},
         "former": [{"stream": one.stream, **heartbeat_json(one)} for one in agent.former],
         "unaccounted": current.unaccounted,

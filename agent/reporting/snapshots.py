@@ -28,15 +28,15 @@ class SinkLedger:
 
 @dataclass(frozen=True)
 class LedgerSnapshot:
-    """`received`: forks drained from the ring; `storms`: pods above their limit; `heads`: by CPU, the number that its next fork
-    gets; `attached`, `proc_stat`: /proc/stat's `processes` just before and after capture began, and the snapshot."""
+    """`received`: forks drained from the ring; `storms`: those that go on, by reason; `heads`: by CPU, the number that its next
+    fork gets; `attached`, `proc_stat`: /proc/stat's `processes` just before and after capture began, and the snapshot."""
 
     stream: str
     boot_id: str
     instance: str
     captured: Captured
     received: int
-    storms: int
+    storms: Mapping[str, int]
     sinks: Mapping[str, SinkLedger]
     heads: Mapping[str, int]
     attached: tuple[int, int]
@@ -95,7 +95,7 @@ def ledger_snapshot(instance: ProgramInstance, kernel: Snapshot, sinks: Sequence
         instance=meta.instance_id,
         captured=captured,
         received=instance.received,
-        storms=len(instance.storms),
+        storms=instance.storms.by_reason(),
         sinks={sink.name: _sink_ledger(instance, captured, sink) for sink in sinks},
         heads={str(cpu): counters.sequence for cpu, counters in enumerate(kernel.cpus)},
         attached=meta.attached,

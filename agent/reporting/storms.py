@@ -1,11 +1,13 @@
-"""Pods above the storm limit -> fork_storm events, start and stop, with exact numbers. Pure: given time, storms and counters.
+"""Pods and containers above a limit -> fork_storm events, start and stop, with exact numbers. Pure: it is given the time.
 
-The kernel decides when a pod forks above its limit and then suppresses its events. The numbers are the difference of two
+The kernel decides when a pod forks above its storm limit and then suppresses its events; the agent decides when a container
+brings too much that is new (agent.attribution.uniqueness). The numbers are the difference of two
 readings of the cgroup counters, so a storm's interval begins with the last check before it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -17,20 +19,25 @@ from wire.events import FORK_STORM
 
 __all__ = ["HOLD_S", "Storms"]
 
-HOLD_S: Final = 5  # STORM_HOLD in bpf/fork.c
-_HOLD_NS: Final = HOLD_S * 10**9
+HOLD_S: Final = {"limit": 5, "uniqueness": 10}  # by reason: STORM_HOLD and BUDGET_HOLD in bpf/fork.c
 
 
 class Storms:
-    """`stream`: of the ids. `loaded`: when its BPF programs were, boot clock ns: a storm that was over by then was reported by
-    the stream before, though the kernel's entry of it was inherited. `begun`: how many storms have begun."""
+    """`stream`: of the ids. `limits`: by reason, in a second. `loaded`: when its BPF programs were, boot clock ns: a storm that
+    was over by then was reported by the stream before, though the kernel's entry of it was inherited. `begun`: how many storms
+    have begun."""
 
     def __init__(
-        self, stream: str, limit: int, attributions: AttributionSource, event_fields: EventFields, loaded: int = 0
+        self,
+        stream: str,
+        limits: Mapping[str, int],
+        attributions: AttributionSource,
+        event_fields: EventFields,
+        loaded: int = 0,
     ) -> None:
         self._stream = stream
         self._loaded = loaded
-        self._limit = limit
+        self._limits = limits
         self._attributions = attributions
         self._event_fields = event_fields
         self._ongoing: dict[int, StormRecord] = {}
@@ -39,23 +46,27 @@ class Storms:
         self.begun = 0
 
     def __len__(self) -> int:
-        """How many pods are in a storm."""
+        """How many storms go on."""
         return len(self._ongoing)
 
+    def by_reason(self) -> Counter[str]:
+        """How many storms go on."""
+        return Counter(storm.reason for storm in self._ongoing.values())
+
     def check(
-        self, now: int, wall: str, storms: Mapping[int, tuple[int, int]], pods: Mapping[int, Sequence[Counters]]
+        self, now: int, wall: str, storms: Mapping[int, tuple[int, int, str]], pods: Mapping[int, Sequence[Counters]]
     ) -> list[Event]:
-        """About once a second. `now`: boot clock ns; `wall`: the same as RFC 3339; `storms`: pod -> when it was last over the
-        limit, and since when; `pods`: pod -> the counters of its cgroups now."""
+        """About once a second. `now`: boot clock ns; `wall`: the same as RFC 3339; `storms`: pod or container -> when
+        it was last over a limit, since when, and which; `pods`: pod or container -> the counters of its cgroups now."""
         events: list[Event] = []
-        for pod, (over, since) in storms.items():
-            counters, ongoing = pods.get(pod, ()), self._ongoing.get(pod)
-            if ongoing and (since != ongoing.since or now - over > _HOLD_NS):
+        for pod, (over, since, reason) in storms.items():
+            counters, ongoing, hold = pods.get(pod, ()), self._ongoing.get(pod), HOLD_S[reason] * 10**9
+            if ongoing and (since != ongoing.since or now - over > hold):
                 events.append(self._stop(pod, ongoing, wall, counters))
                 ongoing = None
-            if not ongoing and self._ended.get(pod) != since and over + _HOLD_NS >= self._loaded:
-                events.append(self._start(pod, since, wall, counters))
-                if now - over > _HOLD_NS:  # it came and went between two checks
+            if not ongoing and self._ended.get(pod) != since and over + hold >= self._loaded:
+                events.append(self._start(pod, since, reason, wall, counters))
+                if now - over > hold:  # it came and went between two checks
                     events.append(self._stop(pod, self._ongoing[pod], wall, counters))
         gone = self._ongoing.keys() - storms.keys()  # a pod's entry goes with its cgroup
         events += [self._stop(pod, self._ongoing[pod], wall, pods.get(pod, ())) for pod in gone]
@@ -72,10 +83,10 @@ class Storms:
     def forget(self, pod: int) -> None:
         self._ended.pop(pod, None)
 
-    def _start(self, pod: int, since: int, wall: str, counters: Iterable[Counters]) -> Event:
+    def _start(self, pod: int, since: int, reason: str, wall: str, counters: Iterable[Counters]) -> Event:
         self.begun += 1
         start, before = self._checked.get(pod, (wall, (0,) * len(COUNTS)))
-        self._ongoing[pod] = storm = StormRecord(self.begun, since, start, before)
+        self._ongoing[pod] = storm = StormRecord(self.begun, since, start, before, reason)
         return self._event(pod, storm, "start", wall, _sum(counters))
 
     def _stop(self, pod: int, storm: StormRecord, wall: str, counters: Iterable[Counters]) -> Event:
@@ -94,8 +105,9 @@ class Storms:
             "timestamp": wall,
             "phase": phase,
             "storm": storm.number,
-            "limit": self._limit,
-            "hold_s": HOLD_S,
+            "reason": storm.reason,
+            "limit": self._limits[storm.reason],
+            "hold_s": HOLD_S[storm.reason],
             "interval": {"start": storm.start, "end": wall},
             "counts": dict(zip(COUNTS, new, strict=True)),
             "totals": dict(zip(COUNTS, total, strict=True)),

@@ -14,7 +14,7 @@ import orjson
 
 from agent.model import Attribution, Event, Fork
 from agent.sinks.encoders.encoder import Encoder, Item
-from agent.sinks.encoders.fragments import ATTRIBUTIONS, FragmentCache
+from agent.sinks.encoders.fragments import FragmentCache
 
 __all__ = ["AllowedKeys", "FieldDropper", "PodRedactor"]
 
@@ -40,7 +40,7 @@ class PodRedactor:
         self._encoder = encoder
         self._labels = labels
         self._annotations = annotations
-        self._attributions: FragmentCache[Attribution, Attribution] = FragmentCache(self._attribution, ATTRIBUTIONS)
+        self._attributions: FragmentCache[Attribution, Attribution] = FragmentCache(self._attribution)
 
     def forks(self, stream: str, forks: Sequence[Fork]) -> Sequence[Item]:
         attributions = self._attributions

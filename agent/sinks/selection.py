@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from agent.model import Attribution, Event
-from agent.sinks.encoders.fragments import ATTRIBUTIONS, FragmentCache
+from agent.sinks.encoders.fragments import FragmentCache
 from wire.events import GAP, KINDS, NODE_SUMMARY
 
 __all__ = ["LabelRequirement", "Selection"]
@@ -46,7 +46,7 @@ class Selection:
         self._labels = labels
         self._host = host
         self._kinds = frozenset(kinds)
-        self._attributions: FragmentCache[Attribution, bool] = FragmentCache(self._attribution, ATTRIBUTIONS)
+        self._attributions: FragmentCache[Attribution, bool] = FragmentCache(self._attribution)
         self.selects_all_attributions = host and not (include or exclude or labels)
 
     def selects_attribution(self, attribution: Attribution) -> bool:

@@ -54,13 +54,18 @@ class SummariesRecord(NamedTuple):
 
 
 class StormRecord(NamedTuple):
-    """A storm that goes on. `since`: ns of the boot clock, as the kernel has it; `start`: RFC 3339; `before`: the pod's
-    counters at that moment."""
+    """A storm that goes on. `since`: ns of the boot clock, as the kernel has it; `start`: RFC 3339; `before`: the
+    counters at that moment; `reason`: the limit, as on the wire."""
 
     number: int
     since: int
     start: str
     before: Counters
+    reason: str = "limit"
+
+    def to_json(self) -> dict[str, Any]:
+        """Without `reason`: 0.1 can't read a storm that has more fields than its own."""
+        return {"number": self.number, "since": self.since, "start": self.start, "before": [*self.before]}
 
 
 class StormsRecord(NamedTuple):
@@ -73,18 +78,24 @@ class StormsRecord(NamedTuple):
     checked: dict[int, tuple[str, Counters]]
 
     def to_json(self) -> dict[str, Any]:
+        reasons = [[pod, storm.reason] for pod, storm in self.ongoing.items() if storm.reason != "limit"]
         return {
             "begun": self.begun,
-            "on": [[pod, storm._asdict()] for pod, storm in self.ongoing.items()],
+            "on": [[pod, storm.to_json()] for pod, storm in self.ongoing.items()],
+            **({"reasons": reasons} if reasons else {}),
             "ended": [[pod, since] for pod, since in self.ended.items()],
             "looked": [[pod, wall, [*counters]] for pod, (wall, counters) in self.checked.items()],
         }
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> StormsRecord:
+        reasons = dict(fields.get("reasons", ()))
         return cls(
             begun=fields["begun"],
-            ongoing={pod: StormRecord(**{**storm, "before": tuple(storm["before"])}) for pod, storm in fields["on"]},
+            ongoing={
+                pod: StormRecord(**{**storm, "before": tuple(storm["before"]), "reason": reasons.get(pod, "limit")})
+                for pod, storm in fields["on"]
+            },
             ended=dict(fields["ended"]),
             checked={pod: (wall, tuple(counters)) for pod, wall, counters in fields["looked"]},
         )

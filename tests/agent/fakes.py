@@ -9,7 +9,7 @@ from agent.attribution.enricher import Enricher
 from agent.attribution.fork_decoder import ForkDecoder, RecordLayout
 from agent.kernel.meta import Meta
 from agent.kernel.programs import Snapshot
-from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT, CgroupCounters
+from agent.kernel.records import FORK, FORK_SLOT, NUMBERS, PARENT_CONTEXT, CgroupCounters, StormState
 from tests.agent.conftest import Records
 
 LAYOUT = RecordLayout(FORK_SLOT, FORK.iter_unpack, PARENT_CONTEXT.unpack, NUMBERS.unpack)
@@ -128,16 +128,26 @@ class FakePrograms:
         self.forks = FakeRing()
         self.counts = Counter()
         self.pod_storms = {}
+        self.suppressed = Counter()
         self.made_beyond = 0  # tasks that /proc/stat has and no tracepoint was called for, or not yet
         self._events = list(events)
         self._unread = list(events)
 
-    def fork(self, cgroup):
-        self.forks.records.append(Records().fork(len(self.forks.records), cgroup))
-        self.counts[cgroup] += 1
+    def fork(self, counted, **fields):
+        """`fields`: of the record; `cgroup`: the child's, when another counts its forks."""
+        self.counts[counted] += 1
+        if counted in self.pod_storms:
+            self.suppressed[counted] += 1
+        else:
+            fields = {"cgroup": counted, "counted": counted, **fields}
+            self.forks.records.append(Records().fork(len(self.forks.records), **fields))
 
     def snapshot(self):
-        counters = {cgroup: CgroupCounters(count, 0, count, 0, 0, 0, 0) for cgroup, count in self.counts.items()}
+        suppressed = self.suppressed
+        counters = {
+            cgroup: CgroupCounters(count, 0, count - suppressed[cgroup], 0, suppressed[cgroup], 0, 0)
+            for cgroup, count in self.counts.items()
+        }
         return Snapshot(counters, (), 0, (sum(self.counts.values()) + self.made_beyond,) * 2)
 
     def reopen(self):
@@ -175,6 +185,9 @@ class FakePrograms:
 
     def untrack(self, cgroup):
         self.pod_storms.pop(cgroup, None)
+
+    def suppress(self, container, now):
+        self.pod_storms[container] = StormState(now, now, "uniqueness")
 
     def storms(self):
         return self.pod_storms

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.attribution.tracked_cgroups import TrackedCgroups
+from agent.attribution.uniqueness import UniquenessBudget
 from agent.model import Attribution
 from agent.program_instance import ProgramInstance
 from agent.reporting.storms import Storms
@@ -64,9 +65,10 @@ class Node:
             return attribution(cgroup) if cgroup in self.known else None
 
         attributions = FakeAttributions(attribution, find)
-        summaries, storms = Summaries(STREAM, attributions, fields), Storms(STREAM, 0, attributions, fields)
+        summaries, storms = Summaries(STREAM, attributions, fields), Storms(STREAM, {"limit": 0}, attributions, fields)
         enricher = an_enricher(attributions)
-        self.instance = ProgramInstance(self.programs, enricher, summaries, storms, FakeCgroups(), FakeTracker(), "t0")
+        parts = (enricher, summaries, storms, FakeCgroups(), FakeTracker(), "t0", UniquenessBudget(0))
+        self.instance = ProgramInstance(self.programs, *parts)
         assert self.instance.restore(self.journal) == 0
 
     def step(self, what):
@@ -142,7 +144,7 @@ def test_counts_stay_when_a_cgroup_is_forgotten_before_they_were_reported():
 
 def test_a_storm_of_a_pod_that_was_forgotten_is_not_reported_again():
     node = Node()
-    node.programs.pod_storms = {9: (SECOND, SECOND)}
+    node.programs.pod_storms = {9: (SECOND, SECOND, "limit")}
     tracked_cgroups = TrackedCgroups()
 
     def check(now):

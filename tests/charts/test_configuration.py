@@ -102,12 +102,9 @@ def test_the_collector_s_account_has_no_rights(chart: Chart, case: str) -> None:
 @pytest.mark.parametrize("per_node", [True, False])
 def test_with_static_tokens_an_agent_has_its_node_s_or_the_one_of_all(chart: Chart, per_node: bool) -> None:
     token = {"existingSecret": "mine", "perNode": per_node}
-    reading = {"readToken": {"existingSecret": "viewers"}, "token": {"existingSecret": "of-0.1"}}
-    values = {"collector": {"enabled": True, "agents": {"identity": "token", "token": token}, **reading}}
-    render = chart.render(values=values)
+    render = chart.render(values={"collector": {"enabled": True, "agents": {"identity": "token", "token": token}}})
     (volume,) = [one for one in render.agent().spec["volumes"] if one["name"] == "collector-token"]
     (mount,) = [one for one in render.container()["volumeMounts"] if one["name"] == "collector-token"]
-    assert volume["secret"]["secretName"] == "mine"
     assert ("items" in volume["secret"], mount.get("subPathExpr")) == ((False, "$(NODE_NAME)") if per_node else (True, None))
     settings = render.settings("collector")
     assert settings["ingest_token_file"] == "/run/forklore/secrets/agents/token" and "clusters" not in settings

@@ -72,8 +72,11 @@ def _captured(agent: AgentSnapshot, measures: Measures) -> Iterator[Metric]:
     text = "Forks, as the kernel counts them; orphaned: of either kind, while no agent was running."
     yield _counter("forklore_captured_forks", text, captured, ["kind"])
     yield _counter("forklore_entered_processes", "Processes that were moved into a container after their fork.", forks.entered)
-    yield _counter("forklore_suppressed_forks", "Forks above their pod's storm limit: counted, not sent.", forks.suppressed)
-    yield _gauge("forklore_storms", "Pods above their storm limit.", agent.current.storms)
+    text = "Forks above their pod's storm limit or their container's uniqueness limit: counted, not sent."
+    yield _counter("forklore_suppressed_forks", text, forks.suppressed)
+    yield _gauge("forklore_storms", "Pods above their storm limit.", agent.current.storms.get("limit", 0))
+    text = "Containers above capture.uniqueness_limit, which are only counted."
+    yield _gauge("forklore_unique_containers", text, agent.current.storms.get("uniqueness", 0))
     yield _gauge(
         "forklore_unaccounted_forks",
         "Difference of the two sides of the ledger. Anything but 0 is a bug.",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from agent.model import Attribution, Event, Fork, ParentContext, Task, state_of
-from agent.sinks.encoders.fragments import ATTRIBUTIONS, FragmentCache
+from agent.sinks.encoders.fragments import FragmentCache
 from agent.sinks.encoders.shared_fields import NAMESPACES
 from agent.sinks.encoders.times import Rfc3339
 from wire.events import FORK
@@ -74,8 +74,7 @@ class _AttributionText(NamedTuple):
     usual: str
 
 
-def _namespaces(both: tuple[_Inums, _Clone]) -> str:
-    inums, clone = both
+def _namespaces(inums: _Inums, clone: _Clone) -> str:
     return f'"namespaces":{_json(dict(zip(NAMESPACES, inums, strict=True)))},"clone":{_json(clone)},'
 
 
@@ -101,9 +100,8 @@ class NativeEncoder:
         self._cluster = cluster
         self._node = node
         self._time = Rfc3339()
-        self._parent_contexts: FragmentCache[ParentContext, _ParentContextText] = FragmentCache(self._parent_context, 1024)
-        self._namespaces: FragmentCache[tuple[_Inums, _Clone], str] = FragmentCache(_namespaces, 512)
-        self._attributions: FragmentCache[Attribution, _AttributionText] = FragmentCache(self._attribution, ATTRIBUTIONS)
+        self._parent_contexts: FragmentCache[ParentContext, _ParentContextText] = FragmentCache(self._parent_context)
+        self._attributions: FragmentCache[Attribution, _AttributionText] = FragmentCache(self._attribution)
 
     def forks(self, stream: str, forks: Iterable[Fork]) -> list[str]:
         """Written for speed: names are local, and unusual cases are left to functions."""
@@ -160,7 +158,7 @@ class NativeEncoder:
             leader=_task("leader_", parent_context.leader, time) if parent_context.leader else None,
             comm=f'"comm":{_json(parent_context.comm)},"parent_comm":{_json(parent_context.parent_comm)},'
             f'"uid":{_json(parent_context.uid)},"gid":{_json(parent_context.gid)},',
-            namespaces=self._namespaces[parent_context.namespaces, parent_context.clone],
+            namespaces=_namespaces(parent_context.namespaces, parent_context.clone),
             parent_entity=f'"parent_entity_id":{_json(parent_context.parent_process.entity)},',
         )
 

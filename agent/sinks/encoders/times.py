@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from agent.sinks.encoders.fragments import FragmentCache
+from agent.sinks.encoders.fragments import NumberCache
 
 __all__ = ["Rfc3339"]
 
@@ -16,7 +16,7 @@ class Rfc3339:
     """Nanoseconds since 1970 -> RFC 3339 in UTC. Forks come in bursts, so the text of a second is made once."""
 
     def __init__(self) -> None:
-        self._seconds: FragmentCache[int, str] = FragmentCache(_second, 4096)
+        self._seconds: NumberCache[int, str] = NumberCache(_second, 4096)
 
     def __call__(self, ns: int) -> str:
         second, rest = divmod(ns, 1_000_000_000)

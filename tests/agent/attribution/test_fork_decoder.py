@@ -165,5 +165,4 @@ def test_the_number_of_cached_parent_contexts_is_bounded(enricher, records):
     )
     parents = [fork.parent_context.parent.tid for fork in enricher.enrich(raw, 0)]
     assert parents == list(range(10_000))
-    decoder = enricher._decoder
-    assert len(decoder._parent_contexts) + len(decoder._older_parent_contexts) <= 4096
+    assert len(enricher._decoder.parent_contexts) <= 2048

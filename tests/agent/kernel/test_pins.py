@@ -16,6 +16,7 @@ def test_maps_keep_the_names_of_their_pins():
         "cpu_counters": "map-cpus",
         "cgroup_attributions": "map-subjects",
         "storms": "map-storms",
+        "over_budget": "map-budgets",
     }
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.attribution.uniqueness import UniquenessBudget
 from agent.kernel.meta import Meta
 from agent.kernel.programs import Snapshot
 from agent.kernel.records import FORK_SLOT, CgroupCounters, CpuCounters
@@ -222,8 +223,8 @@ class Programs:
 
 
 def lost_unknown(programs, accounts):
-    sink, storms = Sink(), Storms(STREAM, 0, ATTRIBUTIONS, K8S_FIELDS)
-    instance = ProgramInstance(programs, None, new_summaries(), storms, FakeCgroups(), FakeTracker(), "t0")
+    sink, storms = Sink(), Storms(STREAM, {}, ATTRIBUTIONS, K8S_FIELDS)
+    instance = ProgramInstance(programs, None, new_summaries(), storms, FakeCgroups(), FakeTracker(), "t0", UniquenessBudget(0))
     most = recovery.lose_unknown(instance, [sink], accounts)
     account, captured = sink.account(STREAM), instance.captured(programs.snapshot())
     assert captured.captured == programs.snapshot().tasks_made

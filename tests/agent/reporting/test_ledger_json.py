@@ -17,7 +17,7 @@ CAPTURED = Captured(processes=90, threads=10, emitted=80, filtered=10, suppresse
 
 def a_snapshot(difference=0):
     sink = SinkLedger(70, Queued(ring=1, waiting=2, journal=7), {"rejected": 1}, {"threads": 10}, difference)
-    return LedgerSnapshot("boot.i", "boot", "i", CAPTURED, 79, 1, {"siem": sink}, {"0": 5}, (1, 2), (3, 4))
+    return LedgerSnapshot("boot.i", "boot", "i", CAPTURED, 79, {"limit": 1}, {"siem": sink}, {"0": 5}, (1, 2), (3, 4))
 
 
 def an_agent(current, former=()):

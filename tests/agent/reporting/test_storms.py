@@ -4,12 +4,15 @@ import pytest
 
 from agent.ledger import COUNTS
 from agent.model import Attribution
-from agent.reporting.storms import HOLD_S, Storms
+from agent.reporting.storms import HOLD_S as HOLDS
+from agent.reporting.storms import Storms
 from tests.agent.fakes import FakeAttributions
 from wire.events import ForkStorm
 
 SECOND = 10**9
 POD = 5
+LIMITS = {"limit": 2000, "uniqueness": 500}
+HOLD_S = HOLDS["limit"]
 CALM = dict.fromkeys(COUNTS, 0)
 
 
@@ -28,7 +31,7 @@ class Checks:
     """Checks a pod once a second, whose counters and storm a test sets."""
 
     def __init__(self):
-        self.storms = Storms("stream", 2000, ATTRIBUTIONS, fields)
+        self.storms = Storms("stream", LIMITS, ATTRIBUTIONS, fields)
         self.counters = [counters()]
         self.over = {}
         self.now = 100 * SECOND
@@ -39,7 +42,7 @@ class Checks:
 
     def exceed(self, since):
         """It was over the limit just now."""
-        self.over = {POD: (self.now, since)}
+        self.over = {POD: (self.now, since, "limit")}
 
 
 @pytest.fixture
@@ -112,7 +115,7 @@ def test_a_storm_between_two_checks_is_reported_whole(checks):
 def test_a_storm_that_followed_another_between_two_checks_ends_the_first(checks):
     checks.exceed(since=checks.now)
     checks.check()
-    checks.over = {POD: (checks.now + 59 * SECOND, checks.now + 58 * SECOND)}
+    checks.over = {POD: (checks.now + 59 * SECOND, checks.now + 58 * SECOND, "limit")}
     assert [event["phase"] for event in checks.check(60)] == ["stop", "start"]
 
 
@@ -120,7 +123,7 @@ def test_what_is_counted_in_one_storm_is_not_counted_in_the_next(checks):
     checks.exceed(since=checks.now)
     checks.counters = [counters(processes=100, suppressed=100)]
     checks.check()
-    checks.over = {POD: (checks.now + 59 * SECOND, checks.now + 58 * SECOND)}
+    checks.over = {POD: (checks.now + 59 * SECOND, checks.now + 58 * SECOND, "limit")}
     checks.counters = [counters(processes=900, suppressed=900)]
     stop, start = checks.check(60)
     checks.counters = [counters(processes=1000, suppressed=1000)]
@@ -130,16 +133,16 @@ def test_what_is_counted_in_one_storm_is_not_counted_in_the_next(checks):
 
 
 def test_a_storm_that_was_over_before_the_programs_were_loaded_is_not_reported_again(checks):
-    checks.storms = Storms("stream", 2000, ATTRIBUTIONS, fields, loaded=checks.now)
-    checks.over = {POD: (checks.now - 3600 * SECOND, checks.now - 3700 * SECOND)}
+    checks.storms = Storms("stream", LIMITS, ATTRIBUTIONS, fields, loaded=checks.now)
+    checks.over = {POD: (checks.now - 3600 * SECOND, checks.now - 3700 * SECOND, "limit")}
     assert [checks.check(), checks.check()] == [[], []]
     assert len(checks.storms) == 0
 
 
 def test_a_storm_that_goes_on_while_other_programs_take_over_is_reported_in_both_streams(checks):
-    checks.storms = Storms("stream", 2000, ATTRIBUTIONS, fields, loaded=checks.now)
+    checks.storms = Storms("stream", LIMITS, ATTRIBUTIONS, fields, loaded=checks.now)
     checks.now += SECOND
-    checks.over = {POD: (checks.now, checks.now - 10 * SECOND)}
+    checks.over = {POD: (checks.now, checks.now - 10 * SECOND, "limit")}
     checks.counters = [counters(processes=50, suppressed=50)]
     (start,) = checks.check()
     assert (start["phase"], start["counts"]["suppressed"]) == ("start", 50)
@@ -159,7 +162,7 @@ def test_the_next_agent_goes_on_with_a_storm_and_reports_no_old_one_again(checks
     checks.counters = [counters(processes=1000, suppressed=500)]
     checks.check()
     state, before = checks.storms.record(), checks.storms
-    checks.storms = Storms("stream", 2000, ATTRIBUTIONS, fields)
+    checks.storms = Storms("stream", LIMITS, ATTRIBUTIONS, fields)
     checks.storms.restore(state)
     assert checks.check() == []
     checks.counters = [counters(processes=2000, suppressed=1500)]
@@ -167,6 +170,6 @@ def test_the_next_agent_goes_on_with_a_storm_and_reports_no_old_one_again(checks
     assert (stop["storm"], stop["counts"]["processes"], stop["counts"]["suppressed"]) == (1, 1990, 1500)
     assert len(before) == 1
     state = checks.storms.record()
-    checks.storms = Storms("stream", 2000, ATTRIBUTIONS, fields)
+    checks.storms = Storms("stream", LIMITS, ATTRIBUTIONS, fields)
     checks.storms.restore(state)
     assert checks.check() == []

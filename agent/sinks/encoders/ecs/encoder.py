@@ -21,7 +21,7 @@ from agent.sinks.encoders.ecs.objects import (
     unmapped_agent_event,
     unmapped_attribution,
 )
-from agent.sinks.encoders.fragments import ATTRIBUTIONS, FragmentCache
+from agent.sinks.encoders.fragments import FragmentCache
 from agent.sinks.encoders.messages import caller_name, event_message, location
 from agent.sinks.encoders.native import k8s_fields
 from agent.sinks.encoders.shared_fields import enrichment_members, json_members, without_nulls
@@ -69,8 +69,8 @@ class EcsEncoder:
         self._data_stream = dict(zip(_DATA_STREAM, parts, strict=True)) if len(parts) == 3 and all(parts) else None
         self._module = {"module": _MODULE, "dataset": self._data_stream["dataset"] if self._data_stream else _DATASET}
         self._time = Rfc3339()
-        self._parent_contexts: FragmentCache[ParentContext, _ParentContextText] = FragmentCache(self._parent_context, 1024)
-        self._attributions: FragmentCache[Attribution, _AttributionText] = FragmentCache(self._attribution, ATTRIBUTIONS)
+        self._parent_contexts: FragmentCache[ParentContext, _ParentContextText] = FragmentCache(self._parent_context)
+        self._attributions: FragmentCache[Attribution, _AttributionText] = FragmentCache(self._attribution)
 
     def forks(self, stream: str, forks: Sequence[Fork]) -> list[str]:
         """Written for speed: names are local, and unusual cases are left to functions."""

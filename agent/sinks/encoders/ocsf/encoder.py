@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from agent.model import Attribution, Event, Fork, ParentContext, Task
-from agent.sinks.encoders.fragments import ATTRIBUTIONS, FragmentCache
+from agent.sinks.encoders.fragments import FragmentCache
 from agent.sinks.encoders.messages import caller_name, event_message, location
 from agent.sinks.encoders.native import k8s_fields
 from agent.sinks.encoders.ocsf.classes import OCSF_VERSION, PROFILES, agent_event_class, fork_class, unmapped_agent_event
@@ -61,8 +61,8 @@ class OcsfEncoder:
         self._node = node
         self._product = {"name": "forklore", "vendor_name": "forklore", "version": version}
         self._time = Rfc3339()
-        self._parent_contexts: FragmentCache[ParentContext, _ParentContextText] = FragmentCache(self._parent_context, 1024)
-        self._attributions: FragmentCache[Attribution, _AttributionText] = FragmentCache(self._attribution, ATTRIBUTIONS)
+        self._parent_contexts: FragmentCache[ParentContext, _ParentContextText] = FragmentCache(self._parent_context)
+        self._attributions: FragmentCache[Attribution, _AttributionText] = FragmentCache(self._attribution)
 
     def forks(self, stream: str, forks: Sequence[Fork]) -> list[str]:
         """Written for speed: names are local, and unusual cases are left to functions."""

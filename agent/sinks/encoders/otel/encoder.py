@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from agent.model import Attribution, Event, Fork, ParentContext, state_of
-from agent.sinks.encoders.fragments import ATTRIBUTIONS, FragmentCache
+from agent.sinks.encoders.fragments import FragmentCache, NumberCache
 from agent.sinks.encoders.messages import caller_name, event_message, location
 from agent.sinks.encoders.native import k8s_fields
 from agent.sinks.encoders.otel.attributes import Value, attributes, flat, literal, utf8
@@ -82,14 +82,13 @@ class OtelEncoder:
         self._without = frozenset(without) - {"log.record.uid"}
         self._time = Rfc3339()
         self._heads = {thread: self._head(thread) for thread in (False, True)}
-        self._ids: FragmentCache[int, bytes] = FragmentCache(self._id_head, 256)
-        self._bodies: FragmentCache[int, bytes] = FragmentCache(self._body_head, 1024)
-        self._layouts: FragmentCache[_Shape, bytes] = FragmentCache(self._layout, 256)
-        self._lags: FragmentCache[int, bytes] = FragmentCache(self._lag, 1024)
+        self._ids: NumberCache[int, bytes] = NumberCache(self._id_head, 256)
+        self._bodies: NumberCache[int, bytes] = NumberCache(self._body_head, 1024)
+        self._layouts: NumberCache[_Shape, bytes] = NumberCache(self._layout, 256)
+        self._lags: NumberCache[int, bytes] = NumberCache(self._lag, 1024)
         self._complete = [self._attributes({"forklore.child_ns_pids_truncated": truncated}) for truncated in (False, True)]
-        self._namespaces: FragmentCache[tuple[_Inums, _Clone], bytes] = FragmentCache(self._namespace_attributes, 512)
-        self._parent_contexts: FragmentCache[ParentContext, _ParentContextBytes] = FragmentCache(self._parent_context, 1024)
-        self._attributions: FragmentCache[Attribution, _AttributionBytes] = FragmentCache(self._attribution, ATTRIBUTIONS)
+        self._parent_contexts: FragmentCache[ParentContext, _ParentContextBytes] = FragmentCache(self._parent_context)
+        self._attributions: FragmentCache[Attribution, _AttributionBytes] = FragmentCache(self._attribution)
 
     def forks(self, stream: str, forks: Sequence[Fork]) -> list[bytes]:
         """Written for speed: names are local, and unusual cases are left to functions."""
@@ -225,12 +224,10 @@ class OtelEncoder:
             leader = task_fields("forklore.leader", parent_context.leader, self._time)
             named |= {"process.creation.time": leader.pop("forklore.leader_start_time"), **leader}
         who = utf8(caller_name(parent_context))
-        encoded = self._attributes(named) + self._namespaces[parent_context.namespaces, parent_context.clone]
+        encoded = self._attributes(named) + self._namespace_attributes(parent_context.namespaces, parent_context.clone)
         return _ParentContextBytes(encoded, who + b" forked ", who + b" started thread ", parent_context.leader is not None)
 
-    def _namespace_attributes(self, both: tuple[_Inums, _Clone]) -> bytes:
-        """Many tasks have the same namespaces and clone flags."""
-        inums, clone = both
+    def _namespace_attributes(self, inums: _Inums, clone: _Clone) -> bytes:
         return self._attributes({"forklore.clone": clone, **dict(flat("forklore.namespaces", namespace_fields(inums)))})
 
     def _attribution(self, attribution: Attribution) -> _AttributionBytes:

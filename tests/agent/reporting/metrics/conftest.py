@@ -31,8 +31,8 @@ class State:
             processes=800, threads=150, emitted=860, filtered=100, suppressed=30, lost=10, entered=5, orphaned=50
         )  # fmt: skip
         current = LedgerSnapshot(
-            stream="b.i", boot_id="b", instance="i", captured=captured, received=853, storms=1, heads={}, attached=(0, 0),
-            proc_stat=(0, 0),
+            stream="b.i", boot_id="b", instance="i", captured=captured, received=853, storms={"limit": 1}, heads={},
+            attached=(0, 0), proc_stat=(0, 0),
             sinks={
                 "siem": self.sink(delivered=700, journal=60),
                 "lake": self.sink(delivered=750, journal=0, lost={"rejected": 10}),

@@ -217,4 +217,6 @@ def native_event(document):
         found["heads"] = {str(head["cpu"]): head["sequence"] for head in own["heads"]}
     if event["code"] == "gap":
         found |= {"reason": event["reason"], "sink": own.get("sink")}
+    if event["code"] == "fork_storm":
+        found["reason"] = event["reason"]
     return found

@@ -94,7 +94,8 @@ def agent_events(draw):
         case "fork_storm":
             phase = draw(st.sampled_from(["start", "stop"]))
             number = draw(st.integers(1, 2**40))
-            storm = {"phase": phase, "storm": number, "limit": draw(st.integers(1, 2**30)), "hold_s": 5}
+            reason = draw(st.sampled_from(["limit", "uniqueness"]))
+            storm = {"reason": reason, "phase": phase, "storm": number, "limit": draw(st.integers(1, 2**30)), "hold_s": 5}
             return event | numbers | storm | {"id": f"{STREAM}.storm.4790.{number}.{phase}"}
         case "gap":
             missing = {

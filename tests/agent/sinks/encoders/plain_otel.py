@@ -195,7 +195,8 @@ def expected_body(event):
             of = f" (sink {event['sink']})" if event["sink"] else ""
             return f"{event['count']} {event['missing']} missing {place}: {event['reason']}{of}"
         case "fork_storm" if event["phase"] == "start":
-            return f"fork storm {place}: more than {event['limit']} forks a second, from here on only counted"
+            what = "forks" if event["reason"] == "limit" else "new parents and cgroups"
+            return f"fork storm {place}: more than {event['limit']} {what} a second, from here on only counted"
         case "fork_storm":
             return f"fork storm {place} is over: {event['counts']['suppressed']} forks were only counted"
     lost = f", {event['counts']['lost']} of them lost" if event["counts"]["lost"] else ""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.sinks.encoders.fragments import FragmentCache
+from agent.sinks.encoders.fragments import FragmentCache, NumberCache
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def fragments(made):
         made.append(key)
         return f"<{key}>"
 
-    return FragmentCache(make, 10)
+    return NumberCache(make, 10)
 
 
 def test_a_fragment_is_made_once(fragments, made):
@@ -45,8 +45,9 @@ def test_a_dropped_fragment_is_made_again(fragments, made):
 
 def test_equal_values_are_different_keys(made):
     class Value:
-        pass
+        def __init__(self):
+            self.fragments = {}
 
-    fragments = FragmentCache(lambda key: object(), 10)
+    fragments = FragmentCache(lambda key: object())
     one, other = Value(), Value()
     assert fragments[one] is fragments[one] is not fragments[other]
