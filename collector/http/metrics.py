@@ -19,7 +19,10 @@ class Metrics:
             "forklore_collector_batches", "Batches by the status of their answer", ["status"], registry=self.registry
         )
         self.events = Counter(
-            "forklore_collector_events", "Events by outcome: accepted, duplicate, rejected", ["outcome"], registry=self.registry
+            "forklore_collector_events",
+            "Events by outcome: accepted, duplicate (unchecked: those whose stored row has expired), rejected, conflict",
+            ["outcome"],
+            registry=self.registry,
         )
         self.refused = Counter(
             "forklore_collector_refused_events",
@@ -109,7 +112,7 @@ class Metrics:
             self.tokens_refused.labels(reason.label)
         for credential in ("node", "shared", "none"):
             self.batches_by_credential.labels(credential)
-        for outcome in ("accepted", "duplicate", "rejected"):
+        for outcome in ("accepted", "duplicate", "rejected", "conflict", "unchecked"):
             self.events.labels(outcome)
         for why in ("node", "stream"):
             self.streams_refused.labels(why)

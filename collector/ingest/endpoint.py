@@ -39,6 +39,7 @@ BODY_BYTES_PER_S: Final = 64 << 10  # the least mean rate of a body, after the f
 HEAD_START_S: Final = 5.0
 GONE: Final = 499  # as other servers call it: the client closed the connection, and no answer was sent
 _SINK: Final = re.compile(r"[a-z0-9-]{1,32}")  # as the agent's settings have it
+CONFLICT: Final = "conflict: another fork with this id was received before"
 _log = logging.getLogger(__name__)
 
 
@@ -126,12 +127,25 @@ class IngestEndpoint:
         receipt: Receipt = {
             "accepted": counts.accepted,
             "duplicate": counts.duplicate,
-            "rejected": [{"line": number, "reason": reason} for number, reason in batch.refused],
+            "rejected": [{"line": number, "reason": reason} for number, reason in _refused(batch, counts)],
         }
         events = self._metrics.events
         events.labels("accepted").inc(counts.accepted)
         events.labels("duplicate").inc(counts.duplicate)
         events.labels("rejected").inc(len(batch.refused))
+        events.labels("conflict").inc(len(counts.conflicts))
+        events.labels("unchecked").inc(counts.unchecked)
+        if counts.conflicts and (more := self._log_limit.suffix("conflict")) is not None:
+            fork = batch.forks[counts.conflicts[0]]
+            _log.warning(
+                "%s: %d forks came again with other content, and are not stored; the first is %s.%d.%d%s",
+                request.remote,
+                len(counts.conflicts),
+                fork.stream,
+                fork.cpu,
+                fork.sequence,
+                more,
+            )
         for why, lines in batch.refused_by.items():
             self._metrics.refused.labels(why).inc(lines)
         if batch.refused and (more := self._log_limit.suffix("line")) is not None:
@@ -223,6 +237,13 @@ def _slices(body: HeldBody, encoding: str, limits: Limits) -> Slices:
     batch = yield from check_slices(unpack(body.data, encoding, limits.max_batch), limits.max_line, limits.max_lines)
     check_clock(batch, time.time_ns())
     return batch
+
+
+def _refused(batch: CheckedBatch, counts: InsertCounts) -> list[tuple[int, str]]:
+    """Line numbers and reasons: an agent must not book a fork as delivered when another one has its id."""
+    if not counts.conflicts:
+        return batch.refused
+    return sorted([*batch.refused, *((batch.fork_lines[place], CONFLICT) for place in counts.conflicts)])
 
 
 def _is_gone(request: web.Request) -> bool:

@@ -109,6 +109,8 @@ def _check_line(number: int, line: _BegunLine, checked: CheckedBatch) -> None:
     else:
         try:
             check(orjson.loads(line.text), checked)
+            if len(checked.forks) > len(checked.fork_lines):
+                checked.fork_lines.append(number)
         except orjson.JSONDecodeError as error:
             checked.refused_by["form"] += 1
             checked.refused.append((number, f"not JSON: {error}"))

@@ -16,9 +16,11 @@ from collector.model.ingested import (
     CheckedNode,
     CheckedStorm,
     CheckedSummary,
+    InsertCounts,
 )
 from collector.model.query import Filter, ForkQuery, Place, Span
 from collector.model.stored import (
+    ConflictRow,
     CounterSourceRow,
     CpuRow,
     FoundFork,
@@ -34,6 +36,7 @@ from collector.model.stored import (
     PointRow,
     Snapshot,
     StormRow,
+    StreamConflicts,
     StreamRow,
     TaskRow,
     TimelineRow,
@@ -50,6 +53,7 @@ __all__ = [
     "CheckedNode",
     "CheckedStorm",
     "CheckedSummary",
+    "ConflictRow",
     "CounterSourceRow",
     "CpuRow",
     "Credential",
@@ -59,6 +63,7 @@ __all__ = [
     "FoundFork",
     "GapRow",
     "HoleRow",
+    "InsertCounts",
     "LedgerRows",
     "LossRow",
     "NodeRow",
@@ -71,6 +76,7 @@ __all__ = [
     "Snapshot",
     "Span",
     "StormRow",
+    "StreamConflicts",
     "StreamRow",
     "TaskCounts",
     "TaskRow",

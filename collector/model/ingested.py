@@ -21,6 +21,7 @@ __all__ = [
     "CheckedNode",
     "CheckedStorm",
     "CheckedSummary",
+    "InsertCounts",
 ]
 
 
@@ -156,10 +157,23 @@ class CheckedStorm(NamedTuple):
     totals: TaskCounts
 
 
+class InsertCounts(NamedTuple):
+    """What became of a batch's events: new ones, and ones that had been received before.
+
+    `conflicts`: of forks that had been received with other content, the places among the batch's forks. `unchecked`: of those
+    received before, how many had no row any more to compare with.
+    """
+
+    accepted: int
+    duplicate: int
+    conflicts: tuple[int, ...] = ()
+    unchecked: int = 0
+
+
 @dataclass(slots=True)
 class CheckedBatch:
     """A batch sorted by kind, filled while its lines are read. `refused`: line numbers from 0, each with the reason;
-    `refused_by`: how many for what kind of reason. `size`: bytes of its body, unpacked."""
+    `refused_by`: how many for what kind of reason. `fork_lines`: the line of each fork. `size`: bytes of its body, unpacked."""
 
     forks: list[CheckedFork] = field(default_factory=list)
     summaries: list[CheckedSummary] = field(default_factory=list)
@@ -168,6 +182,7 @@ class CheckedBatch:
     storms: list[CheckedStorm] = field(default_factory=list)
     refused: list[tuple[int, str]] = field(default_factory=list)
     refused_by: Counter[str] = field(default_factory=Counter)
+    fork_lines: list[int] = field(default_factory=list)
     size: int = 0
 
     def streams(self) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from collector.model.counts import TaskCounts
@@ -9,6 +10,7 @@ from collector.model.query import Place
 from wire.events import Fork
 
 __all__ = [
+    "ConflictRow",
     "CounterSourceRow",
     "CpuRow",
     "FoundFork",
@@ -24,6 +26,7 @@ __all__ = [
     "PointRow",
     "Snapshot",
     "StormRow",
+    "StreamConflicts",
     "StreamRow",
     "TaskRow",
     "TimelineRow",
@@ -180,6 +183,31 @@ class HoleRow(NamedTuple):
     last: int
 
 
+class ConflictRow(NamedTuple):
+    """A fork's number that came again with other content, `times`: how often. `first`, `last`: when, ns; the others: who sent
+    it the last time. `credential` None: none was required."""
+
+    cpu: int
+    sequence: int
+    times: int
+    first: int
+    last: int
+    credential: str | None
+    cluster: str
+    node: str
+
+
+class StreamConflicts(NamedTuple):
+    """`ids`: numbers of the stream in conflict; `unlisted`: how often others came, of which only the count is kept. `rows`: the
+    first ones."""
+
+    stream: int
+    ids: int
+    times: int
+    unlisted: int
+    rows: list[ConflictRow]
+
+
 class LedgerRows(NamedTuple):
     """`losses`: of forks, by stream and reason. `gaps`: the newest of whole nodes. `holes`: the first of each stream."""
 
@@ -189,6 +217,7 @@ class LedgerRows(NamedTuple):
     gaps: list[GapRow]
     holes: list[HoleRow]
     cpus: list[CpuRow]
+    conflicts: Sequence[StreamConflicts] = ()
 
 
 class Snapshot(NamedTuple):

@@ -18,8 +18,10 @@ from collector.model import (
     CheckedNode,
     CheckedStorm,
     CheckedSummary,
+    InsertCounts,
 )
 from collector.model.number_ranges import Run, runs_of
+from collector.store.conflicts.repeats import Repeats
 from collector.store.newest import (
     NEVER,
     Binding,
@@ -44,13 +46,6 @@ _PER_MOMENT: Final = 100  # forks with one time of receipt at most, so that a re
 _RECEIVED: Final = 7  # the place of the time of receipt among a fork's columns
 
 
-class InsertCounts(NamedTuple):
-    """Events: new ones, and ones that had been received before."""
-
-    accepted: int
-    duplicate: int
-
-
 class _StoredAttribution(NamedTuple):
     """The body's id, and the namespace and pod that its forks are stored under."""
 
@@ -66,6 +61,7 @@ class Commit:
     def __init__(self, received_ids: ReceivedIds, sinks: dict[str, str], received: int, is_due: Callable[[int], bool]) -> None:
         self._received_ids, self._sinks, self.received, self._is_due = received_ids, sinks, received, is_due
         self._sink: str | None = None
+        self.repeats = Repeats()
         self._new_ids: list[tuple[str, Lane, Run]] = []
         self._attributions: dict[Attribution, _StoredAttribution] = {}
         self._counter_sources: dict[tuple[str, int], CounterSource] = {}
@@ -77,6 +73,7 @@ class Commit:
     def add(self, batch: CheckedBatch, sink: str | None, bound: Mapping[str, Binding] = NOTHING_BOUND) -> InsertCounts:
         """`sink`: what the sender calls this collector. `bound`: the nodes that streams belong to from now on."""
         self._sink = sink
+        self.repeats.begin_batch()
         for stream, binding in bound.items():
             node = StreamNode(self.received, binding.cluster, binding.node)
             self._streams.setdefault(stream, Stream(node)).bound = binding
@@ -133,7 +130,7 @@ class Commit:
         content = (sorted(self._new_ids), bound) if self._new_ids else self.received
         return blake2b(repr(content).encode(), digest_size=16).hexdigest()
 
-    def _add_forks(self, forks: Iterable[CheckedFork]) -> int:
+    def _add_forks(self, forks: Sequence[CheckedFork]) -> int:
         by_cpu: dict[tuple[str, int], dict[int, CheckedFork]] = {}
         for fork in forks:
             by_cpu.setdefault((fork.stream, fork.cpu), {}).setdefault(fork.sequence, fork)
@@ -143,10 +140,13 @@ class Commit:
             for run in runs_of(by_sequence):
                 for new in self._received_ids.take_new(stream, (cpu, ""), run):
                     self._new_ids.append((stream, (cpu, ""), new))
+                    self.repeats.inserted(stream, cpu, new, by_sequence)
                     first, last = new
                     accepted += last - first + 1
                     for sequence in range(first, last + 1):
                         self._add_fork(by_sequence[sequence])
+        if accepted < len(forks):
+            self.repeats.find(forks)
         return accepted
 
     def _add_fork(self, fork: CheckedFork) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
+from uuid import uuid4
 
 from clickhouse_connect.driver.client import Client
 
 from collector.model import CheckedBatch, Credential
 from collector.store.bindings import Bindings, StreamRefused
 from collector.store.commit import Commit, InsertCounts
+from collector.store.conflicts.rows import ConflictRows, compare
 from collector.store.received_ids import ReceivedIds
 
 __all__ = ["SentBatch", "Writer"]
@@ -46,6 +48,7 @@ class Writer:
         self._received_ids = ReceivedIds()
         self._sinks: dict[str, str] = {}
         self._bindings = Bindings()
+        self._conflict_rows = ConflictRows()
         self._read_streams: dict[str, int] = {}
         self._columns: dict[str, tuple[list[str], list[Any]]] = {}
         self._attributions: dict[int, int] = {}
@@ -61,8 +64,9 @@ class Writer:
             self._load(streams, received)
             commit = Commit(self._received_ids, self._sinks, received, lambda body: self._is_due(body, received))
             counts = [self._add(commit, SentBatch(*sent)) for sent in batches]
+            conflicts = self._compare(commit, batches, counts)
             moments = commit.moments
-            self._write(commit)
+            self._write(commit, conflicts)
         except BaseException:
             self._received_ids.forget(streams)
             self._bindings.forget(streams)
@@ -100,9 +104,32 @@ class Writer:
         read = self._read_streams.get(stream)
         return read is None or (not self._alone and now - read > _AGAIN)
 
-    def _write(self, commit: Commit) -> None:
+    def _compare(
+        self, commit: Commit, batches: Sequence[SentBatch], counts: list[InsertCounts | StreamRefused]
+    ) -> list[list[Any]]:
+        """Forks that came again are compared with those that are kept. Completes the counts; gives the rows of `conflict`."""
+        if not commit.repeats.found:
+            return []
+        compared = compare(self._client, commit.repeats)
+        places: dict[int, list[int]] = {}
+        for repeat in compared.conflicts:
+            places.setdefault(repeat.batch, []).append(repeat.place)
+        added = [at for at, count in enumerate(counts) if not isinstance(count, StreamRefused)]
+        for number, at in enumerate(added):
+            count = counts[at]
+            if isinstance(count, InsertCounts):
+                wrong = tuple(places.get(number, ()))
+                counts[at] = InsertCounts(
+                    count.accepted, count.duplicate - len(wrong), wrong, compared.unchecked.get(number, 0)
+                )
+        senders = [SentBatch(*batches[at]).credential for at in added]
+        return self._conflict_rows.columns(self._client, compared.conflicts, senders, commit.received)
+
+    def _write(self, commit: Commit, conflicts: list[list[Any]]) -> None:
         columns = commit.columns()
         token = commit.token()
+        if conflicts:  # each time that they come counts
+            self._insert("conflict", conflicts, f"conflict {uuid4().hex}")
         for table in _TABLES:
             if table in columns:
                 self._insert(table, columns[table], f"{table} {token}")

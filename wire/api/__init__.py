@@ -11,6 +11,8 @@ from wire.api.history import ForkTree, NamePair, PodIdentity, Timeline, Timeline
 from wire.api.nodes import (
     Account,
     AccountState,
+    Conflict,
+    Conflicts,
     CpuNumbers,
     LedgerStream,
     MissingNumbers,
@@ -39,6 +41,8 @@ __all__ = [
     "Account",
     "AccountState",
     "CommCount",
+    "Conflict",
+    "Conflicts",
     "ContainerEntry",
     "CpuNumbers",
     "Cut",

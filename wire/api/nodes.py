@@ -10,6 +10,8 @@ from wire.events import Counts
 __all__ = [
     "Account",
     "AccountState",
+    "Conflict",
+    "Conflicts",
     "CpuNumbers",
     "LedgerStream",
     "MissingNumbers",
@@ -76,7 +78,8 @@ class ReportedLedger(TypedDict):
 class NodeEntry(TypedDict):
     """One node by its newest stream. `received`: when its last heartbeat arrived. `received_forks`: stored from that stream.
 
-    `account`: of all its streams. `silent`: no heartbeat for three intervals.
+    `account`, `conflicts` (forks' numbers that came with
+    more than one content): of all its streams. `silent`: no heartbeat for three intervals.
     """
 
     cluster: str
@@ -94,6 +97,7 @@ class NodeEntry(TypedDict):
     stream: str
     received_forks: int
     account: Account
+    conflicts: int
     gaps: list[GapEntry]
 
 
@@ -115,10 +119,35 @@ class MissingNumbers(TypedDict):
     reason: str | None
 
 
+class Conflict(TypedDict):
+    """A fork's number that came again with other content: how often, when first and last, and who sent it the last time.
+    `credential` null: the collector required none. The content that came first is kept."""
+
+    cpu: int
+    sequence: int
+    times: int
+    first: str
+    last: str
+    credential: str | None
+    cluster: str
+    node: str
+
+
+class Conflicts(TypedDict):
+    """Of a stream. `ids`: numbers with more than one content, of which `listed` has the first. `times`: how often other content
+    came, `unlisted`: so often for numbers that are not in `ids`, which is bounded."""
+
+    ids: int
+    times: int
+    unlisted: int
+    listed: list[Conflict]
+
+
 class LedgerStream(Account):
     """One stream of a node; null where it has had no heartbeat. `since`: forks that came after the newest heartbeat.
 
     `reported`: the agent's own ledger. `cpus`: by the CPU's number. `unlisted`: missing numbers beyond `holes`.
+    `conflicts` null: none.
     """
 
     stream: str
@@ -132,6 +161,7 @@ class LedgerStream(Account):
     holes: list[MissingNumbers]
     unlisted: int
     gaps: list[GapEntry]
+    conflicts: Conflicts | None
 
 
 class NodeLedger(Account):

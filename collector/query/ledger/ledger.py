@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from collector.model import CpuRow, LedgerRows
+from collector.query.ledger.conflicts import conflicts_of_streams
 from collector.query.ledger.gaps import gaps_of_nodes
 from collector.query.ledger.holes import holes_of
 from collector.query.ledger.losses import losses_of_streams
@@ -31,6 +32,7 @@ def read_ledger(context: ReadContext, most_holes: int, *, by_cpu: bool) -> Ledge
         gaps_of_nodes(context, sinks),
         holes_of(context, incomplete, heads, most_holes),
         [cpu for one in stored for cpu in _cpus(one, of_streams.get(one.name, {}))] if by_cpu else [],
+        conflicts_of_streams(context),
     )
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
 import orjson
 
-from collector.model import UNNUMBERED, CpuRow, GapRow, HoleRow, LedgerRows, NodeRow, StreamRow
+from collector.model import UNNUMBERED, CpuRow, GapRow, HoleRow, LedgerRows, NodeRow, StreamConflicts, StreamRow
 from collector.views.nodes.accounting import StreamAccount, stream_accounts, sum_accounts
 from collector.views.times import SECOND, stamp
 from wire.api import (
     Account,
+    Conflicts,
     CpuNumbers,
     GapEntry,
     LedgerPage,
@@ -51,6 +52,10 @@ def node_entries(ledger: LedgerRows, now: int) -> list[NodeEntry]:
     of_node: dict[tuple[str, str], list[StreamAccount]] = defaultdict(list)
     for stream in ledger.streams:
         of_node[stream.cluster, stream.node].append(by_stream[stream.id])
+    of_streams = {one.stream: one.ids for one in ledger.conflicts}
+    in_conflict: Counter[tuple[str, str]] = Counter()
+    for stream in ledger.streams:
+        in_conflict[stream.cluster, stream.node] += of_streams.get(stream.id, 0)
     gaps: dict[tuple[str, str], list[GapRow]] = defaultdict(list)
     for gap in ledger.gaps:
         gaps[gap.cluster, gap.node].append(gap)
@@ -74,6 +79,7 @@ def node_entries(ledger: LedgerRows, now: int) -> list[NodeEntry]:
                 "stream": streams[row.stream].name,
                 "received_forks": streams[row.stream].stored,
                 "account": _account(sum_accounts(of_node[key])),
+                "conflicts": in_conflict[key],
                 "gaps": [gap_json(gap) for gap in gaps[key]],
             }
         )
@@ -93,6 +99,7 @@ def ledger_json(ledger: LedgerRows, now: int) -> LedgerPage:
     gaps: dict[int, list[GapRow]] = defaultdict(list)
     for gap in ledger.gaps:
         gaps[gap.stream].append(gap)
+    conflicts = {one.stream: one for one in ledger.conflicts}
     by_node: dict[tuple[str, str], list[StreamRow]] = defaultdict(list)
     for stream in ledger.streams:
         by_node[stream.cluster, stream.node].append(stream)
@@ -110,6 +117,7 @@ def ledger_json(ledger: LedgerRows, now: int) -> LedgerPage:
                         cpus[stream.id],
                         holes[stream.id],
                         gaps[stream.id],
+                        conflicts.get(stream.id),
                         now,
                     )
                     for stream in streams
@@ -145,6 +153,7 @@ def _stream(
     cpus: Sequence[CpuRow],
     holes: Sequence[HoleRow],
     gaps: Sequence[GapRow],
+    conflicts: StreamConflicts | None,
     now: int,
 ) -> LedgerStream:
     heartbeat = None if row is None else _heartbeat(row)
@@ -171,6 +180,19 @@ def _stream(
         "holes": missing_numbers,
         "unlisted": account.missing - sum(hole["count"] for hole in missing_numbers),
         "gaps": [gap_json(gap) for gap in gaps],
+        "conflicts": None if conflicts is None else _conflicts(conflicts),
+    }
+
+
+def _conflicts(conflicts: StreamConflicts) -> Conflicts:
+    return {
+        "ids": conflicts.ids,
+        "times": conflicts.times,
+        "unlisted": conflicts.unlisted,
+        "listed": [
+            {**row._asdict(), "first": stamp(row.first), "last": stamp(row.last)}  # type: ignore[typeddict-item]
+            for row in conflicts.rows
+        ],
     }
 
 

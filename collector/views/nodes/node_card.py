@@ -70,6 +70,8 @@ def node_verdict(node: NodeEntry, now: int) -> tuple[str, str]:
     if not ledger["balanced"]:
         off = {name: sink["total"] - ledger["captured"] for name, sink in ledger["sinks"].items() if not sink["balanced"]}
         return "bad", "does not add up: " + ", ".join(f"{visible(name)} {by:+,}" for name, by in off.items())
+    if conflicts := node["conflicts"]:
+        return "bad", f"{number(conflicts)} numbers came with more than one content"
     if unexplained := node["account"]["unexplained"]:
         return "bad", f"{number(unexplained)} missing, unexplained"
     lost = max((sink["sums"]["lost"] for sink in ledger["sinks"].values()), default=0)
