@@ -7,6 +7,7 @@
 #   make bench-store                      the store with 100 million forks in it: speed, bytes a fork, each view's time. An hour, no root
 #   make bench-fleet                      what API servers see of 5,000 agents, in virtual time: a minute or two, no root
 #   make soak [FOR=30m]                   1,000 forks a second for so long: memory, descriptors, ledger
+#   make attack                           attacks on a real collector under the chart's memory limit: a table. A minute, root
 #   make long                             the long form of tests that are short in make test: survival, storms, churn, crash lives
 #   make fuzz [FOR=10m] [TARGET=tokens]  fuzzes every parser of foreign bytes, so long each (tests/fuzz); no root
 #   make image                            both images, with buildah
@@ -18,8 +19,7 @@
 # make itself always ends with 2 when something failed, and prints the real code (`Error 77`); where a script needs that,
 # it calls dev/setup/run instead: 0 all accounted for, 3 something lost, 69 a package is not available, 77 not root.
 
-.PHONY: run test check bench bench-fleet bench-store soak long fuzz image kernels manifests lock clean
-export FOR REPORT TARGET UPGRADE
+.PHONY: run test check bench bench-fleet bench-store soak attack long fuzz image kernels manifests lock clean
 
 run:
 	@exec dev/setup/run
@@ -44,6 +44,9 @@ bench-fleet:
 
 soak:
 	@exec dev/setup/soak
+
+attack:
+	@exec dev/setup/attack
 
 long:
 	@dev/setup/prepare test
