@@ -20,6 +20,7 @@
 # it calls dev/setup/run instead: 0 all accounted for, 3 something lost, 69 a package is not available, 77 not root.
 
 .PHONY: run test check bench bench-fleet bench-store soak attack long fuzz image kernels manifests lock clean
+export FOR REPORT TARGET UPGRADE
 
 run:
 	@exec dev/setup/run
