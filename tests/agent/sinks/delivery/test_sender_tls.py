@@ -12,6 +12,9 @@ from cryptography.hazmat.primitives import serialization
 from agent.sinks.delivery.connections import Timeouts
 from tests.certificates import Authority
 from tests.faults import FaultProxy, Forward, Garbage, Reset, Say
+from wire.http.certificate import ServerCertificate
+from wire.http.connections import Bounds
+from wire.http.server import BoundedRunner
 
 from .sender_scene import SenderScene, until
 
@@ -109,6 +112,25 @@ async def test_a_tls_receiver_at_an_http_url_is_named(receiver):
         async with scene.running():
             await until(lambda: scene.sender.responses)
     assert scene.sender.state.endswith("sent something that is not HTTP: should the url be https://?")
+
+
+async def test_an_http_url_at_a_collector_that_speaks_tls_by_now_loses_nothing(authority, tmp_path):
+    """As during an upgrade: the batch waits until the url is https://."""
+    runner = BoundedRunner(
+        web.Application(),
+        Bounds(connections=8, anonymous=8, per_address=8, per_credential=8),
+        ServerCertificate(*authority.server_files(tmp_path)),
+    )
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        scene = SenderScene(f"http://127.0.0.1:{runner.addresses[0][1]}/v1/events", timeouts=QUICK)
+        scene.put()
+        async with scene.running():
+            await until(lambda: scene.sender.tries > 2)
+            assert (scene.queue.completed, len(scene.queue), scene.queue.lost) == (0, 1, {})
+    finally:
+        await runner.cleanup()
 
 
 async def test_a_client_certificate_is_sent_on_request(receiver, authority, agents, ca, tmp_path):
