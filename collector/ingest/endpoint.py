@@ -62,7 +62,6 @@ class IngestEndpoint:
         self._store, self._metrics, self._limits, self._on_insert = store, metrics, limits, on_insert
         total = limits.batches * limits.max_body
         self._memory, self._checker = BodyMemory(total, max(total // 2, limits.max_body)), BodyChecker()
-        store.expect(self._checker.is_busy)
         self._log_limit = LogLimit()
         self._running = 0
         self._stopping = False
@@ -95,6 +94,7 @@ class IngestEndpoint:
         self._running += 1
         self._idle.clear()
         try:
+            self._store.expect(self._checker.is_busy)  # not before: routes are listed without a store
             if self._stopping:
                 refuse(503, "this collector is stopping", {"Retry-After": "1", "Connection": "close"})
             response = await self._receive(request)
