@@ -9,7 +9,8 @@ __all__ = ["Key"]
 Key = Literal[
     "account", "agent", "annotations", "as_of", "awaited", "balanced", "by", "captured", "cgroup", "child", "child_ns_pid",
     "child_ns_pids", "child_ns_pids_truncated", "child_ns_tid", "child_pid", "child_tid", "children", "clone", "cluster",
-    "comm", "conflicts", "container", "containers", "count", "counts", "cpu", "cpus", "credential", "cut", "declared", "delivered",
+    "comm", "conflicts", "container", "containers", "count", "counts", "cpu", "cpus", "credential", "cut", "declared",
+    "delivered",
     "depth",
     "descendants", "emitted", "end", "enrichment", "entered", "entity", "error", "event", "explained", "fan_out",
     "filtered", "first", "first_seen", "forks", "from", "gaps", "gid", "given", "heads", "here", "hidden", "history",
