@@ -20,6 +20,11 @@ CHART: Final = Path(__file__).resolve().parents[2] / "charts/forklore"
 _KEY: Final = re.compile(r"( *)([A-Za-z]+):(.*)")
 # Settings that the chart sets: the schema allows them, so that a template can refuse them with the value to use instead.
 OWNED: Final = {"agent": ("capture.pin", "capture.keep"), "collector": ()}
+# Of the collector's sink: what the chart sets, and what its protocol and schema do not have.
+_SET_FOR_COLLECTOR: Final = frozenset({
+    "name", "url", "protocol", "schema", "framing", "token_file", "ca_file", "cert_file", "key_file", "auth", "username",
+    "token_header", "index", "source", "sourcetype", "data_stream",
+})  # fmt: skip
 
 
 class Value(NamedTuple):
@@ -84,6 +89,9 @@ def described(schema: dict[str, Any], values: list[Value]) -> dict[str, Any]:
     for owner, made in (("agent", agent), ("collector", settings("collector"))):
         place = schema["properties"][owner]["properties"]["settings"]
         schema["properties"][owner]["properties"]["settings"] = {**made, "description": place["description"]}
+    of_sink = sinks["items"]["properties"]
+    place = schema["properties"]["collector"]["properties"]["sink"]
+    place["properties"] = {key: words for key, words in of_sink.items() if key not in _SET_FOR_COLLECTOR}
     own = schema["properties"]["sinks"]["items"]["properties"]
     known = {key: own[key] for key in ("name", "url", "secret")}
     schema["properties"]["sinks"]["items"]["properties"] = {**sinks["items"]["properties"], **known}

@@ -274,3 +274,22 @@ def test_policies_allow_egress_to_the_addresses_of_the_settings(chart: Chart) ->
 
     assert ports("tls-sinks") == {443, 6443, 9200, 3128}
     assert ports("network-policy") == {6443, 80, 9910, 8443}
+
+
+def test_the_collector_s_sink_has_what_other_sinks_have(chart: Chart, tmp_path: Path) -> None:
+    own = {
+        "select": {"namespaces": {"exclude": ["kube-system"]}, "host": False},
+        "journal_bytes": "1Gi",
+        "proxy": "http://p:3128",
+    }
+    render = chart.render(values={"collector": {"enabled": True, "sink": own}, "networkPolicy": {"enabled": True}})
+    file = tmp_path / "agent.yaml"
+    file.write_text(yaml.safe_dump(render.settings()))
+    (sink,) = load(file).sinks
+    assert (sink.name, sink.journal_bytes, sink.select.host) == ("collector", 1 << 30, False)
+    assert sink.select.namespaces.exclude == ("kube-system",)
+    assert "-collector." in sink.url
+    (policy,) = [
+        one for one in render.objects() if one["kind"] == "NetworkPolicy" and one["metadata"]["name"].endswith("-agent")
+    ]
+    assert 3128 in [port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]]

@@ -80,6 +80,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"agent": {"settings": {"sinks": []}}}, ["agent.settings.sinks", "beside `agent`"]),
     ({"agent": {"settings": {"capture": {"pin": None, "keep": False}}}}, ["agent.settings.capture.keep", "uninstall.clean"]),
     ({"agent": {"settings": {"capture": {"pin": "/x"}}}}, ["agent.settings.capture.pin", "agent.pin"]),
+    ({"collector": {"sink": {"url": "https://elsewhere.example"}}}, ["/collector/sink", "url"]),
     ({"collector": {"settings": {"listen": "0.0.0.0:1"}}}, ["collector.settings.listen", "collector.service.port"]),
     ({"collector": {"settings": {"token_file": "/x"}}}, ["collector.settings.token_file", "collector.token"]),
     ({"collector": {"settings": {"audience": "x"}}}, ["collector.settings.audience", "collector.agents.audience"]),

@@ -22,7 +22,7 @@
 {{- if include "forklore.collector.hasCA" . -}}
 {{- $_ := set $sink "ca_file" "/run/forklore/secrets/collector-ca/ca.crt" -}}
 {{- end -}}
-{{- $sinks = append $sinks $sink -}}
+{{- $sinks = append $sinks (merge $sink (deepCopy .Values.collector.sink)) -}}
 {{- end -}}
 {{- range .Values.sinks -}}
 {{- $sink := omit . "secret" -}}
