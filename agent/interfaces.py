@@ -96,6 +96,14 @@ class AttributionSource(Protocol):
         """What is known when the time to wait is up. From here on nothing waits for this cgroup."""
         ...
 
+    def is_known(self, cgroup: int) -> bool:
+        """Whether the cgroup itself is known; else only that which counts its forks may be."""
+        ...
+
+    def folded(self, cgroup: int, owner: Attribution) -> Attribution:
+        """Of a cgroup that is not known, whose forks count for `owner`."""
+        ...
+
 
 class AttachedTaskSource(Protocol):
     """Tasks that were moved into a container's cgroup after their fork."""
@@ -106,11 +114,17 @@ class AttachedTaskSource(Protocol):
 
 
 class CgroupTracker(Protocol):
-    """The BPF programs' table of the cgroups of pods."""
+    """The BPF programs' table of pods and containers."""
 
-    def track(self, cgroup: int, counted_in: int, pod: int, *, is_pod: bool) -> bool:
-        """`counted_in`: the cgroup whose counters count; `pod`: the cgroup whose storm limit holds. False: the map is full."""
+    def track(self, cgroup: int, pod: int, kind: int) -> bool:
+        """`pod`: the cgroup whose storm limit holds; `kind`: as in agent.model. False: the map is full."""
         ...
+
+    def untrack(self, cgroup: int) -> None:
+        """Removes what `track` has set."""
+
+    def set_pod_level(self, level: int) -> None:
+        """The deepest level of pods' cgroups; 0: not known."""
 
 
 class BatchObserver(Protocol):

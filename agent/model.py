@@ -10,8 +10,12 @@ from typing import Any, Final, Literal, NamedTuple
 
 __all__ = [
     "ATTACHED",
+    "CONTAINER",
     "CREATED",
+    "KUBELET_ROOT",
     "NO_CGROUP",
+    "POD",
+    "QOS_CLASS",
     "REMOVED",
     "Attribution",
     "Batch",
@@ -28,6 +32,10 @@ __all__ = [
 CREATED: Final = 1  # a CgroupEvent's kinds, as bpf/fork.c numbers them
 REMOVED: Final = 2
 ATTACHED: Final = 3
+KUBELET_ROOT: Final = 1  # the kinds of tracked cgroups, as bpf/records.h numbers them
+QOS_CLASS: Final = 2
+POD: Final = 3
+CONTAINER: Final = 4
 NO_CGROUP: Final = 0xFFFFFFFFFFFFFFFF  # where a fork is counted whose cgroup is not known, and of items that are no forks
 ContainerKind = Literal["app", "init", "sidecar", "ephemeral", "sandbox"]
 

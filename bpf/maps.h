@@ -12,9 +12,12 @@ struct new_task {
 BPF_ARRAY(config, struct config, 1);
 BPF_RINGBUF_OUTPUT(forks, RING_PAGES);
 BPF_RINGBUF_OUTPUT(cgroup_events, CGROUP_EVENT_PAGES);
-BPF_TABLE("hash", u64, struct cgroup_counters, cgroup_counters, MAX_CGROUPS);	/* key 0: `other`, used when the map is full */
+BPF_TABLE("hash", u64, struct tracked_cgroup, tracked, MAX_TRACKED);
+/* Two maps, so that cgroups outside pods never take a pod's place. Twice as many counters as tracked cgroups: those of a removed
+ * cgroup stay until they have been reported. Key 0 of host_counters: `other`, used when the map is full. */
+BPF_TABLE("hash", u64, struct cgroup_counters, pod_counters, 2 * MAX_TRACKED);
+BPF_TABLE("hash", u64, struct cgroup_counters, host_counters, MAX_HOST_CGROUPS);
 BPF_PERCPU_ARRAY(cpu_counters, struct cpu_counters, 1);
 BPF_TABLE("lru_hash", u32, struct new_task, new_tasks, 16384);
-BPF_TABLE("hash", u64, struct cgroup_attribution, cgroup_attributions, MAX_CGROUPS);
-BPF_TABLE("hash", u64, struct storm, storms, MAX_PODS);
-BPF_TABLE("hash", u64, struct over_budget, over_budget, MAX_CGROUPS);
+BPF_TABLE("hash", u64, struct storm, storms, MAX_TRACKED);
+BPF_TABLE("hash", u64, struct over_budget, over_budget, MAX_TRACKED + MAX_HOST_CGROUPS);

@@ -31,13 +31,33 @@ static __always_inline u64 cgroup_id(u64 cgroup)
 	return id;
 }
 
+/* The address of the task's struct cgroup in the chosen hierarchy. */
 static __always_inline u64 cgroup_of(u64 task)
 {
 	u64 set = follow(task, OFF_task_struct__cgroups);
 #ifdef SUBSYS	/* cgroup v1: the hierarchy that this controller is mounted in */
-	return cgroup_id(follow(follow(set, OFF_css_set__subsys + 8 * SUBSYS), OFF_cgroup_subsys_state__cgroup));
+	return follow(follow(set, OFF_css_set__subsys + 8 * SUBSYS), OFF_cgroup_subsys_state__cgroup);
 #else
-	return cgroup_id(follow(set, OFF_css_set__dfl_cgrp));
+	return follow(set, OFF_css_set__dfl_cgrp);
+#endif
+}
+
+/* How deep a cgroup is; the hierarchy's root has level 0. */
+static __always_inline u32 level_of(u64 cgroup)
+{
+	u32 level = 0;
+
+	READ_OR(level, cgroup, OFF_cgroup__level, 0);
+	return level;
+}
+
+/* The id of the cgroup's ancestor at `level`, which must not be greater than its own. */
+static __always_inline u64 ancestor_id(u64 cgroup, u64 level)
+{
+#ifdef OFF_cgroup__ancestors	/* since 6.1: struct cgroup *ancestors[] */
+	return cgroup_id(follow(cgroup, OFF_cgroup__ancestors + 8 * level));
+#else				/* before: u64 ancestor_ids[] */
+	return follow(cgroup, OFF_cgroup__ancestor_ids + 8 * level);
 #endif
 }
 
@@ -57,6 +77,27 @@ static __always_inline u64 parent_id(u64 cgroup)
 	if (node)
 		READ(id, node, OFF_kernfs_node__id);
 	return id;
+}
+
+#define NAME 128	/* bytes of a directory's name that are read; longer than any of the kubelet's */
+
+/* Whether a child of the kubelet's root is a QoS class and no pod: `burstable`, `besteffort`, or a slice that ends with
+ * `-burstable.slice` or `-besteffort.slice`. User space decides it again by the whole path. */
+static __always_inline bool is_qos_class(u64 cgroup)
+{
+	char name[NAME] = {};
+	u64 node = follow(cgroup, OFF_cgroup__kn), text = follow(node, OFF_kernfs_node__name);
+	long length = bpf_probe_read_kernel_str(name, NAME, (void *)text);	/* with its NUL */
+
+	if (name[0] == 'b')
+		return (name[1] == 'u' && length == sizeof("burstable")) || (name[1] == 'e' && length == sizeof("besteffort"));
+	if (length < 24 || length > NAME)
+		return 0;
+	u32 burstable = (length - sizeof("-burstable.slice")) & (NAME - 1);
+	u32 besteffort = (length - sizeof("-besteffort.slice")) & (NAME - 1);
+
+	return (name[burstable] == '-' && name[(burstable + 1) & (NAME - 1)] == 'b' && name[(burstable + 2) & (NAME - 1)] == 'u') ||
+	       (name[besteffort] == '-' && name[(besteffort + 1) & (NAME - 1)] == 'b' && name[(besteffort + 2) & (NAME - 1)] == 'e');
 }
 
 /* The task's number in its innermost pid namespace. */

@@ -20,15 +20,25 @@ struct config {
 	u64 threads;		/* 1: a thread is sent as an event too; it is counted either way */
 	u64 storm_limit;	/* events of one pod in a second; more are only counted. 0: no limit */
 	u64 alive_until;	/* boottime, ns: extended by a running agent. Later forks are only counted, as `orphaned` */
+	u64 pod_level;		/* the deepest level of pods' cgroups: two below the kubelet's root. 0: the root is not known */
 };
 
-/* The cgroup whose counters count a cgroup's forks, and the pod whose storm limit applies. User space tracks the directories of
- * pods; cgroups created below inherit. So a container cannot escape its limit, or fill the counters' map, by creating cgroups. */
-struct cgroup_attribution {
-	u64 counted_in;		/* the container's cgroup id; the pod's own for what runs beside its containers */
-	u64 pod;		/* the pod's cgroup id */
-	u64 is_pod;		/* 1: the pod's own directory, whose children are containers */
+/* The kubelet's root and its QoS classes (whose children are pods), pods, and their containers: nothing deeper, nothing else.
+ * Written by user space, and by on_cgroup_mkdir for a child of a tracked cgroup. */
+enum tracked_kind { KUBELET_ROOT = 1, QOS_CLASS = 2, POD = 3, CONTAINER = 4 };
+
+struct tracked_cgroup {
+	u64 container;		/* the cgroup whose counters count: itself */
+	u64 pod;		/* the pod's cgroup id, whose storm limit applies */
+	u32 kind;
+	u32 children;		/* of a pod: cgroups below it that are tracked */
+	u32 records;		/* of cgroups inside it: created or removed, and written to the ring */
+	u32 unused;
+	u64 folded;		/* created inside it, without a record */
 };
+
+#define MAX_CHILDREN 256	/* tracked cgroups of one pod; further ones count as the pod's own */
+#define MAX_RECORDS 64		/* of the cgroups inside one container */
 
 /* One pod's events in the current second. Used to apply the limit only: reports use the cgroup counters. */
 struct storm {
@@ -98,7 +108,7 @@ struct fork_record {
 /* 1016 bytes, 1024 with the ring's header. */
 struct cgroup_event {
 	u64 cgroup;
-	u64 parent;
+	u64 parent;		/* of a cgroup inside a container: the container */
 	u64 time;
 	u32 kind;
 	u32 length;		/* of the path, its NUL included; PATH means cut off */
@@ -113,5 +123,5 @@ struct cgroup_event {
 _Static_assert(sizeof(struct fork_record) == 248, "FORK_SLOT is 256");
 _Static_assert(sizeof(struct cgroup_event) == 1016, "CGROUP_EVENT_SLOT is 1024");
 _Static_assert(sizeof(struct cgroup_counters) == 56 && sizeof(struct cpu_counters) == 48, "seven and six counters");
-_Static_assert(sizeof(struct config) == 32 && sizeof(struct cgroup_attribution) == 24 && sizeof(struct storm) == 32 &&
+_Static_assert(sizeof(struct config) == 40 && sizeof(struct tracked_cgroup) == 40 && sizeof(struct storm) == 32 &&
 	       sizeof(struct over_budget) == 16, "map values");

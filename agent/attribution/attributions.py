@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 from agent.attribution.cgroups import Cgroup, Cgroups
+from agent.attribution.kubelet_root import KubeletRoot
 from agent.attribution.pods import Pods
 from agent.model import Attribution, Container, Pod
 
 __all__ = ["Attributions"]
 
+_MOST_FOLDED: Final = 1024  # attributions of cgroups that are not known themselves; the encoders keep the text of each
+
 
 class Attributions:
     """An AttributionSource. `api`: whether there is a Kubernetes API; without one, waiting is no use."""
 
-    def __init__(self, cgroups: Cgroups, pods: Pods, *, api: bool) -> None:
+    def __init__(self, cgroups: Cgroups, pods: Pods, root: KubeletRoot, *, api: bool) -> None:
+        self._root = root
+        self._folded: dict[tuple[int, int], tuple[Attribution, Attribution]] = {}
         self._cgroups = cgroups
         self._pods = pods
         self._api = api
@@ -43,6 +51,26 @@ class Attributions:
             found = self._final[cgroup] = self._sandbox(cgroup) or self._from_path(cgroup)
         return found
 
+    def is_known(self, cgroup: int) -> bool:
+        """Whether the cgroup itself is known; else only that which counts it may be."""
+        return self._cgroups.get(cgroup) is not None
+
+    def folded(self, cgroup: int, owner: Attribution) -> Attribution:
+        """Of a cgroup that is not known itself, inside the container (or cgroup outside pods) `owner`: with its own id, no
+        path."""
+        key = (cgroup, owner.cgroup)
+        found = self._folded.get(key)
+        if found is None or found[0] is not owner:
+            if len(self._folded) >= _MOST_FOLDED:
+                self._folded.clear()
+            found = self._folded[key] = (owner, replace(owner, cgroup=cgroup, path=None))
+        return found[1]
+
+    def root_changed(self) -> None:
+        """The kubelet's root is another one."""
+        self._resolved.clear()
+        self._final.clear()
+
     def cgroup_changed(self, cgroup: int) -> None:
         """It was created or forgotten. An id that comes again is another cgroup."""
         self._resolved.pop(cgroup, None)
@@ -71,10 +99,10 @@ class Attributions:
             # Its event was lost. The walk that follows a loss will find the cgroup, unless it was removed before.
             return None
         identity = cgroup.identity
-        if identity.pod is None:
+        if identity.pod is None or self._root.is_elsewhere(cgroup.path):
             return Attribution(number, cgroup.path, "host", None)
         pod = self._pods.get(identity.pod)
-        if pod is None:
+        if pod is None or not self._root.known:
             return None if self._api else self._from_path(number)
         if identity.container is None:
             return Attribution(number, cgroup.path, "resolved", "status", pod.uid, pod)
@@ -88,9 +116,9 @@ class Attributions:
         if cgroup is None:
             return Attribution(number, None, "unresolved", None)
         identity = cgroup.identity
-        if identity.pod is None:
+        if identity.pod is None or self._root.is_elsewhere(cgroup.path):
             return Attribution(number, cgroup.path, "host", None)
-        pod: Pod | None = self._pods.get(identity.pod)
+        pod: Pod | None = self._pods.get(identity.pod) if self._root.known else None
         container = Container(identity.container, runtime=identity.runtime) if identity.container else None
         return Attribution(number, cgroup.path, "unresolved", "cgroup", pod.uid if pod else identity.pod, pod, container)
 
@@ -100,14 +128,15 @@ class Attributions:
         if cgroup is None or cgroup.identity.pod is None or cgroup.identity.container is None:
             return None
         pod = self._pods.get(cgroup.identity.pod)
-        if pod is None or not self._created_in_empty_pod(cgroup):
+        elsewhere = not self._root.known or self._root.is_elsewhere(cgroup.path)
+        if pod is None or elsewhere or not self._created_in_empty_pod(cgroup):
             return None
         container = Container(cgroup.identity.container, kind="sandbox", runtime=cgroup.identity.runtime)
         return Attribution(number, cgroup.path, "resolved", "birth", pod.uid, pod, container)
 
     def _created_in_empty_pod(self, cgroup: Cgroup) -> bool:
         """No other container of the pod existed then. A sandbox that is replaced is created after all others were removed."""
-        siblings = list(self._cgroups.containers_of_pod(cgroup))
+        siblings = [one for one in self._cgroups.containers_of_pod(cgroup) if not self._root.is_elsewhere(one.path)]
         first = min((one for one in siblings if one.identity.container == cgroup.identity.container), key=lambda one: one.id)
         return not any(
             one.id < first.id and (one.removed is None or one.removed > first.created)  # kernfs gives ids in rising order

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-__all__ = ["HOST", "PathIdentity", "parse_cgroup_path"]
+__all__ = ["HOST", "PathIdentity", "PodPlace", "parse_cgroup_path", "pod_level", "pod_place", "qos_classes"]
 
 
 class PathIdentity(NamedTuple):
@@ -53,22 +53,78 @@ _RUNTIMES: Final = {
 }
 
 
+class PodPlace(NamedTuple):
+    """Where a path claims to be a pod's. `root`: the kubelet's root in this path, with a slash at its end when the pod has no
+    cgroup of its own there. `depth`: 0 the pod's cgroup, 1 a container's, more: inside a container. `owner`: the container's
+    path, of what is inside one."""
+
+    root: str
+    depth: int
+    owner: str | None
+
+
 def parse_cgroup_path(path: str) -> PathIdentity:
     """HOST when the path is in no pod. Never raises, whatever the path holds."""
     parts = path.split("/")
-    inside = False  # below a kubepods directory
+    found = _find_pod(parts)
+    if found is None:
+        return HOST
+    at, pod, container, runtime, _ = found
+    return PathIdentity(pod, container, runtime) if container else _container(pod, parts[at + 1 :])
+
+
+def pod_place(path: str) -> PodPlace | None:
+    """None: the path is in no pod."""
+    parts = path.split("/")
+    found = _find_pod(parts)
+    if found is None:
+        return None
+    at, _, container, _, root = found
+    if container:
+        return PodPlace("/".join(parts[:at]) + "/", len(parts) - at, "/".join(parts[: at + 1]) if len(parts) > at + 1 else None)
+    depth = len(parts) - at - 1
+    return PodPlace("/".join(parts[:root]), depth, "/".join(parts[: at + 2]) if depth > 1 else None)
+
+
+def pod_level(root: str) -> int:
+    """The deepest level of the cgroups of pods below a root, as a PodPlace has it: pods of a QoS class are two below it."""
+    return root.count("/") + (0 if root.endswith("/") else 2)
+
+
+def qos_classes(root: str) -> tuple[str, ...]:
+    """The paths of the QoS classes below the kubelet's root, by cgroupfs and by systemd."""
+    name = root.rpartition("/")[2]
+    if name.endswith(".slice"):
+        return tuple(f"{root}/{name.removesuffix('.slice')}-{qos}.slice" for qos in sorted(_QOS))
+    return tuple(f"{root}/{qos}" for qos in sorted(_QOS))
+
+
+class _Found(NamedTuple):
+    """`at`: the pod's part of the path; `container`: only when that part names it, too; `root`: parts up to the kubelet's
+    root."""
+
+    at: int
+    pod: str
+    container: str | None
+    runtime: str | None
+    root: int
+
+
+def _find_pod(parts: list[str]) -> _Found | None:
+    inside = 0  # parts up to a kubepods directory that this part is below of; 0: it is below none
+    top = 0
     for at, part in enumerate(parts):
         if colon := _COLON.fullmatch(part):
-            return PathIdentity(colon[1].replace("_", "-"), colon[3], _RUNTIMES.get(colon[2]))
+            return _Found(at, colon[1].replace("_", "-"), colon[3], _RUNTIMES.get(colon[2]), at)
         if systemd := _SYSTEMD_POD.fullmatch(part):
-            return _container(systemd[1].replace("_", "-"), parts[at + 1 :])
+            return _Found(at, systemd[1].replace("_", "-"), None, None, top or at)
         if inside and part not in _QOS:
             if cgroupfs := _CGROUPFS_POD.fullmatch(part):
-                return _container(cgroupfs[1], parts[at + 1 :])
-            inside = False
+                return _Found(at, cgroupfs[1], None, None, inside)
+            inside = 0
         if _KUBEPODS.fullmatch(part):
-            inside = True
-    return HOST
+            inside = top = at + 1
+    return None
 
 
 def _container(pod: str, below: list[str]) -> PathIdentity:

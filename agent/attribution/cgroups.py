@@ -6,19 +6,20 @@ while: names outlive things.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from agent.attribution.cgroup_paths import PathIdentity, parse_cgroup_path
-from agent.attribution.hierarchy import NoHierarchy
+from agent.attribution.cgroup_paths import PathIdentity, parse_cgroup_path, pod_place, qos_classes
+from agent.attribution.walk import Walk
 
-__all__ = ["KEEP_REMOVED_NS", "MOST_NESTED", "Cgroup", "Cgroups"]
+__all__ = ["KEEP_REMOVED_NS", "MOST_INSIDE", "MOST_NESTED", "Cgroup", "Cgroups"]
 
 KEEP_REMOVED_NS: Final = 600 * 10**9  # the longest that a fork may wait before its cgroup is looked up
-MOST_NESTED: Final = 8192  # removed cgroups below containers, which may make thousands of them: 5 MB
+MOST_NESTED: Final = 8192  # removed cgroups inside others, which may make thousands of them: 5 MB
+MOST_INSIDE: Final = 64  # cgroups that are kept inside one container, or outside pods inside one cgroup of level 2
+_HOST_LEVEL: Final = 2  # HOST_LEVEL in bpf/counters.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,15 @@ class Cgroup:
 
 
 class Cgroups:
-    """Every cgroup that was seen, by id."""
+    """The cgroups of the host, of pods and of containers, by id; of those inside a container the first MOST_INSIDE.
+
+    `kubelet_root`: its path; None: not known. `unread`: how many directories the last walk left out.
+    """
 
     def __init__(self) -> None:
+        self.kubelet_root: str | None = None
+        self.unread = 0
+        self._inside: dict[str, set[int]] = {}  # by owner's path, those that are there
         self._known: dict[int, Cgroup] = {}
         self._removed: dict[int, int] = {}
         self._containers: dict[str, set[int]] = {}  # by pod, as its path has it
@@ -52,29 +59,47 @@ class Cgroups:
     def get(self, cgroup: int) -> Cgroup | None:
         return self._known.get(cgroup)
 
-    def add(self, cgroup: int, path: bytes, time: int, parent: int = 0) -> Cgroup:
-        """A cgroup that was created, or found. An id that comes again is another cgroup."""
+    def add(self, cgroup: int, path: bytes, time: int, parent: int = 0) -> Cgroup | None:
+        """A cgroup that was created, or found. An id that comes again is another cgroup. None: its owner has too many."""
         text = path.decode(errors="replace")
         return self.put(Cgroup(cgroup, text, parse_cgroup_path(text), time, None, parent))
 
-    def put(self, cgroup: Cgroup) -> Cgroup:
+    def put(self, cgroup: Cgroup) -> Cgroup | None:
+        """None: it is not kept, because its owner has too many."""
         self._drop(cgroup.id)
+        self._removed.pop(cgroup.id, None)
+        self.changed.add(cgroup.id)
+        owner = self._owner_of(cgroup.path)
+        if owner is not None and cgroup.removed is None:
+            inside = self._inside.setdefault(owner, set())
+            if len(inside) >= MOST_INSIDE:
+                return None
+            inside.add(cgroup.id)
         self._known[cgroup.id] = cgroup
         if cgroup.identity.pod and cgroup.identity.container:
             self._containers.setdefault(cgroup.identity.pod, set()).add(cgroup.id)
-        if cgroup.removed is None:
-            self._removed.pop(cgroup.id, None)
-        else:
+        if cgroup.removed is not None:
             self._removed[cgroup.id] = cgroup.removed
-        self.changed.add(cgroup.id)
         return cgroup
 
     def mark_removed(self, cgroup: int, time: int) -> None:
+        """With all that was inside: a directory that is removed has none below it."""
         before = self._known.get(cgroup)
-        if before and before.removed is None:
-            self._known[cgroup] = replace(before, removed=time)
-            self._removed[cgroup] = time
-            self.changed.add(cgroup)
+        if before is None or before.removed is not None:
+            return
+        self._leave_owner(before)
+        self._known[cgroup] = replace(before, removed=time)
+        self._removed[cgroup] = time
+        self.changed.add(cgroup)
+        for inner in list(self._inside.get(before.path, ())):
+            self.mark_removed(inner, time)
+
+    def set_kubelet_root(self, root: str) -> None:
+        """What was inside which owner is decided anew."""
+        self.kubelet_root, self._inside = root, {}
+        for one in list(self._known.values()):
+            if one.removed is None:
+                self.put(one)
 
     def containers_of_pod(self, cgroup: Cgroup) -> Iterator[Cgroup]:
         """The cgroups of all containers in the same pod, removed ones included, without those nested in them."""
@@ -89,7 +114,7 @@ class Cgroups:
         many of them. Returns the ids."""
         forgotten = self.removed_before(now - KEEP_REMOVED_NS)
         if len(self._removed) > MOST_NESTED:
-            nested = [cgroup for cgroup in self._removed if self._is_nested(self._known[cgroup])]
+            nested = [cgroup for cgroup in self._removed if self._owner_of(self._known[cgroup].path) is not None]
             forgotten += [cgroup for cgroup in nested[:-MOST_NESTED] if self._removed[cgroup] >= now - KEEP_REMOVED_NS]
         for cgroup in forgotten:
             self._drop(cgroup)
@@ -97,53 +122,57 @@ class Cgroups:
             self.changed.add(cgroup)
         return forgotten
 
-    def _is_nested(self, cgroup: Cgroup) -> bool:
-        above = self._known.get(cgroup.parent)
-        return above is not None and above.identity.container is not None and above.identity.pod == cgroup.identity.pod
+    def _leave_owner(self, cgroup: Cgroup) -> None:
+        owner = self._owner_of(cgroup.path)
+        inside = self._inside.get(owner) if owner is not None else None
+        if inside is not None and owner is not None:
+            inside.discard(cgroup.id)
+            if not inside:
+                del self._inside[owner]
 
     def _drop(self, cgroup: int) -> None:
         before = self._known.pop(cgroup, None)
-        if before and before.identity.pod and before.identity.container:
+        if before is None:
+            return
+        self._leave_owner(before)
+        if before.identity.pod and before.identity.container:
             others = self._containers[before.identity.pod]
             others.discard(cgroup)
             if not others:
                 del self._containers[before.identity.pod]
 
     def walk(self, root: Path, time: int) -> list[Cgroup]:
-        """Reads the hierarchy as it is now: a directory's inode number is its id. Directories may vanish on the way.
+        """Reads the hierarchy as it is now. Directories may vanish on the way.
 
         `time`: when the walk began, ns of the boot clock. Marks cgroups that are not there any more as removed; returns those
-        that were not known.
+        that were not known. Raises NoHierarchy.
         """
-        seen = set()
+        walk, seen = Walk(root, self._owner_of, MOST_INSIDE), set()
         added = []
-        for number, path, parent in _directories(os.fsencode(root)):
+        for number, path, parent in walk.directories():
             seen.add(number)
             before = self._known.get(number)
             if before is None or before.removed is not None or before.path != path.decode(errors="replace"):
-                added.append(self.add(number, path, 0, parent))
+                fresh = self.add(number, path, 0, parent)
+                added += [fresh] if fresh else []
         for number in [known for known, one in self._known.items() if one.removed is None and known not in seen]:
+            one = self._known[number]
             # One that was created after the walk began is not removed: the walk may have missed it.
-            if self._known[number].created < time:
+            if one.created < time and walk.is_removed(one.path):
                 self.mark_removed(number, time)
+        self.unread = walk.unread
         return added
 
-
-def _directories(root: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Id, path and the parent's id of each directory, parents first."""
-    try:
-        top = Path(os.fsdecode(root)).stat().st_ino
-    except OSError as error:
-        raise NoHierarchy(f"cannot read {os.fsdecode(root)}: {error.strerror}") from error
-    yield top, b"/", 0
-    left = [(root, top)]
-    while left:
-        directory, parent = left.pop()
-        try:
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        left.append((entry.path, entry.inode()))
-                        yield entry.inode(), entry.path[len(root) :], parent
-        except OSError:
-            continue
+    def _owner_of(self, path: str) -> str | None:
+        """The path of the container that this one is inside of, or outside pods of the cgroup of level 2. None: it is inside
+        neither, or above the kubelet's root."""
+        place = pod_place(path)
+        if place and (self.kubelet_root is None or place.root == self.kubelet_root):
+            return place.owner
+        parts = path.split("/")
+        if len(parts) <= _HOST_LEVEL + 1:
+            return None
+        root = self.kubelet_root
+        if root and (root.startswith(path + "/") or path == root or path in qos_classes(root)):
+            return None
+        return "/".join(parts[: _HOST_LEVEL + 1])

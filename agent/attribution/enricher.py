@@ -24,8 +24,8 @@ _NESTED: Final = 4096  # cgroups below those that count their forks
 class WaitingFork(NamedTuple):
     """A fork that waits until its cgroup can be attributed.
 
-    `key`: rising, unique in this enricher. `since`: ns of the boot clock. `attached`: the task was moved to `cgroup` after it
-    was made. `raw`: the record.
+    `key`: rising, unique in this enricher. `since`: ns of the boot clock. `cgroup`: where it is, or what counts it when that is
+    not known. `attached`: the task was moved to `cgroup` after it was made. `raw`: the record.
     """
 
     key: int
@@ -73,12 +73,16 @@ class Enricher:
         """
         ready: list[Fork] = []
         waiting, decode, slot = self._waiting, self._decoder.fork, self._decoder.layout.slot
+        is_known = self._attributions.is_known
         find, resolve_now, cgroup_of = self._attributions.find, self._attributions.resolve_now, self._attached_tasks.cgroup_of
         for index, record in enumerate(self._decoder.layout.unpack_forks(raw)):
             cgroup, counted_in, moved = record[CGROUP], record[COUNTED_IN], None
             if cgroup != counted_in:
                 self._nested.get(counted_in, cgroup)  # a new one is a new attribution, which each sink encodes
             attribution = None if cgroup in waiting else find(cgroup)
+            if attribution is None and record[COUNTED_IN] not in (cgroup, 0) and not is_known(cgroup):
+                attribution = self._folded(cgroup, record[COUNTED_IN])
+                cgroup = record[COUNTED_IN]
             if (
                 attribution is not None
                 and attribution.state == "host"
@@ -145,11 +149,18 @@ class Enricher:
             self.changed[one.key] = None
             (record,) = self._decoder.layout.unpack_forks(one.raw)
             attribution = self._attached.get(final.cgroup, final) if one.attached else final
+            if not one.attached and record[CGROUP] != cgroup:
+                attribution = self._attributions.folded(record[CGROUP], final)
             parent = record[PARENT_CGROUP]
             above = None if parent in (attribution.cgroup, 0) else self._attributions.resolve_now(parent)
             yield self._decoder.fork(record, attribution, above, (now - one.since) // 1_000_000)
         if not line:
             del self._waiting[cgroup]
+
+    def _folded(self, cgroup: int, owner: int) -> Attribution | None:
+        """Of a cgroup that is not known, by that which counts its forks. None: that is not known yet either."""
+        found = None if owner in self._waiting else self._attributions.find(owner)
+        return found and self._attributions.folded(cgroup, found)
 
 
 def _by_attach(attribution: Attribution) -> Attribution:

@@ -6,6 +6,7 @@ them; so they are saved with those.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -13,31 +14,39 @@ from pathlib import Path
 
 from agent.attribution.attached_tasks import AttachedTasks
 from agent.attribution.attributions import Attributions
-from agent.attribution.cgroup_paths import parse_cgroup_path
+from agent.attribution.cgroup_paths import parse_cgroup_path, pod_level
 from agent.attribution.cgroups import Cgroup, Cgroups
+from agent.attribution.kubelet_root import KubeletRoot
 from agent.attribution.pods import Pods
 from agent.attribution.tracked_cgroups import TrackedCgroups
 from agent.interfaces import CgroupTracker, StateReader, StateWriter
 from agent.model import CREATED, REMOVED, CgroupEvent
-from agent.state_records import CGROUPS, PODS, CgroupRecord, PodRecord
+from agent.state_records import CGROUPS, KUBELET_ROOT, PODS, CgroupRecord, KubeletRootRecord, PodRecord
 
 __all__ = ["MetadataCache"]
+
+log = logging.getLogger(__name__)
 
 
 class MetadataCache:
     """`root`: where the chosen cgroup hierarchy is mounted. `api`: whether there is a Kubernetes API.
 
-    `annotations`: the keys of those that are kept of a pod.
+    `annotations`: the keys of those that are kept of a pod. `kubelet_root`: the path of the kubelet's cgroup; None: it is
+    learned.
     """
 
-    def __init__(self, root: Path, annotations: Collection[str] = (), *, api: bool) -> None:
+    def __init__(self, root: Path, annotations: Collection[str] = (), *, api: bool, kubelet_root: str | None = None) -> None:
         self.root = root
         self._annotations = annotations
         self.cgroups = Cgroups()
         self.attached_tasks = AttachedTasks()
         self.pods = Pods()
         self.tracked_cgroups = TrackedCgroups()
-        self.attributions = Attributions(self.cgroups, self.pods, api=api)
+        self.kubelet_root = KubeletRoot(kubelet_root)
+        self.cgroups.kubelet_root = kubelet_root
+        self.attributions = Attributions(self.cgroups, self.pods, self.kubelet_root, api=api)
+        self._pods_version = -1  # that the root was last learned from
+        self._staged_root: str | None = None
 
     def restore(self, saved: StateReader, monotonic: float, *, cgroups: bool) -> None:
         """Loads what the last agent saved.
@@ -45,10 +54,16 @@ class MetadataCache:
         `cgroups`: whether that was on this boot, so that the ids are those of the same cgroups. `monotonic`: the loop's clock,
         seconds; deleted pods are kept for their full time from now on.
         """
-        for key, value in saved.table(CGROUPS).items() if cgroups else ():
-            path, created, removed, parent = CgroupRecord.decode(value)
-            cgroup = self.cgroups.put(Cgroup(int(key), path, parse_cgroup_path(path), created, removed, parent))
-            self.tracked_cgroups.track(cgroup)
+        for value in saved.table(KUBELET_ROOT).values():
+            self.kubelet_root.restore(KubeletRootRecord.decode(value).path)
+            self.cgroups.kubelet_root = self.kubelet_root.path
+        records = [(int(key), CgroupRecord.decode(value)) for key, value in saved.table(CGROUPS).items()] if cgroups else []
+        for number, (path, created, removed, parent) in sorted(
+            records, key=lambda one: one[1].path.count("/")
+        ):  # parents first
+            cgroup = self.cgroups.put(Cgroup(number, path, parse_cgroup_path(path), created, removed, parent))
+            if cgroup:
+                self.tracked_cgroups.track(cgroup, self.kubelet_root.path)
         for uid, value in saved.table(PODS).items():
             pod, deleted = PodRecord.decode(value)
             annotations = {name: text for name, text in pod.annotations.items() if name in self._annotations}
@@ -58,21 +73,46 @@ class MetadataCache:
 
     def apply_cgroup_events(self, events: Iterable[CgroupEvent], tracker: CgroupTracker) -> None:
         """`tracker`: gets the cgroups of pods that were created."""
+        claims = False
         for event in events:
             if event.kind == CREATED:
-                self._track(self.cgroups.add(event.cgroup, event.path, event.time, event.parent), tracker)
+                added = self.cgroups.add(event.cgroup, event.path, event.time, event.parent)
+                claims |= added is not None and added.identity.pod is not None and not self.kubelet_root.known
+                self._track(event.cgroup, added, tracker)
             elif event.kind == REMOVED:
                 self.cgroups.mark_removed(event.cgroup, event.time)
             else:
-                self.attached_tasks.add(event.tid, event.start, event.cgroup, event.time)
+                # Of a cgroup inside a container that is not known, the event has the container as its parent.
+                cgroup = event.cgroup if self.cgroups.get(event.cgroup) else event.parent
+                self.attached_tasks.add(event.tid, event.start, cgroup, event.time)
+        if claims or self._pods_version != self.pods.version:
+            self._learn_root(tracker)
 
     def walk(self, tracker: CgroupTracker, now: int) -> None:
-        """Reads the whole hierarchy from the file system. `now`: ns of the boot clock."""
+        """Reads the hierarchy from the file system, down to containers. `now`: ns of the boot clock."""
         self.cgroups.walk(self.root, now)
-        for number in self.cgroups.ids():
-            cgroup = self.cgroups.get(number)
-            if cgroup and cgroup.removed is None:
-                self._track(cgroup, tracker)
+        self._learn_root(tracker)
+        self._track_all(tracker)
+
+    def _learn_root(self, tracker: CgroupTracker) -> None:
+        self._pods_version = self.pods.version
+        known = (cgroup for number in self.cgroups.ids() if (cgroup := self.cgroups.get(number)))
+        if not self.kubelet_root.learn(known, self.pods) or self.kubelet_root.path is None:
+            return
+        log.info("the kubelet's cgroups are in %s", self.kubelet_root.path)
+        self.cgroups.set_kubelet_root(self.kubelet_root.path)
+        self.attributions.root_changed()
+        for number in self.tracked_cgroups.clear():
+            tracker.untrack(number)
+        self._track_all(tracker)
+
+    def _track_all(self, tracker: CgroupTracker) -> None:
+        root = self.kubelet_root.path
+        present = [one for number in self.cgroups.ids() if (one := self.cgroups.get(number)) and one.removed is None]
+        for cgroup in sorted(present, key=lambda one: one.path.count("/")):  # parents first
+            self._track(cgroup.id, cgroup, tracker)
+        # At the end: until then what is not tracked yet is counted for itself, and not for a cgroup outside pods.
+        tracker.set_pod_level(pod_level(root) if root else 0)
 
     def forget(self, now: int, monotonic: float) -> list[int]:
         """Drops cgroups and pods that were removed long ago; returns the cgroups.
@@ -108,12 +148,17 @@ class MetadataCache:
             record = cgroup and CgroupRecord(cgroup.path, cgroup.created, cgroup.removed, cgroup.parent)
             journal.put(CGROUPS, number, record.encode() if record else None)
         self.cgroups.changed.clear()
+        root = self.kubelet_root
+        if root.known and root.path and not root.is_set and (everything or root.path != self._staged_root):
+            journal.put(KUBELET_ROOT, "path", KubeletRootRecord(root.path).encode())
+            self._staged_root = root.path
         for uid in self.pods.uids() if everything else self.pods.changed:
             pod = self.pods.get(uid)
             journal.put(PODS, uid, PodRecord(pod, self.pods.is_deleted(uid)).encode() if pod else None)
         self.pods.changed.clear()
 
-    def _track(self, cgroup: Cgroup, tracker: CgroupTracker) -> None:
-        self.attributions.cgroup_changed(cgroup.id)
-        if found := self.tracked_cgroups.track(cgroup):
-            tracker.track(cgroup.id, found.counted, found.pod, is_pod=found.is_pod)
+    def _track(self, number: int, cgroup: Cgroup | None, tracker: CgroupTracker) -> None:
+        """`cgroup` None: it is not kept."""
+        self.attributions.cgroup_changed(number)
+        if cgroup and (found := self.tracked_cgroups.track(cgroup, self.kubelet_root.path)):
+            tracker.track(number, found.pod, found.kind)

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from agent.kernel.compiler import CannotCapture, NotPermitted, compile_programs
+from agent.kernel.layouts.cgroup_maps import MAX_HOST_CGROUPS, MAX_TRACKED
 from agent.kernel.libbpf import load_libbpf
 from agent.kernel.loader import DISPATCHER_MAPS, TRACEPOINTS, BuildOptions, compute_fingerprint
 from agent.kernel.maps import BpfMap, ProgramStats, program_stats
 from agent.kernel.meta import LAYOUT, Meta, read_ring_meta
 from agent.kernel.pins import DISPATCH, MAP_PINS, CannotPin, Pins, PinsTaken
-from agent.kernel.programs import CGROUP_EVENT_BYTES, MAX_CGROUPS, MAX_PODS, LoadedPrograms, boot_id, forks_since_boot
+from agent.kernel.programs import CGROUP_EVENT_BYTES, LoadedPrograms, boot_id, forks_since_boot
 from agent.kernel.records import FORK_SLOT
 from agent.kernel.ring import Ring
 
@@ -176,7 +177,7 @@ def open_capture(
 
 def build_options(ring_bytes: int, hierarchy: int, controller: str | None) -> BuildOptions:
     """The arguments are `open_capture`'s."""
-    return BuildOptions(ring_bytes, CGROUP_EVENT_BYTES, MAX_CGROUPS, MAX_PODS, hierarchy, controller)
+    return BuildOptions(ring_bytes, CGROUP_EVENT_BYTES, MAX_TRACKED, MAX_HOST_CGROUPS, hierarchy, controller)
 
 
 def _open(options: BuildOptions, pins: Pins | None, unpinned: str | None, known: Collection[str] | None) -> Capture:

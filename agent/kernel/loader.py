@@ -34,25 +34,26 @@ TRACEPOINTS: Final = (
 )
 DISPATCHER_MAPS: Final = ("slots", "base")
 
+_TEXTS: Final = ("counters.c", "cgroups.c", "fork.c")  # compiled as one text: BCC takes map operations from no other file
 _MAKERS: Final = ("loader.py", "offsets.py", "records.py")  # of this folder: the programs depend on them
 _RINGBUF: Final = 27  # BPF_MAP_TYPE_RINGBUF
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What the programs are compiled for. `ring_bytes`, `cgroup_event_bytes`: of the two ring buffers. `max_cgroups`,
-    `max_pods`: entries of the maps. `hierarchy`, `controller`: of cgroups, as in `open_capture`."""
+    """What the programs are compiled for. `ring_bytes`, `cgroup_event_bytes`: of the two ring buffers. `max_tracked`,
+    `max_host_cgroups`: entries of the maps. `hierarchy`, `controller`: of cgroups, as in `open_capture`."""
 
     ring_bytes: int
     cgroup_event_bytes: int
-    max_cgroups: int
-    max_pods: int
+    max_tracked: int
+    max_host_cgroups: int
     hierarchy: int
     controller: str | None
 
 
 def sources() -> Path:
-    """The folder with fork.c and its headers: beside the packages in a checkout, inside the package when installed."""
+    """The folder of the BPF programs: beside the packages in a checkout, inside the package when installed."""
     installed = Path(__file__).parents[1] / "bpf"
     return installed if installed.is_dir() else Path(__file__).parents[2] / "bpf"
 
@@ -63,7 +64,7 @@ def compute_fingerprint(options: BuildOptions) -> str:
     digest = hashlib.sha256()
     folder = sources()
     for file in (
-        folder / "fork.c",
+        *(folder / name for name in _TEXTS),
         *sorted(folder.rglob("*.h")),
         *(Path(__file__).with_name(one) for one in _MAKERS),
     ):
@@ -101,8 +102,8 @@ def compiler_flags(options: BuildOptions) -> list[str]:
         "PAGE_SIZE": page,
         "RING_PAGES": options.ring_bytes // page,
         "CGROUP_EVENT_PAGES": options.cgroup_event_bytes // page,
-        "MAX_CGROUPS": options.max_cgroups,
-        "MAX_PODS": options.max_pods,
+        "MAX_TRACKED": options.max_tracked,
+        "MAX_HOST_CGROUPS": options.max_host_cgroups,
         "HIERARCHY": options.hierarchy,
     }
     if options.controller is not None:
@@ -111,8 +112,8 @@ def compiler_flags(options: BuildOptions) -> list[str]:
 
 
 def load(options: BuildOptions, *, dispatcher: bool) -> tuple[dict[str, int], object]:
-    """Compiles and loads fork.c, and dispatch.c if `dispatcher`. Returns descriptors by name, and what must stay alive until
-    they are sent. Raises Refused and BtfMissing."""
+    """Compiles and loads the programs, and dispatch.c if `dispatcher`. Returns descriptors by name, and what must stay alive
+    until they are sent. Raises Refused and BtfMissing."""
     try:
         cflags = compiler_flags(options)
         check_ring_buffer()
@@ -129,7 +130,7 @@ def load(options: BuildOptions, *, dispatcher: bool) -> tuple[dict[str, int], ob
     raw_tracepoint = compile_source.RAW_TRACEPOINT
     cflags += [f"-I{folder}", f"-I{folder / 'include'}"]
     try:
-        programs = compile_source(text=(folder / "fork.c").read_bytes(), cflags=cflags)
+        programs = compile_source(text=b"".join((folder / name).read_bytes() for name in _TEXTS), cflags=cflags)
         descriptors = {pin: programs.get_table(name.encode()).map_fd for name, pin in MAP_PINS.items()}
         for _, function in TRACEPOINTS:
             descriptors[f"program-{function}"] = programs.load_func(function.encode(), raw_tracepoint).fd

@@ -17,6 +17,7 @@ from agent.kernel.libbpf import load_libbpf
 __all__ = ["BpfMap", "ProgramStats", "array_map", "possible_cpus", "program_stats"]
 
 _ARRAY = 2  # BPF_MAP_TYPE_ARRAY
+_NOEXIST = 1  # BPF_NOEXIST
 
 
 def possible_cpus() -> int:
@@ -54,6 +55,14 @@ class BpfMap:
     def put(self, key: bytes, value: bytes) -> None:
         if self._lib.bpf_map_update_elem(self.descriptor, key, value, 0) != 0:
             raise self._error("write to")
+
+    def insert(self, key: bytes, value: bytes) -> bool:
+        """False when there is an entry with this key already."""
+        if self._lib.bpf_map_update_elem(self.descriptor, key, value, _NOEXIST) == 0:
+            return True
+        if ctypes.get_errno() == errno.EEXIST:
+            return False
+        raise self._error("write to")
 
     def remove(self, key: bytes) -> bool:
         """False when there was no such entry."""

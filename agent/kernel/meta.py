@@ -13,7 +13,8 @@ from agent.kernel.maps import BpfMap
 
 __all__ = ["LAYOUT", "META_BYTES", "Meta", "RingMeta", "decode_meta", "encode_meta", "read_ring_meta"]
 
-LAYOUT: Final = 1  # of records and counters; this code cannot read an instance with another number
+LAYOUT: Final = 2  # of records, counters and configuration
+LAYOUTS: Final = frozenset({1, LAYOUT})  # what this code can read
 META_BYTES: Final = 1024
 _FIRST: Final = bytes(4)
 # Fields whose JSON key is another word.
@@ -73,8 +74,8 @@ def decode_meta(raw: bytes) -> Meta:
         meta = Meta(**{**items, **fields, **pairs, "stopped": stopped})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"its meta is not readable: {raw[:80]!r}") from error
-    if meta.layout != LAYOUT:
-        raise ValueError(f"its records have layout {meta.layout}, and this version reads layout {LAYOUT}")
+    if meta.layout not in LAYOUTS:
+        raise ValueError(f"its records have layout {meta.layout}, and this version reads layouts 1 and {LAYOUT}")
     return meta
 
 

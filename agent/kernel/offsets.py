@@ -53,9 +53,11 @@ MEMBERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("cgroup_subsys_state", "cgroup", ()),
     ("cgroup", "kn", ()),
     ("cgroup", "root", ()),
+    ("cgroup", "level", ()),
     ("cgroup_root", "hierarchy_id", ()),
     ("kernfs_node", "id", ()),
     ("kernfs_node", "parent", ("__parent",)),
+    ("kernfs_node", "name", ()),
 )
 SIZES = ("upid",)
 
@@ -143,4 +145,13 @@ class Btf:
 def offset_flags(btf: Btf) -> list[str]:
     """The compiler's `-D` flags for bpf/fork.c. Raises BtfMissing for the first thing that is missing."""
     flags = [f"-DOFF_{struct}__{name}={btf.offset(struct, name, *older)}" for struct, name, older in MEMBERS]
+    flags.append(_ancestors_flag(btf))
     return flags + [f"-DSIZE_{struct}={btf.size(struct)}" for struct in SIZES]
+
+
+def _ancestors_flag(btf: Btf) -> str:
+    """Since 6.1 a cgroup has pointers to its ancestors, before their ids. bpf/read.h reads both, by which macro is there."""
+    try:
+        return f"-DOFF_cgroup__ancestors={btf.offset('cgroup', 'ancestors')}"
+    except BtfMissing:
+        return f"-DOFF_cgroup__ancestor_ids={btf.offset('cgroup', 'ancestor_ids')}"

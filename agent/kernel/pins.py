@@ -19,7 +19,18 @@ from typing import Final
 
 from agent.kernel.libbpf import load_libbpf
 
-__all__ = ["BPF_FS", "DISPATCH", "MAP_PINS", "CannotPin", "Pins", "PinsTaken", "instance_ids", "open_pins"]
+__all__ = [
+    "ATTRIBUTIONS_PIN_1",
+    "BPF_FS",
+    "COUNTERS_PIN_1",
+    "DISPATCH",
+    "MAP_PINS",
+    "CannotPin",
+    "Pins",
+    "PinsTaken",
+    "instance_ids",
+    "open_pins",
+]
 
 DISPATCH: Final = "dispatch"
 # The maps of fork.c, and the names of their pins. Never change a pin's name: an upgraded agent opens what the version before
@@ -28,12 +39,16 @@ MAP_PINS: Final = {
     "config": "map-config",
     "forks": "map-forks",
     "cgroup_events": "map-changes",
-    "cgroup_counters": "map-tally",
     "cpu_counters": "map-cpus",
-    "cgroup_attributions": "map-subjects",
     "storms": "map-storms",
     "over_budget": "map-budgets",
+    "tracked": "map-tracked",
+    "pod_counters": "map-pod-counters",
+    "host_counters": "map-host-counters",
 }
+# Layout 1 had one map of counters for all cgroups, and one of attributions, with an entry for each cgroup inside a pod.
+COUNTERS_PIN_1: Final = "map-tally"
+ATTRIBUTIONS_PIN_1: Final = "map-subjects"
 BPF_FS: Final = Path("/sys/fs/bpf")  # where systemd mounts it
 _INSTANCE_ID: Final = re.compile(r"[0-9a-f]{16}")
 _MOUNT_FLAGS: Final = 2 | 4 | 8  # MS_NOSUID | MS_NODEV | MS_NOEXEC, as systemd mounts it

@@ -7,43 +7,36 @@ next one; it is drained after another instance has replaced it. Loading and atta
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from agent.kernel.layouts.cgroup_maps import CgroupMaps, Config, TableFill
 from agent.kernel.maps import BpfMap, array_map, possible_cpus
 from agent.kernel.meta import META_BYTES, Meta, decode_meta, encode_meta
 from agent.kernel.pins import MAP_PINS
 from agent.kernel.records import (
-    CGROUP_ATTRIBUTION,
-    CGROUP_COUNTERS,
     CGROUP_EVENT,
     CGROUP_EVENT_SLOT,
     CGROUP_PATH,
-    CONFIG,
     CPU_COUNTERS,
     FORK,
     FORK_SLOT,
-    OVER_BUDGET,
-    STORM,
     CgroupCounters,
     CpuCounters,
     ForkRecord,
     StormState,
+    TrackedRecord,
 )
 from agent.kernel.ring import Ring
 from agent.model import CgroupEvent
 
 __all__ = [
     "CGROUP_EVENT_BYTES",
-    "MAX_CGROUPS",
-    "MAX_PODS",
-    "OTHER",
     "LoadedPrograms",
     "Snapshot",
     "boot_id",
@@ -51,9 +44,6 @@ __all__ = [
 ]
 
 CGROUP_EVENT_BYTES: Final = 1 << 20  # 1,024 cgroup events between two commits
-MAX_CGROUPS: Final = 16384  # cgroups with counters; 1.9 MB
-MAX_PODS: Final = 4096  # pods with a storm limit; a node has 250 at most as a rule
-OTHER: Final = 0  # the key of the counters that are used when their map is full
 _SNAPSHOT_TRIES: Final = 5  # a fork may be counted as made and not yet as emitted; that lasts a microsecond
 _FIRST: Final = bytes(4)
 _COUNTED_IN: Final = itemgetter(ForkRecord._fields.index("counted_in"))
@@ -77,15 +67,6 @@ class Snapshot:
     @property
     def orphaned(self) -> int:
         return sum(cpu.orphaned for cpu in self.cpus)
-
-
-class _Config(NamedTuple):
-    """bpf/records.h's struct config."""
-
-    enabled: int
-    threads: int
-    storm_limit: int
-    alive_until: int
 
 
 def forks_since_boot() -> int:
@@ -116,13 +97,8 @@ class LoadedPrograms:
         try:
             self._meta_map = BpfMap(descriptors["meta"], 4, META_BYTES, 1)
             self.meta = meta if meta is not None else decode_meta(self._meta_map.get(_FIRST) or b"")
-            self._config = self._map("config", 4, CONFIG.size, 1)
-            self._counters = self._map("cgroup_counters", 8, CGROUP_COUNTERS.size, MAX_CGROUPS)
-            self._cpu_counters = self._map("cpu_counters", 4, CPU_COUNTERS.size * possible_cpus(), 1)
-            self._attributions = self._map("cgroup_attributions", 8, CGROUP_ATTRIBUTION.size, MAX_CGROUPS)
-            self._storms = self._map("storms", 8, STORM.size, MAX_PODS)
-            # An instance of 0.1 has no such map. It is only drained.
-            self._over_budget = self._map("over_budget", 8, OVER_BUDGET.size, MAX_CGROUPS) if self._has("over_budget") else None
+            self._cgroups = CgroupMaps(descriptors, self.meta.layout)
+            self._cpu_counters = BpfMap(descriptors[MAP_PINS["cpu_counters"]], 4, CPU_COUNTERS.size * possible_cpus(), 1)
             self.forks = Ring(descriptors[MAP_PINS["forks"]], self.meta.ring_bytes, FORK_SLOT)
             self._events = Ring(descriptors[MAP_PINS["cgroup_events"]], CGROUP_EVENT_BYTES, CGROUP_EVENT_SLOT)
             if not (self.forks.is_valid and self._events.is_valid):
@@ -131,9 +107,9 @@ class LoadedPrograms:
             raise ValueError(f"the instance is incomplete: {error}") from error
         self._misses = misses
         self.stream = self.meta.stream
-        self.alive_until = self._read_config().alive_until
+        self.alive_until = self._cgroups.read_config().alive_until
         if meta is not None:
-            self._counters.put(_key(OTHER), bytes(CGROUP_COUNTERS.size))
+            self._cgroups.create_other()
             self.update_meta()
 
     def update_meta(self, **changes: Any) -> None:  # noqa: ANN401  Meta's fields
@@ -143,28 +119,25 @@ class LoadedPrograms:
 
     def copy_state(self, source: LoadedPrograms) -> None:
         """Copies the configuration, the tracked cgroups and the running storms of the instance that this one replaces."""
-        for to, from_ in ((self._attributions, source._attributions), (self._storms, source._storms)):
-            for key, value in from_.items():
-                to.put(key, value)
-        self._config.put(_FIRST, source._config.get(_FIRST) or bytes(CONFIG.size))
+        self._cgroups.copy(source._cgroups)
 
     def start(self, *, threads: bool, storm_limit: int, alive_ns: int) -> None:
         """Starts to count and to send, for `alive_ns` from now; call it again before that time is up. `threads`: send each as
         an event, too. `storm_limit`: events of one pod in a second; more are only counted. 0: no limit."""
         before = forks_since_boot()
-        first = not self._read_config().enabled
+        before_config = self._cgroups.read_config()
         self.alive_until = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + alive_ns
-        self._config.put(_FIRST, CONFIG.pack(1, threads, storm_limit, self.alive_until))
+        self._cgroups.write_config(Config(1, threads, storm_limit, self.alive_until, before_config.pod_level))
         if self.meta.all_delivered:
             self.update_meta(all_delivered=False)
-        if first:
+        if not before_config.enabled:
             self.update_meta(attached=(before, forks_since_boot()), misses=(self._misses(), None))
 
     def stop(self) -> None:
         """Counts and sends nothing more; counters and rings stay readable."""
         if self.meta.stopped is None:
             before = forks_since_boot()
-            self._config.put(_FIRST, CONFIG.pack(0, 0, 0, 0))
+            self._cgroups.write_config(Config(pod_level=self._cgroups.read_config().pod_level))
             self.set_stopped((before, forks_since_boot()))
 
     def set_stopped(self, proc_stat: tuple[int, int]) -> None:
@@ -172,44 +145,43 @@ class LoadedPrograms:
         attached, _stopped = self.meta.misses
         self.update_meta(stopped=proc_stat, misses=(attached, self._misses()))
 
-    def track(self, cgroup: int, counted_in: int, pod: int, *, is_pod: bool) -> bool:
-        """Sets the cgroup whose counters count this cgroup's forks, and the pod whose storm limit applies. `is_pod`: it is the
-        pod's own directory. False: the map is full; the cgroup has counters of its own, and no limit."""
-        try:
-            self._attributions.put(_key(cgroup), CGROUP_ATTRIBUTION.pack(counted_in, pod, is_pod))
-        except OSError:
-            return False
-        return True
+    def set_pod_level(self, level: int) -> None:
+        """The deepest level of pods' cgroups. 0: not known; then each cgroup that is not tracked is counted for itself."""
+        config = self._cgroups.read_config()
+        if config.pod_level != level:
+            self._cgroups.write_config(config._replace(pod_level=level))
+
+    def track(self, cgroup: int, pod: int, kind: int) -> bool:
+        """`pod`: the cgroup whose storm limit applies; `kind`: as in agent.model. False: the map is full; the cgroup counts for
+        its ancestor, and has no limit."""
+        return self._cgroups.track(cgroup, pod, kind)
 
     def suppress(self, container: int, now: int) -> None:
         """Only counts the forks of a container that is above its budget, for 10 s from `now`, ns of the boot clock."""
-        if self._over_budget is not None:
-            self._over_budget.put(_key(container), OVER_BUDGET.pack(now, now))
+        self._cgroups.suppress(container, now)
 
     def untrack(self, cgroup: int) -> None:
-        """Removes what `track` has set for a cgroup that was removed. Its counters stay."""
-        self._attributions.remove(_key(cgroup))
-        self._storms.remove(_key(cgroup))
-        if self._over_budget is not None:
-            self._over_budget.remove(_key(cgroup))
+        """Removes what `track` has set. Its counters stay."""
+        self._cgroups.untrack(cgroup)
+
+    def tracked(self) -> dict[int, TrackedRecord]:
+        """Pods, containers and what is above pods, by cgroup id."""
+        return self._cgroups.tracked()
+
+    def table_fills(self) -> dict[str, TableFill]:
+        """How full each of the kernel's maps of cgroups is, by its name."""
+        return self._cgroups.fills()
 
     def delete_counters(self, cgroup: int) -> None:
         """Removes all of a cgroup that was removed. Only after its last counts have been journaled."""
-        self._counters.remove(_key(cgroup))
+        self._cgroups.delete_counters(cgroup)
         self.untrack(cgroup)
 
     def storms(self) -> dict[int, StormState]:
         """The pods that were ever above the storm limit, by the cgroup id of their directory, and the containers that were
         above their budget. What is both, since it is alone in its pod, has the limit that it was last above."""
-        found = {}
-        for key, value in self._over_budget.items() if self._over_budget is not None else ():
-            over, since = OVER_BUDGET.unpack(value)
-            found[_id(key)] = StormState(over, since, "uniqueness")
-        for key, value in self._storms.items():
-            _second, _count, over, since = STORM.unpack(value)
-            if over and (_id(key) not in found or found[_id(key)].over < over):
-                found[_id(key)] = StormState(over, since, "limit")
-        return found
+        return self._cgroups.storms()
+
 
     def cpu_counters(self) -> tuple[CpuCounters, ...]:
         return tuple(map(CpuCounters._make, CPU_COUNTERS.iter_unpack(self._cpu_counters.get(_FIRST) or b"")))
@@ -219,7 +191,7 @@ class LoadedPrograms:
         before = forks_since_boot()
         cpus = self.cpu_counters()
         for _ in range(_SNAPSHOT_TRIES):
-            counters = {_id(key): CgroupCounters._make(CGROUP_COUNTERS.unpack(value)) for key, value in self._counters.items()}
+            counters = self._cgroups.counters()
             if all(one.is_consistent for one in counters.values()):
                 break
         proc_stat = self.meta.stopped or (before, forks_since_boot())
@@ -264,20 +236,3 @@ class LoadedPrograms:
         for number in self.descriptors.values():
             os.close(number)
         self.descriptors = {}
-
-    def _map(self, name: str, key_size: int, value_size: int, max_entries: int) -> BpfMap:
-        return BpfMap(self.descriptors[MAP_PINS[name]], key_size, value_size, max_entries)
-
-    def _has(self, name: str) -> bool:
-        return MAP_PINS[name] in self.descriptors
-
-    def _read_config(self) -> _Config:
-        return _Config._make(CONFIG.unpack(self._config.get(_FIRST) or bytes(CONFIG.size)))
-
-
-def _key(cgroup: int) -> bytes:
-    return cgroup.to_bytes(8, sys.byteorder)
-
-
-def _id(key: bytes) -> int:
-    return int.from_bytes(key, sys.byteorder)

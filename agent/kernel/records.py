@@ -9,13 +9,14 @@ from struct import Struct
 from typing import Final, Literal, NamedTuple
 
 __all__ = [
-    "CGROUP_ATTRIBUTION",
+    "CGROUP_ATTRIBUTION_1",
     "CGROUP_COUNTERS",
     "CGROUP_EVENT",
     "CGROUP_EVENT_SLOT",
     "CGROUP_PATH",
     "CHAIN",
     "CONFIG",
+    "CONFIG_1",
     "CPU_COUNTERS",
     "FORK",
     "FORK_SLOT",
@@ -23,6 +24,7 @@ __all__ = [
     "OVER_BUDGET",
     "PARENT_CONTEXT",
     "STORM",
+    "TRACKED_CGROUP",
     "UNKNOWN_32",
     "UNKNOWN_64",
     "CgroupCounters",
@@ -30,6 +32,7 @@ __all__ = [
     "ForkRecord",
     "ParentContextRecord",
     "StormState",
+    "TrackedRecord",
 ]
 
 UNKNOWN_32: Final = 0xFFFFFFFF
@@ -105,8 +108,10 @@ CGROUP_EVENT_SLOT: Final = 1024
 
 CGROUP_COUNTERS: Final = Struct("=7Q")
 CPU_COUNTERS: Final = Struct("=6Q")
-CONFIG: Final = Struct("=4Q")  # enabled threads storm_limit alive_until
-CGROUP_ATTRIBUTION: Final = Struct("=3Q")  # counted_in pod is_pod
+CONFIG: Final = Struct("=5Q")  # enabled threads storm_limit alive_until pod_level
+CONFIG_1: Final = Struct("=4Q")  # of layout 1: without pod_level
+TRACKED_CGROUP: Final = Struct("=2Q3I4xQ")  # container pod kind children records folded
+CGROUP_ATTRIBUTION_1: Final = Struct("=3Q")  # of layout 1: counted_in pod is_pod
 STORM: Final = Struct("=4Q")  # second count over since
 OVER_BUDGET: Final = Struct("=2Q")  # over since
 
@@ -148,3 +153,14 @@ class StormState(NamedTuple):
     over: int
     since: int
     reason: Literal["limit", "uniqueness"]
+
+
+class TrackedRecord(NamedTuple):
+    """An entry of the map of tracked cgroups; `kind` as in agent.model."""
+
+    container: int
+    pod: int
+    kind: int
+    children: int
+    records: int
+    folded: int

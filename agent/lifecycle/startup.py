@@ -60,7 +60,7 @@ def open_parts(
         settings.state_dir,
     )
     wall_time, rfc3339 = WallClock(clock.separation_ns()), Rfc3339()
-    cache = MetadataCache(hierarchy.root, annotations, api=kubernetes.enabled)
+    cache = MetadataCache(hierarchy.root, annotations, api=kubernetes.enabled, kubelet_root=kubernetes.kubelet_cgroup_root)
     watch = _pod_watch(settings, cache.pods, annotations) if kubernetes.enabled else None
     sinks = tuple(build_sink(one, journal, settings.cluster, settings.node, annotations) for one in settings.sinks)
     wait_ns = int(kubernetes.wait * 1e9) if kubernetes.enabled else 0
@@ -112,6 +112,8 @@ def start(parts: Parts) -> None:
             sink.account(instance.stream).lose("journal_failed", {NO_CGROUP: unsaved})
         parts.instances.append(instance)
     cache.walk(parts.capture.current, parts.clock.boot_ns())
+    if cache.cgroups.unread:
+        log.warning("%d cgroups or more inside containers are counted for their container only", cache.cgroups.unread)
     keep_alive(parts)
     parts.reporter.capturing = True
     recover_instances(parts, same_boot=same_boot)

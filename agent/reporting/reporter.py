@@ -31,6 +31,7 @@ __all__ = ["AgentIdentity", "Reporter"]
 
 log = logging.getLogger(__name__)
 
+_NEARLY_FULL = 0.9  # of a map: the alert ForkloreTableFilling comes at the same fill
 _HANGING_S = 15.0  # a turn takes milliseconds; one that took this long will not come back
 
 
@@ -76,9 +77,18 @@ class Reporter:
         return self.alive() or (None if self.capturing else "not capturing") or trouble
 
     def warnings(self) -> list[str]:
-        """Receivers that get nothing, because one side does not trust the other's certificate or a file is missing."""
+        """What does not stop capture: receivers that get nothing, because one side does not trust the other's certificate or a
+        file is missing; maps that are nearly full."""
         sinks = ((sink.name, sink.sender.untrusted) for sink in self._pipeline.sinks)
-        return [f"sink {name}: {text}" for name, text in sinks if text]
+        fills = self._current.programs.table_fills() if self.begun else {}
+        return [
+            *(f"sink {name}: {text}" for name, text in sinks if text),
+            *(
+                f"the kernel's map {name} has {fill.entries} of {fill.most} entries"
+                for name, fill in fills.items()
+                if fill.ratio > _NEARLY_FULL
+            ),
+        ]
 
     def snapshot(self) -> AgentSnapshot:
         current, *former = [self._snapshot(instance) for instance in self._pipeline.instances]
@@ -120,7 +130,8 @@ class Reporter:
         return instance.summaries.node_summary(kernel.counters, interval, agent, lag_ms, ledger.heads, heartbeat)
 
     def measures(self) -> Measures:
-        journal, ring = self._journal, self._current.programs.forks
+        journal, programs = self._journal, self._current.programs
+        ring = programs.forks
         now = self._pipeline.wall_s
         return Measures(
             ring_fill=ring.fill,
@@ -134,6 +145,10 @@ class Reporter:
             clock_steps=self.clock_steps,
             walks=self.walks,
             synced=self._watch.synced if self._watch else None,
+            table_fills={name: fill.ratio for name, fill in programs.table_fills().items()},
+            folded=sum(one.folded for one in programs.tracked().values()),
+            unread=self._metadata_cache.cgroups.unread,
+            root_known=self._metadata_cache.kubelet_root.known,
             sinks={sink.name: _measures_of(sink, now) for sink in self._pipeline.sinks},
         )
 

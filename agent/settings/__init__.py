@@ -56,6 +56,9 @@ class KubernetesSettings(SettingsModel):
     clusters have such a CA."""
     wait: Annotated[float, in_range(parse_duration, "0s", "60s")] = Field("5s", validate_default=True)
     """How long a fork may wait for its container to be known. A kubelet reports a container about a second after its start."""
+    kubelet_cgroup_root: Annotated[str, Field(pattern=r"^(/[^/]+)+$", max_length=960)] | None = None
+    """The path of the kubelet's cgroup with all pods, from the hierarchy: /kubepods, /kubepods.slice, or (kind) below the
+    node's container. Default: it is learned from where the API's containers are. A path elsewhere is never a pod's."""
     sandboxes: tuple[Annotated[str, Field(min_length=1, max_length=253)], ...] = (
         "*kata*", "*gvisor*", "*runsc*", "*firecracker*", "*peerpod*", "*peer-pod*", "*edera*", "*urunc*", "*quark*"
     )  # fmt: skip

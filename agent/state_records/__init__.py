@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from agent.state_records.attribution import CgroupRecord, ClockRecord, PodRecord
+from agent.state_records.attribution import CgroupRecord, ClockRecord, KubeletRootRecord, PodRecord
 from agent.state_records.forks import OpenBatchRecord, PositionRecord, SinkFormatRecord, WaitingForkRecord
 from agent.state_records.reported import (
     CountedRecord,
@@ -24,6 +24,7 @@ __all__ = [
     "CGROUPS",
     "CLOCK",
     "GAPS",
+    "KUBELET_ROOT",
     "OPEN_BATCHES",
     "PODS",
     "POSITIONS",
@@ -34,6 +35,7 @@ __all__ = [
     "ClockRecord",
     "CountedRecord",
     "GapsRecord",
+    "KubeletRootRecord",
     "OpenBatchRecord",
     "PodRecord",
     "PositionRecord",
@@ -51,6 +53,7 @@ __all__ = [
 POSITIONS: Final = "positions"  # stream -> PositionRecord
 REPORTED: Final = "said"  # stream -> ReportedRecord
 CGROUPS: Final = "cgroups"  # cgroup id -> CgroupRecord
+KUBELET_ROOT: Final = "kubelet root"  # "path" -> KubeletRootRecord
 PODS: Final = "pods"  # uid -> PodRecord
 CLOCK: Final = "clock"  # boot id -> ClockRecord
 SINK_FORMATS: Final = "forms"  # sink -> SinkFormatRecord

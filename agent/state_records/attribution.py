@@ -10,7 +10,7 @@ import orjson
 from agent.model import Container, Pod
 from agent.state_records.versions import VERSION, raising_record_error, read_list, read_object
 
-__all__ = ["CgroupRecord", "ClockRecord", "PodRecord"]
+__all__ = ["CgroupRecord", "ClockRecord", "KubeletRootRecord", "PodRecord"]
 
 
 class CgroupRecord(NamedTuple):
@@ -30,6 +30,19 @@ class CgroupRecord(NamedTuple):
     def decode(cls, raw: bytes) -> CgroupRecord:
         path, created, removed, parent = read_list(raw, 4)
         return cls(path, created, removed, parent)
+
+
+class KubeletRootRecord(NamedTuple):
+    """The path of the kubelet's cgroup, as it was learned."""
+
+    path: str
+
+    def encode(self) -> bytes:
+        return orjson.dumps({"version": VERSION, "path": self.path})
+
+    @classmethod
+    def decode(cls, raw: bytes) -> KubeletRootRecord:
+        return cls(str(read_object(raw)["path"]))
 
 
 class PodRecord(NamedTuple):

@@ -22,6 +22,9 @@ class FakeAttributions:
         self.find = find or resolve
         self.resolve_now = self.resolve_final = resolve
 
+    def is_known(self, _cgroup):
+        return True
+
 
 class FakeAttachedTasks:
     """`moves`: (tid, start) -> the cgroup that the task was moved to."""
@@ -44,8 +47,14 @@ class FakeCgroups:
 class FakeTracker:
     """Takes every cgroup and remembers none."""
 
-    def track(self, cgroup, counted_in, pod, *, is_pod):
+    def track(self, cgroup, pod, kind):
         return True
+
+    def untrack(self, cgroup):
+        pass
+
+    def set_pod_level(self, level):
+        pass
 
 
 class FakeWallClock:
@@ -176,8 +185,17 @@ class FakePrograms:
     def update_meta(self, **changes):
         self.meta = replace(self.meta, **changes)
 
-    def track(self, cgroup, counted_in, pod, *, is_pod):
+    def track(self, cgroup, pod, kind):
         return True
+
+    def set_pod_level(self, level):
+        pass
+
+    def table_fills(self):
+        return {}
+
+    def tracked(self):
+        return {}
 
     def delete_counters(self, cgroup):
         self.counts.pop(cgroup)

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from agent.kernel.capture import Capture, PinsTaken, open_capture
+from agent.kernel.layouts.cgroup_maps import OTHER
 from agent.kernel.pins import CannotPin, Pins
-from agent.kernel.programs import OTHER, LoadedPrograms, forks_since_boot
+from agent.kernel.programs import LoadedPrograms, forks_since_boot
 from agent.kernel.records import FORK, PARENT_CONTEXT, ForkRecord, ParentContextRecord
+from agent.model import CONTAINER, POD
 
 from .conftest import hierarchy, remove_cgroups
 from .forks import make_forks
@@ -91,12 +93,12 @@ def test_a_clean_exit_leaves_no_pins(open_pinned: Open, pins: Path) -> None:
     assert not pins.exists()
 
 
-def test_pins_have_the_names_that_version_0_1_opens(open_pinned: Open, pins: Path) -> None:
+def test_pins_have_the_names_that_other_versions_open(open_pinned: Open, pins: Path) -> None:
     capture = open_pinned()
     tracepoints = ("cgroup_mkdir", "cgroup_rmdir", "task_newtask", "sched_process_fork", "cgroup_attach_task")
     dispatcher = {"slots", "base", *(f"{kind}-{tracepoint}" for kind in ("hook", "link") for tracepoint in tracepoints)}
-    maps = {"map-config", "map-forks", "map-changes", "map-tally", "map-cpus", "map-subjects", "map-storms", "meta"}
-    maps |= {"map-budgets"}  # later than 0.1, which opens it and does not use it
+    maps = {"map-config", "map-forks", "map-changes", "map-cpus", "map-storms", "map-budgets", "meta"}
+    maps |= {"map-tracked", "map-pod-counters", "map-host-counters"}
     assert {pin.name for pin in pins.iterdir()} == {"dispatch", capture.current.meta.instance_id}
     assert {pin.name for pin in (pins / "dispatch").iterdir()} == dispatcher
     assert {pin.name for pin in (pins / capture.current.meta.instance_id).iterdir()} == maps
@@ -260,8 +262,9 @@ def fork_inside(folder: Path, times: int) -> None:
 def test_cgroups_created_by_a_container_are_counted_in_the_container(open_pinned: Open, cgroup: Path) -> None:
     programs = start(open_pinned())
     pod = cgroup.stat().st_ino
-    assert programs.track(pod, pod, pod, is_pod=True)
+    assert programs.track(pod, pod, POD)
     container = cgroup / "container"
+    programs.set_pod_level(1)  # of the test's directory
     deeper = container / "made/by/itself"
     deeper.mkdir(parents=True)
     fork_inside(deeper, 23)
@@ -283,9 +286,9 @@ def test_a_pod_above_its_limit_is_only_counted_and_other_pods_lose_nothing(open_
         (pod / "one").mkdir(parents=True)
         (pod / "two").mkdir()
         number = pod.stat().st_ino
-        programs.track(number, number, number, is_pod=True)
+        programs.track(number, number, POD)
         for container in ("one", "two"):
-            programs.track((pod / container).stat().st_ino, (pod / container).stat().st_ino, number, is_pod=False)
+            programs.track((pod / container).stat().st_ino, number, CONTAINER)
         pods.append(pod)
     stormy, calm = pods
     for container in ("one", "two", "one"):  # the limit is for the pod, not for a container
@@ -305,8 +308,8 @@ def test_a_pod_above_its_limit_is_only_counted_and_other_pods_lose_nothing(open_
 def test_when_the_map_is_full_other_cgroups_are_counted_together_and_no_count_is_lost(
     open_pinned: Open, cgroup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("agent.kernel.programs", "agent.kernel.capture"):
-        monkeypatch.setattr(f"{module}.MAX_CGROUPS", 16)
+    for module in ("agent.kernel.layouts.cgroup_maps", "agent.kernel.capture"):
+        monkeypatch.setattr(f"{module}.MAX_HOST_CGROUPS", 16)
     programs = start(open_pinned())
     before = programs.snapshot()
     for number in range(40):

@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 import yaml
 
+from agent.kernel.layouts.cgroup_maps import MAX_TRACKED
 from agent.kernel.libbpf import load_libbpf
 from agent.kernel.maps import BpfMap
 from agent.kernel.pins import MAP_PINS
-from agent.kernel.programs import MAX_CGROUPS
 from agent.kernel.records import CGROUP_COUNTERS, CgroupCounters
 from dev.demo.containers import leftovers
 
@@ -213,12 +213,12 @@ async def test_each_fork_of_a_fork_bomb_is_counted_and_another_pod_loses_none(
 
 
 def read_counters(folder: Path) -> dict[int, CgroupCounters]:
-    """Of the pinned program instance, by cgroup, read without the agent."""
-    (pin,) = folder.glob(f"*/{MAP_PINS['cgroup_counters']}")
+    """Of pods in the pinned program instance, by cgroup, read without the agent."""
+    (pin,) = folder.glob(f"*/{MAP_PINS['pod_counters']}")
     descriptor = load_libbpf().bpf_obj_get(os.fsencode(pin))
     assert descriptor >= 0
     try:
-        items = BpfMap(descriptor, 8, CGROUP_COUNTERS.size, MAX_CGROUPS).items()
+        items = BpfMap(descriptor, 8, CGROUP_COUNTERS.size, 2 * MAX_TRACKED).items()
         return {int.from_bytes(key, "little"): CgroupCounters._make(CGROUP_COUNTERS.unpack(value)) for key, value in items}
     finally:
         os.close(descriptor)

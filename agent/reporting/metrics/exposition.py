@@ -155,6 +155,14 @@ def _attribution(agent: AgentSnapshot, measures: Measures) -> Iterator[Metric]:
     yield _counter("forklore_enriched_forks", "Forks by the state of their attribution.", states, ["state"])
     requests = [([what], count) for what, count in _bounded(agent.kubernetes_requests).items()]
     yield _counter("forklore_kubernetes_requests", "Requests to the Kubernetes API, and how they ended.", requests, ["what"])
+    fills = [([name], fill) for name, fill in measures.table_fills.items()]
+    yield _gauge("forklore_table_fill_ratio", "How full a map of the kernel is.", fills, ["table"])
+    text = "Cgroups made inside running containers that count for their container, without a record of their own."
+    yield _gauge("forklore_folded_cgroups", text, measures.folded)
+    text = "Directories inside containers that the last reading of all cgroups left out, at least."
+    yield _gauge("forklore_unread_cgroups", text, measures.unread)
+    text = "1: where the kubelet's cgroups are is set or learned. 0: no pod is named before."
+    yield _gauge("forklore_kubelet_root_known", text, measures.root_known)
     if measures.synced is not None:
         yield _gauge("forklore_kubernetes_synced", "1: this node's pods have been listed.", measures.synced)
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from agent.attribution.attributions import Attributions
 from agent.attribution.cgroups import Cgroups
+from agent.attribution.kubelet_root import KubeletRoot
 from agent.attribution.pods import KEEP_DELETED_S, Pods
 from agent.model import Container, Pod
 
@@ -24,7 +25,7 @@ class Node:
 
     def __init__(self, api=True):
         self.cgroups, self.pods = Cgroups(), Pods()
-        self.attributions = Attributions(self.cgroups, self.pods, api=api)
+        self.attributions = Attributions(self.cgroups, self.pods, KubeletRoot("/kubepods"), api=api)
         self._last = 100
 
     def created(self, path, number=None, time=None):

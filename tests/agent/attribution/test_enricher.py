@@ -1,5 +1,7 @@
 """Forks of unknown containers wait, bounded in time and number, and do not delay any other."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ class FakeAttributions:
     def __init__(self):
         self.known = {HOST: Attribution(HOST, "/init.scope", "host", None)}
         self.final = []
+        self.folded_away = set()
 
     def resolve(self, cgroup):
         pod = Pod("uid", "shop", "cart", frozenset(["uid"]), {}, None, None, None)
@@ -24,6 +27,12 @@ class FakeAttributions:
 
     def find(self, cgroup):
         return self.known.get(cgroup)
+
+    def is_known(self, cgroup):
+        return cgroup not in self.folded_away
+
+    def folded(self, cgroup, owner):
+        return replace(owner, cgroup=cgroup, path=None)
 
     def resolve_now(self, cgroup):
         return self.find(cgroup) or Attribution(cgroup, "/p", "unresolved", "cgroup", "uid")
@@ -85,6 +94,28 @@ def test_after_the_longest_wait_a_fork_is_attributed_by_its_path(enricher, attri
     (first,) = enricher.resolve_waiting(WAIT * MS)
     assert (first.sequence, first.attribution.state, first.lag_ms) == (1, "unresolved", WAIT)
     assert attributions.final == [APP]
+
+
+def test_a_fork_in_a_cgroup_that_is_not_known_itself_is_its_containers_with_its_own_id_and_no_path(
+    enricher, attributions, records
+):
+    attributions.folded_away = {99}
+    attributions.resolve(APP)
+    found = one(enricher, records.fork(1, 99, counted=APP)).attribution
+    assert (found.cgroup, found.path, found.state, found.container.name) == (99, None, "resolved", "app")
+
+
+def test_such_a_fork_waits_for_its_container(enricher, attributions, records):
+    attributions.folded_away = {99}
+    assert enricher.enrich(records.fork(1, 99, counted=APP), 0) == []
+    attributions.resolve(APP)
+    (waited,) = enricher.resolve_waiting(10 * MS)
+    assert (waited.attribution.cgroup, waited.attribution.path, waited.attribution.state) == (99, None, "resolved")
+
+
+def test_a_fork_whose_own_creation_was_lost_waits_for_the_next_walk(enricher, attributions, records):
+    attributions.folded_away = {99}
+    assert enricher.enrich(records.fork(1, 99), 0) == []
 
 
 def test_the_final_attribution_is_resolved_once_for_all_forks(enricher, attributions, records):

@@ -5,8 +5,10 @@ import pytest
 from agent.attribution.cgroups import KEEP_REMOVED_NS
 from agent.attribution.metadata_cache import MetadataCache
 from agent.attribution.pods import KEEP_DELETED_S
-from agent.model import ATTACHED, CREATED, REMOVED, CgroupEvent, Container, Pod
+from agent.model import ATTACHED, CONTAINER, CREATED, KUBELET_ROOT, QOS_CLASS, REMOVED, CgroupEvent, Container, Pod
+from agent.model import POD as KIND_POD
 from agent.state_records import CGROUPS, PODS
+from agent.state_records import KUBELET_ROOT as ROOT_TABLE
 
 UID, OTHER, ID = "a87d9c0e-19ae-4043-83a2-abda8b90c98e", "0fd2b1f3-3a3e-4f0a-9f5e-52b1e4a3c111", "7b" * 32
 POD = f"/kubepods/burstable/pod{UID}"
@@ -33,10 +35,16 @@ class Kernel:
     """A CgroupTracker, and a maker of cgroup events."""
 
     def __init__(self):
-        self.tracked_cgroups = {}
+        self.tracked_cgroups, self.pod_level = {}, 0
 
-    def track(self, cgroup, counted, pod, *, is_pod):
-        self.tracked_cgroups[cgroup] = (counted, pod, is_pod)
+    def track(self, cgroup, pod, kind):
+        self.tracked_cgroups[cgroup] = (pod, kind)
+
+    def untrack(self, cgroup):
+        del self.tracked_cgroups[cgroup]
+
+    def set_pod_level(self, level):
+        self.pod_level = level
 
     @staticmethod
     def created(number, path, parent, time=100):
@@ -82,7 +90,7 @@ def names_of(metadata_cache, cgroup):
 
 def test_a_created_cgroup_is_attributed_and_tracked_in_the_kernel(metadata_cache, kernel):
     assert names_of(metadata_cache, 5) == names_of(metadata_cache, 6) == ("cart", "app")
-    assert kernel.tracked_cgroups == {4: (4, 4, True), 5: (5, 4, False), 6: (5, 4, False)}
+    assert kernel.tracked_cgroups == {4: (4, KIND_POD), 5: (4, CONTAINER)}, "and nothing inside the container"
 
 
 def test_an_id_that_comes_again_is_another_cgroup(metadata_cache, kernel):
@@ -101,8 +109,16 @@ def test_a_walk_finds_and_tracks_cgroups_after_lost_events(tmp_path, kernel):
     (tmp_path / f"{POD}/{ID}/init"[1:]).mkdir(parents=True)
     metadata_cache = MetadataCache(tmp_path, api=True)
     metadata_cache.walk(kernel, 100)
-    pod, container, inner = ((tmp_path / path[1:]).stat().st_ino for path in (POD, f"{POD}/{ID}", f"{POD}/{ID}/init"))
-    assert kernel.tracked_cgroups == {pod: (pod, pod, True), container: (container, pod, False), inner: (container, pod, False)}
+    root, qos, pod, container = (
+        (tmp_path / path[1:]).stat().st_ino for path in ("/kubepods", "/kubepods/burstable", POD, f"{POD}/{ID}")
+    )
+    assert kernel.tracked_cgroups == {
+        root: (root, KUBELET_ROOT),
+        qos: (qos, QOS_CLASS),
+        pod: (pod, KIND_POD),
+        container: (pod, CONTAINER),
+    }
+    assert kernel.pod_level == 3
     assert metadata_cache.pods_with_cgroups() == {UID}
 
 
@@ -142,7 +158,7 @@ def test_after_a_reboot_pods_are_restored_and_cgroups_are_not(metadata_cache, tm
 def test_only_what_changed_is_staged_again(metadata_cache, kernel):
     journal = FakeJournal()
     metadata_cache.stage(journal)
-    assert sorted(journal.staged) == [(CGROUPS, 4), (CGROUPS, 5), (CGROUPS, 6), (PODS, UID)]
+    assert sorted(journal.staged) == [(CGROUPS, 4), (CGROUPS, 5), (CGROUPS, 6), (ROOT_TABLE, "path"), (PODS, UID)]
     journal.staged.clear()
     metadata_cache.stage(journal)
     assert journal.staged == []
@@ -152,7 +168,7 @@ def test_only_what_changed_is_staged_again(metadata_cache, kernel):
     assert sorted(journal.staged) == [(CGROUPS, 6), (PODS, OTHER)]
     journal.staged.clear()
     metadata_cache.stage(journal, everything=True)
-    assert len(journal.staged) == 5
+    assert len(journal.staged) == 6
 
 
 def test_what_is_forgotten_is_deleted_from_the_journal(metadata_cache, kernel, tmp_path):

@@ -3,6 +3,8 @@
 from agent.attribution.cgroup_paths import parse_cgroup_path
 from agent.attribution.cgroups import Cgroup
 from agent.attribution.tracked_cgroups import TrackedCgroup, TrackedCgroups
+from agent.model import CONTAINER, KUBELET_ROOT, QOS_CLASS
+from agent.model import POD as KIND_POD
 
 UID, ID = "a87d9c0e-19ae-4043-83a2-abda8b90c98e", "7b" * 32
 POD = f"/kubepods/burstable/pod{UID}"
@@ -12,9 +14,9 @@ def a_cgroup(number, path, parent):
     return Cgroup(number, path, parse_cgroup_path(path), 0, None, parent)
 
 
-def tracked(*cgroups):
+def tracked(*cgroups, root="/kubepods"):
     tracked_cgroups = TrackedCgroups()
-    return tracked_cgroups, [tracked_cgroups.track(cgroup) for cgroup in cgroups]
+    return tracked_cgroups, [tracked_cgroups.track(cgroup, root) for cgroup in cgroups]
 
 
 def test_a_pod_its_container_and_cgroups_nested_in_the_container():
@@ -29,24 +31,24 @@ def test_a_pod_its_container_and_cgroups_nested_in_the_container():
     )
     assert found == [
         None,
+        TrackedCgroup(2, KUBELET_ROOT),
+        TrackedCgroup(3, QOS_CLASS),
+        TrackedCgroup(4, KIND_POD),
+        TrackedCgroup(4, CONTAINER),
         None,
         None,
-        TrackedCgroup(4, 4, True),
-        TrackedCgroup(5, 4, False),
-        TrackedCgroup(5, 4, False),
-        TrackedCgroup(5, 4, False),
     ]
 
 
 def test_a_cgroup_beside_the_containers_counts_for_itself_and_has_the_pods_limit():
     _, found = tracked(a_cgroup(4, POD, 3), a_cgroup(5, f"{POD}/crio-conmon-{ID}.scope", 4))
-    assert found[1] == TrackedCgroup(5, 4, False)
+    assert found[1] == TrackedCgroup(4, CONTAINER)
 
 
 def test_a_container_of_a_pod_without_a_cgroup_is_a_root():
     path = f"/kubepods-burstable-pod{UID.replace('-', '_')}.slice:cri-containerd:{ID}"
-    _, found = tracked(a_cgroup(5, path, 1), a_cgroup(6, f"{path}/inner", 5))
-    assert found == [TrackedCgroup(5, 5, False), TrackedCgroup(5, 5, False)]
+    _, found = tracked(a_cgroup(5, path, 1), a_cgroup(6, f"{path}/inner", 5), root="/")
+    assert found == [TrackedCgroup(5, CONTAINER), None]
 
 
 def test_cgroups_of_the_host_are_not_tracked():

@@ -2,8 +2,8 @@
 
 import json
 
-from agent.kernel.meta import LAYOUT, Meta, decode_meta, encode_meta
-from agent.kernel.pins import DISPATCH, MAP_PINS
+from agent.kernel.meta import Meta, decode_meta, encode_meta
+from agent.kernel.pins import ATTRIBUTIONS_PIN_1, COUNTERS_PIN_1, DISPATCH, MAP_PINS
 
 
 def test_maps_keep_the_names_of_their_pins():
@@ -12,12 +12,14 @@ def test_maps_keep_the_names_of_their_pins():
         "config": "map-config",
         "forks": "map-forks",
         "cgroup_events": "map-changes",
-        "cgroup_counters": "map-tally",
         "cpu_counters": "map-cpus",
-        "cgroup_attributions": "map-subjects",
         "storms": "map-storms",
         "over_budget": "map-budgets",
+        "tracked": "map-tracked",
+        "pod_counters": "map-pod-counters",
+        "host_counters": "map-host-counters",
     }
+    assert (COUNTERS_PIN_1, ATTRIBUTIONS_PIN_1) == ("map-tally", "map-subjects"), "of version 0.1"
 
 
 # What version 0.1 wrote into the map `meta` of an instance that was upgraded.
@@ -31,7 +33,7 @@ VERSION_0_1 = (
 def test_the_meta_of_version_0_1_is_read():
     meta = decode_meta(VERSION_0_1)
     assert meta == Meta(
-        layout=LAYOUT,
+        layout=1,
         slot=256,
         fingerprint="0011223344556677",
         instance_id="8899aabbccddeeff",

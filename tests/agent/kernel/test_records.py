@@ -66,7 +66,7 @@ def test_a_record_and_its_header_fill_a_slot_that_is_a_power_of_two(name, struct
         ("cgroup_counters", records.CGROUP_COUNTERS),
         ("cpu_counters", records.CPU_COUNTERS),
         ("config", records.CONFIG),
-        ("cgroup_attribution", records.CGROUP_ATTRIBUTION),
+        ("tracked_cgroup", records.TRACKED_CGROUP),
         ("storm", records.STORM),
     ],
 )

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The programs that follow cgroups: created, removed, attached to. Compiled together with counters.c. */
+
+static __always_inline int emit_cgroup_event(u64 cgroup, u64 parent, u64 path, u64 task, u32 kind)
+{
+	u32 first = 0;
+	struct cpu_counters *cpu = cpu_counters.lookup(&first);
+	struct cgroup_event *event;
+	u64 sequence;
+
+	if (!cpu)
+		return 0;
+	sequence = cpu->cgroup_events;
+	cpu->cgroup_events = sequence + 1;
+	event = cgroup_events.ringbuf_reserve(sizeof(*event));
+	if (!event) {
+		cpu->cgroup_events_lost++;
+		return 0;
+	}
+	event->cgroup = cgroup_id(cgroup);
+	event->parent = parent;
+	event->time = bpf_ktime_get_boot_ns();
+	event->kind = kind;
+	event->sequence = sequence;
+	event->start = UNKNOWN_64;
+	event->tid = UNKNOWN_32;
+	event->unused = 0;
+	READ_OR(event->start, task, OFF_task_struct__start_boottime, UNKNOWN_64);
+	READ_OR(event->tid, task, OFF_task_struct__pid, UNKNOWN_32);
+	event->path[0] = 0;
+	event->length = bpf_probe_read_kernel_str(event->path, PATH, (void *)path);
+	cgroup_events.ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+/* Whether a change inside a container is written to the ring: the first MAX_RECORDS of each container are. */
+static __always_inline bool is_recorded(struct tracked_cgroup *owner)
+{
+	if (owner->records >= MAX_RECORDS)
+		return 0;
+	COUNT(owner->records);
+	return 1;
+}
+
+/* Tracks a new cgroup when its parent is a pod or what pods are below. False: it is inside a container, or outside pods. */
+static __always_inline bool track_child(u64 cgroup, u64 id, u64 parent)
+{
+	struct tracked_cgroup *above = tracked.lookup(&parent), child = { .container = id, .pod = id, .kind = POD };
+
+	if (!above || above->kind == CONTAINER)
+		return 0;
+	if (above->kind == POD) {
+		if (above->children >= MAX_CHILDREN)
+			return 0;
+		COUNT(above->children);
+		child.pod = above->pod;
+		child.kind = CONTAINER;
+	} else if (above->kind == KUBELET_ROOT && is_qos_class(cgroup)) {
+		child.kind = QOS_CLASS;
+	}
+	tracked.update(&id, &child);
+	return 1;
+}
+
+/* args of both: struct cgroup *cgrp, const char *path. They emit from the attach on, before `enabled`: user space walks the
+ * hierarchy after the attach, so it misses no cgroup. */
+int on_cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 first = 0;
+	u64 cgroup = ctx->args[0], id, parent;
+	struct config *cfg = config.lookup(&first);
+	struct tracked_cgroup *owner;
+
+	if (!cfg || !is_chosen(cgroup))
+		return 0;
+	id = cgroup_id(cgroup);
+	parent = parent_id(cgroup);
+	if (!track_child(cgroup, id, parent)) {
+		owner = tracked_of(cfg, cgroup, id);
+		if (owner) {
+			if (!is_recorded(owner)) {
+				COUNT(owner->folded);
+				return 0;
+			}
+			parent = owner->container;
+		}
+	}
+	return emit_cgroup_event(cgroup, parent, ctx->args[1], 0, CREATED);
+}
+
+int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 first = 0;
+	u64 cgroup = ctx->args[0], id, pod;
+	struct config *cfg = config.lookup(&first);
+	struct tracked_cgroup *found;
+
+	if (!cfg || !is_chosen(cgroup))
+		return 0;
+	id = cgroup_id(cgroup);
+	found = tracked.lookup(&id);
+	if (found) {
+		pod = found->pod;
+		tracked.delete(&id);	/* it has no tasks */
+		found = tracked.lookup(&pod);
+		if (found && found->children)
+			__sync_fetch_and_add(&found->children, -1);
+	} else {
+		found = tracked_of(cfg, cgroup, id);
+		if (found && !is_recorded(found))
+			return 0;	/* user space removes it together with its container */
+	}
+	return emit_cgroup_event(cgroup, parent_id(cgroup), ctx->args[1], 0, REMOVED);
+}
+
+/* args: struct cgroup *dst, const char *path, struct task_struct *leader, bool threadgroup. A runtime forks some of a container's
+ * processes outside of it and moves them in. They are counted as `entered`, not as the container's forks; the event lets user
+ * space name the container in the fork's event. */
+int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct config *cfg = enabled_config();
+	struct tracked_cgroup *found;
+	struct cgroup_counters *counters;
+	u64 cgroup = ctx->args[0], id, counted_in, parent;
+
+	if (!cfg || bpf_ktime_get_boot_ns() > cfg->alive_until || !is_chosen(cgroup))
+		return 0;
+	id = cgroup_id(cgroup);
+	found = tracked_of(cfg, cgroup, id);
+	counted_in = found ? found->container : host_cgroup(cfg, cgroup, id);
+	parent = found && counted_in != id ? counted_in : parent_id(cgroup);
+	counters = counters_of(&counted_in, found != 0);
+	if (counters)
+		COUNT(counters->entered);
+	return emit_cgroup_event(cgroup, parent, ctx->args[1], ctx->args[2], ATTACHED);
+}
