@@ -57,19 +57,22 @@ class MetadataCache:
         for value in saved.table(KUBELET_ROOT).values():
             self.kubelet_root.restore(KubeletRootRecord.decode(value).path)
             self.cgroups.kubelet_root = self.kubelet_root.path
-        records = [(int(key), CgroupRecord.decode(value)) for key, value in saved.table(CGROUPS).items()] if cgroups else []
-        for number, (path, created, removed, parent) in sorted(
-            records, key=lambda one: one[1].path.count("/")
-        ):  # parents first
-            cgroup = self.cgroups.put(Cgroup(number, path, parse_cgroup_path(path), created, removed, parent))
-            if cgroup:
-                self.tracked_cgroups.track(cgroup, self.kubelet_root.path)
         for uid, value in saved.table(PODS).items():
             pod, deleted = PodRecord.decode(value)
             annotations = {name: text for name, text in pod.annotations.items() if name in self._annotations}
             self.pods.put(replace(pod, annotations=annotations))
             if deleted:
                 self.pods.remove(str(uid), monotonic)
+        if cgroups:
+            for key, value in saved.table(CGROUPS).items():
+                path, created, removed, parent = CgroupRecord.decode(value)
+                self.cgroups.put(Cgroup(int(key), path, parse_cgroup_path(path), created, removed, parent))
+        known = [one for number in self.cgroups.ids() if (one := self.cgroups.get(number))]
+        # Release 0.1 has left no root, and an earlier boot's cgroups can't be walked.
+        if self.kubelet_root.learn(known, self.pods) and self.kubelet_root.path is not None:
+            self.cgroups.set_kubelet_root(self.kubelet_root.path)
+        for one in sorted(known, key=lambda one: one.path.count("/")):  # parents first
+            self.tracked_cgroups.track(one, self.kubelet_root.path)
 
     def apply_cgroup_events(self, events: Iterable[CgroupEvent], tracker: CgroupTracker) -> None:
         """`tracker`: gets the cgroups of pods that were created."""

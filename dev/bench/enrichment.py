@@ -16,6 +16,7 @@ from agent.attribution.attributions import Attributions
 from agent.attribution.cgroups import Cgroups
 from agent.attribution.enricher import Enricher
 from agent.attribution.fork_decoder import ForkDecoder, RecordLayout
+from agent.attribution.kubelet_root import KubeletRoot
 from agent.attribution.pods import Pods
 from agent.attribution.pods.objects import pod_of
 from agent.interfaces import AttachedTaskSource, AttributionSource
@@ -69,7 +70,7 @@ class Node:
         for number in range(pods):
             self._pod(number)
         self.pods.replace([pod for one in self.objects if (pod := pod_of(one))], 0.0)
-        self.attributions = Attributions(self.cgroups, self.pods, api=True)
+        self.attributions = Attributions(self.cgroups, self.pods, KubeletRoot("/kubepods"), api=True)
         for sandbox in self._sandboxes:  # their first forks have waited: the final answers are cached
             assert self.attributions.resolve_final(sandbox).by == "birth"
 

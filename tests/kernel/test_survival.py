@@ -28,7 +28,7 @@ def another_build(folder: Path) -> tuple[str, ...]:
     """A copy of the product with other BPF programs: the command that runs it."""
     for part in ("agent", "bpf", "cli", "wire"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    source = folder / "bpf/fork.c"
+    source = folder / "bpf/counters.c"
     text = source.read_text()
     changed = text.replace("struct cgroup_counters fresh = {}", "struct cgroup_counters fresh = { .entered = 0 }")
     assert changed != text

@@ -4,6 +4,7 @@ import pytest
 
 from agent.attribution.attributions import Attributions
 from agent.attribution.cgroups import Cgroups
+from agent.attribution.kubelet_root import KubeletRoot
 from agent.attribution.pods import Pods
 from agent.attribution.pods.objects import pod_of
 
@@ -55,7 +56,7 @@ def pods(recorded):
 
 
 def test_every_process_gets_its_pod_container_and_kind(processes, cgroups, pods):
-    attributions, counts = Attributions(cgroups, pods, api=True), {}
+    attributions, counts = Attributions(cgroups, pods, KubeletRoot("/kubepods"), api=True), {}
     for process in processes:
         attribution = attributions.resolve_final(cgroups.ids[path_of(process)])
         assert attribution.state == "resolved"
@@ -65,14 +66,14 @@ def test_every_process_gets_its_pod_container_and_kind(processes, cgroups, pods)
 
 
 def test_only_sandboxes_have_to_wait(processes, cgroups, pods):
-    attributions = Attributions(cgroups, pods, api=True)
+    attributions = Attributions(cgroups, pods, KubeletRoot("/kubepods"), api=True)
     for process in processes:
         known = attributions.find(cgroups.ids[path_of(process)]) is not None
         assert known == (process["comm"] != "pause")
 
 
 def test_without_the_api_every_process_has_pod_uid_and_container_id_by_its_path(processes, cgroups):
-    attributions = Attributions(cgroups, Pods(), api=False)
+    attributions = Attributions(cgroups, Pods(), KubeletRoot("/kubepods"), api=False)
     for process in processes:
         path = path_of(process)
         attribution = attributions.find(cgroups.ids[path])

@@ -13,6 +13,7 @@ import pytest
 
 from agent.attribution.attributions import Attributions
 from agent.attribution.cgroups import Cgroups
+from agent.attribution.kubelet_root import KubeletRoot
 from agent.attribution.pods import KEEP_DELETED_S
 from agent.attribution.pods import watch as pod_watch_module
 from wire.backoff import Backoff
@@ -211,7 +212,7 @@ async def test_each_recorded_process_has_its_own_pod_in_every_hierarchy(replay, 
         for path in (process["cgroup"][hierarchy].split(":", 2)[2] for process in processes):
             ids[path] = ids.get(path) or cgroups.add(len(ids) + 1, path.encode(), 0).id
         assert len(ids) == 14  # of 21 processes
-        attributions = Attributions(cgroups, pods, api=True)
+        attributions = Attributions(cgroups, pods, KubeletRoot("/kubepods"), api=True)
         for path, number in ids.items():
             pod, container = re.fullmatch(r".*/pod([^/]+)/(\w+)", path).groups()
             attribution = attributions.resolve_final(number)

@@ -53,7 +53,7 @@ def unreadable(monkeypatch, name):
         yield
 
 
-def test_directories_whose_path_is_longer_than_path_max_are_walked(cgroups, tree):
+def test_directories_deeper_than_path_max_are_walked(cgroups, tree):
     deepest = nest(tree / CONTAINER[1:], "x" * 200, 24)
     cgroups.walk(tree, 100)
     assert len(cgroups.get(deepest).path) > 4096
