@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.attribution.cgroup_paths import PathIdentity, parse_cgroup_path, pod_place, qos_classes
-from agent.attribution.walk import Walk
+from agent.attribution.hierarchy import Walk
 
 __all__ = ["KEEP_REMOVED_NS", "MOST_INSIDE", "MOST_NESTED", "Cgroup", "Cgroups"]
 

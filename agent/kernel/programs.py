@@ -182,7 +182,6 @@ class LoadedPrograms:
         above their budget. What is both, since it is alone in its pod, has the limit that it was last above."""
         return self._cgroups.storms()
 
-
     def cpu_counters(self) -> tuple[CpuCounters, ...]:
         return tuple(map(CpuCounters._make, CPU_COUNTERS.iter_unpack(self._cpu_counters.get(_FIRST) or b"")))
 

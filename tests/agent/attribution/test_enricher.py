@@ -113,7 +113,7 @@ def test_such_a_fork_waits_for_its_container(enricher, attributions, records):
     assert (waited.attribution.cgroup, waited.attribution.path, waited.attribution.state) == (99, None, "resolved")
 
 
-def test_a_fork_in_a_container_whose_creation_was_lost_waits_for_the_next_walk(enricher, attributions, records):
+def test_a_fork_in_a_container_of_which_the_creation_was_lost_waits_for_the_next_walk(enricher, attributions, records):
     attributions.folded_away = {99}
     assert enricher.enrich(records.fork(1, 99), 0) == []
 

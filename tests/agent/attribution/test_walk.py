@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from agent.attribution import walk as walking
+from agent.attribution import hierarchy as walking
 from agent.attribution.cgroups import MOST_INSIDE, Cgroups
 
 UID, ID = "a87d9c0e-19ae-4043-83a2-abda8b90c98e", "7b" * 32
