@@ -70,7 +70,9 @@ class Node:
         for number in range(pods):
             self._pod(number)
         self.pods.replace([pod for one in self.objects if (pod := pod_of(one))], 0.0)
-        self.attributions = Attributions(self.cgroups, self.pods, KubeletRoot("/kubepods"), api=True)
+        root = KubeletRoot()
+        root.known = True  # and no path: this node has pods by both of the kubelet's drivers
+        self.attributions = Attributions(self.cgroups, self.pods, root, api=True)
         for sandbox in self._sandboxes:  # their first forks have waited: the final answers are cached
             assert self.attributions.resolve_final(sandbox).by == "birth"
 
