@@ -234,8 +234,8 @@ class KubernetesApi:
                 try:
                     await asyncio.wait_for(self.cluster.wait_past(version), self._bookmarks if bookmarks else None)
                 except TimeoutError:
-                    version = max(version, self.cluster.version)
-                    await send("BOOKMARK", _bookmark(version))
+                    if self.cluster.version <= version:  # else something happened at the same moment: it comes first
+                        await send("BOOKMARK", _bookmark(version))
 
         try:
             async with asyncio.timeout(seconds):

@@ -82,7 +82,7 @@ async def test_pods_of_other_nodes_are_not_requested(api, kubeconfig):
 
 async def test_later_changes_come_by_the_watch_without_another_list(api, kubeconfig):
     async with watching(kubeconfig) as (pods, watch, until):
-        await until(lambda: "watch" in watch.requests)
+        await until(lambda: watch.state.startswith("watching"))
         uid = api.cluster.add_pod(a_pod("a"))
         await until(lambda: pods.get(uid))
         api.cluster.container_running(uid, "app", ID)
@@ -95,7 +95,7 @@ async def test_later_changes_come_by_the_watch_without_another_list(api, kubecon
 
 async def test_bookmarks_advance_the_version_from_which_a_broken_stream_continues(api, kubeconfig):
     async with watching(kubeconfig) as (pods, watch, until):
-        await until(lambda: "watch" in watch.requests)
+        await until(lambda: watch.state.startswith("watching"))
         api.cluster.add_pod(a_pod("elsewhere", node="node2"))
         await asyncio.sleep(0.1)  # some bookmarks
         api.compact()
@@ -108,7 +108,7 @@ async def test_bookmarks_advance_the_version_from_which_a_broken_stream_continue
 
 async def test_a_broken_stream_continues_where_it_was(api, kubeconfig):
     async with watching(kubeconfig) as (pods, watch, until):
-        await until(lambda: "watch" in watch.requests)
+        await until(lambda: watch.state.startswith("watching"))
         for name in "abc":
             uid = api.cluster.add_pod(a_pod(name))
             await until(lambda uid=uid: pods.get(uid))
@@ -123,7 +123,7 @@ async def test_after_an_expired_version_a_new_list_shows_what_was_deleted(tmp_pa
         api.write_kubeconfig(tmp_path / "kubeconfig")
         gone = api.cluster.add_pod(a_pod("gone"))
         async with watching(tmp_path / "kubeconfig") as (pods, watch, until):
-            await until(lambda: pods.get(gone) and "watch" in watch.requests)
+            await until(lambda: pods.get(gone) and watch.state.startswith("watching"))
             await api.stop()
             api.cluster.delete_pod(gone)
             came = api.cluster.add_pod(a_pod("came"))
@@ -173,7 +173,7 @@ async def test_a_server_that_is_away_at_the_start_is_tried_again(api, kubeconfig
 async def test_known_pods_stay_known_while_the_server_is_away(api, kubeconfig):
     uid = api.cluster.add_pod(a_pod("a"))
     async with watching(kubeconfig) as (pods, watch, until):
-        await until(lambda: pods.get(uid) and "watch" in watch.requests)
+        await until(lambda: pods.get(uid) and watch.state.startswith("watching"))
         await api.stop()
         await until(lambda: "ClientConnectorError" in watch.requests)
         assert (len(pods), pods.get(uid).name) == (1, "a")
@@ -182,7 +182,7 @@ async def test_known_pods_stay_known_while_the_server_is_away(api, kubeconfig):
 async def test_a_silent_stream_is_closed_and_continued(api, kubeconfig, monkeypatch):
     monkeypatch.setattr(pod_watch_module, "_SILENCE_S", 0.05)
     async with watching(kubeconfig) as (pods, watch, until):
-        await until(lambda: "watch" in watch.requests)
+        await until(lambda: watch.state.startswith("watching"))
         api.faults.silence()
         api.cluster.add_pod(a_pod("a"))
         await until(lambda: watch.requests["watch"] >= 3)

@@ -176,6 +176,22 @@ async def test_bookmarks_have_newer_versions_while_no_selected_pod_changes(tmp_p
     assert event == shape
 
 
+async def test_a_change_at_the_moment_of_a_bookmark_is_sent_before_it(api, monkeypatch):
+    async def both(_version):
+        if not api.cluster.version > begin:
+            api.cluster.add_pod(a_pod("late"))
+        raise TimeoutError
+
+    api.cluster.add_pod(a_pod("early"))
+    begin = api.cluster.version
+    monkeypatch.setattr(api.cluster, "wait_past", both)
+    arguments = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": str(begin)}
+    async with aiohttp.ClientSession() as session, session.get(f"{api.url}/api/v1/pods", params=arguments) as answer:
+        events = [json.loads(await answer.content.readline()) for _ in range(2)]
+    assert [event["type"] for event in events] == ["ADDED", "BOOKMARK"]
+    assert events[0]["object"]["metadata"]["name"] == "late"
+
+
 async def test_a_watch_ends_after_its_timeout(api, core):
     assert await watched(core, 1, resource_version=str(api.cluster.version), timeout_seconds=1) == []
 

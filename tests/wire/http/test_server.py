@@ -40,11 +40,7 @@ class Here:
         """Sends that, and returns all that comes until the server closes."""
         reader, writer = await self.connect()
         writer.write(request)
-        response = b""
-        with suppress(ConnectionResetError):  # what the server did not read any more makes its kernel reset the connection
-            while piece := await reader.read(1 << 16):
-                response += piece
-        return response
+        return await whole(reader)
 
     def close(self) -> None:
         for writer in self._writers:
@@ -74,6 +70,15 @@ async def serving(bounds: Bounds = BOUNDS) -> AsyncIterator[Here]:
     finally:
         here.close()
         await runner.cleanup()
+
+
+async def whole(reader: asyncio.StreamReader) -> bytes:
+    """All that comes until the server closes."""
+    response = b""
+    with suppress(ConnectionResetError):  # what the server did not read any more makes its kernel reset the connection
+        while piece := await reader.read(1 << 16):
+            response += piece
+    return response
 
 
 async def until_open(here: Here, holds: Callable[[int], bool]) -> None:
@@ -114,7 +119,7 @@ async def test_headers_that_arrive_byte_by_byte_end_at_their_deadline() -> None:
     async with serving() as here:
         reader, writer = await here.connect()
         sending = asyncio.ensure_future(slowly(writer, b"GET / HTTP/1.1\r\nX: " + b"a" * 1000))
-        assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+        assert (await whole(reader)).startswith(b"HTTP/1.1 408 ")
         sending.cancel()
         await emptied(here)
 
