@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from agent.attribution.metadata_cache import MetadataCache
 from agent.kernel.programs import LoadedPrograms
 from agent.kernel.records import FORK, ForkRecord
 from agent.model import CREATED, KUBELET_ROOT, REMOVED
@@ -17,7 +19,8 @@ from .forks import make_forks
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(240)]
 
-FLOOD = int(os.environ.get("FLOOD_CGROUPS", "3000"))  # 34,000 filled the tables of version 0.1
+FLOOD = 34_000  # cgroups in one container: they filled the tables of version 0.1
+FOUND = 100_000  # cgroups in one container that an agent finds at its start
 RECORDS = 64  # of cgroups inside one container: MAX_RECORDS in bpf/records.h
 Load = Callable[..., LoadedPrograms]
 
@@ -152,3 +155,25 @@ def test_while_the_kubelets_root_is_not_known_each_cgroup_counts_for_itself(load
     assert programs.snapshot().counters[number].processes == 17, "both maps have it, and the sum is exact"
     programs.delete_counters(number)
     assert number not in programs.snapshot().counters
+
+
+def test_an_agent_that_starts_among_100_000_cgroups_of_a_container_keeps_64_and_counts_the_rest(
+    load_programs: Load, kubelet: Path
+) -> None:
+    programs = load_programs()
+    root = kubelet / "kubepods"
+    container = root / "burstable/pod1" / ("7b" * 32)
+    container.mkdir(parents=True)
+    for number in range(FOUND):
+        (container / f"x{number}").mkdir()
+    path = f"/{root.relative_to(hierarchy().root)}"
+    cache = MetadataCache(hierarchy().root, api=False, kubelet_root=path)
+    cache.walk(programs, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+    inside = [
+        one for number in cache.cgroups.ids() if (one := cache.cgroups.get(number)) and f"{path}/burstable/pod1/" in one.path
+    ]
+    assert len(inside) == 1 + RECORDS
+    assert cache.cgroups.unread == FOUND - RECORDS
+    assert programs.tracked().keys() == {number_of(folder) for folder in (root, *list(container.parents)[:2], container)}
+    fork_inside(container / "x99999", 7)
+    assert programs.snapshot().counters[number_of(container)].processes == 7
