@@ -6,21 +6,50 @@
  */
 
 #define SECOND 1000000000ull
-#define STORM_HOLD (5 * SECOND)	/* a storm ends when its pod was below the limit for this long */
+#define STORM_HOLD (5 * SECOND)	/* a storm ends when it was below the limit for this long */
 #define BUDGET_HOLD (10 * SECOND)	/* a container that was above its budget is only counted for this long */
 
-/* Whether this event of the pod is suppressed: it exceeds the storm limit, or it comes within STORM_HOLD of the last event that
- * did, while the pod is below the limit. CPUs that begin a second at the same time may reset some of each other's counts: the
- * limit is approximate, the cgroup counters are exact. */
-static __always_inline bool is_suppressed(u64 pod, u64 limit, u64 now)
+#define SHARE 16	/* of what is free in the ring that one may take in a second when the ring is more than half full ... */
+#define LEAST_SHARE 512	/* ... and the events that each may always send: who forks little loses nothing to this rule */
+#define RECORD 256	/* with the ring's header */
+
+/* BCC has no method for bpf_ringbuf_query. It rewrites map.ringbuf_output(data, size, flags), which is not used here, to a call
+ * of bpf_ringbuf_output with the map before these: this makes it the query. */
+#define bpf_ringbuf_output(map, data, size, flags) bpf_ringbuf_query(map, flags)
+
+/* The events that one may send in this second. Above half of the ring it depends on what is free, as in a switch whose ports
+ * share a buffer (Choudhury and Hahne, Dynamic queue length thresholds, 1998): who takes much leaves space for the others, and
+ * their number need not be known. */
+static __always_inline u64 share_of(u64 limit, u32 *reason)
 {
-	struct storm fresh = {}, *storm = storms.lookup(&pod);
-	u64 second = now / SECOND;
+	struct fork_record *none = 0;	/* BCC looks at its type */
+	u64 size = RING_BYTES, filled, share;
+
+	filled = forks.ringbuf_output(none, 0, BPF_RB_AVAIL_DATA);
+	*reason = LIMIT;
+	if (filled <= size / 2)
+		return limit;
+	share = filled < size ? (size - filled) / (SHARE * RECORD) : 0;
+	if (share < LEAST_SHARE)
+		share = LEAST_SHARE;
+	if (share >= limit)
+		return limit;
+	*reason = RING;
+	return share;
+}
+
+/* Whether this event is suppressed. `of`: the pod, or the cgroup outside pods that counts it. It exceeds the storm limit or its
+ * share of the ring, or it comes within STORM_HOLD of the last event that did. CPUs that begin a second at the same time may reset some of each other's
+ * counts: the limit is approximate, the cgroup counters are exact. */
+static __always_inline bool is_suppressed(u64 of, u64 limit, u64 now)
+{
+	struct storm fresh = {}, *storm = storms.lookup(&of);
+	u32 second = now / SECOND, reason;
 
 	if (!storm) {
-		storms.insert(&pod, &fresh);
-		storm = storms.lookup(&pod);
-		if (!storm)	/* the map is full: no limit for this pod */
+		storms.insert(&of, &fresh);
+		storm = storms.lookup(&of);
+		if (!storm)	/* the map is full: no limit for this one */
 			return 0;
 	}
 	if (storm->second != second) {
@@ -28,9 +57,11 @@ static __always_inline bool is_suppressed(u64 pod, u64 limit, u64 now)
 		storm->count = 0;
 	}
 	COUNT(storm->count);
-	if (storm->count > limit) {
-		if (!storm->over || (s64)(now - storm->over) > (s64)STORM_HOLD)	/* another CPU's time may be later */
+	if (storm->count > share_of(limit, &reason)) {
+		if (!storm->over || (s64)(now - storm->over) > (s64)STORM_HOLD) {	/* another CPU's time may be later */
 			storm->since = now;
+			storm->reason = reason;
+		}
 		storm->over = now;
 		return 1;
 	}
@@ -120,7 +151,7 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	}
 
-	if (pod && cfg->storm_limit && is_suppressed(pod, cfg->storm_limit, time)) {
+	if (cfg->storm_limit && is_suppressed(pod ? pod : counted_in, cfg->storm_limit, time)) {
 		COUNT(counters->suppressed);
 		return 0;
 	}

@@ -19,5 +19,6 @@ BPF_TABLE("hash", u64, struct cgroup_counters, pod_counters, 2 * MAX_TRACKED);
 BPF_TABLE("hash", u64, struct cgroup_counters, host_counters, MAX_HOST_CGROUPS);
 BPF_PERCPU_ARRAY(cpu_counters, struct cpu_counters, 1);
 BPF_TABLE("lru_hash", u32, struct new_task, new_tasks, 16384);
-BPF_TABLE("hash", u64, struct storm, storms, MAX_TRACKED);
+/* A pod's, or a cgroup's that has host_counters: neither takes the other's place. */
+BPF_TABLE("hash", u64, struct storm, storms, MAX_TRACKED + MAX_HOST_CGROUPS);
 BPF_TABLE("hash", u64, struct over_budget, over_budget, MAX_TRACKED + MAX_HOST_CGROUPS);

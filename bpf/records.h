@@ -18,7 +18,7 @@ enum cgroup_event_kind { CREATED = 1, REMOVED = 2, ATTACHED = 3 };
 struct config {
 	u64 enabled;		/* 0: count and send nothing (between attach and start) */
 	u64 threads;		/* 1: a thread is sent as an event too; it is counted either way */
-	u64 storm_limit;	/* events of one pod in a second; more are only counted. 0: no limit */
+	u64 storm_limit;	/* events of one pod, or of one cgroup outside pods, in a second; more are only counted. 0: no limit */
 	u64 alive_until;	/* boottime, ns: extended by a running agent. Later forks are only counted, as `orphaned` */
 	u64 pod_level;		/* the deepest level of pods' cgroups: two below the kubelet's root. 0: the root is not known */
 };
@@ -40,9 +40,13 @@ struct tracked_cgroup {
 #define MAX_CHILDREN 256	/* tracked cgroups of one pod; further ones count as the pod's own */
 #define MAX_RECORDS 64		/* of the cgroups inside one container */
 
-/* One pod's events in the current second. Used to apply the limit only: reports use the cgroup counters. */
+enum storm_reason { LIMIT = 0, RING = 1 };
+
+/* The events of one pod, or of one cgroup outside pods, in the current second. Used to apply the limit only: reports use the
+ * cgroup counters. */
 struct storm {
-	u64 second;
+	u32 second;
+	u32 reason;		/* of the storm that `over` belongs to; 0 in what 0.1 wrote */
 	u64 count;
 	u64 over;		/* boottime, ns, of the last event above the limit; 0: never */
 	u64 since;		/* boottime, ns: start of the storm that `over` belongs to */

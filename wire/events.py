@@ -225,18 +225,20 @@ class NodeSummary(TypedDict):
 class ForkStorm(TypedDict):
     """A pod or a container was above a limit, so from `interval.start` on its forks were only counted: `suppressed`.
 
-    `reason`: limit, a pod forked more than `limit` times a second (`capture.storm_limit`); uniqueness, a container brought more
-    than `limit` new parent tasks and cgroups a second (`capture.uniqueness_limit`). 0.1 sent no reason: it was limit. `phase`
-    start: sent once, when it is noticed; `interval.end` is that moment. stop: it was below the limit for `hold_s`; then
-    `counts` are the whole storm's, exact, from the cgroup counters of the container or of all the pod's containers. `storm`:
-    the same number in start and stop. `cgroup`: the pod's own directory, and then `container` is null, or the container's.
+    `reason`: limit, a pod, or outside pods a cgroup of level 2, forked more than `limit` times a second; ring, it took more
+    than its share of a ring that was over half full (both `capture.storm_limit`); uniqueness, a container brought more than
+    `limit` new parent tasks and cgroups a second (`capture.uniqueness_limit`). 0.1 sent no reason: it was limit. `phase` start:
+    sent once, when it is noticed; `interval.end` is that moment. stop: it was below the limit for `hold_s`; then `counts` are
+    the whole storm's, exact, from the counters of the cgroup, the container or all the pod's containers. `storm`: the same
+    number in start and stop. `cgroup`: the pod's own directory, and then `container` is null, or the container's, or one
+    outside pods.
     """
 
     event: str
     id: str
     timestamp: str
     phase: Literal["start", "stop"]
-    reason: Literal["limit", "uniqueness"]
+    reason: Literal["limit", "ring", "uniqueness"]
     storm: int
     limit: int
     hold_s: int

@@ -101,6 +101,7 @@ def compiler_flags(options: BuildOptions) -> list[str]:
     values = {
         "PAGE_SIZE": page,
         "RING_PAGES": options.ring_bytes // page,
+        "RING_BYTES": options.ring_bytes,
         "CGROUP_EVENT_PAGES": options.cgroup_event_bytes // page,
         "MAX_TRACKED": options.max_tracked,
         "MAX_HOST_CGROUPS": options.max_host_cgroups,

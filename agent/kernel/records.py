@@ -112,7 +112,7 @@ CONFIG: Final = Struct("=5Q")  # enabled threads storm_limit alive_until pod_lev
 CONFIG_1: Final = Struct("=4Q")  # of layout 1: without pod_level
 TRACKED_CGROUP: Final = Struct("=2Q3I4xQ")  # container pod kind children records folded
 CGROUP_ATTRIBUTION_1: Final = Struct("=3Q")  # of layout 1: counted_in pod is_pod
-STORM: Final = Struct("=4Q")  # second count over since
+STORM: Final = Struct("=2I3Q")  # second reason count over since
 OVER_BUDGET: Final = Struct("=2Q")  # over since
 
 
@@ -152,7 +152,7 @@ class StormState(NamedTuple):
 
     over: int
     since: int
-    reason: Literal["limit", "uniqueness"]
+    reason: Literal["limit", "ring", "uniqueness"]
 
 
 class TrackedRecord(NamedTuple):

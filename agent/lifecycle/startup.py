@@ -64,7 +64,7 @@ def open_parts(
     watch = _pod_watch(settings, cache.pods, annotations) if kubernetes.enabled else None
     sinks = tuple(build_sink(one, journal, settings.cluster, settings.node, annotations) for one in settings.sinks)
     wait_ns = int(kubernetes.wait * 1e9) if kubernetes.enabled else 0
-    limits = {"limit": options.storm_limit, "uniqueness": settings.capture.uniqueness_limit}
+    limits = {"limit": options.storm_limit, "ring": options.storm_limit, "uniqueness": settings.capture.uniqueness_limit}
     streams = StreamParts(settings.cluster, settings.node, wall_time, wait_ns, most_waiting, limits, cache)
     instances: list[ProgramInstance] = []
     pipeline = Pipeline(clock, wall_time, boot_id, instances, cache, sinks, journal)

@@ -19,7 +19,7 @@ from wire.events import FORK_STORM
 
 __all__ = ["HOLD_S", "Storms"]
 
-HOLD_S: Final = {"limit": 5, "uniqueness": 10}  # by reason: STORM_HOLD and BUDGET_HOLD in bpf/fork.c
+HOLD_S: Final = {"limit": 5, "ring": 5, "uniqueness": 10}  # by reason: STORM_HOLD and BUDGET_HOLD in bpf/fork.c
 
 
 class Storms:

@@ -36,7 +36,8 @@ class CaptureSettings(SettingsModel):
     summary_interval: Annotated[float, in_range(parse_duration, "1s", "5m")] = Field("10s", validate_default=True)
     """How often each container's exact counts are sent, which is the resolution of every rate."""
     storm_limit: int = Field(default=2000, ge=0, le=10_000_000)
-    """Forks a second of one pod above which only its exact counts are sent, until it was below for 5 s. 0: no limit."""
+    """Forks a second of one pod, or of one systemd unit outside pods, above which only its exact counts are sent, until it was
+    below for 5 s. Less when the ring is over half full: what then is free is shared. 0: no limit."""
     uniqueness_limit: int = Field(default=500, ge=0, le=1_000_000)
     """New parent tasks and cgroups a second of one container, over 10 s, above which only its exact counts are sent, for 10 s.
     Each costs the agent up to 0.1 ms a sink; forks of a known task cost a tenth. 0: no limit."""

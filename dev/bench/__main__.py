@@ -147,7 +147,7 @@ def in_kernel(forks: int) -> dict[str, float]:
     capture = open_capture(16 << 20, hierarchy.number, hierarchy.controller, None)
     try:
         switch.write_text("1", encoding="ascii")
-        capture.current.start(threads=False, storm_limit=2000, alive_ns=300 * 10**9)
+        capture.current.start(threads=False, storm_limit=0, alive_ns=300 * 10**9)
         load(forks)
         return {name: stats.time_ns / stats.runs for name, stats in capture.program_stats().items() if stats.runs > forks / 2}
     finally:

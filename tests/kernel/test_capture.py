@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import subprocess
@@ -303,6 +304,51 @@ def test_a_pod_above_its_limit_is_only_counted_and_other_pods_lose_nothing(open_
     storms = programs.storms()
     assert stormy.stat().st_ino in storms
     assert calm.stat().st_ino not in storms
+
+
+def test_a_cgroup_outside_pods_has_a_limit_too_and_what_is_below_it_counts_for_it(open_pinned: Open, cgroup: Path) -> None:
+    programs = start(open_pinned(16 << 20), storm_limit=5)
+    loop, calm = cgroup / "loop", cgroup / "calm"
+    for folder in (loop, calm):
+        folder.mkdir()
+    fork_inside(loop, 60)
+    fork_inside(calm, 4)
+    counters = programs.snapshot().counters
+    made = counters[loop.stat().st_ino]
+    assert made.processes == 60 == made.emitted + made.suppressed + made.lost
+    assert 5 <= made.emitted <= 10  # a new second may begin before the limit is reached
+    assert counters[calm.stat().st_ino].emitted == 4
+    assert programs.storms()[loop.stat().st_ino].reason == "limit"
+    assert calm.stat().st_ino not in programs.storms()
+
+
+def spawn_inside(folder: Path, times: int) -> None:
+    """As fork_inside, and ten times as fast: to spawn a file that does not exist is one clone."""
+    pid = os.fork()
+    if pid == 0:
+        (folder / "cgroup.procs").write_text(str(os.getpid()))
+        for _ in range(times):
+            with contextlib.suppress(FileNotFoundError):
+                os.posix_spawn("/nothing", ["x"], {})
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def test_a_ring_that_is_over_half_full_has_space_for_who_forks_little(open_pinned: Open, cgroup: Path) -> None:
+    """Nothing is read. A ring of 16,384 forks: above half of it, each may send 512 in a second and no more."""
+    programs = start(open_pinned(4 << 20), storm_limit=1_000_000)
+    loop, calm = cgroup / "loop", cgroup / "calm"
+    for folder in (loop, calm):
+        folder.mkdir()
+    spawn_inside(loop, 14_000)
+    spawn_inside(calm, 100)
+    counters = programs.snapshot().counters
+    made, other = counters[loop.stat().st_ino], counters[calm.stat().st_ino]
+    assert made.processes == 14_000 == made.emitted + made.suppressed + made.lost
+    assert made.suppressed > 0
+    assert (other.emitted, other.lost) == (100, 0)
+    assert programs.storms()[loop.stat().st_ino].reason == "ring"
+    assert calm.stat().st_ino not in programs.storms()
 
 
 def test_when_the_map_is_full_other_cgroups_are_counted_together_and_no_count_is_lost(

@@ -81,9 +81,9 @@ class CgroupMaps:
                 "tracked": MAX_TRACKED,
                 "pod_counters": 2 * MAX_TRACKED,
                 "host_counters": MAX_HOST_CGROUPS,
-                "storms": MAX_TRACKED,
+                "storms": MAX_TRACKED + MAX_HOST_CGROUPS,
             }
-            self._storms = BpfMap(descriptors[pins["storms"]], 8, STORM.size, MAX_TRACKED)
+            self._storms = BpfMap(descriptors[pins["storms"]], 8, STORM.size, MAX_TRACKED + MAX_HOST_CGROUPS)
 
         # An instance of 0.1 has no such map. It is only drained.
         budgets = descriptors.get(pins["over_budget"])
@@ -151,16 +151,16 @@ class CgroupMaps:
             self._over_budget.put(_key(container), OVER_BUDGET.pack(now, now))
 
     def storms(self) -> dict[int, StormState]:
-        """The pods that were ever above the storm limit, by the cgroup id of their directory, and the containers that were
-        above their budget. What is both has the limit that it was last above."""
+        """The pods and cgroups outside pods that were ever above the storm limit, by cgroup id, and the containers above their
+        budget. What is both has the limit that it was last above."""
         found = {}
         for key, value in self._over_budget.items() if self._over_budget is not None else ():
             over, since = OVER_BUDGET.unpack(value)
             found[_id(key)] = StormState(over, since, "uniqueness")
         for key, value in self._storms.items():
-            _second, _count, over, since = STORM.unpack(value)
+            _second, by_ring, _count, over, since = STORM.unpack(value)
             if over and (_id(key) not in found or found[_id(key)].over < over):
-                found[_id(key)] = StormState(over, since, "limit")
+                found[_id(key)] = StormState(over, since, "ring" if by_ring else "limit")
         return found
 
     def fills(self) -> dict[str, TableFill]:

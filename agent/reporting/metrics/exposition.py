@@ -74,7 +74,11 @@ def _captured(agent: AgentSnapshot, measures: Measures) -> Iterator[Metric]:
     yield _counter("forklore_entered_processes", "Processes that were moved into a container after their fork.", forks.entered)
     text = "Forks above their pod's storm limit or their container's uniqueness limit: counted, not sent."
     yield _counter("forklore_suppressed_forks", text, forks.suppressed)
-    yield _gauge("forklore_storms", "Pods above their storm limit.", agent.current.storms.get("limit", 0))
+    yield _gauge(
+        "forklore_storms",
+        "Pods above their storm limit.",
+        agent.current.storms.get("limit", 0) + agent.current.storms.get("ring", 0),
+    )
     text = "Containers above capture.uniqueness_limit, which are only counted."
     yield _gauge("forklore_unique_containers", text, agent.current.storms.get("uniqueness", 0))
     yield _gauge(

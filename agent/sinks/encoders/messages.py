@@ -34,6 +34,8 @@ def event_message(event: Event, where: str) -> str:
         return f"{event['count']} {event['missing']} missing {where}: {event['reason']}{sink}"
     if event["event"] == FORK_STORM:
         if event["phase"] == "start":
+            if event["reason"] == "ring":
+                return f"fork storm {where}: more than its share of a ring that is over half full, from here on only counted"
             what = "forks" if event["reason"] == "limit" else "new parents and cgroups"
             return f"fork storm {where}: more than {event['limit']} {what} a second, from here on only counted"
         return f"fork storm {where} is over: {event['counts']['suppressed']} forks were only counted"

@@ -16,7 +16,7 @@ def check_storm(line: dict[str, Any]) -> CheckedStorm:
     name, stream, _ = own_id(line.get("id"))
     start, end = lasted = interval(line.get("interval"))
     event_time(line.get("timestamp"), "timestamp")
-    one_of(line.get("reason", "limit"), "reason", ("limit", "uniqueness"))  # 0.1 has none
+    one_of(line.get("reason", "limit"), "reason", ("limit", "ring", "uniqueness"))  # 0.1 has none
     attribution = attribution_of(line)
     if attribution.cgroup is None:
         raise Refused("cgroup: a storm is of a pod or a container, and its cgroup is missing")

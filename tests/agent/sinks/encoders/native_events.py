@@ -94,7 +94,7 @@ def agent_events(draw):
         case "fork_storm":
             phase = draw(st.sampled_from(["start", "stop"]))
             number = draw(st.integers(1, 2**40))
-            reason = draw(st.sampled_from(["limit", "uniqueness"]))
+            reason = draw(st.sampled_from(["limit", "ring", "uniqueness"]))
             storm = {"reason": reason, "phase": phase, "storm": number, "limit": draw(st.integers(1, 2**30)), "hold_s": 5}
             return event | numbers | storm | {"id": f"{STREAM}.storm.4790.{number}.{phase}"}
         case "gap":

@@ -195,6 +195,8 @@ def expected_body(event):
             of = f" (sink {event['sink']})" if event["sink"] else ""
             return f"{event['count']} {event['missing']} missing {place}: {event['reason']}{of}"
         case "fork_storm" if event["phase"] == "start":
+            if event["reason"] == "ring":
+                return f"fork storm {place}: more than its share of a ring that is over half full, from here on only counted"
             what = "forks" if event["reason"] == "limit" else "new parents and cgroups"
             return f"fork storm {place}: more than {event['limit']} {what} a second, from here on only counted"
         case "fork_storm":
