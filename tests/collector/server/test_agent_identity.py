@@ -131,18 +131,20 @@ def mount(folder, token):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "state"),
+    ("number", "wrong", "state"),  # `number`: of the fork, one that no other agent here has sent
     [
-        ({"exp": 1_785_000_000}, re.compile("hold: 401 the token expired [0-9]+ s ago")),
-        ({"aud": ["other"]}, re.compile("hold: 401 the token is for another audience than forklore-collector")),
-        ({"node": None}, re.compile("hold: 403 the token names no node: Kubernetes below 1.30 .*")),
+        (1001, {"exp": 1_785_000_000}, re.compile("hold: 401 the token expired [0-9]+ s ago")),
+        (1002, {"aud": ["other"]}, re.compile("hold: 401 the token is for another audience than forklore-collector")),
+        (1003, {"node": None}, re.compile("hold: 403 the token names no node: Kubernetes below 1.30 .*")),
     ],
 )
-async def test_an_agent_reports_why_it_is_refused_and_sends_again_with_a_new_token(collector, tmp_path, make, wrong, state):
+async def test_an_agent_reports_why_it_is_refused_and_sends_again_with_a_new_token(
+    collector, tmp_path, make, number, wrong, state
+):
     _, url, _ = collector
     mount(tmp_path, signed(**wrong))
     scene = SenderScene(f"{url}/v1/events", token_file=tmp_path / "token")
-    fork = make.fork(1, node="worker-17")
+    fork = make.fork(number, node="worker-17")
     fork["k8s"]["cluster"] = "east"
     (batch,) = scene.packer.pack("boot.instance", [json.dumps(fork)], [7], 0.0)
     scene.queue.put(batch)
