@@ -7,6 +7,7 @@ import atexit
 import shutil
 import tempfile
 import time
+import uuid
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -246,13 +247,18 @@ class SharedStore:
         Store.open(f"chdb://{folder}").close()
         return folder
 
-    def emptied(self):
-        """Its open engine."""
+    def opened(self):
+        """Its engine, with what earlier tests stored."""
         if self._engine is None:
             self._engine = Engine.open(f"chdb://{self.folder}")
-        for table in EXPIRING:
-            self._engine.writer.command(f"TRUNCATE TABLE {table}")
         return self._engine
+
+    def emptied(self):
+        """Its open engine."""
+        engine = self.opened()
+        for table in EXPIRING:
+            engine.writer.command(f"TRUNCATE TABLE {table}")
+        return engine
 
     def close_engine(self):
         if self._engine is not None:
@@ -294,6 +300,14 @@ def opened_store(writers=1):
     """The writing side, as often as there are collectors, and a read of a store with nothing in it yet."""
     engine = SHARED.emptied()
     yield *(Writer(engine.writer) for _ in range(writers)), ReadContext(engine.reader, 0, 2**63 - 1)
+
+
+@pytest.fixture
+def two_writers(make):
+    """The writing side of two collectors, for a test of one stream, its own: the store is not emptied, which takes longest."""
+    make.stream = f"{uuid.uuid4()}.{uuid.uuid4().hex[:16]}"
+    engine = SHARED.opened()
+    return Writer(engine.writer), Writer(engine.writer)
 
 
 @asynccontextmanager

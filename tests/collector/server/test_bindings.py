@@ -1,7 +1,7 @@
 """A stream belongs to the node of the first credential that brought it: a real collector process, tokens of nodes and a shared
 token over HTTP.
 
-One process for the tests of this module, but for those that restart it, because its start takes longest.
+One process for the tests of this module, because its start takes longest; those that restart it do so in their own process.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import pytest_asyncio
 from collector.store import Store
 from collector.store.engine import Engine
 from tests.agent.sinks.delivery.sender_scene import SenderScene, until
+from tests.collector.conftest import collector as collector_here
 from tests.collector.conftest import empty_store, lines_of
 from tests.collector.server.processes import address, process
 from tests.collector.store.test_schema import made_older
@@ -45,26 +46,26 @@ class Collector:
             return await answer.json() if answer.content_type == "application/json" else await answer.text()
 
 
-@asynccontextmanager
-async def started(folder, store="memory:"):
+def settings_in(folder, store):
     (folder / "tokens").write_text(TOKENS)
     (folder / "read").write_text("reader")
-    settings = {
-        "listen": "127.0.0.1:0",
-        "ingest_token_file": f"{folder}/tokens",
-        "read_token_file": f"{folder}/read",
-        "store": store,
-    }
-    async with process(**settings) as running, aiohttp.ClientSession() as session:
-        yield Collector(await address(running), session)
-        running.terminate()
-        await running.wait()
+    files = {"ingest_token_file": f"{folder}/tokens", "read_token_file": f"{folder}/read"}
+    return {"listen": "127.0.0.1:0", "store": store} | files
+
+
+@asynccontextmanager
+async def started(folder, store):
+    async with collector_here(**settings_in(folder, store)) as client:
+        yield Collector(client.url, client.session)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def collector(tmp_path_factory):
-    async with started(tmp_path_factory.mktemp("collector")) as running:
-        yield running
+    settings = settings_in(tmp_path_factory.mktemp("collector"), "memory:")
+    async with process(**settings) as running, aiohttp.ClientSession() as session:
+        yield Collector(await address(running), session)
+        running.terminate()
+        await running.wait()
 
 
 @pytest.fixture

@@ -68,16 +68,16 @@ def changed(event, path, value):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("is_host", [False, True])
-def test_each_field_of_the_kernel_is_content(make, path, value, is_host):
+def test_each_field_of_the_kernel_is_content(make, two_writers, path, value, is_host):
     event = make.fork(1, at=1_795_376_910 * 10**9)
     event = make.host(event) if is_host else event
-    with opened_store(2) as (first, second, _):
-        first.insert([(lines_of(event), None)], make.now)
-        for known in (first, second):
-            (counts,) = known.insert([(lines_of(changed(event, path, value)), None)], make.now)
-            assert (counts.accepted, counts.duplicate, counts.conflicts) == (0, 0, (0,)), known
-            (counts,) = known.insert([(lines_of(event), None)], make.now)
-            assert (counts.accepted, counts.duplicate, counts.conflicts) == (0, 1, ())
+    first, _ = two_writers
+    first.insert([(lines_of(event), None)], make.now)
+    for known in two_writers:
+        (counts,) = known.insert([(lines_of(changed(event, path, value)), None)], make.now)
+        assert (counts.accepted, counts.duplicate, counts.conflicts) == (0, 0, (0,)), known
+        (counts,) = known.insert([(lines_of(event), None)], make.now)
+        assert (counts.accepted, counts.duplicate, counts.conflicts) == (0, 1, ())
 
 
 def test_attribution_and_encoding_are_no_content(make):
