@@ -144,11 +144,16 @@ def summary(answer: JsonView, rows: Sequence[Row], shown: int) -> list[Piece]:
         pieces += [Piece("  "), Piece(f"{number(storms)} in a storm", "bad")]
     if missing := sum(row.total_missing for row in rows):
         pieces += [Piece("  "), Piece(f"{number(missing)} missing", "warn")]
-    silent = [node for node in answer["nodes"] if node["silent"].raw is True]
-    if silent:
-        names = ", ".join(quoted(node["node"].text) for node in silent[:3])
-        pieces += [Piece("  "), Piece(f"silent: {names}{' ...' if len(silent) > 3 else ''}", "bad")]
+    if silent := [node for node in answer["nodes"] if node["silent"].raw is True]:
+        pieces += [Piece("  "), Piece(f"silent: {_names(silent)}", "bad")]
+    if forged := [node for node in answer["nodes"] if node["conflicts"].integer]:
+        conflicts = number(sum(node["conflicts"].integer or 0 for node in forged))
+        pieces += [Piece("  "), Piece(f"{conflicts} conflicts: {_names(forged)}", "bad")]
     return pieces
+
+
+def _names(nodes: Sequence[JsonView]) -> str:
+    return ", ".join(quoted(node["node"].text) for node in nodes[:3]) + (" ..." if len(nodes) > 3 else "")
 
 
 def missing_pieces(entry: JsonView) -> list[Piece]:

@@ -32,6 +32,6 @@ def check_storm(line: dict[str, Any]) -> CheckedStorm:
         one_of(line.get("phase"), "phase", ("start", "stop")) == "stop",
         count(line.get("limit"), "limit"),
         count(line.get("hold_s"), "hold_s"),
-        task_counts(line.get("counts", most_in(lasted)), "counts", most_in(lasted)),
-        task_counts(line.get("totals", most_until(end)), "totals", most_until(end)),
+        task_counts(line.get("counts"), "counts", most_in(lasted)),
+        task_counts(line.get("totals"), "totals", most_until(end)),
     )

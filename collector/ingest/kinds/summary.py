@@ -25,6 +25,6 @@ def check_summary(line: dict[str, Any]) -> CheckedSummary:
         start,
         end,
         number,
-        task_counts(line.get("counts", most_in(summed_up)), "counts", most_in(summed_up)),
-        task_counts(line.get("totals", most_until(end)), "totals", most_until(end)),
+        task_counts(line.get("counts"), "counts", most_in(summed_up)),
+        task_counts(line.get("totals"), "totals", most_until(end)),
     )
