@@ -24,7 +24,7 @@ def test_at_most_three_nodes_are_named():
     assert head([{"node": f"n{n}", "conflicts": 1} for n in range(4)]).endswith("  4 conflicts: n0, n1, n2 ...")
 
 
-def test_without_conflicts_nothing_is_said():
+def test_without_conflicts_no_node_is_named():
     """Nor of a collector of an older version, whose nodes have no such field."""
     assert "conflict" not in head([{"node": "node1", "conflicts": 0}, {"node": "node2"}])
 
