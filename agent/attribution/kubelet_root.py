@@ -43,13 +43,14 @@ class KubeletRoot:
         real: dict[str, tuple[int, str]] = {}
         exists = False
         for cgroup in cgroups:
-            if cgroup.removed is not None:
-                continue
-            exists |= self.path is not None and (cgroup.path == self.path or cgroup.path.startswith(self.path + "/"))
+            if cgroup.removed is None and self.path is not None:
+                exists |= cgroup.path == self.path or cgroup.path.startswith(self.path + "/")
             place = pod_place(cgroup.path)
             if place is None:
                 continue
-            oldest[place.root] = min(cgroup.id, oldest.get(place.root, cgroup.id))
+            if cgroup.removed is None:
+                oldest[place.root] = min(cgroup.id, oldest.get(place.root, cgroup.id))
+            # A container may have ended before the API names it: its cgroup shows the root all the same.
             pod = pods.get(cgroup.identity.pod or "")
             container = cgroup.identity.container
             if pod and container and place.owner is None and container in pod.containers:

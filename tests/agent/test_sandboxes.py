@@ -28,7 +28,7 @@ def a_pod(name, runtime_class):
 @pytest.fixture
 def node(tmp_path):
     """A node's metadata cache; `node.start(number, name, class)` starts a pod whose own cgroup has that number."""
-    metadata_cache = MetadataCache(tmp_path, api=True)
+    metadata_cache = MetadataCache(tmp_path, api=True, kubelet_root="/kubepods")
 
     def change(what, number, name):
         path = f"/kubepods/pod{name}-uid".encode()

@@ -23,14 +23,7 @@ from dev.demo.containers.runtime import Container, Runtime
 from dev.demo.kubernetes import pod_objects
 from dev.demo.kubernetes.cluster import Cluster
 
-PLACES: tuple[tuple[Driver, Qos], ...] = (
-    ("cgroupfs", "burstable"),
-    ("systemd", "besteffort"),
-    ("cgroupfs", "guaranteed"),
-    ("systemd", "burstable"),
-    ("cgroupfs", "besteffort"),
-    ("systemd", "guaranteed"),
-)
+CLASSES: tuple[Qos, ...] = ("burstable", "besteffort", "guaranteed")
 LATEST = 2.0  # seconds until the API knows a container's id, at the most
 PATIENCE = 60.0  # seconds for a container that takes milliseconds, on a busy machine
 
@@ -141,9 +134,9 @@ class Ran:
     lived_ms: float  # from the marker to the end
 
 
-def draw_pods(seed: int, containers: int) -> list[Pod]:
+def draw_pods(seed: int, containers: int, driver: Driver) -> list[Pod]:
     """About that many containers, not counting sandboxes and those that the API never has, in pods of every kind in turn. All
-    but uids and ids is determined by the seed."""
+    but uids and ids is determined by the seed. `driver`: a kubelet has one, and with it one root for all pods."""
     rng = random.Random(seed)  # noqa: S311  no secret
     numbers = iter(range(10**6))
     pods: list[Pod] = []
@@ -159,7 +152,7 @@ def draw_pods(seed: int, containers: int) -> list[Pod]:
 
     def pod(name: str, lines: list[list[str]], leaves: str, successor: Pod | None = None) -> Pod:
         nonlocal drawn
-        driver, qos = PLACES[(len(pods) + len(pods) // 6) % len(PLACES)]
+        qos = CLASSES[(len(pods) + len(pods) // 6) % len(CLASSES)]
         announced = not name.startswith("unannounced")
         sandbox = container(None)
         drawn_lines = tuple(tuple(container(one, announced) for one in line) for line in lines)

@@ -11,26 +11,28 @@ import os
 import socket
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 import pytest
 
+from dev.demo.containers.bundles import Driver
 from dev.demo.containers.runtime import Runtime
 from dev.demo.kubernetes.api_server import KubernetesApi
 from dev.demo.kubernetes.cluster import Cluster
 
 from .agent_process import PATIENCE, Agent
 from .churn import Node, Ran, comm, draw_pods
-from .conftest import Receiver
+from .conftest import Receiver, hierarchy
 
 # 15 s alone; beside other tests with containers it waits for the lock of dev.demo.containers.leftovers.
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(300)]
 
 SEED = 20260
-CONTAINERS = int(os.environ.get("CONTAINERS", "80"))  # 78: every kind of pod at every place of `churn`; without an API half
+CONTAINERS = int(os.environ.get("CONTAINERS", "80"))  # for both drivers; 78: every kind of pod in every class of each
 AT_ONCE = 6
 WAIT = 5.0  # seconds; also the settings' default
 COLUMNS = ("at once", "late", "unresolved", "wrong")
@@ -230,6 +232,24 @@ def check_totals(ledger: dict[str, Any], found: Judgement, node: Node, *, api: b
     assert not mine["lost"]
 
 
+@contextmanager
+def kubelets_cgroups(driver: Driver) -> Iterator[None]:
+    """The cgroups of the root and of the QoS classes, which a kubelet makes at its start and keeps. The runtime here removes
+    what is empty, so each holds another."""
+    root = hierarchy().root / ("kubepods" if driver == "cgroupfs" else "kubepods.slice")
+    classes = [f"kubepods-{qos}.slice" if driver == "systemd" else qos for qos in ("burstable", "besteffort")]
+    held = [root / "held", *(root / name / "held" for name in classes)]
+    for folder in held:
+        folder.mkdir(parents=True)
+    try:
+        yield
+    finally:
+        for folder in reversed(held):
+            folder.rmdir()
+            with suppress(OSError):  # it was there before, with others' pods
+                folder.parent.rmdir()
+
+
 async def churn(
     start_agent: Callable[..., Agent],
     receiver: Receiver,
@@ -237,6 +257,7 @@ async def churn(
     kubeconfig: Path,
     cluster: Cluster | None,
     containers: int,
+    driver: Driver,
 ) -> tuple[Node, Judgement, dict[str, Any]]:
     """Starts the agent, runs the containers, stops the agent. Returns its last ledger, too."""
     api = cluster is not None
@@ -247,7 +268,8 @@ async def churn(
         sinks=[{"name": "test", "url": receiver.url, "batch": {"wait": "100ms"}}],
     )
     node = Node(runtime, cluster, AT_ONCE)
-    await node.run(draw_pods(SEED, containers))
+    with kubelets_cgroups(driver):
+        await node.run(draw_pods(SEED, containers, driver))
     await delivered(agent, receiver, node, api=api)
     ledger = await asyncio.to_thread(agent.stop)
     return node, judge(receiver.events, node, api=api), ledger
@@ -268,13 +290,21 @@ def report(
         sys.stdout.write(f"\n{text}")
 
 
+@pytest.mark.parametrize("driver", ["cgroupfs", "systemd"])
 async def test_each_short_lived_container_has_its_own_forks(
-    start_agent: Callable[..., Agent], receiver: Receiver, runtime: Runtime, tmp_path: Path, record_property, capsys
+    start_agent: Callable[..., Agent],
+    receiver: Receiver,
+    runtime: Runtime,
+    tmp_path: Path,
+    record_property,
+    capsys,
+    driver: Driver,
 ) -> None:
     cluster = Cluster()
     async with KubernetesApi(cluster) as api:
         api.write_kubeconfig(tmp_path / "kubeconfig")
-        node, found, ledger = await churn(start_agent, receiver, runtime, tmp_path / "kubeconfig", cluster, CONTAINERS)
+        kubeconfig, containers = tmp_path / "kubeconfig", CONTAINERS // 2
+        node, found, ledger = await churn(start_agent, receiver, runtime, kubeconfig, cluster, containers, driver)
     report("churn", found, node, ledger, record_property, capsys)
     assert all(ran.last - ran.before == ran.plan.planned for ran in node.ran.values())
     assert found.faults == []
@@ -288,13 +318,21 @@ async def test_each_short_lived_container_has_its_own_forks(
     check_totals(ledger, found, node, api=True)
 
 
+@pytest.mark.parametrize("driver", ["cgroupfs", "systemd"])
 async def test_without_an_api_each_short_lived_container_is_named_by_pod_uid_and_id(
-    start_agent: Callable[..., Agent], receiver: Receiver, runtime: Runtime, tmp_path: Path, record_property, capsys
+    start_agent: Callable[..., Agent],
+    receiver: Receiver,
+    runtime: Runtime,
+    tmp_path: Path,
+    record_property,
+    capsys,
+    driver: Driver,
 ) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # in use, and connections are refused: nothing listens
         KubernetesApi(Cluster(), port=unused.getsockname()[1]).write_kubeconfig(tmp_path / "kubeconfig")
-        node, found, ledger = await churn(start_agent, receiver, runtime, tmp_path / "kubeconfig", None, CONTAINERS // 2)
+        kubeconfig, containers = tmp_path / "kubeconfig", CONTAINERS // 4
+        node, found, ledger = await churn(start_agent, receiver, runtime, kubeconfig, None, containers, driver)
     report("no API", found, node, ledger, record_property, capsys)
     assert all(ran.last - ran.before == ran.plan.planned for ran in node.ran.values())
     assert found.faults == []

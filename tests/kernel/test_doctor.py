@@ -266,7 +266,7 @@ def test_the_number_of_orphaned_forks_is_reported(left_pins: Path, pins: Path) -
     (instance,) = [folder for folder in pins.iterdir() if folder.name != "dispatch"]
     descriptor = load_libbpf().bpf_obj_get(os.fsencode(instance / "map-config"))
     now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    BpfMap(descriptor, 4, CONFIG.size, 1).put(bytes(4), CONFIG.pack(1, 0, 0, now))
+    BpfMap(descriptor, 4, CONFIG.size, 1).put(bytes(4), CONFIG.pack(1, 0, 0, now, 0))
     os.close(descriptor)
     for _ in range(50):
         subprocess.run(["true"], check=True)

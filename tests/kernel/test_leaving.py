@@ -246,8 +246,8 @@ async def test_forks_made_after_too_long_a_time_without_an_agent_are_counted_as_
     kill(first)
     with pinned(pins, "map-config") as descriptor:
         config = BpfMap(descriptor, 4, CONFIG.size, 1)
-        enabled, threads, limit, _alive_until = CONFIG.unpack(config.get(FIRST) or b"")
-        config.put(FIRST, CONFIG.pack(enabled, threads, limit, 1))
+        enabled, threads, limit, _alive_until, pod_level = CONFIG.unpack(config.get(FIRST) or b"")
+        config.put(FIRST, CONFIG.pack(enabled, threads, limit, 1, pod_level))
     await asyncio.sleep(1)
     second = await scene.start_agent()
     with pinned(pins, "map-cpus") as descriptor:

@@ -38,8 +38,12 @@ async def test_a_container_with_a_new_name_for_each_fork_is_only_counted_and_ano
     async def is_only_counted() -> bool:
         return bool((await asyncio.to_thread(agent.container, hostile.container.id))["suppressed"])
 
+    async def is_reported() -> bool:
+        return any(event["event"] == "fork_storm" for event in receiver.events)
+
     await has_forked(agent, hostile, 1)
     await eventually(is_only_counted)
+    await eventually(is_reported)
     made, made_quietly = await asyncio.to_thread(hostile.stop), await asyncio.to_thread(quiet.stop)
     counts = await asyncio.to_thread(agent.container, hostile.container.id)
     await caught_up(agent)

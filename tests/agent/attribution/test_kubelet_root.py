@@ -107,7 +107,17 @@ def test_a_container_that_is_gone_can_not_be_made_again_elsewhere(tmp_path, kern
     assert found(cache, 21) == ("host", None, None)
 
 
-def test_a_root_that_is_removed_is_learned_anew(tmp_path, kernel):
+def test_a_container_that_ended_before_the_api_named_it_shows_the_root(tmp_path, kernel):
+    cache = cache_of(tmp_path, kernel, REAL, known=False)
+    cache.apply_cgroup_events([kernel.removed(11, 200)], kernel)
+    assert not cache.kubelet_root.known
+    cache.pods.put(a_pod())
+    cache.apply_cgroup_events([], kernel)
+    assert (cache.kubelet_root.path, cache.kubelet_root.known) == ("/kubepods", True)
+    assert found(cache, 11) == ("resolved", "status", "cart")
+
+
+def test_a_root_that_is_removed_is_learned_anew_when_its_cgroups_are_forgotten(tmp_path, kernel):
     cache = cache_of(tmp_path, kernel, REAL)
     cache.apply_cgroup_events(
         [kernel.removed(11, 200), kernel.removed(10, 201), kernel.created(20, f"/kubepods.slice/kubepods-pod{UID}.slice", 1)],
@@ -116,6 +126,7 @@ def test_a_root_that_is_removed_is_learned_anew(tmp_path, kernel):
     cache.apply_cgroup_events(
         [kernel.created(21, f"/kubepods.slice/kubepods-pod{UID}.slice/cri-containerd-{ID}.scope", 20)], kernel
     )
+    cache.forget(10**15, 0.0)
     cache.pods.put(a_pod())
     cache.apply_cgroup_events([], kernel)
     assert cache.kubelet_root.path == "/kubepods.slice"

@@ -129,10 +129,12 @@ async def test_a_slow_page_is_fetched_less_often(client, make, browser, monkeypa
         monkeypatch.setattr(StoreReader, "pods", slow)
         asked = []
         page.on("request", lambda request: asked.append(time.monotonic()) if request.url == f"{client.url}/" else None)
-        for total in range(8, 22):
+        for total in range(8, 120):  # a busy machine takes longer for each
             await forked(client, make, "cart-1", total, cgroup=1)
             await page.wait_for_timeout(400)
-        assert len(asked) >= 2 and all(later - earlier > 2.3 for earlier, later in pairwise(asked))
+            if len(asked) >= 3:
+                break
+        assert len(asked) >= 3 and all(later - earlier > 2.3 for earlier, later in pairwise(asked))
 
 
 async def test_columns_sort_either_way_and_the_address_says_how(client, make, browser):
