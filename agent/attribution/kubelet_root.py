@@ -38,13 +38,13 @@ class KubeletRoot:
         """From all cgroups that are known, and the API's pods. True: `path` is another now."""
         if self.is_set:
             return False
+        cgroups = list(cgroups)
+        if self.known and any(self._is_below(one) for one in cgroups):
+            return False  # while it is there nothing else can become the root
         before = self.path
         oldest: dict[str, int] = {}
         real: dict[str, tuple[int, str]] = {}
-        exists = False
         for cgroup in cgroups:
-            if cgroup.removed is None and self.path is not None:
-                exists |= cgroup.path == self.path or cgroup.path.startswith(self.path + "/")
             place = pod_place(cgroup.path)
             if place is None:
                 continue
@@ -57,8 +57,12 @@ class KubeletRoot:
                 real[container] = min((cgroup.id, place.root), real.get(container, (cgroup.id, place.root)))
         votes = Counter(root for _, root in real.values())
         if votes:
-            if not (self.known and exists):  # while it is there nothing else can become the root
-                self.path, self.known = max(votes, key=lambda root: votes[root]), True
+            self.path, self.known = max(votes, key=lambda root: votes[root]), True
         elif not self.known and oldest:
             self.path = min(oldest, key=lambda root: oldest[root])
         return self.path != before
+
+    def _is_below(self, cgroup: Cgroup) -> bool:
+        """Whether a cgroup that exists is the root, or is below it."""
+        path = self.path
+        return cgroup.removed is None and path is not None and (cgroup.path == path or cgroup.path.startswith(path + "/"))

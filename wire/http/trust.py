@@ -1,10 +1,14 @@
-"""Why a server's certificate is not trusted, in one sentence for agents and commands. Pure."""
+"""Why a server's certificate is not trusted, for agents and commands. Pure."""
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["why_untrusted"]
+import aiohttp
+
+__all__ = ["tls_errors", "why_untrusted"]
 
 # OpenSSL's X509_V_ERR_*.
 _REASONS: Final = {
@@ -21,3 +25,11 @@ def why_untrusted(verify_code: int, ca_file: str) -> str | None:
     reason, for which OpenSSL's own words are the best."""
     reason = _REASONS.get(verify_code)
     return reason.format(ca_file=ca_file) if reason else None
+
+
+def tls_errors(error: BaseException | None) -> Iterator[ssl.SSLError]:
+    """OpenSSL's own errors among the causes. aiohttp's are of the same classes, but contain no reason."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError) and not isinstance(error, aiohttp.ClientError):
+            yield error
+        error = error.__cause__

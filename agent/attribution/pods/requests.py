@@ -16,6 +16,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from yarl import URL
 
 from agent.attribution.pods.proxies import proxy_for
+from wire.http.trust import tls_errors
 
 __all__ = ["REQUEST_ERRORS", "ApiException", "PodRequests", "check_status", "connect", "describe", "retry_after_s"]
 
@@ -112,18 +113,9 @@ def describe(error: BaseException, proxy: str | None = None) -> str:
     if isinstance(error, ApiException):
         hints = {401: "the token is not accepted", 403: "may not list and watch pods: is the ClusterRole bound?"}
         return f"answered {error.status} ({hints.get(error.status, _cut(str(error.reason)))}){through}"
-    if certificate := _certificate_error(error):
+    if certificate := next((one for one in tls_errors(error) if isinstance(one, ssl.SSLCertVerificationError)), None):
         return f"its certificate is not trusted: {certificate.verify_message}{through}"
     return f"{type(error).__name__}: {_cut(str(error))}{through}"
-
-
-def _certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
-    """OpenSSL's own error among the causes. aiohttp's is of the same class, but has no reason."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError) and hasattr(error, "verify_message"):
-            return error
-        error = getattr(error, "certificate_error", None) or error.__cause__
-    return None
 
 
 def _cut(text: str) -> str:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import aiohttp
 
 from agent.sinks.delivery.credentials import FileError
-from wire.http.trust import why_untrusted
+from wire.http.trust import tls_errors, why_untrusted
 
 __all__ = ["Failure", "describe_failure"]
 
@@ -53,7 +52,7 @@ def describe_failure(error: BaseException, receiver: str, proxy: str | None) -> 
     """`error`: raised by Connection.post. `receiver`, `proxy`: host:port."""
     if isinstance(error, FileError):
         return Failure("files", str(error), hold=True)
-    if tls := next(_tls_errors(error), None):
+    if tls := next(tls_errors(error), None):
         return _tls(tls, _peer(error, receiver))
     match error:
         case aiohttp.ClientHttpProxyError(status=407):
@@ -92,14 +91,6 @@ def _tls(error: ssl.SSLError, peer: str) -> Failure:
         if reason == end or reason.endswith(f"_{end}"):
             return Failure("tls", f"{peer}: TLS: {words}", hold=True)
     return Failure("tls", f"{peer}: TLS: {reason.lower().replace('_', ' ') or 'broken off'}")
-
-
-def _tls_errors(error: BaseException | None) -> Iterator[ssl.SSLError]:
-    """OpenSSL's own errors among the causes. aiohttp's are of the same classes, but contain no reason."""
-    while error is not None:
-        if isinstance(error, ssl.SSLError) and not isinstance(error, aiohttp.ClientError):
-            yield error
-        error = error.__cause__
 
 
 def _peer(error: BaseException, receiver: str) -> str:

@@ -21,6 +21,7 @@ import aiohttp
 import orjson
 
 from collector.http.service_accounts.verification import Issuer, Keys, keys_of
+from wire.http.file_versions import FileVersions, file_versions
 
 __all__ = ["Cluster", "KeySources", "Pace"]
 
@@ -147,11 +148,11 @@ class _Source:
         self.key_texts: list[bytes] = []
         self.is_wanted = False
         self._next = self._soon = clock()
-        self._file: tuple[int, ...] | None = None
+        self._file: FileVersions = (None,)
 
     def is_due(self) -> bool:
         if isinstance(self.cluster.jwks, Path):
-            return _file_version(self.cluster.jwks) != self._file
+            return file_versions([self.cluster.jwks]) != self._file
         return self._clock() >= (self._soon if self.is_wanted else self._next)
 
     async def read(self, http: aiohttp.ClientSession) -> None:
@@ -170,7 +171,7 @@ class _Source:
         """The issuer and the key set."""
         cluster = self.cluster
         if isinstance(cluster.jwks, Path):
-            self._file = _file_version(cluster.jwks)
+            self._file = file_versions([cluster.jwks])
             return str(cluster.issuer), orjson.loads(await asyncio.to_thread(_read_file, cluster.jwks))
         async with asyncio.timeout(_READ_S):
             if cluster.jwks is not None:
@@ -217,14 +218,6 @@ def _text(found: Any, name: str) -> str:  # noqa: ANN401  JSON
 def _server_of(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     return parts.scheme, parts.netloc
-
-
-def _file_version(file: Path) -> tuple[int, ...] | None:
-    try:
-        status = file.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _read_file(file: Path) -> bytes:
