@@ -228,7 +228,8 @@ def check_totals(ledger: dict[str, Any], found: Judgement, node: Node, *, api: b
     # Forks of other processes of this machine may be suppressed meanwhile.
     assert ledger["captured"] - ledger["suppressed"] == ledger["received"] == mine["delivered"]
     assert not any(mine["queued"].values())
-    assert not any(ledger["lost"].values())
+    # The kernel calls no tracepoint for a few tasks of this machine while other agents come and go.
+    assert not any(count for reason, count in ledger["lost"].items() if reason != "unseen")
     assert not mine["lost"]
 
 
