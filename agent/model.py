@@ -24,6 +24,7 @@ __all__ = [
     "Counters",
     "Fork",
     "ParentContext",
+    "PlannedContainer",
     "Pod",
     "Task",
     "state_of",
@@ -84,9 +85,20 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedContainer:
+    """A container of a pod's spec. `succeeded`: its last run has ended with exit code 0, as far as a status reports it."""
+
+    name: str
+    image: str | None
+    kind: ContainerKind
+    succeeded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
     """A pod as the API last reported it. `aliases`: every uid that a cgroup path may have for it (a static pod has two).
-    `annotations`: those that settings ask for. `runtime_class`: None is the node's default runtime."""
+    `annotations`: those that settings ask for. `runtime_class`: None is the node's default runtime. `planned`: the containers
+    of the spec, init containers first, in its order; not saved, for a spec that is old could name a wrong one."""
 
     uid: str
     namespace: str
@@ -99,6 +111,7 @@ class Pod:
     containers: Mapping[str, Container] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     runtime_class: str | None = None
+    planned: tuple[PlannedContainer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +126,7 @@ class Attribution:
     cgroup: int
     path: str | None
     state: Literal["resolved", "host", "unresolved"]
-    by: Literal["status", "cgroup", "attach", "birth"] | None
+    by: Literal["status", "cgroup", "attach", "birth", "spec", "order"] | None
     pod_uid: str | None = None
     pod: Pod | None = None
     container: Container | None = None

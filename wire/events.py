@@ -94,7 +94,7 @@ class Enrichment(TypedDict):
     """How the event was attributed: `late` is resolved after waiting; `unresolved` has the ids of the cgroup's path only."""
 
     state: Literal["resolved", "host", "late", "unresolved"]
-    by: Literal["status", "cgroup", "attach", "birth"] | None
+    by: Literal["status", "cgroup", "attach", "birth", "spec", "order"] | None
     lag_ms: int
 
 

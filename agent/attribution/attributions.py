@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 from agent.attribution.cgroups import Cgroup, Cgroups
 from agent.attribution.kubelet_root import KubeletRoot
 from agent.attribution.pods import Pods
+from agent.attribution.pods.start_order import created_in_empty_pod, planned_container, sandbox_is_certain
 from agent.model import Attribution, Container, Pod
 
 __all__ = ["Attributions"]
@@ -48,7 +49,7 @@ class Attributions:
         """The best answer, for forks that have waited long enough. `find` returns it until the API knows more."""
         found = self.find(cgroup)
         if found is None:
-            found = self._final[cgroup] = self._sandbox(cgroup) or self._from_path(cgroup)
+            found = self._final[cgroup] = self._final_of(cgroup) or self._from_path(cgroup)
         return found
 
     def is_known(self, cgroup: int) -> bool:
@@ -86,10 +87,10 @@ class Attributions:
                 del self._resolved[cgroup]
         for cgroup, attribution in list(self._final.items()):
             if attribution.pod_uid is None or self._pods.get(attribution.pod_uid) is not attribution.pod:
-                # A sandbox stays one until a status names it; other forks may wait again for the API's answer.
-                sandbox = self._sandbox(cgroup) if attribution.by == "birth" and self._resolve(cgroup) is None else None
-                if sandbox:
-                    self._final[cgroup] = sandbox
+                # What was certain stays so, until a status names it; other forks may wait again for the API's answer.
+                pod = self._pods.get(attribution.pod_uid) if attribution.pod_uid and attribution.state == "resolved" else None
+                if pod and self._resolve(cgroup) is None:
+                    self._final[cgroup] = replace(attribution, pod=pod)
                 else:
                     del self._final[cgroup]
 
@@ -122,24 +123,34 @@ class Attributions:
         container = Container(identity.container, runtime=identity.runtime) if identity.container else None
         return Attribution(number, cgroup.path, "unresolved", "cgroup", pod.uid if pod else identity.pod, pod, container)
 
-    def _sandbox(self, number: int) -> Attribution | None:
-        """The container is the sandbox when it is in no status of its pod, and the pod was empty when it was created."""
+    def _final_of(self, number: int) -> Attribution | None:
+        """The sandbox, or the only container of the pod's spec that it can be. None: neither is certain."""
         cgroup = self._cgroups.get(number)
         if cgroup is None or cgroup.identity.pod is None or cgroup.identity.container is None:
             return None
         pod = self._pods.get(cgroup.identity.pod)
-        elsewhere = not self._root.known or self._root.is_elsewhere(cgroup.path)
-        if pod is None or elsewhere or not self._created_in_empty_pod(cgroup):
+        if pod is None or not self._root.known or self._root.is_elsewhere(cgroup.path):
             return None
-        container = Container(cgroup.identity.container, kind="sandbox", runtime=cgroup.identity.runtime)
-        return Attribution(number, cgroup.path, "resolved", "birth", pod.uid, pod, container)
+        identity, siblings = cgroup.identity, self._containers_of_pod(cgroup)
+        first = next(one for one in siblings if one.identity.container == identity.container)
+        if created_in_empty_pod(first, siblings):
+            if not sandbox_is_certain(first, pod):
+                return None
+            sandbox = Container(first.identity.container or "", kind="sandbox", runtime=identity.runtime)
+            return Attribution(number, cgroup.path, "resolved", "birth", pod.uid, pod, sandbox)
+        # A spec that is older than the container may lack an ephemeral one, which this could be.
+        planned = planned_container(first, siblings, pod, self._cgroups.seen_since(first)) if self._pods.current else None
+        if planned is None:
+            return None
+        container = Container(identity.container or "", planned.name, planned.image, None, planned.kind, identity.runtime)
+        by: Literal["spec", "order"] = "spec" if len(pod.planned) == 1 else "order"
+        return Attribution(number, cgroup.path, "resolved", by, pod.uid, pod, container)
 
-    def _created_in_empty_pod(self, cgroup: Cgroup) -> bool:
-        """No other container of the pod existed then. A sandbox that is replaced is created after all others were removed."""
-        siblings = [one for one in self._cgroups.containers_of_pod(cgroup) if not self._root.is_elsewhere(one.path)]
-        first = min((one for one in siblings if one.identity.container == cgroup.identity.container), key=lambda one: one.id)
-        return not any(
-            one.id < first.id and (one.removed is None or one.removed > first.created)  # kernfs gives ids in rising order
-            for one in siblings
-            if one.identity.container != cgroup.identity.container
-        )
+    def _containers_of_pod(self, cgroup: Cgroup) -> list[Cgroup]:
+        """The cgroup of each container that the pod has or had, in the order of their creation."""
+        found: dict[str | None, Cgroup] = {}
+        for one in self._cgroups.containers_of_pod(cgroup):
+            before = found.get(one.identity.container)
+            if not self._root.is_elsewhere(one.path) and (before is None or one.id < before.id):
+                found[one.identity.container] = one
+        return sorted(found.values(), key=lambda one: one.id)

@@ -38,12 +38,15 @@ class Cgroup:
 class Cgroups:
     """The cgroups of the host, of pods and of containers, by id; of those inside a container the first MOST_INSIDE.
 
-    `kubelet_root`: its path; None: not known. `unread`: how many directories the last walk left out.
+    `kubelet_root`: its path; None: not known. `unread`: how many directories the last walk left out. `walked`: when it began,
+    boottime ns; every cgroup that was created since has been reported.
     """
 
     def __init__(self) -> None:
         self.kubelet_root: str | None = None
         self.unread = 0
+        self.walked = 0
+        self._forgotten: dict[str, int] = {}  # by pod, while it has containers: when the latest one that was forgotten ended
         self._inside: dict[str, set[int]] = {}  # by owner's path, those that are there
         self._known: dict[int, Cgroup] = {}
         self._removed: dict[int, int] = {}
@@ -102,8 +105,12 @@ class Cgroups:
                 self.put(one)
 
     def containers_of_pod(self, cgroup: Cgroup) -> Iterator[Cgroup]:
-        """The cgroups of all containers in the same pod, removed ones included, without those nested in them."""
+        """The cgroups of all containers in the same pod and of what is nested in them, removed ones included."""
         return (self._known[one] for one in self._containers.get(cgroup.identity.pod or "", ()))
+
+    def seen_since(self, cgroup: Cgroup) -> int:
+        """Every container of the same pod that was created later than this is known, boottime ns."""
+        return max(self.walked, self._forgotten.get(cgroup.identity.pod or "", 0))
 
     def removed_before(self, time: int) -> list[int]:
         """Ids of the cgroups that were removed before `time`."""
@@ -117,7 +124,10 @@ class Cgroups:
             nested = [cgroup for cgroup in self._removed if self._owner_of(self._known[cgroup].path) is not None]
             forgotten += [cgroup for cgroup in nested[:-MOST_NESTED] if self._removed[cgroup] >= now - KEEP_REMOVED_NS]
         for cgroup in forgotten:
+            pod = self._known[cgroup].identity.pod
             self._drop(cgroup)
+            if pod in self._containers:
+                self._forgotten[pod] = max(self._removed[cgroup], self._forgotten.get(pod, 0))
             del self._removed[cgroup]
             self.changed.add(cgroup)
         return forgotten
@@ -140,6 +150,7 @@ class Cgroups:
             others.discard(cgroup)
             if not others:
                 del self._containers[before.identity.pod]
+                self._forgotten.pop(before.identity.pod, None)
 
     def walk(self, root: Path, time: int) -> list[Cgroup]:
         """Reads the hierarchy as it is now. Directories may vanish on the way.
@@ -148,6 +159,7 @@ class Cgroups:
         that were not known. Raises NoHierarchy.
         """
         walk, seen = Walk(root, self._owner_of, MOST_INSIDE), set()
+        self.walked = time
         added = []
         for number, path, parent in walk.directories():
             seen.add(number)

@@ -53,6 +53,7 @@ class PodRecord(NamedTuple):
 
     def encode(self) -> bytes:
         pod = {**asdict(self.pod), "aliases": sorted(self.pod.aliases)}
+        del pod["planned"]
         return orjson.dumps({"version": VERSION, "pod": pod, "gone": self.gone})
 
     @classmethod

@@ -111,6 +111,11 @@ class Pod:
     successor: Pod | None = None  # a pod of the same name, created when this one is deleted
     uid: str = field(default_factory=lambda: str(uuid.uuid4()))
 
+    @property
+    def is_named_by_its_spec(self) -> bool:
+        """Whether the API never has its container's id, and need not."""
+        return self.name.startswith("only")
+
     def containers(self) -> Iterator[ContainerPlan]:
         """Containers with a name; without the successor's."""
         for line in self.lines:
@@ -152,8 +157,8 @@ def draw_pods(seed: int, containers: int, driver: Driver) -> list[Pod]:
 
     def pod(name: str, lines: list[list[str]], leaves: str, successor: Pod | None = None) -> Pod:
         nonlocal drawn
-        qos = CLASSES[(len(pods) + len(pods) // 6) % len(CLASSES)]
-        announced = not name.startswith("unannounced")
+        qos = CLASSES[(len(pods) + len(pods) // 7) % len(CLASSES)]
+        announced = not name.startswith(("unannounced", "only"))
         sandbox = container(None)
         drawn_lines = tuple(tuple(container(one, announced) for one in line) for line in lines)
         drawn += sum(map(len, lines)) if announced else 0
@@ -161,7 +166,7 @@ def draw_pods(seed: int, containers: int, driver: Driver) -> list[Pod]:
 
     while drawn < containers:
         number = len(pods)
-        match number % 6:
+        match number % 7:
             case 0:
                 pods.append(pod(f"one-{number}", [["app"]], "never"))
             case 1:
@@ -176,6 +181,8 @@ def draw_pods(seed: int, containers: int, driver: Driver) -> list[Pod]:
                 pods.append(pod(f"set-{number}", [["app"]], "while-events-wait", second))
             case 5:
                 pods.append(pod(f"unannounced-{number}", [["app"], ["proxy"]], "when-all-is-announced"))
+            case 6:
+                pods.append(pod(f"only-{number}", [["app"]], "when-all-is-announced"))
     return pods
 
 

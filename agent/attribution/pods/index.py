@@ -21,7 +21,7 @@ class Pods:
     """Pods that exist, and pods that were deleted less than KEEP_DELETED_S ago. `len` counts the first.
 
     `version` changes whenever an answer of `get` may have changed. `changed`: uids that were put, removed or forgotten since
-    the caller last cleared it.
+    the caller last cleared it. `current`: a stream of the API's changes is open, so that no spec is older than that.
     """
 
     def __init__(self) -> None:
@@ -29,6 +29,7 @@ class Pods:
         self._by_alias: dict[str, str] = {}
         self._deleted: dict[str, float] = {}
         self.version = 0
+        self.current = False
         self.changed: set[str] = set()
 
     def __len__(self) -> int:

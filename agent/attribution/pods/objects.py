@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any, Final
 
-from agent.model import Container, ContainerKind, Pod
+from agent.model import Container, ContainerKind, PlannedContainer, Pod
 
 __all__ = ["as_object", "pod_of"]
 
@@ -18,6 +18,11 @@ _STATUSES: Final[tuple[tuple[str, ContainerKind], ...]] = (
     ("initContainerStatuses", "init"),
     ("containerStatuses", "app"),
     ("ephemeralContainerStatuses", "ephemeral"),
+)
+_SPECS: Final[tuple[tuple[str, ContainerKind], ...]] = (
+    ("initContainers", "init"),
+    ("containers", "app"),
+    ("ephemeralContainers", "ephemeral"),
 )
 # The hash of a static pod's manifest is its uid on the node; the API's mirror of it has another.
 _ALIASES: Final = ("kubernetes.io/config.hash", "kubernetes.io/config.mirror")
@@ -50,6 +55,7 @@ def pod_of(item: Any, keep: Collection[str] = ()) -> Pod | None:  # noqa: ANN401
         containers={one.id: one for one in _containers(spec, status)},
         annotations={key: annotations[key][:_MOST_ANNOTATION] for key in keep if key in annotations},
         runtime_class=_text(spec.get("runtimeClassName")),
+        planned=tuple(_planned(spec, status)),
     )
 
 
@@ -74,13 +80,29 @@ def _workload(metadata: dict[str, Any], labels: dict[str, str], pod: str, node: 
     return "Pod", pod
 
 
+def _planned(spec: dict[str, Any], status: dict[str, Any]) -> Iterator[PlannedContainer]:
+    """Init containers first, in the spec's order."""
+    succeeded = {
+        _text(one.get("name"))
+        for one in map(as_object, _list(status.get("initContainerStatuses")))
+        if _is_zero(as_object(as_object(one.get("state")).get("terminated")).get("exitCode"))
+    }
+    for field, usual in _SPECS:
+        for one in map(as_object, _list(spec.get(field))):
+            if name := _text(one.get("name")):
+                kind: ContainerKind = "sidecar" if usual == "init" and one.get("restartPolicy") == "Always" else usual
+                yield PlannedContainer(name, _text(one.get("image")), kind, name in succeeded)
+
+
+def _is_zero(value: object) -> bool:
+    return type(value) is int and value == 0
+
+
 def _containers(spec: dict[str, Any], status: dict[str, Any]) -> Iterator[Container]:
     firsts = map(as_object, _list(spec.get("initContainers")))
     sidecars = {_text(one.get("name")) for one in firsts if one.get("restartPolicy") == "Always"}
     images = {
-        _text(one.get("name")): _text(one.get("image"))
-        for field in ("initContainers", "containers", "ephemeralContainers")
-        for one in map(as_object, _list(spec.get(field)))
+        _text(one.get("name")): _text(one.get("image")) for field, _ in _SPECS for one in map(as_object, _list(spec.get(field)))
     }
     for field, usual in _STATUSES:
         for one in map(as_object, _list(status.get(field))):

@@ -95,6 +95,7 @@ class PodWatch:
                 if "resource version" in str(getattr(error, "reason", "")):  # "Too large resource version: 9, current: 5"
                     self._version = None
                 retry_after = retry_after_s(error)
+            self._pods.current = False
             # Only what fails soon after it began is a reason to wait longer each time.
             failures = 1 if asyncio.get_running_loop().time() - began > _STABLE_S else failures + 1
             if failures in (1, 5):
@@ -166,6 +167,7 @@ class PodWatch:
         if answer.status != 200:
             check_status(answer.status, await answer.read(), answer.headers)
         self.state = f"watching {len(self._pods)} pods"
+        self._pods.current = True
         try:
             async for line in _lines(answer.content):
                 self._silent = 0
@@ -173,6 +175,7 @@ class PodWatch:
                 self.state = f"watching {len(self._pods)} pods"
         except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, TimeoutError) as error:
             # The stream broke or fell silent: continue from the last version that was received.
+            self._pods.current = False
             self._count(type(error).__name__)
             self._silent += isinstance(error, TimeoutError)
         finally:

@@ -27,7 +27,7 @@ __all__ = [
 ID: Final = 256  # characters
 CPUS: Final = 8192
 ENRICHED: Final = ("resolved", "late", "host", "unresolved")
-ENRICHED_BY: Final = ("status", "cgroup", "attach", "birth")
+ENRICHED_BY: Final = ("status", "cgroup", "attach", "birth", "spec", "order")
 # How well an event's cgroup is attributed: a later `unresolved` must not replace the pod's name.
 RANKS: Final = {"resolved": 4, "late": 4, "host": 2, "unresolved": 0}
 # ns since 1970: 2020 began. No agent is as old, nor is a kernel that it runs on (5.10).
