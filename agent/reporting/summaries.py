@@ -52,6 +52,7 @@ class Summaries:
         self._removed_of_host: Counters = (0,) * len(COUNTS)
         self._removed: Counters = (0,) * len(COUNTS)
         self.retired: dict[int, Counters] = {}
+        self._unresolved: dict[int, bool] = {}  # retired cgroups whose container is not known -> whether their pod is
         self._leaving: set[int] = set()
         self._gaps: dict[tuple[str, str, int], int] = {}  # missing forks as reported: by sink or "-", reason, cgroup
         self._number = 0
@@ -70,20 +71,39 @@ class Summaries:
             new = _minus(counters, self._reported.get(key, (0,) * len(counters)))
             self._reported[key] = counters
             identity = self._identity(key)
-            name = "host" if key == HOST else str(key)
-            events.append({
-                "event": FORK_SUMMARY,
-                "id": f"{self._stream}.summary.{name}.{self._number}",
-                "timestamp": interval.end,
-                "interval": {"start": interval.start, "end": interval.end},
-                "counts": dict(zip(COUNTS, new, strict=True)),
-                "totals": dict(zip(COUNTS, counters, strict=True)),
-                **identity.fields,
-                "enrichment": identity.enrichment,
-            })  # fmt: skip
+            events.append(self._summary(interval, key, new, counters, identity))
             if lost := counters[_LOST]:
                 events += self._gap(interval, None, "ring_full", _ROOT if key == HOST else key, lost, identity)
+        return events + self._named_late(interval)
+
+    def _named_late(self, interval: Interval) -> list[Event]:
+        """Once more a summary of each cgroup whose container or pod became known after its counters went: forks that were sent
+        can't be changed, but receivers name them by the summary of their cgroup."""
+        events = []
+        for cgroup, pod_is_known in list(self._unresolved.items()):
+            attribution, counters = self._attributions.resolve_now(cgroup), self.retired[cgroup]
+            self._note_unresolved(cgroup, attribution)
+            if cgroup not in self._unresolved or self._unresolved[cgroup] > pod_is_known:
+                events.append(self._summary(interval, cgroup, (0,) * len(counters), counters, self._identity(cgroup)))
         return events
+
+    def _note_unresolved(self, cgroup: int, attribution: Attribution) -> None:
+        self._unresolved.pop(cgroup, None)
+        if attribution.state == "unresolved":
+            self._unresolved[cgroup] = attribution.pod is not None
+
+    def _summary(self, interval: Interval, key: int, new: Counters, counters: Counters, identity: _Identity) -> Event:
+        name = "host" if key == HOST else str(key)
+        return {
+            "event": FORK_SUMMARY,
+            "id": f"{self._stream}.summary.{name}.{self._number}",
+            "timestamp": interval.end,
+            "interval": {"start": interval.start, "end": interval.end},
+            "counts": dict(zip(COUNTS, new, strict=True)),
+            "totals": dict(zip(COUNTS, counters, strict=True)),
+            **identity.fields,
+            "enrichment": identity.enrichment,
+        }
 
     def unattributed_gap(self, interval: Interval, reason: str, missing: int) -> list[Event]:
         """`missing` forks in all for this reason, on this node, of cgroups that are not known."""
@@ -126,6 +146,8 @@ class Summaries:
 
     def restore(self, record: SummariesRecord) -> None:
         self._reported, self._keys, self._removed, self._removed_of_host, self.retired, self._gaps, self._number = record
+        for cgroup in self.retired:
+            self._note_unresolved(cgroup, self._attributions.resolve_now(cgroup))
 
     def raise_number(self, number: int) -> None:
         """Summaries from here on have numbers above this one, so above those of an agent whose last summaries are not known."""
@@ -171,6 +193,8 @@ class Summaries:
         self.retired[cgroup] = counters
         if self._key(cgroup) == HOST:
             self._removed_of_host = _plus(self._removed_of_host, counters)
+        else:
+            self._note_unresolved(cgroup, self._attributions.resolve_now(cgroup))
         self._reported.pop(cgroup, None)
         self._keys.pop(cgroup, None)
 
@@ -186,6 +210,7 @@ class Summaries:
     def forget(self, cgroup: int) -> None:
         """Its name is forgotten."""
         self.retired.pop(cgroup, None)
+        self._unresolved.pop(cgroup, None)
         for key in [(sink, reason, of) for sink, reason, of in self._gaps if of == cgroup]:
             del self._gaps[key]
 

@@ -81,7 +81,8 @@ def add_forks_of(pod_filter: Filter, conditions: Conditions) -> None:
 
 
 def _keys(chosen: str) -> str:
-    """What forks of these counter sources may be stored under: their names now, and what stood for them before."""
+    """What forks of these counter sources may be stored under: their names now, and what stood for them before (of builds of
+    0.1 the uid)."""
     return (
         "SELECT DISTINCT tupleElement(w, 'cluster'), k.1, k.2 FROM (SELECT w, arrayJoin([(tupleElement(w, 'namespace'), "
         "tupleElement(w, 'pod')), ('', tupleElement(w, 'uid')), ('', concat('cgroup-', toString(cgroup)))]) AS k "

@@ -65,16 +65,14 @@ def pod_id(attribution: Attribution) -> int:
 
 
 def pod_key(attribution: Attribution) -> tuple[str, str]:
-    """Namespace and pod that a fork is stored under: what stands for the pod where its name is unknown; a host has neither."""
-    if attribution.pod is not None:
-        return attribution.namespace or "", attribution.pod
-    if attribution.pod_uid is not None:
-        return "", attribution.pod_uid
-    return "", ""
+    """Namespace and pod that a fork is stored under. Both are empty for a host, and where the name is unknown: by a uid from
+    the cgroup's path a static pod would not be found, for the API gives it another one."""
+    return (attribution.namespace or "", attribution.pod) if attribution.pod is not None else ("", "")
 
 
 def pod_keys(pods: Iterable[PodRow], counter_sources: Iterable[tuple[str, int]]) -> list[tuple[str, str, str]]:
-    """Cluster, namespace and pod that forks of these pods and their counter sources may be stored under."""
+    """Cluster, namespace and pod that forks of these pods and their counter sources may be stored under. The uid: as of builds
+    of 0.1."""
     cgroups = {cgroup for _, cgroup in counter_sources}
     found = set()
     for pod in pods:

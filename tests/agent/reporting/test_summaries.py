@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from agent.ledger import COUNTS
 from agent.model import Attribution
 from agent.reporting.summaries import Interval, Summaries
+from agent.state_records import SummariesRecord
+from tests.agent.attribution.test_attributions import a_pod
 from tests.agent.fakes import FakeAttributions
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
@@ -223,3 +225,35 @@ def test_a_cgroup_that_is_attributed_late_is_counted_once():
     names[1] = "host"
     second = summaries.summarize({1: counters(5)}, INTERVAL)
     assert sum(event["counts"]["processes"] for event in first + second) == 5
+
+
+def test_a_removed_cgroup_is_reported_again_when_its_pod_and_container_become_known():
+    """As of a static pod that ended while the API was away."""
+    known = {}
+
+    def attribution_of(cgroup):
+        state, pod = known.get(cgroup, ("unresolved", None))
+        return Attribution(cgroup, None, state, None, "hash", pod)
+
+    summaries, nothing = Summaries(STREAM, FakeAttributions(attribution_of), fields), counters()
+    for cgroup in (11, 12):
+        summaries.summarize({cgroup: counters(5)}, INTERVAL)
+        summaries.retire(cgroup, counters(5))
+    assert set(of(summaries.summarize({}, INTERVAL))) == {None}
+    known[11] = ("unresolved", a_pod())
+    assert counts(of(summaries.summarize({}, INTERVAL))[11]) == nothing
+    assert set(of(summaries.summarize({}, INTERVAL))) == {None}
+    known[11] = ("resolved", a_pod())
+    reported = of(summaries.summarize({}, INTERVAL))
+    assert (set(reported), totals(reported[11]), reported[11]["enrichment"]["state"]) == ({None, 11}, counters(5), "resolved")
+    assert set(of(summaries.summarize({}, INTERVAL))) == {None}
+
+
+def test_the_next_agent_reports_a_removed_cgroup_that_becomes_known():
+    names = {}
+    summaries, after = (Summaries(STREAM, named(names), fields) for _ in range(2))
+    summaries.summarize({11: counters(5)}, INTERVAL)
+    summaries.retire(11, counters(5))
+    after.restore(SummariesRecord(*summaries.record()))
+    names[11] = "resolved"
+    assert totals(of(after.summarize({}, INTERVAL))[11]) == counters(5)

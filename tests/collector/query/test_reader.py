@@ -182,6 +182,22 @@ async def test_a_fork_is_found_by_the_later_attribution_of_its_cgroup(store, mak
     assert len(await StoreReader(store).lineage(await the_pod(store), ALWAYS, 9)) == 3
 
 
+async def test_forks_of_a_static_pod_that_came_without_a_name_are_shown_under_it_when_its_summary_names_it(store, make):
+    """On its node it has another uid than its mirror in the API, and the API was away."""
+    api_uid, path_uid = "cc130f85-0000-4000-8000-000000000000", "21fdd1a722e0fcb32d3c6f8bb5bcd5ad"
+    forks = [make.unresolved(make.fork(n, uid=path_uid, container=None)) for n in (1, 2)]
+    early = make.unresolved(make.summary(1, 2, uid=path_uid, container=None))
+    await file(store, *forks, early)
+    assert [(pod.name, pod.uid) for pod in (await StoreReader(store).pods(9)).pods] == [(None, path_uid)]
+    await file(store, make.summary(2, 2, now=0, uid=api_uid, pod="etcd-node1", container="etcd"))
+    reader = StoreReader(store)
+    assert [(pod.name, pod.uid) for pod in (await reader.pods(9)).pods] == [("etcd-node1", api_uid)]
+    for chosen in (Filter(pod="etcd-node1"), Filter(pod_uid=api_uid)):
+        found = await reader.search(ForkQuery(chosen, ALWAYS), 9)
+        assert sorted(fork.place.sequence for fork in found) == [1, 2]
+    assert len(await reader.lineage(await the_pod(store), ALWAYS, 9)) == 2
+
+
 def test_forks_that_two_collectors_inserted_are_found_once_whatever_the_limit(make):
     forks = [make.fork(n, cpu=n % 3, at=make.now + n // 4) for n in range(60)]
     ids = [f"{fork['id']}" for fork in sorted(forks, key=lambda one: (one["timestamp"], int(one["id"].split(".")[2])))]
