@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final, Literal
 
+from agent.attribution.cgroup_paths import OutsideContainer, outside_container
 from agent.attribution.cgroups import Cgroup, Cgroups
 from agent.attribution.kubelet_root import KubeletRoot
 from agent.attribution.pods import Pods
@@ -101,7 +102,8 @@ class Attributions:
             return None
         identity = cgroup.identity
         if identity.pod is None or self._root.is_elsewhere(cgroup.path):
-            return Attribution(number, cgroup.path, "host", None)
+            outside = outside_container(cgroup.path) if self._api else None
+            return self._outside(cgroup, outside) if outside else Attribution(number, cgroup.path, "host", None)
         pod = self._pods.get(identity.pod)
         if pod is None or not self._root.known:
             return None if self._api else self._from_path(number)
@@ -112,16 +114,35 @@ class Attributions:
             return None
         return Attribution(number, cgroup.path, "resolved", "status", pod.uid, pod, container)
 
+    def _outside(self, cgroup: Cgroup, outside: OutsideContainer) -> Attribution | None:
+        """Of a container outside pods: by its id alone. Of several cgroups with one id that in its pod is the container's, or
+        the oldest one."""
+        pod = self._pods.of_container(outside.id)
+        if pod is None:
+            return None
+        in_pod = (one for uid in pod.aliases for one in self._cgroups.containers_of_pod(uid))
+        others = (one for one in self._cgroups.outside_pods(outside.id) if one.path != outside.path)
+        own = min((one.id for one in self._cgroups.outside_pods(outside.id) if one.path == outside.path), default=cgroup.id)
+        if any(one.id < own for one in others) or any(
+            one.identity.container == outside.id and not self._root.is_elsewhere(one.path) for one in in_pod
+        ):
+            return Attribution(cgroup.id, cgroup.path, "host", None)
+        return Attribution(cgroup.id, cgroup.path, "resolved", "status", pod.uid, pod, pod.containers[outside.id])
+
     def _from_path(self, number: int) -> Attribution:
         cgroup = self._cgroups.get(number)
         if cgroup is None:
             return Attribution(number, None, "unresolved", None)
         identity = cgroup.identity
         if identity.pod is None or self._root.is_elsewhere(cgroup.path):
-            return Attribution(number, cgroup.path, "host", None)
+            outside = outside_container(cgroup.path) if self._api else None
+            if outside is None:
+                return Attribution(number, cgroup.path, "host", None)
+            container = Container(outside.id, runtime=outside.runtime)
+            return Attribution(number, cgroup.path, "unresolved", "cgroup", container=container)
         pod: Pod | None = self._pods.get(identity.pod) if self._root.known else None
-        container = Container(identity.container, runtime=identity.runtime) if identity.container else None
-        return Attribution(number, cgroup.path, "unresolved", "cgroup", pod.uid if pod else identity.pod, pod, container)
+        of_path = Container(identity.container, runtime=identity.runtime) if identity.container else None
+        return Attribution(number, cgroup.path, "unresolved", "cgroup", pod.uid if pod else identity.pod, pod, of_path)
 
     def _final_of(self, number: int) -> Attribution | None:
         """The sandbox, or the only container of the pod's spec that it can be. None: neither is certain."""
@@ -149,7 +170,7 @@ class Attributions:
     def _containers_of_pod(self, cgroup: Cgroup) -> list[Cgroup]:
         """The cgroup of each container that the pod has or had, in the order of their creation."""
         found: dict[str | None, Cgroup] = {}
-        for one in self._cgroups.containers_of_pod(cgroup):
+        for one in self._cgroups.containers_of_pod(cgroup.identity.pod or ""):
             before = found.get(one.identity.container)
             if not self._root.is_elsewhere(one.path) and (before is None or one.id < before.id):
                 found[one.identity.container] = one

@@ -15,7 +15,17 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-__all__ = ["HOST", "PathIdentity", "PodPlace", "parse_cgroup_path", "pod_level", "pod_place", "qos_classes"]
+__all__ = [
+    "HOST",
+    "OutsideContainer",
+    "PathIdentity",
+    "PodPlace",
+    "outside_container",
+    "parse_cgroup_path",
+    "pod_level",
+    "pod_place",
+    "qos_classes",
+]
 
 
 class PathIdentity(NamedTuple):
@@ -53,6 +63,10 @@ _RUNTIMES: Final = {
 }
 
 
+_CRI: Final = frozenset({"cri-containerd", "crio"})
+_NAMESPACE: Final = "k8s.io"  # containerd's, for Kubernetes: where the cgroups of its containers are that got no parent
+
+
 class PodPlace(NamedTuple):
     """Where a path claims to be a pod's. `root`: the kubelet's root in this path, with a slash at its end when the pod has no
     cgroup of its own there. `depth`: 0 the pod's cgroup, 1 a container's, more: inside a container. `owner`: the container's
@@ -61,6 +75,27 @@ class PodPlace(NamedTuple):
     root: str
     depth: int
     owner: str | None
+
+
+class OutsideContainer(NamedTuple):
+    """A container of the kubelet's runtime whose cgroup is outside pods. `path`: its cgroup's."""
+
+    path: str
+    id: str
+    runtime: str
+
+
+def outside_container(path: str) -> OutsideContainer | None:
+    """None: the path is in none. Only the names that containerd and CRI-O give to containers of Kubernetes count, and only at
+    the first two levels, which only the host's root can make; there each has counters of its own."""
+    parts = path.split("/", 3)
+    for at, part in enumerate(parts[1:3], 1):
+        scope = _SCOPE.fullmatch(part)
+        if scope and scope[1] in _CRI:
+            return OutsideContainer("/".join(parts[: at + 1]), scope[2], _RUNTIMES[scope[1]])
+        if at == 2 and parts[1] == _NAMESPACE and _BARE.fullmatch(part):
+            return OutsideContainer("/".join(parts[:3]), part, _RUNTIMES["cri-containerd"])
+    return None
 
 
 def parse_cgroup_path(path: str) -> PathIdentity:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from agent.attribution.cgroup_paths import PathIdentity, parse_cgroup_path, pod_place, qos_classes
+from agent.attribution.cgroup_paths import PathIdentity, outside_container, parse_cgroup_path, pod_place, qos_classes
 from agent.attribution.hierarchy import Walk
 
 __all__ = ["KEEP_REMOVED_NS", "MOST_INSIDE", "MOST_NESTED", "Cgroup", "Cgroups"]
@@ -51,6 +51,7 @@ class Cgroups:
         self._known: dict[int, Cgroup] = {}
         self._removed: dict[int, int] = {}
         self._containers: dict[str, set[int]] = {}  # by pod, as its path has it
+        self._outside: dict[str, set[int]] = {}  # by container, its cgroups outside pods
         self.changed: set[int] = set()  # ids that were added, removed or forgotten since the caller last cleared it
 
     def __len__(self) -> int:
@@ -81,6 +82,9 @@ class Cgroups:
         self._known[cgroup.id] = cgroup
         if cgroup.identity.pod and cgroup.identity.container:
             self._containers.setdefault(cgroup.identity.pod, set()).add(cgroup.id)
+        outside = outside_container(cgroup.path)
+        if outside and outside.path == cgroup.path:
+            self._outside.setdefault(outside.id, set()).add(cgroup.id)
         if cgroup.removed is not None:
             self._removed[cgroup.id] = cgroup.removed
         return cgroup
@@ -104,9 +108,13 @@ class Cgroups:
             if one.removed is None:
                 self.put(one)
 
-    def containers_of_pod(self, cgroup: Cgroup) -> Iterator[Cgroup]:
-        """The cgroups of all containers in the same pod and of what is nested in them, removed ones included."""
-        return (self._known[one] for one in self._containers.get(cgroup.identity.pod or "", ()))
+    def containers_of_pod(self, uid: str) -> Iterator[Cgroup]:
+        """The cgroups of all its containers and of what is nested in them, removed ones included. `uid`: as in their paths."""
+        return (self._known[one] for one in self._containers.get(uid, ()))
+
+    def outside_pods(self, container: str) -> Iterator[Cgroup]:
+        """The cgroups of a container that are outside pods, removed ones included, without those nested in them."""
+        return (self._known[one] for one in self._outside.get(container, ()))
 
     def seen_since(self, cgroup: Cgroup) -> int:
         """Every container of the same pod that was created later than this is known, boottime ns."""
@@ -134,11 +142,8 @@ class Cgroups:
 
     def _leave_owner(self, cgroup: Cgroup) -> None:
         owner = self._owner_of(cgroup.path)
-        inside = self._inside.get(owner) if owner is not None else None
-        if inside is not None and owner is not None:
-            inside.discard(cgroup.id)
-            if not inside:
-                del self._inside[owner]
+        if owner in self._inside:
+            _discard(self._inside, owner, cgroup.id)
 
     def _drop(self, cgroup: int) -> None:
         before = self._known.pop(cgroup, None)
@@ -146,11 +151,12 @@ class Cgroups:
             return
         self._leave_owner(before)
         if before.identity.pod and before.identity.container:
-            others = self._containers[before.identity.pod]
-            others.discard(cgroup)
-            if not others:
-                del self._containers[before.identity.pod]
+            _discard(self._containers, before.identity.pod, cgroup)
+            if before.identity.pod not in self._containers:
                 self._forgotten.pop(before.identity.pod, None)
+        outside = outside_container(before.path)
+        if outside and outside.path == before.path:
+            _discard(self._outside, outside.id, cgroup)
 
     def walk(self, root: Path, time: int) -> list[Cgroup]:
         """Reads the hierarchy as it is now. Directories may vanish on the way.
@@ -188,3 +194,9 @@ class Cgroups:
         if root and (root.startswith(path + "/") or path == root or path in qos_classes(root)):
             return None
         return "/".join(parts[: _HOST_LEVEL + 1])
+
+
+def _discard(index: dict[str, set[int]], key: str, cgroup: int) -> None:
+    index[key].discard(cgroup)
+    if not index[key]:
+        del index[key]

@@ -132,7 +132,7 @@ class MetadataCache:
     def pods_with_cgroups(self) -> set[str]:
         """The uids of pods that have a cgroup: the API's where it knows the pod, else the path's."""
         present = (cgroup for number in self.cgroups.ids() if (cgroup := self.cgroups.get(number)) and cgroup.removed is None)
-        return {uid for cgroup in present if cgroup.identity.pod and (uid := self.attributions.resolve_now(cgroup.id).pod_uid)}
+        return {uid for cgroup in present if (uid := self.attributions.resolve_now(cgroup.id).pod_uid)}
 
     def sandboxed_pods(self, classes: Collection[str]) -> list[int]:
         """The cgroups of pods that have a kernel of their own. `classes`: patterns of the names of RuntimeClasses."""

@@ -1,6 +1,6 @@
 """The path of a cgroup, whose names below its own a container chooses."""
 
-from agent.attribution.cgroup_paths import HOST, parse_cgroup_path
+from agent.attribution.cgroup_paths import HOST, outside_container, parse_cgroup_path
 from tests.fuzz.recorded import CGROUPS
 
 COVERS = ["agent.attribution.cgroup_paths"]
@@ -14,6 +14,8 @@ SEEDS = [
         f"/kubepods.slice/kubepods-burstable.slice/{SLICE}/cri-containerd-{ID}.scope",
         f"/system.slice/{SLICE}:cri-containerd:{ID}",
         f"/docker/{ID}/kubelet.slice/kubelet-kubepods.slice/kubelet-{SLICE}/docker-{ID}.scope",
+        f"/k8s.io/{ID}/init",
+        f"/system.slice/cri-containerd-{ID}.scope",
         "/user.slice/user-1000.slice/user@1000.service/app.slice",
     )
 ]
@@ -21,6 +23,10 @@ SEEDS = [
 
 def check(data):
     path = bytes(data).decode(errors="replace")
+    outside = outside_container(path)
+    if outside:
+        assert path.startswith(outside.path) and outside.path.count("/") <= 2
+        assert outside_container(f"{path}/kubepods/pod{UID}/{'b' * 64}") == outside
     found = parse_cgroup_path(path)
     if found == HOST:
         return

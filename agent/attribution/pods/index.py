@@ -27,6 +27,7 @@ class Pods:
     def __init__(self) -> None:
         self._by_uid: dict[str, Pod] = {}
         self._by_alias: dict[str, str] = {}
+        self._by_container: dict[str, str] = {}
         self._deleted: dict[str, float] = {}
         self.version = 0
         self.current = False
@@ -46,15 +47,22 @@ class Pods:
         # The API's uid first: anybody can write an annotation, and must not get another pod's forks by it.
         return self._by_uid.get(uid) or self._by_uid.get(self._by_alias.get(uid, uid))
 
+    def of_container(self, container: str) -> Pod | None:
+        """The pod whose status names the container, by its id."""
+        return self._by_uid.get(self._by_container.get(container, ""))
+
     def put(self, pod: Pod) -> None:
         before = self._by_uid.get(pod.uid)
         if before:
             pod = replace(pod, containers=_with_former(before.containers, pod.containers))
+            self._drop_containers(before)
         self._by_uid[pod.uid] = pod
         for alias in pod.aliases - {pod.uid}:
             owner = self._by_alias.get(alias)
             if owner is None or owner in self._deleted:  # the first pod with an alias keeps it while it exists
                 self._by_alias[alias] = pod.uid
+        for container in pod.containers:
+            self._by_container.setdefault(container, pod.uid)
         self._deleted.pop(pod.uid, None)
         self.version += 1
         self.changed.add(pod.uid)
@@ -79,10 +87,16 @@ class Pods:
             pod = self._by_uid.pop(uid)
             del self._deleted[uid]
             self.changed.add(uid)
+            self._drop_containers(pod)
             for alias in pod.aliases:
                 if self._by_alias.get(alias) == uid:
                     del self._by_alias[alias]
             self.version += 1
+
+    def _drop_containers(self, pod: Pod) -> None:
+        for container in pod.containers:
+            if self._by_container.get(container) == pod.uid:
+                del self._by_container[container]
 
 
 def _with_former(before: Mapping[str, Container], now: Mapping[str, Container]) -> dict[str, Container]:
