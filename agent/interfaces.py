@@ -144,6 +144,10 @@ class BatchSource(Protocol):
         """The oldest batch; waits for one. It stays in the queue until it is completed."""
         ...
 
+    def delivered_of(self, stream: str) -> int:
+        """Forks of a stream that the receiver has accepted so far."""
+        ...
+
     def complete(
         self,
         batch: Batch,

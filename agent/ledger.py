@@ -15,9 +15,10 @@ from typing import Final
 from agent.model import Counters
 from wire.events import Counts
 
-__all__ = ["FORGOTTEN", "Account", "Captured", "Queued", "imbalance", "totals"]
+__all__ = ["BEFORE_SINK", "FORGOTTEN", "Account", "Captured", "Queued", "imbalance", "totals"]
 
 FORGOTTEN: Final = 0xFFFFFFFFFFFFFFFE  # in an account: all cgroups that were forgotten; model.NO_CGROUP is another
+BEFORE_SINK: Final = "before_sink"  # a reason of `filtered`: drained before the sink was in the settings
 COUNTS = tuple(Counts.__annotations__)  # in the order of the kernel's cgroup counters
 
 
@@ -43,6 +44,12 @@ class Account:
 
     def leave_out(self, reason: str, forks: Mapping[int, int]) -> None:
         self.filtered.setdefault(reason, Counter()).update(forks)
+
+    @property
+    def total(self) -> int:
+        """Forks that are not on their way any more."""
+        done = (self.delivered, *self.lost.values(), *self.filtered.values())
+        return sum(forks.total() for forks in done)
 
     def lost_by_reason(self) -> dict[str, int]:
         return {reason: forks.total() for reason, forks in self.lost.items()}
@@ -102,6 +109,5 @@ def totals(counters: Iterable[Counters]) -> dict[str, int]:
 
 def imbalance(captured: Captured, account: Account, queued: Queued) -> int:
     """What the two sides differ by: 0 when every fork is accounted for."""
-    lost, filtered = sum(account.lost_by_reason().values()), sum(account.filtered_by_reason().values())
-    known = account.delivered.total() + queued.total + lost + filtered
+    known = account.total + queued.total
     return captured.captured - (known + captured.lost + captured.orphaned + captured.suppressed + captured.filtered)

@@ -129,6 +129,11 @@ class ProgramInstance:
         return len(self._drained) > 0 and self.programs.forks.backlog >= MOST
 
     @property
+    def emitted(self) -> int:
+        """Forks that every sink has been given."""
+        return self.received - self.enricher.waiting
+
+    @property
     def drained(self) -> bool:
         """Nothing is left in the ring, and nothing waits."""
         return not (self._drained or self.programs.forks.backlog or self.enricher.waiting)

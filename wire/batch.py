@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, TypedDict
 
-__all__ = ["BATCH_ID", "CONTENT_TYPE", "EVENTS_PATH", "SINK", "Receipt", "Refusal"]
+__all__ = ["BATCH_ID", "CONTENT_TYPE", "DELIVERED", "EVENTS_PATH", "SINK", "Receipt", "Refusal"]
 
 EVENTS_PATH: Final = "/v1/events"
 CONTENT_TYPE: Final = "application/x-ndjson"
@@ -13,6 +13,8 @@ CONTENT_TYPE: Final = "application/x-ndjson"
 BATCH_ID: Final = "Idempotency-Key"
 # Header: the agent's name for this sink. A collector needs it to ignore gaps of other sinks.
 SINK: Final = "Forklore-Sink"
+# Header: how many forks of the batch's stream the sink has accepted before. A collector with an empty store does not miss them.
+DELIVERED: Final = "Forklore-Delivered"
 
 
 class Refusal(TypedDict):

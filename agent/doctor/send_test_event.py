@@ -101,7 +101,7 @@ async def send_event(sink: SinkSettings, form: SinkFormat, event: Event, timeout
 
 async def _post(sink: SinkSettings, form: SinkFormat, batch: Batch, connection: Connection) -> Outcome:
     try:
-        reply = await connection.post(batch.body, form.request_headers(batch))
+        reply = await connection.post(batch.body, form.request_headers(batch, 0))
     except (FileError, aiohttp.ClientError, OSError, ValueError) as error:
         failure = describe_failure(error, connection.receiver, connection.proxy)
         return Outcome(taken=False, text=failure.text, advice=advice_on_failure(failure))

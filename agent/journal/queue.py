@@ -68,6 +68,10 @@ class Queue:
         """Since when the oldest batch has been waiting, seconds of the wall clock; None: there is none."""
         return self._entries[0].since if self._entries else None
 
+    def delivered_of(self, stream: str) -> int:
+        """Forks of a stream that the receiver has accepted so far."""
+        return self._accounts.of(stream, self.sink).delivered.total()
+
     def forks_of(self, stream: str) -> int:
         return self.counts_of(stream).total()
 

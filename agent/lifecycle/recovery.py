@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from agent.attribution.enricher import Enricher
 from agent.attribution.metadata_cache import MetadataCache
 from agent.interfaces import StateReader, StateStore
-from agent.ledger import totals
+from agent.ledger import BEFORE_SINK, totals
 from agent.lifecycle.parts import Parts
 from agent.model import NO_CGROUP, Event, Fork
 from agent.program_instance import ProgramInstance, waiting_forks
@@ -113,9 +113,10 @@ def forget_positions(journal: StateStore, stream: str) -> None:
     journal.clear(waiting_table(stream))
 
 
-def lose_unknown(instance: ProgramInstance, sinks: Sequence[Sink], accounts: Mapping[str, Accounts]) -> int:
+def lose_unknown(instance: ProgramInstance, sinks: Sequence[Sink], accounts: Mapping[str, Accounts] | None) -> int:
     """Programs were found whose journal is gone. What their ring still holds is drained; what was drained before and is not
-    known to have been delivered is lost. They are not in charge any more, so their counts stand still. Returns how many."""
+    known to have been delivered is lost. They are not in charge any more, so their counts stand still. `accounts`: of the last
+    ledger file, None without one. Returns how many."""
     pending_by_cgroup, snapshot = instance.programs.pending_by_cgroup(), instance.programs.snapshot()
     drained = Counter({cgroup: counters.emitted - pending_by_cgroup[cgroup] for cgroup, counters in snapshot.counters.items()})
     # The counters of cgroups that were removed before are gone; the numbers that their forks were given are still counted.
@@ -126,11 +127,14 @@ def lose_unknown(instance: ProgramInstance, sinks: Sequence[Sink], accounts: Map
     instance.received = drained.total()
     most = 0
     for sink in sinks:
+        if accounts is not None and sink.name not in accounts:  # the agent before did not have this sink
+            sink.account(instance.stream).leave_out(BEFORE_SINK, drained)
+            continue
         if instance.programs.meta.all_delivered:  # their last agent left when everything was delivered
             delivered = drained
         else:
             known = Counter[int]()
-            for cgroup, count in accounts.get(sink.name, {}).get("delivered", {}).items():
+            for cgroup, count in (accounts or {}).get(sink.name, {}).get("delivered", {}).items():
                 known[int(cgroup) if int(cgroup) in snapshot.counters else NO_CGROUP] += count
             delivered = known & drained
         # What was delivered after the ledger file was written counts as lost here; the receiver knows better.

@@ -21,6 +21,7 @@ from agent.lifecycle.closed_instances import ClosedInstances
 from agent.lifecycle.loop import keep_alive
 from agent.lifecycle.parts import Options, Parts, StreamParts
 from agent.lifecycle.recovery import recover_instances
+from agent.lifecycle.sink_changes import begin_new_sinks, end_removed_sinks
 from agent.model import NO_CGROUP
 from agent.pipeline import Pipeline
 from agent.program_instance import ProgramInstance
@@ -116,6 +117,8 @@ def start(parts: Parts) -> None:
         log.warning("%d cgroups or more inside containers are counted for their container only", cache.cgroups.unread)
     keep_alive(parts)
     parts.reporter.capturing = True
+    end_removed_sinks(journal, parts.sinks)
+    begin_new_sinks(journal, parts.sinks, parts.instances)
     recover_instances(parts, same_boot=same_boot)
     journal.clear(CLOCK)
     parts.pipeline.stage(everything=True)

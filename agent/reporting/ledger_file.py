@@ -21,10 +21,10 @@ def write_ledger(folder: Path, ledger: Mapping[str, Any]) -> None:
     draft.replace(folder / LEDGER)
 
 
-def last_accounts(folder: Path, stream: str) -> dict[str, Any]:
-    """The accounts of a stream, by sink, as the last file has them. Empty when there is none that can be used."""
+def last_accounts(folder: Path, stream: str) -> dict[str, Any] | None:
+    """The accounts of a stream, by sink, as the last file has them. None when there is no file that can be used."""
     try:
         ledger = orjson.loads((folder / LEDGER).read_bytes())
-        return dict(ledger["accounts"]) if ledger["stream"] == stream else {}
+        return dict(ledger["accounts"]) if ledger["stream"] == stream else None
     except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        return None

@@ -67,7 +67,15 @@ _REQUIRED: Final[dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)  # RFC 9110, 5.6.2
 _OWN_HEADERS: Final = frozenset(
-    {"content-encoding", "content-length", "forklore-sink", "host", "idempotency-key", "transfer-encoding"}
+    {
+        "content-encoding",
+        "content-length",
+        "forklore-delivered",
+        "forklore-sink",
+        "host",
+        "idempotency-key",
+        "transfer-encoding",
+    }
 )
 
 

@@ -30,7 +30,7 @@ from agent.sinks.framing.lines import Bulk, Hec, Ndjson
 from agent.sinks.framing.otlp import Otlp
 from agent.sinks.redaction import AllowedKeys, FieldDropper, PodRedactor
 from wire import VERSION
-from wire.batch import BATCH_ID, SINK
+from wire.batch import BATCH_ID, DELIVERED, SINK
 
 __all__ = ["FormatSpec", "ResponseInterpreter", "SinkFormat", "make_format"]
 
@@ -72,7 +72,8 @@ class FormatSpec:
 class SinkFormat:
     """What a sink's requests look like, and what responses to them mean.
 
-    `headers`: of every request. `with_batch_id`: whether a request has its batch's id as a header. `authorization`: a token's
+    `headers`: of every request. `with_batch_id`: whether a request has its batch's id, and what was delivered before,
+    as headers. `authorization`: a token's
     text -> headers. `signature`: the journal's bodies can be sent as long as it is the same.
     """
 
@@ -85,9 +86,10 @@ class SinkFormat:
     signature: str
     with_batch_id: bool = False
 
-    def request_headers(self, batch: Batch) -> dict[str, str]:
-        """Without authorization."""
-        return {**self.headers, BATCH_ID: batch.id} if self.with_batch_id else dict(self.headers)
+    def request_headers(self, batch: Batch, delivered: int) -> dict[str, str]:
+        """Without authorization. `delivered`: forks of the batch's stream that the receiver has accepted before."""
+        of_batch = {BATCH_ID: batch.id, DELIVERED: str(delivered)} if self.with_batch_id else {}
+        return {**self.headers, **of_batch}
 
 
 def make_format(spec: FormatSpec, cluster: str, node: str, annotations: Collection[str] = ()) -> SinkFormat:

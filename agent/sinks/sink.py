@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from agent.interfaces import AccountStore, BatchQueue, StateReader, StateWriter
-from agent.ledger import Account
+from agent.ledger import BEFORE_SINK, Account
 from agent.model import NO_CGROUP, Batch, Event, Fork
 from agent.sinks.delivery.sender import Sender
 from agent.sinks.formats import SinkFormat
@@ -50,6 +50,15 @@ class Sink:
     def account(self, stream: str) -> Account:
         """What became of the stream's forks in this sink."""
         return self._accounts.account(stream, self.name)
+
+    def begin(self, stream: str, emitted: int) -> int:
+        """The account begins now, because the agent before did not have this sink. `emitted`: forks of the stream that other
+        sinks were given. Returns how many of them this one will not get; they are counted as filtered{before_sink}."""
+        account = self.account(stream)
+        before = emitted - account.total - self.queued(stream)
+        if before > 0:
+            account.leave_out(BEFORE_SINK, {NO_CGROUP: before})
+        return max(0, before)
 
     def queued(self, stream: str) -> int:
         """Forks of the stream in the open batch and in the queue."""

@@ -21,7 +21,7 @@ from collector.ingest.clocks import ClockAhead, check_clock
 from collector.ingest.lines import STREAMS, MixedStreams, TooManyLines, check_slices
 from collector.model import CheckedBatch
 from collector.store import InsertCounts, Store, StoreUnavailable, StreamRefused
-from wire.batch import CONTENT_TYPE, SINK, Receipt
+from wire.batch import CONTENT_TYPE, DELIVERED, SINK, Receipt
 from wire.http.connections import network_of
 from wire.http.log_limit import LogLimit
 
@@ -39,6 +39,7 @@ BODY_BYTES_PER_S: Final = 64 << 10  # the least mean rate of a body, after the f
 HEAD_START_S: Final = 5.0
 GONE: Final = 499  # as other servers call it: the client closed the connection, and no answer was sent
 _SINK: Final = re.compile(r"[a-z0-9-]{1,32}")  # as the agent's settings have it
+_NUMBER: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 CONFLICT: Final = "conflict: another fork with this id was received before"
 _log = logging.getLogger(__name__)
 
@@ -199,7 +200,8 @@ class IngestEndpoint:
         try:
             async with self._checker.checked(sender, _slices(body, encoding, limits), lambda: _is_gone(request)) as batch:
                 self._metrics.bytes.labels("plain").inc(batch.size)
-                counts = await self._store.insert(batch, _sink(request.headers.get(SINK, "")), request.get(CREDENTIAL))
+                sink, delivered = _sink(request.headers.get(SINK, "")), _delivered(request.headers.get(DELIVERED, ""))
+                counts = await self._store.insert(batch, sink, request.get(CREDENTIAL), delivered)
                 return batch, counts
         except InvalidBody as error:
             refuse(400, f"the body cannot be unpacked: {error}")
@@ -254,3 +256,8 @@ def _is_gone(request: web.Request) -> bool:
 def _sink(name: str) -> str | None:
     """What the sender calls this collector; None without a valid name, which is no reason to refuse its events."""
     return name if _SINK.fullmatch(name) else None
+
+
+def _delivered(number: str) -> int | None:
+    """Forks that the sender had delivered before; None without a valid number: agents of 0.1 do not say."""
+    return int(number) if _NUMBER.fullmatch(number) else None

@@ -83,9 +83,14 @@ class Store:
         until = self._queue.written_until(now) if self._engine.embedded else now - REPLICATION
         return Visible(now - self._retention, until)
 
-    async def insert(self, batch: CheckedBatch, sink: str | None = None, credential: Credential | None = None) -> InsertCounts:
-        """Inserts a batch; when this returns, it is committed and survives the process. `sink`: what the sender calls this
-        collector. `credential`: the sender's; None where none is required.
+    async def insert(
+        self,
+        batch: CheckedBatch,
+        sink: str | None = None,
+        credential: Credential | None = None,
+        delivered: int | None = None,
+    ) -> InsertCounts:
+        """Inserts a batch; when this returns, it is committed and survives the process. The other arguments: as in SentBatch.
 
         Batches that wait are written together. Raises `StoreUnavailable` when the batch must be sent again, `StreamRefused`
         when it is of another's stream.
@@ -93,7 +98,7 @@ class Store:
         The counts are of what this collector knows: they may call an event new that another one inserted a moment before. It
         is in the tables once all the same.
         """
-        return await self._queue.insert(batch, sink, credential)
+        return await self._queue.insert(batch, sink, credential, delivered)
 
     async def sweep(self, retention: float) -> int:
         """Applies the retention, in seconds. Gives how many forks have expired since the last sweep."""

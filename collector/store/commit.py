@@ -28,13 +28,12 @@ from collector.store.newest import (
     CounterSource,
     FirstCount,
     FirstSink,
-    NewestHeartbeat,
-    NewestSummary,
     RankedAttribution,
     Stream,
     StreamNode,
     StreamSink,
-    period,
+    newest_heartbeat,
+    newest_summary,
 )
 from collector.store.received_ids import Lane, ReceivedIds
 from collector.store.row_ids import NO_CGROUP, body_id, fork_number, pod_id, pod_key, short_hash
@@ -70,10 +69,24 @@ class Commit:
         self._forks: list[tuple[Any, ...]] = []
         self._rows: dict[str, list[tuple[Any, ...]]] = {"subject": [], "summary": [], "gap": [], "storm": []}
 
-    def add(self, batch: CheckedBatch, sink: str | None, bound: Mapping[str, Binding] = NOTHING_BOUND) -> InsertCounts:
-        """`sink`: what the sender calls this collector. `bound`: the nodes that streams belong to from now on."""
+    def add(
+        self,
+        batch: CheckedBatch,
+        sink: str | None,
+        bound: Mapping[str, Binding] = NOTHING_BOUND,
+        delivered: int | None = None,
+    ) -> InsertCounts:
+        """`sink`, `delivered`: as in SentBatch. `bound`: the nodes that streams belong to from now on.
+
+        The first batch of a stream fixes `before`: forks that the sink had delivered to an earlier store. The agent had
+        delivered 1,000 forks to a store that was then replaced by this empty one: `before` is 1,000, and the ledger does not
+        report them as missing here. The table keeps the value that was received first, so this and `_add_node` are the only
+        places where a stored value depends on what was read (`_received_ids`, `_sinks`).
+        """
         self._sink = sink
         self.repeats.begin_batch()
+        streams = batch.streams() if delivered is not None else ()
+        unknown = [stream for stream in streams if not self._received_ids.knows(stream)]
         for stream, binding in bound.items():
             node = StreamNode(self.received, binding.cluster, binding.node)
             self._streams.setdefault(stream, Stream(node)).bound = binding
@@ -89,6 +102,9 @@ class Commit:
                 if self._is_new(event.stream, event.id):
                     add(event)
                     accepted += 1
+        for stream in unknown:
+            if stream in self._streams and delivered is not None:
+                self._streams[stream].before = FirstCount(self.received, delivered)
         return InsertCounts(accepted, len(batch) - len(batch.refused) - accepted)
 
     def columns(self) -> dict[str, list[Sequence[Any]]]:
@@ -174,17 +190,7 @@ class Commit:
             summary.stream, summary.cgroup, summary.attribution, summary.rank, summary.time, summary.end
         )
         counts, totals = summary.counts, summary.totals
-        newest = NewestSummary(
-            period(self.received),
-            totals.processes + totals.threads + totals.entered,
-            summary.end,
-            summary.number,
-            summary.start,
-            self.received,
-            list(counts),
-            list(totals),
-        )
-        counter_source.newest = max(counter_source.newest, newest)
+        counter_source.newest = max(counter_source.newest, newest_summary(summary, self.received))
         sums = [
             number
             for name in ("processes", "threads", "suppressed", "lost")
@@ -197,10 +203,8 @@ class Commit:
     def _add_node(self, node: CheckedNode) -> None:
         """A heartbeat. It also names this collector's sink where the requests do not and the agent has one sink only.
 
-        The first heartbeat of a stream fixes `before`: the forks that the sink had received and that are not here. An agent
-        has delivered 1,000 forks to a store that was then replaced by this empty one: `before` is 1,000, and the ledger does
-        not report them as missing here. The table keeps the value that was received first, so this is the one place where a
-        stored value depends on what was read (`_received_ids`, `_sinks`).
+        Where a sender does not say what it had delivered (0.1), the first heartbeat of a stream fixes `before`: the forks that
+        the sink had received and that are not here. What was in its queue when it wrote the heartbeat is not known then.
         """
         stream = self._stream(node.stream, node)
         if len(node.delivered) == 1:
@@ -210,11 +214,7 @@ class Commit:
         before = node.delivered.get(self._sinks.get(node.stream, ""), 0) - self._received_ids.forks(node.stream)
         if stream.before.received == NEVER:
             stream.before = FirstCount(self.received, max(0, before))
-        newest = NewestHeartbeat(
-            period(self.received), node.captured, node.end, node.number, node.start, self.received, node.cluster, node.node,
-            sorted(node.heads.items()), node.body.decode(),
-        )  # fmt: skip
-        stream.newest = max(stream.newest, newest)
+        stream.newest = max(stream.newest, newest_heartbeat(node, self.received))
 
     def _add_gap(self, gap: CheckedGap) -> None:
         self._stream(gap.stream, gap.attribution)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from collector.model import Attribution
+from collector.model import Attribution, CheckedNode, CheckedSummary
 
 __all__ = [
     "BY_CREDENTIAL",
@@ -24,6 +24,8 @@ __all__ = [
     "Stream",
     "StreamNode",
     "StreamSink",
+    "newest_heartbeat",
+    "newest_summary",
     "period",
 ]
 
@@ -84,6 +86,22 @@ class NewestHeartbeat(NamedTuple):
     node: str = ""
     heads: list[tuple[int, int]] = []  # noqa: RUF012 - never changed
     body: str = ""
+
+
+def newest_summary(summary: CheckedSummary, received: int) -> NewestSummary:
+    """`received` in ns."""
+    totals = summary.totals
+    tasks = totals.processes + totals.threads + totals.entered
+    numbers = list(summary.counts), list(totals)
+    return NewestSummary(period(received), tasks, summary.end, summary.number, summary.start, received, *numbers)
+
+
+def newest_heartbeat(node: CheckedNode, received: int) -> NewestHeartbeat:
+    """`received` in ns."""
+    return NewestHeartbeat(
+        period(received), node.captured, node.end, node.number, node.start, received, node.cluster, node.node,
+        sorted(node.heads.items()), node.body.decode(),
+    )  # fmt: skip
 
 
 class Binding(NamedTuple):

@@ -70,6 +70,10 @@ class ReceivedIds:
             if stream in self._streams:
                 self._drop(stream)
 
+    def knows(self, stream: str) -> bool:
+        """Whether anything of the stream has been received."""
+        return bool(self._streams.get(stream))
+
     def forks(self, stream: str) -> int:
         """How many of the stream have been received."""
         return sum(

@@ -39,6 +39,7 @@ class _Waiting(NamedTuple):
     batch: CheckedBatch
     sink: str | None
     credential: Credential | None
+    delivered: int | None
     answer: Future[InsertCounts]
 
 
@@ -60,10 +61,12 @@ class WriteQueue:
         began = self._began
         return (now if began is None else min(now, began)) - 1
 
-    async def insert(self, batch: CheckedBatch, sink: str | None, credential: Credential | None = None) -> InsertCounts:
+    async def insert(
+        self, batch: CheckedBatch, sink: str | None, credential: Credential | None = None, delivered: int | None = None
+    ) -> InsertCounts:
         """Inserts a batch; when this returns, it is committed."""
         answer: Future[InsertCounts] = Future()
-        self._waiting.append(_Waiting(batch, sink, credential, answer))
+        self._waiting.append(_Waiting(batch, sink, credential, delivered, answer))
         self._thread.submit(self._commit)
         return await asyncio.wrap_future(answer)
 
@@ -115,7 +118,8 @@ class WriteQueue:
     def _insert(self, batches: Sequence[_Waiting]) -> None:
         self._began = time.time_ns()  # before the commit's own time: a read in between must not take it for written
         try:
-            counts = self._writer.insert([SentBatch(one.batch, one.sink, one.credential) for one in batches], time.time_ns())
+            sent = [SentBatch(one.batch, one.sink, one.credential, one.delivered) for one in batches]
+            counts = self._writer.insert(sent, time.time_ns())
         except BaseException as error:  # it goes to those who wait for these batches
             if len(batches) > 1:
                 for one in batches:  # one of them may be the cause: the others can still be written

@@ -32,11 +32,13 @@ _AGAIN: Final = 60_000_000_000  # ns after which a stream is read again where ot
 
 
 class SentBatch(NamedTuple):
-    """`sink`: what the sender calls this collector. `credential`: the sender's; None where none is required."""
+    """`sink`: what the sender calls this collector. `credential`: the sender's; None where none is required. `delivered`: forks
+    of the batch's stream that the sender had delivered before, here or to an earlier store; None: it does not say."""
 
     batch: CheckedBatch
     sink: str | None = None
     credential: Credential | None = None
+    delivered: int | None = None
 
 
 class Writer:
@@ -85,7 +87,7 @@ class Writer:
             made = self._bindings.bind(sent.batch, sent.credential, commit.received)
         except StreamRefused as refusal:
             return refusal
-        return commit.add(sent.batch, sent.sink, made)
+        return commit.add(sent.batch, sent.sink, made, sent.delivered)
 
     def _load(self, streams: Iterable[str], now: int) -> None:
         self._received_ids.load(self._client, streams)

@@ -128,6 +128,7 @@ ENDPOINTS: Final = (
             Parameter("Content-Encoding", "of the body", {"type": "string", "enum": ["identity", "gzip", "zstd"]}, "header"),
             Parameter(batch.BATCH_ID, "the batch's id, the same at every attempt", {"type": "string"}, "header"),
             Parameter(batch.SINK, "the agent's name for this sink", {"type": "string"}, "header"),
+            Parameter(batch.DELIVERED, "forks of the stream that the sink accepted before", {"type": "integer"}, "header"),
         ),
         Answer("What became of the lines.", {JSON: of(batch.Receipt)}),
         (400, 401, 403, 408, 413, 415, 421, 429, 503),

@@ -22,7 +22,7 @@ from tests.faults import Close, Drip, Fault, Forward, Garbage, Half, Reset, Say,
 
 from .agent_process import Agent
 from .conftest import Receiver
-from .scenes import Scene, caught_up, eventually, kill, never_numbered, open_scene
+from .scenes import Scene, caught_up, eventually, has_forked, kill, never_numbered, open_scene
 from .witness import Witness
 
 pytestmark = [pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(150)]
@@ -164,3 +164,21 @@ async def test_each_fork_arrives_and_counts_once_whatever_fails_on_the_way(
     assert not sum(ledger["sinks"]["collector"]["lost"].values())
     assert pod["delivered"] == pod["processes"] == made
     assert (node["missing"], node["unexplained"], never_numbered(node, witness)) == (node["on_its_way"], 0, {})
+
+
+async def test_a_sink_that_comes_later_has_a_ledger_that_closes(scene: Scene) -> None:
+    """An agent without a sink captures; the next one has a sink, and what came before is explained to it."""
+    forker = await scene.forker("cart", 500)
+    first, _ = await scene.start_counting(forker, 1000, sinks=[])
+    before = await asyncio.to_thread(first.stop)
+    second = await scene.start_agent()
+    await has_forked(second, forker, 2000)
+    made, ledger, pod, node = await scene.finish(second, forker)
+    assert before["closed"]
+    assert (ledger["closed"], pod["processes"]) == (True, made)
+    filtered = ledger["sinks"]["collector"]["filtered"]
+    assert filtered["before_sink"] >= 1000
+    (stream,) = node["streams"]
+    assert stream["explained"] == {"before_sink": filtered["before_sink"]}
+    assert (node["unexplained"], node["state"] in {"complete", "on its way"}) == (0, True)
+    assert pod["awaited"] <= node["on_its_way"]

@@ -65,7 +65,7 @@ async def _try(sink: SinkSettings, cluster: str, node: str, timeouts: Timeouts) 
 
 async def _post(sink: SinkSettings, form: SinkFormat, batch: Batch, connection: Connection) -> SinkTrial:
     try:
-        reply = await connection.post(batch.body, form.request_headers(batch))
+        reply = await connection.post(batch.body, form.request_headers(batch, 0))
     except (FileError, aiohttp.ClientError, OSError, ValueError) as error:
         failure = describe_failure(error, connection.receiver, connection.proxy)
         return SinkTrial(sink.name, failure.text, None, advice_on_failure(failure) or _CURES.get(failure.kind, _SEE_LOG))

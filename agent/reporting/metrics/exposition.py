@@ -121,7 +121,12 @@ def _sinks(agent: AgentSnapshot, measures: Mapping[str, SinkMeasures]) -> Iterat
     answers = split({name: sink.answers for name, sink in states.items()})
     waiting = [([name], sink.journal_bytes) for name, sink in states.items()]
     yield _counter("forklore_lost_forks", "Forks without an event; sink empty: in all sinks.", lost, ["sink", "reason"])
-    yield _counter("forklore_filtered_forks", "Forks that the settings exclude.", filtered, ["sink", "reason"])
+    yield _counter(
+        "forklore_filtered_forks",
+        "Forks that the settings exclude, or that came before the sink (before_sink).",
+        filtered,
+        ["sink", "reason"],
+    )
     yield _counter("forklore_delivered_forks", "Forks that the sink has accepted.", delivered, ["sink"])
     yield _gauge("forklore_queued_forks", "Forks on their way to the sink.", queued, ["sink", "where"])
     yield _gauge("forklore_draining_forks", "Forks of earlier program instances on their way to the sink.", draining, ["sink"])

@@ -140,8 +140,9 @@ class Sender:
     async def _post(self, batch: Batch) -> Outcome:
         loop = asyncio.get_running_loop()
         start = loop.time()
+        headers = self._format.request_headers(batch, self._queue.delivered_of(batch.stream))
         try:
-            response = await self._connection.post(batch.body, self._format.request_headers(batch))
+            response = await self._connection.post(batch.body, headers)
         except (FileError, aiohttp.ClientError, OSError, ValueError) as error:
             failure = describe_failure(error, self._connection.receiver, self._connection.proxy)
             self._count(failure.kind)

@@ -17,6 +17,7 @@ from wire.api import AccountState
 from wire.events import FORK
 
 __all__ = [
+    "BEFORE",
     "COMPLETE",
     "EXPLAINED",
     "NOT_SUMMED_UP",
@@ -36,7 +37,9 @@ UNEXPLAINED: Final = "missing, unexplained"
 _STATES_BY_SEVERITY: Final[tuple[AccountState, ...]] = (COMPLETE, NOT_SUMMED_UP, ON_ITS_WAY, EXPLAINED, UNEXPLAINED)
 
 RING: Final = "ring_full"  # the reason of a gap for what the ledger calls the loss of the ring
-_BEFORE: Final = "delivered_before"  # this sink had received it before this store knew the stream
+_DELIVERED_BEFORE: Final = "delivered_before"  # this sink had received it before this store knew the stream
+_BEFORE_SINK: Final = "before_sink"  # drained before the agent had this sink
+BEFORE: Final = frozenset({_DELIVERED_BEFORE, _BEFORE_SINK})  # reasons that are no loss: the account begins after it
 _FILTERED: Final = "filtered"  # by the sink's own filter: it was never to be sent here
 
 
@@ -59,6 +62,16 @@ class StreamAccount(NamedTuple):
     @property
     def missing(self) -> int:
         return self.given - self.received
+
+    @property
+    def before(self) -> int:
+        """Forks from before the account began: they were never to arrive here."""
+        return sum(self.explained.get(reason, 0) for reason in BEFORE)
+
+    @property
+    def open(self) -> int:
+        """Missing, and not explained."""
+        return self.on_its_way + self.unexplained
 
     @property
     def only_reason(self) -> str | None:
@@ -123,7 +136,8 @@ def _account(stream: StreamRow, node: NodeRow | None, losses: Iterable[LossRow])
             rest -= part
     on_its_way = min(rest, queued)
     rest -= on_its_way
-    state: AccountState = UNEXPLAINED if rest else EXPLAINED if explained else ON_ITS_WAY if missing else COMPLETE
+    lost = explained.keys() - BEFORE
+    state: AccountState = UNEXPLAINED if rest else EXPLAINED if lost else ON_ITS_WAY if on_its_way else COMPLETE
     return StreamAccount(state, stream.given, stream.given - missing, explained, on_its_way, rest, declared, unnumbered)
 
 
@@ -135,9 +149,11 @@ def _declared(
     # The heartbeat's heads and its count of the ring's losses are of one moment; a gap of the ring may be newer than both.
     declared = {RING: lost.get("ring", gaps.get(RING, 0))}
     declared |= {reason: max(amount, gaps.get(reason, 0)) for reason, amount in lost.items() if reason != "ring"}
-    declared[_BEFORE] = stream.before
+    declared[_DELIVERED_BEFORE] = stream.before
+    declared[_BEFORE_SINK] = sink["filtered"].get(_BEFORE_SINK, 0)
     # What the kernel filters has no number; what a sink filters on top of that has one.
-    declared[_FILTERED] = max(0, sum(sink["filtered"].values()) - heartbeat["totals"]["filtered"])
+    numbered = sum(sink["filtered"].values()) - heartbeat["totals"]["filtered"]
+    declared[_FILTERED] = max(0, numbered - declared[_BEFORE_SINK])
     for reason in sorted({*sink["lost"], *gaps} - declared.keys()):
         declared[reason] = max(sink["lost"].get(reason, 0), gaps.get(reason, 0))
     return {reason: amount for reason, amount in declared.items() if amount}

@@ -27,6 +27,7 @@ _DESCRIPTIONS: Final = {
     "not_observable": "the pod has a kernel of its own: the node's BPF programs do not see what it forks",
     "orphaned": "no agent was running; the kernel only counted",
     "filtered": "filtered by the sink's own settings: not meant for this collector",
+    "before_sink": "captured before the agent had this sink: never to be sent here",
     "delivered_before": "delivered before this collector's store knew the stream",
     "on its way": "still on the node, as the agent reports",
     "unexplained": "no agent has reported what became of them",

@@ -7,12 +7,12 @@ from typing import Any, Final, Literal
 
 from collector.views.formatting import format_duration, number, time_ago, visible
 from collector.views.links import node_href
-from collector.views.nodes.accounting import COMPLETE, EXPLAINED, NOT_SUMMED_UP, ON_ITS_WAY, UNEXPLAINED
+from collector.views.nodes.accounting import BEFORE, COMPLETE, EXPLAINED, NOT_SUMMED_UP, ON_ITS_WAY, UNEXPLAINED
 from collector.views.nodes.loss_reasons import gap_text, loss_badge, reason_text
 from collector.views.times import SECOND, format_span, parse_stamp, time_of_day
 from wire.api import Account, GapEntry, LedgerStream, NodeEntry, ReportedSink
 
-__all__ = ["BAR", "node_card", "node_status", "node_verdict"]
+__all__ = ["BAR", "expected_numbers", "node_card", "node_status", "node_verdict"]
 
 BAR: Final = 1000  # the width of the ledger's bar, in its own units
 TERMS: Final[tuple[Literal["delivered", "queued", "lost", "suppressed", "filtered"], ...]] = (
@@ -56,7 +56,7 @@ def node_status(node: NodeEntry, now: int) -> dict[str, str]:
         "state": state,
         "verdict": verdict,
         "heartbeat": time_ago(received, now),
-        "received": f"received {number(account['received'])} of {number(account['given'])}",
+        "received": f"received {number(account['received'])} of {number(expected_numbers(account))}",
         "account": account["state"],
         "account_mark": _MARKS[account["state"]],
     }
@@ -78,10 +78,15 @@ def node_verdict(node: NodeEntry, now: int) -> tuple[str, str]:
     return ("warn", f"adds up, {number(lost)} lost") if lost else ("ok", "adds up, nothing lost")
 
 
+def expected_numbers(account: Account) -> int:
+    """Numbers given out since the account began."""
+    return account["given"] - sum(account["explained"].get(reason, 0) for reason in BEFORE)
+
+
 def _badges(account: Account) -> list[dict[str, str]]:
     """For what is missing: each declared reason, what is on its way, what is unexplained."""
     parts = {**account["explained"], "on its way": account["on_its_way"], "unexplained": account["unexplained"]}
-    marks = {"on its way": "wait", "unexplained": "bad"}
+    marks = {"on its way": "wait", "unexplained": "bad", **dict.fromkeys(BEFORE, "ok")}
     return [{**loss_badge(reason, count), "mark": marks.get(reason, "warn")} for reason, count in parts.items() if count]
 
 
@@ -105,6 +110,7 @@ def _stream(stream: LedgerStream) -> dict[str, Any]:
         }
         for hole in stream["holes"]
     ]
+    expected = expected_numbers(stream)
     unlisted = stream["unlisted"] + sum(hole["count"] for hole in stream["holes"][MAX_HOLES:])
     return {
         "key": stream["stream"],
@@ -112,9 +118,9 @@ def _stream(stream: LedgerStream) -> dict[str, Any]:
         "title": f"boot {boot}, program instance {instance}",
         "as_of": time_of_day(stream["as_of"])[:8],
         "received": number(stream["received"]),
-        "given": number(stream["given"]),
-        "share": f"{stream['received'] / max(1, stream['given']) * BAR:.1f}",
-        "missed": number(stream["missing"]),
+        "given": number(expected),
+        "share": f"{stream['received'] / max(1, expected) * BAR:.1f}",
+        "missed": number(expected - stream["received"]),
         "state": stream["state"],
         "mark": _MARKS[stream["state"]],
         "missing": _badges(stream),

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from collector.model import LedgerRows
 from collector.views.formatting import UNKNOWN, number, per_second, visible
 from collector.views.nodes.ledger import ledger_json, node_entries
-from collector.views.nodes.node_card import node_card, node_status
+from collector.views.nodes.node_card import expected_numbers, node_card, node_status
 from wire.api import LedgerStream, NodeEntry
 
 __all__ = ["FoundNode", "find_node", "ledger_model", "nodes_model"]
@@ -47,7 +47,10 @@ def ledger_model(ledger: LedgerRows, text: str, now: int) -> dict[str, Any]:
     streams = {(node["cluster"], node["node"]): node["streams"] for node in ledger_json(ledger, now)["nodes"]}
     status = {id(node): node_status(node, now) for node in nodes}
     nodes.sort(key=lambda node: (_RANKS[status[id(node)]["state"]], -node["account"]["missing"], status[id(node)]["key"]))
-    given, received = sum(node["account"]["given"] for node in nodes), sum(node["account"]["received"] for node in nodes)
+    given, received = (
+        sum(expected_numbers(node["account"]) for node in nodes),
+        sum(node["account"]["received"] for node in nodes),
+    )
     return {
         "cards": [node_card(node, streams[node["cluster"], node["node"]], now) for node in nodes[:MAX_CARDS]],
         "text": text,

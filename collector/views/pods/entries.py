@@ -13,6 +13,7 @@ from typing import Final
 import orjson
 
 from collector.model import NOTHING, CounterSourceRow, GapRow, LossRow, ParentRow, PodRow, PodRows, PointRow, Snapshot
+from collector.views.nodes.accounting import stream_accounts
 from collector.views.nodes.ledger import gap_json, newest_nodes
 from collector.views.pods.missing import declared_here, missing_elsewhere, missing_here, shared_gaps
 from collector.views.pods.sandboxes import is_observable
@@ -47,6 +48,8 @@ class _Index:
         self.storms = {storm.pod: storm for storm in snapshot.storms}
         self.storms_in_all = snapshot.storms_in_all
         self.nodes = newest_nodes(snapshot.ledger.nodes)
+        accounts = stream_accounts(snapshot.ledger)
+        self.open = {stream: account.open for stream, account in accounts.items() if account.before}
         hosts: dict[int | None, tuple[str, str]] = {}
         for source in snapshot.counter_sources:
             host = source.cluster, source.node
@@ -151,7 +154,7 @@ def _pod(pod: PodRow, index: _Index, now: int) -> PodEntry:
         "observable": is_observable(index.losses[pod.id]),
         "first_seen": stamp(pod.first_seen),
         "last_seen": stamp(pod.last_seen),
-        "containers": _containers(sources, index.losses[pod.id], now),
+        "containers": _containers(sources, index.losses[pod.id], index, now),
     }
 
 
@@ -162,7 +165,7 @@ def _numbers(sources: Sequence[CounterSourceRow], losses: Sequence[LossRow], ind
             parents[parent.comm] += parent.forks
     line = rate_line([point for source in sources for point in index.points[source.id]], now)
     return {
-        **_counts(sources, declared_here(losses), now),
+        **_counts(sources, declared_here(losses), index, now),
         "top": [{"comm": comm, "forks": forks} for comm, forks in parents.most_common(TOP)],
         "history": line.rates if line else [],
         "history_interval": {"start": stamp(line.start), "end": stamp(line.end)} if line else None,
@@ -171,11 +174,12 @@ def _numbers(sources: Sequence[CounterSourceRow], losses: Sequence[LossRow], ind
     }
 
 
-def _counts(sources: Sequence[CounterSourceRow], declared: int, now: int) -> EntryCounts:
+def _counts(sources: Sequence[CounterSourceRow], declared: int, index: _Index, now: int) -> EntryCounts:
     """`declared`: forks that will not arrive, as was reported.
 
     `awaited` and `since` are summed over each stream, because a fork may have a deeper cgroup than its container's summary.
-    `since` includes what a stream that has ended never summed up.
+    `since` includes what a stream that has ended never summed up. `awaited` leaves out what came before the stream's account
+    began: the kernel's totals have it.
     """
     totals = NOTHING
     early: dict[int, int] = {}
@@ -183,6 +187,8 @@ def _counts(sources: Sequence[CounterSourceRow], declared: int, now: int) -> Ent
         totals = source.totals if totals is NOTHING else totals.plus(source.totals)
         early[source.stream] = early.get(source.stream, 0) + source.stored - source.totals.emitted
     late = -sum(count for count in early.values() if count < 0)
+    # Of a stream whose account began later than the kernel's counts, no more can be on its way than the ledger has.
+    before = sum(max(0, -count - index.open.get(stream, -count)) for stream, count in early.items())
     return {
         "processes": totals.processes,
         "threads": totals.threads,
@@ -192,14 +198,16 @@ def _counts(sources: Sequence[CounterSourceRow], declared: int, now: int) -> Ent
         "lost": totals.lost,
         "entered": totals.entered,
         "delivered": sum(source.stored for source in sources),
-        "awaited": max(0, late - declared),
+        "awaited": max(0, late - before - declared),
         "since": sum(early.values()) + late,
         "rate": rate_now(sources, now),
         "summed": any(source.end is not None for source in sources),
     }
 
 
-def _containers(sources: Iterable[CounterSourceRow], losses: Iterable[LossRow], now: int) -> list[ContainerEntry]:
+def _containers(
+    sources: Iterable[CounterSourceRow], losses: Iterable[LossRow], index: _Index, now: int
+) -> list[ContainerEntry]:
     """By container id; one that several streams counted is summed up. Those that fork most come first."""
     lost: dict[int | None, list[LossRow]] = defaultdict(list)
     for loss in losses:
@@ -222,7 +230,7 @@ def _containers(sources: Iterable[CounterSourceRow], losses: Iterable[LossRow], 
                 "image_id": container.get("image_id"),
                 "kind": container.get("kind"),
                 "runtime": container.get("runtime"),
-                **_counts(members, declared, now),
+                **_counts(members, declared, index, now),
             }
         )
     return sorted(containers, key=lambda one: (-(one["processes"] or 0), -(one["delivered"] or 0), str(one["id"])))

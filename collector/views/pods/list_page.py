@@ -9,7 +9,7 @@ from collector.model import Filter, Snapshot
 from collector.views.formatting import number, per_second, visible
 from collector.views.links import FIELDS, SORTS, PodListQuery, node_href, pod_href, workload_href
 from collector.views.nodes.ledger import node_entries
-from collector.views.nodes.node_card import node_verdict
+from collector.views.nodes.node_card import expected_numbers, node_verdict
 from collector.views.pods.entries import host_entries, pod_entries
 from collector.views.pods.pod_text import (
     completeness_text,
@@ -172,7 +172,10 @@ def _nodes(nodes: Sequence[NodeEntry], now: int) -> dict[str, Any]:
     """All nodes in one line, and those that are unhealthy by name."""
     verdicts = [(node, *node_verdict(node, now)) for node in nodes]
     unhealthy = [(node, text) for node, state, text in verdicts if state == "bad"]
-    given, received = sum(node["account"]["given"] for node in nodes), sum(node["account"]["received"] for node in nodes)
+    given, received = (
+        sum(expected_numbers(node["account"]) for node in nodes),
+        sum(node["account"]["received"] for node in nodes),
+    )
     return {
         "count": f"{number(len(nodes))} node{'' if len(nodes) == 1 else 's'}",
         "state": "bad" if unhealthy else "warn" if any(state == "warn" for _, state, _ in verdicts) else "ok",

@@ -188,9 +188,9 @@ def test_the_next_agent_does_not_report_it_again():
     "content", [b"", b"null", b"[]", b"{", b'{"stream": 1}', b'{"stream": "other", "accounts": {"siem": {}}}']
 )
 def test_a_ledger_file_that_can_not_be_used_has_no_accounts(tmp_path, content):
-    assert last_accounts(tmp_path, STREAM) == {}
+    assert last_accounts(tmp_path, STREAM) is None
     (tmp_path / LEDGER).write_bytes(content)
-    assert last_accounts(tmp_path, STREAM) == {}
+    assert last_accounts(tmp_path, STREAM) is None
 
 
 def test_the_last_ledger_file_has_what_each_sink_had(tmp_path):
@@ -229,8 +229,9 @@ def lost_unknown(programs, accounts):
     account, captured = sink.account(STREAM), instance.captured(programs.snapshot())
     assert captured.captured == programs.snapshot().tasks_made
     assert captured.emitted - instance.received == programs.pending_by_cgroup().total()
-    assert account.delivered.total() + sum(account.lost_by_reason().values()) == instance.received
-    return most, dict(+account.delivered), {reason: dict(+forks) for reason, forks in account.lost.items() if +forks}
+    assert account.total == instance.received
+    lost = {**account.lost, **account.filtered}
+    return most, dict(+account.delivered), {reason: dict(+forks) for reason, forks in lost.items() if +forks}
 
 
 def test_what_was_drained_and_is_not_known_to_have_been_delivered_is_lost():
@@ -244,8 +245,15 @@ def test_a_ledger_file_is_not_believed_beyond_what_was_drained():
 
 
 def test_without_a_ledger_file_all_that_was_drained_is_lost_unless_its_agent_left_when_all_was_delivered():
-    assert lost_unknown(Programs({5: 100}, {5: 20}), {}) == (80, {}, {"journal_lost": {5: 80}})
-    assert lost_unknown(Programs({5: 100}, {5: 20}, all_delivered=True), {}) == (0, {5: 80}, {})
+    assert lost_unknown(Programs({5: 100}, {5: 20}), None) == (80, {}, {"journal_lost": {5: 80}})
+    assert lost_unknown(Programs({5: 100}, {5: 20}, all_delivered=True), None) == (0, {5: 80}, {})
+
+
+def test_without_a_journal_a_sink_that_the_last_ledger_file_does_not_have_begins_now():
+    """Also when its agent left when everything was delivered: that was to other sinks, or to none."""
+    for all_delivered in (False, True):
+        found = lost_unknown(Programs({5: 100}, {5: 20}, all_delivered=all_delivered), {"other": {"delivered": {"5": 80}}})
+        assert found == (0, {}, {"before_sink": {5: 80}})
 
 
 def test_what_was_emitted_by_forgotten_cgroups_is_lost_too_unless_the_ledger_file_has_it():
@@ -255,7 +263,7 @@ def test_what_was_emitted_by_forgotten_cgroups_is_lost_too_unless_the_ledger_fil
         {5: 80, NO_CGROUP: 5},
         {"journal_lost": {NO_CGROUP: 5}},
     )
-    assert lost_unknown(Programs({5: 100}, {5: 20}, gone=10, all_delivered=True), {}) == (0, {5: 80, NO_CGROUP: 10}, {})
+    assert lost_unknown(Programs({5: 100}, {5: 20}, gone=10, all_delivered=True), None) == (0, {5: 80, NO_CGROUP: 10}, {})
 
 
 def test_the_losses_of_a_journal_that_is_gone_are_a_gap_for_each_pod():

@@ -165,19 +165,20 @@ def test_splunks_envelope_has_host_source_sourcetype_and_index():
 @pytest.mark.parametrize("compression", ["gzip", "none"])
 def test_a_request_has_content_type_and_encoding(protocol, fields, content_type, compression):
     shape = a_format(protocol, compression=compression, headers={"X-Tenant": "shop"}, **fields)
-    headers = shape.request_headers(a_batch(shape))
+    headers = shape.request_headers(a_batch(shape), 0)
     assert (headers["Content-Type"], headers["X-Tenant"]) == (content_type, "shop")
     assert headers.get("Content-Encoding") == (None if compression == "none" else compression)
 
 
-def test_only_http_requests_have_the_batch_id():
+def test_only_http_requests_have_the_batch_id_and_say_what_was_delivered_before():
     shape = a_format("http")
     batch, other = a_batch(shape), a_batch(shape)
-    assert shape.request_headers(batch)["Idempotency-Key"] == batch.id != shape.request_headers(other)["Idempotency-Key"]
-    assert shape.request_headers(batch)["Forklore-Sink"] == "siem"
+    assert shape.request_headers(batch, 7)["Idempotency-Key"] == batch.id != shape.request_headers(other, 7)["Idempotency-Key"]
+    assert shape.request_headers(batch, 7)["Forklore-Sink"] == "siem"
+    assert shape.request_headers(batch, 7)["Forklore-Delivered"] == "7"
     for protocol in ("splunk_hec", "elasticsearch", "otlp"):
         shape = a_format(protocol)
-        assert not {"Idempotency-Key", "Forklore-Sink"} & shape.request_headers(a_batch(shape)).keys()
+        assert not {"Idempotency-Key", "Forklore-Delivered", "Forklore-Sink"} & shape.request_headers(a_batch(shape), 0).keys()
 
 
 def test_a_content_type_of_the_settings_replaces_ours_in_any_case():

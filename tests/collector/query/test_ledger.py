@@ -175,7 +175,7 @@ async def test_forks_delivered_to_an_earlier_store_are_not_missing(client, make)
     """And what was acknowledged after that, and is not here, is."""
     await client.post(make.fork(1000), make.fork(1001), make.node(1, heads={0: 1002}, delivered=1002))
     stream = await the_stream(client)
-    assert (stream["state"], stream["explained"]) == ("missing, explained", {"delivered_before": 1000})
+    assert (stream["state"], stream["explained"]) == ("complete", {"delivered_before": 1000})
     await client.post(make.fork(1003), make.node(2, heads={0: 1004}, delivered=1004, end=make.now + 1))
     stream = await the_stream(client)
     assert (stream["state"], stream["explained"], stream["unexplained"]) == (
@@ -183,6 +183,40 @@ async def test_forks_delivered_to_an_earlier_store_are_not_missing(client, make)
         {"delivered_before": 1000},
         1,
     )
+
+
+async def test_what_was_delivered_to_an_earlier_store_is_known_from_the_first_request(client, make):
+    """The first heartbeat here was written when 300 forks were queued, and they came to this store before it."""
+    await client.post(*(make.fork(number) for number in range(1000, 1300)), Forklore_Delivered="1000")
+    await client.post(make.node(1, heads={0: 1300}, delivered=1000, queued=300), Forklore_Delivered="1300")
+    await client.post(make.node(2, heads={0: 1300}, delivered=1300, end=make.now + 1), Forklore_Delivered="1300")
+    stream = await the_stream(client)
+    assert (stream["state"], stream["explained"], stream["on_its_way"]) == ("complete", {"delivered_before": 1000}, 0)
+
+
+async def test_what_was_delivered_to_this_store_was_not_delivered_before(client, make):
+    await client.post(make.fork(0), make.fork(1), Forklore_Delivered="0")
+    await client.post(make.fork(3), make.node(1, heads={0: 4}, delivered=3, queued=0), Forklore_Delivered="3")
+    stream = await the_stream(client)
+    assert (stream["state"], stream["explained"], stream["unexplained"]) == ("missing, unexplained", {}, 1)
+
+
+@pytest.mark.parametrize("wrong", ["", "-1", "1e3", "9" * 16, "\u0661", "1, 2"])
+async def test_an_invalid_number_of_delivered_forks_is_ignored(client, make, wrong):
+    await client.post(make.fork(0), make.node(1, heads={0: 2}, delivered=1, queued=0), Forklore_Delivered=wrong)
+    assert (await the_stream(client))["unexplained"] == 1
+
+
+@pytest.mark.parametrize("begin", ["sink", "store"])
+async def test_a_pod_does_not_wait_for_what_came_before_its_streams_account_began(client, make, begin):
+    """The kernel's totals of the pod have it: 1,000 before, and 2 of the 3 after that are here."""
+    sink = make.sink(delivered=2, queued=1) | {"filtered": {"before_sink": 1000 if begin == "sink" else 0}}
+    sink["delivered"] += 0 if begin == "sink" else 1000
+    beat = make.node(1, heads={0: 1003}, sinks={"collector": sink})
+    delivered = "0" if begin == "sink" else "1000"
+    await client.post(make.fork(1000), make.fork(1001), make.summary(1, 1003), beat, Forklore_Delivered=delivered)
+    stream, pod = await the_stream(client), (await client.pods())["cart-1"]
+    assert (stream["state"], stream["on_its_way"], pod["awaited"]) == ("on its way", 1, 1)
 
 
 async def test_a_repeated_gap_counts_once_and_the_next_gap_makes_up_for_a_lost_one(client, make):

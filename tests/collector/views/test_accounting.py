@@ -23,6 +23,7 @@ def account(
     unnumbered_filter=0,
     gaps=(),
     before=0,
+    before_sink=0,
     sink="collector",
     later=0,
     has_heartbeat=True,
@@ -31,7 +32,7 @@ def account(
 ):
     """`gaps`: (reason, sink, amount) of gaps. `later`: numbers given out after the agent read its counters."""
     line = {"delivered": received, "queued": {"journal": queued, "ring": in_ring}, "lost": lost or {}}
-    line["filtered"] = {"select": filtered, "threads": unnumbered_filter}
+    line["filtered"] = {"select": filtered, "threads": unnumbered_filter, "before_sink": before_sink}
     body = {
         "totals": {"emitted": given - ring - later, "lost": ring, "filtered": unnumbered_filter},
         "ledger": {"lost": {"ring": ring, "recursion": recursion}, "sinks": {"collector": line, "siem": line}},
@@ -64,7 +65,11 @@ RESTART = [("restart", None, 700)]
         ({"lost": {"journal_full": 10}}, ("missing, explained", {"journal_full": 10}, 0, 0)),
         ({"gaps": [("journal_full", "collector", 10)]}, ("missing, explained", {"journal_full": 10}, 0, 0)),
         ({"filtered": 10, "unnumbered_filter": 99}, ("missing, explained", {"filtered": 10}, 0, 0)),
-        ({"before": 10}, ("missing, explained", {"delivered_before": 10}, 0, 0)),
+        ({"before": 10}, ("complete", {"delivered_before": 10}, 0, 0)),
+        ({"before_sink": 10, "unnumbered_filter": 99}, ("complete", {"before_sink": 10}, 0, 0)),
+        ({"before_sink": 4, "filtered": 6}, ("missing, explained", {"before_sink": 4, "filtered": 6}, 0, 0)),
+        ({"before_sink": 4, "queued": 9}, ("on its way", {"before_sink": 4}, 6, 0)),
+        ({"before": 4, "before_sink": 3}, ("missing, unexplained", {"delivered_before": 4, "before_sink": 3}, 0, 3)),
         ({"gaps": [("unreadable", None, 10)]}, ("missing, explained", {"unreadable": 10}, 0, 0)),
         ({"later": 10}, ("on its way", {}, 10, 0)),
         ({"later": 3, "in_ring": 7}, ("on its way", {}, 10, 0)),
@@ -160,6 +165,7 @@ reasons = st.sampled_from(["ring_full", "journal_full", "rejected", "restart", "
             "queued": amounts,
             "in_ring": amounts,
             "before": amounts,
+            "before_sink": amounts,
             "filtered": amounts,
             "later": amounts,
             "lost": st.dictionaries(reasons, amounts),
@@ -172,5 +178,5 @@ def test_each_number_is_accounted_for_exactly_once(given, gone, case):
     assert found.given == found.received + sum(found.explained.values()) + found.on_its_way + found.unexplained
     assert min(found.on_its_way, found.unexplained, *found.explained.values(), 0) >= 0
     assert all(found.explained[reason] <= found.declared[reason] for reason in found.explained)
-    assert (found.state == "complete") == (found.missing == 0)
+    assert (found.state == "complete") == (found.missing == found.before)
     assert (found.state == "missing, unexplained") == (found.unexplained > 0)

@@ -19,7 +19,7 @@ from agent.sinks.delivery.responses import http
 from agent.sinks.delivery.sender import Sender
 from agent.sinks.framing.lines import Ndjson
 from agent.sinks.packer import BatchLimits, Packer
-from wire.batch import BATCH_ID
+from wire.batch import BATCH_ID, DELIVERED
 
 KEY = BATCH_ID.lower()
 TEST = -1  # the number of a test event
@@ -57,6 +57,9 @@ class MemoryQueue:
             self._filled.clear()
             await self._filled.wait()
         return self._batches[0]
+
+    def delivered_of(self, _stream):
+        return self.delivered.total()
 
     async def empty(self):
         while self._batches:
@@ -135,8 +138,8 @@ class FakeFormat(NamedTuple):
     interpret: object
     authorization: object
 
-    def request_headers(self, batch):
-        return {**self.headers, BATCH_ID: batch.id}
+    def request_headers(self, batch, delivered):
+        return {**self.headers, BATCH_ID: batch.id, DELIVERED: str(delivered)}
 
 
 class RecordingDurations(Durations):

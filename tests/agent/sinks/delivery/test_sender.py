@@ -68,6 +68,14 @@ async def test_a_request_has_the_headers_of_its_batch(receiver):
     assert "Authorization" not in headers
 
 
+async def test_each_request_says_how_much_of_its_stream_was_delivered_before(receiver):
+    scene = SenderScene(receiver.url)
+    for many in (3, 2, 1):
+        scene.put(many)
+    await scene.ship()
+    assert [headers["Forklore-Delivered"] for _, headers, _ in receiver.tries] == ["0", "3", "5"]
+
+
 async def test_a_failed_try_is_repeated_byte_for_byte_with_the_same_id(receiver):
     scene, bodies = SenderScene(receiver.url, compression="none"), []
 
