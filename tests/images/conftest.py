@@ -6,28 +6,28 @@ The tests are skipped by name where there is no image yet (`make image`), no con
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.kernel.pins import Pins
+from dev.cluster.api_server import ApiServer
+from dev.cluster.installation import NODE, Installation
+from dev.cluster.node.container import Container
+from dev.cluster.node.containerd import GATEWAY, Node, node
+from dev.cluster.node.kubelet import NodePod
 from tests.charts.conftest import Chart, Render, _binaries
-
-from .kubelet import Account, Placed, placed
-from .node import Container, Node, node, until
 
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / ".cache/image"
-NAMESPACE = "forklore"
-STATUS, COLLECTOR = 9911, 9910
 MODES = ("default", "least-privilege")  # values files of the chart's: privileged, and two capabilities
+Certificates = tuple[Mapping[str, str], Mapping[str, str]]
 
 
 def archive(name: str) -> Path:
@@ -63,71 +63,27 @@ def chart() -> Chart:
     return Chart(ROOT / ".cache/bin/helm")
 
 
-class Installation:
-    """One release of the chart on the node: its folders are the test's own, everything else is the chart's."""
+class Release(Installation):
+    """One release of the chart on the node: its folders are the test's own, everything else is the chart's default."""
 
-    def __init__(self, here: Node, chart: Chart, folder: Path, pins: Path) -> None:
-        self.here = here
-        self.folder = folder
+    def __init__(self, here: Node, api: ApiServer, chart: Chart, folder: Path, pins: Path) -> None:
+        super().__init__(here, api, folder, lambda name: here.have(archive(name)))
         self.pins = pins
         self.state = folder / "state"
         self._chart = chart
-        self._token = secrets.token_hex(16)
-        self.collector: Container
-        self._started: list[str] = []
 
     def render(self, case: str, **values: Any) -> Render:
         own: dict[str, Any] = {
-            "collector": {"enabled": True, "token": {"value": self._token}, "tls": {"enabled": False}},  # tests/charts has TLS
+            "collector": {"enabled": True},
             "agent": {"pin": str(self.pins), "stateDir": str(self.state)},
         }
         for key, value in values.items():
             own[key] = {**own.get(key, {}), **value} if isinstance(value, dict) else value
         return self._chart.render(case, values=own)
 
-    def start_collector(self, render: Render) -> Container:
-        (template,) = [pod for pod in render.pods() if pod.kind == "StatefulSet"]
-        spec = {**template.spec, "volumes": [*template.spec["volumes"], {"name": "data", "claim": {}}]}
-        self.here.have(archive("collector"))
-        self.collector = self._go(render, {**template._asdict(), "spec": spec}, "forklore-collector-0", "collector")
-        until(lambda: self.collector.ready(COLLECTOR), "the collector is ready")
-        return self.collector
-
-    def restart_collector(self) -> Container:
-        """In the same pod, as a kubelet does after it has ended."""
-        before = self.collector
-        self.collector = self.here.container(before.pod, (before.sandbox, before.address), "collector", 1)
-        until(lambda: self.collector.ready(COLLECTOR), "the collector is ready")
-        return self.collector
-
-    def agent_pod(self, render: Render, account: Account | None = None) -> Placed:
-        """As the DaemonSet has it; its name is another each time."""
-        hosts = {f"forklore-collector.{NAMESPACE}.svc": self.collector.address} if hasattr(self, "collector") else {}
-        name = f"forklore-agent-{secrets.token_hex(2)}"
-        return self._placed(render, render.agent()._asdict(), name, account, hosts)
-
-    def start_agent(self, render: Render, account: Account | None = None) -> Container:
-        self.here.have(archive("agent"))
-        agent = self.run_agent(self.agent_pod(render, account))
-        until(lambda: agent.ready(STATUS), "the agent is ready", every=0.01)
-        return agent
-
-    def run_agent(self, pod: Placed) -> Container:
-        sandbox = self.here.sandbox(pod)
-        self._started.append(sandbox[0])
-        return self.here.container(pod, sandbox, "agent")
-
-    def clean(self, render: Render) -> tuple[int, str]:
-        """The init container of the DaemonSet that an uninstall runs: exit code, and its output."""
-        (template,) = [pod for pod in render.pods() if pod.kind == "DaemonSet" and pod.name.endswith("-uninstall")]
-        spec = {**template.spec, "containers": template.spec["initContainers"]}
-        cleaner = self._go(render, {**template._asdict(), "spec": spec}, f"forklore-uninstall-{secrets.token_hex(2)}", "clean")
-        until(lambda: not cleaner.running(), "it has cleaned up")
-        return int(cleaner.status()["exit_code"]), cleaner.log_text()
-
     def run(self, script: str, *, name: str, image: str = "ghcr.io/forklore/collector:0.1.0") -> Container:
         """A foreign pod: Python in a container without any privilege. /work inside is its volume."""
-        self.here.have(archive("collector"))
+        self.node.have(archive("collector"))
         container = {
             "name": "app",
             "image": image,
@@ -136,36 +92,7 @@ class Installation:
             "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         }
         spec = {"containers": [container], "volumes": [{"name": "work", "emptyDir": {}}], "securityContext": {"fsGroup": 65532}}
-        pod = Placed(name, "shop", str(uuid.uuid4()), {"spec": spec}, self.folder / name, "node1", {}, {})
-        sandbox = self.here.sandbox(pod)
-        self._started.append(sandbox[0])
-        return self.here.container(pod, sandbox, "app")
-
-    def remove(self, container: Container) -> None:
-        self._started.remove(container.sandbox)
-        self.here.remove(container.sandbox)
-
-    def close(self) -> None:
-        for sandbox in self._started:
-            self.here.remove(sandbox)
-
-    def ask(self, path: str, body: bytes | None = None) -> Any:
-        """The collector."""
-        return self.collector.get(COLLECTOR, path, self._token, body)
-
-    def _go(self, render: Render, template: dict[str, Any], name: str, container: str) -> Container:
-        pod = self._placed(render, template, name, None, {})
-        sandbox = self.here.sandbox(pod)
-        self._started.append(sandbox[0])
-        return self.here.container(pod, sandbox, container)
-
-    def _placed(
-        self, render: Render, template: dict[str, Any], name: str, account: Account | None, hosts: dict[str, str]
-    ) -> Placed:
-        return placed(
-            render.objects(), template, name=name, namespace=NAMESPACE, uid=str(uuid.uuid4()), home=self.folder / name,
-            node="node1", account=account, hosts=hosts,
-        )  # fmt: skip
+        return self.start(NodePod(name, "shop", str(uuid.uuid4()), spec, self.folder / name, NODE), "app")
 
 
 @pytest.fixture
@@ -180,10 +107,31 @@ def pins() -> Iterator[Path]:
 
 
 @pytest.fixture
-def installation(here: Node, chart: Chart, pins: Path) -> Iterator[Installation]:
+def api(here: Node) -> Iterator[ApiServer]:
+    """The cluster's API server, at the address of the pods' bridge."""
+    with ApiServer(GATEWAY) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def certificates(here: Node, chart: Chart) -> Certificates:
+    """What the chart's Job makes, in its own container. It takes a second, and every release here has the same names."""
+    with ApiServer(GATEWAY) as server, tempfile.TemporaryDirectory(prefix="forklore-pods-", dir="/run") as folder:
+        Path(folder).chmod(0o755)
+        one = Release(here, server, chart, Path(folder), Path("/sys/fs/bpf/forklore-unused"))
+        try:
+            one.make_certificates(one.render("default"))
+            return one.certificates()
+        finally:
+            one.close()
+
+
+@pytest.fixture
+def installation(here: Node, api: ApiServer, chart: Chart, pins: Path, certificates: Certificates) -> Iterator[Release]:
     with tempfile.TemporaryDirectory(prefix="forklore-pods-", dir="/run") as folder:
         Path(folder).chmod(0o755)
-        one = Installation(here, chart, Path(folder), pins)
+        one = Release(here, api, chart, Path(folder), pins)
+        one.use_certificates(certificates)
         try:
             yield one
         finally:

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 import secrets
+import ssl
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ from typing import Any
 
 from aiohttp import web
 
-from dev.demo.kubernetes.cluster import Cluster, Event, ExpiredError
+from dev.demo.kubernetes.cluster import Cluster, ExpiredError
 from dev.demo.kubernetes.pod_objects import Json
+from dev.demo.kubernetes.selection import BadRequestError, Selector, change_for, number, selector
 
 DEFAULT_WATCH = 1800.0  # seconds, when the client names no timeout; a real server takes 30 to 60 minutes
 VERSION = {"major": "1", "minor": "36", "gitVersion": "v1.36.2", "platform": "linux/amd64"}
@@ -32,7 +34,6 @@ _REASONS = {
     503: "ServiceUnavailable",
     504: "Timeout",
 }
-Selector = Callable[[Json], bool]
 
 
 @dataclass
@@ -61,20 +62,32 @@ class Faults:
 
 
 class KubernetesApi:
-    """Serves a cluster's pods on 127.0.0.1. An async context manager; `url` is known once it is entered.
+    """Serves a cluster's pods. An async context manager; `url` is known once it is entered.
 
-    `token` is the required bearer token, None = none; it may be changed while serving. `requests` counts by kind (list,
-    watch, get, version, refused, unauthorized), `bytes_sent` adds up the bodies. `port` 0 takes a free one; after
+    `host` is the address that it listens on; with `tls` it speaks HTTPS. `token` is the required bearer token, None = none; it
+    may be changed while serving. `requests` counts by kind (list, watch, get, version, refused, unauthorized), `bytes_sent`
+    adds up the bodies. `port` 0 takes a free one; after
     `stop`, `start` listens on the same one again. `bookmarks` is their interval in seconds; a real server's is about 60.
     """
 
-    def __init__(self, cluster: Cluster, *, token: str | None = None, port: int = 0, bookmarks: float = 60.0) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        token: str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+        bookmarks: float = 60.0,
+    ) -> None:
         self.cluster = cluster
+        self.host = host
         self.token = token
         self.faults = Faults()
         self.requests: Counter[str] = Counter()
         self.bytes_sent = 0
         self._port = port
+        self._tls = tls
         self._bookmarks = bookmarks
         self._snapshots: dict[str, tuple[int, list[Json]]] = {}  # by continue token: version, and the rest of the list
         self._open: set[asyncio.Transport] = set()
@@ -82,8 +95,8 @@ class KubernetesApi:
 
     @property
     def url(self) -> str:
-        """`http://127.0.0.1:PORT`."""
-        return f"http://127.0.0.1:{self._port}"
+        """`http://HOST:PORT`, or `https://`."""
+        return f"{'https' if self._tls else 'http'}://{self.host}:{self._port}"
 
     async def __aenter__(self) -> "KubernetesApi":
         await self.start()
@@ -95,15 +108,23 @@ class KubernetesApi:
     async def start(self) -> None:
         """Starts to listen."""
         application = web.Application(middlewares=[self._middleware])
-        application.router.add_get("/version", self._version)
-        application.router.add_get("/api/v1/pods", self._pods)
-        application.router.add_get("/api/v1/namespaces/{namespace}/pods", self._pods)
-        application.router.add_get("/api/v1/namespaces/{namespace}/pods/{name}", self._pod)
+        self.add_routes(application.router)
         # With cancellation a watch ends when its client disconnects; otherwise an idle one would notice only at its next line.
         self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()
+        await web.TCPSite(self._runner, self.host, self._port, reuse_address=True, ssl_context=self._tls).start()
         self._port = self._runner.addresses[0][1]
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """What it serves; a subclass adds more."""
+        router.add_get("/version", self._version)
+        router.add_get("/api/v1/pods", self._pods)
+        router.add_get("/api/v1/namespaces/{namespace}/pods", self._pods)
+        router.add_get("/api/v1/namespaces/{namespace}/pods/{name}", self._pod)
+
+    def is_authorized(self, token: str) -> bool:
+        """`token`: of a request, empty where it has none."""
+        return self.token is None or token == self.token
 
     async def stop(self) -> None:
         """Stops listening and aborts open connections; new ones are refused."""
@@ -139,20 +160,17 @@ class KubernetesApi:
             if self.faults.refusals:
                 self.requests["refused"] += 1
                 status, headers = self.faults.refusals.pop(0)
-                return self._status(status, "refused on purpose", headers)
+                return self.refusal(status, "refused on purpose", headers)
             scheme, _, token = request.headers.get("Authorization", "").partition(" ")
             # In-cluster clients write `bearer`.
-            if self.token is not None and (scheme.lower(), token) != (
-                "bearer",
-                self.token,
-            ):
+            if not self.is_authorized(token if scheme.lower() == "bearer" else ""):
                 self.requests["unauthorized"] += 1
-                return self._status(401, "Unauthorized")
+                return self.refusal(401, "Unauthorized")
             answer: web.StreamResponse = await handler(request)
-        except _BadRequestError as error:
-            return self._status(400, str(error))
+        except BadRequestError as error:
+            return self.refusal(400, str(error))
         except web.HTTPNotFound:
-            return self._status(404, "the server could not find the requested resource")
+            return self.refusal(404, "the server could not find the requested resource")
         else:
             return answer
         finally:
@@ -160,18 +178,18 @@ class KubernetesApi:
 
     async def _version(self, _request: web.Request) -> web.Response:
         self.requests["version"] += 1
-        return self._json(VERSION)
+        return self.json_answer(VERSION)
 
     async def _pod(self, request: web.Request) -> web.Response:
         self.requests["get"] += 1
         requested = (request.match_info["namespace"], request.match_info["name"])
         for pod in self.cluster:
             if (pod["metadata"]["namespace"], pod["metadata"]["name"]) == requested:
-                return self._json({"kind": "Pod", "apiVersion": "v1", **pod})
-        return self._status(404, f'pods "{requested[1]}" not found')
+                return self.json_answer({"kind": "Pod", "apiVersion": "v1", **pod})
+        return self.refusal(404, f'pods "{requested[1]}" not found')
 
     async def _pods(self, request: web.Request) -> web.StreamResponse:
-        matches = _selector(request)
+        matches = selector(request)
         if request.query.get("watch") in {"true", "1", "True"}:
             self.requests["watch"] += 1
             return await self._watch(request, matches)
@@ -179,15 +197,15 @@ class KubernetesApi:
         return self._list(request, matches)
 
     def _list(self, request: web.Request, matches: Selector) -> web.Response:
-        requested, limit = request.query.get("resourceVersion", ""), _number(request, "limit", 0)
+        requested, limit = request.query.get("resourceVersion", ""), number(request, "limit", 0)
         token = request.query.get("continue", "")
         if token:
             if token not in self._snapshots:
-                return self._status(410, "The provided continue parameter is too old to display a consistent list result.")
+                return self.refusal(410, "The provided continue parameter is too old to display a consistent list result.")
             version, pods = self._snapshots[token]
         else:
-            if _number(request, "resourceVersion", 0) > self.cluster.version:
-                return self._status(504, f"Too large resource version: {requested}, current: {self.cluster.version}")
+            if number(request, "resourceVersion", 0) > self.cluster.version:
+                return self.refusal(504, f"Too large resource version: {requested}, current: {self.cluster.version}")
             version, pods = self.cluster.version, [pod for pod in self.cluster if matches(pod)]
         metadata: Json = {"resourceVersion": str(version)}
         if limit and requested != "0":  # version 0 is answered whole from the watch cache, whatever the limit
@@ -196,7 +214,7 @@ class KubernetesApi:
                 metadata["continue"] = base64.urlsafe_b64encode(secrets.token_bytes(12)).decode()
                 metadata["remainingItemCount"] = len(rest)
                 self._snapshots[metadata["continue"]] = (version, rest)
-        return self._json({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": pods})
+        return self.json_answer({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": pods})
 
     def compact(self) -> None:
         """Forgets the history: watches from an old version, and partly read lists, get 410."""
@@ -204,8 +222,8 @@ class KubernetesApi:
         self._snapshots.clear()
 
     async def _watch(self, request: web.Request, matches: Selector) -> web.StreamResponse:
-        version = _number(request, "resourceVersion", 0)
-        seconds = _number(request, "timeoutSeconds", 0) or DEFAULT_WATCH
+        version = number(request, "resourceVersion", 0)
+        seconds = number(request, "timeoutSeconds", 0) or DEFAULT_WATCH
         bookmarks = request.query.get("allowWatchBookmarks") in {"true", "1", "True"}
         answer = web.StreamResponse(headers={"Content-Type": "application/json"})
         await answer.prepare(request)
@@ -229,7 +247,7 @@ class KubernetesApi:
                     return
                 for event in events:
                     version = event.version
-                    if (kind := _change_for(event, matches)) is not None:
+                    if (kind := change_for(event, matches)) is not None:
                         await send(kind, {"kind": "Pod", "apiVersion": "v1", **event.pod})
                 try:
                     await asyncio.wait_for(self.cluster.wait_past(version), self._bookmarks if bookmarks else None)
@@ -245,17 +263,13 @@ class KubernetesApi:
         await answer.write_eof()
         return answer
 
-    def _json(self, document: Json, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    def json_answer(self, document: Json, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
         body = json.dumps(document, separators=(",", ":")).encode()
         self.bytes_sent += len(body)
         return web.Response(body=body, status=status, content_type="application/json", headers=headers)
 
-    def _status(self, code: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
-        return self._json(_status_object(code, message), code, headers)
-
-
-class _BadRequestError(Exception):
-    pass
+    def refusal(self, code: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
+        return self.json_answer(_status_object(code, message), code, headers)
 
 
 def _status_object(code: int, message: str) -> Json:
@@ -273,33 +287,3 @@ def _status_object(code: int, message: str) -> Json:
 def _bookmark(version: int) -> Json:
     metadata = {"resourceVersion": str(version)}
     return {"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": {"containers": None}, "status": {}}
-
-
-def _change_for(event: Event, matches: Selector) -> str | None:
-    """The type of a change for a watcher with a selector: a pod that begins to match is ADDED, one that ceases to is
-    DELETED."""
-    before = event.before is not None and matches(event.before)
-    after = event.change != "DELETED" and matches(event.pod)
-    return {(False, True): "ADDED", (True, True): "MODIFIED", (True, False): "DELETED"}.get((before, after))
-
-
-def _selector(request: web.Request) -> Selector:
-    """From the path's namespace and `fieldSelector`. Refuses selectors that it does not support."""
-    requested = {}
-    for part in filter(None, request.query.get("fieldSelector", "").split(",")):
-        path, _, value = part.replace("==", "=").partition("=")
-        if path not in {"spec.nodeName", "metadata.name", "metadata.namespace", "status.phase"}:
-            raise _BadRequestError(f'field label not supported: "{path}"')
-        requested[tuple(path.split("."))] = value
-    if "labelSelector" in request.query:
-        raise _BadRequestError("labelSelector is not supported by this server")
-    if "namespace" in request.match_info:
-        requested["metadata", "namespace"] = request.match_info["namespace"]
-    return lambda pod: all(pod[section].get(name) == value for (section, name), value in requested.items())
-
-
-def _number(request: web.Request, name: str, default: int) -> int:
-    try:
-        return int(request.query.get(name) or default)
-    except ValueError:
-        raise _BadRequestError(f"invalid {name}: {request.query[name]!r}") from None

@@ -19,7 +19,7 @@ _RESOURCES: dict[Qos, Json] = {
     "burstable": {"limits": {"memory": "64Mi"}, "requests": {"cpu": "10m", "memory": "16Mi"}},
     "besteffort": {},
 }
-_QOS_CLASS: dict[Qos, str] = {"guaranteed": "Guaranteed", "burstable": "Burstable", "besteffort": "BestEffort"}
+QOS_CLASS: dict[Qos, str] = {"guaranteed": "Guaranteed", "burstable": "Burstable", "besteffort": "BestEffort"}
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def scheduled(pod: Pod, now: str) -> Json:
                 }
                 for name, _ in pod.containers
             ],
-            "qosClass": _QOS_CLASS[pod.qos],
+            "qosClass": QOS_CLASS[pod.qos],
         },
     }
 
@@ -139,7 +139,8 @@ def being_deleted(pod: Json, now: str) -> Json:
 
 
 def _status(pod: Json, container: str) -> Json:
-    found: Json = next(status for status in pod["status"]["containerStatuses"] if status["name"] == container)
+    lists = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+    found: Json = next(one for name in lists for one in pod["status"].get(name, []) if one["name"] == container)
     return found
 
 

@@ -1,6 +1,6 @@
 """The container runtime interface (CRI), as a kubelet speaks it to containerd: over gRPC, at a Unix socket.
 
-Only the calls and fields that a test needs; names and numbers are those of k8s.io/cri-api, runtime.v1.
+Only the calls and fields that are used here; names and numbers are those of k8s.io/cri-api, runtime.v1.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ ContainerMetadata name:string=1 attempt:uint32=2
 ImageSpec image:string=1
 Mount container_path:string=1 host_path:string=2 readonly:bool=3 recursive_read_only:bool=8
 LinuxContainerConfig resources:LinuxContainerResources=1 security_context:LinuxContainerSecurityContext=2
-LinuxContainerResources cpu_shares:int64=3 memory_limit_in_bytes:int64=4 oom_score_adj:int64=5
+LinuxContainerResources cpu_period:int64=1 cpu_quota:int64=2 cpu_shares:int64=3 \
+memory_limit_in_bytes:int64=4 oom_score_adj:int64=5
 LinuxContainerSecurityContext capabilities:Capability=1 privileged:bool=2 namespace_options:NamespaceOption=3 \
 run_as_user:Int64Value=5 readonly_rootfs:bool=7 supplemental_groups:*int64=8 no_new_privs:bool=11 masked_paths:*string=13 \
 readonly_paths:*string=14 seccomp:SecurityProfile=15
@@ -75,13 +76,14 @@ class Refused(Exception):
 
 def _messages() -> dict[str, Any]:
     """Classes by name. A map is on the wire what a list of entries is."""
-    file = descriptor_pb2.FileDescriptorProto(name="forklore/tests/runtime.proto", package="runtime.v1", syntax="proto3")
+    file = descriptor_pb2.FileDescriptorProto(name="forklore/runtime.proto", package="runtime.v1", syntax="proto3")
     for line in filter(None, _MESSAGES.split("\n")):
         name, *fields = line.split()
         message = file.message_type.add(name=name)
         for field in fields:
             parts = re.fullmatch(r"(\w+):(\*?)(\w+)=(\d+)", field)
-            assert parts, field
+            if parts is None:
+                raise ValueError(field)
             one = message.field.add(name=parts[1], number=int(parts[4]), label=3 if parts[2] else 1)
             if parts[3][0].isupper():
                 one.type, one.type_name = 11, f".runtime.v1.{parts[3]}"
@@ -95,13 +97,13 @@ def _messages() -> dict[str, Any]:
 
 class RuntimeInterface:
     def __init__(self, socket: Path) -> None:
-        import grpc  # noqa: PLC0415  only here is it needed, and not every machine that collects these tests has it
+        import grpc  # noqa: PLC0415  only here is it needed, and not every machine that imports this has it
 
         self._trouble = grpc.RpcError
         self._messages = _messages()
         self._channel = grpc.insecure_channel(f"unix://{socket}")
 
-    def call(self, method: str, *, patience_s: float = 120.0, **fields: Any) -> dict[str, Any]:
+    def call(self, method: str, *, patience_s: float = 120.0, **fields: object) -> dict[str, Any]:
         """The answer's fields by name, those that have their default, too. Raises Refused."""
         asked, answered = self._messages[f"{method}Request"], self._messages[f"{method}Response"]
         ask = self._channel.unary_unary(_SERVICE + method, asked.SerializeToString, answered.FromString)
