@@ -11,6 +11,8 @@
 #   make long                             the long form of tests that are short in make test: survival, storms, churn, crash lives
 #   make fuzz [FOR=10m] [TARGET=tokens]  fuzzes every parser of foreign bytes, so long each (tests/fuzz); no root
 #   make image                            both images, with buildah
+#   make release                          images, chart and SBOMs of this version, and one tar that installs offline. Root
+#   make cluster                          the chart's pods and fourteen kinds of workload in real containers: a table. Root, minutes
 #   make kernels                          the kernel tests on Debian's 5.10, 6.1 and 6.12, in qemu
 #   make manifests                        renders manifests/ and the chart's tables anew
 #   make lock [UPGRADE=1]                 renews dev/requirements/*.txt
@@ -19,7 +21,7 @@
 # make itself always ends with 2 when something failed, and prints the real code (`Error 77`); where a script needs that,
 # it calls dev/setup/run instead: 0 all accounted for, 3 something lost, 69 a package is not available, 77 not root.
 
-.PHONY: run test check bench bench-fleet bench-store soak attack long fuzz image kernels manifests lock clean
+.PHONY: run test check bench bench-fleet bench-store soak attack long fuzz image cluster release kernels manifests lock clean
 export FOR REPORT TARGET UPGRADE
 
 run:
@@ -62,6 +64,12 @@ fuzz:
 
 image:
 	@exec dev/setup/image
+
+release:
+	@exec dev/setup/release
+
+cluster:
+	@exec dev/setup/cluster
 
 kernels:
 	@exec dev/setup/kernels

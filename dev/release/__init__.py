@@ -1,0 +1,1 @@
+"""`make release`: one tar with everything that an installation without the internet needs."""
