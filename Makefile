@@ -7,7 +7,7 @@
 #   make bench-store                      the store with 100 million forks in it: speed, bytes a fork, each view's time. An hour, no root
 #   make bench-fleet                      what API servers see of 5,000 agents, in virtual time: a minute or two, no root
 #   make soak [FOR=30m]                   1,000 forks a second for so long: memory, descriptors, ledger
-#   make attack                           attacks on a real collector under the chart's memory limit: a table. A minute, root
+#   make attack                           attacks on a real agent and collector under the chart's memory limits: a table. 10 minutes, root
 #   make long                             the long form of tests that are short in make test: survival, storms, churn, crash lives
 #   make fuzz [FOR=10m] [TARGET=tokens]  fuzzes every parser of foreign bytes, so long each (tests/fuzz); no root
 #   make image                            both images, with buildah

@@ -11,6 +11,7 @@ from agent.attribution.kubelet_root import KubeletRoot
 from agent.attribution.pods import Pods
 from agent.attribution.pods.start_order import created_in_empty_pod, planned_container, sandbox_is_certain
 from agent.model import Attribution, Container, Pod
+from wire.limits import MAX_CGROUP_PATH
 
 __all__ = ["Attributions"]
 
@@ -103,16 +104,16 @@ class Attributions:
         identity = cgroup.identity
         if identity.pod is None or self._root.is_elsewhere(cgroup.path):
             outside = outside_container(cgroup.path) if self._api else None
-            return self._outside(cgroup, outside) if outside else Attribution(number, cgroup.path, "host", None)
+            return self._outside(cgroup, outside) if outside else Attribution(number, _sent_path(cgroup), "host", None)
         pod = self._pods.get(identity.pod)
         if pod is None or not self._root.known:
             return None if self._api else self._from_path(number)
         if identity.container is None:
-            return Attribution(number, cgroup.path, "resolved", "status", pod.uid, pod)
+            return Attribution(number, _sent_path(cgroup), "resolved", "status", pod.uid, pod)
         container = pod.containers.get(identity.container)
         if container is None:
             return None
-        return Attribution(number, cgroup.path, "resolved", "status", pod.uid, pod, container)
+        return Attribution(number, _sent_path(cgroup), "resolved", "status", pod.uid, pod, container)
 
     def _outside(self, cgroup: Cgroup, outside: OutsideContainer) -> Attribution | None:
         """Of a container outside pods: by its id alone. Of several cgroups with one id that in its pod is the container's, or
@@ -137,12 +138,12 @@ class Attributions:
         if identity.pod is None or self._root.is_elsewhere(cgroup.path):
             outside = outside_container(cgroup.path) if self._api else None
             if outside is None:
-                return Attribution(number, cgroup.path, "host", None)
+                return Attribution(number, _sent_path(cgroup), "host", None)
             container = Container(outside.id, runtime=outside.runtime)
-            return Attribution(number, cgroup.path, "unresolved", "cgroup", container=container)
+            return Attribution(number, _sent_path(cgroup), "unresolved", "cgroup", container=container)
         pod: Pod | None = self._pods.get(identity.pod) if self._root.known else None
         of_path = Container(identity.container, runtime=identity.runtime) if identity.container else None
-        return Attribution(number, cgroup.path, "unresolved", "cgroup", pod.uid if pod else identity.pod, pod, of_path)
+        return Attribution(number, _sent_path(cgroup), "unresolved", "cgroup", pod.uid if pod else identity.pod, pod, of_path)
 
     def _final_of(self, number: int) -> Attribution | None:
         """The sandbox, or the only container of the pod's spec that it can be. None: neither is certain."""
@@ -158,14 +159,14 @@ class Attributions:
             if not sandbox_is_certain(first, pod):
                 return None
             sandbox = Container(first.identity.container or "", kind="sandbox", runtime=identity.runtime)
-            return Attribution(number, cgroup.path, "resolved", "birth", pod.uid, pod, sandbox)
+            return Attribution(number, _sent_path(cgroup), "resolved", "birth", pod.uid, pod, sandbox)
         # A spec that is older than the container may lack an ephemeral one, which this could be.
         planned = planned_container(first, siblings, pod, self._cgroups.seen_since(first)) if self._pods.current else None
         if planned is None:
             return None
         container = Container(identity.container or "", planned.name, planned.image, None, planned.kind, identity.runtime)
         by: Literal["spec", "order"] = "spec" if len(pod.planned) == 1 else "order"
-        return Attribution(number, cgroup.path, "resolved", by, pod.uid, pod, container)
+        return Attribution(number, _sent_path(cgroup), "resolved", by, pod.uid, pod, container)
 
     def _containers_of_pod(self, cgroup: Cgroup) -> list[Cgroup]:
         """The cgroup of each container that the pod has or had, in the order of their creation."""
@@ -175,3 +176,8 @@ class Attributions:
             if not self._root.is_elsewhere(one.path) and (before is None or one.id < before.id):
                 found[one.identity.container] = one
         return sorted(found.values(), key=lambda one: one.id)
+
+
+def _sent_path(cgroup: Cgroup) -> str | None:
+    """None when it is longer than what a collector takes: a container may nest directories without an end."""
+    return cgroup.path if len(cgroup.path) <= MAX_CGROUP_PATH else None

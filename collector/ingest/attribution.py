@@ -11,14 +11,12 @@ import orjson
 
 from collector.ingest.fields import Refused, count, mapping, maybe_text, text
 from collector.model import Attribution
+from wire.limits import MAX_CGROUP_PATH, MAX_IMAGE, MAX_LABELS
 
 __all__ = ["attribution_of", "host_of"]
 
-# Characters. Kubernetes allows 253 in a name, 63 in a label's value, 317 in its key; an image and a path are longer.
+# Characters. Kubernetes allows 253 in a name, 63 in a label's value, 317 in its key.
 NAME: Final = 253
-IMAGE: Final = 1024
-PATH: Final = 4096
-LABELS: Final = 512
 ANNOTATIONS, ANNOTATION = 64, 2048  # twice what an agent sends
 _KNOWN: dict[bytes, Attribution] = {}
 _KNOWN_MOST: Final = 4096  # attributions, of at most 8 KiB each: 64 MiB when all are as long as can be. Emptied when full
@@ -66,14 +64,14 @@ def _cgroup(value: object) -> dict[str, Any] | None:
     if value is None:
         return None
     cgroup = mapping(value, "cgroup", 16)
-    return {"id": count(cgroup.get("id"), "cgroup.id"), "path": maybe_text(cgroup.get("path"), "cgroup.path", PATH)}
+    return {"id": count(cgroup.get("id"), "cgroup.id"), "path": maybe_text(cgroup.get("path"), "cgroup.path", MAX_CGROUP_PATH)}
 
 
 def _container(value: object) -> dict[str, Any] | None:
     if value is None:
         return None
     given = mapping(value, "container", 32)
-    longest = {"name": NAME, "image": IMAGE, "image_id": IMAGE, "kind": 32, "runtime": 64}
+    longest = {"name": NAME, "image": MAX_IMAGE, "image_id": MAX_IMAGE, "kind": 32, "runtime": 64}
     return {
         "id": text(given.get("id"), "container.id", 128, empty=False),
         **{key: maybe_text(given.get(key), f"container.{key}", most) for key, most in longest.items()},
@@ -96,7 +94,7 @@ def _k8s(value: object) -> dict[str, Any]:
 
 
 def _labels(value: object) -> dict[str, str]:
-    labels = mapping(value, "k8s.labels", LABELS)
+    labels = mapping(value, "k8s.labels", MAX_LABELS)
     return {text(key, "k8s.labels", 317): text(label, "k8s.labels", NAME) for key, label in labels.items()}
 
 

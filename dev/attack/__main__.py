@@ -1,4 +1,7 @@
-"""`make attack`: prints a table, a row for each attack as soon as it is over. Root. A minute."""
+"""`make attack`: prints a table, a row for each attack as soon as it is over. Root. Some minutes.
+
+With arguments only the groups of these names; $STORM_S: seconds of each storm outside pods.
+"""
 
 from __future__ import annotations
 
@@ -6,57 +9,48 @@ import asyncio
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Final
 
-import aiohttp
+from dev.attack import on_agent, on_collector
+from dev.attack.measure import HEADS
+from dev.demo.containers.bundles import UnavailableError
 
-from dev.attack import senders, strangers
-from dev.attack.measure import AFTERWARDS_S, HEADS, Outcome, row, watched
-from dev.attack.senders import EVIL, HONEST, TOKENS, Sender
-from dev.attack.servers import Server, running
-
-NOT_ROOT = 77
-
-
-async def attack(name: str, server: Server, ask: Callable[[], Awaitable[int]], run: Callable[[], Awaitable[str]]) -> None:
-    """Runs one attack, and prints its row."""
-    before, begun = server.rss_mib(), time.monotonic()
-    async with watched(server, ask) as watch:
-        what = await run()
-    seconds = time.monotonic() - begun
-    await asyncio.sleep(AFTERWARDS_S)
-    outcome = Outcome(
-        name, server.part, what, seconds, before, watch.peak, server.rss_mib(), watch.answers, watch.refused, watch.longest,
-        server.verdict(),
-    )  # fmt: skip
-    print(row(outcome), flush=True)
+NOT_ROOT: Final = 77
+UNAVAILABLE: Final = 69
+USAGE: Final = 64
+STORM_S: Final = float(os.environ.get("STORM_S", "15"))
+GROUPS: Final[dict[str, Callable[[Path], Awaitable[None]]]] = {
+    "collector": partial(on_collector.strangers_only, tls=False),
+    "collector-tls": on_collector.all_attacks,
+    "agent": partial(on_agent.strangers_only, tls=False),
+    "agent-tls": partial(on_agent.strangers_only, tls=True),
+    "containers": partial(on_agent.containers, storm_s=STORM_S),
+    "deep": on_agent.among_deep_directories,
+    "directories-0": partial(on_agent.among_directories, count=0),
+    "directories-45000": partial(on_agent.among_directories, count=45_000),
+    "directories-100000": partial(on_agent.among_directories, count=100_000),
+}
 
 
-async def on_collector(folder: Path) -> None:
-    tokens, streams = folder / "tokens", senders.of_many_streams()
-    tokens.write_text(TOKENS)
-    settings = {"store": f"chdb://{folder}/store", "ingest_token_file": str(tokens)}
-    async with running("collector", folder, settings) as server, aiohttp.ClientSession() as http:
-        beside, honest = (Sender(http, server, HONEST, "node1", stream) for stream in (1, 2))
-        evil = Sender(http, server, EVIL, "node2", 3)
-        await beside.ask()
-        await attack("half-open requests", server, beside.ask, lambda: strangers.half_open(server))
-        await attack("idle connections", server, beside.ask, lambda: strangers.idle(server))
-        await attack("empty gzip members", server, beside.ask, lambda: senders.gzip_members(evil))
-        await attack("slow bodies", server, beside.ask, lambda: senders.slow_bodies(server))
-        await attack("60,000 streams in a body", server, beside.ask, lambda: senders.many_streams(evil, streams))
-        await attack("forged records", server, beside.ask, lambda: senders.forged(honest, evil))
-
-
-async def main() -> None:
+async def main(names: Sequence[str]) -> None:
     print("| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS), flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        await on_collector(Path(folder))
+    for name in names:
+        with tempfile.TemporaryDirectory(prefix="forklore-attack-") as folder:
+            await GROUPS[name](Path(folder))
 
 
 if __name__ == "__main__":
+    chosen = sys.argv[1:] or list(GROUPS)
+    if unknown := set(chosen) - GROUPS.keys():
+        print(f"{', '.join(sorted(unknown))}: there is no such group; there are {', '.join(GROUPS)}", file=sys.stderr)
+        sys.exit(USAGE)
     if os.geteuid():
         sys.exit(NOT_ROOT)
-    asyncio.run(main())
+    try:
+        asyncio.run(main(chosen))
+    except UnavailableError as error:
+        print(f"not available: {error}", file=sys.stderr)
+        sys.exit(UNAVAILABLE)

@@ -1,4 +1,4 @@
-"""What an attack did, and what it cost: memory of the attacked, and the delay of an honest client beside it."""
+"""What an attack did, and what it cost: memory and CPU of the attacked, and the delay of an honest client beside it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import aiohttp
 
 from dev.attack.servers import Server
 
-__all__ = ["HEADS", "Outcome", "Watch", "row", "watched"]
+__all__ = ["HEADS", "attack"]
+
+Ask = Callable[[], Awaitable[int]]
 
 EVERY_S: Final = 0.1
 AFTERWARDS_S: Final = 5.0  # memory comes back within this
@@ -22,6 +24,7 @@ HEADS: Final = (
     "on",
     "what happened",
     "seconds",
+    "CPU s",
     "RSS MiB before",
     "peak",
     "after",
@@ -30,21 +33,6 @@ HEADS: Final = (
     "longest s",
     "after it",
 )
-
-
-@dataclass(frozen=True)
-class Outcome:
-    attack: str
-    on: str
-    what: str
-    seconds: float
-    before: float
-    peak: float
-    after: float
-    answers: int
-    refused: int
-    longest: float
-    verdict: str
 
 
 @dataclass
@@ -57,8 +45,25 @@ class Watch:
     longest: float = 0.0
 
 
+async def attack(name: str, server: Server, ask: Ask, run: Callable[[], Awaitable[str]], started: float | None = None) -> None:
+    """Runs one attack, and prints its row of the table, in Markdown. `run`: gives what happened. `started`: when the server was
+    started (monotonic), for an attack on its start: measured from then on."""
+    before, cpu, begun = (server.rss_mib(), server.cpu_s(), time.monotonic()) if started is None else (0.0, 0.0, started)
+    async with _watched(server, ask) as watch:
+        what = await run()
+        cpu = server.cpu_s() - cpu
+        watch.peak = watch.peak if started is None else server.peak_mib()
+    seconds = time.monotonic() - begun
+    await asyncio.sleep(AFTERWARDS_S)
+    cells = (
+        name, server.name, what, f"{seconds:.1f}", f"{max(cpu, 0):.1f}", f"{before:.0f}", f"{watch.peak:.0f}",
+        f"{server.rss_mib():.0f}", f"{watch.answers}", f"{watch.refused}", f"{watch.longest:.2f}", server.verdict(),
+    )  # fmt: skip
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
 @asynccontextmanager
-async def watched(server: Server, ask: Callable[[], Awaitable[int]]) -> AsyncIterator[Watch]:
+async def _watched(server: Server, ask: Ask) -> AsyncIterator[Watch]:
     """While the block runs: measures memory, and lets an honest client ask again and again. `ask` gives the status."""
     watch = Watch(peak=server.rss_mib())
     tasks = [asyncio.create_task(_memory(server, watch)), asyncio.create_task(_asking(ask, watch))]
@@ -77,7 +82,7 @@ async def _memory(server: Server, watch: Watch) -> None:
         await asyncio.sleep(EVERY_S / 4)
 
 
-async def _asking(ask: Callable[[], Awaitable[int]], watch: Watch) -> None:
+async def _asking(ask: Ask, watch: Watch) -> None:
     while True:
         begun = time.monotonic()
         try:
@@ -89,12 +94,3 @@ async def _asking(ask: Callable[[], Awaitable[int]], watch: Watch) -> None:
         watch.answers += status == 200
         watch.refused += status != 200
         await asyncio.sleep(EVERY_S)
-
-
-def row(outcome: Outcome) -> str:
-    """A line of the table, in Markdown."""
-    cells = (
-        outcome.attack, outcome.on, outcome.what, f"{outcome.seconds:.1f}", f"{outcome.before:.0f}", f"{outcome.peak:.0f}",
-        f"{outcome.after:.0f}", f"{outcome.answers}", f"{outcome.refused}", f"{outcome.longest:.2f}", outcome.verdict,
-    )  # fmt: skip
-    return "| " + " | ".join(cells) + " |"

@@ -20,9 +20,22 @@ import wire
 from dev.attack.servers import Server
 from wire.batch import CONTENT_TYPE, EVENTS_PATH
 
-__all__ = ["EVIL", "HONEST", "TOKENS", "Sender", "forged", "gzip_members", "many_streams", "of_many_streams", "slow_bodies"]
+__all__ = [
+    "EVIL",
+    "HONEST",
+    "SHARED",
+    "TOKENS",
+    "Sender",
+    "counts_beyond",
+    "forged",
+    "gzip_members",
+    "many_streams",
+    "of_many_streams",
+    "slow_bodies",
+]
 
-HONEST, EVIL, TOKENS = "honest-token", "evil-token", "honest-token node=node1\nevil-token node=node2\n"
+HONEST, EVIL, SHARED = "honest-token", "evil-token", "shared-token"
+TOKENS: Final = f"{HONEST} node=node1\n{EVIL} node=node2\n{SHARED}\n"
 BOOT: Final = "0ac846b9-54b9-46db-ad41-e0a5f64de594"
 ANSWER_S: Final = 120.0
 FORGED: Final = 5000
@@ -34,7 +47,7 @@ class Sender:
     """One agent, or what poses as one."""
 
     def __init__(self, http: aiohttp.ClientSession, server: Server, token: str, node: str, stream: int) -> None:
-        self._http, self._url = http, f"http://{server.address}{EVENTS_PATH}"
+        self._http, self._url = http, f"{server.url}{EVENTS_PATH}"
         self._token, self.node, self.stream = token, node, f"{BOOT}.{stream:016x}"
         self._next = 0
 
@@ -87,11 +100,11 @@ def of_many_streams() -> bytes:
     return gzip.compress(b"\n".join(lines), 1)
 
 
-async def slow_bodies(server: Server, seconds: float = 8.0) -> str:
+async def slow_bodies(server: Server, token: str, seconds: float = 8.0) -> str:
     """Eight POSTs that announce 10 MB and send a byte."""
     host, _, port = server.address.rpartition(":")
-    head = f"POST {EVENTS_PATH} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {EVIL}\r\nContent-Length: 10000000\r\n\r\n{{"
-    pairs = [await asyncio.open_connection(host, int(port)) for _ in range(8)]
+    head = f"POST {EVENTS_PATH} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nContent-Length: 10000000\r\n\r\n{{"
+    pairs = [await asyncio.open_connection(host, int(port), ssl=server.tls) for _ in range(8)]
     for _, writer in pairs:
         writer.write(head.encode())
     await asyncio.sleep(seconds)
@@ -104,18 +117,31 @@ async def slow_bodies(server: Server, seconds: float = 8.0) -> str:
 
 
 async def forged(honest: Sender, evil: Sender) -> str:
-    """Forks 3 to 5,002 of another node's stream, then the honest agent's own; and a summary with totals of 2^53-1 in 2261."""
+    """Forks 3 to 5,002 of another agent's stream, made up, and then that agent's own."""
     await honest.events(fork(honest.stream, honest.node, number) for number in (1, 2))
     numbers = range(3, 3 + FORGED)
-    status, answer = await evil.events(fork(honest.stream, evil.node, number) for number in numbers)
+    status, answer = await evil.events({**fork(honest.stream, evil.node, number), "comm": "forged"} for number in numbers)
     _, own = await honest.events(fork(honest.stream, honest.node, number) for number in numbers)
+    conflicts = sum("conflict" in one["reason"] for one in own.get("rejected", ()))
+    return (
+        f"forged: {status}, {answer.get('accepted', 0)} taken; the agent's own: {own.get('accepted', 0)} stored, "
+        f"{own.get('duplicate', 0)} taken for duplicates, {conflicts} reported as conflicts"
+    )
+
+
+async def counts_beyond(evil: Sender) -> str:
+    """A summary of its own node with totals of 2^53-1 in the year 2261."""
     summary = copy.deepcopy(_EXAMPLES["fork_summary"])
+    summary["k8s"]["node"] = evil.node
     summary.update(id=f"{evil.stream}.summary.4821.1", timestamp="2261-01-01T00:00:00.000000000Z")
     summary["interval"]["end"] = summary["timestamp"]
     summary["totals"] = dict.fromkeys(summary["totals"], 2**53 - 1)
     future, reported = await evil.events([summary])
-    taken = answer.get("accepted", 0)
-    return (
-        f"forged: {status}, {taken} taken; honest: {own.get('accepted', 0)} new, {own.get('duplicate', 0)} duplicate; "
-        f"year 2261: {future}, {reported.get('accepted', 0)} taken"
-    )
+    summary["timestamp"] = summary["interval"]["end"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+    present, beyond = await evil.events([summary])
+    return f"in 2261: {_refusal(future, reported)}; now: {_refusal(present, beyond)}"
+
+
+def _refusal(status: int, answer: dict[str, Any]) -> str:
+    rejected = [one["reason"] for one in answer.get("rejected", ())]
+    return f"{status}, {answer.get('accepted', 0)} taken: {answer.get('error') or ', '.join(rejected)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import yaml
 
 from agent.settings.values import parse_size
@@ -33,13 +35,26 @@ def chart_limit(part: str) -> int:
 
 @dataclass(frozen=True)
 class Server:
-    """`address`: host and port of the one attacked."""
+    """`address`: host and port of the one attacked. `tls`: what verifies it, when it speaks TLS."""
 
     part: str
     address: str
     limit: int
     process: asyncio.subprocess.Process
     log: Path
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.part}, TLS" if self.tls else self.part
+
+    @property
+    def url(self) -> str:
+        return f"http{'s' if self.tls else ''}://{self.address}"
+
+    def connector(self) -> aiohttp.TCPConnector:
+        """Of a client that trusts it."""
+        return aiohttp.TCPConnector(ssl=self.tls or True)
 
     @property
     def ended(self) -> bool:
@@ -47,11 +62,26 @@ class Server:
 
     def rss_mib(self) -> float:
         """0 when it has ended."""
+        return self._memory_mib("VmRSS:")
+
+    def peak_mib(self) -> float:
+        """The most since it was started; 0 when it has ended."""
+        return self._memory_mib("VmHWM:")
+
+    def _memory_mib(self, key: str) -> float:
         with suppress(OSError):
             for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-                if line.startswith("VmRSS:"):
+                if line.startswith(key):
                     return int(line.split()[1]) / 1024
         return 0.0
+
+    def cpu_s(self) -> float:
+        """Seconds of CPU that it has taken; 0 when it has ended."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def verdict(self) -> str:
         """How it is, in a few words."""
@@ -62,8 +92,11 @@ class Server:
 
 
 @asynccontextmanager
-async def running(part: str, folder: Path, settings: Mapping[str, Any]) -> AsyncIterator[Server]:
-    """Starts it with its own port on loopback, waits until it listens, and ends it. Raises TimeoutError."""
+async def running(
+    part: str, folder: Path, settings: Mapping[str, Any], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Server]:
+    """Starts it with its own port on loopback, waits until it listens, and ends it. `tls`: what verifies it. Raises
+    TimeoutError, RuntimeError when it ends instead."""
     port, limit = free_port(20_000 + os.getpid() % 10_000), chart_limit(part)
     where = f"127.0.0.1:{port}"
     config, log = folder / f"{part}.yaml", folder / f"{part}.log"
@@ -75,7 +108,7 @@ async def running(part: str, folder: Path, settings: Mapping[str, Any]) -> Async
         process = await asyncio.create_subprocess_exec(
             "setpriv", "--pdeathsig", "KILL", "sh", "-c", script, *command, cwd=ROOT, stdout=output, stderr=output
         )
-        server = Server(part, where, limit, process, log)
+        server = Server(part, where, limit, process, log, tls)
         try:
             await _listens(server, port)
             if server.ended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import Counter
 from contextlib import suppress
 from typing import Final
@@ -19,22 +20,22 @@ MANY: Final = 2000
 
 async def half_open(server: Server) -> str:
     """250 connections, each with 100 headers of 8,000 bytes and no end of them."""
-    return await _connections(server, CONNECTIONS, b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + FIELDS)
+    return await _connections(server, CONNECTIONS, b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + FIELDS, server.tls)
 
 
 async def idle(server: Server) -> str:
-    """2,000 connections that send nothing."""
-    return await _connections(server, MANY, b"")
+    """2,000 connections that send nothing, not even a TLS handshake."""
+    return await _connections(server, MANY, b"", None)
 
 
-async def _connections(server: Server, count: int, first: bytes) -> str:
+async def _connections(server: Server, count: int, first: bytes, tls: ssl.SSLContext | None) -> str:
     host, _, port = server.address.rpartition(":")
     statuses: Counter[str] = Counter()
     writers = []
     try:
         for _ in range(count):
             try:
-                reader, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), 5)
+                reader, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port), ssl=tls), 5)
             except (OSError, TimeoutError):
                 statuses["not connected"] += 1
                 continue
@@ -58,4 +59,6 @@ async def _status(reader: asyncio.StreamReader) -> str:
         return "still open"
     except ConnectionError:
         return "reset"
-    return f"answered {line.split()[1].decode()}" if line else "closed"
+    if line.startswith(b"HTTP/"):
+        return f"answered {line.split()[1].decode()}"
+    return "refused" if line else "closed"

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from asyncio import sslproto
 from collections.abc import Callable
 from typing import Final
 
 __all__ = ["Handshake"]
 
 _CLOSE_S: Final = 5.0  # for a client's part in the end of TLS; then its connection is cut off
+
+# asyncio gives each encrypted connection a buffer of this size. With its own 256 KiB the 256 strangers that a collector holds
+# would take 64 MiB. A record of TLS has 16 KiB at most.
+sslproto.SSLProtocol.max_size = 32 << 10
 
 
 class Handshake(asyncio.Protocol):

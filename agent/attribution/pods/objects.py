@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from itertools import islice
 from typing import Any, Final
 
 from agent.model import Container, ContainerKind, PlannedContainer, Pod
+from wire.limits import MAX_IMAGE, MAX_LABELS
 
 __all__ = ["as_object", "pod_of"]
 
@@ -48,7 +50,7 @@ def pod_of(item: Any, keep: Collection[str] = ()) -> Pod | None:  # noqa: ANN401
         namespace=namespace,
         name=name,
         aliases=frozenset([uid, *(annotations[key] for key in _ALIASES if annotations.get(key))]),
-        labels=labels,
+        labels=dict(islice(labels.items(), MAX_LABELS)),
         workload=_workload(metadata, labels, name, _text(spec.get("nodeName"))),
         service_account=_text(spec.get("serviceAccountName")),
         qos=_text(status.get("qosClass")),
@@ -91,7 +93,7 @@ def _planned(spec: dict[str, Any], status: dict[str, Any]) -> Iterator[PlannedCo
         for one in map(as_object, _list(spec.get(field))):
             if name := _text(one.get("name")):
                 kind: ContainerKind = "sidecar" if usual == "init" and one.get("restartPolicy") == "Always" else usual
-                yield PlannedContainer(name, _text(one.get("image")), kind, name in succeeded)
+                yield PlannedContainer(name, _image(_text(one.get("image"))), kind, name in succeeded)
 
 
 def _is_zero(value: object) -> bool:
@@ -124,7 +126,12 @@ def _named(
 ) -> Iterator[Container]:
     runtime, separator, container = (_text(full_id) or "").partition("://")
     if separator and container:
-        yield Container(container, name, image, image_id, kind, runtime)
+        yield Container(container, name, _image(image), _image(image_id), kind, runtime)
+
+
+def _image(text: str | None) -> str | None:
+    """None when it is longer than any reference to an image: each fork would carry it."""
+    return text if text is not None and len(text) <= MAX_IMAGE else None
 
 
 def as_object(value: object) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from collector.model import HOST, CheckedFork
 from collector.model.fork_columns import pack
 from wire.events import FORK
 from wire.ids import parse_fork_id
+from wire.limits import MAX_CGROUP_PATH
 
 __all__ = ["check_fork"]
 
@@ -116,4 +117,7 @@ def _cgroup(value: object, name: str) -> dict[str, Any] | None:
     if value is None:
         return None
     cgroup = mapping(value, name, 16)
-    return {"id": count(cgroup.get("id"), f"{name}.id"), "path": maybe_text(cgroup.get("path"), f"{name}.path", 4096)}
+    return {
+        "id": count(cgroup.get("id"), f"{name}.id"),
+        "path": maybe_text(cgroup.get("path"), f"{name}.path", MAX_CGROUP_PATH),
+    }

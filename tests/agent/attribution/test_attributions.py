@@ -169,6 +169,15 @@ def test_a_reused_id_does_not_inherit_a_final_attribution(node):
     assert node.attributions.find(cgroup) is None
 
 
+def test_a_path_that_no_collector_takes_is_not_sent_and_its_pod_is(node):
+    nested = node.created(f"/kubepods/burstable/pod{UID}/{APP}" + f"/{'d' * 200}" * 24)
+    host = node.created("/a.slice" + f"/{'d' * 200}" * 24)
+    node.pods.put(a_pod(UID, APP))
+    found = node.attributions.find(nested)
+    assert (found.path, found.cgroup, found.pod_uid, found.container.name) == (None, nested, UID, "app")
+    assert (node.attributions.find(host).path, node.attributions.find(host).state) == (None, "host")
+
+
 def test_a_forgotten_id_is_unresolved(node):
     cgroup = node.container(APP)
     node.pods.put(a_pod(UID, APP))

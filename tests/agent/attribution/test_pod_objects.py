@@ -175,6 +175,14 @@ def test_only_requested_annotations_are_kept_and_long_ones_are_cut():
     assert pod_of(item).annotations == {}
 
 
+def test_a_pod_with_more_labels_or_a_longer_image_than_a_collector_takes_can_not_hide_its_forks():
+    labels = {f"example.com/label-{number}": "x" for number in range(2000)}
+    status = {"name": "app", "image": "x" * 5000, "imageID": "y" * 5000, "containerID": "containerd://c1"}
+    pod = pod_of(a_pod({"labels": labels}, status={"containerStatuses": [status]}))
+    assert pod.labels == dict(list(labels.items())[:512])
+    assert pod.containers["c1"] == Container("c1", "app", None, None, "app", "containerd")
+
+
 @given(json)
 def test_no_json_raises(item):
     assert pod_of(item) is None or isinstance(pod_of(item), Pod)

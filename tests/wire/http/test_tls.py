@@ -4,6 +4,7 @@ import asyncio
 import logging
 import ssl
 import time
+import tracemalloc
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 
@@ -120,6 +121,23 @@ async def test_a_handshake_that_does_not_begin_is_a_connection_and_ends_at_the_d
         await here.until_open(1)
         await ended(reader)
         await here.until_open(0)
+
+
+async def test_a_connection_that_sends_nothing_takes_less_than_100_kib(authority, tmp_path):
+    many = Bounds(connections=50, anonymous=50, per_address=50, per_credential=4, header_s=60.0)
+    async with serving(authority, tmp_path, many) as here:
+        await here.tcp()  # what is made once
+        await here.until_open(1)
+        tracemalloc.start()
+        try:
+            for _ in range(40):
+                await here.tcp()
+            await here.until_open(41)
+            await asyncio.sleep(0)
+            taken, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert taken / 40 < 100 << 10
 
 
 async def test_a_handshake_that_stops_half_way_ends_at_the_deadline(authority, tmp_path):
