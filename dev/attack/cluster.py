@@ -26,7 +26,7 @@ __all__ = ["AttackedPod", "Node", "eventually", "open_node"]
 
 ANSWER_S: Final = 30.0
 PATIENCE_S: Final = 90.0
-SETTLED_S: Final = 45.0
+COMPLETE_S: Final = 45.0
 NODE: Final = "node1"
 # From the marker `go` to the marker `stop`, or `most` times: forks at a rate (0: as fast as it can), then writes how often. To
 # spawn a file that does not exist is one clone, whose child is reaped when the call returns.
@@ -79,7 +79,7 @@ class AttackedPod:
 
 
 class Node:
-    """Pods, and what agent and collector say about them."""
+    """Pods, and what agent and collector report about them."""
 
     def __init__(
         self, cluster: Cluster, runtime: Runtime, http: aiohttp.ClientSession, collector: Server, folder: Path
@@ -161,13 +161,13 @@ class Node:
             delivered = counts.get("delivered", {}).get("collector", 0)
             return found | {"made": made, "delivered": delivered, "stored": await self._stored(pod)}
 
-        async def is_settled() -> dict[str, int] | None:
+        async def is_complete() -> dict[str, int] | None:
             found = await numbers()
-            complete = found["delivered"] + found["suppressed"] + found["lost"] >= found["processes"] > 0
-            return found if complete and found["stored"] >= found["processes"] else None
+            booked = found["delivered"] + found["suppressed"] + found["lost"] >= found["processes"] > 0
+            return found if booked and found["stored"] >= found["processes"] else None
 
         with suppress(TimeoutError):
-            return dict(await eventually(is_settled, SETTLED_S))
+            return dict(await eventually(is_complete, COMPLETE_S))
         return await numbers()
 
     async def _named(self, agent: Server, pod: AttackedPod) -> dict[str, Any]:

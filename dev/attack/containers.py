@@ -110,8 +110,8 @@ async def storm(node: Node, agent: Server, units: int, seconds: float) -> str:
     suppressed, lost = (
         after[key] - before[key] for key in ("forklore_suppressed_forks_total", "forklore_lost_forks_total{sink=}{reason=ring}")
     )
-    told = f"{made:,} forks, {made / seconds:,.0f} a second; {suppressed:,.0f} only counted, {lost:,.0f} lost by the ring"
-    return f"{told}; {beside.outcome}"
+    reported = f"{made:,} forks, {made / seconds:,.0f} a second; {suppressed:,.0f} only counted, {lost:,.0f} lost by the ring"
+    return f"{reported}; {beside.outcome}"
 
 
 async def uniqueness(node: Node, agent: Server) -> str:
@@ -143,11 +143,13 @@ async def _beside(node: Node, agent: Server) -> AsyncIterator[_Beside]:
 
 def _counts(counts: Mapping[str, int]) -> str:
     """Of `Node.accounted`, in words."""
-    told = [f"{counts['made']:,} made, {counts['processes']:,} counted, {counts['delivered']:,} delivered"]
-    told += [f"{counts[what]:,} {word}" for what, word in (("suppressed", "only counted"), ("lost", "lost")) if counts[what]]
+    reported = [f"{counts['made']:,} made, {counts['processes']:,} counted, {counts['delivered']:,} delivered"]
+    reported += [
+        f"{counts[what]:,} {word}" for what, word in (("suppressed", "only counted"), ("lost", "lost")) if counts[what]
+    ]
     if counts["stored"] != counts["made"]:
-        told.append(f"{counts['stored']:,} in the collector's count")
-    return ", ".join(told)
+        reported.append(f"{counts['stored']:,} in the collector's count")
+    return ", ".join(reported)
 
 
 @contextmanager
