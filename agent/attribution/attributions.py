@@ -127,8 +127,8 @@ class Attributions:
         if any(one.id < own for one in others) or any(
             one.identity.container == outside.id and not self._root.is_elsewhere(one.path) for one in in_pod
         ):
-            return Attribution(cgroup.id, cgroup.path, "host", None)
-        return Attribution(cgroup.id, cgroup.path, "resolved", "status", pod.uid, pod, pod.containers[outside.id])
+            return Attribution(cgroup.id, _sent_path(cgroup), "host", None)
+        return Attribution(cgroup.id, _sent_path(cgroup), "resolved", "status", pod.uid, pod, pod.containers[outside.id])
 
     def _from_path(self, number: int) -> Attribution:
         cgroup = self._cgroups.get(number)
