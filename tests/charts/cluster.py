@@ -26,7 +26,8 @@ import yaml
 
 RESOURCES = {
     "v1": {"configmaps": "ConfigMap", "secrets": "Secret", "services": "Service", "serviceaccounts": "ServiceAccount",
-           "pods": "Pod", "namespaces": "Namespace"},
+           "pods": "Pod", "namespaces": "Namespace", "persistentvolumeclaims": "PersistentVolumeClaim"},
+    "storage.k8s.io/v1": {"storageclasses": "StorageClass"},
     "apps/v1": {"daemonsets": "DaemonSet", "statefulsets": "StatefulSet", "replicasets": "ReplicaSet",
                 "deployments": "Deployment"},
     "batch/v1": {"jobs": "Job", "cronjobs": "CronJob"},
@@ -34,7 +35,7 @@ RESOURCES = {
                                      "clusterrolebindings": "ClusterRoleBinding"},
     "networking.k8s.io/v1": {"networkpolicies": "NetworkPolicy"},
 }  # fmt: skip
-CLUSTER_WIDE = {"namespaces", "clusterroles", "clusterrolebindings"}
+CLUSTER_WIDE = {"namespaces", "storageclasses", "clusterroles", "clusterrolebindings"}
 ROOT = Path(__file__).parents[2]
 Key = tuple[str, str, str]  # resource, namespace, name
 

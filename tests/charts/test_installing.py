@@ -16,6 +16,9 @@ from tests.charts.cluster import Cluster, running
 
 FOLDER = Path(__file__).parents[2] / "charts/forklore"
 NODES = ["node1", "node2", "node3"]
+AGENTS = {"collector": {"enabled": False}}
+SINKS = {"sinks": [{"name": "siem", "url": "http://siem.example/forks"}]}
+COLLECTOR = ("statefulsets", "forklore", "forklore-collector")
 
 
 class Helm:
@@ -45,7 +48,7 @@ def _installed(helm: Helm, values: dict[str, Any] | None = None) -> str:
 
 
 def test_an_uninstall_leaves_no_pins_on_any_node_and_nothing_in_the_cluster(helm: Helm) -> None:
-    _installed(helm, {"networkPolicy": {"enabled": True}})
+    _installed(helm, {**AGENTS, "networkPolicy": {"enabled": True}})
     cluster = helm.cluster
     assert cluster.pinned == set(NODES)
     code, text = helm("uninstall", None, "--timeout", "30s")
@@ -60,7 +63,7 @@ def test_an_uninstall_leaves_no_pins_on_any_node_and_nothing_in_the_cluster(helm
 
 
 def test_an_uninstall_fails_when_a_node_is_away(helm: Helm) -> None:
-    _installed(helm)
+    _installed(helm, AGENTS)
     helm.cluster.away.add("node2")
     code, text = helm("uninstall", None, "--timeout", "3s")
     assert code != 0 and "forklore-uninstall" in text
@@ -68,7 +71,7 @@ def test_an_uninstall_fails_when_a_node_is_away(helm: Helm) -> None:
 
 
 def test_without_the_clean_up_the_pins_stay(helm: Helm) -> None:
-    _installed(helm, {"uninstall": {"clean": False}})
+    _installed(helm, {**AGENTS, "uninstall": {"clean": False}})
     code, text = helm("uninstall")
     assert code == 0, text
     assert helm.cluster.pinned == set(NODES)
@@ -112,17 +115,51 @@ def wait_until(holds: Callable[[], Any]) -> None:
         time.sleep(0.05)
 
 
-def test_the_notes_have_the_next_command(helm: Helm) -> None:
+def test_an_install_without_sinks_is_the_whole_product_and_the_notes_begin_with_its_pages(helm: Helm) -> None:
     text = _installed(helm)
+    objects = helm.cluster.objects
+    assert COLLECTOR in objects
+    agent = yaml.safe_load(objects["configmaps", "forklore", "forklore-agent"]["data"]["agent.yaml"])
+    collector = yaml.safe_load(objects["configmaps", "forklore", "forklore-collector"]["data"]["collector.yaml"])
+    (sink,) = agent["sinks"]
+    assert sink["url"].startswith("https://forklore-collector.") and {"ca_file", "token_file"} <= sink.keys()
+    assert {"cert_file", "key_file", "audience", "generated_read_token_file"} <= collector.keys()
     wanted = [
-        "kubectl label namespace forklore pod-security.kubernetes.io/enforce=privileged --overwrite",
+        "1. Open https://127.0.0.1:9910/ while this runs",
+        "rollout status statefulset/forklore-collector && kubectl -n forklore port-forward service/forklore-collector 9910",
+        "exec statefulset/forklore-collector -- forklore collector token --config /etc/forklore/collector.yaml",
         "kubectl -n forklore rollout status daemonset/forklore-agent",
+        "kubectl label namespace forklore pod-security.kubernetes.io/enforce=privileged --overwrite",
         "helm test forklore -n forklore --logs",
-        "--set collector.enabled=true",
         "forklore doctor --config /etc/forklore/agent.yaml",
     ]
     places = [text.find(command) for command in wanted]
     assert -1 not in places and places == sorted(places)
+    code, text = helm("upgrade", SINKS)
+    assert code == 0, text
+    assert COLLECTOR in objects, "an upgrade takes nothing away"
+
+
+def test_an_upgrade_adds_no_collector(helm: Helm) -> None:
+    text = _installed(helm, SINKS)
+    assert COLLECTOR not in helm.cluster.objects
+    assert "port-forward" not in text and "logs daemonset/forklore-agent" in text
+    code, text = helm("upgrade", {}, "--reset-values")
+    assert code == 0, text
+    assert COLLECTOR not in helm.cluster.objects
+    assert "--set collector.enabled=true" in text
+
+
+@pytest.mark.parametrize("default", [False, True])
+def test_the_notes_name_a_claim_that_no_storage_class_will_fill(helm: Helm, default: bool) -> None:
+    annotations = {"storageclass.kubernetes.io/is-default-class": str(default).lower()}
+    name = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "x", "annotations": annotations}}
+    helm.cluster.put(("storageclasses", "", "x"), {**name, "provisioner": "example.com/x"})
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "forklore"}}
+    helm.cluster.put(("namespaces", "", "forklore"), namespace)
+    text = _installed(helm, {"collector": {"tls": {"enabled": False}}})
+    words = ("claim data-forklore-collector-0 stays Pending", "--set collector.persistence.storageClassName=CLASS")
+    assert [one in text for one in words] == [not default, not default]
 
 
 def test_the_notes_omit_steps_that_are_done(helm: Helm) -> None:
@@ -131,9 +168,6 @@ def test_the_notes_omit_steps_that_are_done(helm: Helm) -> None:
     helm.cluster.put(("namespaces", "", "forklore"), namespace)
     text = _installed(helm, {"collector": {"enabled": True}, "leastPrivilege": True})
     assert "label namespace" not in text and "collector.enabled=true" not in text
-    assert "1. Wait until it runs everywhere" in text
-    assert "port-forward service/forklore-collector 9910" in text
-    assert "exec statefulset/forklore-collector -- forklore collector token --config /etc/forklore/collector.yaml" in text
     assert "none can send for another node" in text
     assert "containerd 2" in text
 

@@ -69,7 +69,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"sinks": [SINK, SINK]}, ['two are named "siem"', "each needs its own"]),
     (
         {"collector": {"enabled": True}, "sinks": [{**SINK, "name": "collector"}]},
-        ["collector.enabled takes the name collector"],
+        ["the collector of the chart takes the name collector"],
     ),
     # settings that the chart sets
     ({"agent": {"settings": {"node": "x"}}}, ["agent.settings.node", "downward API"]),

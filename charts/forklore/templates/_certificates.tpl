@@ -9,7 +9,7 @@
 
 {{/* `truthy` when chart or cert-manager make the collector's certificate. */}}
 {{- define "forklore.collector.tlsBy.chart" -}}
-{{- with .Values.collector -}}{{- if and .enabled .tls.enabled (not .tls.existingSecret) -}}yes{{- end -}}{{- end -}}
+{{- with .Values.collector -}}{{- if and (include "forklore.collector.enabled" $) .tls.enabled (not .tls.existingSecret) -}}yes{{- end -}}{{- end -}}
 {{- end -}}
 
 {{/* The same of the agents' status port. */}}
@@ -61,7 +61,7 @@ items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]
 
 {{/* `truthy` when the collector's clients in this release have its CA in a file; else they trust their system's CAs. */}}
 {{- define "forklore.collector.hasCA" -}}
-{{- with .Values.collector -}}{{- if and .enabled .tls.enabled (not .tls.publicCA) -}}yes{{- end -}}{{- end -}}
+{{- with .Values.collector -}}{{- if and (include "forklore.collector.enabled" $) .tls.enabled (not .tls.publicCA) -}}yes{{- end -}}{{- end -}}
 {{- end -}}
 
 {{/* The volume's source with the CA that the agents trust, and never a key beside it: root on a node reads whatever object a pod

@@ -42,10 +42,10 @@
 {{- end -}}
 {{- end -}}
 {{- with .Values.collector -}}
-{{- if and .enabled (eq .agents.identity "serviceAccount") (not (semverCompare ">=1.30.0-0" $.Capabilities.KubeVersion.Version)) -}}
+{{- if and (include "forklore.collector.enabled" $) (include "forklore.collector.lacksTokens" $) -}}
 {{- fail (printf "Kubernetes %s issues service account tokens that name no node (1.30 and later ones do). Set `collector.agents.identity: token` and `collector.agents.token.existingSecret`, see the README" $.Capabilities.KubeVersion.Version) -}}
 {{- end -}}
-{{- if and .enabled (eq .agents.identity "token") (not .agents.token.existingSecret) -}}
+{{- if and (include "forklore.collector.enabled" $) (eq .agents.identity "token") (not .agents.token.existingSecret) -}}
 {{- fail "collector.agents.identity: token needs a Secret of yours, because no render holds a random value: set `collector.agents.token.existingSecret`, see the README" -}}
 {{- end -}}
 {{- if and (eq .agents.identity "serviceAccount") (or .agents.token.existingSecret .agents.token.perNode) -}}
@@ -53,10 +53,10 @@
 {{- end -}}
 {{- end -}}
 
-{{- $names := ternary (list "collector") (list) .Values.collector.enabled -}}
+{{- $names := ternary (list "collector") (list) (eq "yes" (include "forklore.collector.enabled" $)) -}}
 {{- range .Values.sinks -}}
 {{- if has .name $names -}}
-{{- fail (printf "sinks: two are named %q, and collector.enabled takes the name collector: each needs its own" .name) -}}
+{{- fail (printf "sinks: two are named %q, and the collector of the chart takes the name collector: each needs its own" .name) -}}
 {{- end -}}
 {{- $names = append $names .name -}}
 {{- $sink := . -}}

@@ -16,7 +16,7 @@
 {{- $_ := set $settings "status_key_file" "/run/forklore/secrets/status-tls/tls.key" -}}
 {{- end -}}
 {{- $sinks := list -}}
-{{- if .Values.collector.enabled -}}
+{{- if include "forklore.collector.enabled" . -}}
 {{- $url := printf "%s://%s-collector.%s.svc:%d/v1/events" (include "forklore.collector.scheme" .) (include "forklore.fullname" .) .Release.Namespace (int .Values.collector.service.port) -}}
 {{- $sink := dict "name" "collector" "url" $url "token_file" "/run/forklore/secrets/collector/token" -}}
 {{- if include "forklore.collector.hasCA" . -}}

@@ -20,7 +20,7 @@
 - {name: sink-{{ .name }}, mountPath: /run/forklore/secrets/sink-{{ .name }}, readOnly: true}
 {{- end }}
 {{- end }}
-{{- if .Values.collector.enabled }}
+{{- if include "forklore.collector.enabled" . }}
 {{- if and (eq .Values.collector.agents.identity "token") .Values.collector.agents.token.perNode }}
 # The key of its own node alone; another token there is used after a restart.
 - {name: collector-token, mountPath: /run/forklore/secrets/collector/token, subPathExpr: $(NODE_NAME), readOnly: true}
@@ -64,7 +64,7 @@
     defaultMode: 0400
 {{- end }}
 {{- end }}
-{{- if .Values.collector.enabled }}
+{{- if include "forklore.collector.enabled" . }}
 {{- if eq .Values.collector.agents.identity "token" }}
 - name: collector-token
   secret:
