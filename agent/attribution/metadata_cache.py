@@ -134,6 +134,20 @@ class MetadataCache:
         present = (cgroup for number in self.cgroups.ids() if (cgroup := self.cgroups.get(number)) and cgroup.removed is None)
         return {uid for cgroup in present if (uid := self.attributions.resolve_now(cgroup.id).pod_uid)}
 
+    def unknown_pods(self, before: int) -> int:
+        """How many pods have a container here since then, when the API has none of them; else 0. `before`: boottime ns."""
+        found = set()
+        for number in self.cgroups.ids():
+            cgroup = self.cgroups.get(number)
+            if cgroup is None or cgroup.removed is not None or not cgroup.identity.pod or not cgroup.identity.container:
+                continue
+            if self.kubelet_root.is_elsewhere(cgroup.path) or max(cgroup.created, self.cgroups.walked) > before:
+                continue
+            if self.pods.get(cgroup.identity.pod) is not None:
+                return 0
+            found.add(cgroup.identity.pod)
+        return len(found)
+
     def sandboxed_pods(self, classes: Collection[str]) -> list[int]:
         """The cgroups of pods that have a kernel of their own. `classes`: patterns of the names of RuntimeClasses."""
         found = []

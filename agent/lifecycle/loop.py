@@ -105,6 +105,7 @@ class Loop:
                 instance.enricher.forget(cgroup)
                 summaries.retire(cgroup, snapshot.counters[cgroup])
                 self._pipeline.delete_counters_after_commit(instance, cgroup)
+        parts.reporter.log_wrong_node()
         instance.stage_reported(parts.journal)
         parts.closed.report_losses(parts.sinks, interval.start, interval.end, self._pipeline.wall_s)
 

@@ -32,6 +32,7 @@ __all__ = ["AgentIdentity", "Reporter"]
 log = logging.getLogger(__name__)
 
 _NEARLY_FULL = 0.9  # of a map: the alert ForkloreTableFilling comes at the same fill
+_LISTED_NS = 60 * 10**9  # a pod is in the API before its first container is here; a static pod's mirror comes soon after
 _HANGING_S = 15.0  # a turn takes milliseconds; one that took this long will not come back
 
 
@@ -61,6 +62,7 @@ class Reporter:
         self.privileges: dict[str, Any] = {}
         self.walks = 0
         self._unwritten = False
+        self._unnamed = False
 
     @property
     def begun(self) -> bool:
@@ -78,10 +80,12 @@ class Reporter:
 
     def warnings(self) -> list[str]:
         """What does not stop capture: receivers that get nothing, because one side does not trust the other's certificate or a
-        file is missing; maps that are nearly full."""
+        file is missing; maps that are nearly full; a node's name that the API has not."""
         sinks = ((sink.name, sink.sender.untrusted) for sink in self._pipeline.sinks)
         fills = self._current.programs.table_fills() if self.begun else {}
+        unknown = self._unknown_pods()
         return [
+            *([self._wrong_node(unknown)] if unknown else []),
             *(f"sink {name}: {text}" for name, text in sinks if text),
             *(
                 f"the kernel's map {name} has {fill.entries} of {fill.most} entries"
@@ -148,6 +152,7 @@ class Reporter:
             table_fills={name: fill.ratio for name, fill in programs.table_fills().items()},
             folded=sum(one.folded for one in programs.tracked().values()),
             unread=self._metadata_cache.cgroups.unread,
+            unknown_pods=self._unknown_pods(),
             root_known=self._metadata_cache.kubelet_root.known,
             sinks={sink.name: _measures_of(sink, now) for sink in self._pipeline.sinks},
         )
@@ -167,6 +172,28 @@ class Reporter:
             self._unwritten = True
         else:
             self._unwritten = False
+
+    def log_wrong_node(self) -> None:
+        """When it begins, and when it is over."""
+        unknown = self._unknown_pods()
+        if unknown and not self._unnamed:
+            log.error("%s", self._wrong_node(unknown))
+        elif self._unnamed and not unknown:
+            log.info("the Kubernetes API has pods of this node now")
+        self._unnamed = unknown > 0
+
+    def _wrong_node(self, unknown: int) -> str:
+        name = self._identity.node
+        return (
+            f"no pod is named: {unknown} have containers here, and the Kubernetes API has none of them on a node {name!r}. "
+            "Set `node` to the name that `kubectl get nodes` shows"
+        )
+
+    def _unknown_pods(self) -> int:
+        """How many pods are here and are not the API's, when none is: the node has another name there."""
+        if self._watch is None or not self._watch.synced:
+            return 0
+        return self._metadata_cache.unknown_pods(self._clock.boot_ns() - _LISTED_NS)
 
     def log_ledger(self) -> None:
         log.info("left: %s", ledger_line(self._snapshot(self._current)))

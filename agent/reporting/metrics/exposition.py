@@ -174,6 +174,8 @@ def _attribution(agent: AgentSnapshot, measures: Measures) -> Iterator[Metric]:
     yield _gauge("forklore_kubelet_root_known", text, measures.root_known)
     if measures.synced is not None:
         yield _gauge("forklore_kubernetes_synced", "1: this node's pods have been listed.", measures.synced)
+        text = "Pods with containers here, when the API has none of them for this node: `node` is not its name there. Else 0."
+        yield _gauge("forklore_kubernetes_unknown_pods", text, measures.unknown_pods)
 
 
 def _status_port(certificate: ServerCertificate | None) -> Iterator[Metric]:

@@ -29,7 +29,8 @@ class Measures:
     """`ring_fill`: 0 to 1. `journal_bytes`: on the disk. `pinned`: capture outlives the agent. `commits`: each with its time.
     `synced`: the pods have been listed once; None: the API is not asked. `table_fills`: of the kernel's maps, 0 to 1, by name;
     `folded`: cgroups made inside running containers without a record of their own; `unread`: directories that the last walk
-    left out; `root_known`: where the kubelet's cgroups are is set or learned."""
+    left out; `unknown_pods`: pods with containers here, when the API has none of them;
+    `root_known`: where the kubelet's cgroups are is set or learned."""
 
     ring_fill: float
     ring_backlog: int
@@ -45,6 +46,7 @@ class Measures:
     table_fills: Mapping[str, float]
     folded: int
     unread: int
+    unknown_pods: int
     root_known: bool
     sinks: Mapping[str, SinkMeasures]
 

@@ -182,3 +182,24 @@ def test_what_is_forgotten_is_deleted_from_the_journal(metadata_cache, kernel, t
     assert sorted(journal.table(CGROUPS)) == [4, 5]
     assert not journal.table(PODS)
     assert names_of(next_agent(tmp_path, journal), 5) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("known", "path", "before", "unknown"),
+    [
+        pytest.param([], f"{POD}/{ID}", 200, 1, id="none of them is in the API: the node has another name there"),
+        pytest.param([UID], f"{POD}/{ID}", 200, 0, id="one of them is"),
+        pytest.param([OTHER], f"{POD}/{ID}", 200, 1, id="the pods in the API are of another node"),
+        pytest.param([], f"{POD}/{ID}", 50, 0, id="it was created a moment ago"),
+        pytest.param([], "/system.slice/ssh.service", 200, 0, id="there is no pod"),
+        pytest.param([], POD, 200, 0, id="a pod has no container yet"),
+    ],
+)
+def test_pods_are_counted_when_the_node_has_another_name_in_the_api(tmp_path, known, path, before, unknown):
+    metadata_cache = MetadataCache(tmp_path, api=True)
+    metadata_cache.apply_cgroup_events([Kernel.created(11, path, 10)], Kernel())
+    for uid in known:
+        metadata_cache.pods.put(a_pod(uid))
+    assert metadata_cache.unknown_pods(before) == unknown
+    metadata_cache.apply_cgroup_events([Kernel.removed(11, 150)], Kernel())
+    assert metadata_cache.unknown_pods(before) == 0
