@@ -7,7 +7,7 @@ Every key is always present; `null` means unknown. A fork's identity fields carr
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypedDict
+from typing import Final, Literal, TypedDict, get_args
 
 __all__ = [
     "FORK",
@@ -17,6 +17,7 @@ __all__ = [
     "KINDS",
     "NODE_SUMMARY",
     "NOT_OBSERVABLE",
+    "STORM_REASONS",
     "TEST",
     "Cgroup",
     "Container",
@@ -31,6 +32,7 @@ __all__ = [
     "Ledger",
     "NodeSummary",
     "SinkLedger",
+    "StormReason",
     "Workload",
 ]
 
@@ -40,6 +42,8 @@ NODE_SUMMARY: Final = "node_summary"
 FORK_STORM: Final = "fork_storm"
 GAP: Final = "gap"
 NOT_OBSERVABLE: Final = "not_observable"
+StormReason = Literal["limit", "ring", "uniqueness"]
+STORM_REASONS: Final[tuple[StormReason, ...]] = get_args(StormReason)
 TEST: Final = "test"  # the reason of a gap of 0 that only asks whether a receiver accepts events
 KINDS: Final = (FORK, FORK_SUMMARY, NODE_SUMMARY, FORK_STORM, GAP)
 
@@ -238,7 +242,7 @@ class ForkStorm(TypedDict):
     id: str
     timestamp: str
     phase: Literal["start", "stop"]
-    reason: Literal["limit", "ring", "uniqueness"]
+    reason: StormReason
     storm: int
     limit: int
     hold_s: int

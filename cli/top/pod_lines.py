@@ -16,6 +16,7 @@ from cli.text.pieces import Piece
 from cli.top.rows import is_counted, is_unobservable, missing_pieces
 from wire.names import visible
 from wire.numbers import number, per_second
+from wire.storms import limit_text
 from wire.times import clock
 
 __all__ = ["latest_lines", "overview_lines", "pair_lines"]
@@ -140,7 +141,7 @@ def _storm(storm: JsonView) -> Line:
     )
     state = {"now": "goes on", "over": "over"}.get(storm["state"].text or "", "end not reported")
     only = f"{number(counts['suppressed'].integer)} only counted"
-    text = f"{number(forks)} forks, {only}; the limit is {number(storm['limit'].integer)} a second"
+    text = f"{number(forks)} forks, {only}; {limit_text(storm['reason'].text, storm['limit'].integer)}"
     return [Piece(f"storm, {state}: ", "bad" if state == "goes on" else "warn"), Piece(text), Piece(f"  {when}", "dim")]
 
 

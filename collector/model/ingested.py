@@ -155,6 +155,7 @@ class CheckedStorm(NamedTuple):
     hold: int
     counts: TaskCounts
     totals: TaskCounts
+    reason: str
 
 
 class InsertCounts(NamedTuple):

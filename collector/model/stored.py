@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from collector.model.counts import TaskCounts
 from collector.model.query import Place
-from wire.events import Fork
+from wire.events import Fork, StormReason
 
 __all__ = [
     "ConflictRow",
@@ -118,7 +118,8 @@ class LossRow(NamedTuple):
 
 
 class StormRow(NamedTuple):
-    """A storm by its newest event. `limit`: forks a second. `hold`: seconds. `end`: its own, or that of the newest event."""
+    """A storm by its newest event. `limit`: forks a second. `hold`: seconds. `end`: its own, or that of the newest event.
+    `reason`: one of STORM_REASONS."""
 
     stream: int
     number: int
@@ -132,6 +133,7 @@ class StormRow(NamedTuple):
     end: int
     counts: TaskCounts
     totals: TaskCounts
+    reason: StormReason
 
 
 class NodeRow(NamedTuple):

@@ -246,7 +246,7 @@ class Commit:
         newest = (
             int(storm.is_over), storm.end, storm.limit, storm.hold, storm.start, list(storm.counts), list(storm.totals),
         )  # fmt: skip
-        self._rows["storm"].append((storm.stream, storm.cgroup, storm.number, newest, pod, self.received))
+        self._rows["storm"].append((storm.stream, storm.cgroup, storm.number, newest, pod, self.received, storm.reason))
 
     def _counter_source(
         self, stream: str, cgroup: int, attribution: Attribution, rank: int, time: int, seen: int

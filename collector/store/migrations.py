@@ -8,7 +8,7 @@ from typing import Any, Final
 from clickhouse_connect.driver.client import Client
 
 from collector.store.newest import PERIOD
-from collector.store.tables import EXPIRING, STATEMENTS, VERSION, ttl
+from collector.store.tables import EXPIRING, STATEMENTS, STORM_REASON, VERSION, ttl
 
 __all__ = ["WrongDatabase", "migrate", "set_retention"]
 
@@ -54,6 +54,7 @@ _COPIES: Final[dict[int, dict[str, str]]] = {
         "bitShiftLeft(toUInt64(cpu), 16)), bitAnd(n, 65535)) AS number FROM made_1) GROUP BY stream, cgroup, kind, comm",
     },
 }
+_WITH_REASON: Final = f"ALTER TABLE storm ADD COLUMN IF NOT EXISTS {STORM_REASON}"
 # What tables that are kept get. Parts that are there get an index in the background.
 _ALTERED: Final[dict[int, tuple[str, ...]]] = {
     2: (
@@ -61,7 +62,9 @@ _ALTERED: Final[dict[int, tuple[str, ...]]] = {
         "ALTER TABLE fork ADD INDEX IF NOT EXISTS by_sequence sequence TYPE minmax",
         "ALTER TABLE fork MATERIALIZE INDEX by_stream",
         "ALTER TABLE fork MATERIALIZE INDEX by_sequence",
-    )
+        _WITH_REASON,
+    ),
+    1: (_WITH_REASON,),
 }
 # Views and tables of an older version that are in the way of these, and hold no rows.
 _DROPPED: Final[dict[int, tuple[str, ...]]] = {1: ("made_of", "came_of", "made_in")}

@@ -27,7 +27,7 @@ from typing import Final, Literal, NamedTuple
 
 from collector.model import TaskCounts
 
-__all__ = ["EXPIRING", "STATEMENTS", "VERSION", "Table", "View", "ttl"]
+__all__ = ["EXPIRING", "STATEMENTS", "STORM_REASON", "VERSION", "Table", "View", "ttl"]
 
 # Which version a database has is in its table `version`.
 VERSION: Final = 3
@@ -35,6 +35,8 @@ GRACE: Final = 120  # seconds that what is too old stays on the disk, so that a 
 _NS: Final = "DateTime64(9, 'UTC')"
 _COUNTS: Final = f"Array(UInt64) /* {', '.join(TaskCounts._fields)} */"
 # How many inserts a replayed batch is compared with: an agent has one on its way, a journal's replay a few.
+# One of STORM_REASONS; empty of an older store.
+STORM_REASON: Final = "reason SimpleAggregateFunction(max, String)"
 _ONCE: Final = "non_replicated_deduplication_window = 1000"
 # A day's parts are deleted as a whole: nothing is rewritten.
 _WHOLE: Final = "ttl_only_drop_parts = 1"
@@ -283,7 +285,7 @@ ORDER BY (stream, cgroup, end, number)""",
     newest SimpleAggregateFunction(max, Tuple(is_over UInt8, end Int64, limit Int64, hold Int64, start Int64,
         counts {_COUNTS}, totals {_COUNTS})),
     whose SimpleAggregateFunction(max, Tuple(rank UInt8, owner UInt64, cluster String, node String, namespace String,
-        pod String, uid String)), seen SimpleAggregateFunction(max, {_NS})
+        pod String, uid String)), seen SimpleAggregateFunction(max, {_NS}), {STORM_REASON}
 ) ENGINE = AggregatingMergeTree ORDER BY (stream, cgroup, number)""",
         _ONCE,
         "seen",

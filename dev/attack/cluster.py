@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -168,6 +169,8 @@ class Node:
 
         with suppress(TimeoutError):
             return dict(await eventually(is_complete, COMPLETE_S))
+        sink = (await self._json(f"{agent.url}/v1/ledger"))["sinks"]["collector"]
+        print(f"{pod.name}: not all delivered after {COMPLETE_S:.0f} s: {sink}", file=sys.stderr)
         return await numbers()
 
     async def _named(self, agent: Server, pod: AttackedPod) -> dict[str, Any]:

@@ -167,7 +167,7 @@ CREATE TABLE IF NOT EXISTS forklore.storm_local ON CLUSTER forklore (
     newest SimpleAggregateFunction(max, Tuple(is_over UInt8, end Int64, limit Int64, hold Int64, start Int64,
         counts Array(UInt64) /* processes, threads, emitted, filtered, suppressed, lost, entered */, totals Array(UInt64) /* processes, threads, emitted, filtered, suppressed, lost, entered */)),
     whose SimpleAggregateFunction(max, Tuple(rank UInt8, owner UInt64, cluster String, node String, namespace String,
-        pod String, uid String)), seen SimpleAggregateFunction(max, DateTime64(9, 'UTC'))
+        pod String, uid String)), seen SimpleAggregateFunction(max, DateTime64(9, 'UTC')), reason SimpleAggregateFunction(max, String)
 ) ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/forklore/storm', '{replica}') ORDER BY (stream, cgroup, number) TTL toDateTime(seen) + toIntervalSecond(1209720) SETTINGS replicated_deduplication_window = 10000;
 
 CREATE TABLE IF NOT EXISTS forklore.storm ON CLUSTER forklore AS forklore.storm_local

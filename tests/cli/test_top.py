@@ -181,7 +181,7 @@ async def test_a_permanent_error_ends_it(three):
 async def test_a_pod_s_own_screen_has_its_pairs_lineage_and_latest_forks(three):
     entry = three.answers[PODS]["pods"][1]
     path = f"{PODS}/shop/api-1"
-    three.answers[path] = detail(entry, storms=[STORM], gaps=[GAP], latest=[fork(1, pod="api-1")])
+    three.answers[path] = detail(entry, storms=[STORM, {**STORM, "reason": "ring"}], gaps=[GAP], latest=[fork(1, pod="api-1")])
     pairs = [{"parent": "sh", "child": None, "forks": 12, "first": "2026-11-22T19:48:30.1Z", "last": "2026-11-22T19:48:31.1Z"}]
     three.answers[f"{path}/tree"] = tree(node(6039, children=[node(7001, "date")]), pairs=pairs)
     async with running_top(three) as screen:
@@ -190,7 +190,8 @@ async def test_a_pod_s_own_screen_has_its_pairs_lineage_and_latest_forks(three):
         await screen.until(lambda: "214 forks missing" in screen.text("#in-overview") and "date" in screen.text("#in-lineage"))
         overview = screen.text("#in-overview")
         for text in (
-            "storm, goes on: 904 forks, 902 only counted",
+            "storm, goes on: 904 forks, 902 only counted; the limit is 2,000 a second",
+            "902 only counted; more than its share of the kernel's ring",
             "app=cart",
             "busybox:1.36",
             "S storm, ! forks missing",

@@ -126,12 +126,15 @@ class EventFactory:
         event.update(cgroup=None, container=None, enrichment={"state": "unresolved", "by": None, "lag_ms": 0})
         return event
 
-    def storm(self, number, phase, *, start, end, processes, limit=2000, stream=None, cgroup=4790, **attribution_fields):
-        """`processes` since `start`, all of them only counted."""
+    def storm(
+        self, number, phase, *, start, end, processes, limit=2000, reason=None, stream=None, cgroup=4790, **attribution_fields
+    ):
+        """`processes` since `start`, all of them only counted. `reason` None: as 0.1 sends it, without one."""
         event = self.attribution(self.example("gap"), cgroup=cgroup, **attribution_fields)
         counts = {"processes": processes, "threads": 0, "emitted": 0, "filtered": 0, "lost": 0, "entered": 0}
         return {
             **{key: event[key] for key in ("cgroup", "k8s", "enrichment")},
+            **({"reason": reason} if reason else {}),
             "event": "fork_storm",
             "id": f"{stream or self.stream}.storm.{cgroup}.{number}.{phase}",
             "timestamp": stamp(end),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-from wire.events import Cgroup, Counts, Fork, Interval, Workload
+from wire.events import Cgroup, Counts, Fork, Interval, StormReason, Workload
 
 __all__ = [
     "CommCount",
@@ -91,10 +91,13 @@ class StormInterval(TypedDict):
 
 
 class StormEntry(TypedDict):
-    """A time in which a pod's forks were only counted. `as_of`: the time that the counts are of. `limit`: forks a second."""
+    """A time in which a pod's forks were only counted. `as_of`: the time that the counts are of. `limit`: forks a second.
+    `reason`: the pod was above its limit, took more than its share of a ring that was over half full, or brought too much that
+    was new (then `limit` counts that)."""
 
     storm: int
     state: StormState
+    reason: StormReason
     interval: StormInterval
     as_of: str
     limit: int

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from collector.model import StormRow, TaskCounts
 from collector.query.read_context import ReadContext
 from collector.store.row_ids import stream_id
+from wire.events import StormReason
 
 __all__ = ["Storms", "storms_of"]
 
 _STATEMENT: Final = (
-    "SELECT stream, number, o.owner, o.cluster, o.node, n.is_over, n.limit, n.hold, n.start, n.end, n.counts, n.totals, "
-    "count() OVER (PARTITION BY o.owner) FROM (SELECT stream, cgroup, number, max(whose) AS o, max(newest) AS n FROM storm "
-    "GROUP BY stream, cgroup, number HAVING toUnixTimestamp64Nano(max(seen)) >= {since:Int64} "
+    "SELECT stream, number, o.owner, o.cluster, o.node, n.is_over, n.limit, n.hold, n.start, n.end, n.counts, n.totals, why, "
+    "count() OVER (PARTITION BY o.owner) FROM (SELECT stream, cgroup, number, max(whose) AS o, max(newest) AS n, "
+    "max(reason) AS why FROM storm GROUP BY stream, cgroup, number HAVING toUnixTimestamp64Nano(max(seen)) >= {since:Int64} "
     "AND o.owner IN {pods:Array(UInt64)}) ORDER BY n.start DESC, number DESC LIMIT {limit:UInt32} BY o.owner"
 )
 
@@ -34,6 +35,7 @@ class _Row(NamedTuple):
     end: int
     counts: Sequence[int]
     totals: Sequence[int]
+    reason: StormReason | Literal[""]
     in_all: int
 
 
@@ -64,4 +66,5 @@ def _storm(row: _Row) -> StormRow:
         row.end,
         TaskCounts(*row.counts),
         TaskCounts(*row.totals),
+        row.reason or "limit",  # of a store that had no reasons: its agents knew the limit alone
     )

@@ -10,6 +10,7 @@ from collector.views.nodes.loss_reasons import gap_text
 from collector.views.timeline.storms import NOW
 from collector.views.times import SECOND, format_span, parse_stamp
 from wire.api import GapEntry, StormEntry
+from wire.storms import limit_text
 
 __all__ = ["PlotBands", "plot_bands"]
 
@@ -45,7 +46,7 @@ def _storm(storm: StormEntry, within: Span) -> dict[str, Any]:
     start, end = storm["interval"]["start"], storm["interval"]["end"]
     counts, goes_on = storm["counts"], storm["state"] == NOW
     forks = f"{number(counts['processes'] + counts['threads'])} forks"
-    limit = f"{number(counts['suppressed'])} of them only counted; the limit is {number(storm['limit'])} a second"
+    limit = f"{number(counts['suppressed'])} of them only counted; {limit_text(storm['reason'], storm['limit'])}"
     if end is not None:
         text = f"Storm of {format_duration((parse_stamp(end) - parse_stamp(start)) // SECOND)}: {forks}, {limit}"
     elif goes_on:

@@ -61,6 +61,7 @@ def _storm(storm: StormRow, state: StormState) -> StormEntry:
     return {
         "storm": storm.number,
         "state": state,
+        "reason": storm.reason,
         "interval": {"start": stamp(storm.start), "end": stamp(storm.end) if storm.is_over else None},
         "as_of": stamp(storm.end),
         "limit": storm.limit,

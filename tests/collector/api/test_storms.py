@@ -1,6 +1,7 @@
 """Storms: start and stop make one storm in any order and number; until its stop the pod is in a storm."""
 
 import asyncio
+import html
 import itertools
 import random
 
@@ -49,6 +50,29 @@ async def test_a_pod_is_in_a_storm_from_its_start_to_its_stop(client, make, star
     assert pod["processes"] == 100  # the storm's own counts are of the same forks as the summaries'
     await client.post(start_and_stop[1])
     assert (await the_pod(client))["storm"] is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown", "text"),
+    [
+        (None, "limit", "the limit is 2,000 a second"),
+        ("limit", "limit", "the limit is 2,000 a second"),
+        ("ring", "ring", "more than its share of the kernel's ring, which was over half full"),
+        ("uniqueness", "uniqueness", "more than 2,000 new parent tasks and cgroups a second"),
+    ],
+)
+async def test_a_storm_has_its_reason_in_the_api_and_on_its_pods_page(client, make, sent, shown, text):
+    begun = make.now - 30 * SECOND
+    for phase, end in (("start", begun + SECOND), ("stop", make.now - SECOND)):
+        await client.post(make.storm(1, phase, start=begun, end=end, processes=2500, reason=sent))
+    pod = await the_pod(client)
+    assert [storm["reason"] for storm in pod["storms"]] == [shown]
+    assert text in html.unescape(await client.get("/pods/shop/cart-1"))
+
+
+async def test_a_storm_of_an_unknown_reason_is_refused(client, make, start_and_stop):
+    receipt = await client.post({**start_and_stop[0], "reason": "weather"})
+    assert (receipt["accepted"], len(receipt["rejected"])) == (0, 1)
 
 
 async def test_a_storm_adds_no_container_to_its_pod(client, make, start_and_stop):

@@ -65,6 +65,7 @@ def made_older(dsn, version=1):
     for name in GONE if version == 1 else ():
         say(f"DROP TABLE {name}")
     say("DROP TABLE conflict")
+    say("ALTER TABLE storm DROP COLUMN reason")
     if version == 2:
         say("ALTER TABLE fork DROP INDEX by_stream")
         say("ALTER TABLE fork DROP INDEX by_sequence")
@@ -119,6 +120,7 @@ async def filled(make, tmp_path):
         make.summary(1, 300, pod="web-0", cgroup=1),
         make.node(1, heads={0: 65600, 1: 65560, 17: 600_001}),
         make.gap(4, 4),
+        make.storm(1, "stop", start=make.now - 9 * 10**9, end=make.now - 10**9, processes=2500, pod="web-0"),
     ]
     for _ in range(2):
         await store.insert(lines_of(*events))
