@@ -42,6 +42,31 @@ static __always_inline bool is_recorded(struct tracked_cgroup *owner)
 	return 1;
 }
 
+/* Whether an attached task is written to the ring: MAX_ATTACHED in a second are, of those that one cgroup's counters count. A
+ * task may move itself to and fro without end. CPUs that begin a second at the same time may reset some of each other's counts. */
+static __always_inline bool is_attach_recorded(u64 counted_in, u64 now)
+{
+	struct attach_window fresh = {}, *window = attach_windows.lookup(&counted_in);
+	u64 second = now / SECOND;
+
+	if (!window) {
+		attach_windows.insert(&counted_in, &fresh);
+		window = attach_windows.lookup(&counted_in);
+		if (!window)
+			return 1;
+	}
+	if (window->second != second) {
+		window->second = second;
+		window->records = 0;
+	}
+	if (window->records >= MAX_ATTACHED) {
+		COUNT(window->folded);
+		return 0;
+	}
+	COUNT(window->records);
+	return 1;
+}
+
 /* Tracks a new cgroup when its parent is a pod or what pods are below. False: it is inside a container, or outside pods. */
 static __always_inline bool track_child(u64 cgroup, u64 id, u64 parent)
 {
@@ -98,9 +123,12 @@ int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx)
 	if (!cfg || !is_chosen(cgroup))
 		return 0;
 	id = cgroup_id(cgroup);
+	attach_windows.delete(&id);
 	found = tracked.lookup(&id);
 	if (found) {
 		pod = found->pod;
+		if (found->kind == KUBELET_ROOT)
+			cfg->pod_level = 0;	/* the next root's pods count for themselves until user space has tracked it */
 		tracked.delete(&id);	/* it has no tasks */
 		found = tracked.lookup(&pod);
 		if (found && found->children)
@@ -121,16 +149,20 @@ int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 	struct config *cfg = enabled_config();
 	struct tracked_cgroup *found;
 	struct cgroup_counters *counters;
-	u64 cgroup = ctx->args[0], id, counted_in, parent;
+	u64 cgroup = ctx->args[0], id, counted_in, parent, now = bpf_ktime_get_boot_ns();
+	bool recorded;
 
-	if (!cfg || bpf_ktime_get_boot_ns() > cfg->alive_until || !is_chosen(cgroup))
+	if (!cfg || now > cfg->alive_until || !is_chosen(cgroup))
 		return 0;
 	id = cgroup_id(cgroup);
 	found = tracked_of(cfg, cgroup, id);
 	counted_in = found ? found->container : host_cgroup(cfg, cgroup, id);
 	parent = found && counted_in != id ? counted_in : parent_id(cgroup);
+	recorded = is_attach_recorded(counted_in, now);
 	counters = counters_of(&counted_in, found != 0);
 	if (counters)
 		COUNT(counters->entered);
+	if (!recorded)
+		return 0;
 	return emit_cgroup_event(cgroup, parent, ctx->args[1], ctx->args[2], ATTACHED);
 }

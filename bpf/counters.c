@@ -15,6 +15,7 @@
 #include "records.h"
 
 #define HOST_LEVEL 2
+#define SECOND 1000000000ull
 
 #define COUNT(number) __sync_fetch_and_add(&(number), 1)
 

@@ -5,7 +5,6 @@
  * README.md lists tracepoints, fields, the oldest kernel and the capabilities.
  */
 
-#define SECOND 1000000000ull
 #define STORM_HOLD (5 * SECOND)	/* a storm ends when it was below the limit for this long */
 #define BUDGET_HOLD (10 * SECOND)	/* a container that was above its budget is only counted for this long */
 
@@ -14,18 +13,31 @@
 #define RECORD 256	/* with the ring's header */
 
 /* BCC has no method for bpf_ringbuf_query. It rewrites map.ringbuf_output(data, size, flags), which is not used here, to a call
- * of bpf_ringbuf_output with the map before these: this makes it the query. */
+ * of bpf_ringbuf_output with the map before these: this makes it the query. A BCC that writes another call can't compile or load
+ * that; then the loader leaves RING_QUERY out. */
+#ifdef RING_QUERY
 #define bpf_ringbuf_output(map, data, size, flags) bpf_ringbuf_query(map, flags)
+
+static __always_inline u64 ring_fill(void)
+{
+	struct fork_record *none = 0;	/* BCC looks at its type */
+
+	return forks.ringbuf_output(none, 0, BPF_RB_AVAIL_DATA);
+}
+#else
+static __always_inline u64 ring_fill(void)
+{
+	return 0;
+}
+#endif
 
 /* The events that one may send in this second. Above half of the ring it depends on what is free, as in a switch whose ports
  * share a buffer (Choudhury and Hahne, Dynamic queue length thresholds, 1998): who takes much leaves space for the others, and
  * their number need not be known. */
 static __always_inline u64 share_of(u64 limit, u32 *reason)
 {
-	struct fork_record *none = 0;	/* BCC looks at its type */
-	u64 size = RING_BYTES, filled, share;
+	u64 size = RING_BYTES, filled = ring_fill(), share;
 
-	filled = forks.ringbuf_output(none, 0, BPF_RB_AVAIL_DATA);
 	*reason = LIMIT;
 	if (filled <= size / 2)
 		return limit;
@@ -39,8 +51,8 @@ static __always_inline u64 share_of(u64 limit, u32 *reason)
 }
 
 /* Whether this event is suppressed. `of`: the pod, or the cgroup outside pods that counts it. It exceeds the storm limit or its
- * share of the ring, or it comes within STORM_HOLD of the last event that did. CPUs that begin a second at the same time may reset some of each other's
- * counts: the limit is approximate, the cgroup counters are exact. */
+ * share of the ring, or it comes within STORM_HOLD of the last event that did. CPUs that begin a second at the same time may
+ * reset some of each other's counts: the limit is approximate, the cgroup counters are exact. */
 static __always_inline bool is_suppressed(u64 of, u64 limit, u64 now)
 {
 	struct storm fresh = {}, *storm = storms.lookup(&of);

@@ -22,3 +22,5 @@ BPF_TABLE("lru_hash", u32, struct new_task, new_tasks, 16384);
 /* A pod's, or a cgroup's that has host_counters: neither takes the other's place. */
 BPF_TABLE("hash", u64, struct storm, storms, MAX_TRACKED + MAX_HOST_CGROUPS);
 BPF_TABLE("hash", u64, struct over_budget, over_budget, MAX_TRACKED + MAX_HOST_CGROUPS);
+/* Of the cgroups that have counters. A new window is made in place of the one that was not used for the longest. */
+BPF_TABLE("lru_hash", u64, struct attach_window, attach_windows, MAX_TRACKED + MAX_HOST_CGROUPS);

@@ -14,7 +14,7 @@
 enum task_kind { PROCESS = 0, THREAD = 1 };
 enum cgroup_event_kind { CREATED = 1, REMOVED = 2, ATTACHED = 3 };
 
-/* Written by user space, always whole. */
+/* Written by user space, always whole; on_cgroup_rmdir resets `pod_level`. */
 struct config {
 	u64 enabled;		/* 0: count and send nothing (between attach and start) */
 	u64 threads;		/* 1: a thread is sent as an event too; it is counted either way */
@@ -39,6 +39,14 @@ struct tracked_cgroup {
 
 #define MAX_CHILDREN 256	/* tracked cgroups of one pod; further ones count as the pod's own */
 #define MAX_RECORDS 64		/* of the cgroups inside one container */
+#define MAX_ATTACHED 64		/* records of tasks attached to one container, or outside pods, in a second */
+
+/* Tasks that were attached in the current second, by the cgroup whose counters count them. */
+struct attach_window {
+	u64 second;
+	u64 records;		/* written to the ring */
+	u64 folded;		/* in all seconds: counted, without a record */
+};
 
 enum storm_reason { LIMIT = 0, RING = 1 };
 
@@ -128,4 +136,4 @@ _Static_assert(sizeof(struct fork_record) == 248, "FORK_SLOT is 256");
 _Static_assert(sizeof(struct cgroup_event) == 1016, "CGROUP_EVENT_SLOT is 1024");
 _Static_assert(sizeof(struct cgroup_counters) == 56 && sizeof(struct cpu_counters) == 48, "seven and six counters");
 _Static_assert(sizeof(struct config) == 40 && sizeof(struct tracked_cgroup) == 40 && sizeof(struct storm) == 32 &&
-	       sizeof(struct over_budget) == 16, "map values");
+	       sizeof(struct over_budget) == 16 && sizeof(struct attach_window) == 24, "map values");

@@ -39,7 +39,7 @@ class KubeletRoot:
         if self.is_set:
             return False
         cgroups = list(cgroups)
-        if self.known and any(self._is_below(one) for one in cgroups):
+        if self.known and self.exists(cgroups):
             return False  # while it is there nothing else can become the root
         before = self.path
         oldest: dict[str, int] = {}
@@ -62,7 +62,8 @@ class KubeletRoot:
             self.path = min(oldest, key=lambda root: oldest[root])
         return self.path != before
 
-    def _is_below(self, cgroup: Cgroup) -> bool:
-        """Whether a cgroup that exists is the root, or is below it."""
+    def exists(self, cgroups: Iterable[Cgroup]) -> bool:
+        """Whether one of the cgroups is there and is the root, or is below it."""
         path = self.path
-        return cgroup.removed is None and path is not None and (cgroup.path == path or cgroup.path.startswith(path + "/"))
+        present = (one.path for one in cgroups if one.removed is None)
+        return path is not None and any(one == path or one.startswith(path + "/") for one in present)

@@ -77,17 +77,26 @@ class MetadataCache:
     def apply_cgroup_events(self, events: Iterable[CgroupEvent], tracker: CgroupTracker) -> None:
         """`tracker`: gets the cgroups of pods that were created."""
         claims = False
+        root_exists: bool | None = None  # None: the kubelet's root was neither created nor removed
         for event in events:
             if event.kind == CREATED:
                 added = self.cgroups.add(event.cgroup, event.path, event.time, event.parent)
                 claims |= added is not None and added.identity.pod is not None and not self.kubelet_root.known
                 self._track(event.cgroup, added, tracker)
+                if added and added.path == self.kubelet_root.path:
+                    root_exists = True
             elif event.kind == REMOVED:
+                before = self.cgroups.get(event.cgroup)
+                if before and before.path == self.kubelet_root.path:
+                    root_exists = False
                 self.cgroups.mark_removed(event.cgroup, event.time)
             else:
                 # Of a cgroup inside a container that is not known, the event has the container as its parent.
                 cgroup = event.cgroup if self.cgroups.get(event.cgroup) else event.parent
                 self.attached_tasks.add(event.tid, event.start, cgroup, event.time)
+        if root_exists is not None:
+            # After all its pods that these events tell of are tracked: until then each counts for itself (bpf/cgroups.c).
+            self._set_pod_level(tracker, exists=root_exists)
         if claims or self._pods_version != self.pods.version:
             self._learn_root(tracker)
 
@@ -110,12 +119,16 @@ class MetadataCache:
         self._track_all(tracker)
 
     def _track_all(self, tracker: CgroupTracker) -> None:
-        root = self.kubelet_root.path
         present = [one for number in self.cgroups.ids() if (one := self.cgroups.get(number)) and one.removed is None]
         for cgroup in sorted(present, key=lambda one: one.path.count("/")):  # parents first
             self._track(cgroup.id, cgroup, tracker)
         # At the end: until then what is not tracked yet is counted for itself, and not for a cgroup outside pods.
-        tracker.set_pod_level(pod_level(root) if root else 0)
+        self._set_pod_level(tracker, exists=self.kubelet_root.exists(present))
+
+    def _set_pod_level(self, tracker: CgroupTracker, *, exists: bool) -> None:
+        """`exists`: the kubelet's root is there. While it is not, the pods of the next one would count for the host."""
+        root = self.kubelet_root.path
+        tracker.set_pod_level(pod_level(root) if root and exists else 0)
 
     def forget(self, now: int, monotonic: float) -> list[int]:
         """Drops cgroups and pods that were removed long ago; returns the cgroups.

@@ -14,10 +14,11 @@ import secrets
 import sys
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from agent.kernel.compiler import CannotCapture, NotPermitted, compile_programs
+from agent.kernel.compiler import CannotCapture, CompiledPrograms, NotPermitted, compile_programs
 from agent.kernel.layouts.cgroup_maps import MAX_HOST_CGROUPS, MAX_TRACKED
 from agent.kernel.libbpf import load_libbpf
 from agent.kernel.loader import DISPATCHER_MAPS, TRACEPOINTS, BuildOptions, compute_fingerprint
@@ -183,14 +184,14 @@ def build_options(ring_bytes: int, hierarchy: int, controller: str | None) -> Bu
 def _open(options: BuildOptions, pins: Pins | None, unpinned: str | None, known: Collection[str] | None) -> Capture:
     dispatcher = pins.get(DISPATCH) if pins else {}
     complete = {*DISPATCHER_MAPS, *(f"{kind}-{tracepoint}" for tracepoint, _ in TRACEPOINTS for kind in ("hook", "link"))}
-    loaded: dict[str, int] = {}
+    compiled: CompiledPrograms | None = None
     was_attached = dispatcher.keys() == complete
     if not was_attached:  # there is none, or the start that made it was killed
         for descriptor in dispatcher.values():
             os.close(descriptor)
-        loaded = compile_programs(options, dispatcher=True)
-        names = [name for name in loaded if not name.startswith(("map-", "program-"))]
-        dispatcher = _attach({name: loaded.pop(name) for name in names}, pins)
+        compiled = compile_programs(options, dispatcher=True)
+        names = [name for name in compiled.descriptors if not name.startswith(("map-", "program-"))]
+        dispatcher = _attach({name: compiled.descriptors.pop(name) for name in names}, pins)
     capture = Capture(dispatcher, pins, unpinned)
     capture.open_pinned()
     wanted = compute_fingerprint(options)
@@ -200,10 +201,12 @@ def _open(options: BuildOptions, pins: Pins | None, unpinned: str | None, known:
         capture.take_over(before)
         return capture
     base = _HALF - before.meta.base if before else 0
-    loaded = loaded or compile_programs(options, dispatcher=False)
+    descriptors, shares_ring = compiled or compile_programs(options, dispatcher=False)
+    if not shares_ring:
+        log.warning("this BCC can't ask how full the ring is: a ring that fills is not shared, and who forks much can fill it")
     now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     meta = Meta(LAYOUT, FORK_SLOT, wanted, secrets.token_hex(8), boot_id(), options.ring_bytes, base, now)
-    capture.activate(meta, loaded, before)
+    capture.activate(replace(meta, shares_ring=shares_ring), descriptors, before)
     return capture
 
 

@@ -7,11 +7,11 @@ import socket
 import subprocess
 import sys
 from dataclasses import asdict
-from typing import Final
+from typing import Final, NamedTuple
 
 from agent.kernel.loader import BuildOptions
 
-__all__ = ["CannotCapture", "NotPermitted", "compile_programs"]
+__all__ = ["CannotCapture", "CompiledPrograms", "NotPermitted", "compile_programs"]
 
 _LOADER_SECONDS: Final = 120  # BCC takes 0.3 s, and 7 s under emulation; a loader that takes longer hangs
 
@@ -24,8 +24,15 @@ class NotPermitted(CannotCapture):
     """The kernel supports capture, and refuses it to this process."""
 
 
-def compile_programs(options: BuildOptions, *, dispatcher: bool) -> dict[str, int]:
-    """Compiles and loads fork.c, and dispatch.c if `dispatcher`. Returns descriptors by name; nothing is attached yet.
+class CompiledPrograms(NamedTuple):
+    """`descriptors`: by name. `shares_ring`: as in agent.kernel.meta."""
+
+    descriptors: dict[str, int]
+    shares_ring: bool
+
+
+def compile_programs(options: BuildOptions, *, dispatcher: bool) -> CompiledPrograms:
+    """Compiles and loads fork.c, and dispatch.c if `dispatcher`. Nothing is attached yet.
 
     Raises CannotCapture or NotPermitted.
     """
@@ -47,7 +54,7 @@ def compile_programs(options: BuildOptions, *, dispatcher: bool) -> dict[str, in
     answer = json.loads(message)
     if "refused" in answer:
         raise _refusal(answer["refused"], answer["text"], last_lines)
-    return dict(zip(answer["names"], descriptors, strict=True))
+    return CompiledPrograms(dict(zip(answer["names"], descriptors, strict=True)), answer["shares_ring"])
 
 
 def _last_lines(child: subprocess.Popen[bytes]) -> str:

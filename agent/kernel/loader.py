@@ -15,7 +15,7 @@ import socket
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from agent.kernel.libbpf import load_libbpf
 from agent.kernel.offsets import Btf, BtfMissing, offset_flags
@@ -36,6 +36,7 @@ DISPATCHER_MAPS: Final = ("slots", "base")
 
 _TEXTS: Final = ("counters.c", "cgroups.c", "fork.c")  # compiled as one text: BCC takes map operations from no other file
 _MAKERS: Final = ("loader.py", "offsets.py", "records.py")  # of this folder: the programs depend on them
+_RING_QUERY: Final = "-DRING_QUERY"
 _RINGBUF: Final = 27  # BPF_MAP_TYPE_RINGBUF
 
 
@@ -112,9 +113,16 @@ def compiler_flags(options: BuildOptions) -> list[str]:
     return offset_flags(btf) + [f"-D{name}={value}" for name, value in values.items()]
 
 
-def load(options: BuildOptions, *, dispatcher: bool) -> tuple[dict[str, int], object]:
-    """Compiles and loads the programs, and dispatch.c if `dispatcher`. Returns descriptors by name, and what must stay alive
-    until they are sent. Raises Refused and BtfMissing."""
+class Loaded(NamedTuple):
+    """`descriptors`: by name. `shares_ring`: as in agent.kernel.meta. `alive`: what must stay alive until they are sent."""
+
+    descriptors: dict[str, int]
+    shares_ring: bool
+    alive: list[object]
+
+
+def load(options: BuildOptions, *, dispatcher: bool) -> Loaded:
+    """Compiles and loads the programs, and dispatch.c if `dispatcher`. Raises Refused and BtfMissing."""
     try:
         cflags = compiler_flags(options)
         check_ring_buffer()
@@ -128,39 +136,48 @@ def load(options: BuildOptions, *, dispatcher: bool) -> tuple[dict[str, int], ob
         compile_source = bcc.BPF  # PyPI has a `bcc`, too, which has nothing to do with BPF
     except (ImportError, AttributeError) as error:
         raise Refused("bcc", f"this Python has no BCC ({error}): it is the distribution's package, not PyPI's `bcc`") from error
-    raw_tracepoint = compile_source.RAW_TRACEPOINT
     cflags += [f"-I{folder}", f"-I{folder / 'include'}"]
     try:
-        programs = compile_source(text=b"".join((folder / name).read_bytes() for name in _TEXTS), cflags=cflags)
-        descriptors = {pin: programs.get_table(name.encode()).map_fd for name, pin in MAP_PINS.items()}
-        for _, function in TRACEPOINTS:
-            descriptors[f"program-{function}"] = programs.load_func(function.encode(), raw_tracepoint).fd
+        try:
+            descriptors, programs = _load_programs(compile_source, folder, [*cflags, _RING_QUERY])
+            shares_ring = True
+        except Exception:  # BCC raises nothing narrower. bpf/fork.c says what this BCC may do in another way
+            descriptors, programs = _load_programs(compile_source, folder, cflags)
+            shares_ring = False
         alive = [programs]
         if dispatcher:
             attached = compile_source(text=(folder / "dispatch.c").read_bytes(), cflags=cflags)
             descriptors |= {f"dispatch-{name}": attached.get_table(name.encode()).map_fd for name in DISPATCHER_MAPS}
             for number, (tracepoint, _) in enumerate(TRACEPOINTS):
-                program = attached.load_func(f"tracepoint_{number}".encode(), raw_tracepoint)
+                program = attached.load_func(f"tracepoint_{number}".encode(), compile_source.RAW_TRACEPOINT)
                 descriptors[f"hook-{tracepoint}"] = program.fd
             alive.append(attached)
     except Exception as error:  # BCC raises nothing narrower
         raise Refused("kernel", f"BCC could not load the programs: {error}") from error
-    return descriptors, alive
+    return Loaded(descriptors, shares_ring, alive)
+
+
+def _load_programs(compile_source: Any, folder: Path, cflags: list[str]) -> tuple[dict[str, int], object]:  # noqa: ANN401  BCC's
+    """Returns descriptors by name, and BCC's object. Raises what BCC raises."""
+    programs = compile_source(text=b"".join((folder / name).read_bytes() for name in _TEXTS), cflags=cflags)
+    descriptors = {pin: programs.get_table(name.encode()).map_fd for name, pin in MAP_PINS.items()}
+    for _, function in TRACEPOINTS:
+        descriptors[f"program-{function}"] = programs.load_func(function.encode(), compile_source.RAW_TRACEPOINT).fd
+    return descriptors, programs
 
 
 def main() -> int:
     with socket.socket(fileno=0) as parent:
         request = json.loads(parent.recv(65536))
         try:
-            descriptors, alive = load(BuildOptions(**request["options"]), dispatcher=request["dispatcher"])
+            loaded = load(BuildOptions(**request["options"]), dispatcher=request["dispatcher"])
         except BtfMissing as error:
             answer = {"refused": "kernel", "text": str(error)}
         except Refused as error:
             answer = {"refused": error.what, "text": str(error)}
         else:
-            names = json.dumps({"names": list(descriptors)}).encode()
-            socket.send_fds(parent, [names], list(descriptors.values()))
-            del alive
+            names = json.dumps({"names": list(loaded.descriptors), "shares_ring": loaded.shares_ring}).encode()
+            socket.send_fds(parent, [names], list(loaded.descriptors.values()))
             sys.stderr.flush()
             os._exit(0)  # the clean-up of BCC and LLVM would take longer than all the rest
         parent.sendall(json.dumps(answer).encode())

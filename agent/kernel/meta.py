@@ -29,6 +29,8 @@ class Meta:
     in hex. `base`: its half of the dispatcher's slots. `loaded_ns`: CLOCK_BOOTTIME. `attached`, `stopped`: /proc/stat's
     `processes` just before and just after it became active, and just before and just after it stopped. `misses`: how many runs
     the kernel had skipped at those two moments. `all_delivered`: its last agent had delivered all that it read when it exited.
+    `shares_ring`: its programs learn how full the ring is, and share a ring that fills. Written only where it is False: release
+    0.1 reads no other keys.
     """
 
     layout: int
@@ -43,6 +45,7 @@ class Meta:
     stopped: tuple[int, int] | None = None
     misses: tuple[int, int | None] = (0, None)
     all_delivered: bool = False
+    shares_ring: bool = True
 
     @property
     def stream(self) -> str:
@@ -61,6 +64,8 @@ class RingMeta(NamedTuple):
 def encode_meta(meta: Meta) -> bytes:
     """META_BYTES bytes."""
     items = {_KEYS.get(name, name): value for name, value in asdict(meta).items()}
+    if meta.shares_ring:
+        del items["shares_ring"]
     return json.dumps(items).encode().ljust(META_BYTES, b"\0")
 
 

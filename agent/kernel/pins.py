@@ -45,6 +45,7 @@ MAP_PINS: Final = {
     "tracked": "map-tracked",
     "pod_counters": "map-pod-counters",
     "host_counters": "map-host-counters",
+    "attach_windows": "map-attach-windows",
 }
 # Layout 1 had one map of counters for all cgroups, and one of attributions, with an entry for each cgroup inside a pod.
 COUNTERS_PIN_1: Final = "map-tally"

@@ -172,6 +172,10 @@ class LoadedPrograms:
         """How full each of the kernel's maps of cgroups is, by its name."""
         return self._cgroups.fills()
 
+    def folded_tasks(self) -> int:
+        """How many tasks were attached to cgroups that are still there, without a record: beyond 64 in a second."""
+        return self._cgroups.folded_tasks()
+
     def delete_counters(self, cgroup: int) -> None:
         """Removes all of a cgroup that was removed. Only after its last counts have been journaled."""
         self._cgroups.delete_counters(cgroup)

@@ -9,6 +9,7 @@ from struct import Struct
 from typing import Final, Literal, NamedTuple
 
 __all__ = [
+    "ATTACH_WINDOW",
     "CGROUP_ATTRIBUTION_1",
     "CGROUP_COUNTERS",
     "CGROUP_EVENT",
@@ -114,6 +115,7 @@ TRACKED_CGROUP: Final = Struct("=2Q3I4xQ")  # container pod kind children record
 CGROUP_ATTRIBUTION_1: Final = Struct("=3Q")  # of layout 1: counted_in pod is_pod
 STORM: Final = Struct("=2I3Q")  # second reason count over since
 OVER_BUDGET: Final = Struct("=2Q")  # over since
+ATTACH_WINDOW: Final = Struct("=3Q")  # second records folded
 
 
 class CgroupCounters(NamedTuple):

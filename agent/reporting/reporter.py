@@ -151,6 +151,8 @@ class Reporter:
             synced=self._watch.synced if self._watch else None,
             table_fills={name: fill.ratio for name, fill in programs.table_fills().items()},
             folded=sum(one.folded for one in programs.tracked().values()),
+            folded_tasks=programs.folded_tasks(),
+            ring_shared=programs.meta.shares_ring,
             unread=self._metadata_cache.cgroups.unread,
             unknown_pods=self._unknown_pods(),
             root_known=self._metadata_cache.kubelet_root.known,

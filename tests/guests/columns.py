@@ -10,7 +10,9 @@ from typing import Final
 
 __all__ = ["COLUMNS", "Column", "chosen"]
 
-_PROGRAMS, _CAPTURE, _CONTAINERS = (f"tests/kernel/test_{name}.py::test_" for name in ("programs", "capture", "containers"))
+_PROGRAMS, _CAPTURE, _CONTAINERS, _FLOOD = (
+    f"tests/kernel/test_{name}.py::test_" for name in ("programs", "capture", "containers", "cgroup_flood")
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,19 @@ COLUMNS: Final = (
     Column(
         "storm limit",
         (f"{_CAPTURE}a_pod_above_its_limit_is_only_counted_and_other_pods_lose_nothing",),
-        (f"{_CAPTURE}cgroups_created_by_a_container_are_counted_in_the_container",),
+        (
+            f"{_CAPTURE}cgroups_created_by_a_container_are_counted_in_the_container",
+            f"{_CAPTURE}a_ring_that_is_over_half_full_has_space_for_who_forks_little",
+        ),
+    ),
+    Column(
+        "ancestors",
+        (f"{_FLOOD}a_new_pod_is_tracked_by_the_kernel_itself_and_counts_what_is_inside_it",),
+        (
+            f"{_FLOOD}cgroups_outside_pods_count_for_their_ancestor_at_level_2_and_take_no_pods_place",
+            f"{_FLOOD}when_the_kubelets_root_is_made_again_its_pods_count_for_themselves_at_once",
+            f"{_FLOOD}of_the_tasks_attached_to_a_container_64_in_a_second_have_a_record_and_all_are_counted",
+        ),
     ),
     Column("23 of 23 (runc)", (f"{_CONTAINERS}23_forks_are_23_events_with_the_pids_that_the_container_saw",)),
     Column(

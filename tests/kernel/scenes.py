@@ -18,8 +18,6 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from collector.server.app import running_collector
-from collector.settings import Settings
 from dev.demo.containers.runtime import Container, Runtime
 from dev.demo.kubernetes.api_server import KubernetesApi
 from dev.demo.kubernetes.cluster import Cluster
@@ -172,6 +170,9 @@ class Scene:
 @asynccontextmanager
 async def open_scene(runtime: Runtime, folder: Path, tls: ssl.SSLContext | None = None) -> AsyncIterator[Scene]:
     """`tls`: of the proxy."""
+    from collector.server.app import running_collector  # noqa: PLC0415  the guests of make kernels have no store
+    from collector.settings import Settings  # noqa: PLC0415
+
     cluster = Cluster()
     store = f"chdb://{folder}/store"
     async with KubernetesApi(cluster) as api, running_collector(Settings(listen="127.0.0.1:0", store=store)) as url:

@@ -99,7 +99,7 @@ def test_pins_have_the_names_that_other_versions_open(open_pinned: Open, pins: P
     tracepoints = ("cgroup_mkdir", "cgroup_rmdir", "task_newtask", "sched_process_fork", "cgroup_attach_task")
     dispatcher = {"slots", "base", *(f"{kind}-{tracepoint}" for kind in ("hook", "link") for tracepoint in tracepoints)}
     maps = {"map-config", "map-forks", "map-changes", "map-cpus", "map-storms", "map-budgets", "meta"}
-    maps |= {"map-tracked", "map-pod-counters", "map-host-counters"}
+    maps |= {"map-tracked", "map-pod-counters", "map-host-counters", "map-attach-windows"}
     assert {pin.name for pin in pins.iterdir()} == {"dispatch", capture.current.meta.instance_id}
     assert {pin.name for pin in (pins / "dispatch").iterdir()} == dispatcher
     assert {pin.name for pin in (pins / capture.current.meta.instance_id).iterdir()} == maps

@@ -12,9 +12,9 @@ import pytest
 from agent.attribution.metadata_cache import MetadataCache
 from agent.kernel.programs import LoadedPrograms
 from agent.kernel.records import FORK, ForkRecord
-from agent.model import CREATED, KUBELET_ROOT, REMOVED
+from agent.model import ATTACHED, CREATED, KUBELET_ROOT, REMOVED
 
-from .conftest import hierarchy
+from .conftest import hierarchy, remove_cgroups
 from .forks import make_forks
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(240)]
@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.timeout(240)]
 FLOOD = 34_000  # cgroups in one container: they filled the tables of version 0.1
 FOUND = 100_000  # cgroups in one container that an agent finds at its start
 RECORDS = 64  # of cgroups inside one container: MAX_RECORDS in bpf/records.h
+TURNS = 2_000  # of a process that moves itself: more than the ring of cgroup events holds
 Load = Callable[..., LoadedPrograms]
 
 
@@ -142,6 +143,65 @@ def test_cgroups_outside_pods_count_for_their_ancestor_at_level_2_and_take_no_po
     finally:
         for path, _, _ in os.walk(outside, topdown=False):
             Path(path).rmdir()
+
+
+def attach_by_turns(folders: list[Path], times: int) -> None:
+    """By a process that moves itself, so often, from one of the cgroups to the next, and leaves them."""
+    pid = os.fork()
+    if pid == 0:
+        for number in range(times):
+            (folders[number % len(folders)] / "cgroup.procs").write_text("0")
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+@pytest.fixture(params=["in a container", "outside pods"])
+def owner(request: pytest.FixtureRequest, kubelet: Path) -> Iterator[Path]:
+    """A directory whose counters count what is inside it; not made yet."""
+    if request.param == "in a container":
+        yield kubelet / "burstable/pod1/container"
+        return
+    top = kubelet.with_name(f"{kubelet.name}-host")
+    top.mkdir()
+    yield top / "unit"
+    remove_cgroups(top)
+
+
+def test_of_the_tasks_attached_to_a_container_64_in_a_second_have_a_record_and_all_are_counted(
+    load_programs: Load, kubelet: Path, owner: Path
+) -> None:
+    programs = tracking(load_programs, kubelet)
+    inner = [owner / "a", owner / "b"]
+    for folder in inner:
+        folder.mkdir(parents=True)
+    list(programs.cgroup_events())
+    before = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 10**9
+    attach_by_turns(inner, TURNS)
+    seconds = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 10**9 - before + 1
+    records = [event for event in programs.cgroup_events() if event.kind == ATTACHED]
+    counted_in = number_of(owner)
+    assert {event.cgroup for event in records} == {number_of(folder) for folder in inner}
+    assert programs.snapshot().counters[counted_in].entered == TURNS
+    assert RECORDS <= len(records) <= RECORDS * seconds
+    assert programs.folded_tasks() == TURNS - len(records)
+    assert sum(cpu.cgroup_events_lost for cpu in programs.cpu_counters()) == 0
+    remove_cgroups(owner)
+    assert programs.folded_tasks() == 0, "a window goes with its cgroup"
+
+
+def test_when_the_kubelets_root_is_made_again_its_pods_count_for_themselves_at_once(load_programs: Load, kubelet: Path) -> None:
+    programs = tracking(load_programs, kubelet)
+    pod = kubelet / "burstable/pod1"
+    pod.mkdir(parents=True)
+    for folder in (pod, pod.parent, kubelet):
+        folder.rmdir()
+    container = container_in(kubelet / "burstable/pod2")  # nobody has told the programs of this root
+    fork_inside(container, 9)
+    fork_inside(container / "..", 4)
+    counters = programs.snapshot().counters
+    assert counters[number_of(container)].processes == 9
+    assert counters[number_of(container.parent)].processes == 4
+    assert number_of(kubelet / "burstable") not in counters, "which has the level of a systemd unit"
 
 
 def test_while_the_kubelets_root_is_not_known_each_cgroup_counts_for_itself(load_programs: Load, kubelet: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.attribution.hierarchy import Hierarchy
-from agent.doctor.check_result import CheckResult, fail, ok, skipped
+from agent.doctor.check_result import CheckResult, fail, ok, skipped, warn
 from agent.doctor.checks.status_port import samples
 from agent.kernel.capture import CannotCapture, NotPermitted, open_capture
 from agent.kernel.programs import forks_since_boot
@@ -28,23 +28,25 @@ _ALIVE_NS: Final = 30 * 10**9
 @dataclass(frozen=True)
 class AgentCounts:
     """How far a running agent's counts grew by our forks. `least`, `most`: bounds of the tasks that the whole node created
-    meanwhile, from /proc/stat, because other processes fork too."""
+    meanwhile, from /proc/stat, because other processes fork too. `shares_ring`: as in CaptureCounts."""
 
     processes: int
     tasks: int
     least: int
     most: int
+    shares_ring: bool = True
 
 
 @dataclass(frozen=True)
 class CaptureCounts:
     """What a capture of our own counted. `events`: of our forks. `lost`: forks that did not fit into its ring. `refused`: why
-    there was no capture."""
+    there was no capture. `shares_ring`: BCC could compile what shares a ring that fills."""
 
     events: int = 0
     lost: int = 0
     refused: str | None = None
     permitted: bool = True
+    shares_ring: bool = True
 
 
 def count_by_agent(url: str) -> AgentCounts | None:
@@ -59,7 +61,9 @@ def count_by_agent(url: str) -> AgentCounts | None:
     if not before or not after:
         return None
     grown = {kind: after[kind] - before[kind] for kind in before.keys() & after.keys()}
-    return AgentCounts(int(grown.get("process", 0)), int(sum(grown.values())), least, forks_since_boot() - first)
+    most = forks_since_boot() - first
+    shares_ring = all(value for name, _, value in samples(url) if name == "forklore_ring_shared")
+    return AgentCounts(int(grown.get("process", 0)), int(sum(grown.values())), least, most, shares_ring)
 
 
 def _captured_forks(url: str) -> dict[str, float]:
@@ -84,7 +88,7 @@ def count_by_own_capture(hierarchy: Hierarchy) -> CaptureCounts:
             time.sleep(0.01)
             found += _count_own(programs.forks)
         lost = sum(row.lost for row in programs.snapshot().counters.values())
-        return CaptureCounts(found, lost)
+        return CaptureCounts(found, lost, shares_ring=programs.meta.shares_ring)
     finally:
         capture.close(keep=False)
 
@@ -116,14 +120,24 @@ def judge_canary(counts: AgentCounts | CaptureCounts | None) -> CheckResult:
         counted = f"the agent counted {counts.processes} processes, {counts.tasks} tasks in all"
         text = f"forked {FORKS} times; {counted}; the kernel created {counts.least} to {counts.most} meanwhile"
         plausible = counts.processes >= FORKS and counts.tasks <= counts.most
-        return ok("canary", text) if plausible else fail("canary", text, cure)
+        return _found(text, shares_ring=counts.shares_ring) if plausible else fail("canary", text, cure)
     if counts.refused:
         return skipped("canary", counts.refused) if not counts.permitted else fail("canary", counts.refused, cure)
     if counts.events == FORKS:
-        return ok("canary", f"forked {FORKS} times, and found {counts.events} in a capture of its own")
+        text = f"forked {FORKS} times, and found {counts.events} in a capture of its own"
+        return _found(text, shares_ring=counts.shares_ring)
     if counts.lost:
         text = (
             f"forked {FORKS} times and found {counts.events}; the node is busy: {counts.lost:,} forks did not fit into the ring"
         )
         return fail("canary", text, "run it again; the agent's ring is larger, see capture.ring_bytes")
     return fail("canary", f"forked {FORKS} times, and found {counts.events} in a capture of its own", cure)
+
+
+def _found(text: str, *, shares_ring: bool) -> CheckResult:
+    if shares_ring:
+        return ok("canary", text)
+    text += "; but BCC can't compile what shares a ring that fills: who forks much can fill it for all"
+    return warn(
+        "canary", text, "install Debian 12's BCC (0.26) or Debian 13's (0.31), and report this one to forklore's developers"
+    )

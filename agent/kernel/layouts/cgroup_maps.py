@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from agent.kernel.maps import BpfMap
 from agent.kernel.pins import ATTRIBUTIONS_PIN_1, COUNTERS_PIN_1, MAP_PINS
 from agent.kernel.records import (
+    ATTACH_WINDOW,
     CGROUP_ATTRIBUTION_1,
     CGROUP_COUNTERS,
     CONFIG,
@@ -33,7 +34,7 @@ MAX_HOST_CGROUPS: Final = 4096  # cgroups outside pods: systemd's units. 0.3 MB
 OTHER: Final = 0  # the key of the counters that are used when their map is full
 _MAX_CGROUPS_1: Final = 16384  # entries of layout 1's maps
 _MAX_PODS_1: Final = 4096
-_MAX_BUDGETS: Final = MAX_TRACKED + MAX_HOST_CGROUPS
+_MAX_COUNTING: Final = MAX_TRACKED + MAX_HOST_CGROUPS  # containers, and cgroups outside pods, that count
 _FIRST: Final = bytes(4)
 
 
@@ -85,9 +86,10 @@ class CgroupMaps:
             }
             self._storms = BpfMap(descriptors[pins["storms"]], 8, STORM.size, MAX_TRACKED + MAX_HOST_CGROUPS)
 
-        # An instance of 0.1 has no such map. It is only drained.
-        budgets = descriptors.get(pins["over_budget"])
-        self._over_budget = BpfMap(budgets, 8, OVER_BUDGET.size, _MAX_BUDGETS) if budgets is not None else None
+        # An instance of 0.1 has no such maps. It is only drained.
+        budgets, windows = descriptors.get(pins["over_budget"]), descriptors.get(pins["attach_windows"])
+        self._over_budget = BpfMap(budgets, 8, OVER_BUDGET.size, _MAX_COUNTING) if budgets is not None else None
+        self._attach_windows = BpfMap(windows, 8, ATTACH_WINDOW.size, _MAX_COUNTING) if windows is not None else None
 
     def read_config(self) -> Config:
         struct = CONFIG_1 if self._layout == 1 else CONFIG
@@ -162,6 +164,11 @@ class CgroupMaps:
             if over and (_id(key) not in found or found[_id(key)].over < over):
                 found[_id(key)] = StormState(over, since, "ring" if by_ring else "limit")
         return found
+
+    def folded_tasks(self) -> int:
+        """How many tasks were attached without a record, to cgroups that are still there."""
+        windows = self._attach_windows.items() if self._attach_windows is not None else ()
+        return sum(ATTACH_WINDOW.unpack(value)[2] for _, value in windows)
 
     def fills(self) -> dict[str, TableFill]:
         """By the map's name."""

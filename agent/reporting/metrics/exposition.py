@@ -89,6 +89,8 @@ def _captured(agent: AgentSnapshot, measures: Measures) -> Iterator[Metric]:
     yield _gauge("forklore_ring_fill_ratio", "How full the kernel's ring is.", measures.ring_fill)
     yield _gauge("forklore_ring_backlog_forks", "Forks in the kernel's ring that are not drained yet.", measures.ring_backlog)
     yield _gauge("forklore_ring_size_bytes", "Size of the kernel's ring.", measures.ring_bytes)
+    text = "1: a ring that fills is shared between pods. 0: BCC can't compile what does, and one pod can fill it for all."
+    yield _gauge("forklore_ring_shared", text, measures.ring_shared)
     yield _gauge("forklore_capture_pinned", "1: capture outlives the agent. 0: a restart misses forks.", measures.pinned)
     yield _gauge(
         "forklore_draining_probes",
@@ -168,6 +170,8 @@ def _attribution(agent: AgentSnapshot, measures: Measures) -> Iterator[Metric]:
     yield _gauge("forklore_table_fill_ratio", "How full a map of the kernel is.", fills, ["table"])
     text = "Cgroups made inside running containers that count for their container, without a record of their own."
     yield _gauge("forklore_folded_cgroups", text, measures.folded)
+    text = "Tasks attached to running containers, or outside pods, without a record of their own: beyond 64 in a second."
+    yield _gauge("forklore_folded_attached_tasks", text, measures.folded_tasks)
     text = "Directories inside containers that the last reading of all cgroups left out, at least."
     yield _gauge("forklore_unread_cgroups", text, measures.unread)
     text = "1: where the kubelet's cgroups are is set or learned. 0: no pod is named before."

@@ -28,9 +28,10 @@ class SinkMeasures(NamedTuple):
 class Measures:
     """`ring_fill`: 0 to 1. `journal_bytes`: on the disk. `pinned`: capture outlives the agent. `commits`: each with its time.
     `synced`: the pods have been listed once; None: the API is not asked. `table_fills`: of the kernel's maps, 0 to 1, by name;
-    `folded`: cgroups made inside running containers without a record of their own; `unread`: directories that the last walk
-    left out; `unknown_pods`: pods with containers here, when the API has none of them;
-    `root_known`: where the kubelet's cgroups are is set or learned."""
+    `folded`: cgroups made inside running containers without a record of their own; `folded_tasks`: attached without a record;
+    `ring_shared`: a ring that fills is shared between those who fork; `unread`: directories that the last walk left out;
+    `unknown_pods`: pods with containers here, when the API has none of them; `root_known`: where the kubelet's cgroups are is
+    set or learned."""
 
     ring_fill: float
     ring_backlog: int
@@ -45,6 +46,8 @@ class Measures:
     synced: bool | None
     table_fills: Mapping[str, float]
     folded: int
+    folded_tasks: int
+    ring_shared: bool
     unread: int
     unknown_pods: int
     root_known: bool

@@ -122,6 +122,23 @@ def test_a_walk_finds_and_tracks_cgroups_after_lost_events(tmp_path, kernel):
     assert metadata_cache.pods_with_cgroups() == {UID}
 
 
+def test_while_the_kubelets_root_is_removed_no_level_is_set_and_the_next_root_sets_it_after_its_pods(tmp_path, kernel):
+    metadata_cache = MetadataCache(tmp_path, api=True, kubelet_root="/kubepods")
+    root = [kernel.created(2, "/kubepods", 1), kernel.created(3, "/kubepods/burstable", 2)]
+    metadata_cache.apply_cgroup_events(root, kernel)
+    assert kernel.pod_level == 3
+    metadata_cache.apply_cgroup_events([kernel.removed(3, 200), kernel.removed(2, 200)], kernel)
+    assert kernel.pod_level == 0
+    metadata_cache.walk(kernel, 300)
+    assert kernel.pod_level == 0, "a walk does not find it either"
+    made_again = [kernel.created(12, "/kubepods", 1, 400), kernel.created(13, "/kubepods/burstable", 12, 400)]
+    tracked = []
+    kernel.set_pod_level = lambda level: tracked.append((level, set(kernel.tracked_cgroups)))
+    metadata_cache.apply_cgroup_events([*made_again, kernel.created(14, POD, 13, 400)], kernel)
+    (level, known) = tracked[-1]
+    assert level == 3 and {12, 13, 14} <= known
+
+
 def test_removed_cgroups_and_deleted_pods_are_restored(metadata_cache, kernel, tmp_path):
     metadata_cache.apply_cgroup_events([kernel.removed(5, 200)], kernel)
     metadata_cache.pods.remove(UID, 0.0)

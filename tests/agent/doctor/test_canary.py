@@ -11,6 +11,8 @@ from agent.doctor.checks.canary import FORKS, AgentCounts, CaptureCounts, judge_
     ("counts", "verdict", "text"),
     [
         (CaptureCounts(events=23), "ok", "found 23"),
+        (CaptureCounts(events=23, shares_ring=False), "warn", "who forks much can fill it"),
+        (AgentCounts(23, 23, 23, 23, shares_ring=False), "warn", "who forks much can fill it"),
         (CaptureCounts(events=22), "fail", "found 22"),
         (CaptureCounts(events=24), "fail", "found 24"),
         (CaptureCounts(events=9, lost=5000), "fail", "5,000 forks did not fit into the ring"),

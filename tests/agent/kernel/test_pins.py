@@ -18,6 +18,7 @@ def test_maps_keep_the_names_of_their_pins():
         "tracked": "map-tracked",
         "pod_counters": "map-pod-counters",
         "host_counters": "map-host-counters",
+        "attach_windows": "map-attach-windows",
     }
     assert (COUNTERS_PIN_1, ATTRIBUTIONS_PIN_1) == ("map-tally", "map-subjects"), "of version 0.1"
 
@@ -51,3 +52,10 @@ def test_the_meta_of_version_0_1_is_read():
 def test_the_meta_is_written_as_version_0_1_reads_it():
     meta = decode_meta(VERSION_0_1)
     assert json.loads(encode_meta(meta).rstrip(b"\0")) == json.loads(VERSION_0_1.rstrip(b"\0"))
+
+
+def test_the_meta_says_when_its_programs_do_not_share_the_ring():
+    meta = decode_meta(VERSION_0_1)
+    assert meta.shares_ring
+    without = Meta(**{**vars(meta), "shares_ring": False})
+    assert decode_meta(encode_meta(without)) == without

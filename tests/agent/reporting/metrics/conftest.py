@@ -22,7 +22,8 @@ class State:
         self.beyond = Measures(
             ring_fill=0.25, ring_backlog=7, ring_bytes=1 << 24, journal_bytes=8192, journal_corruptions=1, journal_works=True,
             commits=self.commits, pinned=True, clock_steps=2, walks=3, synced=True,
-            table_fills={"tracked": 0.125, "host_counters": 0.5}, folded=12, unread=34, unknown_pods=0, root_known=True,
+            table_fills={"tracked": 0.125, "host_counters": 0.5}, folded=12, folded_tasks=56, ring_shared=True,
+            unread=34, unknown_pods=0, root_known=True,
             sinks={
                 "siem": SinkMeasures(12, 2, 1, 34567, 4, 1.5, self.tries),
                 "lake": SinkMeasures(1, 0, 0, 99, 0, 0.0, Durations()),
