@@ -95,7 +95,7 @@ class MetadataCache:
                 cgroup = event.cgroup if self.cgroups.get(event.cgroup) else event.parent
                 self.attached_tasks.add(event.tid, event.start, cgroup, event.time)
         if root_exists is not None:
-            # After all its pods that these events tell of are tracked: until then each counts for itself (bpf/cgroups.c).
+            # After all its pods in these events are tracked: until then each counts for itself (bpf/cgroups.c).
             self._set_pod_level(tracker, exists=root_exists)
         if claims or self._pods_version != self.pods.version:
             self._learn_root(tracker)

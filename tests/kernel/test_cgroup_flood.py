@@ -195,7 +195,7 @@ def test_when_the_kubelets_root_is_made_again_its_pods_count_for_themselves_at_o
     pod.mkdir(parents=True)
     for folder in (pod, pod.parent, kubelet):
         folder.rmdir()
-    container = container_in(kubelet / "burstable/pod2")  # nobody has told the programs of this root
+    container = container_in(kubelet / "burstable/pod2")  # the programs do not know this root
     fork_inside(container, 9)
     fork_inside(container / "..", 4)
     counters = programs.snapshot().counters
