@@ -101,7 +101,7 @@ def test_the_containers_of_a_pod_are_those_of_that_pod_only(cgroups):
     cgroups.add(3, f"{POD}/{OTHER_ID}".encode(), 3)
     cgroups.add(4, f"/kubepods/podother/{OTHER_ID}".encode(), 4)
     cgroups.mark_removed(3, 5)
-    assert {one.id for one in cgroups.containers_of_pod(own)} == {2, 3}
+    assert {one.id for one in cgroups.containers_of_pod(own.identity.pod)} == {2, 3}
 
 
 def test_a_walk_finds_every_directory_with_its_path_and_its_inode_as_id(cgroups, tree):
