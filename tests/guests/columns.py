@@ -51,10 +51,7 @@ COLUMNS: Final = (
     Column(
         "storm limit",
         (f"{_CAPTURE}a_pod_above_its_limit_is_only_counted_and_other_pods_lose_nothing",),
-        (
-            f"{_CAPTURE}cgroups_created_by_a_container_are_counted_in_the_container",
-            f"{_CAPTURE}a_ring_that_is_over_half_full_has_space_for_who_forks_little",
-        ),
+        (f"{_CAPTURE}cgroups_created_by_a_container_are_counted_in_the_container",),
     ),
     Column(
         "ancestors",
