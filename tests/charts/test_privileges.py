@@ -34,9 +34,15 @@ def test_the_agent_may_get_list_and_watch_pods_and_nothing_else(chart: Chart, ca
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
     account = chart.render(case).agent().spec["serviceAccountName"]
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account, "namespace": "forklore"}]
-    others = [one for one in objects if one["kind"] == "Role" and not one["metadata"]["name"].endswith("-certificates")]
-    for other in others:  # while nodes are cleaned: one object, by its name
-        name = other["metadata"]["name"]
+    others = {one["metadata"]["name"]: one for one in objects if one["kind"] == "Role"}
+    for name, other in others.items():  # one object each, by its name: while nodes are cleaned, and by `helm test`
+        if name.endswith("-certificates"):
+            continue
+        if name.endswith("-test"):
+            claim = f"data-{name.removesuffix('-test')}-collector-0"
+            rule = {"apiGroups": [""], "resources": ["persistentvolumeclaims"], "resourceNames": [claim], "verbs": ["get"]}
+            assert other["rules"] == [rule]
+            continue
         assert name.endswith("-uninstall") and other["metadata"]["annotations"]["helm.sh/hook"] == "post-delete"
         assert other["rules"] == [
             {"apiGroups": ["apps"], "resources": ["daemonsets"], "resourceNames": [name], "verbs": ["get"]}

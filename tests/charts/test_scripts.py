@@ -21,6 +21,11 @@ forklore_captured_forks_total{kind="process"} 23.0
 forklore_captured_forks_total{kind="thread"} 1.5e+06
 forklore_delivered_forks_total{sink="siem"} 20.0
 forklore_delivered_forks_total{sink="collector"} 0.0
+forklore_queued_forks{sink="collector",where="journal"} 5.0
+forklore_queued_forks{sink="siem",where="journal"} 5.0
+forklore_unaccounted_forks 0.0
+forklore_kubernetes_synced 1.0
+forklore_kubelet_root_known 1.0
 """
 
 
@@ -31,7 +36,7 @@ def _answering(answers: dict[str, tuple[int, str]]) -> Iterator[str]:
             pass
 
         def do_GET(self) -> None:
-            code, text = answers[self.path]
+            code, text = answers.get(self.path, (404, ""))
             self.send_response(code)
             self.end_headers()
             self.wfile.write(text.encode())
@@ -45,15 +50,17 @@ def _answering(answers: dict[str, tuple[int, str]]) -> Iterator[str]:
         server.server_close()
 
 
-def _ask(*arguments: str) -> tuple[int, str]:
+def _ask(*arguments: str, **environment: str) -> tuple[int, str]:
     # As in the pod: isolated, the program itself on the command line.
     line = [sys.executable, "-I", "-c", (FILES / "ask_agents.py").read_text(), *arguments]
-    done = subprocess.run(line, env={"PATIENCE_S": "0"}, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(line, env={"PATIENCE_S": "0", **environment}, capture_output=True, text=True, timeout=30, check=False)
     assert done.stderr == ""
     return done.returncode, done.stdout
 
 
 TAKEN = METRICS.replace('"collector"} 0.0', '"collector"} 7.0')
+IDLE = METRICS.replace('where="journal"} 5.0', 'where="journal"} 0.0')
+LEDGER = '{"sinks": {"collector": {"state": "held: 401 wrong token"}}}'
 
 
 @pytest.mark.parametrize(
@@ -64,14 +71,35 @@ TAKEN = METRICS.replace('"collector"} 0.0', '"collector"} 7.0')
             0,
             "sink collector has taken 7 forks, sink siem has taken 20 forks",
         ),
-        ({"/readyz": (200, "ok"), "/metrics": (200, METRICS)}, 1, "sink collector: has taken nothing of any agent yet"),
+        ({"/readyz": (200, "ok"), "/metrics": (200, IDLE)}, 1, "sink collector: has taken nothing of any agent yet"),
         ({"/readyz": (503, "not capturing"), "/metrics": (200, TAKEN)}, 1, "127.0.0.1: not ready: not capturing"),
         (
             {"/readyz": (200, "ok"), "/metrics": (200, TAKEN.replace("23.0", "0.0").replace("1.5e+06", "0.0"))},
             1,
             "no fork has been",
         ),
-        ({"/readyz": (200, "ok"), "/metrics": (500, "")}, 1, "no fork has been captured (500 from /metrics)"),
+        ({"/readyz": (200, "ok"), "/metrics": (500, "no")}, 1, "127.0.0.1: 500 from /metrics: no"),
+        (
+            {"/readyz": (200, "ok"), "/metrics": (200, METRICS), "/v1/ledger": (200, LEDGER)},
+            1,
+            "127.0.0.1: sink collector: has taken nothing of this agent; 5 forks wait for it: held: 401 wrong token",
+        ),
+        ({"/readyz": (200, "ok"), "/metrics": (200, METRICS), "/v1/ledger": (401, "")}, 1, "5 forks wait for it\n"),
+        (
+            {"/readyz": (200, "ok"), "/metrics": (200, TAKEN.replace("unaccounted_forks 0.0", "unaccounted_forks 9.0"))},
+            1,
+            "127.0.0.1: its ledger is open: 9 forks are in no place of it",
+        ),
+        (
+            {"/readyz": (200, "ok"), "/metrics": (200, TAKEN.replace("synced 1.0", "synced 0.0"))},
+            1,
+            "127.0.0.1: the pods of its node have not been listed",
+        ),
+        (
+            {"/readyz": (200, "ok"), "/metrics": (200, TAKEN.replace("known 1.0", "known 0.0"))},
+            1,
+            "127.0.0.1: no cgroup of its node belongs to a pod that the API lists for it",
+        ),
         ({"/readyz": (200, "ok"), "/metrics": (200, "forklore_captured_forks_total 1\n")}, 0, "no sink is set"),
     ],
 )
@@ -91,6 +119,24 @@ def test_helm_test_fails_without_an_agent_or_a_collector() -> None:
     with _answering(answers) as agents:
         done, printed = _ask(f"http://{agents}", f"http://{agents}/away")
     assert done == 1 and "collector: not ready: the store does not answer" in printed
+
+
+@pytest.mark.parametrize(("phase", "found"), [("Pending", True), ("Bound", False), (None, False)])
+def test_helm_test_names_a_claim_that_is_pending(cluster: Cluster, phase: str | None, found: bool) -> None:
+    environment = {
+        "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+        "KUBERNETES_SERVICE_PORT": str(cluster.port),
+        "SERVICE_ACCOUNT": str(cluster.kubeconfig.parent),
+    }
+    if phase:
+        claim = {"metadata": {"name": "data-forklore-collector-0"}, "status": {"phase": phase}}
+        cluster.objects["persistentvolumeclaims", "forklore", "data-forklore-collector-0"] = claim
+    path = "/api/v1/namespaces/forklore/persistentvolumeclaims/data-forklore-collector-0"
+    with _answering({"/readyz": (200, "ok"), "/metrics": (200, TAKEN)}) as agents:
+        done, printed = _ask(f"http://{agents}", "http://127.0.0.1:1/readyz", path, **environment)
+    assert done == 1 and ("collector: not ready" in printed) is not found
+    words = "the claim data-forklore-collector-0 is Pending, because no volume fits: set collector.persistence.storageClassName"
+    assert (words in printed) is found
 
 
 @pytest.fixture
