@@ -39,7 +39,7 @@ class Row:
                 self.examples.append(f"{found} instead of {what}")
             else:
                 self.unresolved += 1
-                self.examples.append(f"{found} of {what}: {event['enrichment']}")
+                self.examples.append(f"{found} of {what}, by {event['enrichment']['by']}")
         self.own += own
         self.containers += 1
         self.equal += seen == own

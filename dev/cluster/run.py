@@ -21,7 +21,7 @@ from dev.cluster.render import Render
 from dev.cluster.report import Row, compare
 from dev.cluster.stand_in import Counted, StandIn
 
-__all__ = ["MODES", "Measured", "measure", "render"]
+__all__ = ["MODES", "Measured", "compared", "measure", "render"]
 
 MODES: Final = ("default", "least-privilege")  # values files of the chart's: privileged, and two capabilities
 _KUBERNETES: Final = "1.36.0"  # the version that the recordings are of
@@ -59,29 +59,31 @@ def measure(here: Node, images: Path, root: Path, mode: str, pins: Path) -> Meas
         )
         for name in ("agent", "collector"):
             here.have(images / f"{name}.tar")  # as on a node that has pulled them
+        began = time.monotonic()
         try:
-            return _measure(one, api, rendered, Path(folder), mode)
+            one.make_certificates(rendered)
+            one.start_collector(rendered)
+            started = time.monotonic()
+            rows, first = compared(one, rendered)
         finally:
             one.close()
+        return Measured(mode, rows, first - started, first - began)
 
 
-def _measure(one: Installation, api: ApiServer, rendered: Render, folder: Path, mode: str) -> Measured:
-    began = time.monotonic()
-    one.make_certificates(rendered)
-    one.start_collector(rendered)
-    started = time.monotonic()
+def compared(one: Installation, rendered: Render) -> tuple[list[Row], float]:
+    """With a collector that is ready: starts the agent and the workloads, and compares. Second: when the first event was there.
+    Raises RuntimeError when the agent's end is not 0."""
     agent = one.run_agent(one.agent_pod(rendered))
     until(lambda: one.read("/v1/forks?limit=1")["forks"], lambda: f"an event is at the collector: {agent.log_text()}")
     first = time.monotonic()
     until(lambda: agent.ready(STATUS), "the agent is ready")
-    with StandIn(one.node, api, folder, NODE) as stand_in:
+    with StandIn(one.node, one.api, one.folder, NODE) as stand_in:
         stand_in.start()
         counted = stand_in.finish()
         events = _events(one, counted)
     if agent.stop()[0]:
         raise RuntimeError(f"the agent ended with an error: {agent.log_text()}")
-    rows = compare([(each.what, each.forks.mark, each.forks.count) for each in counted], events)
-    return Measured(mode, rows, first - started, first - began)
+    return compare([(each.what, each.forks.mark, each.forks.count) for each in counted], events), first
 
 
 def _events(one: Installation, counted: list[Counted]) -> dict[str, list[Mapping[str, Any]]]:

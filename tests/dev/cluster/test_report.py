@@ -15,7 +15,7 @@ def event(namespace: str | None = "shop", pod: str | None = "cart-1", container:
     return {
         "k8s": {"namespace": namespace, "pod": pod},
         "container": {"name": container},
-        "enrichment": {"state": "resolved"},
+        "enrichment": {"state": "unresolved", "by": "cgroup"},
     }
 
 
