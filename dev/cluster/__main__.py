@@ -33,6 +33,8 @@ def main() -> int:
         return _refuse(f"not available: {', '.join(missing)}", UNAVAILABLE)
     version = subprocess.run(["containerd", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
     print(f"stand-in: no Kubernetes here; containerd {version}, a stand-in API server and kubelet, statuses after a second")
+    if os.environ.get("KUBECONFIG"):
+        print("KUBECONFIG is not used: there is only the stand-in yet")
     faults: list[str] = []
     with tempfile.TemporaryDirectory(prefix="forklore-", dir="/run") as run, node(Path(run), IMAGES / "containerd") as here:
         for mode in MODES:

@@ -25,6 +25,7 @@ __all__ = ["MODES", "Measured", "compared", "measure", "render"]
 
 MODES: Final = ("default", "least-privilege")  # values files of the chart's: privileged, and two capabilities
 _KUBERNETES: Final = "1.36.0"  # the version that the recordings are of
+_START_S: Final = 60.0  # a busy machine compiles for 15
 _ARRIVE_S: Final = 30.0  # for the last forks: the agent waits 5 s for names, and a second for a batch
 
 
@@ -74,9 +75,13 @@ def compared(one: Installation, rendered: Render) -> tuple[list[Row], float]:
     """With a collector that is ready: starts the agent and the workloads, and compares. Second: when the first event was there.
     Raises RuntimeError when the agent's end is not 0."""
     agent = one.run_agent(one.agent_pod(rendered))
-    until(lambda: one.read("/v1/forks?limit=1")["forks"], lambda: f"an event is at the collector: {agent.log_text()}")
+    until(
+        lambda: one.read("/v1/forks?limit=1")["forks"],
+        lambda: f"an event is at the collector: {agent.log_text()}",
+        _START_S,
+    )
     first = time.monotonic()
-    until(lambda: agent.ready(STATUS), "the agent is ready")
+    until(lambda: agent.ready(STATUS), "the agent is ready", _START_S)
     with StandIn(one.node, one.api, one.folder, NODE) as stand_in:
         stand_in.start()
         counted = stand_in.finish()
