@@ -124,7 +124,7 @@ class Scene:
 
 PICTURES = (
     ("pods", "/", 1440, 905, "tr.row"),
-    ("pod", f"/pods/ci/{RUNNER}", 1440, 1180, ".band"),
+    ("pod", f"/pods/ci/{RUNNER}", 1440, 1060, ".band"),
     ("workload", "/workloads/shop/Deployment/cart?cluster=demo", 1440, 700, ".multiple"),
 )
 
