@@ -25,6 +25,8 @@ _SET_FOR_COLLECTOR: Final = frozenset({
     "name", "url", "protocol", "schema", "framing", "token_file", "ca_file", "cert_file", "key_file", "auth", "username",
     "token_header", "index", "source", "sourcetype", "data_stream",
 })  # fmt: skip
+# Of a sink: text that may look like a number. YAML would make one of it, and the agent would not start.
+_TEXTS: Final = ("username", "token_header", "index", "source", "sourcetype", "data_stream")
 
 
 class Value(NamedTuple):
@@ -92,6 +94,9 @@ def described(schema: dict[str, Any], values: list[Value]) -> dict[str, Any]:
     of_sink = sinks["items"]["properties"]
     place = schema["properties"]["collector"]["properties"]["sink"]
     place["properties"] = {key: words for key, words in of_sink.items() if key not in _SET_FOR_COLLECTOR}
+    for key in _TEXTS:
+        of_sink[key] |= {"$ref": "#/definitions/text"}
+    of_sink["headers"] |= {"$ref": "#/definitions/strings"}
     own = schema["properties"]["sinks"]["items"]["properties"]
     known = {key: own[key] for key in ("name", "url", "secret")}
     schema["properties"]["sinks"]["items"]["properties"] = {**sinks["items"]["properties"], **known}

@@ -45,6 +45,22 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"collector": {"service": {"type": "Clusterip"}}}, ["/collector/service/type", "'ClusterIP'"]),
     ({"monitoring": {"rulesDisabled": ["Storm"]}}, ["/monitoring/rulesDisabled/0", "^Forklore"]),
     ({"networkPolicy": {"statusFrom": [{"namespace": "x"}]}}, ["/networkPolicy/statusFrom/0", "namespace"]),
+    # what YAML makes a number or a boolean of
+    *(
+        (values, [place, "text: quote it in YAML, or use --set-string"])
+        for values, place in (
+            ({"cluster": 123456789012}, "/cluster"),
+            ({"agent": {"extraEnv": [{"name": "X", "value": 1}]}}, "/agent/extraEnv/0/value"),
+            ({"collector": {"extraEnv": [{"name": "X", "value": True}]}}, "/collector/extraEnv/0/value"),
+            ({"sinks": [{**SINK, "headers": {"X-Scope-OrgID": 1}}]}, "/sinks/0/headers/X-Scope-OrgID"),
+            ({"sinks": [{**SINK, "index": 2026}]}, "/sinks/0/index"),
+            ({"sinks": [{**SINK, "secret": {"data": {"t": 7}, "files": {"token_file": "t"}}}]}, "/sinks/0/secret/data/t"),
+            ({"agent": {"image": {"tag": 1.10}}}, "/agent/image/tag"),
+            ({"agent": {"podAnnotations": {"inject": False}}}, "/agent/podAnnotations/inject"),
+            ({"commonLabels": {"cost-center": 4711}}, "/commonLabels/cost-center"),
+            ({"collector": {"nodeSelector": {"pool": 2}}}, "/collector/nodeSelector/pool"),
+        )
+    ),
     # sinks
     ({"sinks": [{"name": "siem"}]}, ["/sinks/0", "url"]),
     ({"sinks": [{"name": "Siem", "url": "ftp://x"}]}, ["/sinks/0/name", "/sinks/0/url", "^https?://"]),
