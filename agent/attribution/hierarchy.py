@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["Directory", "Hierarchy", "NoHierarchy", "Walk", "choose_hierarchy", "has_pods"]
+__all__ = ["Directory", "Hierarchy", "NoHierarchy", "Walk", "choose_hierarchy", "has_pods", "writable_mounts"]
 
 _TRUE_ROOT_INODE: Final = 1  # kernfs numbers a hierarchy's root first
 _CONTROLLERS: Final = ("pids", "memory", "cpu", "freezer")  # kubelet enables all of them; the first that is there will do
@@ -67,6 +67,21 @@ def choose_hierarchy(mountinfo: str, own_cgroups: str) -> Hierarchy:
     if legacy is None:
         raise NoHierarchy("no cgroup hierarchy is mounted whole: mount the host's /sys/fs/cgroup, read-only")
     return legacy
+
+
+def writable_mounts(mountinfo: str) -> list[Path]:
+    """Where cgroups can be written although a mount above is read-only: a runtime that can't mount recursively read-only leaves
+    cgroup v1's controllers so. `mountinfo`: as above."""
+    read_only: list[Path] = []
+    found = []
+    for line in mountinfo.splitlines():
+        fields = line.split(" ")
+        where, options, kind = Path(fields[4].replace("\\040", " ")), fields[5].split(","), fields[fields.index("-") + 1]
+        if "ro" in options:
+            read_only.append(where)
+        elif kind in ("cgroup", "cgroup2") and any(above in where.parents for above in read_only):
+            found.append(where)
+    return found
 
 
 def _inode(path: Path) -> int | None:

@@ -71,7 +71,7 @@ class _Run:
         return judge_node(self.node)
 
     def check_cgroups(self) -> Iterable[CheckResult]:
-        cgroups = read_cgroups()
+        cgroups = read_cgroups(can_mount=self._can_mount)
         self.hierarchy = cgroups.chosen
         return [judge_cgroups(cgroups)]
 
@@ -86,8 +86,11 @@ class _Run:
             if hierarchy
             else None
         )
-        can_mount = self.node is not None and "SYS_ADMIN" in self.node.privileges.effective
-        return judge_pinned(read_pinned(capture.pin, fingerprint, can_mount=can_mount))
+        return judge_pinned(read_pinned(capture.pin, fingerprint, can_mount=self._can_mount))
+
+    @property
+    def _can_mount(self) -> bool:
+        return self.node is not None and "SYS_ADMIN" in self.node.privileges.effective
 
     def check_state(self) -> Iterable[CheckResult]:
         if self.settings is None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+from collections.abc import Collection
 from concurrent.futures import Executor
 from pathlib import Path
 
-from agent.attribution.hierarchy import choose_hierarchy
+from agent.attribution.hierarchy import choose_hierarchy, writable_mounts
 from agent.journal import Journal
 from agent.kernel.capture import open_capture
 from agent.kernel.clock import SystemClock
 from agent.kernel.programs import boot_id
 from agent.lifecycle.build import serve_status
+from agent.lifecycle.capabilities import of_process
 from agent.lifecycle.confinement import confine, first_threads
 from agent.lifecycle.loop import Loop
 from agent.lifecycle.parts import Parts
@@ -21,14 +24,18 @@ from agent.lifecycle.startup import open_parts, start
 from agent.settings import Settings
 from agent.state_records import POSITIONS
 
-__all__ = ["live", "run"]
+__all__ = ["live", "run", "warn_of_writable_cgroups"]
+
+log = logging.getLogger(__name__)
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """From attach to the last delivered batch. Raises CannotCapture, NoHierarchy, PinsTaken, JournalTaken, OSError (a port in
     use)."""
     threads = first_threads()
-    hierarchy = choose_hierarchy(_read("/proc/self/mountinfo"), _read("/proc/self/cgroup"))
+    mountinfo = _read("/proc/self/mountinfo")
+    hierarchy = choose_hierarchy(mountinfo, _read("/proc/self/cgroup"))
+    warn_of_writable_cgroups(mountinfo, of_process().permitted)
     journal = Journal(settings.state_dir / "journal.sqlite3", {sink.name: sink.journal_bytes for sink in settings.sinks})
     await journal.open()
     try:
@@ -50,6 +57,17 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             capture.close(keep=keep)
     finally:
         await journal.close()
+
+
+def warn_of_writable_cgroups(mountinfo: str, permitted: Collection[str]) -> None:
+    """Logs what the runtime left writable. `permitted`: capabilities; with SYS_ADMIN a mount's options hold nothing off."""
+    if "SYS_ADMIN" not in permitted and (writable := writable_mounts(mountinfo)):
+        log.warning(
+            "the container runtime can't mount recursively read-only: %d cgroup mounts below are writable, %s among them; mount"
+            " one hierarchy instead (agent.cgroups.hostPath of the chart: /sys/fs/cgroup/pids)",
+            len(writable),
+            writable[0],
+        )
 
 
 async def live(parts: Parts, settings: Settings, stop: asyncio.Event, threads: Executor) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from agent.attribution.hierarchy import Hierarchy, NoHierarchy, choose_hierarchy, has_pods
+from agent.attribution.hierarchy import Hierarchy, NoHierarchy, choose_hierarchy, has_pods, writable_mounts
 from agent.doctor.check_result import CheckResult, fail, ok, skipped, warn
 from agent.doctor.checks.locks import LockOwner, lock_owner
 from agent.journal.errors import Corrupt, Unavailable
@@ -30,15 +30,18 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Cgroups:
-    """`chosen`: the hierarchy that the agent would take. `error`: why there is none."""
+    """`chosen`: the hierarchy that the agent would take. `error`: why there is none. `writable`: mounts that the runtime left
+    so below a read-only one."""
 
     chosen: Hierarchy | None
     v1: Candidate | None
     v2: Candidate | None
     error: str = ""
+    writable: tuple[Path, ...] = ()
 
 
-def read_cgroups() -> Cgroups:
+def read_cgroups(*, can_mount: bool) -> Cgroups:
+    """`can_mount`: then a read-only mount holds nothing off."""
     mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     own = Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape")
     lines = mountinfo.splitlines()
@@ -46,7 +49,8 @@ def read_cgroups() -> Cgroups:
         chosen = choose_hierarchy(mountinfo, own)
     except NoHierarchy as error:
         return Cgroups(None, None, None, str(error))
-    return Cgroups(chosen, _choose(lines, "cgroup", own), _choose(lines, "cgroup2", own))
+    writable = () if can_mount else tuple(writable_mounts(mountinfo))
+    return Cgroups(chosen, _choose(lines, "cgroup", own), _choose(lines, "cgroup2", own), writable=writable)
 
 
 def _choose(mounts: Sequence[str], kind: str, own: str) -> Candidate | None:
@@ -72,6 +76,9 @@ def judge_cgroups(cgroups: Cgroups) -> CheckResult:
         why = "v1 and v2 both have the pods; v1 goes first"
     else:
         why = "it has the pods"
+    if cgroups.writable:
+        cure = "mount one hierarchy: agent.cgroups.hostPath of the chart: /sys/fs/cgroup/pids"
+        return warn("cgroups", f"{name} at {chosen.root}: {why}; the agent can write into {cgroups.writable[0]}", cure)
     return ok("cgroups", f"{name} at {chosen.root}: {why}")
 
 

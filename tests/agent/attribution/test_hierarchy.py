@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.attribution import hierarchy
-from agent.attribution.hierarchy import Hierarchy, NoHierarchy, choose_hierarchy
+from agent.attribution.hierarchy import Hierarchy, NoHierarchy, choose_hierarchy, writable_mounts
 
 # This project's own machine: v1, with the v2 hierarchy beside it.
 HYBRID = """\
@@ -131,3 +131,22 @@ def test_a_mount_point_that_cannot_be_read_is_not_chosen(monkeypatch, mounts):
     monkeypatch.undo()
     with pytest.raises(NoHierarchy):
         choose_hierarchy(mounts(UNIFIED).replace(" rw", "/nowhere rw"), UNIFIED_OWN)
+
+
+# /sys/fs/cgroup of the node in a container: by containerd 1.6, then by containerd 2 with recursiveReadOnly.
+PLAIN = """\
+700 690 0:28 / /sys/fs/cgroup ro,relatime - tmpfs tmpfs rw,mode=755
+701 700 0:36 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
+702 700 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+703 690 0:40 / /var/lib/forklore rw,relatime - ext4 /dev/sda1 rw
+"""
+
+
+def test_mounts_that_a_runtime_left_writable_below_a_read_only_one_are_found():
+    assert writable_mounts(PLAIN) == [Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup/unified")]
+
+
+def test_nothing_is_writable_below_a_recursive_read_only_mount_or_with_v2_alone():
+    assert writable_mounts(PLAIN.replace("rw,relatime - cgroup", "ro,relatime - cgroup")) == []
+    assert writable_mounts("700 690 0:29 / /sys/fs/cgroup ro,relatime - cgroup2 cgroup2 rw\n") == []
+    assert writable_mounts("701 690 0:36 / /sys/fs/cgroup ro,relatime - cgroup cgroup rw,pids\n") == []

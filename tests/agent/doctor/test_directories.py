@@ -131,3 +131,9 @@ def test_a_free_lock_has_no_owner_and_stays_free(tmp_path):
     (tmp_path / "lock").touch()
     assert lock_owner(tmp_path / "lock") is None
     assert lock_owner(tmp_path / "nothing") is None
+
+
+def test_cgroups_that_the_agent_could_write_are_a_warning_with_the_value_to_set():
+    result = judge_cgroups(Cgroups(V1, Candidate(V1, True), None, writable=(Path("/sys/fs/cgroup/pids"),)))
+    assert (result.verdict, "can write into /sys/fs/cgroup/pids" in result.text) == ("warn", True)
+    assert "agent.cgroups.hostPath" in result.cure

@@ -5,9 +5,11 @@
 - name: cgroups
   mountPath: /sys/fs/cgroup
   readOnly: true
-  {{- $rro := default (ternary "Enabled" "" .Values.leastPrivilege) .Values.agent.cgroups.recursiveReadOnly }}
+  {{- $least := and .Values.leastPrivilege (eq .Values.agent.cgroups.hostPath "/sys/fs/cgroup") }}
+  {{- $rro := default (ternary "IfPossible" "" $least) .Values.agent.cgroups.recursiveReadOnly }}
   {{- if and $rro (include "forklore.canMountReadOnlyRecursively" .) }}
-  # cgroup v1 mounts a file system for each controller below this one; plain readOnly would leave them writable.
+  # cgroup v1 mounts a file system for each controller below this one; plain readOnly leaves them writable, and then
+  # the agent logs them.
   recursiveReadOnly: {{ $rro }}
   {{- end }}
 {{- if .Values.agent.pin }}
