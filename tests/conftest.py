@@ -7,6 +7,10 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.authorities import trust_none
+
+trust_none()
+
 # A time is never asserted: on a busy machine an example takes longer than Hypothesis' 200 ms.
 hypothesis.settings.register_profile("forklore", deadline=None)
 hypothesis.settings.load_profile("forklore")

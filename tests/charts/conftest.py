@@ -13,6 +13,7 @@ import yaml
 
 from dev.cluster.render import PodTemplate as Pod
 from dev.cluster.render import Render
+from tests.authorities import environment_of_machine
 
 __all__ = ["Chart", "Pod", "Render"]
 
@@ -80,7 +81,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @functools.cache
 def _binaries() -> tuple[int, str]:
-    done = subprocess.run([ROOT / "dev/setup/helm"], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [ROOT / "dev/setup/helm"], env=environment_of_machine(), capture_output=True, text=True, timeout=300, check=False
+    )
     return done.returncode, done.stderr.strip()
 
 

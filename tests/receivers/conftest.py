@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.authorities import environment_of_machine
+
 from .processes import Osmem, Tenzir
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +20,9 @@ TOKEN = "0a1b2c3d-0a1b-2c3d-4e5f-0a1b2c3d4e5f"
 @pytest.fixture(scope="session", autouse=True)
 def _receivers() -> None:
     """Skips with a reason where they are not available."""
-    done = subprocess.run([ROOT / "dev/setup/receivers"], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [ROOT / "dev/setup/receivers"], env=environment_of_machine(), capture_output=True, text=True, timeout=300, check=False
+    )
     if done.returncode == 69:
         pytest.skip(done.stderr.strip().rpartition("\n")[2])
     assert done.returncode == 0, done.stderr

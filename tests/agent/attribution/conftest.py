@@ -4,7 +4,6 @@ The expected results are worked out here from the recording with plain dicts, wi
 """
 
 import asyncio
-import os
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -152,12 +151,6 @@ class ReplayApi:
 
     async def stop(self):
         await self._runner.cleanup()
-
-
-@pytest.fixture(autouse=True)
-def _no_authorities(monkeypatch):
-    """The servers here speak plain HTTP. Even so the client reads the machine's CAs for each connection, which takes 30 ms."""
-    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
 
 
 @pytest.fixture
