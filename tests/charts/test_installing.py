@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.charts.cluster import Cluster, running
+from tests.charts.conftest import SHORT_LIVED
 
 FOLDER = Path(__file__).parents[2] / "charts/forklore"
 NODES = ["node1", "node2", "node3"]
@@ -31,7 +32,9 @@ class Helm:
         place = [] if verb in ("uninstall", "test") else [str(FOLDER), "--disable-openapi-validation", "--values", "-"]
         line = [str(self._binary), verb, "forklore", *place, "--namespace", "forklore", *options]
         line += ["--kubeconfig", str(self.cluster.kubeconfig)]
-        done = subprocess.run(line, input=yaml.safe_dump(values or {}), capture_output=True, text=True, timeout=50, check=False)
+        done = subprocess.run(
+            line, env=SHORT_LIVED, input=yaml.safe_dump(values or {}), capture_output=True, text=True, timeout=50, check=False
+        )
         return done.returncode, done.stdout + done.stderr
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import os
 import re
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 GOLDEN = Path(__file__).parent / "golden"
 CHART = Path(__file__).parents[2] / "charts/forklore"
 OLDEST, NEWEST = "1.25.0", "1.37.0"
+schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
 # Kinds that come with operators: their shape, as far as the chart uses it, from the projects' own API reference.
 LABELS = {"type": "object", "additionalProperties": {"type": "string"}}
 ENDPOINT = {
@@ -174,6 +176,12 @@ def test_lint_finds_nothing(chart: Chart, case: str) -> None:
     code, out, error = chart.run("lint", "--strict", str(CHART), case=case)
     assert code == 0, out + error
     assert "[WARNING]" not in out and "[ERROR]" not in out
+
+
+@pytest.fixture(autouse=True)
+def _schemas_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each object reads all definitions of its Kubernetes anew, a megabyte of JSON."""
+    monkeypatch.setattr(kubernetes_validate.utils, "schema_contents", schema_contents)
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])

@@ -1,5 +1,6 @@
 """A run of the tests that is cut off names the tests that did not run."""
 
+import re
 import shutil
 import signal
 import subprocess
@@ -36,6 +37,12 @@ def run(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("arguments", [(), ("--numprocesses=1", "--dist=loadfile")], ids=["one process", "workers"])
 def test_a_run_that_is_cut_off_names_what_did_not_run(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     process = run(tmp_path, *arguments)
+    printed = ""
+    while not re.search(
+        r"^\.", printed, re.MULTILINE
+    ):  # a worker begins a test before its main process knows how the last ended
+        printed += process.stdout.read(1)
+        assert process.poll() is None
     while not (tmp_path / "begun").exists():
         assert process.poll() is None
         time.sleep(0.05)
