@@ -88,14 +88,19 @@ def violations(file: str, content: str, rules: Rules, used: set[Allowed]) -> Ite
     """`file`: its path from the checkout's root. Adds to `used` the exceptions that allowed a word."""
     allowed = [one for one in rules.exceptions if fnmatchcase(file, one.files)]
     pieces = _python(content) if file.endswith(".py") else [(1, "text", content)]
+    clean: set[tuple[str, str]] = set()  # nearly all pieces are identifiers, most of which come again and again
     for start, kind, text in [(0, "name", _parts(file)), *pieces]:
-        for one in rules.gone:
-            for match in one.pattern.finditer(text) if one.where in (kind, "both") else ():
-                word = " ".join(match[0].split())
-                if exceptions := [one for one in allowed if one.pattern.fullmatch(word)]:
-                    used.update(exceptions)
-                else:
-                    yield Found(file, start + text.count("\n", 0, match.start()), word, one.instead, kind)
+        if (kind, text) in clean:
+            continue
+        found = [(one, match) for one in rules.gone if one.where in (kind, "both") for match in one.pattern.finditer(text)]
+        if not found:
+            clean.add((kind, text))
+        for one, match in found:
+            word = " ".join(match[0].split())
+            if exceptions := [one for one in allowed if one.pattern.fullmatch(word)]:
+                used.update(exceptions)
+            else:
+                yield Found(file, start + text.count("\n", 0, match.start()), word, one.instead, kind)
 
 
 def _compiled(number: int, word: str) -> re.Pattern[str]:
