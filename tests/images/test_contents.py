@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.release.sbom import bill_of_materials
 from wire import VERSION
 
 from .conftest import ROOT, archive
@@ -34,6 +35,7 @@ class Image:
         with tarfile.open(file) as bundle:
             (manifest,) = json.load(self._part(bundle, "manifest.json"))
             self.description: dict[str, Any] = json.load(self._part(bundle, manifest["Config"]))
+            self.names: list[str] = manifest["RepoTags"]
             self.config: dict[str, Any] = self.description["config"]
             (layer,) = manifest["Layers"]
             self.layer = tarfile.open(fileobj=io.BytesIO(self._part(bundle, layer).read()))  # noqa: SIM115
@@ -96,6 +98,15 @@ def test_it_holds_the_packages_of_its_lock_and_lists_them(image: Image, name: st
     assert ("python3-bpfcc" in image.debian) == (name == "agent")
 
 
+def test_its_bill_of_materials_lists_what_it_holds(image: Image, name: str) -> None:
+    bill = bill_of_materials(archive(name), "2026-11-28T00:00:00Z")
+    purls = {one["purl"] for one in bill["components"]}
+    assert {purl for purl in purls if purl.startswith("pkg:pypi/")} == {
+        f"pkg:pypi/{one[0]}@{one[1]}" for one in image.packages.items()
+    }
+    assert {one["name"] for one in bill["components"] if one["purl"].startswith("pkg:deb/")} == image.debian
+
+
 def test_each_image_has_only_its_own_packages(image: Image, name: str) -> None:
     home = "/usr/local/lib/python3.13/dist-packages"
     parts = {part for part in ("agent", "cli", "collector", "dev", "wire") if f"{home}/{part}/__init__.py" in image.files}
@@ -126,6 +137,11 @@ def test_its_labels_describe_it(image: Image, name: str, chart: Chart) -> None:
     user = chart.render("collector").get("StatefulSet", "forklore-collector")["spec"]["template"]["spec"]["containers"][0]
     assert image.config.get("User", "") == ("" if name == "agent" else "65532:65532")
     assert user["securityContext"]["runAsUser"] == 65532
+
+
+def test_the_chart_asks_for_it_by_its_name(image: Image, chart: Chart) -> None:
+    pods = chart.render(values={"collector": {"enabled": True}}).pods()
+    assert set(image.names) <= {one["image"] for pod in pods for one in pod.containers()}
 
 
 def test_it_holds_nothing_of_the_machine_that_built_it(image: Image) -> None:
