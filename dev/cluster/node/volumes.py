@@ -14,6 +14,7 @@ __all__ = ["MissingFiles", "mounts"]
 _ACCOUNT_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 _TOKEN_SECONDS: Final = 3607  # as the API server's admission asks for
 _FILE_MODE: Final = 0o644  # defaultMode's default
+_RECURSIVE: Final = {"Enabled", "IfPossible"}  # it is possible: see runc_wrapper.py
 _KNOWN_MOUNT: Final = {"name", "mountPath", "readOnly", "recursiveReadOnly"}
 
 
@@ -39,7 +40,7 @@ def _mount(pod: NodePod, mount: Mapping[str, Any]) -> dict[str, Any]:
         "container_path": mount["mountPath"],
         "host_path": str(_folder(pod, volume)),
         "readonly": mount.get("readOnly", False),
-        "recursive_read_only": mount.get("recursiveReadOnly") == "Enabled",
+        "recursive_read_only": mount.get("recursiveReadOnly") in _RECURSIVE,
     }
 
 

@@ -77,6 +77,16 @@ def test_a_pod_does_not_wait_for_what_is_optional(tmp_path, volume, maps):
     assert list(mounted(tmp_path, Api(**maps), volume).iterdir()) == []
 
 
+@pytest.mark.parametrize(("asked", "given"), [("Enabled", True), ("IfPossible", True), ("Disabled", False), (None, False)])
+def test_a_mount_is_recursively_read_only_where_that_is_possible(tmp_path, asked, given):
+    container = {"name": "app", "volumeMounts": [{"name": "it", "mountPath": "/it", "readOnly": True}]}
+    if asked:
+        container["volumeMounts"][0]["recursiveReadOnly"] = asked
+    spec = {"containers": [container], "volumes": [{"name": "it", "hostPath": {"path": str(tmp_path)}}]}
+    mount, _hosts = mounts(NodePod("agent-x", "forklore", "uid-1", spec, tmp_path, "node1"), container)
+    assert mount["recursive_read_only"] == given
+
+
 def test_a_projected_source_of_another_kind_is_refused(tmp_path):
     with pytest.raises(ValueError, match="clusterTrustBundle"):
         mounted(tmp_path, Api(), {"projected": {"sources": [{"clusterTrustBundle": {"path": "x"}}]}})
