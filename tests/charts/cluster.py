@@ -26,7 +26,8 @@ import yaml
 
 RESOURCES = {
     "v1": {"configmaps": "ConfigMap", "secrets": "Secret", "services": "Service", "serviceaccounts": "ServiceAccount",
-           "pods": "Pod", "namespaces": "Namespace", "persistentvolumeclaims": "PersistentVolumeClaim"},
+           "pods": "Pod", "namespaces": "Namespace", "persistentvolumeclaims": "PersistentVolumeClaim",
+           "events": "Event"},
     "storage.k8s.io/v1": {"storageclasses": "StorageClass"},
     "apps/v1": {"daemonsets": "DaemonSet", "statefulsets": "StatefulSet", "replicasets": "ReplicaSet",
                 "deployments": "Deployment"},
@@ -301,7 +302,8 @@ def _handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
             if key[2]:
                 one = cluster.objects.get(key)
                 return self._say(200, one) if one else self._absent()
-            name = query.get("fieldSelector", "").removeprefix("metadata.name=")
+            selector = query.get("fieldSelector", "")
+            name = selector.removeprefix("metadata.name=") if selector.startswith("metadata.name=") else ""
             if query.get("watch") in ("true", "1"):
                 listing = query.get("sendInitialEvents") == "true"
                 return self._watch(version, listing, int(query.get("resourceVersion") or 0), resource, key[1], name)

@@ -44,8 +44,11 @@ def test_the_agent_may_get_list_and_watch_pods_and_nothing_else(chart: Chart, ca
             assert other["rules"] == [rule]
             continue
         assert name.endswith("-uninstall") and other["metadata"]["annotations"]["helm.sh/hook"] == "post-delete"
+        test = name.replace("-uninstall", "-test")
         assert other["rules"] == [
-            {"apiGroups": ["apps"], "resources": ["daemonsets"], "resourceNames": [name], "verbs": ["get"]}
+            {"apiGroups": ["apps"], "resources": ["daemonsets"], "resourceNames": [name], "verbs": ["get"]},
+            {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
+            {"apiGroups": [""], "resources": ["pods"], "resourceNames": [test], "verbs": ["delete"]},
         ]
 
 
