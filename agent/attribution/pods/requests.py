@@ -18,11 +18,24 @@ from yarl import URL
 from agent.attribution.pods.proxies import proxy_for
 from wire.http.trust import tls_errors
 
-__all__ = ["REQUEST_ERRORS", "ApiException", "PodRequests", "check_status", "connect", "describe", "retry_after_s"]
+__all__ = [
+    "MAX_LIST",
+    "REQUEST_ERRORS",
+    "AnswerTooLarge",
+    "ApiException",
+    "PodRequests",
+    "check_status",
+    "connect",
+    "describe",
+    "read_answer",
+    "retry_after_s",
+]
 
 # What a request may raise when the API, the network or the settings are at fault; the caller tries again.
 REQUEST_ERRORS: Final = (ApiException, aiohttp.ClientError, OSError, TimeoutError, config.ConfigException, ValueError)
 _LONGEST_RETRY_AFTER_S: Final = 60.0
+# Bytes of a list in all; a node has 250 pods at most as a rule, and a pod 10 to 20 KB. Parsed it takes four times as much.
+MAX_LIST: Final = 16 << 20
 _MAX_TEXT: Final = 600  # characters of an error
 
 
@@ -91,6 +104,21 @@ async def connect(kubeconfig: Path | None, *, strict_x509: bool = False) -> Asyn
         settings.proxy = proxy_for(settings.host, os.environ)
     async with client.ApiClient(settings) as api:
         yield PodRequests(api)
+
+
+class AnswerTooLarge(ValueError):
+    """What answers is no API server, or one that means harm."""
+
+
+async def read_answer(answer: aiohttp.ClientResponse, most: int = MAX_LIST) -> bytes:
+    """The body. Raises AnswerTooLarge, and reads no more, as soon as it has more than `most` bytes."""
+    body = bytearray()
+    async for piece in answer.content.iter_any():
+        body += piece
+        if len(body) > most:
+            answer.close()
+            raise AnswerTooLarge(f"more than {MAX_LIST} bytes are no list of a node's pods")
+    return bytes(body)
 
 
 def check_status(status: int, text: bytes, headers: Mapping[str, str]) -> None:

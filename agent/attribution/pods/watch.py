@@ -19,12 +19,15 @@ from agent.attribution.pods.index import Pods
 from agent.attribution.pods.lines import Lines
 from agent.attribution.pods.objects import as_object, pod_of
 from agent.attribution.pods.requests import (
+    MAX_LIST,
     REQUEST_ERRORS,
+    AnswerTooLarge,
     ApiException,
     PodRequests,
     check_status,
     connect,
     describe,
+    read_answer,
     retry_after_s,
 )
 from agent.model import Pod
@@ -35,6 +38,8 @@ __all__ = ["PodWatch"]
 log = logging.getLogger(__name__)
 
 _PAGE: Final = 500  # pods a list request; a node has 110 by default, 250 at most as a rule
+_MOST_PAGES: Final = 20
+_LONGEST_TOKEN: Final = 4096  # characters of `continue`
 _WATCH_S: Final = 300  # the server ends a stream after one to two times this; the next one continues where it ended
 _SILENCE_S: Final = 90.0  # bookmarks come about every minute; a stream that is silent for longer is dead
 _SILENT_STREAMS: Final = 2  # without a line, in a row, before a new list: the version may be one that the server never had
@@ -120,11 +125,12 @@ class PodWatch:
                 await asyncio.sleep(random.uniform(0, _REJOIN_S))  # noqa: S311
 
     async def _list(self, requests: PodRequests) -> str:
-        """Returns the resource version of the list."""
+        """Returns the resource version of the list. Raises AnswerTooLarge."""
         pods: list[Pod] = []
         page: dict[str, str] = {}
+        left = MAX_LIST
         self._listed = asyncio.get_running_loop().time()
-        while True:
+        for _ in range(_MOST_PAGES):
             self._count("list")
             answer = await requests.pods(
                 fieldSelector=self._selector,
@@ -134,7 +140,8 @@ class PodWatch:
                 timeout=60,
                 **page,
             )
-            text = await answer.read()
+            text = await read_answer(answer, left)
+            left -= len(text)
             if answer.status == 410:  # the continue token grew too old between two pages
                 raise _Expired
             check_status(answer.status, text, answer.headers)
@@ -144,7 +151,11 @@ class PodWatch:
             metadata = as_object(body.get("metadata"))
             if not isinstance(metadata.get("continue"), str) or not metadata["continue"]:
                 break
+            if len(metadata["continue"]) > _LONGEST_TOKEN:
+                raise AnswerTooLarge(f"a continue token of more than {_LONGEST_TOKEN} characters is no API server's")
             page = {"continue": metadata["continue"]}
+        else:
+            raise AnswerTooLarge(f"a list of more than {_MOST_PAGES} pages is none of a node's pods")
         self._pods.replace(pods, asyncio.get_running_loop().time())
         self.synced = True
         self.state = f"listed {len(pods)} pods"
@@ -165,7 +176,7 @@ class PodWatch:
         if answer.status == 410:
             raise _Expired
         if answer.status != 200:
-            check_status(answer.status, await answer.read(), answer.headers)
+            check_status(answer.status, await read_answer(answer), answer.headers)
         self.state = f"watching {len(self._pods)} pods"
         self._pods.current = True
         try:

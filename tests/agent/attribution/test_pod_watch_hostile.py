@@ -9,6 +9,7 @@ from aiohttp import web
 
 from agent.attribution.pods import Pods
 from agent.attribution.pods import lines as lines_module
+from agent.attribution.pods import requests as requests_module
 from agent.attribution.pods import watch as pod_watch_module
 from agent.attribution.pods.watch import PodWatch
 from wire.backoff import Backoff
@@ -266,3 +267,32 @@ async def test_a_line_without_an_end_is_an_error_that_is_counted(api, kubeconfig
     async with watching(kubeconfig) as (pods, watch, until):
         await until(lambda: pods.get("uid-of-a"))
         assert watch.requests["LineTooLong"] == 1
+
+
+def pages(count, **metadata):
+    """Bodies of lists of which each has a next one."""
+    more = {"resourceVersion": "10", "continue": "next", **metadata}
+    return [json.dumps({**LIST, "metadata": more}).encode()] * count
+
+
+@pytest.mark.parametrize(
+    ("lists", "state"),
+    [
+        ([json.dumps(LIST).encode() + b" " * 20_000], "more than 10000 bytes are no list"),
+        ([one + b" " * 4000 for one in pages(3)], "more than 10000 bytes are no list"),
+        (pages(21), "a list of more than 20 pages"),
+        (pages(1, **{"continue": "x" * 5000}), "a continue token of more than 4096 characters"),
+    ],
+    ids=["one answer", "all answers together", "without an end", "token"],
+)
+async def test_a_list_without_an_end_is_an_error_that_is_counted(api, kubeconfig, monkeypatch, lists, state):
+    monkeypatch.setattr(pod_watch_module, "MAX_LIST", 10_000)
+    monkeypatch.setattr(requests_module, "MAX_LIST", 10_000)
+    api.lists = [*lists, json.dumps(LIST).encode()]
+    api.streams = [[line(added("a", 11)), None]]
+    states = set()
+    async with watching(kubeconfig) as (pods, watch, until):
+        await until(lambda: states.add(watch.state) or pods.get("uid-of-a"))
+        assert watch.requests["AnswerTooLarge"] == 1
+    assert any(state in one for one in states)
+    assert api.listed <= len(lists) + 1
