@@ -1,10 +1,12 @@
-"""The order in which bodies are checked."""
+"""The order in which bodies are checked, and how many of them are held."""
 
 import asyncio
 
 import pytest
 
-from collector.ingest.checker import BodyChecker
+from collector.ingest import checker as checker_module
+from collector.ingest.body_memory import BodyMemory, MemoryFull
+from collector.ingest.checker import BodyChecker, TooManyBodies
 from collector.model import CheckedBatch
 
 pytestmark = pytest.mark.timeout(20)
@@ -77,3 +79,23 @@ async def test_the_checker_waits_for_the_store(done):
     await other
     assert done == ["full", "small"]
     checker.close()
+
+
+async def test_large_bodies_of_all_senders_together_are_few(check, done, monkeypatch):
+    monkeypatch.setattr(checker_module, "LARGE", 2)
+    results = await asyncio.gather(*(check(sender, sender, 6) for sender in "abc"), return_exceptions=True)
+    assert [type(one) for one in results] == [type(None), type(None), TooManyBodies]
+    assert (done.count("a"), done.count("b"), done.count("c")) == (5, 5, 1)
+
+
+def test_bodies_take_no_more_memory_than_there_is_for_all_and_for_each_sender():
+    memory = BodyMemory(total=100, share=60)
+    with memory.body("a") as first, memory.body("b") as second:
+        first.add(bytes(60))
+        with pytest.raises(MemoryFull):
+            first.add(b"x")  # its share
+        second.add(bytes(40))
+        with pytest.raises(MemoryFull):
+            second.add(b"x")  # all that there is
+    with memory.body("b") as third:
+        third.add(bytes(60))
