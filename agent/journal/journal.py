@@ -21,7 +21,7 @@ from agent.journal.errors import Corrupt, JournalTaken, Unavailable
 from agent.journal.queue import Queue
 from agent.journal.rows import Changes, Content, Key, SavedBatch, unpack_counts
 from agent.journal.state_tables import StateTables
-from agent.journal.storage import Storage
+from agent.journal.storage import Storage, Unreadable
 from agent.ledger import Account
 from agent.model import Batch
 from wire.backoff import Backoff
@@ -35,14 +35,21 @@ _BACKOFF: Final = Backoff(first_s=0.1, longest_s=1.0)  # between tries while the
 
 class Journal:
     """`file` None: in memory only. `limits`: sink -> the most bytes of bodies that wait for it. `now`: the wall clock, seconds.
+    `unreadable`: which item of the state tables its owners can't read, and why; such a file is replaced like a corrupt one.
 
     `trouble`: one line for people while the disk can't be written, else None. `rewrite`: called after the file was replaced, to
     put everything again. `removed`: sink -> stream -> forks by cgroup, of batches left for a sink that is no longer configured;
     its accounts have them as lost: sink_removed.
     """
 
-    def __init__(self, file: Path | None, limits: Mapping[str, int], now: Callable[[], float] = time.time) -> None:
-        self._storage = Storage(file, now) if file else None
+    def __init__(
+        self,
+        file: Path | None,
+        limits: Mapping[str, int],
+        now: Callable[[], float] = time.time,
+        unreadable: Unreadable = lambda _: None,
+    ) -> None:
+        self._storage = Storage(file, now, unreadable) if file else None
         self._batch_index = BatchIndex("journal_failed" if file else "journal_full")
         self._accounts = Accounts()
         self._state_tables = StateTables()

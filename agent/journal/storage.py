@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -16,22 +16,24 @@ from agent.journal.directory import DirectoryLock, move_aside
 from agent.journal.errors import Corrupt, Unavailable
 from agent.journal.file import File
 from agent.journal.rebuild import adopt_draft, copy_readable
-from agent.journal.rows import Changes, Content
+from agent.journal.rows import Changes, Content, Key
 
-__all__ = ["Storage"]
+__all__ = ["Storage", "Unreadable"]
 
 log = logging.getLogger(__name__)
+Unreadable = Callable[[Mapping[str, Mapping[Key, bytes]]], str | None]
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
 class Storage:
-    """`now`: the wall clock, seconds. `file` None: not open.
+    """`now`: the wall clock, seconds. `unreadable`: as of `Journal`. `file` None: not open.
 
     `replaced`: one line for people when the last `open` had to begin a new file, else None. `corruptions`: how often it had to.
     """
 
-    def __init__(self, path: Path, now: Callable[[], float]) -> None:
+    def __init__(self, path: Path, now: Callable[[], float], unreadable: Unreadable) -> None:
+        self._unreadable = unreadable
         self.file: File | None = None
         self.replaced: str | None = None
         self.corruptions = 0
@@ -107,6 +109,8 @@ class Storage:
         file = File(self._path)
         try:
             content = file.load()
+            if record := self._unreadable(content.state_tables):
+                raise Corrupt(f"has a record that this agent can't read ({record})")
         except BaseException:
             file.close()
             raise

@@ -22,7 +22,7 @@ from agent.lifecycle.parts import Parts
 from agent.lifecycle.shutdown import leave
 from agent.lifecycle.startup import open_parts, start
 from agent.settings import Settings
-from agent.state_records import POSITIONS
+from agent.state_records import POSITIONS, unreadable_record
 
 __all__ = ["live", "run", "warn_of_writable_cgroups"]
 
@@ -36,7 +36,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     mountinfo = _read("/proc/self/mountinfo")
     hierarchy = choose_hierarchy(mountinfo, _read("/proc/self/cgroup"))
     warn_of_writable_cgroups(mountinfo, of_process().permitted)
-    journal = Journal(settings.state_dir / "journal.sqlite3", {sink.name: sink.journal_bytes for sink in settings.sinks})
+    limits = {sink.name: sink.journal_bytes for sink in settings.sinks}
+    journal = Journal(settings.state_dir / "journal.sqlite3", limits, unreadable=unreadable_record)
     await journal.open()
     try:
         options = settings.capture

@@ -41,6 +41,7 @@ class KubeletRootRecord(NamedTuple):
         return orjson.dumps({"version": VERSION, "path": self.path})
 
     @classmethod
+    @raising_record_error
     def decode(cls, raw: bytes) -> KubeletRootRecord:
         return cls(str(read_object(raw)["path"]))
 

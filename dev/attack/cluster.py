@@ -134,11 +134,13 @@ class Node:
         return False
 
     async def metrics(self, server: Server) -> dict[str, float]:
-        """By name, and labels as in `name{label=value}`."""
+        """By name, and labels in their order as in `name{label=value}`."""
         async with self._http.get(f"{server.url}/metrics", timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as answer:
             text = await answer.text()
         samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
-        return {one.name + "".join(f"{{{key}={value}}}" for key, value in one.labels.items()): one.value for one in samples}
+        return {
+            one.name + "".join(f"{{{key}={value}}}" for key, value in sorted(one.labels.items())): one.value for one in samples
+        }
 
     async def counts(self, agent: Server, pod: AttackedPod) -> dict[str, Any]:
         """What the agent counts for its container; empty while it does not know it."""

@@ -108,7 +108,7 @@ async def storm(node: Node, agent: Server, units: int, seconds: float) -> str:
             made = sum(int(output) for output, _ in ended)
     after = await node.metrics(agent)
     suppressed, lost = (
-        after[key] - before[key] for key in ("forklore_suppressed_forks_total", "forklore_lost_forks_total{sink=}{reason=ring}")
+        after[key] - before[key] for key in ("forklore_suppressed_forks_total", "forklore_lost_forks_total{reason=ring}{sink=}")
     )
     reported = f"{made:,} forks, {made / seconds:,.0f} a second; {suppressed:,.0f} only counted, {lost:,.0f} lost by the ring"
     return f"{reported}; {beside.outcome}"

@@ -24,8 +24,8 @@ class StateDirectory:
         self.wal = folder / "journal.sqlite3-wal"
         self._journals = []
 
-    async def opened(self, now=time.time, **limits):
-        journal = Journal(self.file, limits or LIMITS, now)
+    async def opened(self, now=time.time, unreadable=lambda _: None, **limits):
+        journal = Journal(self.file, limits or LIMITS, now, unreadable)
         self._journals.append(journal)
         await journal.open()
         return journal

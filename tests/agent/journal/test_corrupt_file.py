@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from agent import state_records
 from agent.journal import Journal, JournalTaken
 from tests.agent.journal.batches import STREAM, a_batch, accounted_for, at_once, counts, drained
 
@@ -72,6 +73,40 @@ async def test_an_altered_row_is_found_by_its_checksum(state_dir, column, value)
     journal = await state_dir.opened()
     assert (journal.corruptions, len(journal.queue("siem"))) == (1, 0)
     assert "does not match its checksum" in journal.trouble
+
+
+KINDS = [
+    state_records.POSITIONS, state_records.REPORTED, state_records.CGROUPS, state_records.KUBELET_ROOT, state_records.PODS,
+    state_records.CLOCK, state_records.OPEN_BATCHES, state_records.GAPS, state_records.waiting_table(STREAM),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [b"", b"{}", b'{"version":99}', b"\xff" * 100], ids=["empty", "object", "later", "noise"])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_journal_with_a_record_that_no_decoder_takes_is_moved_aside_and_the_agent_goes_on(
+    state_dir, kind, value, caplog
+):
+    journal = await filled(state_dir, batches=1)
+    journal.put(kind, 1, value)
+    await journal.commit()
+    await journal.close()
+    for starts in (1, 0):  # the next start finds nothing wrong
+        journal = await state_dir.opened(now=lambda: NOON, unreadable=state_records.unreadable_record)
+        assert (journal.corruptions, len(journal.queue("siem")), journal.table(kind)) == (starts, 0, {})
+        assert await journal.commit()
+        await journal.close()
+    assert state_dir.aside() == [NOON_NAME]
+    assert f"has a record that this agent can't read ({kind}, 1: " in caplog.text
+
+
+async def test_records_that_decoders_take_and_tables_of_a_later_version_keep_the_journal(state_dir):
+    journal = await filled(state_dir, batches=1)
+    journal.put(state_records.POSITIONS, STREAM, state_records.PositionRecord(1, 2, 3).encode())
+    journal.put("a later version's", 1, b"anything")
+    await journal.commit()
+    await journal.close()
+    journal = await state_dir.opened(unreadable=state_records.unreadable_record)
+    assert (journal.corruptions, len(journal.queue("siem"))) == (0, 1)
 
 
 async def test_missing_rows_are_found(state_dir):
