@@ -11,11 +11,13 @@ from isal import igzip
 
 from agent.attribution.hierarchy import Hierarchy
 from agent.journal import Journal
+from agent.kernel.capture import CannotCapture
 from agent.kernel.clock import SystemClock
 from agent.lifecycle import run
 from agent.lifecycle.capabilities import Privileges
 from agent.lifecycle.startup import open_parts
 from agent.settings import Settings
+from agent.state_records import POSITIONS
 from tests.agent.fakes import FakeCapture, FakeClock, FakePrograms
 
 STREAM = "0ac846b9-54b9-46db-ad41-e0a5f64de594.9f3c51d2a7e04b68"
@@ -102,3 +104,22 @@ async def test_what_is_in_the_ring_when_the_agent_is_stopped_arrives_before_it_l
     assert programs.forks.consumed == programs.forks.end
     ledger = orjson.loads((tmp_path / "ledger.json").read_bytes())
     assert (ledger["captured"], ledger["closed"], ledger["sinks"]["siem"]["delivered"]) == (198, True, 198)
+
+
+async def test_an_agent_moves_a_journal_aside_that_holds_a_record_it_can_not_read(tmp_path, monkeypatch):
+    """Before it captures: programs that this journal knew are then not taken over."""
+    journal = Journal(tmp_path / "journal.sqlite3", {})
+    await journal.open()
+    journal.put(POSITIONS, STREAM, b'{"version":99}')
+    await journal.commit()
+    await journal.close()
+
+    def open_capture(*_options):
+        *_, known = _options
+        assert known == set()
+        raise CannotCapture("the test ends here")
+
+    monkeypatch.setattr(run, "open_capture", open_capture)
+    with pytest.raises(CannotCapture):
+        await run.run(Settings(state_dir=tmp_path, sinks=()), asyncio.Event())
+    assert [path.name for path in tmp_path.iterdir() if ".corrupt-" in path.name]
