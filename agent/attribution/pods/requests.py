@@ -113,7 +113,7 @@ class AnswerTooLarge(ValueError):
 async def read_answer(answer: aiohttp.ClientResponse, most: int = MAX_LIST) -> bytes:
     """The body. Raises AnswerTooLarge, and reads no more, as soon as it has more than `most` bytes."""
     body = bytearray()
-    async for piece in answer.content.iter_any():
+    while piece := await answer.content.readany():
         body += piece
         if len(body) > most:
             answer.close()

@@ -57,12 +57,25 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     content: Any = None
 
-    async def read(self) -> bytes:
-        return self.text
+    def __post_init__(self) -> None:
+        self.content = self.content or Body(self.text)
 
     def close(self) -> None:
-        if self.content:
-            self.content.close()
+        self.content.close()
+
+
+class Body:
+    """A whole one, as the client's stream gives it."""
+
+    def __init__(self, text: bytes) -> None:
+        self._left = text
+
+    async def readany(self) -> bytes:
+        text, self._left = self._left, b""
+        return text
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class ApiServers:
