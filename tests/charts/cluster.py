@@ -110,6 +110,8 @@ class Cluster:
     def remove(self, key: Key) -> dict[str, Any] | None:
         with self._changed:
             one = self.objects.pop(key, None)
+            if key[0] == "jobs":
+                self.objects.pop(("pods", key[1], key[2]), None)
             if one:
                 self.version += 1
                 self.log.append(("removed", key[0], key[2]))
@@ -177,6 +179,12 @@ class Cluster:
             self._processes.append(process)
         text, _ = process.communicate()
         self.jobs.append((process.returncode, text))
+        about = {"name": key[2], "namespace": key[1], "labels": {"job-name": key[2]}}
+        with self._changed:
+            if key in self.objects:
+                self.objects["pods", key[1], key[2]] = {
+                    "apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": {"containers": [container]}, "log": text,
+                }  # fmt: skip
         kind = "Complete" if process.returncode == 0 else "Failed"
         count = "succeeded" if process.returncode == 0 else "failed"
         self._status(key, {count: 1, "conditions": [{"type": kind, "status": "True", "reason": kind, "message": kind}]})
@@ -242,6 +250,12 @@ def _handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(raw)
 
+        def _log(self, text: str) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(text.encode())))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
         def _absent(self) -> None:
             text = "the server could not find the requested resource"
             self._say(
@@ -301,6 +315,8 @@ def _handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
             query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
             if key[2]:
                 one = cluster.objects.get(key)
+                if one and urlsplit(self.path).path.endswith("/log"):
+                    return self._log(one["log"])
                 return self._say(200, one) if one else self._absent()
             selector = query.get("fieldSelector", "")
             name = selector.removeprefix("metadata.name=") if selector.startswith("metadata.name=") else ""

@@ -73,6 +73,17 @@ def test_an_uninstall_fails_when_a_node_is_away(helm: Helm) -> None:
     assert helm.cluster.pinned == {"node2"}
 
 
+def test_an_uninstall_prints_that_pod_security_forbids_its_pods(helm: Helm) -> None:
+    _installed(helm, AGENTS)
+    helm.cluster.away.update(NODES)
+    message = 'Error creating: pods "forklore-uninstall-x7k2p" is forbidden: violates PodSecurity "baseline:latest": hostPath'
+    name = {"kind": "DaemonSet", "name": "forklore-uninstall"}
+    helm.cluster.objects["events", "forklore", "x"] = {"metadata": {"name": "x"}, "involvedObject": name, "message": message}
+    code, text = helm("uninstall", None, "--timeout", "40s")
+    assert code != 0 and "Job Failed" in text
+    assert "Pod Security forbids the pods that clean the nodes: violates PodSecurity" in text
+
+
 def test_without_the_clean_up_the_pins_stay(helm: Helm) -> None:
     _installed(helm, {**AGENTS, "uninstall": {"clean": False}})
     code, text = helm("uninstall")
