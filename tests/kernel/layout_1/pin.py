@@ -1,6 +1,7 @@
-"""Captures and pins as version 0.1 did, with its programs (programs.c), until it is killed: `python pin.py FOLDER`.
+"""Captures and pins as version 0.1 did, with its programs (programs.c), until it is killed.
 
-Prints the stream when it captures. It reads nothing from the ring. The dispatcher is today's, which never changes.
+`python -m tests.kernel.layout_1.pin FOLDER` prints the stream when it captures. It reads nothing from the ring. The dispatcher
+is today's, which never changes.
 """
 
 from __future__ import annotations
