@@ -306,6 +306,20 @@ def test_a_pod_above_its_limit_is_only_counted_and_other_pods_lose_nothing(open_
     assert calm.stat().st_ino not in storms
 
 
+def test_a_container_that_was_above_its_budget_within_ten_seconds_is_only_counted(open_pinned: Open, cgroup: Path) -> None:
+    programs = start(open_pinned())
+    now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    forks = {}
+    for name, over in (("over", now + MINUTES), ("over 11 s ago", now - 11 * 10**9), ("never over", None)):
+        (cgroup / name).mkdir()
+        number = (cgroup / name).stat().st_ino
+        if over is not None:
+            programs.suppress(number, over)
+        fork_inside(cgroup / name, 7)
+        forks[name] = programs.snapshot().counters[number]
+    assert [(one.processes, one.emitted, one.suppressed) for one in forks.values()] == [(7, 0, 7), (7, 7, 0), (7, 7, 0)]
+
+
 def test_a_cgroup_outside_pods_has_a_limit_too_and_what_is_below_it_counts_for_it(open_pinned: Open, cgroup: Path) -> None:
     programs = start(open_pinned(16 << 20), storm_limit=5)
     loop, calm = cgroup / "loop", cgroup / "calm"
@@ -337,6 +351,7 @@ def spawn_inside(folder: Path, times: int) -> None:
 def test_a_ring_that_is_over_half_full_has_space_for_who_forks_little(open_pinned: Open, cgroup: Path) -> None:
     """Nothing is read. A ring of 16,384 forks: above half of it, each may send 512 in a second and no more."""
     programs = start(open_pinned(4 << 20), storm_limit=1_000_000)
+    assert programs.meta.shares_ring
     loop, calm = cgroup / "loop", cgroup / "calm"
     for folder in (loop, calm):
         folder.mkdir()

@@ -255,3 +255,28 @@ def test_the_compiler_is_gone_when_the_programs_are_loaded(load_programs: Load) 
     children: list[Any] = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
     for child in children:
         assert "loader" not in Path(f"/proc/{child}/cmdline").read_text()
+
+
+# Stands before the real one: a BCC that has no method `ringbuf_output`, or rewrites it in another way.
+OTHER_BCC = """
+import importlib, sys
+sys.path.remove({here!r})
+del sys.modules["bcc"]
+real = importlib.import_module("bcc")
+class BPF(real.BPF):
+    def __init__(self, *, text, cflags):
+        super().__init__(text=text.replace(b"ringbuf_output(none", b"ringbuf_unknown(none"), cflags=cflags)
+real.BPF = BPF
+"""
+
+
+def test_a_bcc_that_cannot_compile_the_rings_query_captures_without_sharing_the_ring(
+    load_programs: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "bcc.py").write_text(OTHER_BCC.format(here=str(tmp_path)))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    programs = load_programs(storm_limit=1_000_000)
+    assert not programs.meta.shares_ring
+    assert "this BCC can't ask how full the ring is" in caplog.text
+    pids = make_forks(23)
+    assert [fork.child.pid for fork in own_forks(programs)] == pids
