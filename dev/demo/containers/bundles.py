@@ -75,6 +75,12 @@ def build_rootfs(where: Path) -> Path:
     return where
 
 
+_CGROUPS: tuple[dict[str, Any], ...] = (
+    {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+    {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid", "noexec", "nodev", "rw"]},
+)
+
+
 def write_bundle(
     bundle: Path,
     *,
@@ -86,8 +92,10 @@ def write_bundle(
     work: Path,
     own_network: bool,
     privileged: bool,
+    writable_cgroups: bool,
 ) -> None:
-    """Writes `config.json` of an OCI bundle; `work` (read-write) is /work inside."""
+    """Writes `config.json` of an OCI bundle; `work` (read-write) is /work inside. `writable_cgroups`: its own cgroups are in
+    /sys/fs/cgroup, read-write."""
     capabilities = [*ORDINARY_CAPABILITIES, *(NESTING_CAPABILITIES if privileged else ())]
     namespaces = ["pid", "mount", "uts", "ipc"] + (["network"] if own_network else [])
     variables = {"PATH": "/bin:/usr/bin", "HOME": "/", "PYTHONDONTWRITEBYTECODE": "1", **env}
@@ -118,6 +126,7 @@ def write_bundle(
             _tmpfs("/tmp", "mode=1777", "size=16m"),  # noqa: S108  (inside the container)
             _bind("/usr", Path("/usr"), "ro"),
             _bind("/work", work, "rw"),
+            *(_CGROUPS if writable_cgroups else ()),
         ],
         "linux": {
             "cgroupsPath": cgroups_path,

@@ -97,11 +97,13 @@ class Runtime:
         env: Mapping[str, str] | None = None,
         own_network: bool = False,
         privileged: bool = False,
+        writable_cgroups: bool = False,
     ) -> Container:
         """Starts `argv` in a container of its own, and returns when it runs, or has ended already.
 
         Uid and id are random unless they are given; `cgroups` overrides the path that follows from `qos` and `driver`.
-        `privileged` grants the capabilities that nested namespaces and mounts need. Raises ContainerError with runc's message.
+        `privileged` grants the capabilities that nested namespaces and mounts need; with `writable_cgroups` it may make cgroups
+        inside its own. Raises ContainerError with runc's message.
         """
         if self._closing.is_set():
             raise ContainerError("the runtime is closing")
@@ -121,6 +123,7 @@ class Runtime:
             work=work,
             own_network=own_network,
             privileged=privileged,
+            writable_cgroups=writable_cgroups,
         )
         with leftovers.recording_new_directories(cgroups), log.open("ab") as output:
             runc = subprocess.Popen(  # in the foreground, as a shim: it waits, and returns the exit code
