@@ -165,14 +165,14 @@ async def test_everything_new_makes_a_tick_and_duplicates_make_none(running, mak
 async def test_on_a_server_a_tick_waits_until_the_new_rows_can_be_read(running, make, monkeypatch):
     monkeypatch.setattr(StoreReader, "visible_after", 0.6)
     async with running() as client, listening(client, "events=pods") as reader:
+        stored = []
         for number in range(2):  # the second while the first still waits
             await client.post(make.summary(number, 9))
-            begun = time.monotonic()
+            stored.append(time.monotonic())
             await asyncio.sleep(0.3 * (1 - number))
-        await reader.next("pods")
-        assert time.monotonic() - begun < 0.6  # for the first
-        await reader.next("pods")
-        assert time.monotonic() - begun >= 0.6
+        for begun in stored:
+            await reader.next("pods")
+            assert time.monotonic() - begun >= 0.6
 
 
 async def test_ticks_come_at_most_once_a_second_however_much_is_stored(running, make, monkeypatch):
@@ -364,6 +364,4 @@ async def test_a_stopping_collector_ends_its_streams_at_once(running):
         async with running() as client:
             answer = await session.get(f"{client.url}/v1/stream")
             await answer.content.readline()
-            begun = time.monotonic()
-        assert time.monotonic() - begun < 1.5  # before the grace for answers that hang is over
-        assert b"event" not in await answer.read()  # and the end is an orderly one
+        assert b"event" not in await answer.read()  # an orderly end: a stream that is cut off after the grace raises here

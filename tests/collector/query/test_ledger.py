@@ -315,8 +315,9 @@ async def test_a_hole_stays_explained_when_the_gap_itself_is_too_old_to_be_kept(
             await client.post(make.fork(number), make.node(number, heads={0: number + 8}, queued=0, end=make.now + number))
             await asyncio.sleep(0.05)
             nodes = (await client.get("/v1/ledger"))["nodes"]  # none where these reads take longer than the retention
-            page = await client.get("/v1/pods/shop/cart-1")
-            if nodes and not page["gaps"] and set(await client.pods()) == {"cart-1"}:
+            pods = await client.pods()  # none, either
+            page = await client.get("/v1/pods/shop/cart-1") if pods else None
+            if nodes and page and not page["gaps"] and set(pods) == {"cart-1"}:
                 break
         assert (page["gaps"], page["missing"]) == ([], {"unreadable": 4})
         ((stream,),) = (node["streams"] for node in nodes)
@@ -355,18 +356,26 @@ async def test_hostile_text_in_a_gap_and_a_heartbeat_is_escaped(client, make):
 
 
 def test_the_first_holes_are_found_without_reading_all_of_them(make):
-    """A full ring leaves a hole beside every fork that it took: 100,000 of them must not be listed for the first ten."""
+    """A full ring leaves a hole beside every fork that it took: 100,000 of them must not be read for the first ten."""
     with opened_store() as (writer, context):
-        rows = range(0, 200_000, 2)
-        writer.insert([(lines_of(make.node(1, heads={0: 200_000, 1: 9})), None)], time.time_ns())
+        rows = range(0, 1_600_000, 16)
+        writer.insert([(lines_of(make.node(1, heads={0: 1_600_000, 1: 9})), None)], time.time_ns())
         context.client.insert(
             "came_in",
             [[make.stream, 0, "", n, n, time.time_ns()] for n in rows],
             column_names=["stream", "cpu", "lane", "first", "last", "seen"],
         )
-        begun = time.perf_counter()
-        found = read_ledger(context, 10, by_cpu=False)
-        assert time.perf_counter() - begun < 5
-        assert (found.streams[0].given, found.streams[0].received) == (200_009, 100_000)
-        assert [hole.first for hole in found.holes] == [1, 3, 5, 7, 9, 11, 13, 15, 17, 19]
+        fetched = []
+
+        class Client:
+            def query(self, statement, parameters):
+                answer = context.client.query(statement, parameters=parameters)
+                fetched.extend(answer.result_rows)
+                return answer
+
+        found = read_ledger(context._replace(client=Client()), 10, by_cpu=False)
+        numbers = [row[-1] for row in fetched if isinstance(row[-1], list)]
+        assert 0 < sum(map(len, numbers)) < 100_000 / 4
+        assert (found.streams[0].given, found.streams[0].received) == (1_600_009, 100_000)
+        assert [hole.first for hole in found.holes] == [*range(1, 160, 16)]
         assert len(read_ledger(context, 40_000, by_cpu=False).holes) == 40_000
