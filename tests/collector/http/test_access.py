@@ -328,9 +328,9 @@ async def test_a_cookie_names_one_credential_whatever_else_the_request_shows(run
 async def test_the_sender_s_credential_reaches_the_store_with_its_batch(running, files, make, monkeypatch):
     reached, insert = [], Store.insert
 
-    async def watched(store, batch, sink=None, credential=None):
+    async def watched(store, batch, sink=None, credential=None, *others):
         reached.append(credential)
-        return await insert(store, batch, sink, credential)
+        return await insert(store, batch, sink, credential, *others)
 
     monkeypatch.setattr(Store, "insert", watched)
     async with running(token_file=files / "both", ingest_token_file=files / "ingest") as client:
