@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from collector.model import Credential
+from wire.http.file_versions import FileVersions, file_versions
 
 __all__ = ["COOKIE", "StaticToken", "TokenFile", "tokens_in"]
 
@@ -80,7 +81,7 @@ class TokenFile:
         self._path = path
         self._tokens: dict[bytes, StaticToken] = {}  # by digest: how long a search takes tells nothing about a token
         self._cookies: dict[bytes, StaticToken] = {}
-        self._seen: tuple[int, int, int] | None = None
+        self._version: FileVersions | None = None
         self._has_warned = False
 
     def token(self, text: str) -> StaticToken | None:
@@ -95,11 +96,10 @@ class TokenFile:
 
     def _read_changed(self) -> None:
         """The last valid ones stay while the file is missing or empty: a half-done rotation must lock out no user."""
+        version = file_versions((self._path,))  # before its content: what is written meanwhile is read the next time
+        if version == self._version:
+            return
         try:
-            state = self._path.stat()
-            seen = (state.st_mtime_ns, state.st_size, state.st_ino)
-            if seen == self._seen:
-                return
             with self._path.open("rb") as file:
                 tokens = tokens_in(file.read(LARGEST + 1))
         except (OSError, ValueError) as error:
@@ -107,11 +107,11 @@ class TokenFile:
                 _log.warning("%s cannot be read (%s): its last tokens stay valid", self._path, error)
                 self._has_warned = True
             return
-        if self._seen is not None:
+        if self._version is not None:
             _log.info("%s changed: %d tokens are valid now", self._path, len(tokens))
         self._tokens = {hashlib.sha256(one.token).digest(): one for one in tokens}
         self._cookies = {hashlib.sha256(one.cookie).digest(): one for one in tokens}
-        self._seen, self._has_warned = seen, False
+        self._version, self._has_warned = version, False
 
 
 def _digest(text: str) -> bytes:

@@ -18,7 +18,7 @@ from collector.model import CheckedBatch
 
 __all__ = ["BodyChecker", "SenderGone", "TooManyBodies", "TookTooLong"]
 
-WAIT_S: Final = 5.0  # that a body waits for its first slice
+WAIT_S: Final = 20.0  # that a body waits for its first slice; a third of what an agent waits for the answer
 CPU_S: Final = 10.0  # of the thread, for one body; 100,000 lines take some 3
 # Bodies of more than one slice, which no agent sends. Of these one is checked at a time, so that the events that are held are
 # those of one large body and of one slice of each of the others.

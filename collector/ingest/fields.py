@@ -121,7 +121,7 @@ def nanoseconds(value: object, name: str) -> int:
     second = _SECONDS.get(value[:19])
     fraction = value[20:-1]
     if second is not None and value[19] == "." and fraction.isascii() and fraction.isdigit():
-        return second * 1_000_000_000 + int(fraction.ljust(9, "0"))
+        return second * 1_000_000_000 + int(fraction if len(fraction) == 9 else fraction.ljust(9, "0"))
     found = _TIME.fullmatch(value)
     if not found:
         raise Refused(f"{name}: {quoted(value)} is not a time such as 2026-11-22T19:48:30.118291004Z")

@@ -30,8 +30,10 @@ _T = TypeVar("_T")
 _LINES: Final = 50_000  # of one commit, or one batch
 _BYTES: Final = 64 << 20  # of their bodies, unpacked
 _ENOUGH: Final = 1000  # lines that are worth a commit at once
-_FULL: Final = 10_000  # lines from which on a larger commit saves nothing more
-_POLL: Final = 0.01  # s
+_POLL: Final = 0.02  # s
+# s that a commit waits for batches that are being checked. Checking 50,000 lines takes some 2 s, and each commit costs its
+# merges, too: with less of a wait, each large batch was a commit of its own.
+CHECKS_WAIT = 4.0
 PAUSE = 0.25  # s between commits of less; an agent that has few events posts once a second
 
 
@@ -108,9 +110,10 @@ class WriteQueue:
         return batches
 
     def _gather_checked(self, batches: list[_Waiting]) -> list[_Waiting]:
-        """With those that are being checked: many agents' batches in one commit cost half of what they cost in many."""
-        end = time.monotonic() + PAUSE
-        while batches and self.more_soon() and sum(len(one.batch) for one in batches) < _FULL and time.monotonic() < end:
+        """With those that are being checked, up to the limits of a commit: what many agents send at once in few commits costs
+        three quarters of what it costs in many. Bounded in time, for bodies that are refused make a checker busy, too."""
+        end = time.monotonic() + CHECKS_WAIT
+        while batches and not _is_full(batches) and self.more_soon() and time.monotonic() < end:
             time.sleep(_POLL)
             batches = self._gather(batches)
         return batches
@@ -135,6 +138,11 @@ class WriteQueue:
                 one.answer.set_exception(count)
             else:
                 one.answer.set_result(count)
+
+
+def _is_full(batches: Sequence[_Waiting]) -> bool:
+    """They are as much as one commit holds."""
+    return sum(len(one.batch) for one in batches) >= _LINES or sum(one.batch.size for one in batches) >= _BYTES
 
 
 def _streams(batches: Sequence[_Waiting]) -> set[str]:

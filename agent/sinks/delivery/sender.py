@@ -23,11 +23,11 @@ from agent.sinks.delivery.connections import TIMEOUTS, Connection, Destination, 
 from agent.sinks.delivery.credentials import FileError
 from agent.sinks.delivery.failures import describe_failure
 from agent.sinks.delivery.responses import Outcome, Result
-from agent.sinks.delivery.sink_log import SinkLog
 from agent.sinks.formats import SinkFormat
 from agent.sinks.packer import Packer
 from agent.sinks.printable import printable
 from wire.backoff import Backoff, Uniform
+from wire.http.log_limit import LogLimit
 
 __all__ = ["ForkCounts", "Sender", "count_forks"]
 
@@ -38,6 +38,8 @@ _HOLD_S: Final = 30.0  # between tries while the settings are wrong
 _FILE_CHECK_S: Final = 1.0  # how often a pause checks whether a file has been replaced
 _TRUST_S: Final = 10.0  # how long an accepted test event shows that the receiver works
 _MAX_REJECTIONS: Final = 64  # of parts of one batch in a row, before the rest of it is taken to be rejected, too
+_LOG_LINES: Final = 3  # of one kind in _LOG_S: a receiver chooses how many there would be
+_LOG_S: Final = 60.0
 _MAX_TEXT: Final = 300  # characters of `state`
 
 
@@ -84,7 +86,7 @@ class Sender:
         self._failures = 0  # in a row
         self._tried = ""  # the id of the batch of the last try
         self._logged = ""  # the state that was logged last, so that the same is not logged again
-        self._log = SinkLog(log, name)
+        self._log_limit = LogLimit(_LOG_LINES, _LOG_S)
         self._unproven = ""  # the answer to a batch that was rejected as a test event was; before others, a test event is sent
         self._works_until = 0.0  # the loop's time until which a test event shows that the receiver works
         self._rejected: tuple[str, int] = ("", 0)  # the batch whose parts were rejected, and how many in a row
@@ -103,7 +105,7 @@ class Sender:
             while True:
                 batch = await self._queue.head()
                 outcome = await self._try(batch)
-                self._log.end_periods(asyncio.get_running_loop().time())
+                self._write_left_out()
                 if pause := self._apply(batch, outcome, jitter):
                     await self._pause(pause, until_files_change=outcome.result is Result.HOLD)
 
@@ -233,7 +235,13 @@ class Sender:
                 return
 
     def _write(self, level: int, kind: str, text: str) -> None:
-        self._log.write(level, kind, text, asyncio.get_running_loop().time())
+        """Writes the line, or counts it. `kind`: one of few: lines of one kind share a rate."""
+        if (more := self._log_limit.suffix(kind)) is not None:
+            log.log(level, "sink %s: %s%s", self.name, text, more)
+
+    def _write_left_out(self) -> None:
+        for kind, lines, seconds in self._log_limit.ended():
+            log.warning("sink %s: %d more lines of this kind in %d s: %s", self.name, lines, seconds, kind)
 
     def _count(self, what: str) -> None:
         self.responses[what] = self.responses.get(what, 0) + 1

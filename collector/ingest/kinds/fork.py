@@ -37,7 +37,7 @@ COUNTS: Final = (
     "uid",
     "gid",
 )
-START_TIMES: Final = ("parent_start_time", "start_time", "parent_process_start_time", "leader_start_time")
+START_TIMES: Final = ("start_time", "parent_start_time", "leader_start_time", "parent_process_start_time")
 NAMESPACES: Final = ("pid", "mnt", "net", "user", "uts", "ipc", "cgroup")
 COMM: Final = 64  # characters: TASK_COMM_LEN is 16 bytes, a kernel worker's long name is 64
 _ENTITY: Final = re.compile(r"[0-9a-f]{16}")
@@ -69,7 +69,9 @@ def check_fork(line: dict[str, Any]) -> CheckedFork:
     kept["child_ns_pids_truncated"] = get("child_ns_pids_truncated") is True
     inums = get("namespaces")
     inums = mapping({} if inums is None else inums, "namespaces", 32)
-    kept["namespaces"] = {name: maybe_count(inums.get(name), f"namespaces.{name}") for name in NAMESPACES}
+    kept["namespaces"] = {
+        name: inum if type(inum := inums.get(name)) is int and 0 <= inum < 2**32 else _inum(inum, name) for name in NAMESPACES
+    }
     flags = get("clone")
     kept["clone"] = None if flags is None else [text(flag, "clone", 32) for flag in array(flags, "clone", 64)]
     for name in ("process_entity_id", "parent_entity_id"):
@@ -93,11 +95,17 @@ def check_fork(line: dict[str, Any]) -> CheckedFork:
 
 def _start_times(line: dict[str, Any], kept: dict[str, Any]) -> tuple[int | None, int | None]:
     """Checks the tasks' start times and keeps them as they were sent; gives those of child and parent in ns."""
-    ns = {}
-    for name in START_TIMES:
-        value = kept[name] = line.get(name)
-        ns[name] = maybe_nanoseconds(value, name)
-    return ns["start_time"], ns["parent_start_time"]
+    start, parent_start, leader, process = times = tuple(map(line.get, START_TIMES))
+    kept.update(zip(START_TIMES, times, strict=True))
+    if leader != start:  # else it is checked with it
+        maybe_nanoseconds(leader, "leader_start_time")
+    if process != parent_start:
+        maybe_nanoseconds(process, "parent_process_start_time")
+    return maybe_nanoseconds(start, "start_time"), maybe_nanoseconds(parent_start, "parent_start_time")
+
+
+def _inum(value: object, name: str) -> int | None:
+    return maybe_count(value, f"namespaces.{name}")
 
 
 def _small(value: object, name: str) -> int | None:

@@ -119,16 +119,31 @@ async def test_a_batch_that_cannot_be_written_does_not_fail_those_beside_it(queu
     assert [isinstance(answer, ValueError) for answer in answers] == [False, True, False]
 
 
-@pytest.mark.timeout(20)
-async def test_a_commit_waits_for_batches_that_are_being_checked(queue, commits, monkeypatch):
-    monkeypatch.setattr(queues, "PAUSE", 0.0)
-    await queue.insert(CheckedBatch(), None)
-    monkeypatch.setattr(queues, "PAUSE", 30)
+@pytest.mark.timeout(60)
+async def test_a_commit_waits_for_all_large_batches_that_are_being_checked(queue, commits, monkeypatch):
+    monkeypatch.setattr(queues, "PAUSE", 0.0)  # which is less than a check takes
+    monkeypatch.setattr(queues, "CHECKS_WAIT", 50.0)
     checking, queue.more_soon = [True], lambda: checking[0]
-    waiting = [asyncio.create_task(queue.insert(lines(1000), None))]
+    waiting = [asyncio.create_task(queue.insert(lines(6000), None))]
     await asyncio.sleep(0.2)
-    waiting += [asyncio.create_task(queue.insert(lines(1000), None)) for _ in range(2)]
-    await asyncio.sleep(0)
+    waiting += [asyncio.create_task(queue.insert(lines(6000), None)) for _ in range(2)]
+    await asyncio.sleep(0.2)
     checking[0] = False
     await asyncio.gather(*waiting)
-    assert commits == [1, 3]
+    assert commits == [3]
+
+
+@pytest.mark.timeout(20)
+async def test_a_commit_that_is_full_does_not_wait_for_checks(queue, commits, monkeypatch):
+    monkeypatch.setattr(queues, "CHECKS_WAIT", 50.0)
+    queue.more_soon = lambda: True
+    await queue.insert(lines(50_000), None)
+    assert commits == [1]
+
+
+@pytest.mark.timeout(20)
+async def test_bodies_that_are_refused_do_not_hold_up_a_commit_without_end(queue, commits, monkeypatch):
+    monkeypatch.setattr(queues, "CHECKS_WAIT", 0.1)
+    queue.more_soon = lambda: True
+    await queue.insert(lines(1), None)
+    assert commits == [1]
