@@ -50,6 +50,17 @@ class Metrics:
         self.rows = Gauge("forklore_collector_store_rows", "Rows in the store", ["table"], registry=self.registry)
         self.size = Gauge("forklore_collector_store_bytes", "Size of the store", registry=self.registry)
         self.swept = Counter("forklore_collector_swept_forks", "Forks deleted for their age", registry=self.registry)
+        self.deleted_early = Counter(
+            "forklore_collector_deleted_early_rows",
+            "Rows deleted before their time, for the volume of the embedded store was 90 % full",
+            ["table"],
+            registry=self.registry,
+        )
+        self.disk = Gauge(
+            "forklore_collector_disk_used_ratio",
+            "Part of the embedded store's volume that is in use; 0: the store is a server",
+            registry=self.registry,
+        )
         self.store_errors = Counter(
             "forklore_collector_store_errors", "Times that the store did not answer", registry=self.registry
         )
@@ -118,6 +129,8 @@ class Metrics:
             self.streams_refused.labels(why)
         for why in ("form", "time", "count"):
             self.refused.labels(why)
+        for table in ("fork", "summary", "minute", "gap"):
+            self.deleted_early.labels(table)
         for form in ("wire", "plain"):
             self.bytes.labels(form)
 

@@ -7,6 +7,7 @@ do I/O and must not hold SQL.
 
 from collector.model.counts import HOST, NOTHING, UNNUMBERED, TaskCounts
 from collector.model.credential import Credential
+from collector.model.deleted import DeletedEarly
 from collector.model.fork_columns import ForkColumns
 from collector.model.ingested import (
     Attribution,
@@ -57,6 +58,7 @@ __all__ = [
     "CounterSourceRow",
     "CpuRow",
     "Credential",
+    "DeletedEarly",
     "Filter",
     "ForkColumns",
     "ForkQuery",

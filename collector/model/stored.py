@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from collector.model.counts import TaskCounts
+from collector.model.deleted import DeletedEarly
 from collector.model.query import Place
 from wire.events import Fork, StormReason
 
@@ -211,7 +212,8 @@ class StreamConflicts(NamedTuple):
 
 
 class LedgerRows(NamedTuple):
-    """`losses`: of forks, by stream and reason. `gaps`: the newest of whole nodes. `holes`: the first of each stream."""
+    """`losses`: of forks, by stream and reason. `gaps`: the newest of whole nodes. `holes`: the first of each stream.
+    `deleted_early`: of the store as a whole."""
 
     nodes: list[NodeRow]
     streams: list[StreamRow]
@@ -220,6 +222,7 @@ class LedgerRows(NamedTuple):
     holes: list[HoleRow]
     cpus: list[CpuRow]
     conflicts: Sequence[StreamConflicts] = ()
+    deleted_early: Sequence[DeletedEarly] = ()
 
 
 class Snapshot(NamedTuple):

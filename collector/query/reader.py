@@ -144,7 +144,8 @@ class StoreReader:
         return await self._read(lambda context: received_since(context, pod_filter, since, limit))
 
     async def ledger(self) -> LedgerRows:
-        return await self._read(lambda context: read_ledger(context, HOLES, by_cpu=True))
+        rows = await self._read(lambda context: read_ledger(context, HOLES, by_cpu=True))
+        return rows._replace(deleted_early=self._store.deleted_early)
 
     async def sizes(self) -> Sizes:
         return await self._read(sizes)

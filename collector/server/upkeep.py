@@ -67,6 +67,8 @@ async def _sweep(app: web.Application, retention: float) -> None:
         await asyncio.sleep(min(SWEEP, retention / 4))
         try:
             app[METRICS].swept.inc(await app[STORE].sweep(retention))
+            for dropped in await app[STORE].free_disk():
+                app[METRICS].deleted_early.labels(dropped.table).inc(dropped.rows)
         except StoreUnavailable as error:
             app[METRICS].store_errors.inc()
             _log.error("the retention could not be applied, trying again in a minute: %s", error)
@@ -77,6 +79,7 @@ def _metrics(request: web.Request, sizes: Sizes) -> web.Response:
     metrics.rows.labels("fork").set(sizes.forks)
     metrics.rows.labels("pod").set(sizes.pods)
     metrics.size.set(sizes.bytes)
+    metrics.disk.set(request.app[STORE].disk.ratio)
     if CERTIFICATE in request.app:
         metrics.certificate_expires.set(request.app[CERTIFICATE].expires_s)
         metrics.certificate_broken.set(request.app[CERTIFICATE].error is not None)

@@ -6,25 +6,29 @@ know HTTP or the form of a batch's body, and must not read for a view.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from collector.model import CheckedBatch, Credential
+from collector.model import CheckedBatch, Credential, DeletedEarly
 from collector.store.bindings import StreamRefused
 from collector.store.commit import InsertCounts
+from collector.store.deletion.disk import FULL, DiskUse, Partition, deleted_early, disk_use, drop_oldest, make_record
+from collector.store.deletion.retention import check_writable, count_expired, refresh
 from collector.store.engine import Engine, StoreUnavailable, unavailable, wrong_dsn
 from collector.store.migrations import WrongDatabase, migrate, set_retention
 from collector.store.reader_pool import ReaderPool
-from collector.store.retention import check_writable, count_expired, refresh
 from collector.store.write_queue import WriteQueue
 
 __all__ = ["InsertCounts", "Store", "StoreUnavailable", "StreamRefused", "Visible", "wrong_dsn"]
 
 REPLICATION: Final = 2_000_000_000  # ns that another collector's rows may take to be seen, and its clock to be behind
 WEEK: Final = 604800.0  # seconds
+_log = logging.getLogger(__name__)
 
 
 class Visible(NamedTuple):
@@ -47,6 +51,8 @@ class Store:
         self.readers = ReaderPool(engine)
         self._queue = WriteQueue(engine.writer, alone=engine.embedded)
         self._swept = time.time_ns() - self._retention
+        self._deleted_early: Sequence[DeletedEarly] = ()
+        self.disk = DiskUse(0, 0)  # as of the last `free_disk`
 
     @classmethod
     def open(cls, dsn: str, retention: float = WEEK, password: str | None = None) -> Store:
@@ -58,10 +64,14 @@ class Store:
         try:
             migrate(engine.writer, max(1, int(retention)))
             set_retention(engine.writer, max(1, int(retention)))
+            if engine.embedded:
+                make_record(engine.writer)
         except (OSError, ClickHouseError, WrongDatabase) as error:
             engine.close()
             raise unavailable(error, engine.where) from None
-        return cls(engine, retention)
+        store = cls(engine, retention)
+        store._read_deleted_early(engine.writer)
+        return store
 
     def close(self) -> None:
         """Waits for what is being written."""
@@ -109,6 +119,30 @@ class Store:
         expired = await self._queue.run(lambda client: count_expired(client, after, before))
         self._swept = before
         return expired
+
+    @property
+    def deleted_early(self) -> Sequence[DeletedEarly]:
+        """What the retention would have kept, and a full volume did not."""
+        return self._deleted_early
+
+    async def free_disk(self) -> list[Partition]:
+        """Deletes the oldest rows while the volume of an embedded store is nearly full. Raises `StoreUnavailable`."""
+        return await self._queue.run(self._free_disk) if self._engine.embedded else []
+
+    def _free_disk(self, client: Client) -> list[Partition]:
+        dropped = drop_oldest(client, time.time_ns())
+        for one in dropped:
+            _log.warning(
+                "the store's volume is more than %d %% full: deleted the %d rows of %s that were received before %s",
+                *(FULL * 100, one.rows, one.table, f"{one.end:%Y-%m-%d %H:%M} UTC"),
+            )
+        self.disk = disk_use(client)
+        self._read_deleted_early(client)
+        return dropped
+
+    def _read_deleted_early(self, client: Client) -> None:
+        if self._engine.embedded:
+            self._deleted_early = deleted_early(client, time.time_ns() - self._retention)
 
     async def check(self) -> None:
         """Raises `StoreUnavailable` when nothing can be written."""

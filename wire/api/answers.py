@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-from wire.api.nodes import NodeEntry, NodeLedger
+from wire.api.nodes import DeletedRows, NodeEntry, NodeLedger
 from wire.api.pods import HostEntry, PodEntry
 from wire.events import Fork
 
@@ -38,6 +38,7 @@ class LedgerPage(TypedDict):
     """Of the forks that the kernels captured: how many arrived, and what became of the others."""
 
     nodes: list[NodeLedger]
+    deleted_early: list[DeletedRows]
 
 
 class ForkPage(TypedDict):

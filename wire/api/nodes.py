@@ -13,6 +13,7 @@ __all__ = [
     "Conflict",
     "Conflicts",
     "CpuNumbers",
+    "DeletedRows",
     "LedgerStream",
     "MissingNumbers",
     "NodeEntry",
@@ -40,6 +41,16 @@ class Account(TypedDict):
     unexplained: int
     declared: dict[str, int]
     never_numbered: dict[str, int]
+
+
+class DeletedRows(TypedDict):
+    """Rows of a table of the store that were deleted before their time, because the collector's volume was nearly full:
+    received before `until`. `at`: when the last of them were deleted."""
+
+    table: str
+    rows: int
+    until: str
+    at: str
 
 
 class SinkSums(TypedDict):

@@ -124,7 +124,11 @@ def ledger_json(ledger: LedgerRows, now: int) -> LedgerPage:
                 ],
             }
             for (cluster, node), streams in sorted(by_node.items())
-        ]
+        ],
+        "deleted_early": [
+            {"table": one.table, "rows": one.rows, "until": stamp(one.until), "at": stamp(one.at)}
+            for one in ledger.deleted_early
+        ],
     }
 
 

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from collector.model import LedgerRows
+from collector.model import DeletedEarly, LedgerRows
 from collector.views.formatting import UNKNOWN, number, per_second, visible
 from collector.views.nodes.ledger import ledger_json, node_entries
 from collector.views.nodes.node_card import expected_numbers, node_card, node_status
+from collector.views.times import stamp
 from wire.api import LedgerStream, NodeEntry
 
 __all__ = ["FoundNode", "find_node", "ledger_model", "nodes_model"]
@@ -38,6 +39,7 @@ def nodes_model(ledger: LedgerRows, text: str, now: int) -> dict[str, Any]:
         "count": _count(min(len(rows), MAX_ROWS), len(nodes)),
         "versions": [f"{number(count)} with {version}" for version, count in versions.most_common(4) if len(versions) > 1],
         "states": _states(rows),
+        "deleted_early": [_deleted_early(one) for one in ledger.deleted_early],
         "none": "" if rows else ("No node has that name." if nodes else "No agent has reported yet."),
     }
 
@@ -62,8 +64,18 @@ def ledger_model(ledger: LedgerRows, text: str, now: int) -> dict[str, Any]:
         "never": number(never) if (never := sum(sum(node["account"]["never_numbered"].values()) for node in nodes)) else "",
         "count": _count(min(len(nodes), MAX_CARDS), len(nodes)),
         "states": _states([status[id(node)] for node in nodes]),
+        "deleted_early": [_deleted_early(one) for one in ledger.deleted_early],
         "none": "" if nodes else ("No node has that name." if ledger.nodes else "No agent has reported yet."),
     }
+
+
+def _deleted_early(one: DeletedEarly) -> str:
+    what = {"fork": "forks", "summary": "summaries", "minute": "sums of minutes", "gap": "gaps"}.get(one.table, one.table)
+    until = stamp(one.until)
+    return (
+        f"{number(one.rows)} {what}, received before {until[:10]} {until[11:16]} UTC, were deleted before their time: the "
+        "collector's volume was 90 % full."
+    )
 
 
 def find_node(ledger: LedgerRows, cluster: str, node: str, now: int) -> FoundNode | None:

@@ -1,0 +1,1 @@
+"""What deletes rows of the store: their age, and a volume that is nearly full."""
