@@ -1,7 +1,7 @@
 """The CPU time of forklore's own collector for a fork and for a summary.
 
 The real collector with its embedded store runs in a process of its own, and receives the batches of a hundred nodes' agents.
-`python -m dev.bench.ingest` runs it, in a minute. `store` measures reading.
+`python -m dev.bench.ingest` runs it, in some minutes. `store` measures reading.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +19,13 @@ from typing import NamedTuple
 import aiohttp
 
 from agent.model import NO_CGROUP, Batch
-from dev.bench.__main__ import cpu_s, rss_mib
+from dev.bench.processes import cpu_s, rss_mib
 from dev.bench.volume import BATCHES, Traffic, batches, build_sink_format
 from dev.demo.children import Child, free_port
 
 NODES = 100
 FORKS = 200_000  # per round; a quarter of them with small batches, which cost more
+ROUNDS = 3  # in turns, so that a busy machine affects all alike
 ORDINARY = 50  # forks per second of an ordinary node
 INTERVALS = 10  # of summaries, each in a batch of its own
 Posts = list[list[Batch]]  # by node
@@ -105,14 +107,19 @@ async def measure(posts: Posts, every: float) -> Cost:
 
 def main() -> None:
     traffic = Traffic()
-    print(f"forklore's collector, embedded store, native, gzip, {NODES} nodes at once\n")
-    print(f"{'':26} {'us CPU each':>12} {'a second a core':>16} {'RSS MiB':>8}")
+    print(f"forklore's collector, embedded store, native, gzip, {NODES} nodes at once; least of {ROUNDS} rounds (most)\n")
+    print(f"{'':26} {'us CPU each':>16} {'a second a core':>16} {'RSS MiB':>8}")
     rounds: list[tuple[str, Callable[[Traffic, int], Posts], int, float]]
     rounds = [(f"forks, {size} a batch", forks, size, 0) for size in BATCHES]
     rounds += [(f"forks, {ORDINARY} a second", forks, ORDINARY, 1), ("summaries", summaries, 0, 0)]
-    for name, make_posts, size, every in rounds:
-        cost = asyncio.run(measure(make_posts(traffic, size), every))
-        print(f"{name:26} {cost.us:>12.1f} {1e6 / cost.us:>16,.0f} {cost.rss_mib:>8.0f}")
+    costs: dict[str, list[Cost]] = {name: [] for name, *_ in rounds}
+    for _ in range(ROUNDS):
+        for name, make_posts, size, every in rounds:
+            costs[name].append(asyncio.run(measure(make_posts(traffic, size), every)))
+    for name, measured in costs.items():
+        least, most = min(cost.us for cost in measured), max(cost.us for cost in measured)
+        spread, memory = f"{least:.1f} ({most:.1f})", statistics.median(cost.rss_mib for cost in measured)
+        print(f"{name:26} {spread:>16} {1e6 / least:>16,.0f} {memory:>8.0f}")
 
 
 if __name__ == "__main__":

@@ -101,10 +101,15 @@ def views(engine: Engine, now: int) -> Iterator[tuple[str, Callable[[], object]]
         snapshot = read_snapshot(context, *found, now - 900_000_000_000).snapshot
         return pod_entries(snapshot, now), node_entries(snapshot.ledger, now)
 
+    stored = {(row[0], row[1]) for row in engine.reader.query("SELECT DISTINCT namespace, pod FROM fork").result_rows}
+
     def pod(then: Callable[..., object]) -> Callable[[], object]:
         def query() -> object:
-            attribution = world.pods[world.draw_pod(draw.randrange(NODES))]
-            pod_filter = Filter(cluster="prod", namespace=attribution.namespace or "", pod=attribution.pod or "")
+            name = ("", "")
+            while name not in stored:  # few forks are of few pods
+                attribution = world.pods[world.draw_pod(draw.randrange(NODES))]
+                name = attribution.namespace or "", attribution.pod or ""
+            pod_filter = Filter(cluster="prod", namespace=name[0], pod=name[1])
             found, _ = find_pods(context, pod_filter, 1)
             sources = attributions_of(context, found[0].id)
             return then(sources, pod_keys(found, sources))
