@@ -7,7 +7,8 @@ from typing import Literal
 __all__ = ["Key"]
 
 Key = Literal[
-    "account", "agent", "annotations", "as_of", "at", "awaited", "balanced", "by", "captured", "cgroup", "child", "child_ns_pid",
+    "account", "agent", "annotations", "as_of", "at", "awaited", "balanced", "by", "captured", "cgroup", "child",
+    "child_ns_pid",
     "child_ns_pids", "child_ns_pids_truncated", "child_ns_tid", "child_pid", "child_tid", "children", "clone", "cluster",
     "comm", "conflicts", "container", "containers", "count", "counts", "cpu", "cpus", "credential", "cut", "declared",
     "deleted_early", "delivered", "depth",
@@ -25,6 +26,7 @@ Key = Literal[
     "service_account", "silent", "since",
     "sink",
     "sinks", "start", "start_time", "state", "step_s", "storm", "storms", "storms_in_all", "stream", "streams", "summed",
-    "sums", "suppressed", "table", "threads", "time", "times", "timestamp", "to", "top", "total", "totals", "uid", "unexplained",
+    "sums", "suppressed", "table", "threads", "time", "times", "timestamp", "to", "top", "total", "totals", "uid",
+    "unexplained",
     "unknown_share", "unlisted", "until", "user", "uts", "workload",
 ]  # fmt: skip
