@@ -15,9 +15,7 @@ from collector.model import DeletedEarly
 
 __all__ = ["FULL", "DiskUse", "Partition", "deleted_early", "disk_use", "drop_oldest", "make_record"]
 
-FULL: Final = (
-    0.9  # of the volume in use, from which on the oldest rows go; the rest is for merges, which write before they free
-)
+FULL: Final = 0.9  # of the volume in use: above it the oldest rows go. Merges need the rest, since they write before they free
 # In the order in which they go: forks are nearly all of the bytes, and sums stay exact without them.
 _TABLES: Final = ("fork", "summary", "minute", "gap")
 _SIZES: Final = {10: timedelta(days=1), 19: timedelta(hours=4)}  # of partitions, by how many characters their names have
