@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The programs that follow cgroups: created, removed, attached to. Compiled together with counters.c. */
 
-static __always_inline int emit_cgroup_event(u64 cgroup, u64 parent, u64 path, u64 task, u32 kind)
+static __always_inline int emit_cgroup_event(u64 cgroup, u64 parent, u64 path, u64 task, u32 kind, u32 base)
 {
 	u32 first = 0;
 	struct cpu_counters *cpu = cpu_counters.lookup(&first);
@@ -24,7 +24,7 @@ static __always_inline int emit_cgroup_event(u64 cgroup, u64 parent, u64 path, u
 	event->sequence = sequence;
 	event->start = UNKNOWN_64;
 	event->tid = UNKNOWN_32;
-	event->unused = 0;
+	event->base = base;
 	READ_OR(event->start, task, OFF_task_struct__start_boottime, UNKNOWN_64);
 	READ_OR(event->tid, task, OFF_task_struct__pid, UNKNOWN_32);
 	event->path[0] = 0;
@@ -91,17 +91,20 @@ static __always_inline bool track_child(u64 cgroup, u64 id, u64 parent)
  * hierarchy after the attach, so it misses no cgroup. */
 int on_cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx)
 {
-	u32 first = 0;
+	u32 first = 0, base;
 	u64 cgroup = ctx->args[0], id, parent;
 	struct config *cfg = config.lookup(&first);
 	struct tracked_cgroup *owner;
 
 	if (!cfg || !is_chosen(cgroup))
 		return 0;
+	base = base_level(cgroup);
+	if (base == UNKNOWN_32)
+		return 0;
 	id = cgroup_id(cgroup);
 	parent = parent_id(cgroup);
 	if (!track_child(cgroup, id, parent)) {
-		owner = tracked_of(cfg, cgroup, id);
+		owner = tracked_of(cfg, cgroup, id, base);
 		if (owner) {
 			if (!is_recorded(owner)) {
 				COUNT(owner->folded);
@@ -110,17 +113,20 @@ int on_cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx)
 			parent = owner->container;
 		}
 	}
-	return emit_cgroup_event(cgroup, parent, ctx->args[1], 0, CREATED);
+	return emit_cgroup_event(cgroup, parent, ctx->args[1], 0, CREATED, base);
 }
 
 int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx)
 {
-	u32 first = 0;
+	u32 first = 0, base;
 	u64 cgroup = ctx->args[0], id, pod;
 	struct config *cfg = config.lookup(&first);
 	struct tracked_cgroup *found;
 
 	if (!cfg || !is_chosen(cgroup))
+		return 0;
+	base = base_level(cgroup);
+	if (base == UNKNOWN_32)
 		return 0;
 	id = cgroup_id(cgroup);
 	attach_windows.delete(&id);
@@ -134,11 +140,11 @@ int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx)
 		if (found && found->children)
 			__sync_fetch_and_add(&found->children, -1);
 	} else {
-		found = tracked_of(cfg, cgroup, id);
+		found = tracked_of(cfg, cgroup, id, base);
 		if (found && !is_recorded(found))
 			return 0;	/* user space removes it together with its container */
 	}
-	return emit_cgroup_event(cgroup, parent_id(cgroup), ctx->args[1], 0, REMOVED);
+	return emit_cgroup_event(cgroup, parent_id(cgroup), ctx->args[1], 0, REMOVED, base);
 }
 
 /* args: struct cgroup *dst, const char *path, struct task_struct *leader, bool threadgroup. A runtime forks some of a container's
@@ -151,12 +157,16 @@ int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 	struct cgroup_counters *counters;
 	u64 cgroup = ctx->args[0], id, counted_in, parent, now = bpf_ktime_get_boot_ns();
 	bool recorded;
+	u32 base;
 
 	if (!cfg || now > cfg->alive_until || !is_chosen(cgroup))
 		return 0;
+	base = base_level(cgroup);
+	if (base == UNKNOWN_32)
+		return 0;
 	id = cgroup_id(cgroup);
-	found = tracked_of(cfg, cgroup, id);
-	counted_in = found ? found->container : host_cgroup(cfg, cgroup, id);
+	found = tracked_of(cfg, cgroup, id, base);
+	counted_in = found ? found->container : host_cgroup(cfg, cgroup, id, base);
 	parent = found && counted_in != id ? counted_in : parent_id(cgroup);
 	recorded = is_attach_recorded(counted_in, now);
 	counters = counters_of(&counted_in, found != 0);
@@ -164,5 +174,5 @@ int on_cgroup_attach(struct bpf_raw_tracepoint_args *ctx)
 		COUNT(counters->entered);
 	if (!recorded)
 		return 0;
-	return emit_cgroup_event(cgroup, parent, ctx->args[1], ctx->args[2], ATTACHED);
+	return emit_cgroup_event(cgroup, parent, ctx->args[1], ctx->args[2], ATTACHED, base);
 }

@@ -28,33 +28,33 @@ static __always_inline struct config *enabled_config(void)
 }
 
 /* The container or pod that a cgroup is in: by at most three lookups, of itself, and of its ancestors at the levels of
- * containers and of pods. NULL: it is outside pods. `id`: the cgroup's. */
-static __always_inline struct tracked_cgroup *tracked_of(struct config *cfg, u64 cgroup, u64 id)
+ * containers and of pods. NULL: it is outside pods. `id`: the cgroup's; `base`: its base_level. */
+static __always_inline struct tracked_cgroup *tracked_of(struct config *cfg, u64 cgroup, u64 id, u32 base)
 {
 	struct tracked_cgroup *found = tracked.lookup(&id);
-	u64 level, above;
+	u64 level, above, pod_level = cfg->pod_level + base;
 
 	if (found)
 		return found->kind >= POD ? found : 0;
 	level = level_of(cgroup);
-	if (!cfg->pod_level || level <= cfg->pod_level)
+	if (!cfg->pod_level || level <= pod_level)
 		return 0;
-	if (level > cfg->pod_level + 1) {
-		above = ancestor_id(cgroup, cfg->pod_level + 1);
+	if (level > pod_level + 1) {
+		above = ancestor_id(cgroup, pod_level + 1);
 		found = tracked.lookup(&above);
 		if (found)
 			return found;
 	}
-	above = ancestor_id(cgroup, cfg->pod_level);
+	above = ancestor_id(cgroup, pod_level);
 	found = tracked.lookup(&above);
 	return found && found->kind >= POD ? found : 0;
 }
 
 /* The cgroup outside pods that is counted for this one: its ancestor at level 2 (a systemd unit), or itself. While the kubelet's
  * root is not known it may still be a pod's, and is counted for itself. */
-static __always_inline u64 host_cgroup(struct config *cfg, u64 cgroup, u64 id)
+static __always_inline u64 host_cgroup(struct config *cfg, u64 cgroup, u64 id, u32 base)
 {
-	return cfg->pod_level && level_of(cgroup) > HOST_LEVEL ? ancestor_id(cgroup, HOST_LEVEL) : id;
+	return cfg->pod_level && level_of(cgroup) > HOST_LEVEL + base ? ancestor_id(cgroup, HOST_LEVEL + base) : id;
 }
 
 /* The cgroup's counters, created if needed. When their map is full they are those of `other`, and `cgroup` becomes 0: every fork

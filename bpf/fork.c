@@ -96,7 +96,7 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 	struct cpu_counters *cpu = cpu_counters.lookup(&first);
 	struct config *cfg = enabled_config();
 
-	if (!cpu || !cfg || bpf_ktime_get_boot_ns() > cfg->alive_until)
+	if (!cpu || !cfg || bpf_ktime_get_boot_ns() > cfg->alive_until || base_level(cgroup_of(ctx->args[0])) == UNKNOWN_32)
 		return 0;
 	cpu->newtasks++;
 	new_tasks.update(&tid, &new_task);
@@ -106,7 +106,7 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 /* args: struct task_struct *parent, struct task_struct *child. */
 int on_fork(struct bpf_raw_tracepoint_args *ctx)
 {
-	u32 first = 0, tid = bpf_get_current_pid_tgid(), pid = 0, tgid = 0;
+	u32 first = 0, tid = bpf_get_current_pid_tgid(), pid = 0, tgid = 0, base;
 	u64 parent = ctx->args[0], child = ctx->args[1], cgroup, id, counted_in, pod = 0, sequence, flags = UNKNOWN_64, time;
 	struct config *cfg = enabled_config();
 	struct tracked_cgroup *found;
@@ -117,6 +117,10 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 	bool thread;
 
 	if (!cfg || !cpu)
+		return 0;
+	cgroup = cgroup_of(child);
+	base = base_level(cgroup);
+	if (base == UNKNOWN_32)
 		return 0;
 
 	time = bpf_ktime_get_boot_ns();
@@ -135,14 +139,13 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 	READ(pid, child, OFF_task_struct__pid);
 	READ(tgid, child, OFF_task_struct__tgid);
 	thread = pid != tgid;
-	cgroup = cgroup_of(child);
 	id = cgroup_id(cgroup);
-	found = tracked_of(cfg, cgroup, id);
+	found = tracked_of(cfg, cgroup, id, base);
 	if (found) {
 		counted_in = found->container;
 		pod = found->pod;
 	} else {
-		counted_in = host_cgroup(cfg, cgroup, id);
+		counted_in = host_cgroup(cfg, cgroup, id, base);
 	}
 
 	counters = counters_of(&counted_in, pod != 0);

@@ -61,6 +61,27 @@ static __always_inline u64 ancestor_id(u64 cgroup, u64 level)
 #endif
 }
 
+/* Where the node is a container, user space sees a part of the hierarchy only, and PART is the id of its root: its level, from
+ * which user space counts. UNKNOWN_32: the cgroup is outside of it. Runtimes nest nodes a few levels deep. */
+#ifdef PART
+#define DEEPEST_PART 16
+static __always_inline u32 base_level(u64 cgroup)
+{
+	u32 level = level_of(cgroup);
+
+#pragma unroll
+	for (u32 at = 0; at < DEEPEST_PART; at++) {
+		if (at > level)
+			break;
+		if (ancestor_id(cgroup, at) == PART)
+			return at;
+	}
+	return UNKNOWN_32;
+}
+#else
+#define base_level(cgroup) 0
+#endif
+
 static __always_inline bool is_chosen(u64 cgroup)
 {
 	u32 id = UNKNOWN_32;

@@ -20,7 +20,7 @@ struct config {
 	u64 threads;		/* 1: a thread is sent as an event too; it is counted either way */
 	u64 storm_limit;	/* events of one pod, or of one cgroup outside pods, in a second; more are only counted. 0: no limit */
 	u64 alive_until;	/* boottime, ns: extended by a running agent. Later forks are only counted, as `orphaned` */
-	u64 pod_level;		/* the deepest level of pods' cgroups: two below the kubelet's root. 0: the root is not known */
+	u64 pod_level;		/* the deepest level of pods' cgroups, from PART on: two below the kubelet's root. 0: it is not known */
 };
 
 /* The kubelet's root and its QoS classes (whose children are pods), pods, and their containers: nothing deeper, nothing else.
@@ -127,7 +127,7 @@ struct cgroup_event {
 	u64 sequence;		/* of this CPU's cgroup events */
 	u64 start;		/* ATTACHED: start_boottime of the attached task; unique together with its tid */
 	u32 tid;
-	u32 unused;
+	u32 base;		/* the level of PART: so many names at the front of the path are above it. 0: the hierarchy is whole */
 	char path[PATH];
 };
 

@@ -27,15 +27,18 @@ class NoHierarchy(Exception):
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """`number` as in /proc/self/cgroup; `controller` None for v2; `root` is where it is mounted."""
+    """`number` as in /proc/self/cgroup; `controller` None for v2; `root` is where it is mounted. `part`: the id of the cgroup
+    that is mounted there, when the node is a container with a cgroup namespace of its own; 0: the whole hierarchy is."""
 
     number: int
     controller: str | None
     root: Path
+    part: int = 0
 
 
 def choose_hierarchy(mountinfo: str, own_cgroups: str) -> Hierarchy:
-    """v2 when it is the only one or has the pods, else v1's `pids` or the next best.
+    """v2 when it is the only one or has the pods, else v1's `pids` or the next best. When none is mounted whole, the part of v2
+    that the cgroup namespace of the node has (kind, k3d, minikube), if the pods are in it.
 
     `mountinfo`, `own_cgroups`: the texts of /proc/self/mountinfo and /proc/self/cgroup. Raises NoHierarchy.
     """
@@ -45,6 +48,7 @@ def choose_hierarchy(mountinfo: str, own_cgroups: str) -> Hierarchy:
         for controller in controllers.split(","):
             numbers[controller] = int(number)
     unified: Path | None = None
+    parts: dict[int, Path] = {}  # by how many levels they are above this process's namespace
     found: dict[str, Path] = {}
     for line in mountinfo.splitlines():
         fields = line.split(" ")
@@ -53,6 +57,8 @@ def choose_hierarchy(mountinfo: str, own_cgroups: str) -> Hierarchy:
         where = Path(fields[4].replace("\\040", " "))
         # In a cgroup namespace the process's own part looks like a root, and the host's mount is above it, as /../..
         if _inode(where) != _TRUE_ROOT_INODE:
+            if kind == "cgroup2" and set(fields[3].split("/")) <= {"", ".."}:
+                parts.setdefault(fields[3].count(".."), where)
             continue
         if kind == "cgroup2":
             unified = unified or where
@@ -64,6 +70,8 @@ def choose_hierarchy(mountinfo: str, own_cgroups: str) -> Hierarchy:
     legacy = Hierarchy(numbers[usable[0]], usable[0], found[usable[0]]) if usable else None
     if unified and (legacy is None or (has_pods(unified) and not has_pods(legacy.root))):
         return Hierarchy(0, None, unified)
+    if legacy is None and parts and _has_kubelet(highest := parts[max(parts)]):
+        return Hierarchy(0, None, highest, _inode(highest) or 0)
     if legacy is None:
         raise NoHierarchy("no cgroup hierarchy is mounted whole: mount the host's /sys/fs/cgroup, read-only")
     return legacy
@@ -89,6 +97,15 @@ def _inode(path: Path) -> int | None:
         return path.stat().st_ino
     except OSError:
         return None
+
+
+def _has_kubelet(root: Path) -> bool:
+    """Whether the kubelet's cgroups are there, or one level below (kind: /kubelet.slice or /kubelet). A part without
+    them is the agent's own, not the node's."""
+    try:
+        return has_pods(root) or any(has_pods(Path(entry.path)) for entry in os.scandir(root) if entry.is_dir())
+    except OSError:
+        return False
 
 
 def has_pods(root: Path) -> bool:

@@ -82,7 +82,7 @@ class _Run:
         if capture.pin is None:
             return [skipped("pins", "capture.pin is null: capture ends with the agent, and a restart misses forks")]
         fingerprint = (
-            compute_fingerprint(build_options(capture.ring_bytes, hierarchy.number, hierarchy.controller))
+            compute_fingerprint(build_options(capture.ring_bytes, hierarchy.number, hierarchy.controller, hierarchy.part))
             if hierarchy
             else None
         )

@@ -25,7 +25,7 @@ from agent.kernel.loader import DISPATCHER_MAPS, TRACEPOINTS, BuildOptions, comp
 from agent.kernel.maps import BpfMap, ProgramStats, program_stats
 from agent.kernel.meta import LAYOUT, Meta, read_ring_meta
 from agent.kernel.pins import DISPATCH, MAP_PINS, CannotPin, Pins, PinsTaken
-from agent.kernel.programs import CGROUP_EVENT_BYTES, LoadedPrograms, boot_id, forks_since_boot
+from agent.kernel.programs import CGROUP_EVENT_BYTES, LoadedPrograms, boot_id
 from agent.kernel.records import FORK_SLOT
 from agent.kernel.ring import Ring
 
@@ -59,8 +59,9 @@ class Capture:
 
     current: LoadedPrograms
 
-    def __init__(self, dispatcher: dict[str, int], pins: Pins | None, unpinned: str | None) -> None:
-        """`dispatcher`: descriptors by the names of its pins."""
+    def __init__(self, dispatcher: dict[str, int], pins: Pins | None, unpinned: str | None, *, part: bool = False) -> None:
+        """`dispatcher`: descriptors by the names of its pins. `part`: of a hierarchy is captured."""
+        self._part = part
         self._dispatcher = dispatcher
         self._pins = pins
         self.unpinned = unpinned
@@ -104,7 +105,7 @@ class Capture:
         for instance_id in self._pins.instance_ids() if self._pins else ():
             descriptors = self._pins.get(instance_id) if self._pins else {}
             try:
-                self.former.append(LoadedPrograms(descriptors, None, self.misses))
+                self.former.append(LoadedPrograms(descriptors, None, self.misses, part=self._part))
             except ValueError as error:
                 if unreadable := read_unreadable(descriptors):
                     forks = unreadable.forks
@@ -127,13 +128,13 @@ class Capture:
         self.former.remove(programs)
         for former in self.former:
             if former.meta.stopped is None:  # its agent was killed just after the switch
-                former.set_stopped(programs.meta.attached)
+                former.set_stopped((former.tasks_so_far(),) * 2 if self._part else programs.meta.attached)
 
     def activate(self, meta: Meta, loaded: dict[str, int], before: LoadedPrograms | None) -> None:
         """Switches all tracepoints to a new instance by one write, so no fork is missed and none is captured twice. `loaded`:
         descriptors of its maps and programs. `before`: the instance that was active; it becomes a former one."""
         maps = {name: descriptor for name, descriptor in loaded.items() if name.startswith("map-")}
-        self.current = LoadedPrograms(maps, meta, self.misses)
+        self.current = LoadedPrograms(maps, meta, self.misses, part=self._part)
         if self._pins:
             self._pins.put(meta.instance_id, maps)
         for number, (_, function) in enumerate(TRACEPOINTS):
@@ -142,29 +143,35 @@ class Capture:
             os.close(program)  # the slot holds it now
         if before:
             self.current.copy_state(before)
-        then = forks_since_boot()
+        then = self.current.tasks_so_far()
         self._base.put(_FIRST, _u32(meta.base))
-        proc_stat = (then, forks_since_boot())
+        proc_stat = (then, self.current.tasks_so_far())
         if before:
             self.current.update_meta(attached=proc_stat, misses=(self.misses(), None))
         for former in self.former:
             if former.meta.stopped is None:
-                former.set_stopped(proc_stat)
+                former.set_stopped((former.tasks_so_far(),) * 2 if self._part else proc_stat)
 
 
 def open_capture(
-    ring_bytes: int, hierarchy: int, controller: str | None, pin: Path | None, known: Collection[str] | None = None
+    ring_bytes: int,
+    hierarchy: int,
+    controller: str | None,
+    pin: Path | None,
+    known: Collection[str] | None = None,
+    part: int = 0,
 ) -> Capture:
     """Returns with the programs attached. They count nothing until `current.start`, unless they were found running.
 
     `ring_bytes`: a power of two and of whole pages. `hierarchy`: the cgroup hierarchy's number in /proc/self/cgroup;
     `controller`: one that is mounted there (v1), None for v2. `pin`: the folder for pins; None: pin nothing. When pins are not
     possible, capture works without them, and `unpinned` says why. `known`: the streams that may be taken over, None: any; an
-    active instance of another stream is replaced, and is in `former`.
+    active instance of another stream is replaced, and is in `former`. `part`: only this cgroup, by its id, and what is below it
+    are captured; 0: all.
 
     Raises CannotCapture, NotPermitted or PinsTaken.
     """
-    options = build_options(ring_bytes, hierarchy, controller)
+    options = build_options(ring_bytes, hierarchy, controller, part)
     pins, unpinned = None, "capture.pin is null" if pin is None else None
     try:
         pins = Pins(pin) if pin else None
@@ -176,9 +183,9 @@ def open_capture(
         raise CannotCapture(f"cannot take over what is pinned in {pin}: {error}") from error
 
 
-def build_options(ring_bytes: int, hierarchy: int, controller: str | None) -> BuildOptions:
+def build_options(ring_bytes: int, hierarchy: int, controller: str | None, part: int) -> BuildOptions:
     """The arguments are `open_capture`'s."""
-    return BuildOptions(ring_bytes, CGROUP_EVENT_BYTES, MAX_TRACKED, MAX_HOST_CGROUPS, hierarchy, controller)
+    return BuildOptions(ring_bytes, CGROUP_EVENT_BYTES, MAX_TRACKED, MAX_HOST_CGROUPS, hierarchy, controller, part)
 
 
 def _open(options: BuildOptions, pins: Pins | None, unpinned: str | None, known: Collection[str] | None) -> Capture:
@@ -192,7 +199,7 @@ def _open(options: BuildOptions, pins: Pins | None, unpinned: str | None, known:
         compiled = compile_programs(options, dispatcher=True)
         names = [name for name in compiled.descriptors if not name.startswith(("map-", "program-"))]
         dispatcher = _attach({name: compiled.descriptors.pop(name) for name in names}, pins)
-    capture = Capture(dispatcher, pins, unpinned)
+    capture = Capture(dispatcher, pins, unpinned, part=options.part != 0)
     capture.open_pinned()
     wanted = compute_fingerprint(options)
     before = capture.active() if was_attached else None

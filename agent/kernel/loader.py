@@ -43,7 +43,8 @@ _RINGBUF: Final = 27  # BPF_MAP_TYPE_RINGBUF
 @dataclass(frozen=True)
 class BuildOptions:
     """What the programs are compiled for. `ring_bytes`, `cgroup_event_bytes`: of the two ring buffers. `max_tracked`,
-    `max_host_cgroups`: entries of the maps. `hierarchy`, `controller`: of cgroups, as in `open_capture`."""
+    `max_host_cgroups`: entries of the maps. `hierarchy`, `controller`, `part`: of cgroups, as in
+    `open_capture`."""
 
     ring_bytes: int
     cgroup_event_bytes: int
@@ -51,6 +52,7 @@ class BuildOptions:
     max_host_cgroups: int
     hierarchy: int
     controller: str | None
+    part: int = 0
 
 
 def sources() -> Path:
@@ -108,6 +110,8 @@ def compiler_flags(options: BuildOptions) -> list[str]:
         "MAX_HOST_CGROUPS": options.max_host_cgroups,
         "HIERARCHY": options.hierarchy,
     }
+    if options.part:
+        values["PART"] = options.part
     if options.controller is not None:
         values["SUBSYS"] = btf.enumerator("cgroup_subsys_id", f"{options.controller}_cgrp_id")
     return offset_flags(btf) + [f"-D{name}={value}" for name, value in values.items()]

@@ -85,12 +85,14 @@ class LoadedPrograms:
     """The kernel side of a program instance; agent.program_instance has the rest.
 
     `descriptors`: of its maps, by the names of their pins. `meta`: of a new instance; None: read it from its own map.
-    `misses`: counts the runs that the kernel skipped.
+    `misses`: counts the runs that the kernel skipped. `part`: of the hierarchy is captured, and /proc/stat counts more.
 
     Raises ValueError when this code cannot read the instance.
     """
 
-    def __init__(self, descriptors: dict[str, int], meta: Meta | None, misses: Callable[[], int]) -> None:
+    def __init__(
+        self, descriptors: dict[str, int], meta: Meta | None, misses: Callable[[], int], *, part: bool = False
+    ) -> None:
         self.descriptors = descriptors
         if meta is not None:
             descriptors["meta"] = array_map("forklore_meta", META_BYTES)
@@ -106,6 +108,7 @@ class LoadedPrograms:
         except (KeyError, OSError) as error:
             raise ValueError(f"the instance is incomplete: {error}") from error
         self._misses = misses
+        self.part = part
         self.stream = self.meta.stream
         self.alive_until = self._cgroups.read_config().alive_until
         if meta is not None:
@@ -124,21 +127,25 @@ class LoadedPrograms:
     def start(self, *, threads: bool, storm_limit: int, alive_ns: int) -> None:
         """Starts to count and to send, for `alive_ns` from now; call it again before that time is up. `threads`: send each as
         an event, too. `storm_limit`: events of one pod in a second; more are only counted. 0: no limit."""
-        before = forks_since_boot()
+        before = self.tasks_so_far()
         before_config = self._cgroups.read_config()
         self.alive_until = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + alive_ns
         self._cgroups.write_config(Config(1, threads, storm_limit, self.alive_until, before_config.pod_level))
         if self.meta.all_delivered:
             self.update_meta(all_delivered=False)
         if not before_config.enabled:
-            self.update_meta(attached=(before, forks_since_boot()), misses=(self._misses(), None))
+            self.update_meta(attached=(before, self.tasks_so_far()), misses=(self._misses(), None))
 
     def stop(self) -> None:
         """Counts and sends nothing more; counters and rings stay readable."""
         if self.meta.stopped is None:
-            before = forks_since_boot()
+            before = self.tasks_so_far()
             self._cgroups.write_config(Config(pod_level=self._cgroups.read_config().pod_level))
-            self.set_stopped((before, forks_since_boot()))
+            self.set_stopped((before, self.tasks_so_far()))
+
+    def tasks_so_far(self) -> int:
+        """/proc/stat's `processes`; of a part, for which there is no such number, the tasks that task_newtask reported."""
+        return sum(cpu.newtasks + cpu.unpaired for cpu in self.cpu_counters()) if self.part else forks_since_boot()
 
     def set_stopped(self, proc_stat: tuple[int, int]) -> None:
         """Records that it is no longer active, since a moment between these two readings of /proc/stat."""
@@ -191,13 +198,13 @@ class LoadedPrograms:
 
     def snapshot(self) -> Snapshot:
         """The sum of the counters lies between the two readings of /proc/stat, less `attached`."""
-        before = forks_since_boot()
+        before = self.tasks_so_far()
         cpus = self.cpu_counters()
         for _ in range(_SNAPSHOT_TRIES):
             counters = self._cgroups.counters()
             if all(one.is_consistent for one in counters.values()):
                 break
-        proc_stat = self.meta.stopped or (before, forks_since_boot())
+        proc_stat = self.meta.stopped or (before, self.tasks_so_far())
         start, end = self.meta.misses
         return Snapshot(counters, cpus, (self._misses() if end is None else end) - start, proc_stat)
 
@@ -215,9 +222,12 @@ class LoadedPrograms:
         """The cgroups that were created, removed and attached to since the last call, in order. `publish_cgroup_events` frees
         their space in the ring."""
         while raw := self._events.read(1024):
-            for cgroup, parent, at, kind, length, _sequence, start, tid, path in CGROUP_EVENT.iter_unpack(raw):
+            for cgroup, parent, at, kind, length, _sequence, start, tid, base, raw_path in CGROUP_EVENT.iter_unpack(raw):
                 whole = 0 < length < CGROUP_PATH
-                yield CgroupEvent(cgroup, parent, at, kind, path[: max(length - 1, 0)], whole, tid, start)
+                path = raw_path[: max(length - 1, 0)]
+                # As user space sees it: from the root of its part on.
+                seen = b"/" + b"/".join(path.split(b"/")[base + 1 :]) if base else path
+                yield CgroupEvent(cgroup, parent, at, kind, seen, whole, tid, start)
 
     def resume(self, forks: int, cgroup_events: int) -> None:
         """Continues at the positions of the last agent's journal."""

@@ -103,8 +103,8 @@ class ParentContextRecord(NamedTuple):
 
 
 CGROUP_PATH: Final = 960
-# cgroup parent time kind length sequence start tid | path
-CGROUP_EVENT: Final = Struct(f"={RING_HEADER}x 3Q2I2QI4x {CGROUP_PATH}s")
+# cgroup parent time kind length sequence start tid base | path
+CGROUP_EVENT: Final = Struct(f"={RING_HEADER}x 3Q2I2Q2I {CGROUP_PATH}s")
 CGROUP_EVENT_SLOT: Final = 1024
 
 CGROUP_COUNTERS: Final = Struct("=7Q")

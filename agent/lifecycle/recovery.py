@@ -39,6 +39,8 @@ def recover_instances(parts: Parts, *, same_boot: bool) -> None:
         parts.pipeline.emit_forks(stream, release_waiting(journal, stream, enricher, parts.clock.boot_ns()))
         if stream.partition(".")[0] == parts.boot_id:  # how many forks an earlier boot made is not known any more
             began, _ = parts.capture.current.meta.attached
+            if parts.capture.current.part:
+                log.warning("this node is a container: what it forked while no capture ran is not known")
             parts.pipeline.emit_events(stream, missed(journal, stream, parts.closed.restore(stream), began, wall))
         forget_positions(journal, stream)
     for instance in instances[1:]:

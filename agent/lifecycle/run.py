@@ -35,6 +35,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     threads = first_threads()
     mountinfo = _read("/proc/self/mountinfo")
     hierarchy = choose_hierarchy(mountinfo, _read("/proc/self/cgroup"))
+    if hierarchy.part:
+        log.warning("this node is a container: forks outside it are not seen (%s is a part of the hierarchy)", hierarchy.root)
     warn_of_writable_cgroups(mountinfo, of_process().permitted)
     limits = {sink.name: sink.journal_bytes for sink in settings.sinks}
     journal = Journal(settings.state_dir / "journal.sqlite3", limits, unreadable=unreadable_record)
@@ -45,7 +47,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         # what they leave is drained and reported.
         known = {str(stream) for stream in journal.table(POSITIONS)}
         capture = await asyncio.to_thread(
-            open_capture, options.ring_bytes, hierarchy.number, hierarchy.controller, options.pin, known
+            open_capture, options.ring_bytes, hierarchy.number, hierarchy.controller, options.pin, known, hierarchy.part
         )
         keep = options.keep
         try:

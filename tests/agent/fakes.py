@@ -129,6 +129,7 @@ class FakePrograms:
     reads from the start."""
 
     cgroup_events_cursor = 0
+    part = False
 
     def __init__(self, stream, events=()):
         boot_id, _, instance_id = stream.partition(".")

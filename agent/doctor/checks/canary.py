@@ -73,7 +73,7 @@ def _captured_forks(url: str) -> dict[str, float]:
 def count_by_own_capture(hierarchy: Hierarchy) -> CaptureCounts:
     """For a moment, not pinned. It does not disturb an agent that captures at the same time."""
     try:
-        capture = open_capture(_RING_BYTES, hierarchy.number, hierarchy.controller, None)
+        capture = open_capture(_RING_BYTES, hierarchy.number, hierarchy.controller, None, part=hierarchy.part)
     except CannotCapture as error:
         return CaptureCounts(refused=str(error), permitted=not isinstance(error, NotPermitted))
     try:

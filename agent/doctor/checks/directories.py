@@ -18,6 +18,7 @@ from agent.journal.file import File
 __all__ = ["Candidate", "Cgroups", "StateDirectory", "judge_cgroups", "judge_state", "read_cgroups", "read_state"]
 
 _SPARE: Final = 64 << 20  # bytes that should stay free beside the journals: the WAL, the ledger, a copy
+_WHOLE: Final = "nothing for kind, k3d or minikube; to see the whole machine, run the agent on it"
 JOURNAL: Final = "journal.sqlite3"
 
 
@@ -68,6 +69,8 @@ def judge_cgroups(cgroups: Cgroups) -> CheckResult:
         cure = "mount the node's /sys/fs/cgroup at /sys/fs/cgroup, read-only (a hostPath), whole and not a container's part"
         return fail("cgroups", cgroups.error, cure)
     name = f"v1 {chosen.controller}" if chosen.controller else "v2"
+    if chosen.part:
+        return warn("cgroups", f"{name} at {chosen.root}: this node is a container: forks outside it are not seen", _WHOLE)
     if not (v1 and v2):
         why = "there is no other hierarchy"
     elif not (v1.has_pods or v2.has_pods):

@@ -116,6 +116,35 @@ def test_in_a_cgroup_namespace_the_hosts_mount_is_chosen(tmp_path, mounts):
     assert choose_hierarchy(mounts(NAMESPACED, "host/kubepods", "own"), "0::/\n").root == tmp_path / "host"
 
 
+# A node of kind, seen from a pod in it: the node's cgroup is three levels above the pod's, which is mounted too.
+NODE_IN_CONTAINER = """\
+57 47 0:38 /../../.. {root}/part rw,relatime - cgroup2 cgroup2 rw
+63 43 0:38 / {root}/own rw,relatime - cgroup2 none rw
+"""
+
+
+@pytest.mark.parametrize("pods", ["kubepods.slice", "kubelet.slice/kubelet-kubepods.slice", "kubelet/kubepods"])
+def test_of_a_node_that_is_a_container_the_part_with_the_pods_is_chosen(tmp_path, mounts, pods):
+    text = mounts(NODE_IN_CONTAINER, f"part/{pods}", "own")
+    assert choose_hierarchy(text, "0::/\n") == Hierarchy(0, None, tmp_path / "part", 26150)
+
+
+def test_a_namespaces_root_without_pods_is_the_agents_own(mounts):
+    with pytest.raises(NoHierarchy):
+        choose_hierarchy(mounts(NODE_IN_CONTAINER, "part/init.scope", "own"), "0::/\n")
+
+
+def test_a_directory_that_is_no_namespaces_root_is_not_chosen(mounts):
+    text = mounts(NODE_IN_CONTAINER, "part/kubepods").replace("/../../..", "/../../../kubelet")
+    with pytest.raises(NoHierarchy):
+        choose_hierarchy(text, "0::/\n")
+
+
+def test_the_whole_hierarchy_goes_before_a_part(tmp_path, mounts):
+    text = mounts(NODE_IN_CONTAINER, "part/kubepods") + mounts(UNIFIED)
+    assert choose_hierarchy(text, "0::/\n") == Hierarchy(0, None, tmp_path)
+
+
 def test_the_root_of_this_machines_hierarchy_has_the_inode_1(monkeypatch):
     """Where a whole hierarchy is mounted; a container may have none."""
     monkeypatch.undo()

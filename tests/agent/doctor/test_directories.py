@@ -40,6 +40,12 @@ def test_the_result_names_the_hierarchy_and_the_reason(cgroups, text):
     assert text in result.text
 
 
+def test_of_a_node_that_is_a_container_the_result_names_what_is_not_seen():
+    part = replace(V2, part=4711)
+    result = judge_cgroups(Cgroups(part, None, Candidate(part, True)))
+    assert (result.verdict, "this node is a container: forks outside it are not seen" in result.text) == ("warn", True)
+
+
 def test_without_a_hierarchy_the_cure_names_what_to_mount():
     result = judge_cgroups(Cgroups(None, None, None, "no cgroup hierarchy is mounted whole"))
     assert result.verdict == "fail"
