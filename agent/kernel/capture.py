@@ -183,7 +183,7 @@ def open_capture(
         raise CannotCapture(f"cannot take over what is pinned in {pin}: {error}") from error
 
 
-def build_options(ring_bytes: int, hierarchy: int, controller: str | None, part: int) -> BuildOptions:
+def build_options(ring_bytes: int, hierarchy: int, controller: str | None, part: int = 0) -> BuildOptions:
     """The arguments are `open_capture`'s."""
     return BuildOptions(ring_bytes, CGROUP_EVENT_BYTES, MAX_TRACKED, MAX_HOST_CGROUPS, hierarchy, controller, part)
 

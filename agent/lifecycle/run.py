@@ -47,7 +47,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         # what they leave is drained and reported.
         known = {str(stream) for stream in journal.table(POSITIONS)}
         capture = await asyncio.to_thread(
-            open_capture, options.ring_bytes, hierarchy.number, hierarchy.controller, options.pin, known, hierarchy.part
+            open_capture, options.ring_bytes, hierarchy.number, hierarchy.controller, options.pin, known, part=hierarchy.part
         )
         keep = options.keep
         try:

@@ -114,7 +114,7 @@ async def test_an_agent_moves_a_journal_aside_that_holds_a_record_it_can_not_rea
     await journal.commit()
     await journal.close()
 
-    def open_capture(*_options):
+    def open_capture(*_options, **_more):
         *_, known = _options
         assert known == set()
         raise CannotCapture("the test ends here")
