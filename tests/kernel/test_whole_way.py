@@ -174,7 +174,9 @@ async def test_the_pages_show_what_two_containers_did_a_storm_and_a_gap_included
         assert ("forks", f"{made['crunch']:,}") in await numbers(page)
         ((begin, end),) = await bands(page, "storm")
         assert storm_began - 3 < begin < storm_ended and storm_began < end < storm_ended + 12
-        assert "only counted; the limit is 1,000 a second" in await page.inner_text("#bands")
+        words = await page.inner_text("#bands")
+        # The ring may still be over half full of what the agent that stood had not drained.
+        assert re.search("only counted; (the limit is 1,000 a second|more than its share of the kernel's ring)", words)
 
 
 def row_of(forker: Forker) -> str:
