@@ -50,6 +50,8 @@ class Agent:
             self.process = subprocess.Popen(run, stderr=log, stdout=log)
 
     def get(self, path: str) -> dict[str, Any]:
+        """Fails with the log when the agent has ended."""
+        assert self.process.poll() is None, self.log.read_text()
         with urllib.request.urlopen(f"http://{self.status}{path}", timeout=PATIENCE) as answer:
             return dict(json.loads(answer.read()))
 
