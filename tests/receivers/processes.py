@@ -20,7 +20,7 @@ from typing import Any
 __all__ = ["Osmem", "Tenzir", "free_port", "until"]
 
 FOLDER = Path(__file__).parents[2] / ".cache/receivers"
-PATIENCE_S = 20.0  # for what takes one at the most, on a busy machine
+PATIENCE_S = 60.0  # for what takes five at the most, on a busy machine
 
 
 def until(holds: Callable[[], Any], what: str, seconds: float = PATIENCE_S) -> Any:

@@ -16,7 +16,7 @@ from .documents import Json, ecs, near, ocsf, of_otlp, same_as_otlp, without_nul
 from .processes import Osmem, Tenzir, until
 from .shipment import CAST, HOSTILE, Shipment, ids, ship
 
-pytestmark = [pytest.mark.receivers, pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.receivers, pytest.mark.kernel, pytest.mark.containers, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).parents[2]
 # Sink -> where its receiver has the event's id.
