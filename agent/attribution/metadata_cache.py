@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final
 
 from agent.attribution.attached_tasks import AttachedTasks
 from agent.attribution.attributions import Attributions
@@ -27,10 +26,6 @@ from agent.state_records import CGROUPS, KUBELET_ROOT, PODS, CgroupRecord, Kubel
 __all__ = ["MetadataCache"]
 
 log = logging.getLogger(__name__)
-
-# Reads of cgroup events from the moment when all known cgroups of pods are tracked until the kernel gets the pods' level. A pod
-# that was made before its parent was tracked is in the first; a container that was made before its pod was, in the second.
-_READS_BEFORE_LEVEL: Final = 2
 
 
 class MetadataCache:
@@ -52,7 +47,6 @@ class MetadataCache:
         self.attributions = Attributions(self.cgroups, self.pods, self.kubelet_root, api=api)
         self._pods_version = -1  # that the root was last learned from
         self._staged_root: str | None = None
-        self._reads_before_level = 0  # 0: the kernel has the level, or there is none
 
     def restore(self, saved: StateReader, monotonic: float, *, cgroups: bool) -> None:
         """Loads what the last agent saved.
@@ -81,7 +75,7 @@ class MetadataCache:
             self.tracked_cgroups.track(one, self.kubelet_root.path)
 
     def apply_cgroup_events(self, events: Iterable[CgroupEvent], tracker: CgroupTracker) -> None:
-        """`tracker`: gets the cgroups of pods that were created. `events`: all that the kernel has written by now."""
+        """`tracker`: gets the cgroups of pods that were created."""
         claims = False
         root_exists: bool | None = None  # None: the kubelet's root was neither created nor removed
         for event in events:
@@ -101,11 +95,8 @@ class MetadataCache:
                 cgroup = event.cgroup if self.cgroups.get(event.cgroup) else event.parent
                 self.attached_tasks.add(event.tid, event.start, cgroup, event.time)
         if root_exists is not None:
+            # After all its pods in these events are tracked: until then each counts for itself (bpf/cgroups.c).
             self._set_pod_level(tracker, exists=root_exists)
-        elif self._reads_before_level:
-            self._reads_before_level -= 1
-            if not self._reads_before_level and (root := self.kubelet_root.path):
-                tracker.set_pod_level(pod_level(root))
         if claims or self._pods_version != self.pods.version:
             self._learn_root(tracker)
 
@@ -123,7 +114,6 @@ class MetadataCache:
         log.info("the kubelet's cgroups are in %s", self.kubelet_root.path)
         self.cgroups.set_kubelet_root(self.kubelet_root.path)
         self.attributions.root_changed()
-        tracker.set_pod_level(0)
         for number in self.tracked_cgroups.clear():
             tracker.untrack(number)
         self._track_all(tracker)
@@ -132,17 +122,13 @@ class MetadataCache:
         present = [one for number in self.cgroups.ids() if (one := self.cgroups.get(number)) and one.removed is None]
         for cgroup in sorted(present, key=lambda one: one.path.count("/")):  # parents first
             self._track(cgroup.id, cgroup, tracker)
+        # At the end: until then what is not tracked yet is counted for itself, and not for a cgroup outside pods.
         self._set_pod_level(tracker, exists=self.kubelet_root.exists(present))
 
     def _set_pod_level(self, tracker: CgroupTracker, *, exists: bool) -> None:
-        """`exists`: the kubelet's root is there. While it is not, the pods of the next one would count for the host.
-
-        The kernel gets the level after some more reads: until then what is not tracked yet is counted for itself, and not for a
-        cgroup outside pods.
-        """
-        self._reads_before_level = _READS_BEFORE_LEVEL if self.kubelet_root.path and exists else 0
-        if not self._reads_before_level:
-            tracker.set_pod_level(0)
+        """`exists`: the kubelet's root is there. While it is not, the pods of the next one would count for the host."""
+        root = self.kubelet_root.path
+        tracker.set_pod_level(pod_level(root) if root and exists else 0)
 
     def forget(self, now: int, monotonic: float) -> list[int]:
         """Drops cgroups and pods that were removed long ago; returns the cgroups.

@@ -262,14 +262,17 @@ async def churn(
 ) -> tuple[Node, Judgement, dict[str, Any]]:
     """Starts the agent, runs the containers, stops the agent. Returns its last ledger, too."""
     api = cluster is not None
-    agent = await asyncio.to_thread(
-        start_agent,
-        capture={"threads": True},  # so that every number of a pid namespace is an event
-        kubernetes={"kubeconfig": str(kubeconfig), "wait": f"{WAIT:.0f}s"},
-        sinks=[{"name": "test", "url": receiver.url, "batch": {"wait": "100ms"}}],
-    )
-    node = Node(runtime, cluster, AT_ONCE)
+    # As on a node, the kubelet's root is there before the agent. It is given: what the first pods fork while the agent learns
+    # it may be counted for the host.
+    root = {"kubelet_cgroup_root": "/kubepods" if driver == "cgroupfs" else "/kubepods.slice"}
     with kubelets_cgroups(driver):
+        agent = await asyncio.to_thread(
+            start_agent,
+            capture={"threads": True},  # so that every number of a pid namespace is an event
+            kubernetes={"kubeconfig": str(kubeconfig), "wait": f"{WAIT:.0f}s", **root},
+            sinks=[{"name": "test", "url": receiver.url, "batch": {"wait": "100ms"}}],
+        )
+        node = Node(runtime, cluster, AT_ONCE)
         await node.run(draw_pods(SEED, containers, driver))
     await delivered(agent, receiver, node, api=api)
     ledger = await asyncio.to_thread(agent.stop)
