@@ -17,8 +17,17 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from collector.model import CheckedBatch, Credential, DeletedEarly
 from collector.store.bindings import StreamRefused
 from collector.store.commit import InsertCounts
-from collector.store.deletion.disk import FULL, DiskUse, Partition, deleted_early, disk_use, drop_oldest, make_record
-from collector.store.deletion.retention import check_writable, count_expired, refresh
+from collector.store.deletion.disk import (
+    FULL,
+    DiskUse,
+    Partition,
+    check_writable,
+    deleted_early,
+    disk_use,
+    drop_oldest,
+    make_record,
+)
+from collector.store.deletion.retention import count_expired, refresh
 from collector.store.engine import Engine, StoreUnavailable, unavailable, wrong_dsn
 from collector.store.migrations import WrongDatabase, migrate, set_retention
 from collector.store.reader_pool import ReaderPool

@@ -1,4 +1,5 @@
-"""Deletes the oldest rows of an embedded store before their time when its volume is nearly full, and records what was deleted.
+"""The volume of a store: whether it can take a batch; the oldest rows of an embedded one, deleted before their time when it is
+nearly full, and the record of what was deleted.
 
 A server's disk is its operator's: other databases are on it, too.
 """
@@ -12,10 +13,12 @@ from typing import Final, NamedTuple
 from clickhouse_connect.driver.client import Client
 
 from collector.model import DeletedEarly
+from collector.store.engine import StoreUnavailable
 
-__all__ = ["FULL", "DiskUse", "Partition", "deleted_early", "disk_use", "drop_oldest", "make_record"]
+__all__ = ["FULL", "DiskUse", "Partition", "check_writable", "deleted_early", "disk_use", "drop_oldest", "make_record"]
 
 FULL: Final = 0.9  # of the volume in use: above it the oldest rows go. Merges need the rest, since they write before they free
+FREE: Final = 64 << 20  # bytes: some merges of small parts
 # In the order in which they go: forks are nearly all of the bytes, and sums stay exact without them.
 _TABLES: Final = ("fork", "summary", "minute", "gap")
 _SIZES: Final = {10: timedelta(days=1), 19: timedelta(hours=4)}  # of partitions, by how many characters their names have
@@ -68,6 +71,13 @@ def make_record(client: Client) -> None:
 def disk_use(client: Client) -> DiskUse:
     rows = client.query("SELECT total_space, free_space FROM system.disks WHERE type = 'Local'").result_rows
     return min((DiskUse(int(total), int(free)) for total, free in rows), key=lambda use: use.free, default=DiskUse(0, 0))
+
+
+def check_writable(client: Client) -> None:
+    """Raises `StoreUnavailable`, or ClickHouseError, when a batch could not be written."""
+    use = disk_use(client)
+    if use.total and use.free < FREE:
+        raise StoreUnavailable(f"the disk is full: {use.free} bytes are free, at least {FREE} are needed")
 
 
 def drop_oldest(client: Client, now: int) -> list[Partition]:

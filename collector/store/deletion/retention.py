@@ -10,11 +10,8 @@ from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
-from collector.store.engine import StoreUnavailable
+__all__ = ["count_expired", "refresh"]
 
-__all__ = ["check_writable", "count_expired", "refresh"]
-
-FREE: Final = 64 << 20  # bytes: some merges of small parts
 # Of streams with events within the retention, the rows that are older than it. Several collectors may write the same again.
 _ALIVE: Final = (
     "stream IN (SELECT stream FROM stream GROUP BY stream HAVING toUnixTimestamp64Nano(max(seen)) >= {before:Int64}) "
@@ -44,10 +41,3 @@ def refresh(client: Client, before: int, now: int) -> None:
     """Writes rows older than `before` (ns) again, as of `now`, for streams with events since then. Raises ClickHouseError."""
     for statement in _REFRESH:
         client.command(statement, parameters={"before": before, "now": now})
-
-
-def check_writable(client: Client) -> None:
-    """Raises `StoreUnavailable`, or ClickHouseError, when a batch could not be written."""
-    ((free,),) = client.query("SELECT min(free_space) FROM system.disks WHERE type = 'Local'").result_rows
-    if free is not None and free < FREE:
-        raise StoreUnavailable(f"the disk is full: {free} bytes are free, at least {FREE} are needed")

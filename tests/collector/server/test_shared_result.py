@@ -8,7 +8,7 @@ import collector.store
 from collector.query import StoreReader
 from collector.server.shared_result import SharedResult
 from collector.store import StoreUnavailable
-from collector.store.deletion.retention import check_writable
+from collector.store.deletion.disk import check_writable
 
 
 async def test_many_requests_for_readyz_check_the_store_once(running, monkeypatch):
